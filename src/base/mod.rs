@@ -3,3 +3,4 @@
 //! Imports nothing of ours; knows nothing of Parquet, candle or the terminal's look.
 
 pub mod error;
+pub mod text;
