@@ -2,5 +2,16 @@
 //!
 //! Imports nothing of ours; knows nothing of Parquet, candle or the terminal's look.
 
+pub mod config;
+pub mod counts;
 pub mod error;
+pub mod hash;
+pub mod io;
+pub mod manifest;
+pub mod parallel;
+pub mod progress;
+pub mod rng;
+pub mod size;
+pub mod stage;
 pub mod text;
+pub mod unit;

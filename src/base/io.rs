@@ -1,0 +1,180 @@
+//! Files with their path in every error.
+//!
+//! In → paths; out → handles, bytes, sorted listings. The only place (with `unit`) that names
+//! `std::fs`, so that an I/O error never loses its path and durability is decided in one place.
+
+use std::{
+    fs::{self, File},
+    io::{BufWriter, Read, Seek, SeekFrom},
+    path::{Path, PathBuf},
+};
+
+use super::{
+    error::{Error, Result},
+    hash::{Fingerprint, Hasher},
+};
+
+/// Opens a file for reading.
+pub fn open(path: &Path) -> Result<File> {
+    File::open(path).map_err(Error::io("open", path))
+}
+
+/// Creates (or empties) a file for writing, behind a 256 KiB buffer.
+pub fn create(path: &Path) -> Result<BufWriter<File>> {
+    let file = File::create(path).map_err(Error::io("create", path))?;
+    Ok(BufWriter::with_capacity(256 << 10, file))
+}
+
+/// Opens a file for appending, made when missing.
+pub fn append(path: &Path) -> Result<File> {
+    File::options().create(true).append(true).open(path).map_err(Error::io("open", path))
+}
+
+/// Cuts a file to `length` bytes.
+pub fn truncate(path: &Path, length: u64) -> Result<()> {
+    let file = File::options().write(true).open(path).map_err(Error::io("open", path))?;
+    file.set_len(length).map_err(Error::io("cut", path))
+}
+
+/// A file's bytes.
+pub fn read(path: &Path) -> Result<Vec<u8>> {
+    fs::read(path).map_err(Error::io("read", path))
+}
+
+/// A file's text.
+pub fn read_text(path: &Path) -> Result<String> {
+    fs::read_to_string(path).map_err(Error::io("read", path))
+}
+
+/// Writes a file whole and syncs it.
+pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
+    fs::write(path, bytes).map_err(Error::io("write", path))?;
+    sync(path)
+}
+
+/// Replaces a file by one rename, so that a reader sees the old or the new, never a half.
+pub fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(".tmp");
+    let temporary = path.with_file_name(name);
+    write(&temporary, bytes)?;
+    rename(&temporary, path)
+}
+
+/// Waits until a file or directory is on the disk.
+pub fn sync(path: &Path) -> Result<()> {
+    open(path)?.sync_all().map_err(Error::io("sync", path))
+}
+
+/// Renames a file or directory.
+pub fn rename(from: &Path, to: &Path) -> Result<()> {
+    fs::rename(from, to).map_err(Error::io("rename", from))
+}
+
+/// A directory and its parents, made when missing.
+pub fn create_directory(path: &Path) -> Result<()> {
+    fs::create_dir_all(path).map_err(Error::io("create the directory", path))
+}
+
+/// Removes a directory with everything in it; a missing one is fine.
+pub fn remove_directory(path: &Path) -> Result<()> {
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        result => result.map_err(Error::io("remove", path)),
+    }
+}
+
+/// Removes a file; a missing one is fine.
+pub fn remove_file(path: &Path) -> Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        result => result.map_err(Error::io("remove", path)),
+    }
+}
+
+/// One entry under the same disk blocks where the system can, else a copy.
+pub fn link_or_copy(from: &Path, to: &Path) -> Result<()> {
+    if fs::hard_link(from, to).is_ok() {
+        return Ok(());
+    }
+    fs::copy(from, to).map_err(Error::io("copy", from))?;
+    sync(to)
+}
+
+/// Size in bytes.
+pub fn size(path: &Path) -> Result<u64> {
+    Ok(metadata(path)?.len())
+}
+
+/// What the file system knows of a path.
+pub fn metadata(path: &Path) -> Result<fs::Metadata> {
+    fs::metadata(path).map_err(Error::io("read", path))
+}
+
+/// Nanoseconds since 1970 of the last change; 0 where the system does not say.
+pub fn modified_nanoseconds(metadata: &fs::Metadata) -> u64 {
+    let modified = metadata.modified().ok();
+    let since = modified.and_then(|time| time.duration_since(std::time::UNIX_EPOCH).ok());
+    since.map_or(0, |since| since.as_nanos() as u64)
+}
+
+/// The absolute path with links resolved.
+pub fn canonical(path: &Path) -> Result<PathBuf> {
+    fs::canonicalize(path).map_err(Error::io("find", path))
+}
+
+/// The entries of a directory, sorted by name as bytes.
+pub fn list(directory: &Path) -> Result<Vec<PathBuf>> {
+    let entries = fs::read_dir(directory).map_err(Error::io("list", directory))?;
+    let mut paths = Vec::new();
+    for entry in entries {
+        paths.push(entry.map_err(Error::io("list", directory))?.path());
+    }
+    paths.sort();
+    Ok(paths)
+}
+
+/// XXH3-128 of a file's bytes `start..end` (the end of the file at most), read in 1 MiB pieces.
+/// Also says how many bytes there were.
+pub fn hash_range(path: &Path, start: u64, end: u64) -> Result<(Fingerprint, u64)> {
+    let mut file = open(path)?;
+    file.seek(SeekFrom::Start(start)).map_err(Error::io("read", path))?;
+    let mut rest = file.take(end.saturating_sub(start));
+    let mut hasher = Hasher::new();
+    let mut buffer = vec![0; 1 << 20];
+    let mut bytes = 0;
+    loop {
+        let count = rest.read(&mut buffer).map_err(Error::io("read", path))?;
+        if count == 0 {
+            return Ok((hasher.finish(), bytes));
+        }
+        hasher.update(&buffer[..count]);
+        bytes += count as u64;
+    }
+}
+
+/// XXH3-128 of a whole file, and its size.
+pub fn hash_file(path: &Path) -> Result<(Fingerprint, u64)> {
+    hash_range(path, 0, u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::hash::xxh3_128;
+
+    #[test]
+    fn a_range_hashes_as_its_bytes() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("x");
+        write(&path, b"0123456789").unwrap();
+        assert_eq!(hash_range(&path, 2, 5).unwrap(), (xxh3_128(b"234"), 3));
+        assert_eq!(hash_file(&path).unwrap(), (xxh3_128(b"0123456789"), 10));
+    }
+
+    #[test]
+    fn errors_name_the_path() {
+        let error = read(Path::new("/nowhere/at/all")).unwrap_err();
+        assert!(error.to_string().contains("/nowhere/at/all"), "{error}");
+    }
+}

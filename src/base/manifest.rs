@@ -1,0 +1,222 @@
+//! `manifest.json`: what an artifact is, what made it, from what.
+//!
+//! In → a finished stage; out → one JSON file, the last that is written. A directory without one
+//! is no output. It holds no clock, host or path outside the input's root (those go to
+//! `run.json`), so equal work gives equal bytes on any machine.
+
+use std::{collections::BTreeMap, path::Path};
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::{
+    counts::{Counts, SourceCounts},
+    error::{Error, Result},
+    hash::{Fingerprint, xxh3_128},
+    io,
+    stage::{InputRecord, ReadRange},
+};
+
+/// The file's name in every artifact.
+pub const FILE_NAME: &str = "manifest.json";
+/// The version of the manifest's form.
+pub const FORMAT: u32 = 1;
+
+/// An artifact's manifest.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Manifest {
+    pub format: u32,
+    pub stage: String,
+    pub stage_version: u32,
+    pub tool: Tool,
+    /// Resolved: *what*, never *how*.
+    pub config: Value,
+    pub seed: u64,
+    pub inputs: Vec<InputRecord>,
+    pub files: Vec<FileEntry>,
+    pub counts: ManifestCounts,
+    /// The share of documents held out for validation, inherited by later stages.
+    pub holdout: Option<f64>,
+    /// Damaged files that were left out whole.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub skipped_files: Vec<String>,
+    /// Ranges of raw input files with their hashes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub read: Vec<ReadRange>,
+    /// XXH3-128 over (stage, stage version, seed, config, inputs).
+    pub fingerprint: Fingerprint,
+    /// Keys only some stages have, such as a mix's `shards`.
+    #[serde(flatten)]
+    pub extra: BTreeMap<String, Value>,
+}
+
+/// Which build made it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tool {
+    pub version: String,
+    pub commit: String,
+}
+
+impl Tool {
+    /// The running build.
+    pub fn current() -> Tool {
+        Tool {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            commit: option_env!("DATAPREP_COMMIT").unwrap_or("unknown").to_owned(),
+        }
+    }
+}
+
+/// One file of an artifact.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileEntry {
+    pub name: String,
+    pub bytes: u64,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub rows: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub documents: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub tokens: Option<u64>,
+    pub xxh3: Fingerprint,
+}
+
+/// Counts as a manifest shows them: totals first, then each source.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ManifestCounts {
+    #[serde(rename = "in")]
+    pub documents_in: u64,
+    #[serde(rename = "out")]
+    pub documents_out: u64,
+    pub rejected: u64,
+    pub dropped: BTreeMap<String, u64>,
+    pub sources: BTreeMap<String, SourceCounts>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub extra: BTreeMap<String, u64>,
+}
+
+impl From<Counts> for ManifestCounts {
+    fn from(counts: Counts) -> ManifestCounts {
+        let total = counts.total();
+        ManifestCounts {
+            documents_in: total.documents_in,
+            documents_out: total.documents_out,
+            rejected: total.rejected_total(),
+            dropped: total.dropped,
+            sources: counts.sources,
+            extra: counts.extra,
+        }
+    }
+}
+
+impl Manifest {
+    /// The manifest of an artifact directory.
+    pub fn read(directory: &Path) -> Result<Manifest> {
+        let path = directory.join(FILE_NAME);
+        if !path.is_file() {
+            let message =
+                format!("`{}` is no artifact: it has no {FILE_NAME}", directory.display());
+            return Err(Error::config(message).with_hint(
+                "an interrupted stage leaves `NAME.partial`; run its command again to finish it",
+            ));
+        }
+        let text = io::read_text(&path)?;
+        serde_json::from_str(&text).map_err(|error| Error::damaged(&path, None, error))
+    }
+
+    /// Whether `directory` holds a manifest.
+    pub fn stands_in(directory: &Path) -> bool {
+        directory.join(FILE_NAME).is_file()
+    }
+
+    /// Writes it into `directory` and syncs it.
+    pub fn write(&self, directory: &Path) -> Result<()> {
+        io::write(&directory.join(FILE_NAME), self.to_json().as_bytes())
+    }
+
+    /// Pretty JSON with a final newline; object keys of free-form values are sorted.
+    pub fn to_json(&self) -> String {
+        let mut sorted = self.clone();
+        sorted.config = canonical(&self.config);
+        sorted.extra.values_mut().for_each(|value| *value = canonical(value));
+        let mut json = serde_json::to_string_pretty(&sorted).expect("a manifest is plain data");
+        json.push('\n');
+        json
+    }
+
+    /// XXH3-128 of the list of (name, xxh3): the identity of the artifact as an input.
+    pub fn files_identity(&self) -> Fingerprint {
+        let list: String =
+            self.files.iter().map(|file| format!("{}\0{}\n", file.name, file.xxh3)).collect();
+        xxh3_128(list.as_bytes())
+    }
+
+    /// Fails unless the artifact was made by one of `stages`.
+    pub fn expect_stage(&self, directory: &Path, stages: &[&str], wanted: &str) -> Result<()> {
+        if stages.contains(&self.stage.as_str()) {
+            return Ok(());
+        }
+        Err(Error::config(format!(
+            "`{}` was made by `{}`: expected {wanted}",
+            directory.display(),
+            self.stage
+        )))
+    }
+}
+
+/// The fingerprint of a stage's work.
+pub fn fingerprint(
+    stage: &str,
+    stage_version: u32,
+    seed: u64,
+    config: &Value,
+    inputs: &[InputRecord],
+) -> Fingerprint {
+    let inputs: Vec<Value> = inputs.iter().map(InputRecord::key).collect();
+    let all = serde_json::json!([stage, stage_version, seed, config, inputs]);
+    xxh3_128(canonical(&all).to_string().as_bytes())
+}
+
+/// The same value with the keys of every object in order, whatever map type serde_json was built
+/// with.
+pub fn canonical(value: &Value) -> Value {
+    match value {
+        Value::Object(object) => {
+            let sorted: BTreeMap<&String, &Value> = object.iter().collect();
+            sorted.into_iter().map(|(key, value)| (key.clone(), canonical(value))).collect()
+        }
+        Value::Array(values) => values.iter().map(canonical).collect(),
+        other => other.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn the_fingerprint_does_not_see_key_order_or_an_artifacts_place() {
+        let input = |name: &str| InputRecord {
+            kind: crate::base::stage::InputKind::Artifact,
+            name: name.into(),
+            source: None,
+            bytes: 3,
+            identity: xxh3_128(b"files"),
+            path: name.into(),
+        };
+        let (a, b) = (json!({"x": 1, "y": 2}), json!({"y": 2, "x": 1}));
+        let first = fingerprint("filter", 1, 0, &a, &[input("old")]);
+        assert_eq!(first, fingerprint("filter", 1, 0, &b, &[input("new")]));
+        assert_ne!(first, fingerprint("filter", 2, 0, &a, &[input("old")]));
+        assert_ne!(first, fingerprint("filter", 1, 1, &a, &[input("old")]));
+        assert_ne!(first, fingerprint("filter", 1, 0, &json!({"x": 1}), &[input("old")]));
+    }
+
+    #[test]
+    fn a_directory_without_a_manifest_is_no_artifact() {
+        let directory = tempfile::tempdir().unwrap();
+        let error = Manifest::read(directory.path()).unwrap_err();
+        assert!(error.to_string().contains("is no artifact"), "{error}");
+    }
+}

@@ -1,0 +1,293 @@
+//! What a stage is: a plan of units, each a pure function of (inputs, config, unit) → files.
+//!
+//! In → a configured stage; out → units that anybody may run, twice, late or at once, with the
+//! same bytes. A stage knows nothing of resume, publishing or manifests: `pipeline::execute` does
+//! all of that (DESIGN: section 8). Phases run one after another; the units of a phase in any
+//! order. A unit reads its inputs and units published by earlier phases, and nothing else.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::{Path, PathBuf},
+    sync::Mutex,
+};
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::{
+    counts::Counts,
+    error::{Error, Result},
+    hash::Fingerprint,
+    manifest::Manifest,
+    progress::Progress,
+    unit::{self, Done, FileCounts},
+};
+
+/// A stage with its configuration and its opened inputs.
+pub trait Stage: Sync {
+    /// The stage's name in manifests and messages: `filter`.
+    fn name(&self) -> &'static str;
+
+    /// Raised whenever the same inputs and config give other bytes.
+    fn version(&self) -> u32;
+
+    /// The resolved configuration: *what*, never *how* (no threads, memory, paths).
+    fn config(&self) -> Value;
+
+    /// The seed of every random choice.
+    fn seed(&self) -> u64 {
+        0
+    }
+
+    /// What the fingerprint covers.
+    fn inputs(&self) -> Vec<InputRecord>;
+
+    /// The input files that [`UnitPlan::files`] and [`Work::skipped`] index.
+    fn files(&self) -> Vec<PathBuf> {
+        Vec::new()
+    }
+
+    /// Phases and units, from metadata only.
+    fn plan(&self) -> Result<Plan>;
+
+    /// Does one unit: writes its files into `work.dir`.
+    fn run_unit(&self, unit: Unit, work: &Work<'_>) -> Result<Counts>;
+
+    /// The counts of the whole stage; by default those of the phases that count documents.
+    fn finish(&self, published: &Published<'_>) -> Result<Counts> {
+        published.sum_of_counting_phases()
+    }
+
+    /// Keys of the manifest that only this stage writes.
+    fn manifest_keys(&self, _published: &Published<'_>) -> Result<BTreeMap<String, Value>> {
+        Ok(BTreeMap::new())
+    }
+}
+
+/// One input as the fingerprint sees it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InputRecord {
+    /// `file` for a raw file, `artifact` for a directory with a manifest.
+    pub kind: InputKind,
+    /// A file's name relative to its root, an artifact's folder name.
+    pub name: String,
+    /// The source's name, for raw files.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
+    /// Size of the file, or of the artifact's files together.
+    pub bytes: u64,
+    /// Raw files: XXH3 of their first, middle and last 64 KiB. Artifacts: of their file list.
+    pub identity: Fingerprint,
+    /// Where it lies; for `run.json`, never in the manifest.
+    #[serde(skip)]
+    pub path: PathBuf,
+}
+
+/// What kind of input a record is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum InputKind {
+    File,
+    Artifact,
+}
+
+impl InputRecord {
+    /// The record of an artifact directory: its identity is the hash of its file list, so an
+    /// edited file never looks up to date.
+    pub fn artifact(directory: &Path) -> Result<InputRecord> {
+        let manifest = Manifest::read(directory)?;
+        let name = directory.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        Ok(InputRecord {
+            kind: InputKind::Artifact,
+            name,
+            source: None,
+            bytes: manifest.files.iter().map(|file| file.bytes).sum(),
+            identity: manifest.files_identity(),
+            path: directory.to_owned(),
+        })
+    }
+
+    /// The part that enters the fingerprint: an artifact may move and be renamed.
+    pub fn key(&self) -> Value {
+        let name = (self.kind == InputKind::File).then_some(&self.name);
+        serde_json::json!({
+            "kind": self.kind, "name": name, "source": self.source,
+            "bytes": self.bytes, "identity": self.identity,
+        })
+    }
+}
+
+/// What a stage will do.
+#[derive(Clone, Debug, Default)]
+pub struct Plan {
+    pub phases: Vec<Phase>,
+    /// The share of documents held out, which later stages inherit; `None` where no text is read.
+    pub holdout: Option<f64>,
+}
+
+/// Units with a barrier behind them.
+#[derive(Clone, Debug)]
+pub struct Phase {
+    pub name: &'static str,
+    pub units: Vec<UnitPlan>,
+    pub publish: Publish,
+    /// Whether its counts are the stage's counts.
+    pub counts: bool,
+}
+
+/// How a unit's files become files of the output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Publish {
+    /// Not at all: they serve later phases.
+    No,
+    /// `part.parquet` of unit 17 becomes `part-00017.parquet`.
+    Parts,
+    /// Under their own names, folders included; for single units.
+    AsIs,
+}
+
+/// What is known of a unit before it runs.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnitPlan {
+    /// The input files it reads (indexes into [`Stage::files`]); empty for units over units.
+    pub files: Vec<usize>,
+    /// Bytes of text (or of whatever it reads), for progress.
+    pub bytes: u64,
+}
+
+impl UnitPlan {
+    /// A unit that reads no input files itself.
+    pub fn single(bytes: u64) -> UnitPlan {
+        UnitPlan { files: Vec::new(), bytes }
+    }
+}
+
+/// Which unit: the phase's place in the plan and the unit's place in the phase.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unit {
+    pub phase: usize,
+    pub index: usize,
+}
+
+/// A range of an input file that a unit read; `verify` reads it again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReadRange {
+    /// Index into [`Stage::inputs`].
+    pub input: usize,
+    /// The file's name, relative to its root.
+    pub file: String,
+    /// First byte, and one past the last.
+    pub start: u64,
+    pub end: u64,
+    pub xxh3: Fingerprint,
+}
+
+/// What a unit is given to work with.
+pub struct Work<'a> {
+    /// Where its files go.
+    pub dir: PathBuf,
+    /// Units of earlier phases.
+    pub published: Published<'a>,
+    /// Worker threads it may use; never visible in its files.
+    pub threads: usize,
+    /// Bytes of memory it may use; likewise.
+    pub memory: u64,
+    /// Where it may spill.
+    pub temp_dir: PathBuf,
+    /// Damaged input files that are left out whole (`--skip-bad-files`).
+    pub skipped: &'a BTreeSet<usize>,
+    /// Where to say how far it is.
+    pub progress: &'a Progress,
+    /// What it noted about its files and its reading.
+    pub notes: Mutex<Notes>,
+}
+
+/// Facts a unit notes for its record.
+#[derive(Default)]
+pub struct Notes {
+    pub files: BTreeMap<String, FileCounts>,
+    pub read: Vec<ReadRange>,
+}
+
+impl Work<'_> {
+    /// The path of a file of this unit.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.join(name)
+    }
+
+    /// Notes how much is in a file of this unit, for the manifest.
+    pub fn describe(&self, name: &str, counts: FileCounts) {
+        self.lock_notes().files.insert(name.to_owned(), counts);
+    }
+
+    /// Notes which bytes of an input file were read.
+    pub fn record_read(&self, range: ReadRange) {
+        self.lock_notes().read.push(range);
+    }
+
+    /// Says that `bytes` more of the unit's input are done.
+    pub fn advance(&self, bytes: u64) {
+        self.progress.advance(bytes);
+    }
+
+    /// Refuses with both numbers when `needed` bytes of memory are more than allowed.
+    pub fn require_memory(&self, needed: u64, what: &str) -> Result<()> {
+        if needed <= self.memory {
+            return Ok(());
+        }
+        let (needed, allowed) = (super::size::Bytes(needed), super::size::Bytes(self.memory));
+        Err(Error::failed(format!("{what} needs {needed} of memory, allowed are {allowed}"))
+            .with_hint("raise `--memory`, or work on fewer documents at once"))
+    }
+
+    fn lock_notes(&self) -> std::sync::MutexGuard<'_, Notes> {
+        self.notes.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
+/// The units that are published already.
+#[derive(Clone, Copy)]
+pub struct Published<'a> {
+    pub partial: &'a Path,
+    pub phases: &'a [Phase],
+}
+
+impl Published<'_> {
+    /// The directory of a published unit.
+    pub fn dir(&self, phase: &str, index: usize) -> PathBuf {
+        unit::directory(self.partial, self.global_index(phase, index))
+    }
+
+    /// How many units a phase has.
+    pub fn units(&self, phase: &str) -> usize {
+        self.phases[self.phase_index(phase)].units.len()
+    }
+
+    /// The counts a published unit returned.
+    pub fn counts(&self, phase: &str, index: usize) -> Result<Counts> {
+        Ok(Done::read(&self.dir(phase, index))?.counts)
+    }
+
+    /// The sum over all phases marked as counting.
+    pub fn sum_of_counting_phases(&self) -> Result<Counts> {
+        let mut sum = Counts::default();
+        for phase in self.phases.iter().filter(|phase| phase.counts) {
+            for index in 0..phase.units.len() {
+                sum.add(&self.counts(phase.name, index)?);
+            }
+        }
+        Ok(sum)
+    }
+
+    fn phase_index(&self, name: &str) -> usize {
+        let found = self.phases.iter().position(|phase| phase.name == name);
+        found.unwrap_or_else(|| panic!("the plan has no phase `{name}`"))
+    }
+
+    fn global_index(&self, phase: &str, index: usize) -> usize {
+        let phase = self.phase_index(phase);
+        let units = self.phases[phase].units.len();
+        assert!(index < units, "unit {index} of a phase of {units} units");
+        self.phases[..phase].iter().map(|phase| phase.units.len()).sum::<usize>() + index
+    }
+}

@@ -1,0 +1,253 @@
+//! Units on disk: one attempt, one record, one rename; and the lock that keeps commands apart.
+//!
+//! In → the files of an attempt in `units/000017.<random>.tmp/`; out → `units/000017/` with
+//! `done.json`. The rename refuses a filled target, so whoever comes second compares records:
+//! equal, and it drops its own; different, and the unit is not pure, which is a bug. State is what
+//! is published: no clocks, no leases (DESIGN: section 8).
+
+use std::{
+    collections::BTreeMap,
+    fs::{self, File, TryLockError},
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    counts::Counts,
+    error::{Error, Result},
+    hash::Fingerprint,
+    io,
+    stage::{Notes, ReadRange},
+};
+
+/// The name of a unit's record.
+const DONE: &str = "done.json";
+/// How long a second command waits: a killed process may still be dying.
+const LOCK_WAIT: Duration = Duration::from_secs(5);
+
+/// The record of a published unit. No clock, host or path: equal work, equal bytes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Done {
+    pub files: Vec<DoneFile>,
+    pub read: Vec<ReadRange>,
+    pub counts: Counts,
+}
+
+/// One file of a unit.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DoneFile {
+    pub name: String,
+    pub bytes: u64,
+    pub xxh3: Fingerprint,
+    #[serde(flatten)]
+    pub counts: FileCounts,
+}
+
+/// How much is in a file, where its stage says so.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileCounts {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rows: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub documents: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tokens: Option<u64>,
+}
+
+impl FileCounts {
+    /// A file of one row a document.
+    pub fn documents(documents: u64) -> FileCounts {
+        FileCounts { rows: Some(documents), documents: Some(documents), tokens: None }
+    }
+}
+
+impl Done {
+    /// The record in a published unit's directory.
+    pub fn read(directory: &Path) -> Result<Done> {
+        let path = directory.join(DONE);
+        let text = io::read_text(&path)?;
+        serde_json::from_str(&text).map_err(|error| Error::damaged(&path, None, error))
+    }
+}
+
+/// `OUT.partial/units/000017`, published or not.
+pub fn directory(partial: &Path, unit: usize) -> PathBuf {
+    partial.join("units").join(format!("{unit:06}"))
+}
+
+/// Whether a unit is published.
+pub fn is_published(partial: &Path, unit: usize) -> bool {
+    directory(partial, unit).join(DONE).is_file()
+}
+
+/// Makes the directory of one attempt; its name is random and never reaches any content.
+pub fn begin(partial: &Path, unit: usize) -> Result<PathBuf> {
+    let mut random = [0u8; 8];
+    let source = Path::new("/dev/urandom");
+    std::io::Read::read_exact(&mut io::open(source)?, &mut random)
+        .map_err(Error::io("read", source))?;
+    let name = format!("{unit:06}.{:016x}.tmp", u64::from_le_bytes(random));
+    let attempt = partial.join("units").join(name);
+    io::create_directory(&attempt)?;
+    Ok(attempt)
+}
+
+/// Records and publishes an attempt by one rename.
+pub fn publish(
+    partial: &Path,
+    unit: usize,
+    attempt: &Path,
+    notes: Notes,
+    counts: Counts,
+) -> Result<()> {
+    let done = record(attempt, notes, counts)?;
+    let json = serde_json::to_vec(&done).expect("a record is plain data");
+    io::write(&attempt.join(DONE), &json)?;
+    io::sync(attempt)?;
+    let target = directory(partial, unit);
+    match fs::rename(attempt, &target) {
+        Ok(()) => io::sync(&partial.join("units")),
+        Err(_) if is_published(partial, unit) => {
+            let first = Done::read(&target)?;
+            assert_eq!(first, done, "unit {unit} is not pure: two attempts differ");
+            io::remove_directory(attempt)
+        }
+        Err(error) => Err(Error::io("publish", &target)(error)),
+    }
+}
+
+/// Hashes and syncs the files of an attempt.
+fn record(attempt: &Path, notes: Notes, counts: Counts) -> Result<Done> {
+    let Notes { files: mut described, mut read } = notes;
+    let mut files = Vec::new();
+    for path in files_below(attempt)? {
+        let name = path.strip_prefix(attempt).expect("listed below the attempt");
+        let name = name.to_string_lossy().into_owned();
+        let (xxh3, bytes) = io::hash_file(&path)?;
+        io::sync(&path)?;
+        let counts = described.remove(&name).unwrap_or_default();
+        files.push(DoneFile { name, bytes, xxh3, counts });
+    }
+    let unknown: BTreeMap<_, _> = described;
+    assert!(unknown.is_empty(), "described but not written: {:?}", unknown.keys());
+    read.sort_by(|a, b| (a.input, &a.file, a.start).cmp(&(b.input, &b.file, b.start)));
+    Ok(Done { files, read, counts })
+}
+
+/// All files below a directory, sorted by path.
+pub fn files_below(directory: &Path) -> Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for path in io::list(directory)? {
+        match path.is_dir() {
+            true => files.extend(files_below(&path)?),
+            false => files.push(path),
+        }
+    }
+    Ok(files)
+}
+
+/// Removes what killed attempts left. Only under the lock.
+pub fn remove_attempts(partial: &Path) -> Result<()> {
+    let units = partial.join("units");
+    if !units.is_dir() {
+        return Ok(());
+    }
+    for path in io::list(&units)? {
+        if path.extension().is_some_and(|extension| extension == "tmp") {
+            io::remove_directory(&path)?;
+        }
+    }
+    Ok(())
+}
+
+/// A kernel lock on a file: it falls when the process dies, however it dies.
+#[derive(Debug)]
+pub struct Lock {
+    _file: File,
+}
+
+impl Lock {
+    /// Takes the lock file `path` (made when missing) for the work on `what`; a second process
+    /// waits 5 seconds, then is refused by name.
+    pub fn take(path: &Path, what: &Path) -> Result<Lock> {
+        let start = Instant::now();
+        loop {
+            if let Some(lock) = Lock::attempt(path)? {
+                return Ok(lock);
+            }
+            if start.elapsed() > LOCK_WAIT {
+                let message = format!("another dataprep is working on `{}`", what.display());
+                return Err(Error::failed(message)
+                    .with_hint("wait for it to end, or choose another `--out`"));
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// One try. The file may have been removed by its last holder between open and lock: only a
+    /// lock on the file that still stands under the name counts.
+    fn attempt(path: &Path) -> Result<Option<Lock>> {
+        let file = File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(path)
+            .map_err(Error::io("lock", path))?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Ok(None),
+            Err(TryLockError::Error(error)) => return Err(Error::io("lock", path)(error)),
+        }
+        let locked = file.metadata().map_err(Error::io("read", path))?.ino();
+        let named = fs::metadata(path).map(|metadata| metadata.ino()).ok();
+        Ok((named == Some(locked)).then_some(Lock { _file: file }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn attempt_with(partial: &Path, text: &str) -> PathBuf {
+        let attempt = begin(partial, 3).unwrap();
+        io::write(&attempt.join("part.txt"), text.as_bytes()).unwrap();
+        attempt
+    }
+
+    #[test]
+    fn the_second_of_two_equal_attempts_is_dropped() {
+        let partial = tempfile::tempdir().unwrap();
+        let partial = partial.path();
+        let (first, second) = (attempt_with(partial, "a"), attempt_with(partial, "a"));
+        for attempt in [&first, &second] {
+            publish(partial, 3, attempt, Notes::default(), Counts::default()).unwrap();
+        }
+        assert!(is_published(partial, 3) && !second.exists());
+        assert_eq!(Done::read(&directory(partial, 3)).unwrap().files[0].bytes, 1);
+    }
+
+    #[test]
+    fn two_attempts_that_differ_are_a_bug() {
+        let partial = tempfile::tempdir().unwrap();
+        let partial = partial.path();
+        let (first, second) = (attempt_with(partial, "a"), attempt_with(partial, "b"));
+        publish(partial, 3, &first, Notes::default(), Counts::default()).unwrap();
+        let result = std::panic::catch_unwind(|| {
+            publish(partial, 3, &second, Notes::default(), Counts::default())
+        });
+        assert!(result.is_err());
+    }
+
+    #[test]
+    fn a_lock_keeps_a_second_holder_out_until_it_falls() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("lock");
+        let lock = Lock::take(&path, directory.path()).unwrap();
+        assert!(Lock::attempt(&path).unwrap().is_none());
+        drop(lock);
+        assert!(Lock::attempt(&path).unwrap().is_some());
+    }
+}
