@@ -1,1 +1,3 @@
+//! One test binary: behaviour through the command line, formats, and the house rules.
 
+mod tidy;

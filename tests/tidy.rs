@@ -1,0 +1,102 @@
+//! The house rules, as tests: what CONTRIBUTING.md asks for and a compiler cannot see.
+//!
+//! In → the repository's own files; out → every line that breaks a rule, with what to do instead.
+//! A rule is one row of [`RULES`] and carries its own counter-example, so that a rule which has
+//! stopped finding anything fails too. Cost: well under a second, every file is read once.
+
+mod lexer;
+mod rules;
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use lexer::Source;
+use rules::{RULES, Rule};
+
+/// Where everything lies.
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Files under `folder` (relative to the root) whose names end in `.extension`, sorted.
+fn files(folder: &str, extension: &str) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut folders = vec![root().join(folder)];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).into_iter().flatten() {
+            let path = entry.expect("a listed entry").path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|found| found == extension) {
+                found.push(path);
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+/// A path as the messages name it.
+fn relative(path: &Path) -> String {
+    let relative = path.strip_prefix(root()).unwrap_or(path);
+    relative.to_string_lossy().replace('\\', "/")
+}
+
+fn read(path: &Path) -> String {
+    fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// Every Rust file of the repository.
+fn sources() -> Vec<Source> {
+    let folders = ["src", "tests", "benches", "kernels"];
+    let paths = folders.iter().flat_map(|folder| files(folder, "rs"));
+    let sources: Vec<Source> = paths.map(|p| Source::new(&relative(&p), &read(&p))).collect();
+    assert!(sources.iter().any(|source| source.path == "src/lib.rs"), "found no src/lib.rs");
+    sources
+}
+
+fn broken(rule: &Rule, source: &Source) -> Vec<String> {
+    let lines = (rule.check)(source).into_iter();
+    let shown = |line: usize| source.lines.get(line).map_or("", |text| text.trim());
+    lines.map(|line| format!("{}:{}: {}", source.path, line + 1, shown(line))).collect()
+}
+
+#[test]
+fn the_house_rules_hold() {
+    let sources = sources();
+    let mut report = String::new();
+    for rule in RULES {
+        let found: Vec<String> = sources.iter().flat_map(|source| broken(rule, source)).collect();
+        if !found.is_empty() {
+            let (name, remedy) = (rule.name, rule.remedy);
+            report += &format!("\n{name}\n  {}\n  hint: {remedy}\n", found.join("\n  "));
+        }
+    }
+    assert!(report.is_empty(), "house rules (CONTRIBUTING.md) are broken:\n{report}");
+}
+
+#[test]
+fn every_rule_finds_its_bad_sample_and_passes_its_good_one() {
+    for rule in RULES {
+        let (path, text) = (rule.bad)();
+        let found = broken(rule, &Source::new(path, &text));
+        assert_eq!(found.len(), 1, "`{}` in its bad sample: {found:?}", rule.name);
+        let (path, text) = (rule.good)();
+        let found = broken(rule, &Source::new(path, &text));
+        assert_eq!(found, [""; 0], "`{}` in its good sample", rule.name);
+    }
+}
+
+#[test]
+fn recipes_and_configs_are_toml() {
+    let recipes = files("pipelines", "toml");
+    assert!(!recipes.is_empty(), "no recipe under pipelines/");
+    for path in recipes.into_iter().chain(files("configs", "toml")) {
+        let parsed = read(&path).parse::<toml::Table>();
+        if let Err(error) = parsed {
+            panic!("{}: {error}", relative(&path));
+        }
+    }
+}
