@@ -9,12 +9,13 @@ use super::lexer::{Source, has_word, is_ident, word_positions};
 /// Where a rule does not hold: files, or folders with a `/` at the end.
 type Homes = &'static [&'static str];
 
-/// The only writer to the terminal, so that `--json`, `-q` and colour are decided once.
-const PRINTER: Homes = &["src/cli/printer.rs"];
+/// The only writers to the terminal, so that `--json`, `-q` and colour are decided once.
+const PRINTER: Homes = &["src/cli/printer.rs", "src/base/progress.rs"];
 /// The only callers of the file system, so that every error carries its path.
 const FILES: Homes = &["src/base/io.rs", "src/base/unit.rs"];
-/// Whoever may know the time: what they learn reaches no published byte.
-const CLOCKS: Homes = &["src/base/progress.rs"];
+/// Whoever may know the time: what they learn reaches no published byte. Progress shows a rate,
+/// the lock of an OUT waits a few seconds.
+const CLOCKS: Homes = &["src/base/progress.rs", "src/base/unit.rs"];
 /// Unicode's tables of a stated version.
 const UNICODE: Homes = &["src/base/text/"];
 /// Kernels for the CPU's vector units.
