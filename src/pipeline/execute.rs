@@ -1,0 +1,429 @@
+//! Runs a stage: plan → units → finish, continued after a kill, published by one rename.
+//!
+//! In → a [`Stage`] and OUT; out → OUT with its manifest, or nothing new. Beside OUT stands
+//! `OUT.partial/` while the work goes on: `plan.json`, published units, killed attempts. State is
+//! what is published, so running the same command again is how one resumes. A damaged input file
+//! stops only the units that read it; everything else is finished before the stage fails naming
+//! all of them (DESIGN: sections 3.4 and 8). Parallel over units when there are many, inside them
+//! when there are few; the bytes are the same.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::{Path, PathBuf},
+    sync::{
+        Mutex,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+    time::Instant,
+};
+
+use serde_json::json;
+
+use super::{publish, up_to_date};
+use crate::base::{
+    counts::Counts,
+    error::{Error, Result},
+    hash::Fingerprint,
+    interrupt, io,
+    manifest::{self, Manifest, ManifestCounts, Tool},
+    progress::Progress,
+    size::Bytes,
+    stage::{Notes, Phase, Plan, Published, Stage, Unit, Work},
+    unit::{self, Lock},
+};
+
+/// Memory a lane of work is taken to need at least; fewer lanes run when there is less.
+const LANE_MEMORY: u64 = 512 << 20;
+
+/// *How* a stage runs; nothing here reaches its bytes.
+#[derive(Clone, Debug)]
+pub struct Options {
+    pub threads: usize,
+    pub memory: Bytes,
+    pub temp_dir: PathBuf,
+    /// Do it again, even if it is up to date.
+    pub fresh: bool,
+    /// Replace an OUT, or discard a half-done OUT.partial, of another fingerprint.
+    pub replace: bool,
+    /// The share of a source's documents that may be unreadable.
+    pub max_bad: f64,
+    /// Leave damaged files out whole.
+    pub skip_bad_files: bool,
+}
+
+/// What came of it.
+#[derive(Debug)]
+pub struct Outcome {
+    pub manifest: Manifest,
+    pub up_to_date: bool,
+    pub units: usize,
+    pub units_reused: usize,
+    pub seconds: f64,
+    /// What a person should know: what was discarded, which files were skipped.
+    pub notices: Vec<String>,
+}
+
+/// The fingerprint a stage's output would have.
+pub fn fingerprint(stage: &dyn Stage) -> Fingerprint {
+    let (config, inputs) = (stage.config(), stage.inputs());
+    manifest::fingerprint(stage.name(), stage.version(), stage.seed(), &config, &inputs)
+}
+
+/// Brings `out` up to date.
+pub fn execute(
+    stage: &dyn Stage,
+    out: &Path,
+    options: &Options,
+    progress: &Progress,
+) -> Result<Outcome> {
+    let start = Instant::now();
+    let fingerprint = fingerprint(stage);
+    let partial = publish::partial(out);
+    if !options.fresh && !partial.exists() {
+        if let Some(manifest) = up_to_date::check(stage, out, fingerprint)? {
+            return Ok(unchanged(manifest, start));
+        }
+    }
+    io::create_directory(&partial)?;
+    let _lock = Lock::take(&partial.join("lock"), out)?;
+    publish::recover(out)?;
+    if !options.fresh {
+        if let Some(manifest) = up_to_date::check(stage, out, fingerprint)? {
+            publish::discard(&partial)?;
+            return Ok(unchanged(manifest, start));
+        }
+        if let Err(error) = publish::refuse_foreign(out, fingerprint, options.replace) {
+            publish::discard_if_empty(&partial)?;
+            return Err(error);
+        }
+    }
+    let run = Run::open(stage, out, &partial, options, progress, fingerprint)?;
+    run.all_phases()?;
+    run.finish(start)
+}
+
+fn unchanged(manifest: Manifest, start: Instant) -> Outcome {
+    Outcome {
+        manifest,
+        up_to_date: true,
+        units: 0,
+        units_reused: 0,
+        seconds: start.elapsed().as_secs_f64(),
+        notices: Vec::new(),
+    }
+}
+
+/// One run of a stage, under the lock.
+struct Run<'a> {
+    stage: &'a dyn Stage,
+    out: &'a Path,
+    partial: &'a Path,
+    options: &'a Options,
+    progress: &'a Progress,
+    fingerprint: Fingerprint,
+    plan: Plan,
+    files: Vec<PathBuf>,
+    skipped: Mutex<BTreeSet<usize>>,
+    reused: AtomicUsize,
+    notices: Mutex<Vec<String>>,
+    phase_seconds: Mutex<Vec<(&'static str, f64)>>,
+}
+
+impl<'a> Run<'a> {
+    /// Plans, and continues what an equal plan has published.
+    fn open(
+        stage: &'a dyn Stage,
+        out: &'a Path,
+        partial: &'a Path,
+        options: &'a Options,
+        progress: &'a Progress,
+        fingerprint: Fingerprint,
+    ) -> Result<Run<'a>> {
+        let plan = stage.plan()?;
+        let json = plan_json(stage, &plan, fingerprint)?;
+        let discard = options.fresh || options.replace;
+        let notices = publish::adopt_plan(partial, out, &json, discard)?;
+        unit::remove_attempts(partial)?;
+        let skipped = match options.skip_bad_files {
+            true => publish::read_skipped(partial)?,
+            false => BTreeSet::new(),
+        };
+        if skipped.is_empty() {
+            publish::forget_skipped(partial)?;
+        }
+        Ok(Run {
+            stage,
+            out,
+            partial,
+            options,
+            progress,
+            fingerprint,
+            files: stage.files(),
+            plan,
+            skipped: Mutex::new(skipped),
+            reused: AtomicUsize::new(0),
+            notices: Mutex::new(notices.into_iter().collect()),
+            phase_seconds: Mutex::default(),
+        })
+    }
+
+    /// Runs the phases in order; with `--skip-bad-files`, again from the first after damage.
+    fn all_phases(&self) -> Result<()> {
+        let mut phase = 0;
+        while phase < self.plan.phases.len() {
+            let start = Instant::now();
+            let damaged = self.phase(phase)?;
+            let seconds = start.elapsed().as_secs_f64();
+            locked(&self.phase_seconds).push((self.plan.phases[phase].name, seconds));
+            if damaged.is_empty() {
+                phase += 1;
+                continue;
+            }
+            if !self.options.skip_bad_files {
+                return Err(all_damaged(damaged));
+            }
+            self.skip(damaged)?;
+            phase = 0;
+        }
+        Ok(())
+    }
+
+    /// Runs what is not published yet of one phase; returns the damage found on the way.
+    fn phase(&self, phase: usize) -> Result<Vec<Error>> {
+        let first = self.first_unit(phase);
+        let units = &self.plan.phases[phase].units;
+        let is_open = |index: &usize| !unit::is_published(self.partial, first + index);
+        let open: Vec<usize> = (0..units.len()).filter(is_open).collect();
+        self.reused.fetch_add(units.len() - open.len(), Relaxed);
+        if open.is_empty() {
+            return Ok(Vec::new());
+        }
+        let task = match self.plan.phases.len() {
+            1 => self.stage.name().to_owned(),
+            _ => format!("{} {}", self.stage.name(), self.plan.phases[phase].name),
+        };
+        self.progress.begin(&task, open.iter().map(|&index| units[index].bytes).sum());
+        let result = self.run_units(phase, &open);
+        self.progress.end();
+        result
+    }
+
+    /// Hands out units to lanes: one lane a thread when there are many, one lane with all
+    /// threads when there are few.
+    fn run_units(&self, phase: usize, open: &[usize]) -> Result<Vec<Error>> {
+        let most = (self.options.memory.0 / LANE_MEMORY).max(1) as usize;
+        let lanes = match open.len() >= 2 * self.options.threads {
+            true => self.options.threads.min(most).max(1),
+            false => 1,
+        };
+        let (next, failed) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
+        let lane = || {
+            while let Some(&index) = open.get(next.fetch_add(1, Relaxed)) {
+                let result = interrupt::check().and_then(|()| self.unit(phase, index, lanes));
+                let Err(error) = result else { continue };
+                let stop = !matches!(error, Error::Damaged { .. });
+                locked(&failed).push(error);
+                if stop {
+                    next.store(open.len(), Relaxed);
+                }
+            }
+        };
+        std::thread::scope(|scope| {
+            (1..lanes).for_each(|_| {
+                scope.spawn(lane);
+            });
+            lane();
+        });
+        let errors = failed.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let (damaged, mut others): (Vec<_>, Vec<_>) =
+            errors.into_iter().partition(|error| matches!(error, Error::Damaged { .. }));
+        if others.is_empty() { Ok(damaged) } else { Err(others.remove(0)) }
+    }
+
+    /// One attempt at one unit.
+    fn unit(&self, phase: usize, index: usize, lanes: usize) -> Result<()> {
+        let number = self.first_unit(phase) + index;
+        let attempt = unit::begin(self.partial, number)?;
+        let skipped = locked(&self.skipped).clone();
+        let work = Work {
+            dir: attempt.clone(),
+            published: Published { partial: self.partial, phases: &self.plan.phases },
+            threads: (self.options.threads / lanes).max(1),
+            memory: self.options.memory.0 / lanes as u64,
+            temp_dir: self.options.temp_dir.clone(),
+            skipped: &skipped,
+            progress: self.progress,
+            notes: Mutex::new(Notes::default()),
+        };
+        match self.stage.run_unit(Unit { phase, index }, &work) {
+            Ok(counts) => {
+                let notes = work.notes.into_inner().unwrap_or_else(|held| held.into_inner());
+                unit::publish(self.partial, number, &attempt, notes, counts)
+            }
+            Err(error) => {
+                io::remove_directory(&attempt)?;
+                Err(error)
+            }
+        }
+    }
+
+    /// Takes damaged files out: their units, and everything that stands on them, run again.
+    fn skip(&self, damaged: Vec<Error>) -> Result<()> {
+        let mut skipped = locked(&self.skipped);
+        let before = skipped.len();
+        for error in damaged {
+            let Error::Damaged { path, .. } = &error else { unreachable!("partitioned") };
+            let Some(file) = self.files.iter().position(|file| file == path) else {
+                return Err(error);
+            };
+            locked(&self.notices).push(format!("left out whole: {error}"));
+            skipped.insert(file);
+        }
+        assert!(skipped.len() > before, "a skipped file was read: {skipped:?}");
+        publish::write_skipped(self.partial, &skipped)?;
+        for (phase, plan) in self.plan.phases.iter().enumerate() {
+            for (index, unit) in plan.units.iter().enumerate() {
+                let reads_inputs = phase == 0 && !unit.files.is_empty();
+                if !reads_inputs || unit.files.iter().any(|file| skipped.contains(file)) {
+                    let number = self.first_unit(phase) + index;
+                    io::remove_directory(&unit::directory(self.partial, number))?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Checks every record, asserts the counts, publishes.
+    fn finish(&self, start: Instant) -> Result<Outcome> {
+        let published = Published { partial: self.partial, phases: &self.plan.phases };
+        let counts = self.stage.finish(&published)?;
+        counts.assert_balanced(self.stage.name());
+        refuse_too_many_rejects(&counts, self.options.max_bad)?;
+        let (files, read) = publish::link_files(self.partial, &self.plan.phases)?;
+        let skipped = locked(&self.skipped);
+        let name = |file: &usize| self.files[*file].to_string_lossy().into_owned();
+        let records = self.stage.inputs();
+        let manifest = Manifest {
+            format: manifest::FORMAT,
+            stage: self.stage.name().to_owned(),
+            stage_version: self.stage.version(),
+            tool: Tool::current(),
+            config: self.stage.config(),
+            seed: self.stage.seed(),
+            files,
+            counts: ManifestCounts::from(counts),
+            holdout: self.plan.holdout,
+            skipped_files: skipped
+                .iter()
+                .map(|file| {
+                    let path = &self.files[*file];
+                    let record = records.iter().find(|record| record.path == *path);
+                    record.map_or_else(|| name(file), |record| record.name.clone())
+                })
+                .collect(),
+            read,
+            fingerprint: self.fingerprint,
+            extra: self.stage.manifest_keys(&published)?,
+            inputs: records,
+        };
+        let seconds = start.elapsed().as_secs_f64();
+        let run = publish::run_json(&manifest.inputs, self.out, self.options, seconds, &{
+            locked(&self.phase_seconds).iter().map(|(name, s)| json!([name, s])).collect::<Vec<_>>()
+        })?;
+        publish::publish(self.out, &manifest, &run)?;
+        Ok(Outcome {
+            manifest,
+            up_to_date: false,
+            units: self.plan.phases.iter().map(|phase| phase.units.len()).sum(),
+            units_reused: self.reused.load(Relaxed),
+            seconds,
+            notices: std::mem::take(&mut *locked(&self.notices)),
+        })
+    }
+
+    fn first_unit(&self, phase: usize) -> usize {
+        self.plan.phases[..phase].iter().map(|phase| phase.units.len()).sum()
+    }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+}
+
+/// What will be done, by which build; equal bytes mean that published units may be kept.
+fn plan_json(stage: &dyn Stage, plan: &Plan, fingerprint: Fingerprint) -> Result<String> {
+    let executable = std::env::current_exe().map_err(Error::io("find", Path::new("dataprep")))?;
+    let (build, _) = io::hash_file(&executable)?;
+    let phases: Vec<_> = plan.phases.iter().map(phase_json).collect();
+    let tool = Tool::current();
+    let json = json!({
+        "format": manifest::FORMAT, "stage": stage.name(), "stage_version": stage.version(),
+        "fingerprint": fingerprint, "config": manifest::canonical(&stage.config()),
+        "seed": stage.seed(), "phases": phases,
+        "tool": {"version": tool.version, "commit": tool.commit, "build": build},
+    });
+    Ok(manifest::canonical(&json).to_string())
+}
+
+fn phase_json(phase: &Phase) -> serde_json::Value {
+    json!({"name": phase.name, "units": phase.units})
+}
+
+/// All damaged files in one error.
+fn all_damaged(damaged: Vec<Error>) -> Error {
+    let mut messages: Vec<String> = damaged.iter().map(Error::to_string).collect();
+    messages.sort();
+    messages.dedup();
+    let message = match messages.len() {
+        1 => messages.remove(0),
+        count => format!("{count} damaged files, all else is done\n  {}", messages.join("\n  ")),
+    };
+    Error::failed(message)
+        .with_hint("fetch them again, or leave them out whole with `--skip-bad-files`")
+}
+
+/// More than `max_bad` of a source's documents, and more than a hundred, or all of them, were
+/// unreadable: the stage fails.
+fn refuse_too_many_rejects(counts: &Counts, max_bad: f64) -> Result<()> {
+    for (name, source) in &counts.sources {
+        let (rejected, documents) = (source.rejected_total(), source.documents_in);
+        let share = rejected as f64 / documents.max(1) as f64;
+        let all = rejected == documents && documents > 0;
+        if !all && (rejected <= 100 || share <= max_bad) {
+            continue;
+        }
+        let reasons: Vec<String> =
+            source.rejected.iter().map(|(reason, n)| format!("{reason} {n}")).collect();
+        let message = format!(
+            "source `{name}`: {rejected} of {documents} documents could not be read ({})",
+            reasons.join(", ")
+        );
+        return Err(Error::failed(message).with_hint(match all {
+            true => "is `--text-column` the name of the text? see `rejects.jsonl` in the units"
+                .to_owned(),
+            false => format!("allowed are {max_bad}: raise `--max-bad`, or mend the input"),
+        }));
+    }
+    Ok(())
+}
+
+/// Documents and bytes that a plan would read, without doing it.
+pub fn dry_run(stage: &dyn Stage) -> Result<BTreeMap<&'static str, serde_json::Value>> {
+    let plan = stage.plan()?;
+    let phases: Vec<_> = plan
+        .phases
+        .iter()
+        .map(|phase| {
+            let bytes: u64 = phase.units.iter().map(|unit| unit.bytes).sum();
+            json!({"name": phase.name, "units": phase.units.len(), "bytes": bytes})
+        })
+        .collect();
+    let bytes: u64 = stage.inputs().iter().map(|input| input.bytes).sum();
+    Ok(BTreeMap::from([
+        ("stage", json!(stage.name())),
+        ("fingerprint", json!(fingerprint(stage))),
+        ("inputs", json!(stage.inputs().len())),
+        ("input_bytes", json!(bytes)),
+        ("phases", json!(phases)),
+    ]))
+}

@@ -1,0 +1,9 @@
+//! From a request to an artifact: which stages there are, how they run, and recipes of them.
+//!
+//! In → a stage's name, inputs, config and OUT; out → a published artifact or "up to date". The
+//! executor is the one place that knows of resume, staging, manifests and renames; a stage author
+//! never sees them. Imports every stage; only `cli` imports it.
+
+pub mod execute;
+mod publish;
+mod up_to_date;

@@ -1,0 +1,296 @@
+//! What stands beside OUT while a stage runs, and how it becomes OUT.
+//!
+//! In → published units; out → OUT, by one rename of a complete directory (an atomic exchange with
+//! an old OUT where the system can). A kill at any point leaves either the old OUT or the new one,
+//! and [`recover`] finishes or undoes what is between.
+
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use rustix::fs::{CWD, RenameFlags, renameat_with};
+use serde_json::{Value, json};
+
+use super::execute::Options;
+use crate::base::{
+    error::{Error, Result},
+    hash::Fingerprint,
+    io, machine,
+    manifest::{FileEntry, Manifest},
+    size::Bytes,
+    stage::{InputRecord, Phase, Publish, ReadRange},
+    unit::{self, Done},
+};
+
+/// `OUT.partial`
+pub fn partial(out: &Path) -> PathBuf {
+    beside(out, ".partial")
+}
+
+fn beside(out: &Path, suffix: &str) -> PathBuf {
+    let mut name = out.file_name().unwrap_or_default().to_owned();
+    name.push(suffix);
+    out.with_file_name(name)
+}
+
+/// Finishes or undoes what a kill between two renames left.
+pub fn recover(out: &Path) -> Result<()> {
+    let old = beside(out, ".old");
+    if !old.exists() {
+        return Ok(());
+    }
+    match out.exists() {
+        true => io::remove_directory(&old),
+        false => io::rename(&old, out),
+    }
+}
+
+/// Removes OUT.partial with its lock.
+pub fn discard(partial: &Path) -> Result<()> {
+    io::remove_directory(partial)
+}
+
+/// Removes an OUT.partial in which nothing was done.
+pub fn discard_if_empty(partial: &Path) -> Result<()> {
+    match partial.join("plan.json").exists() {
+        true => Ok(()),
+        false => discard(partial),
+    }
+}
+
+/// An OUT of another fingerprint is replaced only on request, and one that is no artifact never.
+pub fn refuse_foreign(out: &Path, fingerprint: Fingerprint, replace: bool) -> Result<()> {
+    if !out.exists() {
+        return Ok(());
+    }
+    if !Manifest::stands_in(out) {
+        if io::list(out).is_ok_and(|entries| entries.is_empty()) {
+            return Ok(());
+        }
+        let message = format!("`{}` exists and is no artifact of dataprep", out.display());
+        return Err(Error::config(message).with_hint("choose another `--out`, or remove it"));
+    }
+    let manifest = Manifest::read(out)?;
+    if replace || manifest.fingerprint == fingerprint {
+        return Ok(());
+    }
+    let message = format!(
+        "`{}` holds the result of `{}` with other inputs or config",
+        out.display(),
+        manifest.stage
+    );
+    Err(Error::config(message)
+        .with_hint("choose another `--out`, or replace it with `--fresh` once you are sure"))
+}
+
+/// Continues an equal plan; discards units of another build; refuses another plan unless
+/// `discard`. Returns what to tell the person.
+pub fn adopt_plan(partial: &Path, out: &Path, json: &str, discard: bool) -> Result<Option<String>> {
+    let path = partial.join("plan.json");
+    let mut notice = None;
+    if path.exists() {
+        let old = io::read_text(&path)?;
+        if old == json {
+            return Ok(None);
+        }
+        let same_work = fingerprint_of(&old).is_some_and(|old| fingerprint_of(json) == Some(old));
+        if !same_work && !discard {
+            let message =
+                format!("`{}` holds half of a run with other inputs or config", partial.display());
+            return Err(Error::config(message).with_hint(format!(
+                "finish that run first, or discard it: add `--fresh` (OUT is `{}`)",
+                out.display()
+            )));
+        }
+        let units = published_units(partial)?;
+        let why = if same_work { "another build" } else { "another plan" };
+        notice = (units > 0).then(|| format!("discarded {units} finished units of {why}"));
+    }
+    io::remove_directory(&partial.join("units"))?;
+    forget_skipped(partial)?;
+    io::create_directory(&partial.join("units"))?;
+    io::replace(&path, json.as_bytes())?;
+    Ok(notice)
+}
+
+fn fingerprint_of(plan: &str) -> Option<String> {
+    let plan: Value = serde_json::from_str(plan).ok()?;
+    Some(plan.get("fingerprint")?.as_str()?.to_owned())
+}
+
+fn published_units(partial: &Path) -> Result<usize> {
+    let units = partial.join("units");
+    if !units.is_dir() {
+        return Ok(0);
+    }
+    Ok(io::list(&units)?.iter().filter(|path| path.extension().is_none()).count())
+}
+
+/// The damaged files that this run leaves out.
+pub fn read_skipped(partial: &Path) -> Result<BTreeSet<usize>> {
+    let path = partial.join("skipped.json");
+    match path.exists() {
+        true => serde_json::from_slice(&io::read(&path)?)
+            .map_err(|error| Error::damaged(&path, None, error)),
+        false => Ok(BTreeSet::new()),
+    }
+}
+
+/// Records the damaged files that this run leaves out.
+pub fn write_skipped(partial: &Path, skipped: &BTreeSet<usize>) -> Result<()> {
+    let json = serde_json::to_vec(skipped).expect("numbers are plain data");
+    io::replace(&partial.join("skipped.json"), &json)
+}
+
+/// A run that skips nothing cannot stand on units of one that did.
+pub fn forget_skipped(partial: &Path) -> Result<()> {
+    if partial.join("skipped.json").exists() {
+        io::remove_directory(&partial.join("units"))?;
+        io::create_directory(&partial.join("units"))?;
+        io::remove_file(&partial.join("skipped.json"))?;
+    }
+    Ok(())
+}
+
+/// Links the files of publishing phases into `OUT.partial/publish` and lists them.
+pub fn link_files(partial: &Path, phases: &[Phase]) -> Result<(Vec<FileEntry>, Vec<ReadRange>)> {
+    let target = partial.join("publish");
+    io::remove_directory(&target)?;
+    io::create_directory(&target)?;
+    let (mut entries, mut read) = (Vec::new(), Vec::new());
+    let mut number = 0;
+    for phase in phases {
+        for index in 0..phase.units.len() {
+            let directory = unit::directory(partial, number);
+            number += 1;
+            let done = Done::read(&directory)?;
+            read.extend(done.read);
+            for file in done.files.iter().filter(|_| phase.publish != Publish::No) {
+                let name = match phase.publish {
+                    Publish::Parts => part_name(&file.name, index),
+                    Publish::AsIs | Publish::No => file.name.clone(),
+                };
+                let (from, to) = (directory.join(&file.name), target.join(&name));
+                check_size(&from, file.bytes)?;
+                io::create_directory(to.parent().unwrap_or(&target))?;
+                io::link_or_copy(&from, &to)?;
+                entries.push(entry(name, file));
+            }
+        }
+    }
+    entries.sort_by(|a: &FileEntry, b| a.name.cmp(&b.name));
+    let key = |range: &ReadRange| (range.input, range.file.clone(), range.start, range.end);
+    read.sort_by_key(key);
+    read.dedup();
+    Ok((entries, read))
+}
+
+fn entry(name: String, file: &unit::DoneFile) -> FileEntry {
+    let unit::FileCounts { rows, documents, tokens } = file.counts;
+    FileEntry { name, bytes: file.bytes, rows, documents, tokens, xxh3: file.xxh3 }
+}
+
+fn check_size(path: &Path, expected: u64) -> Result<()> {
+    let found = io::size(path)?;
+    if found == expected {
+        return Ok(());
+    }
+    let (expected, found) = (Bytes(expected), Bytes(found));
+    Err(Error::damaged(path, None, format!("recorded with {expected}, found {found}")))
+}
+
+/// `part.parquet` of unit 17 → `part-00017.parquet`.
+fn part_name(name: &str, index: usize) -> String {
+    let (stem, extension) = name.split_once('.').unwrap_or((name, ""));
+    format!("{stem}-{index:05}.{extension}")
+}
+
+/// Clock, host and places: everything that may differ between equal runs.
+pub fn run_json(
+    inputs: &[InputRecord],
+    out: &Path,
+    options: &Options,
+    seconds: f64,
+    phases: &[Value],
+) -> Result<Value> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
+    let base = out.parent().filter(|parent| !parent.as_os_str().is_empty());
+    let base = io::canonical(base.unwrap_or(Path::new(".")))?;
+    let mut places = Vec::new();
+    for input in inputs {
+        let absolute = io::canonical(&input.path)?;
+        let metadata = io::metadata(&absolute)?;
+        places.push(json!({
+            "name": input.name, "absolute": absolute, "relative": relative(&absolute, &base),
+            "bytes": input.bytes, "modified_ns": io::modified_nanoseconds(&metadata),
+        }));
+    }
+    Ok(json!({
+        "finished_unix": now, "seconds": seconds, "host": machine::host(),
+        "threads": options.threads, "memory": options.memory, "phases": phases, "inputs": places,
+    }))
+}
+
+/// `path` as seen from `base`; both absolute.
+fn relative(path: &Path, base: &Path) -> PathBuf {
+    let shared = path.components().zip(base.components()).take_while(|(a, b)| a == b).count();
+    let up = base.components().skip(shared).map(|_| std::path::Component::ParentDir);
+    up.chain(path.components().skip(shared)).collect()
+}
+
+/// Writes `run.json` and, last, the manifest; syncs; puts the whole in OUT's place.
+pub fn publish(out: &Path, manifest: &Manifest, run: &Value) -> Result<()> {
+    let partial = partial(out);
+    let ready = partial.join("publish");
+    let run = serde_json::to_vec_pretty(run).expect("plain data");
+    io::write(&ready.join("run.json"), &run)?;
+    manifest.write(&ready)?;
+    sync_directories(&ready)?;
+    let parent = out.parent().filter(|parent| !parent.as_os_str().is_empty());
+    if !out.exists() {
+        io::rename(&ready, out)?;
+    } else if renameat_with(CWD, &ready, CWD, out, RenameFlags::EXCHANGE).is_err() {
+        let old = beside(out, ".old");
+        io::remove_directory(&old)?;
+        io::rename(out, &old)?;
+        io::rename(&ready, out)?;
+        io::remove_directory(&old)?;
+    }
+    io::sync(parent.unwrap_or(Path::new(".")))?;
+    discard(&partial)
+}
+
+fn sync_directories(directory: &Path) -> Result<()> {
+    for path in io::list(directory)?.iter().filter(|path| path.is_dir()) {
+        sync_directories(path)?;
+    }
+    io::sync(directory)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_are_numbered_before_the_extension() {
+        assert_eq!(part_name("part.parquet", 17), "part-00017.parquet");
+        assert_eq!(part_name("rejects.jsonl", 0), "rejects-00000.jsonl");
+    }
+
+    #[test]
+    fn a_relative_place_leads_from_the_output_to_the_input() {
+        let place = relative(Path::new("/a/data/x.parquet"), Path::new("/a/runs/one"));
+        assert_eq!(place, Path::new("../../data/x.parquet"));
+    }
+
+    #[test]
+    fn a_kill_between_two_renames_is_undone() {
+        let directory = tempfile::tempdir().unwrap();
+        let out = directory.path().join("out");
+        io::create_directory(&directory.path().join("out.old")).unwrap();
+        recover(&out).unwrap();
+        assert!(out.exists() && !directory.path().join("out.old").exists());
+    }
+}
