@@ -52,7 +52,11 @@ fn read(path: &Path) -> String {
 fn sources() -> Vec<Source> {
     let folders = ["src", "tests", "benches", "kernels"];
     let paths = folders.iter().flat_map(|folder| files(folder, "rs"));
-    let sources: Vec<Source> = paths.map(|p| Source::new(&relative(&p), &read(&p))).collect();
+    let mut sources: Vec<Source> = paths.map(|p| Source::new(&relative(&p), &read(&p))).collect();
+    let tests: Vec<String> = sources.iter().flat_map(Source::test_files).collect();
+    for source in sources.iter_mut().filter(|source| tests.contains(&source.path)) {
+        source.is_test.fill(true);
+    }
     assert!(sources.iter().any(|source| source.path == "src/lib.rs"), "found no src/lib.rs");
     sources
 }

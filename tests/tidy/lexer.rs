@@ -21,7 +21,7 @@ impl Source {
         let code: Vec<String> = blank(text).lines().map(str::to_owned).collect();
         let lines: Vec<String> = text.lines().map(str::to_owned).collect();
         assert_eq!(lines.len(), code.len(), "{path}: blanking keeps the lines");
-        let whole = path.starts_with("tests/") || path.ends_with("/tests.rs");
+        let whole = path.starts_with("tests/");
         let mut is_test = vec![whole; lines.len()];
         for (start, end) in test_items(&code) {
             is_test[start..=end].fill(true);
@@ -33,6 +33,16 @@ impl Source {
     pub fn production(&self) -> impl Iterator<Item = (usize, &str)> {
         let pairs = self.code.iter().enumerate();
         pairs.filter(|(index, _)| !self.is_test[*index]).map(|(index, code)| (index, code.as_str()))
+    }
+
+    /// Paths of the files that this one declares as tests: `#[cfg(test)] mod name;`.
+    pub fn test_files(&self) -> Vec<String> {
+        let folder = self.path.trim_end_matches(".rs").trim_end_matches("/mod");
+        let names = test_items(&self.code).into_iter().filter_map(|(_, end)| {
+            let line = self.code[end].trim().trim_start_matches("pub ");
+            line.strip_prefix("mod ")?.strip_suffix(';')
+        });
+        names.map(|name| format!("{folder}/{name}.rs")).collect()
     }
 
     /// Written by a script, as its `//!` head says with these words.
@@ -225,4 +235,10 @@ fn functions_and_test_items_are_found_with_their_ends() {
     assert_eq!(source.functions(), [(0, 3), (10, 10), (12, 12), (15, 15)]);
     let tests: Vec<usize> = (0..source.lines.len()).filter(|&line| source.is_test[line]).collect();
     assert_eq!(tests, [8, 9, 10, 11, 13, 14]);
+}
+
+#[test]
+fn a_module_declared_as_a_test_is_one() {
+    let source = Source::new("src/a/mod.rs", "mod b;\n#[cfg(test)]\nmod golden;\n");
+    assert_eq!(source.test_files(), ["src/a/golden.rs"]);
 }

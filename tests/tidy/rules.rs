@@ -14,8 +14,8 @@ const PRINTER: Homes = &["src/cli/printer.rs", "src/base/progress.rs"];
 /// The only callers of the file system, so that every error carries its path.
 const FILES: Homes = &["src/base/io.rs", "src/base/unit.rs"];
 /// Whoever may know the time: what they learn reaches no published byte. Progress shows a rate,
-/// the lock of an OUT waits a few seconds.
-const CLOCKS: Homes = &["src/base/progress.rs", "src/base/unit.rs"];
+/// the lock of an OUT waits a few seconds, training writes `timing.jsonl`.
+const CLOCKS: Homes = &["src/base/progress.rs", "src/base/unit.rs", "src/train/clock.rs"];
 /// Unicode's tables of a stated version.
 const UNICODE: Homes = &["src/base/text/"];
 /// Kernels for the CPU's vector units.
