@@ -15,7 +15,7 @@ pub fn cores() -> usize {
 pub fn memory_bytes() -> u64 {
     let machine = io::read_text(Path::new("/proc/meminfo")).ok().and_then(|text| {
         let line = text.lines().find(|line| line.starts_with("MemTotal:"))?.to_owned();
-        line.split_whitespace().nth(1)?.parse::<u64>().ok().map(|kib| kib << 10)
+        line.split_ascii_whitespace().nth(1)?.parse::<u64>().ok().map(|kib| kib << 10)
     });
     let group = ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"];
     let group = group.iter().find_map(|path| {
@@ -28,7 +28,7 @@ pub fn memory_bytes() -> u64 {
 pub fn peak_memory_bytes() -> u64 {
     let text = io::read_text(Path::new("/proc/self/status")).unwrap_or_default();
     let line = text.lines().find(|line| line.starts_with("VmHWM:"));
-    let kib = line.and_then(|line| line.split_whitespace().nth(1)?.parse::<u64>().ok());
+    let kib = line.and_then(|line| line.split_ascii_whitespace().nth(1)?.parse::<u64>().ok());
     kib.unwrap_or(0) << 10
 }
 

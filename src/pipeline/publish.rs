@@ -216,8 +216,9 @@ pub fn run_json(
     phases: &[Value],
 ) -> Result<Value> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
-    let base = out.parent().filter(|parent| !parent.as_os_str().is_empty());
-    let base = io::canonical(base.unwrap_or(Path::new(".")))?;
+    let parent = out.parent().filter(|parent| !parent.as_os_str().is_empty());
+    let parent = io::canonical(parent.unwrap_or(Path::new(".")))?;
+    let base = parent.join(out.file_name().unwrap_or_default());
     let mut places = Vec::new();
     for input in inputs {
         let absolute = io::canonical(&input.path)?;
