@@ -14,8 +14,9 @@ const PRINTER: Homes = &["src/cli/printer.rs", "src/base/progress.rs"];
 /// The only callers of the file system, so that every error carries its path.
 const FILES: Homes = &["src/base/io.rs", "src/base/unit.rs"];
 /// Whoever may know the time: what they learn reaches no published byte. Progress shows a rate,
-/// the lock of an OUT waits a few seconds, training writes `timing.jsonl`.
-const CLOCKS: Homes = &["src/base/progress.rs", "src/base/unit.rs", "src/train/clock.rs"];
+/// the lock of an OUT waits a few seconds, the executor writes `run.json`, training `timing.jsonl`.
+const CLOCKS: Homes =
+    &["src/base/progress.rs", "src/base/unit.rs", "src/pipeline/", "src/train/clock.rs"];
 /// Unicode's tables of a stated version.
 const UNICODE: Homes = &["src/base/text/"];
 /// Kernels for the CPU's vector units.
@@ -356,12 +357,14 @@ fn has_macro(code: &str, name: &str) -> bool {
     starts.into_iter().any(|at| !code[..at].chars().next_back().is_some_and(is_ident))
 }
 
-/// `// SAFETY:` in the comment right above, attributes apart.
+/// `// SAFETY:` in the comment right above the block, or above the line that opens it (a match arm,
+/// a call).
 fn is_justified(source: &Source, index: usize) -> bool {
-    let above = source.lines[..index].iter().rev().map(|line| line.trim());
-    let mut comment =
-        above.skip_while(|line| line.starts_with("#[")).take_while(|line| line.starts_with("//"));
-    comment.any(|line| line.contains("SAFETY:") || line.contains("# Safety"))
+    let is_comment = |line: &&str| line.starts_with("//");
+    let above = || source.lines[..index].iter().rev().map(|line| line.trim());
+    let comment = |skipped: usize| above().skip(skipped).take_while(is_comment);
+    let says_why = |line: &str| line.contains("SAFETY:") || line.contains("# Safety");
+    comment(0).any(says_why) || comment(1).any(says_why)
 }
 
 /// The first folder or file under `src/`, without its extension.
