@@ -1,0 +1,213 @@
+//! The type [`Tokenizer`]: a vocabulary applied to text, and back.
+//!
+//! `tokenizer.json` in → ids out, as Hugging Face's `tokenizers` gives them without added special
+//! tokens, one document a sequence. Text that spells a special token stays text. Truncation and
+//! padding that a file may ask for are left out: every byte of a document is encoded. A plain
+//! byte-level BPE is encoded piece by piece (see `pieces`), anything else by the crate as a whole.
+//! Decoding a byte-level vocabulary is exact on bytes. Nothing here depends on threads or the
+//! environment; a `Tokenizer` is shared by all threads.
+
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+
+use serde_json::Value;
+use tokenizers::models::ModelWrapper;
+use tokenizers::{DecoderWrapper, Model};
+
+use super::alphabet;
+use super::config::END_OF_TEXT;
+use super::format::{self, TOKENIZER_CONFIG_JSON, TOKENIZER_JSON};
+use super::pieces::PieceEncoder;
+use super::special::SpecialTexts;
+use super::split::Splitter;
+use crate::base::error::{Error, Result};
+use crate::base::hash::{Fingerprint, xxh3_128};
+use crate::base::io;
+
+/// A vocabulary with its split, opened from Hugging Face's files.
+pub struct Tokenizer {
+    inner: tokenizers::Tokenizer,
+    pieces: Option<PieceEncoder>,
+    /// The bytes of each id, where the vocabulary is a byte-level one.
+    bytes: Option<Vec<Vec<u8>>>,
+    special: SpecialTexts,
+    vocab_size: u32,
+    json: Vec<u8>,
+    config_json: Option<Vec<u8>>,
+}
+
+impl Tokenizer {
+    /// Opens a `tokenizer.json`, or the folder that holds one; a `tokenizer_config.json` beside it
+    /// names the end-of-text token.
+    ///
+    /// # Errors
+    /// [`Error::Config`] when there is none, [`Error::Damaged`] when it is not what it should be.
+    pub fn open(path: &Path) -> Result<Tokenizer> {
+        let file = if path.is_dir() { path.join(TOKENIZER_JSON) } else { path.to_owned() };
+        if !file.is_file() {
+            let message = format!("no tokenizer at `{}`", file.display());
+            let hint = "give a `tokenizer.json` or its folder, or train one: `--vocab 32000`";
+            return Err(Error::config(message).with_hint(hint));
+        }
+        let config = file.with_file_name(TOKENIZER_CONFIG_JSON);
+        let config_json = if config.is_file() { Some(io::read(&config)?) } else { None };
+        Tokenizer::from_parts(io::read(&file)?, config_json, &file)
+    }
+
+    /// From the files' bytes; `path` is only named in errors.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::open`].
+    pub fn from_parts(
+        json: Vec<u8>,
+        config_json: Option<Vec<u8>>,
+        path: &Path,
+    ) -> Result<Tokenizer> {
+        let file: Value =
+            serde_json::from_slice(&json).map_err(|error| Error::damaged(path, None, error))?;
+        if file["model"]["dropout"].as_f64().is_some_and(|share| share > 0.0) {
+            let message = format!("`{}` drops merges at random", path.display());
+            return Err(Error::config(message).with_hint("set its `model.dropout` to null"));
+        }
+        let mut inner = tokenizers::Tokenizer::from_bytes(&json)
+            .map_err(|error| Error::damaged(path, None, error))?;
+        inner.set_encode_special_tokens(true);
+        inner.with_padding(None);
+        inner.with_truncation(None).map_err(|error| Error::damaged(path, None, error))?;
+        let mut pieces = None;
+        if let Some(regex) = format::split_regex(&file) {
+            pieces = Some(PieceEncoder::new(Splitter::new(regex)?));
+            without_own_cache(&mut inner);
+        }
+        let ids = inner.get_vocab(true);
+        let vocab_size = ids.values().max().map_or(0, |largest| largest + 1);
+        let special = SpecialTexts::new(&format::special_tokens(&file));
+        let bytes = token_bytes(&inner, vocab_size);
+        Ok(Tokenizer { inner, pieces, bytes, special, vocab_size, json, config_json })
+    }
+
+    /// Appends the ids of `text`, one sequence; no special token is added or recognised.
+    ///
+    /// # Errors
+    /// [`Error::Failed`] when the text defeats the split pattern or the model.
+    pub fn encode(&self, text: &str, out: &mut Vec<u32>) -> Result<()> {
+        if let Some(pieces) = &self.pieces {
+            return pieces.encode(self.inner.get_model(), text, out);
+        }
+        // The crate panics where its regular expressions give up, on megabytes of spaces.
+        let whole = catch_unwind(AssertUnwindSafe(|| self.inner.encode_fast(text, false)));
+        let reason = match whole {
+            Ok(Ok(encoding)) => {
+                out.extend_from_slice(encoding.get_ids());
+                return Ok(());
+            }
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => "its split pattern gave up".to_owned(),
+        };
+        let message =
+            format!("the tokenizer cannot encode a document of {} bytes: {reason}", text.len());
+        Err(Error::failed(message).with_hint("lower `max_document_bytes`"))
+    }
+
+    /// The bytes that `ids` stand for, special tokens as their text; ids that are no token give
+    /// nothing. Exact for byte-level vocabularies, else the crate's text.
+    pub fn decode(&self, ids: &[u32]) -> Vec<u8> {
+        match &self.bytes {
+            Some(bytes) => {
+                let known = ids.iter().filter_map(|&id| bytes.get(id as usize));
+                known.flatten().copied().collect()
+            }
+            None => self.inner.decode(ids, false).unwrap_or_default().into_bytes(),
+        }
+    }
+
+    /// [`Tokenizer::decode`] as text; bytes that are not UTF-8 become U+FFFD.
+    pub fn decode_text(&self, ids: &[u32]) -> String {
+        String::from_utf8_lossy(&self.decode(ids)).into_owned()
+    }
+
+    /// The largest id, added tokens included, plus one.
+    pub fn vocab_size(&self) -> u32 {
+        self.vocab_size
+    }
+
+    /// The id of a token by its name in the file.
+    pub fn token_id(&self, token: &str) -> Option<u32> {
+        self.inner.token_to_id(token)
+    }
+
+    /// The end-of-text token and its id: the one asked for, else the file's `eos_token`, else
+    /// `<|endoftext|>`, else none.
+    ///
+    /// # Errors
+    /// [`Error::Config`] when the one asked for is no token.
+    pub fn end_of_text(&self, configured: Option<&str>) -> Result<Option<(String, u32)>> {
+        let with_id = |token: &str| Some((token.to_owned(), self.token_id(token)?));
+        if let Some(token) = configured {
+            return with_id(token).map(Some).ok_or_else(|| {
+                let message = format!("`end_of_text` is no token of the vocabulary: `{token}`");
+                Error::config(message).with_hint("leave the key out, or name a special token")
+            });
+        }
+        let config = self.config_json.as_deref().unwrap_or(b"null");
+        let config: Value = serde_json::from_slice(config).unwrap_or_default();
+        Ok(format::end_of_text(&config).and_then(with_id).or_else(|| with_id(END_OF_TEXT)))
+    }
+
+    /// Whether `text` spells a special token (and would become one elsewhere).
+    pub fn spells_special_token(&self, text: &str) -> bool {
+        self.special.occur_in(text)
+    }
+
+    /// xxh3-128 of `tokenizer.json`: equal vocabularies of equal spelling are one.
+    pub fn fingerprint(&self) -> Fingerprint {
+        xxh3_128(&self.json)
+    }
+
+    /// Writes the files, byte for byte as they were read, into the folder `directory`.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn save(&self, directory: &Path) -> Result<()> {
+        io::write(&directory.join(TOKENIZER_JSON), &self.json)?;
+        match &self.config_json {
+            Some(bytes) => io::write(&directory.join(TOKENIZER_CONFIG_JSON), bytes),
+            None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+impl Tokenizer {
+    /// Leaves every document to the crate: the reference.
+    pub(in crate::tokenizer) fn encode_as_a_whole(&mut self) {
+        self.pieces = None;
+    }
+}
+
+impl fmt::Debug for Tokenizer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tokenizer").field("vocab_size", &self.vocab_size).finish_non_exhaustive()
+    }
+}
+
+/// Takes the crate's word cache away: it lives as long as its thread, and `pieces` keeps its own.
+fn without_own_cache(inner: &mut tokenizers::Tokenizer) {
+    if let ModelWrapper::BPE(model) = inner.get_model() {
+        let mut model = model.clone();
+        model.resize_cache(0);
+        inner.with_model(ModelWrapper::BPE(model));
+    }
+}
+
+/// Each id's bytes, for the byte-level decoder; holes in the vocabulary are empty.
+fn token_bytes(inner: &tokenizers::Tokenizer, vocab_size: u32) -> Option<Vec<Vec<u8>>> {
+    let Some(DecoderWrapper::ByteLevel(_)) = inner.get_decoder() else { return None };
+    let added = inner.get_added_tokens_decoder();
+    let bytes = |id| match added.get(&id) {
+        Some(token) => token.content.clone().into_bytes(),
+        None => inner.get_model().id_to_token(id).map_or(vec![], |t| alphabet::bytes_of(&t)),
+    };
+    Some((0..vocab_size).map(bytes).collect())
+}

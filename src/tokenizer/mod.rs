@@ -1,0 +1,25 @@
+//! Trains a byte-level BPE vocabulary, and applies it.
+//!
+//! In: a corpus or raw files. Out: an artifact with `tokenizer.json` and `tokenizer_config.json` in
+//! Hugging Face format. Method: byte-pair encoding (Sennrich et al. 2016) on bytes (Radford et al.
+//! 2019) inside pieces cut by a split pattern; the merges are those of the Python package
+//! `tokenizers` on the same documents. Two phases: `count` (parallel over units) sums how often
+//! each piece occurs; `merge` (one unit) learns from the sums. Held-out documents train nothing.
+//! Invariants: neither the order of documents nor the number of threads changes a byte.
+//! The type [`Tokenizer`] hides the `tokenizers` crate: nobody else names it.
+
+mod alphabet;
+pub mod config;
+mod encode;
+pub mod format;
+#[cfg(test)]
+mod golden;
+pub mod learn;
+mod pieces;
+mod special;
+pub mod split;
+pub mod words;
+
+pub use config::TokenizerConfig;
+pub use encode::Tokenizer;
+pub use format::{TOKENIZER_CONFIG_JSON, TOKENIZER_JSON};
