@@ -1,0 +1,108 @@
+//! What a trainer reads: batches of rows, and the feed that makes them.
+//!
+//! In → token ids with their documents' borders; out → [`Batch`]. A feed's row `i` is a pure
+//! function of (mix, `i`), so a run's position is one integer and any micro-batch size, worker count
+//! or rank count reads the same rows (DESIGN: invariant 9).
+
+use crate::base::error::{Error, Result};
+
+/// `rows` × `sequence` tokens, row-major in all four columns.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Batch {
+    /// Token ids the model reads.
+    pub inputs: Vec<u32>,
+    /// The token that follows each input.
+    pub targets: Vec<u32>,
+    /// Which document of its row a token belongs to: one run of equal numbers a document.
+    /// Attention stays inside a run.
+    pub segments: Vec<u32>,
+    /// Distance from the document's first token: the position RoPE turns by.
+    pub positions: Vec<u32>,
+    /// Number of rows.
+    pub rows: usize,
+    /// Tokens a row.
+    pub sequence: usize,
+}
+
+impl Batch {
+    /// One row that is one document, positions from 0.
+    pub fn single_document(inputs: Vec<u32>, targets: Vec<u32>) -> Batch {
+        let sequence = inputs.len();
+        let positions = (0..sequence as u32).collect();
+        Batch { inputs, targets, segments: vec![0; sequence], positions, rows: 1, sequence }
+    }
+
+    /// Number of tokens, which is the number of targets.
+    pub fn tokens(&self) -> usize {
+        self.rows * self.sequence
+    }
+
+    /// The `rows` rows from `first` on.
+    pub fn slice(&self, first: usize, rows: usize) -> Batch {
+        let range = first * self.sequence..(first + rows) * self.sequence;
+        Batch {
+            inputs: self.inputs[range.clone()].to_vec(),
+            targets: self.targets[range.clone()].to_vec(),
+            segments: self.segments[range.clone()].to_vec(),
+            positions: self.positions[range].to_vec(),
+            rows,
+            sequence: self.sequence,
+        }
+    }
+
+    /// Lengths fit rows × sequence, and every id is below `vocab_size`.
+    pub fn check(&self, vocab_size: usize) -> Result<()> {
+        let columns = [&self.inputs, &self.targets, &self.segments, &self.positions];
+        let expected = self.tokens();
+        if let Some(column) = columns.iter().find(|column| column.len() != expected) {
+            let (rows, sequence, found) = (self.rows, self.sequence, column.len());
+            return Err(Error::failed(format!(
+                "a batch of {rows} rows of {sequence} tokens needs {expected} of each, found {found}"
+            )));
+        }
+        for (name, ids) in [("input", &self.inputs), ("target", &self.targets)] {
+            if let Some(at) = ids.iter().position(|&id| id as usize >= vocab_size) {
+                let (row, column) = (at / self.sequence, at % self.sequence);
+                return Err(Error::failed(format!(
+                    "{name} token of row {row}, column {column} is outside the vocabulary of \
+                     {vocab_size}: {}",
+                    ids[at]
+                ))
+                .with_hint("the shards and the model's tokenizer do not belong together"));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A source of training rows.
+pub trait Feed: Send {
+    /// Rows `first .. first + count`; each is a pure function of the mix and its own number.
+    fn rows(&mut self, first: u64, count: usize) -> Result<Batch>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_outside_the_vocabulary_is_named_by_row_and_column() {
+        let mut batch = Batch::single_document(vec![1, 2, 3, 4], vec![2, 3, 4, 9]);
+        (batch.rows, batch.sequence) = (2, 2);
+        assert!(batch.check(10).is_ok());
+        let message = batch.check(9).unwrap_err().to_string();
+        assert!(message.contains("target token of row 1, column 1"), "{message}");
+        batch.positions.pop();
+        assert!(batch.check(10).unwrap_err().to_string().contains("found 3"));
+    }
+
+    #[test]
+    fn slices_put_together_are_the_batch() {
+        let mut batch = Batch::single_document((0..12).collect(), (1..13).collect());
+        (batch.rows, batch.sequence) = (3, 4);
+        let parts = [batch.slice(0, 2), batch.slice(2, 1)];
+        let joined: Vec<u32> = parts.iter().flat_map(|part| part.targets.clone()).collect();
+        assert_eq!(joined, batch.targets);
+        assert_eq!(parts[1].tokens(), 4);
+    }
+}

@@ -1,0 +1,185 @@
+//! Where tensors live, and what the bits of a run depend on besides its config and data.
+//!
+//! In → a name from the command line; out → [`Device`], and [`Numerics`], the record behind the
+//! *numerics key*: resume is bitwise equal where it is equal, and a difference is a warning and a
+//! recorded fact, never a refusal (DESIGN: invariant 9).
+
+use serde::{Deserialize, Serialize};
+
+use crate::base::error::{Error, Result};
+use crate::base::hash::xxh3_128;
+use crate::runtime::ops::cpu::Level;
+
+/// A place for tensors and their arithmetic.
+#[derive(Clone, Debug)]
+pub struct Device(candle_core::Device);
+
+impl Device {
+    /// `auto` (a GPU where this build can use one, else the CPU), `cpu`, `cuda` or `cuda:N`.
+    pub fn from_name(name: &str) -> Result<Device> {
+        let ordinal = match name {
+            "cpu" => return Ok(Device::cpu()),
+            "auto" if !candle_core::utils::cuda_is_available() => return Ok(Device::cpu()),
+            "auto" => return Ok(cuda(0).unwrap_or_else(|_| Device::cpu())),
+            "cuda" => Some(0),
+            _ => name.strip_prefix("cuda:").and_then(|ordinal| ordinal.parse().ok()),
+        };
+        match ordinal {
+            Some(ordinal) => cuda(ordinal),
+            None => Err(Error::config(format!("unknown device `{name}`"))
+                .with_hint("devices are `auto`, `cpu`, `cuda` and `cuda:N`")),
+        }
+    }
+
+    /// The CPU.
+    pub fn cpu() -> Device {
+        Device(candle_core::Device::Cpu)
+    }
+
+    /// `cpu` or `cuda:N`.
+    pub fn name(&self) -> String {
+        match self.0.location() {
+            candle_core::DeviceLocation::Cpu => "cpu".to_owned(),
+            candle_core::DeviceLocation::Cuda { gpu_id } => format!("cuda:{gpu_id}"),
+            candle_core::DeviceLocation::Metal { gpu_id } => format!("metal:{gpu_id}"),
+        }
+    }
+
+    /// The tensor library's own handle.
+    pub(in crate::runtime) fn candle(&self) -> &candle_core::Device {
+        &self.0
+    }
+}
+
+fn cuda(ordinal: usize) -> Result<Device> {
+    if !candle_core::utils::cuda_is_available() {
+        return Err(Error::config(format!("device `cuda:{ordinal}` is not in this build"))
+            .with_hint("this binary computes on the CPU: use `--device cpu` or `--device auto`"));
+    }
+    let device = candle_core::Device::new_cuda(ordinal)
+        .map_err(|error| Error::failed(format!("cannot use `cuda:{ordinal}`: {error}")))?;
+    Ok(Device(device))
+}
+
+/// What a bitwise equal run needs equal, besides config and data.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Numerics {
+    /// Kind of device: `cpu` or `cuda`.
+    pub device: String,
+    /// Threads of the pool that computes.
+    pub threads: usize,
+    /// Vector instructions of this CPU that kernels choose by.
+    pub cpu_features: Vec<String>,
+    /// Who multiplies matrices, and with which kernels.
+    pub matmul: String,
+    /// Version of the tensor library.
+    pub candle: String,
+    /// Type of parameters and arithmetic.
+    pub dtype: String,
+    /// Version, target and optimisation of this build.
+    pub build: String,
+}
+
+/// Version of candle-core in `Cargo.toml`; a test compares it with `Cargo.lock`.
+const CANDLE: &str = "0.11.1";
+
+/// Version of gemm in `Cargo.toml`; a test compares it with `Cargo.lock`.
+const GEMM: &str = "0.19.0";
+
+impl Numerics {
+    /// The record of this process on `device`.
+    pub fn of(device: &Device) -> Numerics {
+        let kind = device.name();
+        let (cpu_features, kernels) = match Level::detected() {
+            Level::Avx512 => (vec!["avx2", "fma", "avx512"], "avx512"),
+            Level::Avx2 => (vec!["avx2", "fma"], "avx2"),
+            Level::Baseline => (vec![], "baseline"),
+        };
+        let optimised = if cfg!(debug_assertions) { "debug" } else { "release" };
+        Numerics {
+            device: kind.split(':').next().unwrap_or_default().to_owned(),
+            threads: rayon::current_num_threads(),
+            cpu_features: cpu_features.into_iter().map(str::to_owned).collect(),
+            matmul: format!("gemm {GEMM} {kernels}"),
+            candle: CANDLE.to_owned(),
+            dtype: "f32".to_owned(),
+            build: format!(
+                "{} {} {} {optimised}",
+                env!("CARGO_PKG_VERSION"),
+                std::env::consts::ARCH,
+                std::env::consts::OS,
+            ),
+        }
+    }
+
+    fn fields(&self) -> [(&'static str, String); 7] {
+        [
+            ("device", self.device.clone()),
+            ("threads", self.threads.to_string()),
+            ("cpu_features", self.cpu_features.join(" ")),
+            ("matmul", self.matmul.clone()),
+            ("candle", self.candle.clone()),
+            ("dtype", self.dtype.clone()),
+            ("build", self.build.clone()),
+        ]
+    }
+
+    /// The numerics key: 32 hex digits, equal where all fields are.
+    pub fn key(&self) -> String {
+        let text: Vec<String> =
+            self.fields().iter().map(|(name, value)| format!("{name}={value}\n")).collect();
+        xxh3_128(text.concat().as_bytes()).to_string()
+    }
+
+    /// One line a field that differs from `now`'s, for the warning at resume.
+    pub fn differences(&self, now: &Numerics) -> Vec<String> {
+        let pairs = self.fields().into_iter().zip(now.fields());
+        pairs
+            .filter(|(then, now)| then != now)
+            .map(|((name, then), (_, now))| format!("{name}: `{then}` then, `{now}` now"))
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn devices_have_names_and_unknown_ones_say_what_there_is() {
+        assert_eq!(Device::from_name("cpu").unwrap().name(), "cpu");
+        assert!(Device::from_name("auto").is_ok());
+        for name in ["tpu", "cuda:x", ""] {
+            let error = Device::from_name(name).unwrap_err();
+            assert!(error.hint().is_some_and(|hint| hint.contains("`cuda:N`")), "{name}");
+        }
+    }
+
+    #[test]
+    fn cuda_without_its_kernels_is_a_clear_error() {
+        if !candle_core::utils::cuda_is_available() {
+            let error = Device::from_name("cuda:1").unwrap_err();
+            assert_eq!(error.to_string(), "device `cuda:1` is not in this build");
+            assert_eq!(error.exit_status(), 2);
+        }
+    }
+
+    #[test]
+    fn a_changed_thread_count_changes_the_key_and_is_named() {
+        let now = Numerics::of(&Device::cpu());
+        let then = Numerics { threads: now.threads + 1, ..now.clone() };
+        assert_ne!(now.key(), then.key());
+        let differences = then.differences(&now);
+        assert_eq!(differences.len(), 1);
+        assert!(differences[0].starts_with("threads: "), "{differences:?}");
+    }
+
+    #[test]
+    fn recorded_library_versions_are_the_locked_ones() {
+        let lock = include_str!("../../Cargo.lock");
+        for (name, version) in [("candle-core", CANDLE), ("gemm", GEMM)] {
+            let entry = format!("name = \"{name}\"\nversion = \"{version}\"");
+            assert!(lock.contains(&entry), "{name} is not {version} in Cargo.lock");
+        }
+    }
+}

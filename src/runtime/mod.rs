@@ -1,0 +1,37 @@
+//! The separable trainer library: a Llama-style decoder, its gradients, its optimizer, checkpoints.
+//!
+//! In → [`data::Batch`]es of token ids; out → parameters, losses, checkpoints. Imports `base` only,
+//! so it can leave this crate as it stands. From the bottom up:
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`device`] | where tensors live, and what the bits of a run depend on |
+//! | [`value`] | [`value::Value`]: a tensor and the tape behind it; gradients by parameter name |
+//! | [`ops`] | the table [`ops::OPS`], one file an operation: reference, fast form, backward |
+//! | [`model`] | the decoder, written once on `ops`; its shape, initialisation and generation |
+//! | [`step`] | the gradients of one optimizer step, in micro-batches |
+//! | [`optim`] | AdamW, clipping, learning-rate schedules |
+//! | [`data`] | what a trainer reads: batches, and the feed that makes them |
+//! | [`checkpoint`] | parameters, optimizer and position on disk, published by one rename |
+//!
+//! **Invariants.** Equal parameters, batch, threads and build give equal bits, forward and backward:
+//! every sum has a fixed order, and no random state lives outside `base::rng`. A parameter that the
+//! loss does not reach is an error that names it.
+
+pub mod checkpoint;
+pub mod data;
+pub mod device;
+pub mod model;
+pub mod ops;
+pub mod optim;
+pub mod step;
+pub mod value;
+
+use crate::base::error::Error;
+
+/// An error of the tensor library: shapes that do not fit, a device that refuses.
+impl From<candle_core::Error> for Error {
+    fn from(error: candle_core::Error) -> Error {
+        Error::failed(format!("tensor operation failed: {error}"))
+    }
+}

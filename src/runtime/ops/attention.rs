@@ -1,0 +1,445 @@
+//! Causal attention inside documents, with grouped queries.
+//!
+//! In → q [B, T, H·h], k and v [B, S, K·h] with K dividing H, and which keys each query sees; out →
+//! softmax(q·kᵀ/√h)·v as [B, T, H·h]. Query head i reads key head i / (H/K). Ainslie et al., *GQA*,
+//! 2023. Query t sees the keys `first[t] ..= S − T + t`: S = T in training, S > T when
+//! generating with a cache.
+//!
+//! **Fused form**, after Dao, *FlashAttention-2*, 2023: for each (row, key head), blocks of
+//! [`BLOCK`] queries against only the keys that any of them sees, so the scores of a block are all
+//! that exists of them; the log-sum-exp of each query is kept and the backward recomputes its
+//! probabilities: with D = Σ g·o, ds = p·(g·vᵀ − D)/√h, dq = ds·k, dk = dsᵀ·q, dv = pᵀ·g. Gradients
+//! of keys and values are added in the order of heads, then blocks: the same bits at any thread
+//! count. **Cost.** 4·T²·H·h operations a row forward (half of them skipped by causality), 10 backward.
+
+use candle_core::{D, DType, Device, Tensor};
+use rayon::prelude::*;
+
+use super::cpu::{self, Elements, Matrix, Threads, kernel, matmul, tensor};
+use super::{Case, OpSpec, normal};
+use crate::base::error::Result;
+use crate::runtime::value::Value;
+
+/// Queries whose scores exist at once.
+pub const BLOCK: usize = 64;
+
+/// Which keys each query of a batch sees.
+#[derive(Clone, Debug)]
+pub struct Visible {
+    rows: usize,
+    queries: usize,
+    keys: usize,
+    /// First key that query t of row b sees, at b · queries + t; it ends at keys − queries + t.
+    first: Vec<u32>,
+}
+
+impl Visible {
+    /// Causal, inside runs of equal `segments` ([rows, sequence]).
+    pub fn in_segments(segments: &[u32], rows: usize, sequence: usize) -> Visible {
+        assert_eq!(segments.len(), rows * sequence, "one segment a token");
+        let mut first = Vec::with_capacity(segments.len());
+        for row in segments.chunks_exact(sequence) {
+            let mut start = 0;
+            for (at, segment) in row.iter().enumerate() {
+                if at > 0 && row[at - 1] != *segment {
+                    start = at as u32;
+                }
+                first.push(start);
+            }
+        }
+        Visible { rows, queries: sequence, keys: sequence, first }
+    }
+
+    /// Causal over one document, whose last `queries` of `keys` tokens ask.
+    pub fn after_cache(queries: usize, keys: usize) -> Visible {
+        assert!(queries <= keys, "{queries} queries cannot be the last of {keys} keys");
+        Visible { rows: 1, queries, keys, first: vec![0; queries] }
+    }
+
+    /// 0 where a query sees a key, −∞ elsewhere: [B, 1, T, S].
+    fn mask(&self, dtype: DType, device: &Device) -> candle_core::Result<Tensor> {
+        let mut mask = vec![f32::NEG_INFINITY; self.rows * self.queries * self.keys];
+        for (at, (row, &first)) in mask.chunks_exact_mut(self.keys).zip(&self.first).enumerate() {
+            let last = self.keys - self.queries + at % self.queries;
+            row[first as usize..=last].fill(0.0);
+        }
+        let shape = (self.rows, 1, self.queries, self.keys);
+        Tensor::from_vec(mask, shape, device)?.to_dtype(dtype)
+    }
+}
+
+/// Sizes of one call.
+#[derive(Clone, Copy)]
+struct Sizes {
+    queries: usize,
+    keys: usize,
+    heads: usize,
+    key_heads: usize,
+    h: usize,
+}
+
+impl Sizes {
+    fn group(&self) -> usize {
+        self.heads / self.key_heads
+    }
+
+    fn scale(&self) -> f32 {
+        1.0 / (self.h as f32).sqrt()
+    }
+}
+
+/// softmax(q·kᵀ/√h)·v over the visible keys; q has `heads` heads, k and v have `key_heads`.
+pub fn attention(
+    q: &Value,
+    k: &Value,
+    v: &Value,
+    visible: &Visible,
+    heads: usize,
+    key_heads: usize,
+) -> Result<Value> {
+    let h = q.dims()[2] / heads;
+    let sizes = Sizes { queries: visible.queries, keys: visible.keys, heads, key_heads, h };
+    assert_eq!(heads % key_heads, 0, "{heads} query heads over {key_heads} key heads");
+    assert_eq!(q.dims(), [visible.rows, visible.queries, heads * h], "queries");
+    assert_eq!(k.dims(), [visible.rows, visible.keys, key_heads * h], "keys");
+    assert_eq!(v.dims(), k.dims(), "values");
+    if !Value::fused_on_cpu(&[q, k, v]) {
+        return Value::composed(&[q, k, v], |inputs| composed(inputs, visible, sizes));
+    }
+    let (output, log_sums) = forward(q.tensor(), k.tensor(), v.tensor(), visible, sizes)?;
+    let saved = [q.tensor().clone(), k.tensor().clone(), v.tensor().clone(), output.clone()];
+    let visible = visible.clone();
+    Ok(Value::result(output, &[q, k, v], move |gradient| {
+        let gradients = backward(&saved, &log_sums, &gradient.contiguous()?, &visible, sizes)?;
+        Ok(gradients.into_iter().map(Some).collect())
+    }))
+}
+
+fn composed(inputs: &[Tensor], visible: &Visible, sizes: Sizes) -> candle_core::Result<Tensor> {
+    let Sizes { queries, keys, heads, key_heads, h } = sizes;
+    let (rows, group) = (visible.rows, sizes.group());
+    let q = inputs[0].reshape((rows, queries, key_heads, group, h))?;
+    let q = q.permute((0, 2, 3, 1, 4))?.reshape((rows, key_heads, group * queries, h))?; // [B, K, G·T, h]
+    let k = inputs[1].reshape((rows, keys, key_heads, h))?.permute((0, 2, 3, 1))?.contiguous()?; // [B, K, h, S]
+    let v = inputs[2].reshape((rows, keys, key_heads, h))?.transpose(1, 2)?.contiguous()?; // [B, K, S, h]
+    let scores = (q.matmul(&k)? * (1.0 / (h as f64).sqrt()))?; // [B, K, G·T, S]
+    let scores = scores.reshape((rows, heads, queries, keys))?; // [B, H, T, S]
+    let scores = scores.broadcast_add(&visible.mask(scores.dtype(), scores.device())?)?;
+    let shifted = scores.broadcast_sub(&scores.max_keepdim(D::Minus1)?.detach())?;
+    let weights = shifted.exp()?;
+    let weights = weights.broadcast_div(&weights.sum_keepdim(D::Minus1)?)?;
+    let weights = weights.reshape((rows, key_heads, group * queries, keys))?;
+    let output = weights.matmul(&v)?.reshape((rows, heads, queries, h))?; // [B, H, T, h]
+    output.transpose(1, 2)?.reshape((rows, queries, heads * h))
+}
+
+/// One block of queries of one head: where it lies, and the keys that any of them sees.
+struct Block<'a> {
+    first_query: usize,
+    first_key: usize,
+    rows: usize,
+    columns: usize,
+    /// Of each query: the first visible key.
+    first: &'a [u32],
+    /// Column of the first query's last visible key.
+    last: usize,
+}
+
+/// The blocks of batch row `row`, by rising query.
+fn blocks(visible: &Visible, row: usize) -> impl Iterator<Item = Block<'_>> {
+    let first = &visible.first[row * visible.queries..][..visible.queries];
+    first.chunks(BLOCK).enumerate().map(move |(index, first)| {
+        let first_query = index * BLOCK;
+        let first_key = first.iter().copied().min().unwrap_or(0) as usize;
+        let end = visible.keys - visible.queries + first_query + first.len();
+        let last = visible.keys - visible.queries + first_query - first_key;
+        let (rows, columns) = (first.len(), end - first_key);
+        Block { first_query, first_key, rows, columns, first, last }
+    })
+}
+
+/// Head `head` of the tokens from `token` on, in [.., T, heads·h] of batch row `row`.
+fn head<'a>(
+    elements: &'a [f32],
+    row: usize,
+    (tokens, heads, h): (usize, usize, usize),
+    head: usize,
+    token: usize,
+    rows: usize,
+) -> Matrix<'a> {
+    let start = ((row * tokens + token) * heads + head) * h;
+    Matrix::new(&elements[start..], rows, h, heads * h)
+}
+
+fn forward(
+    q: &Tensor,
+    k: &Tensor,
+    v: &Tensor,
+    visible: &Visible,
+    sizes: Sizes,
+) -> Result<(Tensor, Vec<f32>)> {
+    let Sizes { queries, keys, heads, key_heads, h } = sizes;
+    let (qs, ks, vs) = (Elements::of(q)?, Elements::of(k)?, Elements::of(v)?);
+    let mut by_head = vec![0.0; qs.len()]; // [B, H, T, h]
+    let mut log_sums = vec![0.0; visible.rows * heads * queries]; // [B, H, T]
+    let tasks = by_head.par_chunks_mut(queries * h).zip(log_sums.par_chunks_mut(queries));
+    tasks.enumerate().for_each(|(task, (output, log_sums))| {
+        let (row, query_head) = (task / heads, task % heads);
+        let key_head = query_head / sizes.group();
+        let mut scores = vec![0.0; BLOCK.min(queries) * keys];
+        for block in blocks(visible, row) {
+            let Block { first_query, first_key, rows, columns, .. } = block;
+            let q = head(&qs, row, (queries, heads, h), query_head, first_query, rows);
+            let k = head(&ks, row, (keys, key_heads, h), key_head, first_key, columns);
+            let v = head(&vs, row, (keys, key_heads, h), key_head, first_key, columns);
+            let scores = &mut scores[..rows * columns];
+            matmul(scores, columns, false, q, k.t(), Threads::One);
+            let log_sums = &mut log_sums[first_query..][..rows];
+            softmax(scores, log_sums, block.first, first_key, block.last, sizes.scale());
+            let weights = Matrix::new(scores, rows, columns, columns);
+            matmul(&mut output[first_query * h..], h, false, weights, v, Threads::One);
+        }
+    });
+    let output = heads_to_tokens(&by_head, (visible.rows, queries, heads, h));
+    Ok((tensor(output, q.shape())?, log_sums))
+}
+
+/// [B, heads, T, h] to [B, T, heads·h].
+fn heads_to_tokens(
+    elements: &[f32],
+    (rows, tokens, heads, h): (usize, usize, usize, usize),
+) -> Vec<f32> {
+    let mut output = vec![0.0; elements.len()];
+    let chunks = output.par_chunks_mut(tokens * heads * h).enumerate();
+    chunks.for_each(|(row, output)| {
+        for (token, output) in output.chunks_exact_mut(heads * h).enumerate() {
+            for (head, output) in output.chunks_exact_mut(h).enumerate() {
+                let start = ((row * heads + head) * tokens + token) * h;
+                output.copy_from_slice(&elements[start..start + h]);
+            }
+        }
+    });
+    debug_assert_eq!(output.len(), rows * tokens * heads * h);
+    output
+}
+
+kernel! {
+    /// Scores to probabilities in place; `log_sums` gets the log-sum-exp of each query.
+    fn softmax(
+        scores: &mut [f32],
+        log_sums: &mut [f32],
+        first: &[u32],
+        first_key: usize,
+        last: usize,
+        scale: f32,
+    ) {
+        let columns = scores.len() / log_sums.len();
+        let rows = scores.chunks_exact_mut(columns).zip(log_sums.iter_mut()).zip(first);
+        for (at, ((scores, log_sum), &first)) in rows.enumerate() {
+            let (start, end) = (first as usize - first_key, last + at + 1);
+            scores[..start].fill(0.0);
+            scores[end..].fill(0.0);
+            let visible = &mut scores[start..end];
+            for score in visible.iter_mut() {
+                *score *= scale;
+            }
+            let largest = cpu::maximum(visible);
+            let sum = cpu::exp_sum(visible, largest);
+            let factor = 1.0 / sum;
+            for score in visible.iter_mut() {
+                *score *= factor;
+            }
+            *log_sum = largest + cpu::ln(sum);
+        }
+    }
+}
+
+kernel! {
+    /// Scores to probabilities again, from the kept log-sum-exp.
+    fn probabilities(
+        scores: &mut [f32],
+        log_sums: &[f32],
+        first: &[u32],
+        first_key: usize,
+        last: usize,
+        scale: f32,
+    ) {
+        let columns = scores.len() / log_sums.len();
+        let rows = scores.chunks_exact_mut(columns).zip(log_sums).zip(first);
+        for (at, ((scores, &log_sum), &first)) in rows.enumerate() {
+            let (start, end) = (first as usize - first_key, last + at + 1);
+            scores[..start].fill(0.0);
+            scores[end..].fill(0.0);
+            for score in scores[start..end].iter_mut() {
+                *score = cpu::exp(*score * scale - log_sum);
+            }
+        }
+    }
+}
+
+kernel! {
+    /// Dot product of each pair of rows, h long and `stride` apart.
+    fn row_dots(dots: &mut [f32], a: &[f32], b: &[f32], h: usize, stride: usize) {
+        for (row, dot) in dots.iter_mut().enumerate() {
+            let range = row * stride..row * stride + h;
+            *dot = cpu::dot(&a[range.clone()], &b[range]);
+        }
+    }
+}
+
+kernel! {
+    /// ds = p · (dp − D) · scale, in place of dp; one D a row.
+    fn score_gradients(to_scores: &mut [f32], weights: &[f32], pulls: &[f32], scale: f32) {
+        let columns = weights.len() / pulls.len();
+        let rows = to_scores.chunks_exact_mut(columns).zip(weights.chunks_exact(columns));
+        for ((to_scores, weights), pull) in rows.zip(pulls) {
+            for (to_score, weight) in to_scores.iter_mut().zip(weights) {
+                *to_score = weight * (*to_score - pull) * scale;
+            }
+        }
+    }
+}
+
+/// Gradients of q, k, v; `saved` is q, k, v and the output.
+fn backward(
+    saved: &[Tensor; 4],
+    log_sums: &[f32],
+    gradient: &Tensor,
+    visible: &Visible,
+    sizes: Sizes,
+) -> Result<Vec<Tensor>> {
+    let Sizes { queries, keys, heads, key_heads, h } = sizes;
+    let group = sizes.group();
+    let [q, k, v, output] = saved;
+    let inputs = BackwardInputs {
+        q: Elements::of(q)?,
+        k: Elements::of(k)?,
+        v: Elements::of(v)?,
+        output: Elements::of(output)?,
+        gradient: Elements::of(gradient)?,
+        log_sums,
+    };
+    let mut to_q = vec![0.0; inputs.q.len()]; // [B, H, T, h]
+    let mut to_k = vec![0.0; inputs.k.len()]; // [B, K, S, h]
+    let mut to_v = vec![0.0; inputs.v.len()];
+    let to_keys = to_k.par_chunks_mut(keys * h).zip(to_v.par_chunks_mut(keys * h));
+    let tasks = to_q.par_chunks_mut(group * queries * h).zip(to_keys);
+    tasks.enumerate().for_each(|(task, (to_q, (to_k, to_v)))| {
+        let (row, key_head) = (task / key_heads, task % key_heads);
+        let mut buffer = vec![0.0; 2 * BLOCK.min(queries) * keys];
+        for (member, to_q) in to_q.chunks_exact_mut(queries * h).enumerate() {
+            let query_head = key_head * group + member;
+            for block in blocks(visible, row) {
+                let place = (row, query_head, key_head);
+                block_backward(&inputs, &block, sizes, place, &mut buffer, [to_q, to_k, to_v]);
+            }
+        }
+    });
+    let to_q = heads_to_tokens(&to_q, (visible.rows, queries, heads, h));
+    let to_k = heads_to_tokens(&to_k, (visible.rows, keys, key_heads, h));
+    let to_v = heads_to_tokens(&to_v, (visible.rows, keys, key_heads, h));
+    Ok(vec![tensor(to_q, q.shape())?, tensor(to_k, k.shape())?, tensor(to_v, v.shape())?])
+}
+
+struct BackwardInputs<'a> {
+    q: Elements<'a>,
+    k: Elements<'a>,
+    v: Elements<'a>,
+    output: Elements<'a>,
+    gradient: Elements<'a>,
+    log_sums: &'a [f32],
+}
+
+/// Adds one block's part to the gradients of its head, [T, h] each.
+fn block_backward(
+    inputs: &BackwardInputs<'_>,
+    block: &Block<'_>,
+    sizes: Sizes,
+    (row, query_head, key_head): (usize, usize, usize),
+    buffer: &mut [f32],
+    [to_q, to_k, to_v]: [&mut [f32]; 3],
+) {
+    let Sizes { queries, keys, heads, key_heads, h } = sizes;
+    let Block { first_query, first_key, rows, columns, .. } = *block;
+    let query_shape = (queries, heads, h);
+    let q = head(&inputs.q, row, query_shape, query_head, first_query, rows);
+    let gradient = head(&inputs.gradient, row, query_shape, query_head, first_query, rows);
+    let k = head(&inputs.k, row, (keys, key_heads, h), key_head, first_key, columns);
+    let v = head(&inputs.v, row, (keys, key_heads, h), key_head, first_key, columns);
+    let half = buffer.len() / 2;
+    let (weights, to_scores) = buffer.split_at_mut(half);
+    let (weights, to_scores) = (&mut weights[..rows * columns], &mut to_scores[..rows * columns]);
+    let log_sums = &inputs.log_sums[(row * heads + query_head) * queries + first_query..][..rows];
+    matmul(weights, columns, false, q, k.t(), Threads::One);
+    probabilities(weights, log_sums, block.first, first_key, block.last, sizes.scale());
+    matmul(to_scores, columns, false, gradient, v.t(), Threads::One);
+    let weights_t = Matrix::new(weights, rows, columns, columns).t();
+    matmul(&mut to_v[first_key * h..], h, true, weights_t, gradient, Threads::One);
+    let start = ((row * queries + first_query) * heads + query_head) * h;
+    let (gradient, output) = (&inputs.gradient[start..], &inputs.output[start..]);
+    let mut pulls = [0.0; BLOCK];
+    row_dots(&mut pulls[..rows], gradient, output, h, heads * h);
+    score_gradients(to_scores, weights, &pulls[..rows], sizes.scale());
+    let to_scores = Matrix::new(to_scores, rows, columns, columns);
+    matmul(&mut to_q[first_query * h..], h, false, to_scores, k, Threads::One);
+    matmul(&mut to_k[first_key * h..], h, true, to_scores.t(), q, Threads::One);
+}
+
+/// This op's row in the table.
+pub const SPEC: OpSpec = OpSpec { name: "attention", cases, tolerance: 3e-5 };
+
+fn cases() -> Vec<Case> {
+    let inputs = |rows: usize, queries: usize, keys: usize, heads: usize, key_heads: usize| {
+        vec![
+            normal("q", &[rows, queries, heads * 4]),
+            normal("k", &[rows, keys, key_heads * 4]),
+            normal("v", &[rows, keys, key_heads * 4]),
+        ]
+    };
+    vec![
+        Case::new("grouped heads, three documents", inputs(2, 6, 6, 4, 2), |i| {
+            let visible = Visible::in_segments(&[7, 7, 7, 7, 7, 7, 1, 1, 2, 2, 2, 1], 2, 6);
+            attention(&i[0], &i[1], &i[2], &visible, 4, 2)
+        }),
+        Case::new("more queries than a block", inputs(1, 150, 150, 2, 1), |i| {
+            let segments: Vec<u32> = (0..150).map(|t| u32::from(t >= 70)).collect();
+            let visible = Visible::in_segments(&segments, 1, 150);
+            attention(&i[0], &i[1], &i[2], &visible, 2, 1)
+        }),
+        Case::new("after a cache", inputs(1, 2, 7, 2, 2), |i| {
+            attention(&i[0], &i[1], &i[2], &Visible::after_cache(2, 7), 2, 2)
+        }),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::runtime::value::Form;
+
+    /// Moves one token's key and value and says which outputs moved.
+    fn moved_by(token: usize) -> Vec<usize> {
+        let visible = Visible::in_segments(&[0, 0, 0, 1, 1], 1, 5);
+        let run = |shift: f32| {
+            let ramp = |offset: f32| {
+                let mut numbers: Vec<f32> =
+                    (0..20).map(|i| (i as f32 * 0.7 + offset).sin()).collect();
+                numbers[token * 4..][..4].iter_mut().for_each(|number| *number += shift);
+                let tensor = Tensor::from_vec(numbers, (1, 5, 4), &Device::Cpu).unwrap();
+                Value::constant(&tensor, Form::Fused)
+            };
+            let q = Value::constant(&ramp(0.0).detached(), Form::Fused);
+            let output = attention(&q, &ramp(1.0), &ramp(2.0), &visible, 1, 1).unwrap();
+            output.detached().flatten_all().unwrap().to_vec1::<f32>().unwrap()
+        };
+        let (before, after) = (run(0.0), run(0.5));
+        (0..5).filter(|t| before[t * 4..][..4] != after[t * 4..][..4]).collect()
+    }
+
+    #[test]
+    fn a_token_reaches_later_tokens_of_its_own_document_only() {
+        assert_eq!(moved_by(0), [0, 1, 2]);
+        assert_eq!(moved_by(2), [2]);
+        assert_eq!(moved_by(3), [3, 4]);
+    }
+}

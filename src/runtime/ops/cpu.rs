@@ -1,0 +1,377 @@
+//! What the fused CPU forms share: slices of tensors, matrix products, and a vectorised `exp`.
+//!
+//! In → f32 tensors on the CPU; out → slices and products of them. Products go to the `gemm` crate,
+//! whose AVX-512 kernels are chosen at run time. Element loops are plain Rust compiled three times
+//! (baseline, AVX2, AVX-512) by [`kernel!`] and dispatched at run time.
+//!
+//! **Invariants.** No fused multiply-add, no reassociation, sums in [`LANES`] fixed lanes and fixed
+//! blocks of rows: an element loop gives the same bits on every instruction set and thread count.
+//! Products depend on the instruction set (the kernel blocks their inner dimension by it), which is
+//! why it is in the numerics key.
+
+use std::ops::{Deref, Range};
+
+use candle_core::{CpuStorage, Device, Shape, Storage, StorageRef, Tensor};
+use rayon::prelude::*;
+
+use crate::base::error::{Error, Result};
+
+/// Partial sums a reduction keeps: one AVX-512 register of f32.
+pub const LANES: usize = 16;
+
+/// Rows that one task works on, and whose partial sums are added in order.
+pub const ROWS: usize = 64;
+
+/// A contiguous f32 tensor's elements, borrowed.
+pub struct Elements<'a> {
+    storage: StorageRef<'a>,
+    range: Range<usize>,
+}
+
+impl<'a> Elements<'a> {
+    /// Borrows the elements of a contiguous f32 tensor on the CPU.
+    pub fn of(tensor: &'a Tensor) -> Result<Elements<'a>> {
+        let (storage, layout) = tensor.storage_and_layout();
+        let (start, end) = layout
+            .contiguous_offsets()
+            .ok_or_else(|| Error::failed("a fused operation was given a strided tensor"))?;
+        assert!(matches!(&*storage, Storage::Cpu(CpuStorage::F32(_))), "f32 on the CPU");
+        Ok(Elements { storage, range: start..end })
+    }
+}
+
+impl Deref for Elements<'_> {
+    type Target = [f32];
+
+    fn deref(&self) -> &[f32] {
+        match &*self.storage {
+            Storage::Cpu(CpuStorage::F32(elements)) => &elements[self.range.clone()],
+            _ => &[],
+        }
+    }
+}
+
+/// A tensor that owns `elements`, without a copy.
+pub fn tensor(elements: Vec<f32>, shape: impl Into<Shape>) -> Result<Tensor> {
+    Ok(Tensor::from_vec(elements, shape, &Device::Cpu)?)
+}
+
+/// A read-only matrix inside a slice.
+#[derive(Clone, Copy)]
+pub struct Matrix<'a> {
+    elements: &'a [f32],
+    rows: usize,
+    columns: usize,
+    row_stride: usize,
+    column_stride: usize,
+}
+
+impl<'a> Matrix<'a> {
+    /// `rows` × `columns`, rows `row_stride` elements apart.
+    pub fn new(elements: &'a [f32], rows: usize, columns: usize, row_stride: usize) -> Self {
+        Matrix { elements, rows, columns, row_stride, column_stride: 1 }
+    }
+
+    /// The transpose of the same elements.
+    pub fn t(self) -> Self {
+        let Matrix { elements, rows, columns, row_stride, column_stride } = self;
+        Matrix {
+            elements,
+            rows: columns,
+            columns: rows,
+            row_stride: column_stride,
+            column_stride: row_stride,
+        }
+    }
+
+    fn span(&self) -> usize {
+        (self.rows - 1) * self.row_stride + (self.columns - 1) * self.column_stride + 1
+    }
+}
+
+/// Who computes a product.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Threads {
+    /// The calling thread: inside a parallel loop.
+    One,
+    /// The current thread pool.
+    All,
+}
+
+/// `output` = `left` · `right`, or `output` += with `add`; `output` is rows × columns, its rows
+/// `row_stride` elements apart.
+pub fn matmul(
+    output: &mut [f32],
+    row_stride: usize,
+    add: bool,
+    left: Matrix<'_>,
+    right: Matrix<'_>,
+    threads: Threads,
+) {
+    let (m, n, k) = (left.rows, right.columns, left.columns);
+    assert_eq!(k, right.rows, "inner dimensions of a product");
+    assert!(m > 0 && n > 0 && k > 0, "a product of {m} x {k} by {k} x {n}");
+    assert!(left.span() <= left.elements.len(), "left factor inside its slice");
+    assert!(right.span() <= right.elements.len(), "right factor inside its slice");
+    assert!(
+        row_stride >= n && (m - 1) * row_stride + n <= output.len(),
+        "product inside its slice"
+    );
+    let parallelism = match (threads, rayon::current_num_threads()) {
+        (Threads::One, _) | (Threads::All, 1) => gemm::Parallelism::None,
+        (Threads::All, threads) => gemm::Parallelism::Rayon(threads),
+    };
+    // SAFETY: gemm reads and writes at row · row_stride + column · column_stride of each matrix for
+    // row and column below their dimensions, which the assertions above keep inside the three
+    // slices; rows of `output` do not overlap since row_stride >= n; `output` is borrowed mutably,
+    // so it aliases neither factor.
+    unsafe {
+        gemm::gemm(
+            m,
+            n,
+            k,
+            output.as_mut_ptr(),
+            1,
+            row_stride as isize,
+            add,
+            left.elements.as_ptr(),
+            left.column_stride as isize,
+            left.row_stride as isize,
+            right.elements.as_ptr(),
+            right.column_stride as isize,
+            right.row_stride as isize,
+            1.0f32,
+            1.0f32,
+            false,
+            false,
+            false,
+            parallelism,
+        );
+    }
+}
+
+/// Instruction sets the element loops are compiled for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Level {
+    /// What every CPU of the target has.
+    Baseline,
+    /// 256-bit vectors.
+    Avx2,
+    /// 512-bit vectors.
+    Avx512,
+}
+
+impl Level {
+    /// What this machine has; std caches the detection.
+    #[inline]
+    pub fn detected() -> Level {
+        #[cfg(target_arch = "x86_64")]
+        {
+            let wide = is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512dq");
+            if wide && is_x86_feature_detected!("avx512vl") && is_x86_feature_detected!("avx512bw")
+            {
+                return Level::Avx512;
+            }
+            if is_x86_feature_detected!("avx2") {
+                return Level::Avx2;
+            }
+        }
+        Level::Baseline
+    }
+}
+
+/// Compiles a function's body for each [`Level`] and calls the best one the machine has. The body
+/// holds no fused multiply-add, so all of them give the same bits.
+macro_rules! kernel {
+    ($(#[$attribute:meta])* $visibility:vis fn $name:ident($($argument:ident: $type:ty),* $(,)?)
+     $(-> $output:ty)? $body:block) => {
+        $(#[$attribute])*
+        $visibility fn $name($($argument: $type),*) $(-> $output)? {
+            #[inline(always)]
+            fn body($($argument: $type),*) $(-> $output)? $body
+
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512bw")]
+            fn avx512($($argument: $type),*) $(-> $output)? { body($($argument),*) }
+
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx2")]
+            fn avx2($($argument: $type),*) $(-> $output)? { body($($argument),*) }
+
+            #[cfg(target_arch = "x86_64")]
+            match $crate::runtime::ops::cpu::Level::detected() {
+                // SAFETY: the level was detected, so the CPU has these features.
+                $crate::runtime::ops::cpu::Level::Avx512 => {
+                    return unsafe { avx512($($argument),*) };
+                }
+                // SAFETY: as above.
+                $crate::runtime::ops::cpu::Level::Avx2 => {
+                    return unsafe { avx2($($argument),*) };
+                }
+                $crate::runtime::ops::cpu::Level::Baseline => {}
+            }
+            body($($argument),*)
+        }
+    };
+}
+pub(crate) use kernel;
+
+/// e^x within 2 units in the last place for x in [-87, 88]; below, a tiny positive number.
+///
+/// Cephes' `expf` (Moshier): x = n·ln 2 + r, a polynomial of degree 6 in r, scaled by 2^n through
+/// the exponent bits. std's `exp` is a call of the platform's libm an element, whose bits vary.
+#[inline(always)]
+pub fn exp(x: f32) -> f32 {
+    const ROUND: f32 = 12_582_912.0; // 1.5 · 2^23: adding it rounds to an integer
+    let x = x.clamp(-87.0, 88.0);
+    let shifted = x * std::f32::consts::LOG2_E + ROUND; // n in its lowest bits
+    let n = shifted - ROUND;
+    let r = x - n * 0.693_359_4; // ln 2 in two pieces: the first product is exact
+    let r = r + n * 2.121_944_4e-4;
+    let p = 1.987_569_1e-4;
+    let p = p * r + 1.398_2e-3;
+    let p = p * r + 8.333_452e-3;
+    let p = p * r + 4.166_579_6e-2;
+    let p = p * r + 1.666_666_5e-1;
+    let p = p * r + 0.5;
+    let p = p * r * r + r + 1.0;
+    p * f32::from_bits((shifted.to_bits() << 23).wrapping_add(127 << 23))
+}
+
+/// Sum over fixed lanes.
+#[inline(always)]
+pub fn sum(lanes: [f32; LANES]) -> f32 {
+    let mut width = LANES / 2;
+    let mut lanes = lanes;
+    while width > 0 {
+        for lane in 0..width {
+            lanes[lane] += lanes[lane + width];
+        }
+        width /= 2;
+    }
+    lanes[0]
+}
+
+/// Σ aᵢ·bᵢ over fixed lanes.
+#[inline(always)]
+pub fn dot(a: &[f32], b: &[f32]) -> f32 {
+    let mut lanes = [0.0f32; LANES];
+    let whole = a.len() / LANES * LANES;
+    for (a, b) in a[..whole].chunks_exact(LANES).zip(b[..whole].chunks_exact(LANES)) {
+        for lane in 0..LANES {
+            lanes[lane] += a[lane] * b[lane];
+        }
+    }
+    for (lane, (a, b)) in a[whole..].iter().zip(&b[whole..]).enumerate() {
+        lanes[lane] += a * b;
+    }
+    sum(lanes)
+}
+
+/// The largest element; -inf of none.
+#[inline(always)]
+pub fn maximum(elements: &[f32]) -> f32 {
+    let mut lanes = [f32::NEG_INFINITY; LANES];
+    let whole = elements.len() / LANES * LANES;
+    for chunk in elements[..whole].chunks_exact(LANES) {
+        for lane in 0..LANES {
+            lanes[lane] = if chunk[lane] > lanes[lane] { chunk[lane] } else { lanes[lane] };
+        }
+    }
+    for (lane, &element) in elements[whole..].iter().enumerate() {
+        lanes[lane] = if element > lanes[lane] { element } else { lanes[lane] };
+    }
+    lanes
+        .iter()
+        .fold(f32::NEG_INFINITY, |largest, &lane| if lane > largest { lane } else { largest })
+}
+
+/// Replaces each element by e^(element - shift) and returns their sum, over fixed lanes.
+#[inline(always)]
+pub fn exp_sum(elements: &mut [f32], shift: f32) -> f32 {
+    let mut lanes = [0.0f32; LANES];
+    let whole = elements.len() / LANES * LANES;
+    let (body, tail) = elements.split_at_mut(whole);
+    for chunk in body.chunks_exact_mut(LANES) {
+        for lane in 0..LANES {
+            chunk[lane] = exp(chunk[lane] - shift);
+            lanes[lane] += chunk[lane];
+        }
+    }
+    for (lane, element) in tail.iter_mut().enumerate() {
+        *element = exp(*element - shift);
+        lanes[lane] += *element;
+    }
+    sum(lanes)
+}
+
+/// Natural logarithm through f64, in software: the platform's would move with its version.
+#[inline]
+pub fn ln(x: f32) -> f32 {
+    libm::log(f64::from(x)) as f32
+}
+
+/// Runs `body` on the rows of `output` in parallel, [`ROWS`] at a time: (first row, those rows).
+pub fn by_rows(output: &mut [f32], width: usize, body: impl Fn(usize, &mut [f32]) + Sync) {
+    output
+        .par_chunks_mut(ROWS * width)
+        .enumerate()
+        .for_each(|(block, rows)| body(block * ROWS, rows));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exp_is_within_two_units_of_the_last_place() {
+        let mut worst: f64 = 0.0;
+        for step in -87_000..88_000 {
+            let x = step as f32 / 1000.0;
+            let expected = f64::from(x).exp();
+            worst = worst.max((f64::from(exp(x)) - expected).abs() / expected);
+        }
+        assert!(worst < 2.4e-7, "relative error {worst:e}");
+        assert!(exp(f32::NEG_INFINITY) < 2e-38);
+        assert_eq!(exp(0.0), 1.0);
+    }
+
+    #[test]
+    fn reductions_see_every_element() {
+        let elements: Vec<f32> = (0..37).map(|i| i as f32).collect();
+        assert_eq!(dot(&elements, &vec![1.0; 37]), 666.0);
+        assert_eq!(maximum(&elements), 36.0);
+        assert_eq!(maximum(&[-3.0, -2.0]), -2.0);
+    }
+
+    #[test]
+    fn a_product_of_transposes_into_strided_rows() {
+        let (a, b) = ([1.0, 2.0, 3.0, 4.0, 5.0, 6.0], [1.0, 0.0, 2.0, 1.0, 0.0, 3.0]);
+        let mut output = [9.0; 7];
+        let (left, right) = (Matrix::new(&a, 2, 3, 3), Matrix::new(&b, 2, 3, 3).t());
+        matmul(&mut output, 5, false, left, right, Threads::One);
+        assert_eq!(output, [7.0, 10.0, 9.0, 9.0, 9.0, 16.0, 22.0]);
+    }
+
+    #[test]
+    #[should_panic(expected = "inside its slice")]
+    fn a_product_outside_its_slice_is_a_bug() {
+        let a = [1.0; 6];
+        let (left, right) = (Matrix::new(&a, 2, 3, 3), Matrix::new(&a, 3, 2, 3));
+        matmul(&mut [0.0; 4], 2, false, left, right, Threads::One);
+    }
+
+    kernel! {
+        fn softmax_sum(elements: &mut [f32]) -> f32 {
+            exp_sum(elements, 0.5)
+        }
+    }
+
+    #[test]
+    fn every_instruction_set_gives_the_same_bits() {
+        let mut wide: Vec<f32> = (0..100).map(|i| (i as f32 * 0.37).sin() * 5.0).collect();
+        let mut plain = wide.clone();
+        assert_eq!(softmax_sum(&mut wide).to_bits(), exp_sum(&mut plain, 0.5).to_bits());
+        assert_eq!(wide, plain);
+    }
+}

@@ -1,0 +1,208 @@
+//! The output head and its loss in one op, so that logits never exist whole.
+//!
+//! In → hidden [.., d], weight [Vₚ, d] (padded rows last), one target a row, the true vocabulary V;
+//! out → scale · Σ −ln softmax(hidden · weightᵀ)[target], a single number. **Padded rows take no
+//! part**: they are outside the softmax, so probabilities are over the real vocabulary and their
+//! gradient is zero. Backward: (p − onehot)·scale, through the head.
+//!
+//! **Fused form.** [`CHUNK`] rows of logits at a time, turned into their gradient in place at
+//! once and multiplied into the gradients of hidden and weight, which the forward therefore keeps
+//! (as in Hsu et al., *Liger Kernel*, 2024); the backward scales them. Chunks are added in order.
+//! The composed form holds all logits, since candle's tape keeps what its gradient needs.
+//! **Cost.** 6·N·V·d operations with a gradient, 2·N·V·d without; CHUNK·V·4 bytes.
+
+use candle_core::{D, Tensor};
+use rayon::prelude::*;
+
+use super::cpu::{self, Elements, Matrix, Threads, kernel, matmul, tensor};
+use super::{Case, OpSpec, normal};
+use crate::base::error::Result;
+use crate::runtime::value::Value;
+
+/// Rows of logits that exist at once; part of the result's bits through the order of sums.
+pub const CHUNK: usize = 256;
+
+/// scale · Σ nats of `targets` under the head `weight`, of which `vocabulary` rows are real.
+pub fn cross_entropy(
+    hidden: &Value,
+    weight: &Value,
+    targets: &[u32],
+    vocabulary: usize,
+    scale: f64,
+) -> Result<Value> {
+    check(hidden, weight, targets, vocabulary);
+    if !Value::fused_on_cpu(&[hidden, weight]) {
+        return Value::composed(&[hidden, weight], |inputs| {
+            composed_nats(&inputs[0], &inputs[1], targets, vocabulary)?.sum_all()? * scale
+        });
+    }
+    let pass = Pass::new(hidden, weight, targets, vocabulary)?;
+    if !hidden.is_tracked() && !weight.is_tracked() {
+        let nats = pass.nats(None);
+        return Ok(Value::result(loss(&nats, scale)?, &[hidden, weight], |_| Ok(vec![None, None])));
+    }
+    let mut to_hidden = vec![0.0; pass.hidden.len()];
+    let mut to_weight = vec![0.0; pass.weight.len()];
+    let nats = pass.nats(Some((&mut to_hidden, &mut to_weight, scale as f32)));
+    let to_hidden = tensor(to_hidden, hidden.tensor().shape())?;
+    let to_weight = tensor(to_weight, weight.tensor().shape())?;
+    Ok(Value::result(loss(&nats, scale)?, &[hidden, weight], move |gradient| {
+        let factor = f64::from(gradient.flatten_all()?.get(0)?.to_scalar::<f32>()?);
+        if factor == 1.0 {
+            return Ok(vec![Some(to_hidden), Some(to_weight)]);
+        }
+        Ok(vec![Some((to_hidden * factor)?), Some((to_weight * factor)?)])
+    }))
+}
+
+/// The nats of each target, without a gradient.
+pub fn nats(
+    hidden: &Value,
+    weight: &Value,
+    targets: &[u32],
+    vocabulary: usize,
+) -> Result<Vec<f32>> {
+    check(hidden, weight, targets, vocabulary);
+    if Value::fused_on_cpu(&[hidden, weight]) {
+        return Ok(Pass::new(hidden, weight, targets, vocabulary)?.nats(None));
+    }
+    let nats = composed_nats(hidden.tensor(), weight.tensor(), targets, vocabulary)?;
+    Ok(nats.to_dtype(candle_core::DType::F32)?.to_vec1()?)
+}
+
+fn check(hidden: &Value, weight: &Value, targets: &[u32], vocabulary: usize) {
+    let d = weight.dims()[1];
+    let rows = hidden.dims().iter().product::<usize>() / d;
+    assert_eq!(hidden.dims().last(), Some(&d), "width of the hidden state and of the head");
+    assert_eq!(targets.len(), rows, "one target a row");
+    assert!(vocabulary <= weight.dims()[0], "the head has a row for every token");
+    if let Some(target) = targets.iter().find(|&&target| target as usize >= vocabulary) {
+        panic!("target {target} in a vocabulary of {vocabulary}");
+    }
+}
+
+fn composed_nats(
+    hidden: &Tensor,
+    weight: &Tensor,
+    targets: &[u32],
+    vocabulary: usize,
+) -> candle_core::Result<Tensor> {
+    let d = weight.dim(1)?;
+    let weight = weight.narrow(0, 0, vocabulary)?;
+    let logits = hidden.reshape(((), d))?.matmul(&weight.t()?)?; // [N, V]
+    let largest = logits.max_keepdim(D::Minus1)?.detach(); // [N, 1]
+    let sums = logits.broadcast_sub(&largest)?.exp()?.sum_keepdim(D::Minus1)?; // [N, 1]
+    let log_sums = (sums.log()? + largest)?; // [N, 1]
+    let targets = Tensor::new(targets, logits.device())?.unsqueeze(1)?; // [N, 1]
+    (log_sums - logits.gather(&targets, 1)?)?.squeeze(1)
+}
+
+/// scale · Σ nats, summed in f64.
+fn loss(nats: &[f32], scale: f64) -> Result<Tensor> {
+    let sum: f64 = nats.iter().map(|&nats| f64::from(nats)).sum();
+    let shape: &[usize] = &[];
+    tensor(vec![(sum * scale) as f32], shape)
+}
+
+/// The gradients to fill, and the factor of the loss.
+type Gradients<'a> = (&'a mut [f32], &'a mut [f32], f32);
+
+struct Pass<'a> {
+    hidden: Elements<'a>,
+    weight: Elements<'a>,
+    targets: &'a [u32],
+    vocabulary: usize,
+    d: usize,
+}
+
+impl<'a> Pass<'a> {
+    fn new(
+        hidden: &'a Value,
+        weight: &'a Value,
+        targets: &'a [u32],
+        vocabulary: usize,
+    ) -> Result<Pass<'a>> {
+        let d = weight.dims()[1];
+        let (hidden, weight) = (Elements::of(hidden.tensor())?, Elements::of(weight.tensor())?);
+        Ok(Pass { hidden, weight, targets, vocabulary, d })
+    }
+
+    /// Nats of each target; fills the gradients where they are asked for.
+    fn nats(&self, mut gradients: Option<Gradients<'_>>) -> Vec<f32> {
+        let (d, vocabulary) = (self.d, self.vocabulary);
+        let weight = Matrix::new(&self.weight, vocabulary, d, d);
+        let mut nats = vec![0.0; self.targets.len()];
+        let mut logits = vec![0.0; CHUNK.min(nats.len()) * vocabulary];
+        for (chunk, nats) in nats.chunks_mut(CHUNK).enumerate() {
+            let (first, rows) = (chunk * CHUNK, nats.len());
+            let hidden = Matrix::new(&self.hidden[first * d..], rows, d, d);
+            let logits = &mut logits[..rows * vocabulary];
+            matmul(logits, vocabulary, false, hidden, weight.t(), Threads::All);
+            let scale = gradients.as_ref().map(|gradients| gradients.2);
+            let targets = self.targets[first..][..rows].par_iter();
+            let rows_in_parallel = logits.par_chunks_mut(vocabulary).zip(nats).zip(targets);
+            rows_in_parallel.with_min_len(8).for_each(|((logits, nats), &target)| {
+                *nats = row(logits, target as usize, scale);
+            });
+            if let Some((to_hidden, to_weight, _)) = &mut gradients {
+                let to_logits = Matrix::new(logits, rows, vocabulary, vocabulary);
+                matmul(&mut to_hidden[first * d..], d, false, to_logits, weight, Threads::All);
+                matmul(to_weight, d, true, to_logits.t(), hidden, Threads::All);
+            }
+        }
+        nats
+    }
+}
+
+kernel! {
+    /// Nats of one row; with a scale, turns its logits into their gradient.
+    fn row(logits: &mut [f32], target: usize, scale: Option<f32>) -> f32 {
+        let at_target = logits[target];
+        let largest = cpu::maximum(logits);
+        let sum = cpu::exp_sum(logits, largest);
+        if let Some(scale) = scale {
+            let factor = scale / sum;
+            for logit in logits.iter_mut() {
+                *logit *= factor;
+            }
+            logits[target] -= scale;
+        }
+        largest + cpu::ln(sum) - at_target
+    }
+}
+
+/// This op's row in the table.
+pub const SPEC: OpSpec = OpSpec { name: "cross_entropy", cases, tolerance: 2e-5 };
+
+fn cases() -> Vec<Case> {
+    let run = |inputs: &[Value]| {
+        cross_entropy(&inputs[0], &inputs[1], &[4, 0, 10, 4, 7, 2], 11, 1.0 / 6.0)
+    };
+    let inputs = vec![normal("hidden", &[2, 3, 8]), normal("weight", &[16, 8])];
+    let many = |inputs: &[Value]| {
+        let targets: Vec<u32> = (0..CHUNK as u32 + 3).map(|i| i * 7 % 19).collect();
+        cross_entropy(&inputs[0], &inputs[1], &targets, 19, 0.01)
+    };
+    let long = vec![normal("hidden", &[CHUNK + 3, 4]), normal("weight", &[19, 4])];
+    vec![Case::new("padded vocabulary", inputs, run), Case::new("two chunks", long, many)]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::runtime::value::Form;
+    use candle_core::Device;
+
+    #[test]
+    fn padded_rows_neither_win_nor_learn() {
+        let hidden = Tensor::new(&[[1.0f32, 1.0]], &Device::Cpu).unwrap();
+        // The padded third row would win by far.
+        let table = [[0.0f32, 0.0], [0.0, 0.0], [50.0, 50.0]];
+        let weight = Tensor::new(&table, &Device::Cpu).unwrap();
+        for form in [Form::Fused, Form::Composed] {
+            let (hidden, weight) = (Value::constant(&hidden, form), Value::constant(&weight, form));
+            let nats = nats(&hidden, &weight, &[1], 2).unwrap();
+            assert!((nats[0] - 2.0f32.ln()).abs() < 1e-6, "{form:?}: {nats:?}");
+        }
+    }
+}

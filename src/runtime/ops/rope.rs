@@ -1,0 +1,154 @@
+//! Rotary position embedding, in the half-split layout of Hugging Face's Llama.
+//!
+//! In → x [B, T, heads·h], a [`Rotation`] of the tokens' positions; out → the same shape, where in
+//! each head the pair (i, i + h/2) is turned by position·θ^(−2i/h). Su et al., *RoFormer*, 2021.
+//! Backward: the same turn by the negative angle. Bound by memory: 8 bytes an element.
+//!
+//! Angles are reduced and turned into cosine and sine in f64 by our own series, since the
+//! platform's would put its version into every run.
+
+use candle_core::{D, Device, Tensor};
+
+use super::cpu::{Elements, by_rows, kernel, tensor};
+use super::{Case, OpSpec, normal};
+use crate::base::error::Result;
+use crate::runtime::value::Value;
+
+/// Cosines and sines of a batch's positions: one row of head_dim / 2 a token.
+#[derive(Clone)]
+pub struct Rotation {
+    cosine: Tensor,
+    sine: Tensor,
+    half: usize,
+}
+
+impl Rotation {
+    /// The turn of each of `positions` at base `theta`, for heads of `head_dim` elements (even).
+    pub fn new(
+        positions: &[u32],
+        head_dim: usize,
+        theta: f64,
+        device: &Device,
+    ) -> Result<Rotation> {
+        assert!(
+            head_dim.is_multiple_of(2),
+            "rotary embedding turns pairs: head_dim {head_dim} is odd"
+        );
+        let half = head_dim / 2;
+        let step = -2.0 * libm::log(theta) / head_dim as f64;
+        let speeds: Vec<f64> = (0..half).map(|i| libm::exp(i as f64 * step)).collect();
+        let mut cosine = Vec::with_capacity(positions.len() * half);
+        let mut sine = Vec::with_capacity(positions.len() * half);
+        for &position in positions {
+            for speed in &speeds {
+                let (s, c) = libm::sincos(f64::from(position) * speed);
+                cosine.push(c as f32);
+                sine.push(s as f32);
+            }
+        }
+        let shape = (positions.len(), half);
+        Ok(Rotation {
+            cosine: Tensor::from_vec(cosine, shape, device)?,
+            sine: Tensor::from_vec(sine, shape, device)?,
+            half,
+        })
+    }
+}
+
+/// Turns each head of x [B, T, heads·h] by its token's rotation.
+pub fn rope(x: &Value, rotation: &Rotation) -> Result<Value> {
+    let half = rotation.half;
+    let shape = x.tensor().shape().clone();
+    let width = *x.dims().last().expect("x has three dimensions");
+    assert!(width.is_multiple_of(2 * half), "{width} elements are no whole number of heads");
+    if !Value::fused_on_cpu(&[x]) {
+        return Value::composed(&[x], |inputs| {
+            let heads = width / (2 * half);
+            let x = inputs[0].reshape(((), heads, 2 * half))?;
+            let cosine = rotation.cosine.unsqueeze(1)?.to_dtype(x.dtype())?;
+            let sine = rotation.sine.unsqueeze(1)?.to_dtype(x.dtype())?;
+            let (a, b) = (x.narrow(D::Minus1, 0, half)?, x.narrow(D::Minus1, half, half)?);
+            let left = (a.broadcast_mul(&cosine)? - b.broadcast_mul(&sine)?)?;
+            let right = (b.broadcast_mul(&cosine)? + a.broadcast_mul(&sine)?)?;
+            Tensor::cat(&[left, right], D::Minus1)?.reshape(&shape)
+        });
+    }
+    let output = turned(x.tensor(), rotation, 1.0)?;
+    let rotation = rotation.clone();
+    Ok(Value::result(output, &[x], move |gradient| {
+        Ok(vec![Some(turned(&gradient.contiguous()?, &rotation, -1.0)?)])
+    }))
+}
+
+fn turned(x: &Tensor, rotation: &Rotation, sign: f32) -> Result<Tensor> {
+    let width = *x.dims().last().expect("x has three dimensions");
+    let half = rotation.half;
+    let elements = Elements::of(x)?;
+    let (cosine, sine) = (Elements::of(&rotation.cosine)?, Elements::of(&rotation.sine)?);
+    let mut output = vec![0.0; elements.len()];
+    by_rows(&mut output, width, |first, rows| {
+        let (cosine, sine) = (&cosine[first * half..], &sine[first * half..]);
+        turn(rows, &elements[first * width..], cosine, sine, half, width, sign);
+    });
+    tensor(output, x.shape())
+}
+
+kernel! {
+    fn turn(
+        output: &mut [f32],
+        x: &[f32],
+        cosine: &[f32],
+        sine: &[f32],
+        half: usize,
+        width: usize,
+        sign: f32,
+    ) {
+        let tables = cosine.chunks_exact(half).zip(sine.chunks_exact(half));
+        let rows = output.chunks_exact_mut(width).zip(x.chunks_exact(width)).zip(tables);
+        for ((output, x), (cosine, sine)) in rows {
+            let heads = output.chunks_exact_mut(2 * half).zip(x.chunks_exact(2 * half));
+            for (output, x) in heads {
+                let (left, right) = output.split_at_mut(half);
+                let (a, b) = x.split_at(half);
+                for i in 0..half {
+                    left[i] = a[i] * cosine[i] - b[i] * (sign * sine[i]);
+                    right[i] = b[i] * cosine[i] + a[i] * (sign * sine[i]);
+                }
+            }
+        }
+    }
+}
+
+/// This op's row in the table.
+pub const SPEC: OpSpec = OpSpec { name: "rope", cases, tolerance: 1e-6 };
+
+fn cases() -> Vec<Case> {
+    let run = |inputs: &[Value]| {
+        let positions = [0, 1, 2, 0, 1, 900];
+        rope(&inputs[0], &Rotation::new(&positions, 8, 10_000.0, &Device::Cpu)?)
+    };
+    vec![Case::new("two heads", vec![normal("x", &[2, 3, 16])], run)]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::runtime::value::Form;
+
+    #[test]
+    fn products_depend_on_the_distance_of_positions_alone() {
+        let at = |position: u32| {
+            let x: Vec<f32> = (0..8).map(|i| (i as f32 - 3.0) * 0.3).collect();
+            let x = Tensor::from_vec(x, (1, 1, 8), &Device::Cpu).unwrap();
+            let x = Value::constant(&x, Form::Fused);
+            let rotation = Rotation::new(&[position], 8, 10_000.0, &Device::Cpu).unwrap();
+            rope(&x, &rotation).unwrap().detached()
+        };
+        let product = |a, b| {
+            let sum = (at(a) * at(b)).unwrap().sum_all().unwrap();
+            sum.to_scalar::<f32>().unwrap()
+        };
+        assert!((product(3, 10) - product(103, 110)).abs() < 1e-4);
+        assert!((product(3, 10) - product(3, 11)).abs() > 1e-3);
+    }
+}

@@ -1,0 +1,142 @@
+//! Learning rate by step: linear warm-up, then cosine or warm-up–stable–decay.
+//!
+//! In → step, number of steps; out → the rate. Pure functions, so a resumed run needs no state of
+//! them. Cosine: Loshchilov and Hutter, *SGDR*, 2017, one half period. WSD: Hu et al., *MiniCPM*,
+//! 2024: constant, then a linear decay over the last share of the steps; a run can be extended from
+//! any checkpoint before its decay.
+
+use serde::{Deserialize, Serialize};
+
+use crate::base::error::{Error, Result};
+
+/// What follows the warm-up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// Half a cosine from the peak to the end.
+    Cosine,
+    /// The peak, then a straight line over the last `decay` of the steps.
+    Wsd,
+}
+
+/// The learning rate of a run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Schedule {
+    /// `cosine` or `wsd`.
+    pub kind: Kind,
+    /// The peak (6e-4 for 124 million parameters in GPT-3's table 2.1; smaller models bear more).
+    pub learning_rate: f64,
+    /// Steps of linear growth from 0 to the peak.
+    pub warmup_steps: u64,
+    /// Share of all steps that decays, in (0, 1]; of `wsd` only.
+    pub decay: f64,
+    /// Rate after the last step as a share of the peak.
+    pub final_ratio: f64,
+}
+
+impl Default for Schedule {
+    fn default() -> Schedule {
+        Schedule {
+            kind: Kind::Cosine,
+            learning_rate: 6e-4,
+            warmup_steps: 100,
+            decay: 0.2,
+            final_ratio: 0.1,
+        }
+    }
+}
+
+impl Schedule {
+    /// Refuses numbers outside their ranges, naming the key.
+    pub fn validate(&self) -> Result<()> {
+        let ranges = [
+            (
+                "learning_rate",
+                self.learning_rate,
+                self.learning_rate > 0.0 && self.learning_rate.is_finite(),
+            ),
+            ("decay", self.decay, self.decay > 0.0 && self.decay <= 1.0),
+            ("final_ratio", self.final_ratio, (0.0..=1.0).contains(&self.final_ratio)),
+        ];
+        match ranges.iter().find(|(_, _, fits)| !fits) {
+            Some((name, number, _)) => {
+                Err(Error::config(format!("`{name}` of the schedule is out of range: {number}")))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// The rate of step `step` (from 0) of `steps`.
+    pub fn learning_rate(&self, step: u64, steps: u64) -> f64 {
+        let peak = self.learning_rate;
+        if step < self.warmup_steps {
+            return peak * (step + 1) as f64 / self.warmup_steps as f64;
+        }
+        let left = match self.kind {
+            Kind::Cosine => {
+                let progress = share(step - self.warmup_steps, steps, self.warmup_steps);
+                0.5 * (1.0 + libm::cos(std::f64::consts::PI * progress))
+            }
+            Kind::Wsd => {
+                let decaying = ((steps as f64 * self.decay) as u64).max(1);
+                let first = steps.saturating_sub(decaying).max(self.warmup_steps);
+                if step < first { 1.0 } else { 1.0 - share(step - first, steps, first) }
+            }
+        };
+        peak * (self.final_ratio + (1.0 - self.final_ratio) * left)
+    }
+}
+
+/// `done` of the steps from `first` to `steps`, at most 1.
+fn share(done: u64, steps: u64, first: u64) -> f64 {
+    (done as f64 / steps.saturating_sub(first).max(1) as f64).min(1.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn schedule(kind: Kind) -> Schedule {
+        Schedule { kind, learning_rate: 1.0, warmup_steps: 10, decay: 0.2, final_ratio: 0.1 }
+    }
+
+    fn assert_rates(schedule: &Schedule, expected: &[(u64, f64)]) {
+        for &(step, rate) in expected {
+            let found = schedule.learning_rate(step, 110);
+            assert!((found - rate).abs() < 1e-12, "step {step}: {found}, expected {rate}");
+        }
+    }
+
+    #[test]
+    fn cosine_grows_linearly_then_falls_to_its_final_share() {
+        let expected =
+            [(0, 0.1), (4, 0.5), (9, 1.0), (10, 1.0), (60, 0.55), (110, 0.1), (500, 0.1)];
+        assert_rates(&schedule(Kind::Cosine), &expected);
+    }
+
+    #[test]
+    fn wsd_is_constant_until_its_decay() {
+        let expected = [(0, 0.1), (10, 1.0), (87, 1.0), (88, 1.0), (99, 0.55), (110, 0.1)];
+        assert_rates(&schedule(Kind::Wsd), &expected);
+    }
+
+    #[test]
+    fn a_rate_depends_on_the_step_alone_and_never_leaves_its_range() {
+        for kind in [Kind::Cosine, Kind::Wsd] {
+            for steps in [1, 5, 10, 11, 1000] {
+                for step in 0..steps {
+                    let rate = schedule(kind).learning_rate(step, steps);
+                    assert!(rate > 0.0 && rate <= 1.0, "{kind:?} {step} of {steps}: {rate}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn ranges_are_checked_by_name() {
+        let bad = Schedule { decay: 0.0, ..Schedule::default() };
+        assert!(bad.validate().unwrap_err().to_string().contains("`decay`"));
+        assert!(Schedule::default().validate().is_ok());
+    }
+}

@@ -1,0 +1,193 @@
+//! The gradients of one optimizer step, in micro-batches, and the checks of a run's first step.
+//!
+//! In → a model and a batch; out → [`StepGradients`]. The loss is the mean over all tokens of the
+//! batch: each micro-batch is divided by the whole's token count, so any cut gives the same loss
+//! and gradients up to the rounding of sums. Micro-batches are added in row order.
+
+use crate::base::error::{Error, Result};
+use crate::runtime::data::Batch;
+use crate::runtime::model::Model;
+use crate::runtime::value::{NamedGradients, backward};
+
+/// What a batch says about the parameters.
+pub struct StepGradients {
+    /// Mean nats a token over the whole batch.
+    pub loss: f64,
+    /// The loss's gradient by each parameter.
+    pub gradients: NamedGradients,
+}
+
+/// Loss and gradients of `batch`, `micro_batch` rows at a time (the last part may be smaller).
+pub fn gradients(model: &Model, batch: &Batch, micro_batch: usize) -> Result<StepGradients> {
+    assert!(micro_batch > 0 && batch.rows > 0, "{micro_batch} of {} rows at a time", batch.rows);
+    let tokens = batch.tokens();
+    let mut step = StepGradients { loss: 0.0, gradients: NamedGradients::default() };
+    for first in (0..batch.rows).step_by(micro_batch) {
+        let part = batch.slice(first, micro_batch.min(batch.rows - first));
+        let loss = model.loss(&part, tokens)?;
+        step.loss += loss.scalar()?;
+        step.gradients.add(backward(&loss, model.parameters())?)?;
+    }
+    Ok(step)
+}
+
+/// How far the first loss may lie from the expected one, in nats. Expectation is over random
+/// hidden states; a real batch's repeat tokens, and with a tied head the logit of the token just
+/// read is high, which adds up to 0.2 nats at the shapes in `configs/model/`. A wrong shift of
+/// targets, mask or initialisation moves the loss by whole nats within steps, or at once.
+pub const INITIAL_LOSS_TOLERANCE: f64 = 0.5;
+
+/// Checks a freshly initialised model's first step: the loss is near
+/// [`ModelConfig::expected_initial_loss`](crate::runtime::model::ModelConfig::expected_initial_loss),
+/// and every parameter has a finite gradient that is not all zeros.
+pub fn check_first_step(model: &Model, first: &StepGradients) -> Result<()> {
+    let expected = model.config().expected_initial_loss();
+    let distance = (first.loss - expected).abs();
+    if distance.is_nan() || distance > INITIAL_LOSS_TOLERANCE {
+        return Err(Error::failed(format!(
+            "the loss before the first step must be {expected:.3} ± {INITIAL_LOSS_TOLERANCE}, \
+             found {:.3}",
+            first.loss
+        ))
+        .with_hint("the model, its initialisation or the batch's targets are wrong"));
+    }
+    for (name, gradient) in first.gradients.iter() {
+        let numbers = gradient.flatten_all()?.to_vec1::<f32>()?;
+        if let Some(number) = numbers.iter().find(|number| !number.is_finite()) {
+            return Err(Error::failed(format!("the gradient of `{name}` holds {number}")));
+        }
+        if numbers.iter().all(|&number| number == 0.0) {
+            return Err(Error::failed(format!("the gradient of `{name}` is zero everywhere"))
+                .with_hint("no number that depends on it reaches the loss"));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::runtime::device::Device;
+    use crate::runtime::model::ModelConfig;
+    use crate::runtime::optim::Optimizer;
+    use crate::runtime::optim::adamw::{AdamW, AdamWConfig};
+    use crate::runtime::optim::clip::clip;
+    use crate::runtime::value::Form;
+
+    fn config() -> ModelConfig {
+        ModelConfig {
+            vocab_size: 301,
+            d_model: 32,
+            n_layer: 2,
+            n_head: 4,
+            n_kv_head: 2,
+            d_ff: 48,
+            ..ModelConfig::default()
+        }
+    }
+
+    fn model(seed: u64) -> Model {
+        Model::new(&config(), seed, &Device::cpu()).unwrap()
+    }
+
+    /// Rows of two documents each.
+    fn batch(rows: usize, sequence: usize) -> Batch {
+        let tokens: Vec<u32> = (0..rows * sequence + 1).map(|i| (i * i * 7 % 301) as u32).collect();
+        let cut = sequence / 3;
+        let column = |at: usize| (at % sequence) as u32;
+        Batch {
+            inputs: tokens[..rows * sequence].to_vec(),
+            targets: tokens[1..].to_vec(),
+            segments: (0..rows * sequence).map(|i| u32::from(i % sequence >= cut)).collect(),
+            positions: (0..rows * sequence)
+                .map(|i| if i % sequence >= cut { column(i) - cut as u32 } else { column(i) })
+                .collect(),
+            rows,
+            sequence,
+        }
+    }
+
+    fn train(model: &Model, batch: &Batch, micro_batch: usize, steps: usize) -> Vec<f64> {
+        let mut optimizer = AdamW::new(model.parameters(), &AdamWConfig::default()).unwrap();
+        let mut losses = Vec::new();
+        for _ in 0..steps {
+            let mut step = gradients(model, batch, micro_batch).unwrap();
+            clip(&mut step.gradients, 1.0).unwrap();
+            optimizer.step(&step.gradients, 1e-2).unwrap();
+            losses.push(step.loss);
+        }
+        losses
+    }
+
+    #[test]
+    fn micro_batches_of_one_and_four_rows_train_alike() {
+        let batch = batch(4, 24);
+        let (one, four) = (train(&model(1), &batch, 1, 8), train(&model(1), &batch, 4, 8));
+        let three = train(&model(1), &batch, 3, 8);
+        for step in 0..8 {
+            assert!((one[step] - four[step]).abs() < 1e-4, "{one:?} {four:?}");
+            assert!((three[step] - four[step]).abs() < 1e-4, "{three:?} {four:?}");
+        }
+    }
+
+    #[test]
+    fn training_learns_a_batch_by_heart() {
+        let losses = train(&model(1), &batch(2, 24), 2, 60);
+        assert!(losses[59] < 0.2 * losses[0], "{losses:?}");
+    }
+
+    #[test]
+    fn equal_runs_have_equal_bits_at_any_thread_count() {
+        let run = |threads: usize| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            pool.install(|| {
+                let model = model(1);
+                let losses = train(&model, &batch(2, 150), 1, 3);
+                (losses, model.parameters().xxh3().unwrap())
+            })
+        };
+        let (losses, parameters) = run(2);
+        assert_eq!((losses.clone(), parameters), run(2));
+        assert_eq!((losses, parameters), run(1));
+    }
+
+    #[test]
+    fn fused_and_composed_models_agree_in_loss_and_gradients() {
+        let batch = batch(2, 30);
+        let fused = gradients(&model(1), &batch, 2).unwrap();
+        let composed = gradients(&model(1).with_form(Form::Composed), &batch, 2).unwrap();
+        assert!((fused.loss - composed.loss).abs() < 1e-5);
+        for (name, gradient) in composed.gradients.iter() {
+            let expected = gradient.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+            let found = fused.gradients.get(name).unwrap().flatten_all().unwrap();
+            let scale = expected.iter().fold(0.0f32, |scale, x| scale.max(x.abs()));
+            for (found, expected) in found.to_vec1::<f32>().unwrap().iter().zip(&expected) {
+                assert!((found - expected).abs() <= 1e-4 * scale, "{name}: {found} {expected}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_first_step_passes_its_checks_and_a_shifted_loss_does_not() {
+        let model = model(1);
+        let mut first = gradients(&model, &batch(4, 24), 4).unwrap();
+        check_first_step(&model, &first).unwrap();
+        first.gradients.insert(
+            "model.norm.weight",
+            model.parameters().get("model.norm.weight").unwrap().zeros_like().unwrap(),
+        );
+        let message = check_first_step(&model, &first).unwrap_err().to_string();
+        assert!(message.contains("`model.norm.weight` is zero everywhere"), "{message}");
+        first.loss = f64::NAN;
+        assert!(check_first_step(&model, &first).unwrap_err().to_string().contains("5.7"));
+    }
+
+    #[test]
+    fn an_untied_head_has_a_gradient_of_its_own() {
+        let config = ModelConfig { tied: false, ..config() };
+        let model = Model::new(&config, 1, &Device::cpu()).unwrap();
+        let first = gradients(&model, &batch(2, 24), 1).unwrap();
+        check_first_step(&model, &first).unwrap();
+        assert!(first.gradients.get("lm_head.weight").is_some());
+    }
+}
