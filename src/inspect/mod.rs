@@ -1,0 +1,157 @@
+//! `inspect` and `verify`: what is in an artifact, and whether it still is what was written.
+//!
+//! In → the directory of any artifact; out → a [`Report`] or a [`VerifyReport`], both data that
+//! print themselves as tables ([`std::fmt::Display`]) and as JSON ([`Serialize`]). Nothing is
+//! written, nothing is computed anew: a report is what manifests, footers and lengths say.
+//! Reading order: [`shards`], [`mix`], [`corpus`] (whatever counts documents), [`verify`].
+//!
+//! Cost: one manifest for corpora, tokenizers and runs; two small files for a mix; for shards one
+//! pass over the stored bytes that decompresses lengths, never tokens. `verify` reads everything.
+
+pub mod corpus;
+pub mod mix;
+pub mod shards;
+mod table;
+#[cfg(test)]
+mod tests;
+pub mod verify;
+
+use std::{fmt, path::Path};
+
+use serde::Serialize;
+use serde_json::Value;
+
+pub use corpus::CorpusReport;
+pub use mix::MixReport;
+pub use shards::ShardsReport;
+pub use verify::{VerifyReport, verify};
+
+use crate::base::{
+    error::{Error, Result},
+    hash::Fingerprint,
+    manifest::{FILE_NAME, Manifest},
+    size::{Bytes, Count},
+};
+
+/// What an artifact holds.
+#[derive(Clone, Debug, Serialize)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+pub enum Report {
+    /// Token shards.
+    Shards(ShardsReport),
+    /// A mix.
+    Mix(MixReport),
+    /// Documents, as `ingest`, `filter` and `dedup` write them.
+    Corpus(CorpusReport),
+    /// Anything else that has a manifest: a tokenizer, a run.
+    Other(Facts),
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Report::Shards(report) => report.fmt(f),
+            Report::Mix(report) => report.fmt(f),
+            Report::Corpus(report) => report.fmt(f),
+            Report::Other(facts) => facts.fmt(f),
+        }
+    }
+}
+
+/// What the manifest of every artifact says.
+#[derive(Clone, Debug, Serialize)]
+pub struct Facts {
+    /// The directory, as it was given.
+    pub path: String,
+    pub stage: String,
+    pub stage_version: u32,
+    /// Version and commit of the build that made it.
+    pub tool: String,
+    pub fingerprint: Fingerprint,
+    pub seed: u64,
+    /// The share of documents held out for validation.
+    pub holdout: Option<f64>,
+    pub config: Value,
+    /// Names of the inputs.
+    pub inputs: Vec<String>,
+    pub files: usize,
+    pub bytes: u64,
+    /// Damaged input files that were left out whole.
+    pub skipped_files: Vec<String>,
+}
+
+impl Facts {
+    fn new(path: &Path, manifest: &Manifest) -> Facts {
+        Facts {
+            path: path.display().to_string(),
+            stage: manifest.stage.clone(),
+            stage_version: manifest.stage_version,
+            tool: format!("dataprep {} ({})", manifest.tool.version, manifest.tool.commit),
+            fingerprint: manifest.fingerprint,
+            seed: manifest.seed,
+            holdout: manifest.holdout,
+            config: manifest.config.clone(),
+            inputs: manifest.inputs.iter().map(|input| input.name.clone()).collect(),
+            files: manifest.files.len(),
+            bytes: manifest.files.iter().map(|file| file.bytes).sum(),
+            skipped_files: manifest.skipped_files.clone(),
+        }
+    }
+
+    /// The lines that open every report.
+    fn head(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Facts { path, stage, stage_version, tool, fingerprint, .. } = self;
+        writeln!(f, "{path}: made by `{stage}` version {stage_version}, {tool}")?;
+        let (files, bytes) = (Count(self.files as u64), Bytes(self.bytes));
+        writeln!(f, "fingerprint {fingerprint}, {files} files, {bytes}")?;
+        for file in &self.skipped_files {
+            writeln!(f, "left out whole, damaged: {file}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Facts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.head(f)?;
+        writeln!(f, "from: {}", self.inputs.join(", "))?;
+        let config = serde_json::to_string_pretty(&self.config).map_err(|_| fmt::Error)?;
+        write!(f, "config: {config}")
+    }
+}
+
+/// What is in the artifact at `path`.
+///
+/// # Errors
+/// [`Error::Config`] where no artifact is, [`Error::Damaged`] for what cannot be read.
+pub fn inspect(path: &Path) -> Result<Report> {
+    let manifest = open(path)?;
+    match manifest.stage.as_str() {
+        "tokenize" => ShardsReport::read(path, &manifest).map(Report::Shards),
+        "mix" => MixReport::read(path, &manifest).map(Report::Mix),
+        _ if manifest.counts.documents_in > 0 => {
+            Ok(Report::Corpus(CorpusReport::new(path, &manifest)))
+        }
+        _ => Ok(Report::Other(Facts::new(path, &manifest))),
+    }
+}
+
+/// The manifest of the artifact at `path`; a file inside one gets a hint.
+fn open(path: &Path) -> Result<Manifest> {
+    if !path.exists() {
+        return Err(Error::config(format!("there is nothing at `{}`", path.display())));
+    }
+    match path.parent() {
+        Some(parent) if path.is_file() && parent.join(FILE_NAME).is_file() => {
+            let message = format!("`{}` is one file of an artifact", path.display());
+            Err(Error::config(message)
+                .with_hint(format!("name the directory: `{}`", parent.display())))
+        }
+        _ => Manifest::read(path),
+    }
+}
+
+/// `part` / `whole`, or nothing of nothing.
+fn ratio(part: u64, whole: u64) -> Option<f64> {
+    (whole > 0).then(|| part as f64 / whole as f64)
+}

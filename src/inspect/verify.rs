@@ -1,0 +1,310 @@
+//! Whether an artifact still is what was written, and its inputs still what was read.
+//!
+//! In → an artifact; out → [`VerifyReport`]. Hashed again: every file of the manifest (XXH3-128);
+//! every block of token shards, decoded and held against its footer, which says where in a file
+//! the damage is; the byte ranges of raw input files that the stage read, found through `run.json`
+//! (relative to the artifact, then absolute); the manifest's own fingerprint. Input artifacts are
+//! compared by their file lists, not read: `verify` them by themselves. An input that is gone is
+//! said to be gone: that is no difference. Nothing stops at the first difference.
+//!
+//! Cost: every byte once (shards twice), in parallel over files, blocks and ranges.
+
+use std::{
+    collections::BTreeSet,
+    fmt,
+    path::{Path, PathBuf},
+};
+
+use rayon::prelude::*;
+use serde::Serialize;
+use serde_json::Value;
+
+use super::{open, table::count};
+use crate::{
+    base::{
+        error::{Error, Result},
+        hash::Fingerprint,
+        io,
+        manifest::{self, FILE_NAME, FileEntry, Manifest},
+        size::Bytes,
+        stage::{InputKind, InputRecord, ReadRange},
+        unit,
+    },
+    shards::ShardReader,
+};
+
+/// Where the places of inputs are written down.
+const RUN: &str = "run.json";
+
+/// What was checked, and what differs.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct VerifyReport {
+    /// The artifact, as it was given.
+    pub path: String,
+    pub stage: String,
+    pub fingerprint: Fingerprint,
+    pub files: u64,
+    pub blocks: u64,
+    /// Ranges of raw input files.
+    pub ranges: u64,
+    /// Input artifacts whose file lists were compared.
+    pub artifacts: u64,
+    /// Bytes that were hashed, of files and of ranges.
+    pub bytes: u64,
+    /// Empty: everything is as it was written.
+    pub differences: Vec<Difference>,
+    /// Inputs that are not where they were.
+    pub gone: Vec<String>,
+    /// Files beside those of the manifest; a run writes some that no two runs share.
+    pub unlisted: Vec<String>,
+}
+
+/// Something that is not as it was written.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Difference {
+    /// A file of the artifact, or the path of an input.
+    pub file: String,
+    /// Which bytes of it, where known.
+    pub range: Option<(u64, u64)>,
+    pub expected: String,
+    pub found: String,
+}
+
+impl VerifyReport {
+    /// Whether everything that is there is as it was written.
+    pub fn is_clean(&self) -> bool {
+        self.differences.is_empty()
+    }
+
+    fn add(&mut self, part: Part) {
+        self.files += part.files;
+        self.blocks += part.blocks;
+        self.ranges += part.ranges;
+        self.artifacts += part.artifacts;
+        self.bytes += part.bytes;
+        self.differences.extend(part.differences);
+        self.gone.extend(part.gone);
+    }
+}
+
+/// What one check adds to the report.
+#[derive(Default)]
+struct Part {
+    files: u64,
+    blocks: u64,
+    ranges: u64,
+    artifacts: u64,
+    bytes: u64,
+    differences: Vec<Difference>,
+    gone: Vec<String>,
+}
+
+impl Part {
+    fn differs(&mut self, file: &str, expected: impl ToString, found: impl ToString) {
+        let (expected, found) = (expected.to_string(), found.to_string());
+        self.differences.push(Difference { file: file.to_owned(), range: None, expected, found });
+    }
+}
+
+/// Checks the artifact at `path`.
+///
+/// # Errors
+/// [`Error::Config`] where no artifact is; whatever differs is in the report, not an error.
+pub fn verify(path: &Path) -> Result<VerifyReport> {
+    let manifest = open(path)?;
+    let mut report = VerifyReport {
+        path: path.display().to_string(),
+        stage: manifest.stage.clone(),
+        fingerprint: manifest.fingerprint,
+        unlisted: unlisted(path, &manifest)?,
+        ..VerifyReport::default()
+    };
+    report.add(check_fingerprint(&manifest));
+    let files = manifest.files.par_iter().map(|file| check_file(path, &manifest, file));
+    let files: Vec<Part> = files.collect::<Result<_>>()?;
+    files.into_iter().for_each(|part| report.add(part));
+    let places = places(path)?;
+    for (index, input) in manifest.inputs.iter().enumerate() {
+        let standing = places.get(index).and_then(|places| places.iter().find(|at| at.exists()));
+        report.add(check_input(index, input, &manifest.read, standing)?);
+    }
+    Ok(report)
+}
+
+/// A manifest edited by hand no longer has the fingerprint of what it says.
+fn check_fingerprint(manifest: &Manifest) -> Part {
+    let Manifest { stage, stage_version, seed, config, inputs, .. } = manifest;
+    let found = manifest::fingerprint(stage, *stage_version, *seed, config, inputs);
+    let mut part = Part::default();
+    if found != manifest.fingerprint {
+        part.differs(FILE_NAME, manifest.fingerprint, found);
+    }
+    part
+}
+
+fn check_file(directory: &Path, manifest: &Manifest, file: &FileEntry) -> Result<Part> {
+    let path = directory.join(&file.name);
+    let mut part = Part { files: 1, ..Part::default() };
+    if !path.is_file() {
+        part.differs(&file.name, Bytes(file.bytes), "nothing");
+        return Ok(part);
+    }
+    let (xxh3, bytes) = io::hash_file(&path)?;
+    part.bytes = bytes;
+    if bytes != file.bytes {
+        let exact = |bytes| format!("{} bytes", count(bytes));
+        part.differs(&file.name, exact(file.bytes), exact(bytes));
+    } else if xxh3 != file.xxh3 {
+        part.differs(&file.name, file.xxh3, xxh3);
+    }
+    if manifest.stage == "tokenize" && file.name.ends_with(".arrow") {
+        check_blocks(&path, &file.name, &mut part)?;
+    }
+    Ok(part)
+}
+
+/// Every block of a shard, decoded whole and held against its footer.
+fn check_blocks(path: &Path, name: &str, part: &mut Part) -> Result<()> {
+    let mut damaged = |error: Error, range: Option<(u64, u64)>| match error {
+        Error::Damaged { message, offset, .. } => {
+            let range = range.or_else(|| offset.map(|offset| (offset, offset)));
+            let expected = "a block as its footer describes it".to_owned();
+            let file = name.to_owned();
+            part.differences.push(Difference { file, range, expected, found: message });
+            Ok(())
+        }
+        other => Err(other),
+    };
+    let reader = match ShardReader::open(path) {
+        Ok(reader) => reader,
+        Err(error) => return damaged(error, None),
+    };
+    let blocks = reader.blocks().par_iter().enumerate().map(|(index, entry)| {
+        let range = (entry.offset, entry.offset + entry.bytes);
+        reader.read_block(index).err().map(|error| (error, range))
+    });
+    let errors: Vec<Option<(Error, (u64, u64))>> = blocks.collect();
+    for (error, range) in errors.into_iter().flatten() {
+        damaged(error, Some(range))?;
+    }
+    part.blocks = reader.blocks().len() as u64;
+    Ok(())
+}
+
+/// The ranges read of a raw file, or the file list of an artifact.
+fn check_input(
+    index: usize,
+    input: &InputRecord,
+    read: &[ReadRange],
+    standing: Option<&PathBuf>,
+) -> Result<Part> {
+    let Some(path) = standing else {
+        return Ok(Part { gone: vec![input.name.clone()], ..Part::default() });
+    };
+    if input.kind == InputKind::Artifact {
+        return Ok(check_artifact(input, path));
+    }
+    let ranges = read.par_iter().filter(|range| range.input == index);
+    let checked = ranges.map(|range| {
+        let ReadRange { start, end, xxh3, .. } = range;
+        Ok((range, io::hash_range(path, *start, *end)?, *xxh3))
+    });
+    let checked: Vec<(&ReadRange, (Fingerprint, u64), Fingerprint)> =
+        checked.collect::<Result<_>>()?;
+    let mut part = Part::default();
+    for (range, (found, bytes), expected) in checked {
+        part.ranges += 1;
+        part.bytes += bytes;
+        if found != expected {
+            part.differs(&path.display().to_string(), expected, found);
+            let last = part.differences.last_mut().expect("added above");
+            last.range = Some((range.start, range.end));
+        }
+    }
+    Ok(part)
+}
+
+fn check_artifact(input: &InputRecord, path: &Path) -> Part {
+    let mut part = Part { artifacts: 1, ..Part::default() };
+    let name = path.display().to_string();
+    match Manifest::read(path) {
+        Ok(manifest) if manifest.files_identity() == input.identity => {}
+        Ok(manifest) => part.differs(&name, input.identity, manifest.files_identity()),
+        Err(error) => part.differs(&name, input.identity, error),
+    }
+    part
+}
+
+/// For each input, where it may lie: beside the artifact as it did, else where it was.
+fn places(directory: &Path) -> Result<Vec<Vec<PathBuf>>> {
+    let path = directory.join(RUN);
+    if !path.is_file() {
+        return Ok(Vec::new());
+    }
+    let run: Value = serde_json::from_slice(&io::read(&path)?).unwrap_or_default();
+    let inputs = run.get("inputs").and_then(Value::as_array).into_iter().flatten();
+    let places = inputs.map(|input| {
+        let place = |key: &str| input.get(key).and_then(Value::as_str).map(PathBuf::from);
+        let relative = place("relative").map(|relative| directory.join(relative));
+        relative.into_iter().chain(place("absolute")).collect()
+    });
+    Ok(places.collect())
+}
+
+/// Files of the directory that the manifest does not list.
+fn unlisted(directory: &Path, manifest: &Manifest) -> Result<Vec<String>> {
+    let listed: BTreeSet<&str> = manifest.files.iter().map(|file| file.name.as_str()).collect();
+    let mut names = Vec::new();
+    for path in unit::files_below(directory)? {
+        let name = path.strip_prefix(directory).unwrap_or(&path).to_string_lossy().into_owned();
+        if !listed.contains(name.as_str()) && name != FILE_NAME && name != RUN {
+            names.push(name);
+        }
+    }
+    Ok(names)
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Difference { file, range, expected, found } = self;
+        write!(f, "{file}")?;
+        match range {
+            Some((start, end)) if start < end => write!(f, ", bytes {start}..{end}")?,
+            Some((start, _)) => write!(f, ", byte {start}")?,
+            None => {}
+        }
+        write!(f, ": expected {expected}, found {found}")
+    }
+}
+
+impl fmt::Display for VerifyReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for difference in &self.differences {
+            writeln!(f, "{difference}")?;
+        }
+        for input in &self.gone {
+            writeln!(f, "not checked, gone: input {input}")?;
+        }
+        if !self.unlisted.is_empty() {
+            let names = self.unlisted.join(", ");
+            writeln!(f, "not checked, not in the manifest: {names}")?;
+        }
+        let amounts = [
+            (self.files, "files"),
+            (self.blocks, "blocks"),
+            (self.ranges, "ranges of inputs"),
+            (self.artifacts, "input artifacts"),
+        ];
+        let amounts = amounts.iter().filter(|(amount, _)| *amount > 0);
+        let checked: Vec<String> =
+            amounts.map(|(amount, what)| format!("{} {what}", count(*amount))).collect();
+        let checked = if checked.is_empty() { "nothing".to_owned() } else { checked.join(", ") };
+        let bytes = count(self.bytes);
+        let result = match self.differences.len() {
+            0 => "all as written".to_owned(),
+            1 => "1 difference".to_owned(),
+            several => format!("{several} differences"),
+        };
+        write!(f, "{}: {result}; checked {checked}, {bytes} bytes", self.path)
+    }
+}
