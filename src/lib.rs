@@ -1,5 +1,5 @@
 pub mod base;
 pub mod pipeline;
-pub mod tokenizer;
 #[cfg(feature = "train")]
 pub mod runtime;
+pub mod tokenizer;

@@ -66,8 +66,8 @@ pub struct Checkpoint {
     pub path: PathBuf,
 }
 
-/// Publishes `step-NNNNNN` in `directory`. A published checkpoint of the same step is kept, and
-/// must hold the same state: a run that reaches a step twice reaches it equally.
+/// Publishes `step-NNNNNN` in `directory`. A published checkpoint of the same step and state is
+/// kept: a run that reaches a step twice reaches it equally. One of another state is an error.
 pub fn save(
     directory: &Path,
     model: &Model,
@@ -77,9 +77,12 @@ pub fn save(
     let path = directory.join(name(state.step));
     let checkpoint = Checkpoint { step: state.step, path };
     if checkpoint.path.exists() {
-        let published = checkpoint.state()?;
-        assert_eq!(&published, state, "a step reached twice has one state");
-        return Ok(checkpoint);
+        if checkpoint.state()? == *state {
+            return Ok(checkpoint);
+        }
+        let place = checkpoint.path.display();
+        return Err(Error::failed(format!("`{place}` holds another state of the same step"))
+            .with_hint("it is another run's, or this machine computes otherwise: remove it"));
     }
     io::create_directory(directory)?;
     let random = std::process::id();
@@ -367,6 +370,10 @@ mod tests {
         let message = find(path, 5).unwrap_err().to_string();
         assert!(message.contains("found: 4, 30, 1000000"), "{message}");
         assert!(list(&path.join("nowhere")).unwrap().is_empty());
+        let twice = save(path, &model, &optimizer, &state(4)).unwrap();
+        assert_eq!(twice, find(path, 4).unwrap());
+        let other = TrainState { tokens_seen: 1, ..state(4) };
+        assert!(save(path, &model, &optimizer, &other).is_err());
     }
 
     #[test]

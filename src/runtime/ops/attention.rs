@@ -436,6 +436,38 @@ mod tests {
         (0..5).filter(|t| before[t * 4..][..4] != after[t * 4..][..4]).collect()
     }
 
+    proptest::proptest! {
+        #![proptest_config(proptest::prelude::ProptestConfig::with_cases(24))]
+        #[test]
+        fn any_cut_into_documents_gives_the_reference(
+            rows in 1usize..3,
+            sequence in 1usize..140,
+            key_heads in 1usize..3,
+            group in 1usize..3,
+            cuts in proptest::collection::vec(0usize..280, 0..6),
+        ) {
+            let heads = key_heads * group;
+            let segments: Vec<u32> = (0..rows * sequence)
+                .map(|at| cuts.iter().filter(|&&cut| cut <= at).count() as u32)
+                .collect();
+            let visible = Visible::in_segments(&segments, rows, sequence);
+            let input = |name: &'static str, heads: usize| {
+                let input = normal(name, &[rows, sequence, heads * 4]);
+                let numbers: Vec<f32> = input.numbers.iter().map(|&x| x as f32).collect();
+                Tensor::from_vec(numbers, &*input.dims, &Device::Cpu).unwrap()
+            };
+            let inputs = [input("q", heads), input("k", key_heads), input("v", key_heads)];
+            let outputs = [Form::Fused, Form::Composed].map(|form| {
+                let [q, k, v] = inputs.clone().map(|tensor| Value::constant(&tensor, form));
+                let output = attention(&q, &k, &v, &visible, heads, key_heads).unwrap();
+                output.detached().flatten_all().unwrap().to_vec1::<f32>().unwrap()
+            });
+            for (fused, composed) in outputs[0].iter().zip(&outputs[1]) {
+                proptest::prop_assert!((fused - composed).abs() < 1e-5, "{fused} {composed}");
+            }
+        }
+    }
+
     #[test]
     fn a_token_reaches_later_tokens_of_its_own_document_only() {
         assert_eq!(moved_by(0), [0, 1, 2]);
