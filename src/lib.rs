@@ -1,4 +1,5 @@
 pub mod base;
+pub mod filter;
 pub mod pipeline;
 #[cfg(feature = "train")]
 pub mod runtime;

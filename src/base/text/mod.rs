@@ -22,11 +22,12 @@ pub use tables::UNICODE_VERSION;
 /// selectors, tags and private use, which are in none of the classes.
 const LIMIT: usize = 0x34000;
 
-/// A class of characters, one bit a code point below [`LIMIT`].
-struct Class([u64; LIMIT / 64]);
+/// A class of characters, one bit for each code point below U+34000. For a `static`.
+pub struct Class([u64; LIMIT / 64]);
 
 impl Class {
-    const fn new(ranges: &[(u32, u32)]) -> Class {
+    /// The characters in `ranges`: (first, last) code points, inclusive.
+    pub const fn new(ranges: &[(u32, u32)]) -> Class {
         let mut bits = [0u64; LIMIT / 64];
         let mut index = 0;
         while index < ranges.len() {
@@ -46,7 +47,8 @@ impl Class {
         Class(bits)
     }
 
-    fn contains(&self, char: char) -> bool {
+    /// Whether `char` is in the class.
+    pub fn contains(&self, char: char) -> bool {
         let code = char as usize;
         self.0.get(code / 64).is_some_and(|bits| bits >> (code % 64) & 1 == 1)
     }

@@ -1,0 +1,168 @@
+//! What a filter run is told: which rule sets, in which order, with which thresholds.
+//!
+//! In: a configuration table, `rules = ["gopher_quality"]` beside one table a rule set
+//! (`gopher_quality.min_words = 20`). Out: the rule sets, ready to judge. Invariants: a name or key
+//! that nobody knows, a rule set named twice and a threshold of a rule set that was not chosen are
+//! errors; the resolved configuration names every threshold, defaults included.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+use crate::base::config::{self, Table, nearest};
+use crate::base::error::{Error, Result};
+use crate::filter::rules::{Entry, RULE_SETS, RuleSet};
+
+/// The stage's own keys.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct FilterConfig {
+    /// Names of rule sets, in the order in which they judge; the first that fails drops.
+    pub rules: Vec<String>,
+    /// Thresholds that differ from the reference's, by rule set.
+    #[serde(flatten)]
+    pub thresholds: BTreeMap<String, toml::Value>,
+}
+
+impl FilterConfig {
+    /// These rule sets with their own thresholds.
+    pub fn new<'a>(rules: impl IntoIterator<Item = &'a str>) -> FilterConfig {
+        let rules = rules.into_iter().map(str::to_owned).collect();
+        FilterConfig { rules, thresholds: BTreeMap::new() }
+    }
+
+    /// Builds the rule sets in order.
+    pub fn build(&self) -> Result<Vec<Box<dyn RuleSet>>> {
+        if self.rules.is_empty() {
+            return Err(Error::config("no rules chosen").with_hint(format!(
+                "choose with `--rules`, for example `--rules {}`\n{}",
+                RULE_SETS.iter().map(|entry| entry.name).collect::<Vec<_>>().join(","),
+                list()
+            )));
+        }
+        for (at, name) in self.rules.iter().enumerate() {
+            find(name)?;
+            if self.rules[..at].contains(name) {
+                return Err(Error::config(format!("`rules` names `{name}` twice")));
+            }
+        }
+        self.check_tables()?;
+        self.rules.iter().map(|name| (find(name)?.build)(self.table(name)?)).collect()
+    }
+
+    /// `rules` and every threshold of them: what the fingerprint covers.
+    pub fn resolved(&self, rule_sets: &[Box<dyn RuleSet>]) -> Value {
+        let mut resolved = Map::from_iter([("rules".to_owned(), json!(self.rules))]);
+        for (name, rule_set) in self.rules.iter().zip(rule_sets) {
+            resolved.insert(name.clone(), rule_set.config());
+        }
+        Value::Object(resolved)
+    }
+
+    /// Every key beside `rules` is a table of a rule set that was chosen.
+    fn check_tables(&self) -> Result<()> {
+        for name in self.thresholds.keys() {
+            if !RULE_SETS.iter().any(|entry| entry.name == name) {
+                let known = RULE_SETS.iter().map(|entry| entry.name).chain(["rules"]);
+                return Err(config::unknown(name, &known.collect::<Vec<_>>(), FILTER));
+            }
+            if !self.rules.contains(name) {
+                let message = format!("`{name}` has thresholds, but `rules` does not name it");
+                return Err(Error::config(message)
+                    .with_hint(format!("add `{name}` to `rules`, or leave its thresholds out")));
+            }
+        }
+        Ok(())
+    }
+
+    fn table(&self, name: &str) -> Result<Table> {
+        match self.thresholds.get(name) {
+            None => Ok(Table::new()),
+            Some(toml::Value::Table(table)) => Ok(table.clone()),
+            Some(other) => Err(Error::config(format!("`{name}` is no table but `{other}`"))
+                .with_hint(format!("its thresholds are keys: `{name}.KEY = VALUE`"))),
+        }
+    }
+}
+
+/// How messages call this configuration.
+const FILTER: &str = "the configuration of `filter`";
+
+/// One line a rule set: name, what it drops, whose it is.
+pub fn list() -> String {
+    let line = |entry: &Entry| format!("{}: {}; {}", entry.name, entry.summary, entry.reference);
+    RULE_SETS.iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
+fn find(name: &str) -> Result<&'static Entry> {
+    RULE_SETS.iter().find(|entry| entry.name == name).ok_or_else(|| {
+        let error = Error::config(format!("no rule set is called `{name}`"));
+        match nearest(name, RULE_SETS.iter().map(|entry| entry.name)) {
+            Some(near) => error.with_hint(format!("did you mean `{near}`?")),
+            None => error.with_hint(format!("the rule sets are\n{}", list())),
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn build(text: &str) -> Result<Vec<Box<dyn RuleSet>>> {
+        config::parse::<FilterConfig>(text.parse().unwrap(), FILTER)?.build()
+    }
+
+    fn refusal(text: &str) -> (String, String) {
+        let error = build(text).err().unwrap();
+        assert_eq!(error.exit_status(), 2);
+        (error.to_string(), error.hint().unwrap_or_default())
+    }
+
+    #[test]
+    fn no_rules_is_an_error_that_lists_them() {
+        let (message, hint) = refusal("");
+        assert_eq!(message, "no rules chosen");
+        assert!(RULE_SETS.iter().all(|entry| hint.contains(entry.summary)), "{hint}");
+    }
+
+    #[test]
+    fn a_misspelt_name_or_key_names_the_nearest() {
+        let (message, hint) = refusal("rules = ['gofer_quality']");
+        assert_eq!(message, "no rule set is called `gofer_quality`");
+        assert_eq!(hint, "did you mean `gopher_quality`?");
+        let (message, hint) = refusal("rules = ['gopher_quality']\ngopher_quality.min_word = 1");
+        assert_eq!(message, "unknown key `min_word` in `gopher_quality`");
+        assert_eq!(hint, "did you mean `min_words`?");
+        let (message, hint) = refusal("rules = ['gopher_quality']\nthread = 1");
+        assert!(message.starts_with("unknown key `thread`"), "{message}");
+        assert!(hint.contains("fineweb_quality"), "{hint}");
+    }
+
+    #[test]
+    fn thresholds_without_effect_are_refused() {
+        let (message, _) =
+            refusal("rules = ['gopher_quality']\nfineweb_quality.max_short_lines = 1");
+        assert!(message.contains("`rules` does not name it"), "{message}");
+        let (message, _) = refusal("rules = ['gopher_quality', 'gopher_quality']");
+        assert_eq!(message, "`rules` names `gopher_quality` twice");
+        let (message, _) = refusal("rules = ['gopher_quality']\ngopher_quality = 3");
+        assert_eq!(message, "`gopher_quality` is no table but `3`");
+        let (message, _) =
+            refusal("rules = ['gopher_quality']\ngopher_quality.max_bullet_lines = nan");
+        assert!(message.contains("max_bullet_lines"), "{message}");
+    }
+
+    #[test]
+    fn the_resolved_configuration_names_every_threshold_and_builds_the_same() {
+        let text = "rules = ['fineweb_quality', 'gopher_quality']\ngopher_quality.min_words = 7";
+        let config: FilterConfig = config::parse(text.parse().unwrap(), FILTER).unwrap();
+        let resolved = config.resolved(&config.build().unwrap());
+        assert_eq!(resolved["rules"], json!(["fineweb_quality", "gopher_quality"]));
+        assert_eq!(resolved["gopher_quality"]["min_words"], 7);
+        assert_eq!(resolved["gopher_quality"]["max_words"], 100_000);
+        assert_eq!(resolved["fineweb_quality"]["short_line_length"], 30);
+        let again: FilterConfig = serde_json::from_value(resolved.clone()).unwrap();
+        assert_eq!(again.resolved(&again.build().unwrap()), resolved);
+    }
+}
