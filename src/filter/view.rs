@@ -258,6 +258,10 @@ mod tests {
         words
     }
 
+    fn split(text: &str) -> Vec<&str> {
+        text.split(is_white_space).filter(|word| !word.is_empty()).collect()
+    }
+
     /// `str.splitlines()`, written the slow way.
     fn python_lines(text: &str) -> Vec<String> {
         let (mut lines, mut line) = (Vec::new(), None::<String>);
@@ -324,9 +328,8 @@ mod tests {
         fn words_and_lines_are_pythons(
             text in "[a-z.\u{e9}\u{2026} \t\n\r\u{1c}\u{1f}\u{85}\u{a0}\u{2028}\u{3000}-]{0,60}"
         ) {
-            let split: Vec<_> = text.split(is_white_space).filter(|word| !word.is_empty()).collect();
             let found = words(&text);
-            prop_assert_eq!(found.iter().map(|word| word.text).collect::<Vec<_>>(), split);
+            prop_assert_eq!(found.iter().map(|word| word.text).collect::<Vec<_>>(), split(&text));
             for word in &found {
                 prop_assert_eq!(word.chars, word.text.chars().count());
                 prop_assert_eq!(word.has_letter, word.text.chars().any(is_letter));
@@ -335,7 +338,7 @@ mod tests {
             let lines = python_lines(&text);
             prop_assert_eq!(View::new(&text).totals().lines, lines.len());
             let opened = found.iter().filter(|word| word.opens_line).map(|word| word.text);
-            let expected = lines.iter().filter_map(|line| line.split(is_white_space).find(|word| !word.is_empty()));
+            let expected = lines.iter().filter_map(|line| split(line).first().copied());
             prop_assert_eq!(opened.collect::<Vec<_>>(), expected.collect::<Vec<_>>());
         }
 
@@ -343,9 +346,10 @@ mod tests {
         fn duplicates_are_those_of_a_set(text in "[ab \n]{0,80}") {
             let mut seen = std::collections::BTreeSet::new();
             let view = View::new(&text);
-            let repeated: usize = view.lines().filter(|line| !seen.insert(*line)).map(str::len).sum();
-            prop_assert_eq!(view.duplicate_chars(), repeated);
-            prop_assert_eq!(view.lines().count(), text.split('\n').filter(|line| !line.trim().is_empty()).count());
+            let repeated = view.lines().filter(|line| !seen.insert(*line));
+            prop_assert_eq!(view.duplicate_chars(), repeated.map(str::len).sum::<usize>());
+            let filled = text.split('\n').filter(|line| !line.trim().is_empty());
+            prop_assert_eq!(view.lines().count(), filled.count());
         }
     }
 }

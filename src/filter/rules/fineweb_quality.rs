@@ -2,9 +2,9 @@
 //!
 //! In: lines and words of a document. Out: five measures. Reference: Penedo et al. 2024, "The
 //! FineWeb Datasets", section 3.4 (arXiv 2406.17557), with the order, thresholds and terminal marks
-//! of datatrove 0.10 (`src/datatrove/pipeline/filters/fineweb_quality_filter.py`). One departure, said
-//! in the summary: words are cut at white space, where datatrove asks spaCy; they matter to the last
-//! rule only.
+//! of datatrove 0.10 (`src/datatrove/pipeline/filters/fineweb_quality_filter.py`). One departure,
+//! said in the summary: words are cut at white space, where datatrove asks spaCy; they matter to
+//! the last rule only.
 //! Invariant: verdict, rule and value equal datatrove's with `str.split()` as its word splitter.
 //! Cost: one pass over the lines; hashing and sorting them, and the words, for documents that pass
 //! the rules before.

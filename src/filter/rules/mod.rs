@@ -2,8 +2,8 @@
 //!
 //! In: a document as a [`View`], thresholds from the configuration. Out: the measured values, each
 //! with its limit, in the reference's order; the first that breaks its limit is the [`Verdict`].
-//! Method: a rule set reports [`Measure`]s to whoever asks, and stops when told to: judging stops at
-//! the first failure, so later rules cost nothing for documents that are dropped anyway.
+//! Method: a rule set reports [`Measure`]s to whoever asks, and stops when told to: judging stops
+//! at the first failure, so later rules cost nothing for documents that are dropped anyway.
 //! Invariants: a measure depends on text and thresholds alone; NaN breaks any limit. A new rule set
 //! is a file here and a line in [`RULE_SETS`].
 //! Cost: what the rule sets cost; choosing and reporting is a dynamic call a measure.
