@@ -3,4 +3,5 @@ pub mod filter;
 pub mod pipeline;
 #[cfg(feature = "train")]
 pub mod runtime;
+pub mod source;
 pub mod tokenizer;

@@ -1,0 +1,380 @@
+//! JSON lines: plain, gzip (all members) and zstd (all frames), recognised by their first bytes.
+//!
+//! One object a line; the text and the id are taken out, the other fields become one JSON string,
+//! `metadata`. A byte order mark is stripped, CRLF is a line end, blank lines are passed over, the
+//! last line needs no newline, and a field named twice counts as its last value. The producer
+//! reads, decompresses and cuts blocks of lines; workers parse them. A stream that ends inside a
+//! gzip member or zstd frame is a damaged file: what came before it is never passed off as whole.
+//! bzip2 and xz are refused by name.
+
+use std::io::{self, BufReader, Read, Seek, SeekFrom};
+use std::ops::Range as Span;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, StringArray, StringBuilder, new_null_array};
+use arrow::datatypes::DataType;
+use flate2::bufread::MultiGzDecoder;
+
+use super::lines::{BLOCK_BYTES, Block, Blocks, Range, is_blank, lines};
+use super::record::{Fields, Record};
+use super::{
+    Ask, BATCH_DOCUMENTS, BATCH_TEXT_BYTES, Decoded, Extent, Format, Layout, Limit, Probe, Request,
+    Task, Tasks,
+};
+use crate::base::error::{Error, Result};
+use crate::base::hash::{Fingerprint, Hasher};
+use crate::base::io::{open, size};
+use crate::source::reject::{Reason, Reject};
+use std::fs::File;
+
+/// The column that holds the fields beside id and text, as one JSON object.
+pub const METADATA: &str = "metadata";
+
+/// Text in a compressed file, as a multiple of its size: what web text gives with gzip and zstd.
+const TEXT_PER_COMPRESSED: u64 = 4;
+
+/// The largest zstd window that is accepted: 2^31 bytes, what `zstd --long=31` writes.
+const WINDOW_LOG_MAX: u32 = 31;
+
+/// U+FEFF in UTF-8.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
+/// The format's entry in the registry.
+pub struct JsonLines;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Compression {
+    Plain,
+    Gzip,
+    Zstd,
+}
+
+impl Format for JsonLines {
+    fn name(&self) -> &'static str {
+        "JSON lines"
+    }
+
+    fn endings(&self) -> &'static [&'static str] {
+        &[
+            ".jsonl",
+            ".ndjson",
+            ".jsonl.gz",
+            ".ndjson.gz",
+            ".json.gz",
+            ".jsonl.zst",
+            ".ndjson.zst",
+            ".json.zst",
+            ".jsonl.zstd",
+            ".ndjson.zstd",
+            ".json.zstd",
+            ".jsonl.bz2",
+            ".jsonl.xz",
+            ".json.bz2",
+            ".json.xz",
+        ]
+    }
+
+    fn recognizes(&self, head: &[u8]) -> bool {
+        !matches!(compression(head), Ok(Compression::Plain))
+    }
+
+    fn probe(&self, path: &Path, _: &Ask) -> Result<Probe> {
+        let bytes = size(path)?;
+        let layout = match compression_of(path)? {
+            Compression::Plain => Layout::Bytes(bytes),
+            Compression::Gzip | Compression::Zstd => {
+                Layout::Whole(bytes.saturating_mul(TEXT_PER_COMPRESSED))
+            }
+        };
+        let columns = vec![(METADATA.to_owned(), DataType::Utf8)];
+        Ok(Probe { columns, layout, records: None })
+    }
+
+    fn count(&self, path: &Path, _: &Probe, documents_max: u64) -> Result<Limit> {
+        let range = Range {
+            start: 0,
+            end: u64::MAX,
+            // Only newlines are counted here, so no line needs to be held.
+            line_bytes_max: BLOCK_BYTES,
+            lines_max: Some(documents_max),
+        };
+        let mut blocks = Blocks::new(input(path, 0)?, range, BLOCK_BYTES);
+        let mut limit = Limit { records: 0, end: 0 };
+        while let Some(block) = blocks.next_block().map_err(|error| refused(path, error))? {
+            match block {
+                Block::TooLong { .. } => limit.records += 1,
+                Block::Lines { bytes, .. } => {
+                    limit.records +=
+                        lines(&bytes).filter(|(_, line)| !is_blank(line)).count() as u64;
+                }
+            }
+            limit.end = blocks.offset();
+        }
+        Ok(limit)
+    }
+
+    fn read(&self, request: &Request<'_>) -> Result<Box<dyn Tasks>> {
+        let (start, end) = match &request.slice.extent {
+            Extent::Bytes(bytes) => (bytes.start, bytes.end),
+            Extent::Whole => (0, u64::MAX),
+            Extent::Blocks(_) => unreachable!("JSON lines have no row groups"),
+        };
+        let range = Range {
+            start,
+            end,
+            line_bytes_max: request.document_bytes_max as usize,
+            lines_max: request.slice.records_max,
+        };
+        let input = input(request.path, start.saturating_sub(1))?;
+        Ok(Box::new(LineTasks {
+            path: request.path.to_owned(),
+            blocks: Blocks::new(input, range, BLOCK_BYTES),
+            parser: Arc::new(Parser::new(request)),
+        }))
+    }
+}
+
+/// The blocks of one slice of a file.
+struct LineTasks {
+    path: PathBuf,
+    blocks: Blocks<Input>,
+    parser: Arc<Parser>,
+}
+
+impl Iterator for LineTasks {
+    type Item = Result<Task>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let block = match self.blocks.next_block() {
+            Ok(block) => block?,
+            Err(error) => return Some(Err(refused(&self.path, error))),
+        };
+        let parser = self.parser.clone();
+        Some(Ok(Box::new(move || Ok(parser.parse(block)))))
+    }
+}
+
+impl Tasks for LineTasks {
+    fn ranges(&mut self) -> Vec<(Span<u64>, Fingerprint)> {
+        vec![self.blocks.input().range()]
+    }
+}
+
+/// What a worker does with a block of lines.
+struct Parser {
+    fields: Fields,
+    columns: Vec<(String, DataType)>,
+    document_bytes_max: u64,
+}
+
+impl Parser {
+    fn new(request: &Request<'_>) -> Parser {
+        let metadata = request.columns.iter().any(|(name, _)| name == METADATA);
+        let (text, id) = (request.ask.text_column.clone(), request.ask.id_name().to_owned());
+        Parser {
+            fields: Fields { text, id, metadata },
+            columns: request.columns.to_vec(),
+            document_bytes_max: request.document_bytes_max,
+        }
+    }
+
+    fn parse(&self, block: Block) -> Vec<Decoded> {
+        let (offset, bytes) = match block {
+            Block::Lines { offset, bytes } => (offset, bytes),
+            Block::TooLong { offset } => {
+                let mut documents = Documents::default();
+                documents.reject(offset, Reason::DocumentTooLarge);
+                return vec![documents.finish(&self.columns)];
+            }
+        };
+        let mut decoded = Vec::new();
+        let mut documents = Documents::default();
+        let mut record = Record::default();
+        // One check of the whole block is cheaper than one a line, and seldom fails.
+        let text = std::str::from_utf8(&bytes).ok();
+        for (at, line) in lines(&bytes) {
+            let row = offset + at as u64;
+            // A byte order mark may open the file; it is no part of its first line.
+            let bom = usize::from(row == 0 && line.starts_with(BYTE_ORDER_MARK)) * 3;
+            let line = &line[bom..];
+            if is_blank(line) {
+                continue;
+            }
+            let text = text.map(|text| &text[at + bom..at + bom + line.len()]);
+            match self.parse_line(line, text, &mut record) {
+                Ok(()) => documents.push(row, &record),
+                Err(reason) => documents.reject(row, reason),
+            }
+            if documents.is_full() {
+                decoded.push(std::mem::take(&mut documents).finish(&self.columns));
+            }
+        }
+        if !documents.is_empty() {
+            decoded.push(documents.finish(&self.columns));
+        }
+        decoded
+    }
+
+    /// `text` is the line where its block is known to be UTF-8.
+    fn parse_line(
+        &self,
+        line: &[u8],
+        text: Option<&str>,
+        record: &mut Record,
+    ) -> Result<(), Reason> {
+        if line.len() as u64 > self.document_bytes_max {
+            return Err(Reason::DocumentTooLarge);
+        }
+        let text = match text {
+            Some(text) => text,
+            None => std::str::from_utf8(line).map_err(|_| Reason::InvalidUtf8)?,
+        };
+        record.parse(text, &self.fields)
+    }
+}
+
+/// Documents on their way into arrays.
+#[derive(Default)]
+struct Documents {
+    texts: StringBuilder,
+    ids: StringBuilder,
+    metadata: StringBuilder,
+    rows: Vec<u64>,
+    rejects: Vec<Reject>,
+}
+
+impl Documents {
+    fn push(&mut self, row: u64, record: &Record) {
+        self.texts.append_value(record.text());
+        self.ids.append_option(record.id());
+        self.metadata.append_option(record.metadata());
+        self.rows.push(row);
+    }
+
+    fn reject(&mut self, offset: u64, reason: Reason) {
+        self.rejects.push(Reject { offset, reason });
+    }
+
+    fn is_empty(&self) -> bool {
+        self.rows.is_empty() && self.rejects.is_empty()
+    }
+
+    fn is_full(&self) -> bool {
+        self.rows.len() == BATCH_DOCUMENTS || self.texts.values_slice().len() >= BATCH_TEXT_BYTES
+    }
+
+    fn finish(mut self, columns: &[(String, DataType)]) -> Decoded {
+        let metadata: StringArray = self.metadata.finish();
+        let column = |(name, data_type): &(String, DataType)| -> ArrayRef {
+            match name == METADATA {
+                true => Arc::new(metadata.clone()),
+                false => new_null_array(data_type, self.rows.len()),
+            }
+        };
+        Decoded {
+            texts: self.texts.finish(),
+            ids: Some(self.ids.finish()),
+            columns: columns.iter().map(column).collect(),
+            rows: self.rows,
+            rejects: self.rejects,
+        }
+    }
+}
+
+/// A file that is decompressed as it is read, and hashed as it lies on the disk.
+enum Input {
+    Plain(HashingReader),
+    Gzip(Box<MultiGzDecoder<BufReader<HashingReader>>>),
+    Zstd(Box<zstd::stream::read::Decoder<'static, BufReader<HashingReader>>>),
+}
+
+impl Input {
+    /// Which bytes of the file were read, and their hash.
+    fn range(&self) -> (Span<u64>, Fingerprint) {
+        let raw = match self {
+            Input::Plain(raw) => raw,
+            Input::Gzip(decoder) => decoder.get_ref().get_ref(),
+            Input::Zstd(decoder) => decoder.get_ref().get_ref(),
+        };
+        (raw.start..raw.end, raw.hasher.finish())
+    }
+}
+
+impl Read for Input {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Input::Plain(raw) => raw.read(buffer),
+            Input::Gzip(decoder) => decoder.read(buffer),
+            Input::Zstd(decoder) => decoder.read(buffer),
+        }
+    }
+}
+
+/// Opens `path` at byte `start`, which is 0 for compressed files.
+fn input(path: &Path, start: u64) -> Result<Input> {
+    let compression = compression_of(path)?;
+    let mut file = open(path)?;
+    file.seek(SeekFrom::Start(start)).map_err(Error::io("read", path))?;
+    let raw = HashingReader { file, start, end: start, hasher: Hasher::new() };
+    let buffered = |raw| BufReader::with_capacity(1 << 20, raw);
+    Ok(match compression {
+        Compression::Plain => Input::Plain(raw),
+        Compression::Gzip => Input::Gzip(Box::new(MultiGzDecoder::new(buffered(raw)))),
+        Compression::Zstd => {
+            let decoder = zstd::stream::read::Decoder::with_buffer(buffered(raw));
+            let mut decoder = decoder.map_err(Error::io("read", path))?;
+            decoder.window_log_max(WINDOW_LOG_MAX).map_err(Error::io("read", path))?;
+            Input::Zstd(Box::new(decoder))
+        }
+    })
+}
+
+struct HashingReader {
+    file: File,
+    start: u64,
+    end: u64,
+    hasher: Hasher,
+}
+
+impl Read for HashingReader {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.file.read(buffer)?;
+        self.hasher.update(&buffer[..read]);
+        self.end += read as u64;
+        Ok(read)
+    }
+}
+
+fn compression_of(path: &Path) -> Result<Compression> {
+    let mut head = Vec::new();
+    let opened = open(path)?.take(16).read_to_end(&mut head);
+    opened.map_err(Error::io("read", path))?;
+    compression(&head).map_err(|name| {
+        Error::config(format!("`{}` is compressed with {name}, which is not read", path.display()))
+            .with_hint("write it again as `.zst` or `.gz`, for example `xz -dc F | zstd -o F.zst`")
+    })
+}
+
+/// By the first bytes, as the formats' specifications give them; `Err` names one not supported.
+fn compression(head: &[u8]) -> Result<Compression, &'static str> {
+    match head {
+        [0x1f, 0x8b, ..] => Ok(Compression::Gzip),
+        [0x28, 0xb5, 0x2f, 0xfd, ..] => Ok(Compression::Zstd),
+        // A skippable frame: `pzstd` puts them first.
+        [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Ok(Compression::Zstd),
+        [b'B', b'Z', b'h', ..] => Err("bzip2"),
+        [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => Err("xz"),
+        _ => Ok(Compression::Plain),
+    }
+}
+
+/// A decoder's complaint means a damaged file; the system's own means that it could not be read.
+fn refused(path: &Path, error: io::Error) -> Error {
+    use io::ErrorKind::{InvalidData, InvalidInput, Other, UnexpectedEof};
+    match error.kind() {
+        UnexpectedEof => Error::damaged(path, None, "the compressed data end too early"),
+        InvalidData | InvalidInput | Other => Error::damaged(path, None, error),
+        _ => Error::io("read", path)(error),
+    }
+}

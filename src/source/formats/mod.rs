@@ -1,0 +1,187 @@
+//! The formats that raw documents come in: one file each, and a line in [`FORMATS`].
+//!
+//! A format does two things. [`Format::probe`] reads metadata only: which columns there are, and
+//! how the file may be cut ([`Layout`]). [`Format::read`] gives the documents of a [`Slice`] as
+//! [`Task`]s in input order: the producer's part (bytes off the disk, blocks of lines, row groups)
+//! is done when the task is drawn, the rest (decompressing pages, parsing) when a worker calls it.
+//! What is wrong with one document is a reject inside [`Decoded`]; what is wrong with the file is
+//! `Error::Damaged`. Formats know nothing of units, sources and held-out documents.
+
+pub mod jsonl;
+pub mod lines;
+pub mod parquet;
+pub mod record;
+
+use std::ops::Range;
+use std::path::Path;
+
+use arrow::array::{ArrayRef, StringArray};
+use arrow::datatypes::DataType;
+
+use crate::base::error::Result;
+use crate::base::hash::Fingerprint;
+use crate::source::reject::Reject;
+
+/// Every format, asked in this order.
+pub static FORMATS: [&dyn Format; 2] = [&parquet::Parquet, &jsonl::JsonLines];
+
+/// Documents in one batch at most; what a corpus's row group holds (DESIGN: section 2).
+pub const BATCH_DOCUMENTS: usize = 8192;
+/// Text in one batch, about: one document may be longer.
+pub const BATCH_TEXT_BYTES: usize = 32 << 20;
+
+/// One way documents are stored in a file.
+pub trait Format: Sync {
+    /// The name in messages: `Parquet`.
+    fn name(&self) -> &'static str;
+
+    /// Endings of file names, lower case, with their dot; a directory is searched for them.
+    fn endings(&self) -> &'static [&'static str];
+
+    /// Whether the file's first bytes are this format's: they decide before the name does.
+    fn recognizes(&self, head: &[u8]) -> bool;
+
+    /// Reads what is known without reading text. A file that this build cannot read, or that has
+    /// no text column, is an `Error::Config`; one that is broken an `Error::Damaged`.
+    fn probe(&self, path: &Path, ask: &Ask) -> Result<Probe>;
+
+    /// How many records of the file to read so that they are `documents_max` at most, where that
+    /// takes reading; formats whose probe knows the number of records need not.
+    fn count(&self, path: &Path, probe: &Probe, documents_max: u64) -> Result<Limit>;
+
+    /// The documents of `slice` as tasks in input order.
+    fn read(&self, request: &Request<'_>) -> Result<Box<dyn Tasks>>;
+}
+
+/// What a file is asked for before it is read.
+#[derive(Clone, Debug)]
+pub struct Ask {
+    /// The column that holds the text.
+    pub text_column: String,
+    /// The column that holds the id; `None`: `id` where there is one.
+    pub id_column: Option<String>,
+}
+
+impl Ask {
+    /// The id column's name, asked for or not.
+    pub fn id_name(&self) -> &str {
+        self.id_column.as_deref().unwrap_or("id")
+    }
+}
+
+/// What a file's metadata tells.
+#[derive(Clone, Debug, Default)]
+pub struct Probe {
+    /// Columns beside id and text, in the file's order.
+    pub columns: Vec<(String, DataType)>,
+    pub layout: Layout,
+    /// Records, where the metadata says.
+    pub records: Option<u64>,
+}
+
+/// How a file may be cut.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Layout {
+    /// Into runs of blocks (row groups).
+    Blocks(Vec<BlockSize>),
+    /// At any byte: a record belongs to the slice it starts in.
+    Bytes(u64),
+    /// Not at all; about this many bytes of text.
+    Whole(u64),
+}
+
+impl Default for Layout {
+    fn default() -> Layout {
+        Layout::Whole(0)
+    }
+}
+
+/// One row group.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct BlockSize {
+    pub records: u64,
+    pub text_bytes: u64,
+}
+
+impl Layout {
+    /// Bytes of text in the file, about.
+    pub fn text_bytes(&self) -> u64 {
+        match self {
+            Layout::Blocks(blocks) => blocks.iter().map(|block| block.text_bytes).sum(),
+            Layout::Bytes(bytes) | Layout::Whole(bytes) => *bytes,
+        }
+    }
+}
+
+/// Which part of a file's records is read at all (`limit_documents`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limit {
+    /// Records among the first so many.
+    pub records: u64,
+    /// Where in the decompressed file the last of them ends.
+    pub end: u64,
+}
+
+/// A part of one file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Slice {
+    pub extent: Extent,
+    /// Read only the first so many records of the extent.
+    pub records_max: Option<u64>,
+}
+
+/// Which blocks, or bytes, of a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Extent {
+    Blocks(Range<usize>),
+    Bytes(Range<u64>),
+    Whole,
+}
+
+/// One file's slice, and what is wanted of it.
+pub struct Request<'a> {
+    pub path: &'a Path,
+    pub probe: &'a Probe,
+    pub ask: &'a Ask,
+    pub slice: &'a Slice,
+    /// Columns beside id and text, by the file's own names, and the types they come out as;
+    /// columns the file lacks come out null.
+    pub columns: &'a [(String, DataType)],
+    pub document_bytes_max: u64,
+}
+
+/// What a worker does with one piece of the input.
+pub type Task = Box<dyn FnOnce() -> Result<Vec<Decoded>> + Send>;
+
+/// Tasks in input order; at the end also which bytes were read.
+pub trait Tasks: Iterator<Item = Result<Task>> + Send {
+    /// The byte ranges of the file that were read so far, each with the hash of its bytes.
+    fn ranges(&mut self) -> Vec<(Range<u64>, Fingerprint)>;
+}
+
+/// Documents of one piece: at most [`BATCH_DOCUMENTS`] and about [`BATCH_TEXT_BYTES`].
+#[derive(Debug)]
+pub struct Decoded {
+    /// No nulls: what has no text is in `rejects`.
+    pub texts: StringArray,
+    /// Null where the input has none; `None` where the file has no id column.
+    pub ids: Option<StringArray>,
+    /// As asked for in [`Request::columns`].
+    pub columns: Vec<ArrayRef>,
+    /// Row number, or byte offset of the line.
+    pub rows: Vec<u64>,
+    pub rejects: Vec<Reject>,
+}
+
+/// The format of a file, by its first bytes, else by its name; `None` when it is none of ours.
+pub fn recognize(name: &str, head: &[u8]) -> Option<&'static dyn Format> {
+    let by_head = FORMATS.iter().find(|format| format.recognizes(head));
+    by_head.copied().or_else(|| by_name(name))
+}
+
+/// The format that a file's name promises.
+pub fn by_name(name: &str) -> Option<&'static dyn Format> {
+    let name = name.to_ascii_lowercase();
+    let ends = |format: &&&dyn Format| format.endings().iter().any(|end| name.ends_with(end));
+    FORMATS.iter().find(ends).copied()
+}

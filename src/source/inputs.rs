@@ -1,0 +1,357 @@
+//! The opened inputs of a stage: files, sources, schema, held-out share and units.
+//!
+//! In → specs and [`InputConfig`]; out → [`Inputs`]. Opening walks directories and reads footers
+//! and the ends of files, never text (but for the lines that `limit_documents` must count). A file
+//! whose metadata is broken stays in the list: reading it fails as a damaged file, so everything
+//! else can be finished first.
+
+use std::io::{Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+
+use arrow::datatypes::{DataType, SchemaRef};
+use rayon::prelude::*;
+use serde_json::Value;
+
+use crate::base::config::nearest;
+use crate::base::error::{Error, Result};
+use crate::base::hash::{Fingerprint, Hasher};
+use crate::base::io;
+use crate::base::size::Bytes;
+use crate::base::stage::{InputKind, InputRecord, UnitPlan};
+use crate::source::config::InputConfig;
+use crate::source::formats::{Ask, Format, Layout, Limit, Probe};
+use crate::source::held_out::HOLDOUT_DEFAULT;
+use crate::source::roots::{self, Root, RootKind};
+use crate::source::schema::{FileColumns, unite, united_name};
+use crate::source::spec::InputSpec;
+use crate::source::units::{self, FileExtent, UnitSlices};
+
+/// How much of each end, and of the middle, of a raw file enters its identity.
+const IDENTITY_BYTES: u64 = 64 << 10;
+
+/// One file of the inputs.
+pub struct InputFile {
+    /// Relative to its root.
+    pub name: String,
+    pub path: PathBuf,
+    pub bytes: u64,
+    /// Index into [`Inputs::sources`]; `None` for a corpus's file, whose documents carry theirs.
+    pub source: Option<usize>,
+    /// Index into [`Inputs::records`].
+    pub record: usize,
+    pub(super) format: &'static dyn Format,
+    pub(super) ask: Ask,
+    pub(super) probe: Probe,
+    /// United names and the file's own types of its columns beyond the leading four.
+    pub(super) columns: Vec<(String, DataType)>,
+    /// What is wrong with it, if its metadata cannot be read.
+    pub(super) damage: Option<(Option<u64>, String)>,
+    limit: Option<Limit>,
+}
+
+impl InputFile {
+    /// The error that reading this file gives, when its metadata is broken.
+    pub(super) fn check(&self) -> Result<()> {
+        match &self.damage {
+            Some((offset, message)) => Err(Error::damaged(&self.path, *offset, message)),
+            None => Ok(()),
+        }
+    }
+
+    /// The file's own name of a united column; for a column it lacks, a name it lacks too.
+    pub(super) fn raw_name<'a>(&'a self, united: &'a str) -> &'a str {
+        let own = self.probe.columns.iter().zip(&self.columns);
+        let found = own.into_iter().find(|(_, (name, _))| name == united);
+        found.map_or(united, |((raw, _), _)| raw)
+    }
+}
+
+/// Everything a stage reads documents from.
+pub struct Inputs {
+    pub(super) config: InputConfig,
+    pub(super) files: Vec<InputFile>,
+    pub(super) sources: Vec<String>,
+    pub(super) schema: SchemaRef,
+    pub(super) units: Vec<UnitSlices>,
+    records: Vec<InputRecord>,
+    ignored: Vec<String>,
+    holdout: f64,
+}
+
+impl Inputs {
+    /// Finds the files, reads their metadata, unites their schemas and plans units.
+    pub fn open(specs: &[InputSpec], config: &InputConfig) -> Result<Inputs> {
+        config.validate()?;
+        let roots = roots::resolve(specs)?;
+        let sources: Vec<String> = roots.iter().flat_map(Root::sources).collect();
+        check_source_config(config, &roots)?;
+        let holdout = holdout(config, &roots)?;
+        let mut files = Vec::new();
+        let mut records = Vec::new();
+        for root in &roots {
+            let source = match &root.kind {
+                RootKind::Raw { source } => sources.iter().position(|known| known == source),
+                RootKind::Corpus(_) => None,
+            };
+            let opened = open_files(root, source, config, records.len())?;
+            match &root.kind {
+                RootKind::Raw { source } => records.extend(raw_records(&opened, source)?),
+                RootKind::Corpus(_) => records.push(InputRecord::artifact(&root.path)?),
+            }
+            files.extend(opened);
+        }
+        let columns =
+            files.iter().map(|file| FileColumns { file: &file.name, columns: &file.columns });
+        let schema = unite(columns, config.columns.as_deref())?;
+        if let Some(limit) = config.limit_documents {
+            limit_files(&mut files, limit.0)?;
+        }
+        let total = files.iter().map(|file| file.probe.layout.text_bytes()).sum();
+        let unit_bytes =
+            config.unit_bytes.map_or_else(|| units::default_unit_bytes(total), |b| b.0);
+        let units = plan_units(&files, unit_bytes);
+        let config = InputConfig {
+            holdout: Some(holdout),
+            unit_bytes: Some(Bytes(unit_bytes)),
+            ..config.clone()
+        };
+        let ignored = roots.into_iter().flat_map(|root| root.ignored).collect();
+        Ok(Inputs { config, files, sources, schema, units, records, ignored, holdout })
+    }
+
+    /// What the stage's fingerprint covers: one record a raw file, one a corpus.
+    pub fn records(&self) -> Vec<InputRecord> {
+        self.records.clone()
+    }
+
+    /// The resolved input keys that are part of the fingerprint: what is read, not how it is
+    /// forgiven.
+    pub fn config_json(&self) -> Value {
+        let mut json = serde_json::to_value(&self.config).expect("the configuration is plain data");
+        if let Some(table) = json.as_object_mut() {
+            table.remove("max_bad");
+            table.remove("skip_bad_files");
+        }
+        json
+    }
+
+    /// `id`, `text`, `source`: string, `held_out`: bool, then the other columns, united.
+    pub fn schema(&self) -> SchemaRef {
+        self.schema.clone()
+    }
+
+    /// The units of the plan.
+    pub fn units(&self) -> Vec<UnitPlan> {
+        let files = |unit: &UnitSlices| unit.slices.iter().map(|(file, _)| *file).collect();
+        self.units.iter().map(|unit| UnitPlan { files: files(unit), bytes: unit.bytes }).collect()
+    }
+
+    /// The sources' names, in input order.
+    pub fn sources(&self) -> &[String] {
+        &self.sources
+    }
+
+    /// Every file, in input order.
+    pub fn files(&self) -> &[InputFile] {
+        &self.files
+    }
+
+    /// The paths of [`Inputs::files`], as `Stage::files` wants them.
+    pub fn paths(&self) -> Vec<PathBuf> {
+        self.files.iter().map(|file| file.path.clone()).collect()
+    }
+
+    /// Files of no known format that lie in the directories given, by relative name.
+    pub fn ignored(&self) -> &[String] {
+        &self.ignored
+    }
+
+    /// Documents that the metadata promise, rejects included; `None` where only reading tells.
+    pub fn documents(&self) -> Option<u64> {
+        let count = |file: &InputFile| match file.limit {
+            Some(limit) => Some(limit.records),
+            None => file.probe.records,
+        };
+        self.files.iter().map(count).sum()
+    }
+
+    /// Text in all inputs, about.
+    pub fn text_bytes(&self) -> u64 {
+        self.units.iter().map(|unit| unit.bytes).sum()
+    }
+
+    /// The share of documents held out for validation.
+    pub fn holdout(&self) -> f64 {
+        self.holdout
+    }
+}
+
+/// A table for a source that no input has is a typo.
+fn check_source_config(config: &InputConfig, roots: &[Root]) -> Result<()> {
+    let raw = roots.iter().filter_map(|root| match &root.kind {
+        RootKind::Raw { source } => Some(source.as_str()),
+        RootKind::Corpus(_) => None,
+    });
+    let raw: Vec<&str> = raw.collect();
+    let Some(name) = config.source.keys().find(|name| !raw.contains(&name.as_str())) else {
+        return Ok(());
+    };
+    let error = Error::config(format!("`source.{name}` is set, but no raw input has that name"));
+    Err(error.with_hint(match nearest(name, raw.iter().copied()) {
+        Some(near) => format!("did you mean `source.{near}`?"),
+        None => format!("the raw inputs are: {}", raw.join(", ")),
+    }))
+}
+
+/// The share of every input: a corpus's own, which another share asked for may not contradict.
+fn holdout(config: &InputConfig, roots: &[Root]) -> Result<f64> {
+    let mut share = config.holdout;
+    let mut first: Option<&Path> = None;
+    for root in roots {
+        let RootKind::Corpus(manifest) = &root.kind else { continue };
+        let Some(own) = manifest.holdout else {
+            let message = format!("`{}` does not say what it holds out", root.path.display());
+            return Err(Error::config(message).with_hint("make it again: it is no corpus of ours"));
+        };
+        if let Some(asked) = share.filter(|asked| *asked != own) {
+            let path = root.path.display();
+            let message = match first {
+                Some(first) => {
+                    format!("`{}` holds out {asked}, `{path}` {own}", first.display())
+                }
+                None => format!("`{path}` holds out {own}, and `holdout` asks for {asked}"),
+            };
+            return Err(Error::config(message).with_hint(
+                "documents are held out once, where raw text is read: leave `holdout` out, or \
+                 ingest again with one share",
+            ));
+        }
+        share = Some(own);
+        first = first.or(Some(&root.path));
+    }
+    Ok(share.unwrap_or(HOLDOUT_DEFAULT))
+}
+
+/// Probes the files of one root, several at a time; the first error in input order counts.
+fn open_files(
+    root: &Root,
+    source: Option<usize>,
+    config: &InputConfig,
+    first_record: usize,
+) -> Result<Vec<InputFile>> {
+    let ask = match &root.kind {
+        RootKind::Raw { source } => Ask {
+            text_column: config.text_column_of(source).to_owned(),
+            id_column: config.id_column_of(source).map(str::to_owned),
+        },
+        RootKind::Corpus(_) => Ask { text_column: "text".into(), id_column: Some("id".into()) },
+    };
+    let open = |(index, (name, path)): (usize, &(String, PathBuf))| -> Result<InputFile> {
+        let format = roots::format_of(name, path)?;
+        let (probe, damage) = match format.probe(path, &ask) {
+            Ok(probe) => (probe, None),
+            Err(Error::Damaged { offset, message, .. }) => {
+                (Probe { layout: Layout::Whole(0), ..Probe::default() }, Some((offset, message)))
+            }
+            Err(error) => return Err(error),
+        };
+        let corpus = source.is_none();
+        let united = |raw: &str| if corpus { raw.to_owned() } else { united_name(raw) };
+        Ok(InputFile {
+            name: name.clone(),
+            path: path.clone(),
+            bytes: io::size(path)?,
+            source,
+            record: first_record + if corpus { 0 } else { index },
+            columns: probe.columns.iter().map(|(raw, kind)| (united(raw), kind.clone())).collect(),
+            format,
+            ask: ask.clone(),
+            probe,
+            damage,
+            limit: None,
+        })
+    };
+    let opened: Vec<Result<InputFile>> = root.files.par_iter().enumerate().map(open).collect();
+    let mut files: Vec<InputFile> = opened.into_iter().collect::<Result<_>>()?;
+    if source.is_none() {
+        files.iter_mut().for_each(take_leading_columns);
+    }
+    Ok(files)
+}
+
+/// A corpus's `source` and `held_out` are its documents' own, not further columns.
+fn take_leading_columns(file: &mut InputFile) {
+    let lacks = |name: &str| !file.columns.iter().any(|(own, _)| own == name);
+    if file.damage.is_none() && (lacks("source") || lacks("held_out")) {
+        file.damage = Some((None, "it has no columns `source` and `held_out`".to_owned()));
+    }
+    let leading = |(name, _): &(String, DataType)| name == "source" || name == "held_out";
+    file.probe.columns.retain(|column| !leading(column));
+    file.columns.retain(|column| !leading(column));
+}
+
+fn raw_records(files: &[InputFile], source: &str) -> Result<Vec<InputRecord>> {
+    let record = |file: &InputFile| -> Result<InputRecord> {
+        Ok(InputRecord {
+            kind: InputKind::File,
+            name: file.name.clone(),
+            source: Some(source.to_owned()),
+            bytes: file.bytes,
+            identity: identity(&file.path, file.bytes)?,
+            path: file.path.clone(),
+        })
+    };
+    let records: Vec<Result<InputRecord>> = files.par_iter().map(record).collect();
+    records.into_iter().collect()
+}
+
+/// XXH3-128 of a file's first, middle and last 64 KiB; of all of it where that is not more.
+fn identity(path: &Path, bytes: u64) -> Result<Fingerprint> {
+    let starts = match bytes <= 3 * IDENTITY_BYTES {
+        true => vec![(0, bytes)],
+        false => [0, (bytes - IDENTITY_BYTES) / 2, bytes - IDENTITY_BYTES]
+            .map(|start| (start, IDENTITY_BYTES))
+            .to_vec(),
+    };
+    let mut file = io::open(path)?;
+    let mut hasher = Hasher::new();
+    for (start, length) in starts {
+        let mut buffer = Vec::with_capacity(length as usize);
+        file.seek(SeekFrom::Start(start)).map_err(Error::io("read", path))?;
+        let part = (&mut file).take(length).read_to_end(&mut buffer);
+        part.map_err(Error::io("read", path))?;
+        hasher.update(&buffer);
+    }
+    Ok(hasher.finish())
+}
+
+/// Hands the limit out to the files, in input order.
+fn limit_files(files: &mut [InputFile], documents_max: u64) -> Result<()> {
+    let mut left = documents_max;
+    for file in files.iter_mut().filter(|file| file.damage.is_none()) {
+        let limit = match left {
+            0 => Limit { records: 0, end: 0 },
+            _ => match file.format.count(&file.path, &file.probe, left) {
+                Ok(limit) => limit,
+                // Found while counting: reading it will say the same.
+                Err(Error::Damaged { offset, message, .. }) => {
+                    file.damage = Some((offset, message));
+                    continue;
+                }
+                Err(error) => return Err(error),
+            },
+        };
+        left -= limit.records;
+        file.limit = Some(limit);
+    }
+    Ok(())
+}
+
+fn plan_units(files: &[InputFile], unit_bytes: u64) -> Vec<UnitSlices> {
+    units::plan(&files.iter().map(extent).collect::<Vec<_>>(), unit_bytes)
+}
+
+fn extent(file: &InputFile) -> FileExtent<'_> {
+    let layout = file.damage.is_none().then_some(&file.probe.layout);
+    FileExtent { layout, limit: file.limit }
+}

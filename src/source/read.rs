@@ -1,0 +1,344 @@
+//! One unit's documents: tasks of its files → batches → `map` on workers → `sink` in input order.
+//!
+//! The producer draws tasks (see [`formats`](super::formats)) file after file; a worker decodes a
+//! task, gives documents without an id the hash of their text, decides who is held out, and calls
+//! `map`. Rejects and counts are gathered on the caller's thread, so their order is the input's.
+//! Memory: one task each for `2 × threads` in flight, fewer workers when `work.memory` is small.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, StringArray};
+use arrow::datatypes::{DataType, Schema, SchemaRef};
+use arrow::record_batch::RecordBatch;
+
+use crate::base::counts::{Counts, SourceCounts};
+use crate::base::error::{Error, Result};
+use crate::base::hash::xxh3_128;
+use crate::base::parallel;
+use crate::base::stage::{ReadRange, Work};
+use crate::source::formats::{
+    BATCH_TEXT_BYTES, Decoded, Extent, Layout, Request, Slice, Task, Tasks,
+};
+use crate::source::held_out::is_held_out;
+use crate::source::inputs::{InputFile, Inputs};
+use crate::source::reject::{Reject, RejectWriter};
+use crate::source::schema::{LEADING, unknown_column};
+use crate::source::units::UnitSlices;
+use crate::source::{Batch, Columns};
+
+/// Memory a task takes on its way, as a multiple of its text: compressed bytes, decoded columns,
+/// the arrays of a batch, and what `map` makes of them.
+const MEMORY_PER_TEXT: u64 = 4;
+
+/// What one task became.
+struct Piece<T> {
+    file: usize,
+    rejects: Vec<Reject>,
+    /// (source, counts, mapped) of each batch.
+    batches: Vec<(usize, SourceCounts, T)>,
+}
+
+impl Inputs {
+    /// Reads unit `unit` in input order. Documents that cannot be read go to `rejects.jsonl` in
+    /// `work.dir` and into the counts; the byte ranges read of raw files go into the unit's record.
+    /// Files in `work.skipped` are left out. `map` runs on worker threads, `sink` on the caller's,
+    /// in input order. The counts returned hold `documents_in`, `rejected`, `bytes_in` and
+    /// `held_out` of each source.
+    pub fn read<T: Send>(
+        &self,
+        unit: usize,
+        columns: Columns<'_>,
+        work: &Work<'_>,
+        map: impl Fn(Batch) -> Result<T> + Sync,
+        mut sink: impl FnMut(T) -> Result<()>,
+    ) -> Result<Counts> {
+        let unit = &self.units[unit];
+        let view = self.view(columns)?;
+        let mut counts = Counts::default();
+        for (file, _) in unit.slices.iter().filter(|(file, _)| !work.skipped.contains(file)) {
+            if let Some(source) = self.files[*file].source {
+                counts.source(&self.sources[source]);
+            }
+        }
+        let tasks = UnitTasks { inputs: self, view: &view, unit, work, next: 0, open: None };
+        let threads = self.threads(unit, work);
+        let mut rejects = RejectWriter::new(&work.dir);
+        let decode = |(file, task): (usize, Task)| self.pieces(file, task, &view, &map);
+        let gather = |pieces: Vec<Piece<T>>| {
+            for piece in pieces {
+                self.count_rejects(&piece, &mut rejects, &mut counts)?;
+                for (source, read, mapped) in piece.batches {
+                    work.advance(read.bytes_in);
+                    counts.source(&self.sources[source]).add(&read);
+                    sink(mapped)?;
+                }
+            }
+            Ok(())
+        };
+        parallel::ordered(threads, threads * 2, tasks, decode, gather)?;
+        rejects.finish()?;
+        Ok(counts)
+    }
+
+    /// Workers that the memory allows, for the unit's largest task.
+    fn threads(&self, unit: &UnitSlices, work: &Work<'_>) -> usize {
+        let largest = |(file, slice): &(usize, Slice)| match &self.files[*file].probe.layout {
+            Layout::Blocks(blocks) => match &slice.extent {
+                Extent::Blocks(run) => {
+                    blocks[run.clone()].iter().map(|block| block.text_bytes).max().unwrap_or(0)
+                }
+                _ => 0,
+            },
+            Layout::Bytes(_) | Layout::Whole(_) => BATCH_TEXT_BYTES as u64 / 2,
+        };
+        let task = unit.slices.iter().map(largest).max().unwrap_or(0);
+        let task = task.clamp(1 << 20, 2 * BATCH_TEXT_BYTES as u64) * MEMORY_PER_TEXT;
+        let allowed = (work.memory / task).clamp(1, 1 << 16) as usize;
+        work.threads.clamp(1, allowed)
+    }
+
+    fn count_rejects<T>(
+        &self,
+        piece: &Piece<T>,
+        output: &mut RejectWriter,
+        counts: &mut Counts,
+    ) -> Result<()> {
+        let file = &self.files[piece.file];
+        for reject in &piece.rejects {
+            let Some(source) = file.source else {
+                // What a corpus holds was read before: it cannot be unreadable.
+                let message = format!("row {} is no document: {}", reject.offset, reject.reason);
+                return Err(Error::damaged(&file.path, None, message));
+            };
+            let source = &self.sources[source];
+            output.write(&file.name, source, reject)?;
+            let counts = counts.source(source);
+            counts.documents_in += 1;
+            counts.reject(reject.reason.name());
+        }
+        Ok(())
+    }
+
+    /// Decodes one task and maps its batches.
+    fn pieces<T>(
+        &self,
+        file: usize,
+        task: Task,
+        view: &View,
+        map: &(impl Fn(Batch) -> Result<T> + Sync),
+    ) -> Result<Vec<Piece<T>>> {
+        let mut pieces = Vec::new();
+        for mut decoded in task()? {
+            let rejects = std::mem::take(&mut decoded.rejects);
+            let mut batches = Vec::new();
+            for batch in self.batches(file, decoded, view)? {
+                let counts = SourceCounts {
+                    documents_in: batch.len() as u64,
+                    bytes_in: batch.text_bytes(),
+                    held_out: batch.held_out().true_count() as u64,
+                    ..SourceCounts::default()
+                };
+                batches.push((batch.source, counts, map(batch)?));
+            }
+            pieces.push(Piece { file, rejects, batches });
+        }
+        Ok(pieces)
+    }
+
+    /// Adds the leading columns; a corpus's documents are split where their source changes.
+    fn batches(&self, file: usize, decoded: Decoded, view: &View) -> Result<Vec<Batch>> {
+        let documents = decoded.texts.len();
+        if documents == 0 {
+            return Ok(Vec::new());
+        }
+        let opened = &self.files[file];
+        let Decoded { texts, ids, mut columns, rows, .. } = decoded;
+        let (sources, held_out, runs) = match opened.source {
+            Some(source) => {
+                let name = std::iter::repeat_n(&self.sources[source], documents);
+                let held_out =
+                    texts.iter().map(|text| text.map(|text| is_held_out(text, self.holdout())));
+                let held_out: BooleanArray = held_out.collect();
+                (
+                    Arc::new(StringArray::from_iter_values(name)) as ArrayRef,
+                    Arc::new(held_out) as _,
+                    vec![(source, 0..documents)],
+                )
+            }
+            None => {
+                let (held_out, sources) = (columns.pop(), columns.pop());
+                let (Some(held_out), Some(sources)) = (held_out, sources) else {
+                    unreachable!("a corpus's file is asked for `source` and `held_out`, last")
+                };
+                let runs = self.runs(opened, &sources, &held_out)?;
+                (sources, held_out, runs)
+            }
+        };
+        let ids = with_hashes(ids, &texts);
+        let mut all: Vec<ArrayRef> = vec![Arc::new(ids), Arc::new(texts), sources, held_out];
+        all.append(&mut columns);
+        let records = RecordBatch::try_new(view.schema.clone(), all)
+            .map_err(|error| Error::damaged(&opened.path, None, error))?;
+        if let [(source, _)] = runs.as_slice() {
+            return Ok(vec![Batch { records, file, source: *source, rows }]);
+        }
+        let batch = |(source, run): (usize, Range<usize>)| Batch {
+            records: records.slice(run.start, run.len()),
+            file,
+            source,
+            rows: rows[run].to_vec(),
+        };
+        Ok(runs.into_iter().map(batch).collect())
+    }
+
+    /// Runs of one source in a corpus's file.
+    fn runs(
+        &self,
+        file: &InputFile,
+        sources: &ArrayRef,
+        held_out: &ArrayRef,
+    ) -> Result<Vec<(usize, Range<usize>)>> {
+        if sources.null_count() + held_out.null_count() > 0 {
+            return Err(Error::damaged(&file.path, None, "`source` or `held_out` is null"));
+        }
+        let mut runs: Vec<(usize, Range<usize>)> = Vec::new();
+        let names = sources.as_string::<i32>();
+        for row in 0..names.len() {
+            let name = names.value(row);
+            match runs.last_mut().filter(|(source, _)| self.sources[*source] == name) {
+                Some((_, run)) => run.end = row + 1,
+                None => {
+                    let source = self.sources.iter().position(|known| known == name);
+                    let source = source.ok_or_else(|| {
+                        let message = format!("its manifest does not know the source `{name}`");
+                        Error::damaged(&file.path, None, message)
+                    })?;
+                    runs.push((source, row..row + 1));
+                }
+            }
+        }
+        Ok(runs)
+    }
+
+    /// The schema of the batches and what to ask the formats for.
+    fn view(&self, columns: Columns<'_>) -> Result<View> {
+        let others = self.schema.fields().iter().skip(LEADING.len());
+        let wanted = |name: &str| match columns {
+            Columns::All => true,
+            Columns::Text => false,
+            Columns::And(names) => names.contains(&name),
+        };
+        if let Columns::And(names) = columns {
+            let known = self.schema.fields().iter().map(|field| field.name().as_str());
+            if let Some(name) = names.iter().find(|name| self.schema.index_of(name).is_err()) {
+                return Err(unknown_column(name, known));
+            }
+        }
+        let leading = self.schema.fields().iter().take(LEADING.len());
+        let others = others.filter(|field| wanted(field.name()));
+        let fields: Vec<_> = leading.chain(others).cloned().collect();
+        Ok(View { schema: Arc::new(Schema::new(fields)) })
+    }
+}
+
+/// The columns of a read.
+struct View {
+    schema: SchemaRef,
+}
+
+impl View {
+    /// What `file` is asked for: its own names, and for a corpus its leading columns last.
+    fn columns_of(&self, file: &InputFile) -> Vec<(String, DataType)> {
+        let others = self.schema.fields().iter().skip(LEADING.len());
+        let mut columns: Vec<(String, DataType)> = others
+            .map(|field| (file.raw_name(field.name()).to_owned(), field.data_type().clone()))
+            .collect();
+        if file.source.is_none() {
+            columns.push(("source".to_owned(), DataType::Utf8));
+            columns.push(("held_out".to_owned(), DataType::Boolean));
+        }
+        columns
+    }
+}
+
+/// The ids given; where there is none, 32 hexadecimal digits of the text's XXH3-128.
+fn with_hashes(ids: Option<StringArray>, texts: &StringArray) -> StringArray {
+    match ids {
+        Some(ids) if ids.null_count() == 0 => ids,
+        ids => {
+            let id = |row: usize| match &ids {
+                Some(ids) if ids.is_valid(row) => ids.value(row).to_owned(),
+                _ => xxh3_128(texts.value(row).as_bytes()).to_string(),
+            };
+            StringArray::from_iter_values((0..texts.len()).map(id))
+        }
+    }
+}
+
+/// The tasks of all files of a unit, in order; what was read is recorded as each file ends.
+struct UnitTasks<'a, 'w> {
+    inputs: &'a Inputs,
+    view: &'a View,
+    unit: &'a UnitSlices,
+    work: &'a Work<'w>,
+    next: usize,
+    open: Option<(usize, Box<dyn Tasks>)>,
+}
+
+impl<'a> UnitTasks<'a, '_> {
+    fn open(&self, file: usize, slice: &'a Slice) -> Result<Box<dyn Tasks>> {
+        let opened = &self.inputs.files[file];
+        opened.check()?;
+        opened.format.read(&Request {
+            path: &opened.path,
+            probe: &opened.probe,
+            ask: &opened.ask,
+            slice,
+            columns: &self.view.columns_of(opened),
+            document_bytes_max: self.inputs.config.max_document_bytes.0,
+        })
+    }
+
+    /// Notes which bytes of a raw file were read; a corpus is known by its manifest's hashes.
+    fn record(&self, file: usize, tasks: &mut dyn Tasks) {
+        let opened = &self.inputs.files[file];
+        if opened.source.is_none() {
+            return;
+        }
+        for (range, xxh3) in tasks.ranges() {
+            self.work.record_read(ReadRange {
+                input: opened.record,
+                file: opened.name.clone(),
+                start: range.start,
+                end: range.end,
+                xxh3,
+            });
+        }
+    }
+}
+
+impl Iterator for UnitTasks<'_, '_> {
+    type Item = Result<(usize, Task)>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            if let Some((file, mut tasks)) = self.open.take() {
+                if let Some(task) = tasks.next() {
+                    self.open = Some((file, tasks));
+                    return Some(task.map(|task| (file, task)));
+                }
+                self.record(file, tasks.as_mut());
+            }
+            let (file, slice) = self.unit.slices.get(self.next)?;
+            self.next += 1;
+            if self.work.skipped.contains(file) {
+                continue;
+            }
+            match self.open(*file, slice) {
+                Ok(tasks) => self.open = Some((*file, tasks)),
+                Err(error) => return Some(Err(error)),
+            }
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! `[NAME=]PATH`: one input as a person names it.
+//!
+//! In → a string of the command line or a recipe; out → [`InputSpec`]. No file is touched.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use crate::base::error::{Error, Result};
+
+/// One input: a path, and the name its documents carry in the column `source`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InputSpec {
+    /// The `source` asked for; without one it is the folder's name or the file's stem.
+    pub source: Option<String>,
+    pub path: PathBuf,
+}
+
+impl InputSpec {
+    /// An input whose source is named after its path.
+    pub fn of(path: impl AsRef<Path>) -> InputSpec {
+        InputSpec { source: None, path: path.as_ref().to_owned() }
+    }
+
+    /// An input with a source name.
+    pub fn named(source: impl Into<String>, path: impl AsRef<Path>) -> InputSpec {
+        InputSpec { source: Some(source.into()), path: path.as_ref().to_owned() }
+    }
+}
+
+impl FromStr for InputSpec {
+    type Err = Error;
+
+    /// A `=` before the first path separator parts name and path, so `a/b=c.jsonl` is a path;
+    /// `./b=c.jsonl` is how to write a path whose first part holds a `=`.
+    fn from_str(text: &str) -> Result<InputSpec> {
+        let (source, path) = match text.split_once('=') {
+            Some((name, path)) if !name.contains(['/', '\\']) && name != "." => (Some(name), path),
+            _ => (None, text),
+        };
+        if path.is_empty() {
+            return Err(Error::config(format!("an input without a path: `{text}`"))
+                .with_hint("inputs are written `PATH` or `NAME=PATH`"));
+        }
+        if let Some(name) = source {
+            check_source_name(name)?;
+        }
+        Ok(InputSpec { source: source.map(str::to_owned), path: path.into() })
+    }
+}
+
+impl fmt::Display for InputSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(source) = &self.source {
+            write!(f, "{source}=")?;
+        }
+        write!(f, "{}", self.path.display())
+    }
+}
+
+/// Refuses names that other commands could not take back: `mix` reads `name=SHARDS#source:WEIGHT`.
+pub(crate) fn check_source_name(name: &str) -> Result<()> {
+    let odd = |c: char| matches!(c, '=' | '#' | ':' | '/' | '\\') || c.is_control();
+    if !name.is_empty() && name.trim() == name && !name.contains(odd) {
+        return Ok(());
+    }
+    Err(Error::config(format!("not a name for a source: `{name}`"))
+        .with_hint("use letters, digits, `-`, `_` and `.`, as in `wiki=PATH`"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(text: &str, source: Option<&str>, path: &str) {
+        let spec: InputSpec = text.parse().expect(text);
+        assert_eq!((spec.source.as_deref(), spec.path.to_str()), (source, Some(path)), "{text}");
+    }
+
+    #[test]
+    fn a_name_stands_before_the_first_equals_sign_of_the_first_part() {
+        check("a/b.jsonl", None, "a/b.jsonl");
+        check("wiki=a/b.jsonl", Some("wiki"), "a/b.jsonl");
+        check("a/date=2024/b.jsonl", None, "a/date=2024/b.jsonl");
+        check("wiki=a/date=2024", Some("wiki"), "a/date=2024");
+        check("./x=y.jsonl", None, "./x=y.jsonl");
+    }
+
+    #[test]
+    fn refuses_an_empty_path_and_names_that_a_mix_could_not_write() {
+        for text in ["", "wiki=", "=a", "a#b=c", "a:b=c", " a=c"] {
+            let error = text.parse::<InputSpec>().expect_err(text);
+            assert_eq!(error.exit_status(), 2, "{text}");
+        }
+    }
+}
