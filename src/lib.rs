@@ -1,5 +1,6 @@
 pub mod base;
 pub mod filter;
+pub mod ingest;
 pub mod pipeline;
 #[cfg(feature = "train")]
 pub mod runtime;
