@@ -1,8 +1,8 @@
 //! What a trainer reads: batches of rows, and the feed that makes them.
 //!
 //! In → token ids with their documents' borders; out → [`Batch`]. A feed's row `i` is a pure
-//! function of (mix, `i`), so a run's position is one integer and any micro-batch size, worker count
-//! or rank count reads the same rows (DESIGN: invariant 9).
+//! function of (mix, `i`), so a run's position is one integer and any micro-batch size, worker
+//! count or rank count reads the same rows (DESIGN: invariant 9).
 
 use crate::base::error::{Error, Result};
 
@@ -57,7 +57,7 @@ impl Batch {
         if let Some(column) = columns.iter().find(|column| column.len() != expected) {
             let (rows, sequence, found) = (self.rows, self.sequence, column.len());
             return Err(Error::failed(format!(
-                "a batch of {rows} rows of {sequence} tokens needs {expected} of each, found {found}"
+                "{rows} rows of {sequence} tokens need {expected} of each, found {found}"
             )));
         }
         for (name, ids) in [("input", &self.inputs), ("target", &self.targets)] {

@@ -7,9 +7,9 @@
 //! **Method.** Reverse mode (Griewank and Walther, *Evaluating Derivatives*, 2008, chapter 3). Each
 //! op adds a node holding its inputs' nodes and a closure from the gradient of its result to those
 //! of its inputs. Nodes are numbered as they are made, so every consumer has a higher number than
-//! what it reads: the backward pass takes the highest pending node, whose gradient is then complete.
-//! A closure is consumed by its call, so saved tensors are freed as the pass goes, and the first
-//! gradient of a node is moved in, not added to zeros.
+//! what it reads: the backward pass takes the highest pending node, whose gradient is then
+//! complete. A closure is consumed by its call, so saved tensors are freed as the pass goes, and
+//! the first gradient of a node is moved in, not added to zeros.
 //!
 //! **Invariants.** Contributions to one gradient are added in a fixed order; every trainable
 //! parameter gets a gradient or [`backward`] names it. **Cost.** Nothing beyond the ops themselves.

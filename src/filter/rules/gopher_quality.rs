@@ -7,8 +7,8 @@
 //! said in the summary: words are cut at white space, where datatrove asks spaCy, which counts each
 //! punctuation mark as a word (and so drops many more documents for words without a letter).
 //! Invariant: verdict, rule and value equal datatrove's with `str.split()` as its word splitter;
-//! only a mean over no words, possible with `min_words = 0`, is NaN and drops where datatrove stops.
-//! Cost: one pass over the words and three searches for single symbols.
+//! only a mean over no words, possible with `min_words = 0`, is NaN and drops where datatrove
+//! stops. Cost: one pass over the words and three searches for single symbols.
 
 use super::{Entry, Measure, Report, RuleSet, check_limits, share};
 use crate::base::config;
