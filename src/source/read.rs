@@ -35,6 +35,7 @@ const MEMORY_PER_TEXT: u64 = 4;
 struct Piece<T> {
     file: usize,
     rejects: Vec<Reject>,
+    input_bytes: u64,
     /// (source, counts, mapped) of each batch.
     batches: Vec<(usize, SourceCounts, T)>,
 }
@@ -68,8 +69,8 @@ impl Inputs {
         let gather = |pieces: Vec<Piece<T>>| {
             for piece in pieces {
                 self.count_rejects(&piece, &mut rejects, &mut counts)?;
+                work.advance(piece.input_bytes);
                 for (source, read, mapped) in piece.batches {
-                    work.advance(read.bytes_in);
                     counts.source(&self.sources[source]).add(&read);
                     sink(mapped)?;
                 }
@@ -131,6 +132,7 @@ impl Inputs {
         let mut pieces = Vec::new();
         for mut decoded in task()? {
             let rejects = std::mem::take(&mut decoded.rejects);
+            let input_bytes = decoded.input_bytes;
             let mut batches = Vec::new();
             for batch in self.batches(file, decoded, view)? {
                 let counts = SourceCounts {
@@ -141,7 +143,7 @@ impl Inputs {
                 };
                 batches.push((batch.source, counts, map(batch)?));
             }
-            pieces.push(Piece { file, rejects, batches });
+            pieces.push(Piece { file, rejects, input_bytes, batches });
         }
         Ok(pieces)
     }

@@ -195,6 +195,7 @@ impl Parser {
         let text = std::str::from_utf8(&bytes).ok();
         for (at, line) in lines(&bytes) {
             let row = offset + at as u64;
+            documents.input_bytes += line.len() as u64 + 1;
             // A byte order mark may open the file; it is no part of its first line.
             let bom = usize::from(row == 0 && line.starts_with(BYTE_ORDER_MARK)) * 3;
             let line = &line[bom..];
@@ -242,6 +243,7 @@ struct Documents {
     metadata: StringBuilder,
     rows: Vec<u64>,
     rejects: Vec<Reject>,
+    input_bytes: u64,
 }
 
 impl Documents {
@@ -278,6 +280,7 @@ impl Documents {
             columns: columns.iter().map(column).collect(),
             rows: self.rows,
             rejects: self.rejects,
+            input_bytes: self.input_bytes,
         }
     }
 }

@@ -171,6 +171,8 @@ pub struct Decoded {
     /// Row number, or byte offset of the line.
     pub rows: Vec<u64>,
     pub rejects: Vec<Reject>,
+    /// How much of the input this is, in the measure of [`Layout::text_bytes`]; for progress.
+    pub input_bytes: u64,
 }
 
 /// The format of a file, by its first bytes, else by its name; `None` when it is none of ours.

@@ -109,11 +109,13 @@ impl Decoder {
         first_row: u64,
     ) -> Result<Decoded> {
         let rows = first_row..first_row + batch.num_rows() as u64;
+        let offsets = text.value_offsets();
+        let input_bytes = (offsets[batch.num_rows()] - offsets[0]) as u64;
         let too_large = |length: i64| length as u64 > self.document_bytes_max;
-        let plain = text.null_count() == 0
-            && !text.value_offsets().windows(2).any(|pair| too_large(pair[1] - pair[0]));
+        let plain =
+            text.null_count() == 0 && !offsets.windows(2).any(|pair| too_large(pair[1] - pair[0]));
         if plain && let Some(decoded) = self.convert(batch, text)? {
-            return Ok(Decoded { rows: rows.collect(), ..decoded });
+            return Ok(Decoded { rows: rows.collect(), input_bytes, ..decoded });
         }
         let reasons = self.reasons(batch, text);
         let keep: BooleanArray = reasons.iter().map(|reason| Some(reason.is_none())).collect();
@@ -130,7 +132,7 @@ impl Decoder {
                 None => rows.push(offset),
             }
         }
-        Ok(Decoded { rows, rejects, ..decoded })
+        Ok(Decoded { rows, rejects, input_bytes, ..decoded })
     }
 
     /// Why each row is no document; `None` for those that are.
@@ -156,7 +158,8 @@ impl Decoder {
         (0..batch.num_rows()).map(reason).collect()
     }
 
-    /// Texts, ids and columns, or `None` when some string is not UTF-8. Rows are left empty.
+    /// Texts, ids and columns, or `None` when some string is not UTF-8. What is
+    /// known of the rows is left to the caller.
     fn convert(&self, batch: &RecordBatch, text: &LargeBinaryArray) -> Result<Option<Decoded>> {
         let Ok(texts) = StringArray::try_from_binary(narrow(text)) else { return Ok(None) };
         let ids = match self.id.map(|place| self.to_string(batch.column(place))) {
@@ -176,7 +179,7 @@ impl Decoder {
             columns.push(array);
         }
         let (rows, rejects) = (Vec::new(), Vec::new());
-        Ok(Some(Decoded { texts, ids, columns, rows, rejects }))
+        Ok(Some(Decoded { texts, ids, columns, rows, rejects, input_bytes: 0 }))
     }
 
     /// An id column as strings.

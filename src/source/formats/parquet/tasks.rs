@@ -41,8 +41,8 @@ pub(super) struct GroupTasks {
     runs: VecDeque<Run>,
     /// Rows that may still be read.
     rows_left: u64,
-    /// The large row group being decoded, and the file's row number of its next batch.
-    large: Option<(ParquetRecordBatchReader, u64)>,
+    /// The large row group being decoded, and the file's rows that are still to come of it.
+    large: Option<(ParquetRecordBatchReader, Range<u64>)>,
 }
 
 /// Row groups that make one task.
@@ -86,14 +86,15 @@ impl GroupTasks {
 
     fn next_task(&mut self) -> Result<Option<Task>> {
         loop {
-            if let Some((reader, row)) = &mut self.large {
+            if let Some((reader, rows)) = &mut self.large {
                 if let Some(batch) = reader.next() {
                     let batch = batch.map_err(|error| damaged(&self.bytes.path, &error))?;
-                    let first = *row;
-                    *row += batch.num_rows() as u64;
+                    let first = rows.start;
+                    rows.start += batch.num_rows() as u64;
                     let decoder = self.decoder.clone();
                     return Ok(Some(Box::new(move || decoder.decode(&batch, first))));
                 }
+                check_rows(&self.bytes.path, rows.start, rows.end)?;
                 self.large = None;
             }
             let Some(run) = self.runs.pop_front() else { return Ok(None) };
@@ -107,7 +108,7 @@ impl GroupTasks {
                 let file = io::open(&self.bytes.path)?;
                 let batch_rows = batch_rows(run.size);
                 let reader = self.reader(file, &run, rows, batch_rows)?;
-                self.large = Some((reader, run.first_row));
+                self.large = Some((reader, run.first_row..run.first_row + rows));
                 continue;
             }
             return Ok(Some(self.small(run, rows)?));
@@ -128,11 +129,8 @@ impl GroupTasks {
                 decoded.append(&mut decoder.decode(&batch, row)?);
                 row += batch.num_rows() as u64;
             }
-            let read = row - run.first_row;
-            if read == rows {
-                return Ok(decoded);
-            }
-            Err(Error::damaged(&path, None, format!("expected {rows} rows, found {read}")))
+            check_rows(&path, row, run.first_row + rows)?;
+            Ok(decoded)
         }))
     }
 
@@ -177,6 +175,17 @@ fn batch_rows(size: BlockSize) -> usize {
 
 fn damaged(path: &Path, error: &arrow::error::ArrowError) -> Error {
     Error::damaged(path, None, error)
+}
+
+/// Fails unless the rows that came end where the footer says.
+fn check_rows(path: &Path, found: u64, promised: u64) -> Result<()> {
+    match found == promised {
+        true => Ok(()),
+        false => {
+            let message = format!("its footer promises rows up to {promised}, found {found}");
+            Err(Error::damaged(path, None, message))
+        }
+    }
 }
 
 /// Puts neighbouring small row groups together.
