@@ -2,7 +2,8 @@ pub mod base;
 pub mod filter;
 pub mod ingest;
 pub mod pipeline;
+pub mod shards;
+pub mod tokenizer;
 #[cfg(feature = "train")]
 pub mod runtime;
 pub mod source;
-pub mod tokenizer;

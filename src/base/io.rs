@@ -46,6 +46,20 @@ pub fn read_text(path: &Path) -> Result<String> {
     fs::read_to_string(path).map_err(Error::io("read", path))
 }
 
+/// `length` bytes of a file from `start`; fewer is a damaged file, truncated.
+pub fn read_range(path: &Path, start: u64, length: usize) -> Result<Vec<u8>> {
+    let mut file = open(path)?;
+    file.seek(SeekFrom::Start(start)).map_err(Error::io("read", path))?;
+    let mut bytes = Vec::with_capacity(length);
+    let found =
+        file.take(length as u64).read_to_end(&mut bytes).map_err(Error::io("read", path))?;
+    if found < length {
+        let message = format!("expected {length} bytes, found {found}");
+        return Err(Error::damaged(path, Some(start), message));
+    }
+    Ok(bytes)
+}
+
 /// Writes a file whole and syncs it.
 pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     fs::write(path, bytes).map_err(Error::io("write", path))?;

@@ -1,0 +1,367 @@
+//! Arrow IPC files whose every record batch can be read, and checked, alone.
+//!
+//! In → record batches of one schema; out → an Arrow IPC *file* (Apache Arrow columnar format,
+//! metadata version 5) that pyarrow and polars read as any other. Its footer's custom metadata
+//! holds one key, [`METADATA_KEY`]: JSON with the format version, what the file is, facts about
+//! the whole, and for each batch its byte range, the XXH3-128 of those bytes, its documents and
+//! what else the layout keeps; the XXH3-128 of that list stands beside it, so a damaged footer does
+//! not pass either. One key, because a second would have no stated order.
+//!
+//! Invariants: a batch's bytes are checked against the footer before anything decodes them; the
+//! schema is rebuilt from the layout, never trusted from the file; a reader keeps no file open, so
+//! ten thousand shards need no descriptors. Cost: a read is one open, one seek, one read of the
+//! batch, one pass of XXH3.
+
+use std::{
+    fs::File,
+    io::{BufWriter, Write},
+    marker::PhantomData,
+    path::{Path, PathBuf},
+};
+
+use arrow::{
+    array::RecordBatch,
+    buffer::Buffer,
+    datatypes::SchemaRef,
+    error::ArrowError,
+    ipc::{
+        Block, CompressionType, MetadataVersion,
+        reader::{FileDecoder, read_footer_length},
+        root_as_footer, root_as_message,
+        writer::{FileWriter, IpcWriteOptions},
+    },
+};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde_json::value::{RawValue, to_raw_value};
+
+use crate::base::{
+    error::{Error, Result},
+    hash::{Fingerprint, Hasher, xxh3_128},
+    io,
+};
+
+/// The footer's only custom metadata key.
+pub const METADATA_KEY: &str = "dataprep";
+
+/// Version of the footer's JSON; another one is refused.
+pub const FORMAT: u32 = 1;
+
+/// Tokens have little redundancy left for a higher level to find.
+const ZSTD_LEVEL: i32 = 1;
+
+/// Bytes of the trailer of an Arrow file: the footer's length and the magic word.
+const TRAILER_BYTES: u64 = 10;
+
+/// Metadata and length prefix of an encapsulated Arrow message, and its alignment.
+const MESSAGE_PREFIX_BYTES: usize = 8;
+
+/// How the buffers of a file are stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Compression {
+    /// As they are: to be mapped or read in place.
+    None,
+    /// Each buffer one zstd frame.
+    Zstd,
+}
+
+/// One kind of file: its name, its schema, and what its footer keeps.
+pub trait Layout {
+    /// Said in the footer and in errors: `shard`, `order`.
+    const KIND: &'static str;
+    /// Facts about the whole file.
+    type About: Serialize + DeserializeOwned;
+    /// Facts about a batch, beside its range, checksum and documents.
+    type Batch: Serialize + DeserializeOwned;
+    /// The columns of a file with these facts.
+    fn schema(about: &Self::About) -> SchemaRef;
+}
+
+/// A record batch in its file.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct BatchEntry<B> {
+    /// First byte in the file.
+    pub offset: u64,
+    /// Length in bytes, the message's head and padding included.
+    pub bytes: u64,
+    /// XXH3-128 of those bytes.
+    pub xxh3: Fingerprint,
+    /// Rows; in all layouts a row is a document.
+    pub documents: u64,
+    /// What the layout keeps.
+    #[serde(flatten)]
+    pub facts: B,
+}
+
+/// The footer's JSON, with the list of batches as the text that was hashed.
+#[derive(Serialize, Deserialize)]
+struct Footer {
+    format: u32,
+    kind: String,
+    about: Box<RawValue>,
+    batches: Box<RawValue>,
+    batches_xxh3: Fingerprint,
+}
+
+/// Writes one file, batch by batch.
+pub struct CheckedWriter<L: Layout> {
+    path: PathBuf,
+    writer: FileWriter<HashingWriter>,
+    batches: Vec<BatchEntry<L::Batch>>,
+}
+
+impl<L: Layout> CheckedWriter<L> {
+    /// Creates `path`; `compression` applies to every buffer.
+    pub fn create(path: &Path, schema: &SchemaRef, compression: Compression) -> Result<Self> {
+        let failed = write_error(path);
+        let options = match compression {
+            Compression::None => Ok(IpcWriteOptions::default()),
+            Compression::Zstd => IpcWriteOptions::default()
+                .try_with_compression(Some(CompressionType::ZSTD))
+                .and_then(|options| options.try_with_compression_level(Some(ZSTD_LEVEL))),
+        };
+        let output =
+            HashingWriter { output: io::create(path)?, hasher: Hasher::new(), position: 0 };
+        let writer = options
+            .and_then(|options| FileWriter::try_new_with_options(output, schema, options))
+            .map_err(failed)?;
+        Ok(CheckedWriter { path: path.to_owned(), writer, batches: Vec::new() })
+    }
+
+    /// Appends a batch.
+    pub fn write(&mut self, batch: &RecordBatch, facts: L::Batch) -> Result<()> {
+        let offset = self.writer.get_ref().position;
+        self.writer.get_mut().hasher = Hasher::new();
+        self.writer.write(batch).map_err(write_error(&self.path))?;
+        let output = self.writer.get_ref();
+        self.batches.push(BatchEntry {
+            offset,
+            bytes: output.position - offset,
+            xxh3: output.hasher.finish(),
+            documents: batch.num_rows() as u64,
+            facts,
+        });
+        Ok(())
+    }
+
+    /// Writes the footer; the file is complete only now.
+    pub fn finish(mut self, about: L::About) -> Result<()> {
+        let json = "batch facts and strings always serialize";
+        let batches = to_raw_value(&self.batches).expect(json);
+        let footer = Footer {
+            format: FORMAT,
+            kind: L::KIND.to_owned(),
+            about: to_raw_value(&about).expect(json),
+            batches_xxh3: xxh3_128(batches.get().as_bytes()),
+            batches,
+        };
+        let footer = serde_json::to_string(&footer).expect(json);
+        self.writer.write_metadata(METADATA_KEY, footer);
+        self.writer.finish().map_err(write_error(&self.path))
+    }
+}
+
+/// A file opened for reading: its footer, checked.
+pub struct CheckedFile<L: Layout> {
+    path: PathBuf,
+    about: L::About,
+    batches: Vec<BatchEntry<L::Batch>>,
+    identity: Fingerprint,
+    schema: SchemaRef,
+    layout: PhantomData<fn() -> L>,
+}
+
+impl<L: Layout> CheckedFile<L> {
+    /// Reads and checks the footer. Damaged: another format or kind, a checksum that differs, a
+    /// batch outside the file.
+    pub fn open(path: &Path) -> Result<Self> {
+        let size = io::size(path)?;
+        let bytes = footer_bytes(path, size)?;
+        let damaged = |message: String| Error::damaged(path, None, message);
+        let unreadable =
+            |error: serde_json::Error| damaged(format!("the footer's `{METADATA_KEY}`: {error}"));
+        let arrow = root_as_footer(&bytes)
+            .map_err(|error| damaged(format!("the Arrow footer is unreadable: {error}")))?;
+        let mut pairs = arrow.custom_metadata().into_iter().flatten();
+        let text =
+            pairs.find(|pair| pair.key() == Some(METADATA_KEY)).and_then(|pair| pair.value());
+        let text = text.ok_or_else(|| {
+            damaged(format!("the footer has no key `{METADATA_KEY}`: not written by this tool"))
+        })?;
+        let footer: Footer = serde_json::from_str(text).map_err(unreadable)?;
+        if (footer.format, footer.kind.as_str()) != (FORMAT, L::KIND) {
+            let (format, kind) = (footer.format, &footer.kind);
+            let expected = format!("expected a file of kind `{}`, format {FORMAT}", L::KIND);
+            return Err(damaged(format!("{expected}; found `{kind}`, format {format}")));
+        }
+        let identity = xxh3_128(footer.batches.get().as_bytes());
+        if identity != footer.batches_xxh3 {
+            let expected = footer.batches_xxh3;
+            let message = format!("footer: expected checksum {expected}, found {identity}");
+            return Err(damaged(message));
+        }
+        let about = serde_json::from_str(footer.about.get()).map_err(unreadable)?;
+        let batches: Vec<BatchEntry<L::Batch>> =
+            serde_json::from_str(footer.batches.get()).map_err(unreadable)?;
+        let listed = arrow.recordBatches().into_iter().flatten();
+        let listed = listed
+            .map(|block| (block.offset(), i64::from(block.metaDataLength()) + block.bodyLength()));
+        let ranges = batches.iter().map(|batch| (batch.offset as i64, batch.bytes as i64));
+        if !ranges.eq(listed) || batches.iter().any(|batch| batch.offset + batch.bytes > size) {
+            return Err(damaged("the footer's two lists of batches differ".to_owned()));
+        }
+        let (schema, path) = (L::schema(&about), path.to_owned());
+        Ok(CheckedFile { path, about, batches, identity, schema, layout: PhantomData })
+    }
+
+    /// Where the file lies.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// XXH3-128 of the list of batches with their checksums: which contents this file has.
+    pub fn identity(&self) -> Fingerprint {
+        self.identity
+    }
+
+    /// Facts about the whole.
+    pub fn about(&self) -> &L::About {
+        &self.about
+    }
+
+    /// The batches, in file order.
+    pub fn batches(&self) -> &[BatchEntry<L::Batch>] {
+        &self.batches
+    }
+
+    /// Reads batch `index` and checks its checksum; decodes nothing.
+    pub fn read(&self, index: usize) -> Result<RawBatch<'_>> {
+        let entry = &self.batches[index];
+        let bytes = io::read_range(&self.path, entry.offset, entry.bytes as usize)?;
+        let found = xxh3_128(&bytes);
+        let raw = RawBatch {
+            path: &self.path,
+            offset: entry.offset,
+            schema: &self.schema,
+            documents: entry.documents,
+            bytes: Buffer::from_vec(bytes),
+        };
+        if found != entry.xxh3 {
+            let expected = entry.xxh3;
+            let message = format!("batch {index}: expected checksum {expected}, found {found}");
+            return Err(raw.damaged(message));
+        }
+        Ok(raw)
+    }
+}
+
+/// The checked bytes of a batch.
+pub struct RawBatch<'a> {
+    path: &'a Path,
+    offset: u64,
+    schema: &'a SchemaRef,
+    documents: u64,
+    bytes: Buffer,
+}
+
+impl RawBatch<'_> {
+    /// All columns, or those of `projection`.
+    pub fn decode(&self, projection: Option<&[usize]>) -> Result<RecordBatch> {
+        let mut decoder = FileDecoder::new(self.schema.clone(), MetadataVersion::V5);
+        if let Some(projection) = projection {
+            decoder = decoder.with_projection(projection.to_vec());
+        }
+        // The decoder takes nothing from the block but where the body begins.
+        let block = Block::new(0, self.head_bytes()? as i32, 0);
+        let batch = decoder.read_record_batch(&block, &self.bytes);
+        let batch = batch.map_err(|error| self.damaged(error))?;
+        let batch = batch.ok_or_else(|| self.damaged("a message without a record batch"))?;
+        if batch.num_rows() as u64 != self.documents {
+            let (expected, found) = (self.documents, batch.num_rows());
+            return Err(self.damaged(format!("expected {expected} documents, found {found}")));
+        }
+        Ok(batch)
+    }
+
+    /// Buffer `index` of the message, decompressed: for a column's part without the rest of it
+    /// (the offsets of a list without its values).
+    pub fn buffer(&self, index: usize) -> Result<Vec<u8>> {
+        let message = self.bytes.get(MESSAGE_PREFIX_BYTES..).unwrap_or_default();
+        let message = root_as_message(message).map_err(|error| self.damaged(error))?;
+        let batch = message.header_as_record_batch();
+        let range = batch.and_then(|batch| batch.buffers()).filter(|list| list.len() > index);
+        let range = range.map(|list| *list.get(index));
+        let range = range.ok_or_else(|| self.damaged(format!("no buffer {index}")))?;
+        let start = self.head_bytes()? + range.offset() as usize;
+        let bytes = self.bytes.get(start..start + range.length() as usize);
+        let bytes = bytes.ok_or_else(|| self.damaged(format!("buffer {index} ends outside")))?;
+        if bytes.is_empty() {
+            return Ok(Vec::new());
+        }
+        // Arrow's BodyCompression: the length before compression (-1: stored as it is), the frame.
+        let (length, frame) = bytes.split_first_chunk::<8>().ok_or_else(|| {
+            self.damaged(format!("buffer {index} is shorter than its length prefix"))
+        })?;
+        match i64::from_le_bytes(*length) {
+            -1 => Ok(frame.to_vec()),
+            length => zstd::bulk::decompress(frame, length as usize)
+                .map_err(|error| self.damaged(format!("buffer {index}: {error}"))),
+        }
+    }
+
+    /// The damage, with the place of this batch.
+    pub fn damaged(&self, message: impl ToString) -> Error {
+        Error::damaged(self.path, Some(self.offset), message)
+    }
+
+    /// Bytes before the batch's body: prefix, flatbuffer, padding.
+    fn head_bytes(&self) -> Result<usize> {
+        let length =
+            self.bytes.get(4..MESSAGE_PREFIX_BYTES).and_then(|bytes| bytes.try_into().ok());
+        let length = length.map(u32::from_le_bytes).map(|length| length as usize);
+        let end = length.map(|length| length + MESSAGE_PREFIX_BYTES);
+        end.filter(|&end| end <= self.bytes.len())
+            .ok_or_else(|| self.damaged("a message shorter than its head"))
+    }
+}
+
+/// The footer's flatbuffer.
+fn footer_bytes(path: &Path, size: u64) -> Result<Vec<u8>> {
+    let damaged = |message: &str| Error::damaged(path, None, message);
+    let trailer_start = size.checked_sub(TRAILER_BYTES);
+    let trailer_start = trailer_start.ok_or_else(|| damaged("too short for an Arrow file"))?;
+    let trailer = io::read_range(path, trailer_start, TRAILER_BYTES as usize)?;
+    let trailer = trailer.try_into().expect("a range read has the length asked for");
+    let length = read_footer_length(trailer)
+        .map_err(|_| damaged("no Arrow footer at the end: truncated, or another format"))?;
+    let start = trailer_start.checked_sub(length as u64);
+    let start = start.ok_or_else(|| damaged("the Arrow footer is longer than the file"))?;
+    io::read_range(path, start, length)
+}
+
+fn write_error(path: &Path) -> impl FnOnce(ArrowError) -> Error {
+    let path = path.to_owned();
+    move |error| match error {
+        ArrowError::IoError(_, source) => Error::io("write", &path)(source),
+        other => Error::failed(format!("cannot write `{}`: {other}", path.display())),
+    }
+}
+
+/// Counts and hashes what passes.
+struct HashingWriter {
+    output: BufWriter<File>,
+    hasher: Hasher,
+    position: u64,
+}
+
+impl Write for HashingWriter {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let count = self.output.write(bytes)?;
+        self.hasher.update(&bytes[..count]);
+        self.position += count as u64;
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.output.flush()
+    }
+}

@@ -1,0 +1,202 @@
+//! `mix.json`: what a mix was resolved to, and how its shards are found again.
+//!
+//! In → the JSON beside `order.arrow`; out → sources with budgets and epochs, the shard files that
+//! `order.arrow` numbers, the tokenizer's identity. It names shards by fingerprint and file name
+//! and holds no path, so a mix and its shards may move: `run.json` keeps where they lay, relative
+//! to the mix and absolute, and further folders can be given to search. Invariant: a folder is
+//! taken only if its manifest has the fingerprint and lists each file with the checksum recorded
+//! here; the footer of each file is compared when it is opened ([`ShardFile::open`]), and names the
+//! checksums of all blocks, so an edited shard is never trained on. Cost: one manifest a candidate.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::{block::TokenWidth, reader::ShardReader};
+use crate::base::{
+    error::{Error, Result},
+    hash::Fingerprint,
+    io,
+    manifest::Manifest,
+};
+
+/// The file's name in a mix.
+pub const MIX_FILE: &str = "mix.json";
+/// Version of the JSON; another one is refused.
+pub const MIX_FORMAT: u32 = 1;
+
+/// A mix as resolved.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MixRecord {
+    /// [`MIX_FORMAT`].
+    pub format: u32,
+    /// Tokens of the training stream, openers included.
+    pub tokens: u64,
+    /// Documents of the stream, repeated ones each time.
+    pub documents: u64,
+    /// Tokens of a shuffle window of one source.
+    pub window_tokens: u64,
+    /// Width of the stored tokens.
+    pub token_width: TokenWidth,
+    /// Ids of the tokenizer, added tokens included.
+    pub vocab_size: u64,
+    /// The token that opens each document.
+    pub end_of_text: String,
+    /// Its id.
+    pub end_of_text_id: u32,
+    /// XXH3-128 of `tokenizer/tokenizer.json`.
+    pub tokenizer: Fingerprint,
+    /// The sources, in the order of the command; `order.arrow` numbers them.
+    pub sources: Vec<MixSource>,
+    /// The shard files; `order.arrow` numbers them.
+    pub shards: Vec<ShardFile>,
+}
+
+/// A source of a mix.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MixSource {
+    /// The mix's name of it.
+    pub name: String,
+    /// The weight asked for.
+    pub weight: String,
+    /// Tokens it was given.
+    pub budget_tokens: u64,
+    /// Tokens it fills in the stream; equal to the budget.
+    pub achieved_tokens: u64,
+    /// Tokens of one epoch, openers included.
+    pub available_tokens: u64,
+    /// Documents of one epoch.
+    pub available_documents: u64,
+    /// Documents in the stream, repeated ones each time.
+    pub documents: u64,
+    /// Passes over the source, budget / available, in lowest terms.
+    pub epochs: String,
+    /// The same with four decimals, rounded down.
+    pub epochs_decimal: String,
+    /// Documents in `validation.arrow`.
+    pub validation_documents: u64,
+    /// Their tokens, without openers.
+    pub validation_tokens: u64,
+    /// UTF-8 bytes of their texts.
+    pub validation_bytes: u64,
+}
+
+/// A shard file of a mix.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ShardFile {
+    /// The first source of the mix that reads it: what to call its folder in messages.
+    pub name: String,
+    /// Fingerprint of the artifact it belongs to.
+    pub fingerprint: Fingerprint,
+    /// File name in that artifact.
+    pub file: String,
+    /// XXH3-128 of the file, as its manifest says.
+    pub xxh3: Fingerprint,
+    /// XXH3-128 of its footer's list of blocks and their checksums.
+    pub blocks: Fingerprint,
+}
+
+impl ShardFile {
+    /// Opens the file at `path`, if it has the contents the mix was made of.
+    pub fn open(&self, path: &Path) -> Result<ShardReader> {
+        let reader = ShardReader::open(path)?;
+        if reader.identity() == self.blocks {
+            return Ok(reader);
+        }
+        Err(self.edited(path))
+    }
+
+    fn edited(&self, path: &Path) -> Error {
+        let name = &self.name;
+        let message = format!("not the file the mix was made of (source `{name}`)");
+        Error::damaged(path, None, message)
+    }
+}
+
+impl MixRecord {
+    /// The record of the mix in `directory`.
+    pub fn read(directory: &Path) -> Result<MixRecord> {
+        let manifest = Manifest::read(directory)?;
+        manifest.expect_stage(directory, &["mix"], "a mix")?;
+        let path = directory.join(MIX_FILE);
+        let record: MixRecord = serde_json::from_str(&io::read_text(&path)?)
+            .map_err(|error| Error::damaged(&path, None, error))?;
+        if record.format != MIX_FORMAT {
+            let message = format!("expected format {MIX_FORMAT}, found {}", record.format);
+            return Err(Error::damaged(&path, None, message));
+        }
+        Ok(record)
+    }
+
+    /// The JSON, with a final newline.
+    pub fn to_json(&self) -> String {
+        let mut json = serde_json::to_string_pretty(self).expect("a record is plain data");
+        json.push('\n');
+        json
+    }
+
+    /// The paths of the shard files of the mix in `directory`: where `run.json` says, else in
+    /// `data` or a folder right below one of these.
+    pub fn locate(&self, directory: &Path, data: &[PathBuf]) -> Result<Vec<PathBuf>> {
+        let mut candidates = recorded_places(directory);
+        for root in data {
+            candidates.push(root.clone());
+            candidates.extend(io::list(root)?.into_iter().filter(|path| path.is_dir()));
+        }
+        candidates.retain(|candidate| Manifest::stands_in(candidate));
+        let mut paths = Vec::with_capacity(self.shards.len());
+        let mut found: Option<(Fingerprint, PathBuf)> = None;
+        for shard in &self.shards {
+            if found.as_ref().is_none_or(|(fingerprint, _)| *fingerprint != shard.fingerprint) {
+                let place = self.place_of(shard, &candidates)?;
+                found = Some((shard.fingerprint, place));
+            }
+            paths.extend(found.iter().map(|(_, place)| place.join(&shard.file)));
+        }
+        Ok(paths)
+    }
+
+    /// The first candidate that holds the artifact of `shard` with all files as recorded.
+    fn place_of(&self, shard: &ShardFile, candidates: &[PathBuf]) -> Result<PathBuf> {
+        let mut edited = None;
+        for candidate in candidates {
+            let manifest = Manifest::read(candidate)?;
+            if manifest.fingerprint != shard.fingerprint {
+                continue;
+            }
+            let wanted = self.shards.iter().filter(|one| one.fingerprint == shard.fingerprint);
+            let differs = wanted.into_iter().find(|one| {
+                let listed = manifest.files.iter().find(|file| file.name == one.file);
+                listed.is_none_or(|file| {
+                    file.xxh3 != one.xxh3
+                        || io::size(&candidate.join(&file.name)).ok() != Some(file.bytes)
+                })
+            });
+            match differs {
+                None => return Ok(candidate.clone()),
+                Some(one) => edited = Some(candidate.join(&one.file)),
+            }
+        }
+        if let Some(path) = edited {
+            return Err(shard.edited(&path));
+        }
+        let (name, short) = (&shard.name, shard.fingerprint.short());
+        let message = format!("the shards of source `{name}` (fingerprint {short}…) are not found");
+        Err(Error::config(message).with_hint("say where they lie now with `--data DIR`"))
+    }
+}
+
+/// Where the inputs lay when the mix was made: `inputs` of `run.json`, each with `relative` (to
+/// the mix) and `absolute`. A missing or foreign `run.json` says nothing.
+fn recorded_places(directory: &Path) -> Vec<PathBuf> {
+    let text = io::read_text(&directory.join("run.json")).unwrap_or_default();
+    let run: Value = serde_json::from_str(&text).unwrap_or_default();
+    let inputs = run.get("inputs").and_then(Value::as_array).into_iter().flatten();
+    let places = inputs.flat_map(|input| {
+        let place = |key: &str| input.get(key).and_then(Value::as_str).map(PathBuf::from);
+        let relative = place("relative").map(|relative| directory.join(relative));
+        [relative, place("absolute")].into_iter().flatten()
+    });
+    places.collect()
+}

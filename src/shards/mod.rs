@@ -1,0 +1,33 @@
+//! The token shard format, and the order in which a mix reads it.
+//!
+//! In → documents as tokens; out → shards, and from a mix the training stream. Reading order:
+//! [`mod@file`] is an Arrow IPC file whose record batches are checked one by one; [`mod@block`] the
+//! columns of a shard; [`writer`] and [`reader`] one shard, [`set`] an artifact of them; [`order`],
+//! [`validation`] and [`mix_record`] the three files of a mix; [`stream`] puts them together for
+//! training, with [`mod@cache`] between it and the disk.
+//!
+//! Shards store no end-of-text: a mix opens each document with one, so that the same shards serve
+//! any use. Everything is readable with pyarrow and polars.
+
+pub mod block;
+mod cache;
+pub mod file;
+#[cfg(test)]
+pub mod fixture;
+pub mod mix_record;
+pub mod order;
+pub mod reader;
+pub mod set;
+pub mod stream;
+#[cfg(test)]
+mod tests;
+pub mod validation;
+pub mod writer;
+
+pub use block::{Block, BlockEntry, TokenLists, TokenSlice, TokenWidth};
+pub use mix_record::{MixRecord, MixSource, ShardFile};
+pub use reader::ShardReader;
+pub use set::ShardSet;
+pub use stream::MixReader;
+pub use validation::{ValidationDocument, ValidationSource, read_validation};
+pub use writer::{ShardCounts, ShardDocument, ShardWriter, SourceTotals};

@@ -1,0 +1,150 @@
+//! The training stream of a mix: tokens at any position, with the documents' boundaries.
+//!
+//! In → a mix and the shards it names; out → tokens `[start, end)` and where documents begin among
+//! them. Each document is opened by end-of-text, which takes the document's first position; the
+//! shards store none. Invariant: what `read` gives is a function of the mix and the range alone, so
+//! a row may be read by anybody, in any order. Cost: under sequential reading each block is read,
+//! checked and decoded once an epoch, with one window a source in memory
+//! ([`MixReader::window_bytes`]); at a random place, one batch of the order and one block.
+
+use std::path::{Path, PathBuf};
+
+use super::{
+    cache::{BlockCache, BlockKey},
+    mix_record::MixRecord,
+    order::{ORDER_FILE, OrderReader, OrderRow},
+    reader::ShardReader,
+};
+use crate::base::error::{Error, Result};
+
+/// Reads the training stream of a mix.
+pub struct MixReader {
+    record: MixRecord,
+    order: OrderReader,
+    paths: Vec<PathBuf>,
+    /// Opened at their first use: a run may touch few of many shards.
+    shards: Vec<Option<ShardReader>>,
+    cache: BlockCache,
+}
+
+impl MixReader {
+    /// Opens the mix in `directory`. Shards that moved are searched in `data` and the folders right
+    /// below. `cache_bytes_max` bounds the decoded blocks; [`MixReader::window_bytes`] says how
+    /// much keeps each block from being decoded twice.
+    pub fn open(directory: &Path, data: &[PathBuf], cache_bytes_max: u64) -> Result<MixReader> {
+        let record = MixRecord::read(directory)?;
+        let path = directory.join(ORDER_FILE);
+        let order = OrderReader::open(&path)?;
+        let (expected, found) = (record.tokens, order.tokens());
+        if expected != found {
+            let message = format!("expected {expected} tokens, found {found}");
+            return Err(Error::damaged(&path, None, message));
+        }
+        let paths = record.locate(directory, data)?;
+        let shards = paths.iter().map(|_| None).collect();
+        Ok(MixReader { record, order, paths, shards, cache: BlockCache::new(cache_bytes_max) })
+    }
+
+    /// What the mix was resolved to.
+    pub fn record(&self) -> &MixRecord {
+        &self.record
+    }
+
+    /// Tokens of the stream.
+    pub fn tokens(&self) -> u64 {
+        self.record.tokens
+    }
+
+    /// Memory of one window of each source, with a quarter for blocks that straddle two.
+    pub fn window_bytes(&self) -> u64 {
+        let window = |available: u64| available.min(self.record.window_tokens);
+        let tokens: u64 =
+            self.record.sources.iter().map(|source| window(source.available_tokens)).sum();
+        tokens * self.record.token_width.bytes() * 5 / 4
+    }
+
+    /// Blocks decoded so far.
+    pub fn blocks_decoded(&self) -> u64 {
+        self.cache.decoded()
+    }
+
+    /// Reads `length` tokens from position `start` into `tokens`, and into `starts` the places in
+    /// `tokens` where a document begins (of its opener). Both are emptied first. Panics when the
+    /// range ends behind the stream.
+    pub fn read(
+        &mut self,
+        start: u64,
+        length: usize,
+        tokens: &mut Vec<u32>,
+        starts: &mut Vec<u32>,
+    ) -> Result<()> {
+        tokens.clear();
+        starts.clear();
+        if length == 0 {
+            return Ok(());
+        }
+        let (end, all) = (start + length as u64, self.tokens());
+        assert!(end <= all, "tokens {start}..{end} of a mix of {all}");
+        let mut document = self.order.find(start)?;
+        let mut position = start;
+        while position < end {
+            let (row, row_end) = self.order.row(document)?;
+            let stop = row_end.min(end);
+            self.read_document(row, position, stop, stop == row_end, tokens, starts)?;
+            position = stop;
+            document += 1;
+        }
+        assert_eq!(tokens.len(), length, "documents that do not fill {start}..{end}");
+        Ok(())
+    }
+
+    /// Document and shard place of the token at `position`: for `trace`.
+    pub fn document_at(&mut self, position: u64) -> Result<OrderRow> {
+        let document = self.order.find(position)?;
+        Ok(self.order.row(document)?.0)
+    }
+
+    /// Appends positions `from..to` of the stream, which lie in the document `row`.
+    fn read_document(
+        &mut self,
+        row: OrderRow,
+        from: u64,
+        to: u64,
+        is_end: bool,
+        tokens: &mut Vec<u32>,
+        starts: &mut Vec<u32>,
+    ) -> Result<()> {
+        // Position 0 of a document is its opener, position p the stored token p - 1.
+        let (from, to) = ((from - row.first_token) as usize, (to - row.first_token) as usize);
+        if from == 0 {
+            starts.push(tokens.len() as u32);
+            tokens.push(self.record.end_of_text_id);
+        }
+        let (first, last) = (from.max(1) - 1, to - 1);
+        let place = row.shard as usize;
+        if self.shards[place].is_none() {
+            let opened = self.record.shards[place].open(&self.paths[place])?;
+            self.shards[place] = Some(opened);
+        }
+        let shard = self.shards[place].as_ref().expect("opened just above");
+        let found = shard.find_row(u64::from(row.row));
+        let (block, within) = found.ok_or_else(|| {
+            Error::damaged(shard.path(), None, format!("the mix asks for row {}", row.row))
+        })?;
+        let key = BlockKey { source: row.source, shard: row.shard, block: block as u32 };
+        let lists = self.cache.get(key, || {
+            let lists = shard.read(block)?.token_lists()?;
+            Ok((lists, shard.blocks()[block].training_documents()))
+        })?;
+        let stored = lists.tokens(within);
+        if last > stored.len() {
+            let message = format!("row {} has {} tokens, not {last}", row.row, stored.len());
+            return Err(Error::damaged(shard.path(), None, message));
+        }
+        stored.append(first..last, tokens);
+        if is_end {
+            self.cache.finish_document(key);
+        }
+        Ok(())
+    }
+}
