@@ -1,6 +1,7 @@
 pub mod base;
 pub mod filter;
 pub mod ingest;
+pub mod mix;
 pub mod pipeline;
 pub mod shards;
 pub mod tokenizer;

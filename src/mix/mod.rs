@@ -1,0 +1,130 @@
+//! `mix`: how many tokens of each source a model is trained on, and in which order.
+//!
+//! In → token shards with weights; out → a mix: `order.arrow`, `validation.arrow`, `mix.json`,
+//! `tokenizer/`. No training token is copied: the order names documents in the shards. Reading
+//! order: [`config`] what is asked, [`weights`] budgets, [`plan`] what the footers say to it,
+//! [`order`] the order itself, [`validation`] which held-out documents are scored, [`run`] the unit
+//! that writes.
+//!
+//! Invariants: budgets are exact; held-out documents never enter; a token's place is a function of
+//! (shards, config, seed), and found by binary search. One unit: a budget needs everything.
+
+pub mod config;
+pub mod order;
+pub mod plan;
+pub mod run;
+#[cfg(test)]
+mod tests;
+pub mod validation;
+pub mod weights;
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+pub use config::{MixConfig, MixSpec, MixTokens};
+pub use plan::{MixPlan, PlannedSource};
+
+use crate::{
+    base::{
+        counts::Counts,
+        error::Result,
+        stage::{InputRecord, Phase, Plan, Publish, Published, Stage, Unit, UnitPlan, Work},
+    },
+    shards::mix_record::MIX_FILE,
+};
+
+/// The one phase.
+const PHASE: &str = "mix";
+
+/// The stage, with its shards opened and its budgets resolved.
+pub struct Mix {
+    config: MixConfig,
+    plan: MixPlan,
+    inputs: Vec<InputRecord>,
+}
+
+impl Mix {
+    /// Opens the shards and resolves the budgets; whatever is wrong with the request fails here.
+    pub fn open(specs: &[MixSpec], config: MixConfig) -> Result<Mix> {
+        let plan = MixPlan::resolve(specs, &config)?;
+        let directories = plan.sets.iter().map(|set| InputRecord::artifact(set.directory()));
+        let inputs = directories.collect::<Result<Vec<InputRecord>>>()?;
+        Ok(Mix { config, plan, inputs })
+    }
+
+    /// Sources, budgets and passes: what a dry run prints.
+    pub fn resolved(&self) -> &MixPlan {
+        &self.plan
+    }
+}
+
+impl Stage for Mix {
+    fn name(&self) -> &'static str {
+        "mix"
+    }
+
+    fn version(&self) -> u32 {
+        1
+    }
+
+    fn config(&self) -> Value {
+        let sources = self.plan.sources.iter().map(|source| {
+            // `shards` is an index into the inputs: where they lie is no part of what is asked.
+            json!({
+                "name": source.name, "shards": source.set,
+                "source": source.source, "weight": source.weight,
+            })
+        });
+        json!({
+            "sources": sources.collect::<Vec<Value>>(),
+            "tokens": self.config.tokens,
+            "epochs_max": self.config.epochs_max,
+            "eval_tokens": self.config.eval_tokens,
+            "window_tokens": self.config.window_tokens,
+        })
+    }
+
+    fn seed(&self) -> u64 {
+        self.config.seed
+    }
+
+    fn inputs(&self) -> Vec<InputRecord> {
+        self.inputs.clone()
+    }
+
+    fn plan(&self) -> Result<Plan> {
+        let blocks = self.plan.sources.iter().flat_map(|source| &source.blocks);
+        let bytes = blocks.map(|&place| self.plan.entry(place).bytes).sum();
+        let phase = Phase {
+            name: PHASE,
+            units: vec![UnitPlan::single(bytes)],
+            publish: Publish::AsIs,
+            counts: true,
+        };
+        Ok(Plan { phases: vec![phase], holdout: self.holdout() })
+    }
+
+    fn run_unit(&self, _unit: Unit, work: &Work<'_>) -> Result<Counts> {
+        run::run(&self.plan, &self.config, work)
+    }
+
+    /// `shards` numbers the files that `order.arrow` names.
+    fn manifest_keys(&self, published: &Published<'_>) -> Result<BTreeMap<String, Value>> {
+        let path = published.dir(PHASE, 0).join(MIX_FILE);
+        let text = crate::base::io::read_text(&path)?;
+        let record: Value = serde_json::from_str(&text)
+            .map_err(|error| crate::base::error::Error::damaged(&path, None, error))?;
+        let keys = ["shards", "sources"].map(|key| (key.to_owned(), record[key].clone()));
+        Ok(keys.into_iter().collect())
+    }
+}
+
+impl Mix {
+    /// The share that all shards hold out; `None` where they differ or none is known.
+    fn holdout(&self) -> Option<f64> {
+        let mut shares = self.plan.sets.iter().map(|set| set.manifest().holdout);
+        let first = shares.next().flatten()?;
+        shares.all(|share| share == Some(first)).then_some(first)
+    }
+}

@@ -1,0 +1,220 @@
+//! Weights into budgets, in whole tokens and exactly.
+//!
+//! In → decimal weights, a number of tokens, what each source has; out → tokens a source. Shares
+//! are fractions over the sum of the weights; whole tokens go by the largest remainder (Hamilton's
+//! method), ties to the earlier source. Invariants: budgets sum to the tokens asked for; no float
+//! is involved. Cost: nothing, but `most_without_repeats` tries at most about
+//! 10⁶ totals ([`SPREAD_MAX`]).
+
+use std::{fmt, str::FromStr};
+
+use serde::{Serialize, Serializer};
+
+/// A weight counts in millionths, so 0.7 is 700,000 and nothing is rounded.
+const UNIT: u64 = 1_000_000;
+
+/// The largest weight, so that weight × tokens stays far inside 128 bits.
+const WEIGHT_MAX: u64 = 1_000_000;
+
+/// Largest and smallest weight may differ by this factor: a source a million times rarer than
+/// another is a typing error before it is a mixture.
+const SPREAD_MAX: u64 = 1_000_000;
+
+/// A source's share of a mix, relative to the other weights.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Weight {
+    millionths: u64,
+}
+
+impl FromStr for Weight {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Weight, String> {
+        let wrong = || format!("`{text}` is no weight: expected a decimal number as 0.7 or 70");
+        let (whole, decimals) = text.split_once('.').unwrap_or((text, ""));
+        let digits = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
+        if !digits(whole) || !digits(decimals) || whole.len() + decimals.len() == 0 {
+            return Err(wrong());
+        }
+        let decimals = decimals.trim_end_matches('0');
+        if decimals.len() > 6 {
+            return Err(format!("`{text}`: a weight has at most six decimals"));
+        }
+        let whole = format!("0{whole}").parse::<u64>().ok().filter(|&whole| whole <= WEIGHT_MAX);
+        let whole = whole.ok_or_else(|| format!("`{text}`: a weight is at most {WEIGHT_MAX}"))?;
+        let decimals: u64 = format!("{decimals:0<6}").parse().map_err(|_| wrong())?;
+        match whole * UNIT + decimals {
+            0 => Err(format!("`{text}`: a weight is above zero; leave the source out instead")),
+            millionths => Ok(Weight { millionths }),
+        }
+    }
+}
+
+impl fmt::Display for Weight {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (whole, decimals) = (self.millionths / UNIT, self.millionths % UNIT);
+        if decimals == 0 {
+            return write!(f, "{whole}");
+        }
+        write!(f, "{whole}.{}", format!("{decimals:06}").trim_end_matches('0'))
+    }
+}
+
+impl Serialize for Weight {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// Whether the weights are near enough to one another to be meant.
+pub fn check_spread(weights: &[Weight]) -> Result<(), String> {
+    let (smallest, largest) = (weights.iter().min(), weights.iter().max());
+    match (smallest, largest) {
+        (Some(smallest), Some(largest))
+            if largest.millionths / smallest.millionths > SPREAD_MAX =>
+        {
+            Err(format!("weights {smallest} and {largest} differ by more than a million"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// `tokens` split by the weights: the floor of each share, then one more for the largest
+/// remainders, ties to the earlier source.
+pub fn split(tokens: u64, weights: &[Weight]) -> Vec<u64> {
+    let sum = total(weights);
+    let products = weights.iter().map(|weight| u128::from(tokens) * u128::from(weight.millionths));
+    let shares: Vec<(u128, u128)> = products.map(|share| (share / sum, share % sum)).collect();
+    let mut budgets: Vec<u64> = shares.iter().map(|share| share.0 as u64).collect();
+    let left = tokens - budgets.iter().sum::<u64>();
+    let mut by_remainder: Vec<usize> = (0..weights.len()).collect();
+    by_remainder.sort_by_key(|&source| (std::cmp::Reverse(shares[source].1), source));
+    for &source in &by_remainder[..left as usize] {
+        budgets[source] += 1;
+    }
+    budgets
+}
+
+/// The most tokens whose [`split`] gives no source more than it has available.
+pub fn most_without_repeats(available: &[u64], weights: &[Weight]) -> u64 {
+    let sum = total(weights);
+    // Tokens up to which a source's exact share stays at or below `has`.
+    let reach = |has: u128, weight: &Weight| has * sum / u128::from(weight.millionths);
+    let pairs = || available.iter().map(|&has| u128::from(has)).zip(weights);
+    // At `fits` no exact share is above what its source has, so neither is a rounded one; beyond
+    // `bound` the floor of some share is. Between them only the remainders decide.
+    let fits = pairs().map(|(has, weight)| reach(has, weight)).min().unwrap_or(0);
+    let bound = pairs()
+        .map(|(has, weight)| ((has + 1) * sum - 1) / u128::from(weight.millionths))
+        .min()
+        .unwrap_or(0);
+    let repeats_nothing = |tokens: &u64| {
+        split(*tokens, weights).iter().zip(available).all(|(budget, has)| budget <= has)
+    };
+    let limit = |tokens: u128| u64::try_from(tokens).unwrap_or(u64::MAX);
+    let most = (limit(fits)..=limit(bound)).rev().find(repeats_nothing);
+    most.expect("the lower end always fits")
+}
+
+/// `numerator / denominator` with four decimals, rounded down; integers only, so the text is the
+/// same everywhere.
+pub fn decimal(numerator: u64, denominator: u64) -> String {
+    let scaled = u128::from(numerator) * 10_000 / u128::from(denominator.max(1));
+    format!("{}.{:04}", scaled / 10_000, scaled % 10_000)
+}
+
+/// `numerator / denominator` in lowest terms.
+pub fn fraction(numerator: u64, denominator: u64) -> String {
+    let (mut a, mut b) = (numerator, denominator);
+    while b > 0 {
+        (a, b) = (b, a % b);
+    }
+    let divisor = a.max(1);
+    format!("{}/{}", numerator / divisor, denominator / divisor)
+}
+
+fn total(weights: &[Weight]) -> u128 {
+    weights.iter().map(|weight| u128::from(weight.millionths)).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn weights(texts: &[&str]) -> Vec<Weight> {
+        texts.iter().map(|text| text.parse().unwrap()).collect()
+    }
+
+    #[test]
+    fn a_weight_reads_as_it_is_written() {
+        for (text, shown) in
+            [("0.7", "0.7"), ("70", "70"), (".5", "0.5"), ("1.", "1"), ("0.123456", "0.123456")]
+        {
+            assert_eq!(text.parse::<Weight>().unwrap().to_string(), shown);
+        }
+        for wrong in ["", ".", "0", "0.0", "-1", "1e3", "nan", "0.1234567", "1000001", "1,5"] {
+            assert!(wrong.parse::<Weight>().is_err(), "{wrong}");
+        }
+        assert!(check_spread(&weights(&["0.000001", "2"])).is_err());
+        assert!(check_spread(&weights(&["0.000001", "1"])).is_ok());
+    }
+
+    #[test]
+    fn equal_remainders_go_to_the_earlier_source() {
+        assert_eq!(split(10, &weights(&["1", "1", "1"])), [4, 3, 3]);
+        assert_eq!(split(11, &weights(&["1", "1", "1"])), [4, 4, 3]);
+        assert_eq!(split(10, &weights(&["0.7", "0.3"])), [7, 3]);
+        assert_eq!(split(11, &weights(&["0.7", "0.3"])), [8, 3]);
+        assert_eq!(split(1, &weights(&["0.1", "0.2", "0.3"])), [0, 0, 1]);
+    }
+
+    #[test]
+    fn all_is_the_most_that_repeats_nothing() {
+        assert_eq!(most_without_repeats(&[1000], &weights(&["0.3"])), 1000);
+        assert_eq!(most_without_repeats(&[7, 3], &weights(&["0.7", "0.3"])), 10);
+        // 7.7 and 3.3 round to 8 and 3.
+        assert_eq!(most_without_repeats(&[8, 3], &weights(&["0.7", "0.3"])), 11);
+    }
+
+    #[test]
+    fn fractions_show_exactly() {
+        assert_eq!(fraction(6, 4), "3/2");
+        assert_eq!(decimal(5, 3), "1.6666");
+        assert_eq!(decimal(0, 7), "0.0000");
+    }
+
+    proptest! {
+        #[test]
+        fn budgets_sum_to_the_tokens_and_stay_within_one_of_their_share(
+            tokens in 0u64..1 << 50,
+            millionths in prop::collection::vec(1u64..1_000_000_000, 1..8),
+        ) {
+            let weights: Vec<Weight> =
+                millionths.iter().map(|&millionths| Weight { millionths }).collect();
+            let budgets = split(tokens, &weights);
+            prop_assert_eq!(budgets.iter().sum::<u64>(), tokens);
+            let sum: u128 = millionths.iter().map(|&weight| u128::from(weight)).sum();
+            for (&budget, &weight) in budgets.iter().zip(&millionths) {
+                let share = u128::from(tokens) * u128::from(weight);
+                let budget = u128::from(budget) * sum;
+                prop_assert!(budget.abs_diff(share) < sum);
+            }
+        }
+
+        #[test]
+        fn all_equals_a_search_over_every_total(
+            available in prop::collection::vec(1u64..60, 3),
+            millionths in prop::collection::vec(1u64..20, 3),
+        ) {
+            let weights: Vec<Weight> =
+                millionths.iter().map(|&millionths| Weight { millionths }).collect();
+            let fits = |tokens: u64| {
+                split(tokens, &weights).iter().zip(&available).all(|(budget, has)| budget <= has)
+            };
+            let most = (0..200).rev().find(|&tokens| fits(tokens)).unwrap();
+            prop_assert_eq!(most_without_repeats(&available, &weights), most);
+        }
+    }
+}
