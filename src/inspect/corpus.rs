@@ -102,13 +102,13 @@ impl fmt::Display for CorpusReport {
         self.facts.head(f)?;
         write!(f, "\n{}", self.documents())?;
         if let Some(reasons) = self.reasons() {
-            write!(f, "\n{reasons}")?;
+            write!(f, "\n\n{reasons}")?;
         }
         if !self.extra.is_empty() {
             writeln!(f)?;
         }
         for (name, amount) in &self.extra {
-            writeln!(f, "  {name}: {}", count(*amount))?;
+            write!(f, "\n  {name}: {}", count(*amount))?;
         }
         Ok(())
     }

@@ -226,8 +226,8 @@ impl fmt::Display for ShardsReport {
         let (vocab, width) = (count(self.vocab_size), self.token_width.bytes());
         writeln!(f, "vocabulary of {vocab}, {width} bytes a token, end of text: {end_of_text}\n")?;
         let sources = || self.sources.iter().chain((self.sources.len() > 1).then_some(&self.total));
-        writeln!(f, "{}", amounts("source", sources()))?;
-        writeln!(f, "{}", lengths("tokens a document", sources()))?;
+        writeln!(f, "{}\n", amounts("source", sources()))?;
+        writeln!(f, "{}\n", lengths("tokens a document", sources()))?;
         write!(f, "{}", amounts("shard", self.shards.iter()))
     }
 }

@@ -1,6 +1,6 @@
 //! Plain tables: the first column to the left, figures to the right, two blanks between.
 //!
-//! In → rows of text; out → aligned lines. No colour and no box: they read the same in a terminal,
+//! In → rows of text; out → aligned lines, without a line end after the last. No colour and no box: they read the same in a terminal,
 //! a pipe and an issue.
 
 use std::fmt;
@@ -32,7 +32,7 @@ impl fmt::Display for Table {
             cells.max().unwrap_or(0)
         };
         let widths: Vec<usize> = (0..self.rows[0].len()).map(width).collect();
-        for row in &self.rows {
+        for (index, row) in self.rows.iter().enumerate() {
             let cells = row.iter().zip(&widths).enumerate();
             let line: Vec<String> = cells
                 .map(|(column, (cell, &width))| match column {
@@ -40,7 +40,8 @@ impl fmt::Display for Table {
                     _ => format!("{cell:>width$}"),
                 })
                 .collect();
-            writeln!(f, "  {}", line.join("  ").trim_end())?;
+            let end = if index + 1 < self.rows.len() { "\n" } else { "" };
+            write!(f, "  {}{end}", line.join("  ").trim_end())?;
         }
         Ok(())
     }
