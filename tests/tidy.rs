@@ -93,6 +93,14 @@ fn every_rule_finds_its_bad_sample_and_passes_its_good_one() {
     }
 }
 
+/// A list of homes that names what is gone hides the next offender under an old name.
+#[test]
+fn every_home_a_rule_names_is_there() {
+    let homes = rules::HOMES.iter().flat_map(|homes| homes.iter());
+    let gone: Vec<&str> = homes.copied().filter(|home| !root().join(home).exists()).collect();
+    assert!(gone.is_empty(), "hint: take these from the lists in tests/tidy/rules.rs: {gone:?}");
+}
+
 #[test]
 fn recipes_and_configs_are_toml() {
     let recipes = files("pipelines", "toml");

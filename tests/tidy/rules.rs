@@ -25,6 +25,7 @@ const UNSAFE: Homes = &["src/runtime/ops/"];
 const PERSISTED: Homes = &[
     "src/source/",
     "src/shards/",
+    "src/ingest/",
     "src/filter/",
     "src/dedup/",
     "src/tokenizer/",
@@ -34,6 +35,9 @@ const PERSISTED: Homes = &[
 /// Crates of the training runtime, and who may name them.
 const TENSOR_CRATES: &[&str] = &["candle_core", "candle_nn", "gemm", "safetensors", "half"];
 const TENSORS: Homes = &["src/runtime/", "src/train/"];
+
+/// Every list of homes above.
+pub const HOMES: &[Homes] = &[PRINTER, FILES, CLOCKS, UNICODE, UNSAFE, PERSISTED, TENSORS];
 
 /// Who may import whom. A module that is not listed has no place yet: give it a row.
 const IMPORTS: &[(&str, &[&str])] = &[
@@ -237,7 +241,6 @@ pub const RULES: &[Rule] = &[
             let methods = [
                 "is_alphabetic",
                 "is_alphanumeric",
-                "is_numeric",
                 "is_lowercase",
                 "is_uppercase",
                 "is_whitespace",
