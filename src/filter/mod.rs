@@ -4,16 +4,22 @@
 //! column as it came, and beside it `removed-*.parquet`: each dropped document's id, source, file
 //! and row, with the rule that dropped it, the value it measured and the limit. Method: rule sets
 //! with published thresholds ([`rules`]; each names its reference) judge a document in the order of
-//! the configuration; the first limit that is broken drops it. Invariants: a verdict depends on
-//! text and configuration alone; documents in = out + rejected + dropped; order and columns of the
-//! input stand. Cost: one to three passes over each text, nothing held beyond the batches in
-//! flight.
+//! the configuration; the first limit that is broken drops it.
+//! Invariants: a verdict depends on text and configuration alone; documents in = out + rejected +
+//! dropped; order and columns of the input stand. Cost: one to three passes over each text, nothing
+//! held beyond the batches in flight.
 //!
-//! Read [`config`], then [`rules`] and what they look through, [`view`].
+//! Read [`config`], then [`run`] (the flow), then [`rules`] and what they look through, [`view`].
 
 pub mod config;
 pub mod punctuation;
 pub mod rules;
+pub mod run;
+pub mod summary;
 pub mod view;
 
 pub use config::FilterConfig;
+pub use run::Filter;
+
+#[cfg(test)]
+mod tests;
