@@ -7,8 +7,8 @@
 //!
 //! `row` is the document's row in a Parquet file, its byte offset in JSON lines. Both files are
 //! always written, empty ones too. Invariants: in = out + rejected + dropped by reason, for each
-//! source; both keep the input's order. Cost: judging runs beside decoding on the workers, at most a
-//! few batches at a time; writing follows in order.
+//! source; both keep the input's order. Cost: judging runs beside decoding on the workers, a few
+//! batches at a time; writing follows in order.
 
 use std::path::PathBuf;
 use std::sync::Arc;

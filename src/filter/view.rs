@@ -7,7 +7,7 @@
 //! [`Word::opens_line`] and [`Totals::lines`] follow Python's `str.splitlines()`, [`View::lines`]
 //! cuts at `\n` alone.
 //! Invariants: nothing but the text decides; words and the white space between them make the text.
-//! Cost: linear in bytes, about 2 ns a word of English; no memory a word.
+//! Cost: linear in bytes, 300 to 400 MB/s of English on one core; no memory a word.
 
 use crate::base::text::{is_letter, is_white_space};
 use crate::filter::punctuation::is_punctuation;
