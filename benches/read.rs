@@ -3,8 +3,8 @@
 //! In → paths (corpora, files, directories); by default the fixtures; out → a line an input: MB of
 //! text (10⁶ bytes) a second, the median of five runs, files in the page cache, for the text alone,
 //! all columns, and ingest (reading all columns and writing zstd Parquet), with 1 and 2 threads.
-//! The bound is zstd, which takes two thirds of the CPU time: of the wikipedia corpus one core (of a
-//! 2-core cloud machine with AVX-512) decompresses 0.67 GB/s and compresses 0.2 GB/s.
+//! The bound is zstd, which takes two thirds of the CPU time: one core of a 2-core cloud machine
+//! with AVX-512 decompresses 0.67 GB/s of the wikipedia corpus and compresses 0.2 GB/s.
 //!
 //!     cargo bench --no-default-features --bench read -- ../shared/data/corpora/wikipedia
 
