@@ -9,17 +9,23 @@
 //! The type [`Tokenizer`] hides the `tokenizers` crate: nobody else names it.
 
 mod alphabet;
-pub mod config;
+mod config;
 mod encode;
-pub mod format;
+mod format;
 #[cfg(test)]
 mod golden;
-pub mod learn;
+#[cfg(test)]
+pub mod harness;
+mod learn;
 mod pieces;
+mod run;
 mod special;
-pub mod split;
-pub mod words;
+mod split;
+#[cfg(test)]
+mod tests;
+mod words;
 
 pub use config::TokenizerConfig;
 pub use encode::Tokenizer;
 pub use format::{TOKENIZER_CONFIG_JSON, TOKENIZER_JSON};
+pub use run::TokenizerTrain;
