@@ -3,8 +3,9 @@ pub mod filter;
 pub mod ingest;
 pub mod mix;
 pub mod pipeline;
-pub mod shards;
-pub mod tokenizer;
 #[cfg(feature = "train")]
 pub mod runtime;
+pub mod shards;
 pub mod source;
+pub mod tokenize;
+pub mod tokenizer;

@@ -1,0 +1,15 @@
+//! The keys of `tokenize`, beside those of its inputs.
+//!
+//! TOML in → [`TokenizeConfig`] out. Which tokenizer is no key: it is an input.
+
+use serde::{Deserialize, Serialize};
+
+/// The stage's own keys.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TokenizeConfig {
+    /// The token that separates documents in a mix. Default: the tokenizer's `eos_token`, else
+    /// `<|endoftext|>`; without either the shards have none, and `mix` refuses them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub end_of_text: Option<String>,
+}

@@ -1,0 +1,111 @@
+//! `tokenize`: documents → token shards.
+//!
+//! In: a corpus or raw files, and a tokenizer (an artifact of `tokenizer train`, or anybody's
+//! `tokenizer.json`). Out: `shard-00000.arrow …`, one a unit (see [`crate::shards`] for the
+//! format), every document in input order, empty and held-out ones too, never split, without
+//! end-of-text; beside them `tokenizer/`. Method: each document is one sequence; text that spells a
+//! special token stays text and is counted (`special_token_texts`). The manifest's config names the
+//! end-of-text token, which `mix` puts between documents, and the size of the vocabulary.
+//! Invariants: in = out + rejected; thread count and batches change no byte. Cost: some 10 MB/s a
+//! core, most of it splitting; parallel over units and over row groups inside one.
+
+mod config;
+mod run;
+#[cfg(test)]
+mod tests;
+mod vocabulary;
+
+pub use config::TokenizeConfig;
+
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use self::vocabulary::Vocabulary;
+use crate::base::counts::Counts;
+use crate::base::error::Result;
+use crate::base::stage::{InputRecord, Phase, Plan, Publish, Stage, Unit, UnitPlan, Work};
+use crate::source::{InputConfig, InputSpec, Inputs};
+
+/// The stage with its opened inputs and its tokenizer.
+pub struct Tokenize {
+    inputs: Inputs,
+    vocabulary: Vocabulary,
+    end_of_text: Option<(String, u32)>,
+}
+
+impl Tokenize {
+    /// Opens the inputs (metadata only) and the tokenizer: a `tokenizer.json` or its folder.
+    ///
+    /// # Errors
+    /// [`crate::base::error::Error::Config`] when there is no tokenizer, or it has no such
+    /// `end_of_text`; whatever opening the inputs gives.
+    pub fn open(
+        specs: &[InputSpec],
+        input: InputConfig,
+        config: TokenizeConfig,
+        tokenizer: &Path,
+    ) -> Result<Tokenize> {
+        let vocabulary = Vocabulary::open(tokenizer)?;
+        let end_of_text = vocabulary.tokenizer.end_of_text(config.end_of_text.as_deref())?;
+        Ok(Tokenize { inputs: Inputs::open(specs, &input)?, vocabulary, end_of_text })
+    }
+
+    /// What is read.
+    pub fn inputs(&self) -> &Inputs {
+        &self.inputs
+    }
+}
+
+impl Stage for Tokenize {
+    fn name(&self) -> &'static str {
+        "tokenize"
+    }
+
+    fn version(&self) -> u32 {
+        1
+    }
+
+    fn config(&self) -> Value {
+        let mut config = self.inputs.config_json();
+        let (name, id) = self.end_of_text.clone().unzip();
+        config["end_of_text"] = name.into();
+        config["end_of_text_id"] = id.into();
+        config["vocab_size"] = self.vocabulary.tokenizer.vocab_size().into();
+        config
+    }
+
+    fn inputs(&self) -> Vec<InputRecord> {
+        let mut records = self.inputs.records();
+        records.extend(self.vocabulary.records.clone());
+        records
+    }
+
+    fn files(&self) -> Vec<PathBuf> {
+        self.inputs.paths()
+    }
+
+    fn plan(&self) -> Result<Plan> {
+        let encode = Phase {
+            name: "encode",
+            units: self.inputs.units(),
+            publish: Publish::Parts,
+            counts: true,
+        };
+        let tokenizer = Phase {
+            name: "tokenizer",
+            units: vec![UnitPlan::single(0)],
+            publish: Publish::AsIs,
+            counts: false,
+        };
+        Ok(Plan { phases: vec![encode, tokenizer], holdout: Some(self.inputs.holdout()) })
+    }
+
+    fn run_unit(&self, unit: Unit, work: &Work<'_>) -> Result<Counts> {
+        match unit.phase {
+            0 => run::encode(&self.inputs, &self.vocabulary.tokenizer, unit.index, work),
+            1 => self.vocabulary.write(self.inputs.records().len(), work),
+            phase => panic!("phase {phase} of 2"),
+        }
+    }
+}

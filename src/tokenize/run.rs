@@ -1,0 +1,98 @@
+//! One unit of `tokenize`: read, encode, write.
+//!
+//! In → the unit's documents; out → `shard.arrow` and counts. Batches are encoded on worker threads
+//! and written in input order. Memory: two batches a thread (32 MiB of text and about as much in
+//! tokens each) and one open block.
+
+use crate::base::counts::Counts;
+use crate::base::error::{Error, Result};
+use crate::base::stage::Work;
+use crate::base::unit::FileCounts;
+use crate::shards::{ShardDocument, ShardWriter, TokenWidth};
+use crate::source::{Batch, Columns, Inputs};
+use crate::tokenizer::Tokenizer;
+
+/// Published as `shard-<unit>.arrow`.
+const SHARD: &str = "shard.arrow";
+
+/// The count of documents that spell a special token.
+const SPECIAL_TOKEN_TEXTS: &str = "special_token_texts";
+
+/// A batch and its tokens.
+struct EncodedBatch {
+    batch: Batch,
+    /// The tokens of all its documents.
+    tokens: Vec<u32>,
+    /// Where each document's tokens end.
+    ends: Vec<usize>,
+    special_token_texts: u64,
+}
+
+/// Encodes the documents of `unit` into one shard.
+pub(super) fn encode(
+    inputs: &Inputs,
+    tokenizer: &Tokenizer,
+    unit: usize,
+    work: &Work<'_>,
+) -> Result<Counts> {
+    let width = TokenWidth::for_largest_id(tokenizer.vocab_size().saturating_sub(1));
+    let mut writer = ShardWriter::create(&work.path(SHARD), width)?;
+    let mut special_token_texts = 0;
+    let map = |batch| encode_batch(batch, tokenizer);
+    let sink = |encoded: EncodedBatch| {
+        special_token_texts += encoded.special_token_texts;
+        write_batch(&encoded, &inputs.sources()[encoded.batch.source], &mut writer)
+    };
+    let mut counts = inputs.read(unit, Columns::Text, work, map, sink)?;
+    let written = writer.finish()?;
+    for (name, counts) in &mut counts.sources {
+        let written = written.sources.get(name).copied().unwrap_or_default();
+        counts.documents_out = written.documents;
+        counts.bytes_out = written.bytes;
+        counts.tokens = written.tokens;
+        assert_eq!(counts.held_out, written.held_out, "held-out documents of `{name}` written");
+    }
+    if special_token_texts > 0 {
+        counts.add_extra(SPECIAL_TOKEN_TEXTS, special_token_texts);
+    }
+    let documents = written.total.documents;
+    let tokens = Some(written.total.tokens);
+    work.describe(SHARD, FileCounts { tokens, ..FileCounts::documents(documents) });
+    Ok(counts)
+}
+
+fn encode_batch(batch: Batch, tokenizer: &Tokenizer) -> Result<EncodedBatch> {
+    // English has some four bytes a token.
+    let mut tokens = Vec::with_capacity(batch.text_bytes() as usize / 4);
+    let mut ends = Vec::with_capacity(batch.len());
+    let mut special_token_texts = 0;
+    for row in 0..batch.len() {
+        let text = batch.texts().value(row);
+        tokenizer.encode(text, &mut tokens).map_err(|error| name_document(error, &batch, row))?;
+        ends.push(tokens.len());
+        special_token_texts += u64::from(tokenizer.spells_special_token(text));
+    }
+    Ok(EncodedBatch { batch, tokens, ends, special_token_texts })
+}
+
+fn name_document(error: Error, batch: &Batch, row: usize) -> Error {
+    let hint = error.hint();
+    let error = Error::failed(format!("document `{}`: {error}", batch.ids().value(row)));
+    hint.into_iter().fold(error, Error::with_hint)
+}
+
+fn write_batch(encoded: &EncodedBatch, source: &str, writer: &mut ShardWriter) -> Result<()> {
+    let EncodedBatch { batch, tokens, ends, .. } = encoded;
+    let mut start = 0;
+    for (row, &end) in ends.iter().enumerate() {
+        writer.push(&ShardDocument {
+            id: batch.ids().value(row),
+            source,
+            held_out: batch.held_out().value(row),
+            bytes: batch.texts().value(row).len() as u64,
+            tokens: &tokens[start..end],
+        })?;
+        start = end;
+    }
+    Ok(())
+}

@@ -1,0 +1,190 @@
+//! The stage as a whole: shards whose rows are the documents, whatever the threads. Tests only.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+
+use super::{Tokenize, TokenizeConfig};
+use crate::base::counts::Counts;
+use crate::base::error::Error;
+use crate::base::hash::xxh3_128;
+use crate::base::io;
+use crate::base::manifest::{self, FORMAT, FileEntry, Manifest, ManifestCounts, Tool};
+use crate::base::size::Bytes;
+use crate::base::stage::{InputKind, Stage};
+use crate::base::unit;
+use crate::shards::{Block, ShardReader};
+use crate::source::InputConfig;
+use crate::tokenizer::{Tokenizer, harness};
+
+const MEMORY: u64 = 1 << 30;
+
+fn fixtures() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/tokenizer")
+}
+
+fn write_documents(path: &Path, texts: &[&str]) {
+    let line = |(row, text)| format!("{}\n", json!({"id": format!("d{row}"), "text": text}));
+    let lines: String = texts.iter().enumerate().map(line).collect();
+    io::write(path, lines.as_bytes()).unwrap();
+}
+
+fn open(path: &Path, input: InputConfig) -> Tokenize {
+    let specs = [harness::spec("fixture", path)];
+    let config = TokenizeConfig::default();
+    Tokenize::open(&specs, input, config, &fixtures().join("cl100k.json")).unwrap()
+}
+
+/// The shards' bytes, and the counts.
+fn tokenize(stage: &Tokenize, threads: usize) -> (Vec<Vec<u8>>, Counts) {
+    let folder = tempfile::tempdir().unwrap();
+    let counts = harness::run(stage, folder.path(), threads, MEMORY).unwrap();
+    let units = stage.plan().unwrap().phases[0].units.len();
+    let shard = |index| unit::directory(folder.path(), index).join("shard.arrow");
+    ((0..units).map(|index| io::read(&shard(index)).unwrap()).collect(), counts)
+}
+
+/// (id, held out, bytes, tokens) of each row of a shard.
+fn rows(shard: &[u8]) -> Vec<(String, bool, u64, Vec<u32>)> {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("shard.arrow");
+    io::write(&path, shard).unwrap();
+    let reader = ShardReader::open(&path).unwrap();
+    let blocks = (0..reader.blocks().len()).map(|index| reader.read_block(index).unwrap());
+    let row = |block: &Block, row: usize| {
+        let id = block.document(row).to_owned();
+        (id, block.held_out(row), block.bytes(row), block.tokens(row).to_vec())
+    };
+    blocks
+        .flat_map(|block| (0..block.len()).map(|at| row(&block, at)).collect::<Vec<_>>())
+        .collect()
+}
+
+#[test]
+fn every_document_is_a_row_with_the_tokens_of_its_text() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.jsonl");
+    let texts = ["Hello world", "", "a<|endoftext|>b", "  \n", "naïve 語"];
+    write_documents(&path, &texts);
+    let stage = open(&path, InputConfig { holdout: Some(0.5), ..InputConfig::default() });
+    let (shards, counts) = tokenize(&stage, 1);
+    let tokenizer = Tokenizer::open(&fixtures().join("cl100k.json")).unwrap();
+    let mut tokens = 0;
+    let rows: Vec<_> = shards.iter().flat_map(|shard| rows(shard)).collect();
+    assert_eq!(rows.len(), texts.len());
+    for (row, (id, _, bytes, ids)) in rows.iter().enumerate() {
+        assert_eq!(id, &format!("d{row}"));
+        assert_eq!(*bytes as usize, texts[row].len());
+        assert_eq!(tokenizer.decode(ids), texts[row].as_bytes());
+        assert!(!ids.contains(&0), "no end-of-text is stored");
+        tokens += ids.len() as u64;
+    }
+    let total = counts.total();
+    assert_eq!((total.documents_in, total.documents_out), (5, 5));
+    assert_eq!(total.tokens, tokens);
+    assert_eq!(total.held_out, rows.iter().filter(|row| row.1).count() as u64);
+    assert_eq!(counts.extra["special_token_texts"], 1);
+}
+
+#[test]
+fn threads_change_no_byte_and_units_no_row() {
+    let folder = tempfile::tempdir().unwrap();
+    let compressed = io::read(&fixtures().join("documents.jsonl.zst")).unwrap();
+    let path = folder.path().join("documents.jsonl");
+    io::write(&path, &zstd::decode_all(compressed.as_slice()).unwrap()).unwrap();
+    let whole = tokenize(&open(&path, InputConfig::default()), 1);
+    assert_eq!(tokenize(&open(&path, InputConfig::default()), 3), whole);
+    let cut = InputConfig { unit_bytes: Some(Bytes(40_000)), ..InputConfig::default() };
+    let (one, counts) = tokenize(&open(&path, cut.clone()), 1);
+    assert!(one.len() > 2);
+    assert_eq!(tokenize(&open(&path, cut), 3), (one.clone(), counts.clone()));
+    let all = |shards: &[Vec<u8>]| shards.iter().flat_map(|shard| rows(shard)).collect::<Vec<_>>();
+    assert_eq!(all(&one), all(&whole.0));
+    assert_eq!(counts, whole.1);
+}
+
+#[test]
+fn the_config_names_the_end_of_text_and_the_size_of_the_vocabulary() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.jsonl");
+    write_documents(&path, &["a"]);
+    let stage = open(&path, InputConfig::default());
+    let config = stage.config();
+    assert_eq!(config["end_of_text"], "<|endoftext|>");
+    assert_eq!(config["end_of_text_id"], 0);
+    assert_eq!(config["vocab_size"], 1000);
+    let inputs = Stage::inputs(&stage);
+    let tokenizer = inputs.last().unwrap();
+    assert_eq!((tokenizer.kind, tokenizer.name.as_str()), (InputKind::File, "cl100k.json"));
+}
+
+#[test]
+fn the_tokenizer_lies_beside_the_shards_with_its_manifest() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.jsonl");
+    write_documents(&path, &["a"]);
+    let artifact = folder.path().join("tokens");
+    let json = make_artifact(&artifact);
+    let specs = [harness::spec("fixture", &path)];
+    let open =
+        || Tokenize::open(&specs, InputConfig::default(), TokenizeConfig::default(), &artifact);
+    let stage = open().unwrap();
+    assert_eq!(Stage::inputs(&stage).last().unwrap().kind, InputKind::Artifact);
+    let partial = folder.path().join("out.partial");
+    harness::run(&stage, &partial, 1, MEMORY).unwrap();
+    let beside = unit::directory(&partial, 1).join("tokenizer");
+    assert_eq!(io::read(&beside.join("tokenizer.json")).unwrap(), json);
+    assert_eq!(Manifest::read(&beside).unwrap().stage, "tokenizer");
+    io::write(&artifact.join("tokenizer.json"), &[json.as_slice(), b"\n"].concat()).unwrap();
+    let edited = open().err().expect("an edited tokenizer is noticed");
+    assert!(matches!(edited, Error::Damaged { .. }), "{edited}");
+}
+
+/// A tokenizer artifact around the fixture's file; gives the file's bytes.
+fn make_artifact(folder: &Path) -> Vec<u8> {
+    io::create_directory(folder).unwrap();
+    let json = io::read(&fixtures().join("cl100k.json")).unwrap();
+    io::write(&folder.join("tokenizer.json"), &json).unwrap();
+    let entry = FileEntry {
+        name: "tokenizer.json".into(),
+        bytes: json.len() as u64,
+        rows: None,
+        documents: None,
+        tokens: None,
+        xxh3: xxh3_128(&json),
+    };
+    let config = Value::Null;
+    let manifest = Manifest {
+        format: FORMAT,
+        stage: "tokenizer".into(),
+        stage_version: 1,
+        tool: Tool::current(),
+        fingerprint: manifest::fingerprint("tokenizer", 1, 0, &config, &[]),
+        config,
+        seed: 0,
+        inputs: vec![],
+        files: vec![entry],
+        counts: ManifestCounts::default(),
+        holdout: None,
+        skipped_files: vec![],
+        read: vec![],
+        extra: Default::default(),
+    };
+    manifest.write(folder).unwrap();
+    json
+}
+
+#[test]
+fn a_missing_tokenizer_and_an_unknown_end_of_text_are_config_errors() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.jsonl");
+    write_documents(&path, &["a"]);
+    let specs = [harness::spec("fixture", &path)];
+    let open = |config, tokenizer: &Path| {
+        Tokenize::open(&specs, InputConfig::default(), config, tokenizer).err().unwrap()
+    };
+    let missing = open(TokenizeConfig::default(), folder.path());
+    assert_eq!(missing.exit_status(), 2, "{missing}");
+    let config = TokenizeConfig { end_of_text: Some("</s>".into()) };
+    assert_eq!(open(config, &fixtures().join("cl100k.json")).exit_status(), 2);
+}
