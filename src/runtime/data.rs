@@ -57,7 +57,7 @@ impl Batch {
         if let Some(column) = columns.iter().find(|column| column.len() != expected) {
             let (rows, sequence, found) = (self.rows, self.sequence, column.len());
             return Err(Error::failed(format!(
-                "{rows} rows of {sequence} tokens need {expected} of each, found {found}"
+                "a batch of {rows} rows of {sequence} tokens needs {expected} each, found {found}"
             )));
         }
         for (name, ids) in [("input", &self.inputs), ("target", &self.targets)] {

@@ -14,9 +14,9 @@
 //! | [`data`] | what a trainer reads: batches, and the feed that makes them |
 //! | [`checkpoint`] | parameters, optimizer and position on disk, published by one rename |
 //!
-//! **Invariants.** Equal parameters, batch, threads and build give equal bits, forward and
-//! backward: every sum has a fixed order, and no random state lives outside `base::rng`. A
-//! parameter that the loss does not reach is an error that names it.
+//! **Invariants.** Equal parameters, batch, threads and build give equal bits, both ways: every sum
+//! has a fixed order, and no random state lives outside `base::rng`. A parameter that the loss
+//! does not reach is an error that names it.
 
 pub mod checkpoint;
 pub mod data;

@@ -42,9 +42,8 @@ fn accumulate(model: &Model, batch: &Batch, micro_batch: usize) -> Result<StepGr
 /// targets that were not shifted are not.
 pub const INITIAL_LOSS_TOLERANCE: f64 = 0.25;
 
-/// Checks a freshly initialised model's first step: the loss is near
-/// [`ModelConfig::expected_initial_loss`](crate::runtime::model::ModelConfig::expected_initial_loss),
-/// and every parameter has a finite gradient that is not all zeros.
+/// Checks a freshly initialised model's first step: the loss is near the config's
+/// `expected_initial_loss`, and every parameter has a finite gradient that is not all zeros.
 pub fn check_first_step(model: &Model, first: &StepGradients) -> Result<()> {
     let expected = model.config().expected_initial_loss();
     let distance = (first.loss - expected).abs();

@@ -7,9 +7,9 @@
 //! **Method.** Reverse mode (Griewank and Walther, *Evaluating Derivatives*, 2008, chapter 3). Each
 //! op adds a node holding its inputs' nodes and a closure from the gradient of its result to those
 //! of its inputs. Nodes are numbered as they are made, so every consumer has a higher number than
-//! what it reads: the backward pass takes the highest pending node, whose gradient is then
-//! complete. A closure is consumed by its call, so saved tensors are freed as the pass goes, and
-//! the first gradient of a node is moved in, not added to zeros.
+//! what it reads: the backward pass takes the highest pending node, whose gradient is complete.
+//! A closure is consumed by its call, so saved tensors are freed as the pass goes, and the first
+//! gradient of a node is moved in, not added to zeros.
 //!
 //! **Invariants.** Contributions to one gradient are added in a fixed order; every trainable
 //! parameter gets a gradient or [`backward`] names it. **Cost.** Nothing beyond the ops themselves.
@@ -23,6 +23,7 @@ use candle_core::{DType, Tensor, Var};
 
 use crate::base::error::{Error, Result};
 use crate::base::hash::{Fingerprint, Hasher};
+use crate::runtime::ops::add::sum;
 
 /// Which form of each op runs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -225,7 +226,7 @@ impl NamedGradients {
                     entry.insert(gradient);
                 }
                 Entry::Occupied(mut entry) => {
-                    let sum = (entry.get() + &gradient)?;
+                    let sum = sum(entry.get(), &gradient)?;
                     entry.insert(sum);
                 }
             }
@@ -251,7 +252,7 @@ pub fn backward(loss: &Value, parameters: &NamedParameters) -> Result<NamedGradi
                     entry.insert(gradient);
                 }
                 Entry::Occupied(mut entry) => {
-                    let sum = (entry.get() + &gradient)?;
+                    let sum = sum(entry.get(), &gradient)?;
                     entry.insert(sum);
                 }
             },
@@ -287,7 +288,7 @@ fn push(
                 entry.insert((input.clone(), gradient));
             }
             Entry::Occupied(mut entry) => {
-                let sum = super::ops::add::sum(&entry.get().1, &gradient)?;
+                let sum = sum(&entry.get().1, &gradient)?;
                 entry.get_mut().1 = sum;
             }
         }

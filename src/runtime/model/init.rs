@@ -2,9 +2,9 @@
 //!
 //! In → shape, seed; out → parameters under Hugging Face's names. Matrices are N(0, init_std²);
 //! projections into the residual stream (`o_proj`, `down_proj`) are divided by √(2·n_layer), so
-//! that the stream's variance does not grow with depth (Radford et al., *GPT-2*, 2019); norms are
-//! 1. Each parameter draws from a stream of its own, (seed, its name), row by row: its numbers
-//! depend on neither the other parameters nor the number of padded rows.
+//! the stream's variance does not grow with depth (Radford et al., *GPT-2*, 2019); norms are 1.
+//! Each parameter draws from a stream of its own, (seed, its name), row by row: they depend on
+//! neither the other parameters nor the number of padded rows.
 
 use std::collections::BTreeMap;
 

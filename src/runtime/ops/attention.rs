@@ -10,8 +10,7 @@
 //! that exists of them; the log-sum-exp of each query is kept and the backward recomputes its
 //! probabilities: with D = Σ g·o, ds = p·(g·vᵀ − D)/√h, dq = ds·k, dk = dsᵀ·q, dv = pᵀ·g. Gradients
 //! of keys and values are added in the order of heads, then blocks: the same bits at any thread
-//! count. **Cost.** 4·T²·H·h operations a row forward (half of them skipped by causality), 10
-//! backward.
+//! count. **Cost.** 4·T²·H·h operations a row forward, 10 backward, half skipped by causality.
 
 use candle_core::{D, DType, Device, Tensor};
 use rayon::prelude::*;
@@ -120,12 +119,12 @@ fn composed(inputs: &[Tensor], visible: &Visible, sizes: Sizes) -> candle_core::
     let Sizes { queries, keys, heads, key_heads, h } = sizes;
     let (rows, group) = (visible.rows, sizes.group());
     let q = inputs[0].reshape((rows, queries, key_heads, group, h))?;
-    // [B, K, G·T, h]
-    let q = q.permute((0, 2, 3, 1, 4))?.reshape((rows, key_heads, group * queries, h))?;
-    // [B, K, h, S]
-    let k = inputs[1].reshape((rows, keys, key_heads, h))?.permute((0, 2, 3, 1))?.contiguous()?;
-    // [B, K, S, h]
-    let v = inputs[2].reshape((rows, keys, key_heads, h))?.transpose(1, 2)?.contiguous()?;
+    let q = q.permute((0, 2, 3, 1, 4))?; // [B, K, G, T, h]
+    let q = q.reshape((rows, key_heads, group * queries, h))?; // [B, K, G·T, h]
+    let k = inputs[1].reshape((rows, keys, key_heads, h))?;
+    let k = k.permute((0, 2, 3, 1))?.contiguous()?; // [B, K, h, S]
+    let v = inputs[2].reshape((rows, keys, key_heads, h))?;
+    let v = v.transpose(1, 2)?.contiguous()?; // [B, K, S, h]
     let scores = (q.matmul(&k)? * (1.0 / (h as f64).sqrt()))?; // [B, K, G·T, S]
     let scores = scores.reshape((rows, heads, queries, keys))?; // [B, H, T, S]
     let scores = scores.broadcast_add(&visible.mask(scores.dtype(), scores.device())?)?;

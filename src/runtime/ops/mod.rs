@@ -3,8 +3,7 @@
 //! In → [`Value`]s; out → a [`Value`] whose tape entry knows its gradient. Each file holds the
 //! `composed` form (plain candle calls with candle's own gradient: the definition of right, for any
 //! device and type), a fused CPU form for f32 with its own backward, and the cases both must agree
-//! on. The form is chosen by the values (`value::Form`), so nothing in the model says which one
-//! runs.
+//! on. The form is chosen by the values (`value::Form`), so the model does not say which runs.
 //!
 //! **Adding an op** is one file and one row; the conformance tests below walk the table: gradients
 //! of the composed form against central differences in f64, value and gradients of the fused form
