@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::error::{Error, Result};
 use crate::base::hash::xxh3_128;
-use crate::runtime::ops::cpu::Level;
+use crate::runtime::cpu::Level;
 
 /// A place for tensors and their arithmetic.
 #[derive(Clone, Debug)]

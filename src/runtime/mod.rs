@@ -5,6 +5,7 @@
 //!
 //! | module | holds |
 //! |---|---|
+//! | [`cpu`] | matrix products, vectorised `exp` and sums of fixed order, on slices of tensors |
 //! | [`device`] | where tensors live, and what the bits of a run depend on |
 //! | [`value`] | [`value::Value`]: a tensor and the tape behind it; gradients by parameter name |
 //! | [`ops`] | the table [`ops::OPS`], one file an operation: reference, fast form, backward |
@@ -19,6 +20,7 @@
 //! does not reach is an error that names it.
 
 pub mod checkpoint;
+pub mod cpu;
 pub mod data;
 pub mod device;
 pub mod model;

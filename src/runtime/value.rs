@@ -23,7 +23,7 @@ use candle_core::{DType, Tensor, Var};
 
 use crate::base::error::{Error, Result};
 use crate::base::hash::{Fingerprint, Hasher};
-use crate::runtime::ops::add::sum;
+use crate::runtime::cpu;
 
 /// Which form of each op runs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -226,7 +226,7 @@ impl NamedGradients {
                     entry.insert(gradient);
                 }
                 Entry::Occupied(mut entry) => {
-                    let sum = sum(entry.get(), &gradient)?;
+                    let sum = cpu::add(entry.get(), &gradient)?;
                     entry.insert(sum);
                 }
             }
@@ -252,7 +252,7 @@ pub fn backward(loss: &Value, parameters: &NamedParameters) -> Result<NamedGradi
                     entry.insert(gradient);
                 }
                 Entry::Occupied(mut entry) => {
-                    let sum = sum(entry.get(), &gradient)?;
+                    let sum = cpu::add(entry.get(), &gradient)?;
                     entry.insert(sum);
                 }
             },
@@ -288,7 +288,7 @@ fn push(
                 entry.insert((input.clone(), gradient));
             }
             Entry::Occupied(mut entry) => {
-                let sum = sum(&entry.get().1, &gradient)?;
+                let sum = cpu::add(&entry.get().1, &gradient)?;
                 entry.get_mut().1 = sum;
             }
         }

@@ -15,9 +15,9 @@
 use candle_core::{D, DType, Device, Tensor};
 use rayon::prelude::*;
 
-use super::cpu::{self, Elements, Matrix, Threads, kernel, matmul, tensor};
 use super::{Case, OpSpec, normal};
 use crate::base::error::Result;
+use crate::runtime::cpu::{self, Elements, Matrix, Threads, kernel, matmul, tensor};
 use crate::runtime::value::Value;
 
 /// Queries whose scores exist at once.

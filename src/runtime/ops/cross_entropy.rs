@@ -14,9 +14,9 @@
 use candle_core::{D, Tensor};
 use rayon::prelude::*;
 
-use super::cpu::{self, Elements, Matrix, Threads, kernel, matmul, tensor};
 use super::{Case, OpSpec, normal};
 use crate::base::error::Result;
+use crate::runtime::cpu::{self, Elements, Matrix, Threads, kernel, matmul, tensor};
 use crate::runtime::value::Value;
 
 /// Rows of logits that exist at once; part of the result's bits through the order of sums.

@@ -6,9 +6,9 @@
 
 use candle_core::Tensor;
 
-use super::cpu::{Elements, tensor};
 use super::{Case, OpSpec, normal};
 use crate::base::error::Result;
+use crate::runtime::cpu::{Elements, tensor};
 use crate::runtime::value::Value;
 
 /// Rows `ids` of `weight`, as [rows, sequence, d].

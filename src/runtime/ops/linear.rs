@@ -5,9 +5,9 @@
 //! kernel packs its operands anyway. The fused form is candle's own kernel without candle's tape,
 //! which would copy the transposed gradient of the weight.
 
-use super::cpu::{Elements, Matrix, Threads, matmul, tensor};
 use super::{Case, OpSpec, normal};
 use crate::base::error::Result;
+use crate::runtime::cpu::{Elements, Matrix, Threads, matmul, tensor};
 use crate::runtime::value::Value;
 
 /// x · weightᵀ over the last dimension.

@@ -11,7 +11,6 @@
 
 pub mod add;
 pub mod attention;
-pub mod cpu;
 pub mod cross_entropy;
 pub mod embedding;
 pub mod linear;

@@ -8,9 +8,9 @@
 use candle_core::D;
 use rayon::prelude::*;
 
-use super::cpu::{self, Elements, ROWS, by_rows, kernel, tensor};
 use super::{Case, OpSpec, normal};
 use crate::base::error::Result;
+use crate::runtime::cpu::{self, Elements, ROWS, by_rows, kernel, tensor};
 use crate::runtime::value::Value;
 
 /// x / √(mean(x²) + ε) · weight over the last dimension.

@@ -9,9 +9,9 @@
 
 use candle_core::{D, Device, Tensor};
 
-use super::cpu::{Elements, by_rows, kernel, tensor};
 use super::{Case, OpSpec, normal};
 use crate::base::error::Result;
+use crate::runtime::cpu::{Elements, by_rows, kernel, tensor};
 use crate::runtime::value::Value;
 
 /// Cosines and sines of a batch's positions: one row of head_dim / 2 a token.

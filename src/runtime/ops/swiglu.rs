@@ -8,9 +8,9 @@
 use candle_core::Tensor;
 use rayon::prelude::*;
 
-use super::cpu::{self, Elements, kernel, tensor};
 use super::{Case, OpSpec, normal};
 use crate::base::error::Result;
+use crate::runtime::cpu::{self, Elements, kernel, tensor};
 use crate::runtime::value::Value;
 
 /// Elements one task works on.

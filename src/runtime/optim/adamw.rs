@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Optimizer;
 use crate::base::error::{Error, Result};
-use crate::runtime::ops::cpu::kernel;
+use crate::runtime::cpu::kernel;
 use crate::runtime::value::{NamedGradients, NamedParameters};
 
 /// Elements one task works on.

@@ -1,8 +1,8 @@
 //! What the fused CPU forms share: slices of tensors, matrix products, and a vectorised `exp`.
 //!
-//! In → f32 tensors on the CPU; out → slices and products of them. Products go to the `gemm` crate,
+//! In → f32 tensors on the CPU; out → slices, sums and products of them. Products go to the `gemm` crate,
 //! whose AVX-512 kernels are chosen at run time. Element loops are plain Rust compiled three times
-//! (baseline, AVX2, AVX-512) by [`kernel!`] and dispatched at run time.
+//! (baseline, AVX2, AVX-512) by `kernel!` and dispatched at run time.
 //!
 //! **Invariants.** No fused multiply-add, no reassociation, sums in [`LANES`] fixed lanes and fixed
 //! blocks of rows: an element loop gives the same bits on every instruction set and thread count.
@@ -11,7 +11,7 @@
 
 use std::ops::{Deref, Range};
 
-use candle_core::{CpuStorage, Device, Shape, Storage, StorageRef, Tensor};
+use candle_core::{CpuStorage, DType, Device, Shape, Storage, StorageRef, Tensor};
 use rayon::prelude::*;
 
 use crate::base::error::{Error, Result};
@@ -54,6 +54,20 @@ impl Deref for Elements<'_> {
 /// A tensor that owns `elements`, without a copy.
 pub fn tensor(elements: Vec<f32>, shape: impl Into<Shape>) -> Result<Tensor> {
     Ok(Tensor::from_vec(elements, shape, &Device::Cpu)?)
+}
+
+/// a + b; in parallel where both are contiguous f32 on the CPU.
+pub fn add(a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    const CHUNK: usize = 16 * 1024;
+    let plain = |t: &Tensor| t.dtype() == DType::F32 && t.device().is_cpu() && t.is_contiguous();
+    if !plain(a) || !plain(b) || a.dims() != b.dims() {
+        return Ok((a + b)?);
+    }
+    let (left, right) = (Elements::of(a)?, Elements::of(b)?);
+    let mut output = vec![0.0; left.len()];
+    let inputs = left.par_chunks(CHUNK).zip(right.par_chunks(CHUNK));
+    output.par_chunks_mut(CHUNK).zip(inputs).for_each(|(o, (a, b))| add_slices(o, a, b));
+    tensor(output, a.shape())
 }
 
 /// A read-only matrix inside a slice.
@@ -199,22 +213,30 @@ macro_rules! kernel {
             fn avx2($($argument: $type),*) $(-> $output)? { body($($argument),*) }
 
             #[cfg(target_arch = "x86_64")]
-            match $crate::runtime::ops::cpu::Level::detected() {
+            match $crate::runtime::cpu::Level::detected() {
                 // SAFETY: the level was detected, so the CPU has these features.
-                $crate::runtime::ops::cpu::Level::Avx512 => {
+                $crate::runtime::cpu::Level::Avx512 => {
                     return unsafe { avx512($($argument),*) };
                 }
                 // SAFETY: as above.
-                $crate::runtime::ops::cpu::Level::Avx2 => {
+                $crate::runtime::cpu::Level::Avx2 => {
                     return unsafe { avx2($($argument),*) };
                 }
-                $crate::runtime::ops::cpu::Level::Baseline => {}
+                $crate::runtime::cpu::Level::Baseline => {}
             }
             body($($argument),*)
         }
     };
 }
 pub(crate) use kernel;
+
+kernel! {
+    fn add_slices(output: &mut [f32], a: &[f32], b: &[f32]) {
+        for (output, (a, b)) in output.iter_mut().zip(a.iter().zip(b)) {
+            *output = a + b;
+        }
+    }
+}
 
 /// e^x within 2 units in the last place for x in [-87, 88]; below, a tiny positive number.
 ///
@@ -339,7 +361,7 @@ mod tests {
     #[test]
     fn reductions_see_every_element() {
         let elements: Vec<f32> = (0..37).map(|i| i as f32).collect();
-        assert_eq!(dot(&elements, &vec![1.0; 37]), 666.0);
+        assert_eq!(dot(&elements, &[1.0; 37]), 666.0);
         assert_eq!(maximum(&elements), 36.0);
         assert_eq!(maximum(&[-3.0, -2.0]), -2.0);
     }
