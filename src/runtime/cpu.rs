@@ -1,8 +1,8 @@
 //! What the fused CPU forms share: slices of tensors, matrix products, and a vectorised `exp`.
 //!
-//! In → f32 tensors on the CPU; out → slices, sums and products of them. Products go to the `gemm` crate,
-//! whose AVX-512 kernels are chosen at run time. Element loops are plain Rust compiled three times
-//! (baseline, AVX2, AVX-512) by `kernel!` and dispatched at run time.
+//! In → f32 tensors on the CPU; out → slices, sums and products of them. Products go to the `gemm`
+//! crate, whose AVX-512 kernels are chosen at run time. Element loops are plain Rust compiled three
+//! times (baseline, AVX2, AVX-512) by `kernel!` and dispatched at run time.
 //!
 //! **Invariants.** No fused multiply-add, no reassociation, sums in [`LANES`] fixed lanes and fixed
 //! blocks of rows: an element loop gives the same bits on every instruction set and thread count.
@@ -214,12 +214,12 @@ macro_rules! kernel {
 
             #[cfg(target_arch = "x86_64")]
             match $crate::runtime::cpu::Level::detected() {
-                // SAFETY: the level was detected, so the CPU has these features.
                 $crate::runtime::cpu::Level::Avx512 => {
+                    // SAFETY: the level was detected, so the CPU has these features.
                     return unsafe { avx512($($argument),*) };
                 }
-                // SAFETY: as above.
                 $crate::runtime::cpu::Level::Avx2 => {
+                    // SAFETY: the level was detected, so the CPU has these features.
                     return unsafe { avx2($($argument),*) };
                 }
                 $crate::runtime::cpu::Level::Baseline => {}
