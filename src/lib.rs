@@ -9,3 +9,5 @@ pub mod shards;
 pub mod source;
 pub mod tokenize;
 pub mod tokenizer;
+#[cfg(feature = "train")]
+pub mod train;

@@ -1,0 +1,386 @@
+//! The tables `[train]` and `[model]`: what is trained, for how long, and what is recorded.
+//!
+//! In → a TOML table; out → [`TrainConfig`], checked, with every number that follows from it named
+//! ([`TrainConfig::derived`]). Keys are strict. Everything here is *what*, so it belongs to the
+//! run's fingerprint, except `train.log_every`; device, threads and paths are *how* and live in
+//! [`TrainOptions`](super::TrainOptions). `micro_batch` is *what*: it changes the order in which
+//! gradients are added, and so their bits.
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::base::{
+    config::{self, Table},
+    error::{Error, Result},
+    size::Count,
+};
+use crate::runtime::{
+    model::ModelConfig,
+    optim::{
+        adamw::AdamWConfig,
+        schedule::{Kind, Schedule},
+    },
+};
+
+/// Configuration of a run, as `--config` reads it and `config.toml` keeps it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TrainConfig {
+    /// How to train.
+    pub train: Settings,
+    /// What to train; `vocab_size` comes from the tokenizer unless given.
+    pub model: ModelConfig,
+    /// On which kernels.
+    pub runtime: Runtime,
+}
+
+/// The table `[runtime]`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Runtime {
+    /// Which form of each operation runs; it changes the last bits, so it is part of the run.
+    pub ops: Ops,
+}
+
+/// Forms of the operations.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Ops {
+    /// Our own kernels.
+    #[default]
+    Fused,
+    /// Plain tensor operations, the references: slow, the first thing to try when in doubt.
+    Composed,
+}
+
+/// The table `[train]`. A period (`…_every`) of 0 means: at the end alone.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Settings {
+    /// Optimizer steps; `"all"` is one pass over the mix.
+    pub steps: Steps,
+    /// Tokens an optimizer step: the global batch.
+    pub batch_tokens: Count,
+    /// Rows that go through the model at once; their gradients are added up.
+    pub micro_batch: usize,
+    /// Tokens a row.
+    pub sequence: usize,
+    /// Highest learning rate.
+    pub learning_rate: f64,
+    /// Where the decay ends, as a share of the highest.
+    pub learning_rate_min: f64,
+    /// `cosine`, or `wsd` (warm-up, stable, decay).
+    pub schedule: Kind,
+    /// Steps over which the learning rate rises from 0.
+    pub warmup_steps: u64,
+    /// `wsd`: the share of the steps, at the end, over which it falls.
+    pub decay_fraction: f64,
+    /// Decoupled weight decay.
+    pub weight_decay: f64,
+    /// AdamW's decay of the first moment.
+    pub beta1: f64,
+    /// AdamW's decay of the second moment.
+    pub beta2: f64,
+    /// AdamW's addend in the denominator.
+    pub epsilon: f64,
+    /// Highest norm of the whole gradient; 0: measured, never clipped.
+    pub clip_norm: f64,
+    /// Draws the initial parameters and the samples.
+    pub seed: u64,
+    /// Steps between checkpoints.
+    pub checkpoint_every: u64,
+    /// How many of the latest checkpoints are kept, beside milestones and the best.
+    pub keep: usize,
+    /// Steps whose checkpoint is never removed.
+    pub milestones: Vec<u64>,
+    /// Steps between evaluations on the held-out documents.
+    pub eval_every: u64,
+    /// Tokens of each source that an evaluation reads at most, whole documents; 0: all there are.
+    pub eval_tokens: Count,
+    /// Steps between samples.
+    pub sample_every: u64,
+    /// Tokens a sample at most.
+    pub sample_tokens: usize,
+    /// What the samples continue; the empty text starts from nothing.
+    pub sample_prompts: Vec<String>,
+    /// Divides the logits before a token is drawn; 0 takes the likeliest.
+    pub sample_temperature: f64,
+    /// Steps between progress messages. Changes no file, so it is no part of the fingerprint.
+    pub log_every: u64,
+    /// Where the run was given another `steps`: written by `--resume`, so that an extended run,
+    /// whose learning rate followed the earlier horizon at first, has its own fingerprint.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub extended: Vec<Extension>,
+}
+
+/// Up to `at`, the learning rate followed the horizon `steps`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Extension {
+    /// The step from which the next horizon holds.
+    pub at: u64,
+    /// `train.steps` until then.
+    pub steps: u64,
+}
+
+/// How long to train.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Steps {
+    /// As many as the mix has whole batches.
+    All,
+    /// So many.
+    Number(u64),
+}
+
+impl Default for Settings {
+    /// A CPU with two cores: 8 rows of 256 tokens a step, at a rate for small models; the rest is
+    /// llm.c's 124M run (`train_gpt2.cu`: beta2 0.95, clip 1.0, weight decay 0.1, cosine).
+    fn default() -> Settings {
+        Settings {
+            steps: Steps::All,
+            batch_tokens: Count(2048),
+            micro_batch: 8,
+            sequence: 256,
+            learning_rate: 1e-3,
+            learning_rate_min: 0.1,
+            schedule: Kind::Cosine,
+            warmup_steps: 50,
+            decay_fraction: 0.2,
+            weight_decay: 0.1,
+            beta1: 0.9,
+            beta2: 0.95,
+            epsilon: 1e-8,
+            clip_norm: 1.0,
+            seed: 0,
+            checkpoint_every: 500,
+            keep: 3,
+            milestones: Vec::new(),
+            eval_every: 500,
+            eval_tokens: Count(0),
+            sample_every: 500,
+            sample_tokens: 64,
+            sample_prompts: vec![String::new()],
+            sample_temperature: 0.8,
+            log_every: 10,
+            extended: Vec::new(),
+        }
+    }
+}
+
+impl TrainConfig {
+    /// Reads and checks a table.
+    pub fn parse(table: Table) -> Result<TrainConfig> {
+        let config: TrainConfig = config::parse(table, "the training configuration")?;
+        config.train.check()?;
+        Ok(config)
+    }
+
+    /// What of the configuration the fingerprint covers.
+    pub fn fingerprinted(&self) -> serde_json::Value {
+        let mut value = serde_json::to_value(self).expect("numbers, text and lists serialize");
+        let train = value.get_mut("train").and_then(|train| train.as_object_mut());
+        train.expect("a table was just written").remove("log_every");
+        value
+    }
+
+    /// Whether two configurations ask for the same run: `extended` is the tool's own entry, so a
+    /// request without it agrees with a run that has it.
+    pub fn asks_for(&self, run: &TrainConfig) -> bool {
+        let mut request = self.clone();
+        if request.train.extended.is_empty() {
+            request.train.extended.clone_from(&run.train.extended);
+        }
+        request.fingerprinted() == run.fingerprinted()
+    }
+
+    /// The numbers that follow from the configuration, by name: printed before step 1.
+    pub fn derived(&self, steps: u64) -> Vec<(&'static str, u64)> {
+        let train = &self.train;
+        vec![
+            ("parameters", self.model.parameter_count()),
+            ("vocabulary", self.model.vocab_size as u64),
+            ("vocabulary with padding", self.model.padded_vocab() as u64),
+            ("rows a step", train.rows_per_step() as u64),
+            ("micro-batches a step", (train.rows_per_step() / train.micro_batch) as u64),
+            ("tokens a micro-batch", (train.micro_batch * train.sequence) as u64),
+            ("tokens a step", train.batch_tokens.0),
+            ("steps", steps),
+            ("tokens to train on", steps * train.batch_tokens.0),
+            ("FLOPs a token", self.model.flops_per_token(train.sequence)),
+        ]
+    }
+}
+
+impl Settings {
+    /// Rows of an optimizer step.
+    pub fn rows_per_step(&self) -> usize {
+        self.batch_tokens.0 as usize / self.sequence
+    }
+
+    /// The optimizer's part.
+    pub fn adamw(&self) -> AdamWConfig {
+        AdamWConfig {
+            beta1: self.beta1,
+            beta2: self.beta2,
+            eps: self.epsilon,
+            weight_decay: self.weight_decay,
+        }
+    }
+
+    /// The learning rate's part.
+    pub fn schedule(&self) -> Schedule {
+        Schedule {
+            kind: self.schedule,
+            learning_rate: self.learning_rate,
+            warmup_steps: self.warmup_steps,
+            decay: self.decay_fraction,
+            final_ratio: self.learning_rate_min,
+        }
+    }
+
+    /// Steps at which a horizon was reached, or will be: the last of a run over `steps`, and those
+    /// after which a finished run was extended.
+    pub fn ends(&self, steps: u64) -> Vec<u64> {
+        let extended = self.extended.iter().filter(|extension| extension.at == extension.steps);
+        extended.map(|extension| extension.at).chain([steps]).collect()
+    }
+
+    /// The horizon that holds at `step` (0-based), of a run over `steps`.
+    pub fn horizon(&self, step: u64, steps: u64) -> u64 {
+        let earlier = self.extended.iter().find(|extension| step < extension.at);
+        earlier.map_or(steps, |extension| extension.steps)
+    }
+
+    fn check(&self) -> Result<()> {
+        let positive = [
+            ("train.batch_tokens", self.batch_tokens.0),
+            ("train.micro_batch", self.micro_batch as u64),
+            ("train.sequence", self.sequence as u64),
+            ("train.keep", self.keep as u64),
+            ("train.log_every", self.log_every),
+        ];
+        if let Some((key, _)) = positive.iter().find(|(_, number)| *number == 0) {
+            return Err(Error::config(format!("`{key}` is 0: at least 1 is needed")));
+        }
+        if self.steps == Steps::Number(0) {
+            return Err(Error::config("`train.steps` is 0").with_hint("`\"all\"` is one pass"));
+        }
+        self.check_batch()?;
+        self.schedule().validate()?;
+        let moments = [("train.beta1", self.beta1), ("train.beta2", self.beta2)];
+        if let Some((key, value)) = moments.iter().find(|(_, value)| !(0.0..1.0).contains(value)) {
+            return Err(Error::config(format!("`{key}` is {value}: expected 0 or more, below 1")));
+        }
+        let signs = [
+            ("train.epsilon", self.epsilon),
+            ("train.weight_decay", self.weight_decay),
+            ("train.clip_norm", self.clip_norm),
+            ("train.sample_temperature", self.sample_temperature),
+        ];
+        match signs.iter().find(|(_, value)| !(value.is_finite() && *value >= 0.0)) {
+            Some((key, value)) => {
+                Err(Error::config(format!("`{key}` is {value}: expected 0 or more")))
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn check_batch(&self) -> Result<()> {
+        let (batch, micro) = (self.batch_tokens.0, (self.micro_batch * self.sequence) as u64);
+        if batch.is_multiple_of(micro) {
+            return Ok(());
+        }
+        let arithmetic = format!(
+            "`train.batch_tokens` {batch} is no multiple of `train.micro_batch` {} × \
+             `train.sequence` {} = {micro}",
+            self.micro_batch, self.sequence
+        );
+        let (below, above) = (batch / micro * micro, batch.div_ceil(micro) * micro);
+        let near = if below == 0 { above.to_string() } else { format!("{below} or {above}") };
+        Err(Error::config(arithmetic).with_hint(format!("set `train.batch_tokens` to {near}")))
+    }
+}
+
+impl Serialize for Steps {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Steps::All => serializer.serialize_str("all"),
+            Steps::Number(steps) => serializer.serialize_u64(*steps),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Steps {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Written {
+            Number(u64),
+            Text(String),
+        }
+        match Written::deserialize(deserializer)? {
+            Written::Number(steps) => Ok(Steps::Number(steps)),
+            Written::Text(text) if text == "all" => Ok(Steps::All),
+            Written::Text(text) => {
+                let count: Count = text.parse().map_err(serde::de::Error::custom)?;
+                Ok(Steps::Number(count.0))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<TrainConfig> {
+        TrainConfig::parse(text.parse().unwrap())
+    }
+
+    #[test]
+    fn the_resolved_configuration_reads_back() {
+        let text = "[train]\nsteps = \"20k\"\nschedule = \"wsd\"\nmilestones = [5]\n\
+                    [model]\nn_layer = 2";
+        let config = parse(text).unwrap();
+        assert_eq!(config.train.steps, Steps::Number(20_000));
+        assert_eq!(parse(&toml::to_string(&config).unwrap()).unwrap(), config);
+        assert_eq!(parse("[train]\nsteps = \"all\"").unwrap().train.steps, Steps::All);
+    }
+
+    #[test]
+    fn batch_arithmetic_is_refused_with_its_numbers() {
+        let text = "[train]\nbatch_tokens = 3000\nmicro_batch = 4\nsequence = 256";
+        let error = parse(text).unwrap_err();
+        let message = error.to_string();
+        assert!(message.contains("3000") && message.contains("4 × `train.sequence` 256 = 1024"));
+        assert!(error.hint().unwrap().contains("2048 or 3072"));
+    }
+
+    #[test]
+    fn unknown_and_senseless_values_are_refused_by_key() {
+        for (text, key) in [
+            ("[train]\nstep = 1", "step"),
+            ("[train]\nbeta2 = 1.0", "train.beta2"),
+            ("[train]\nclip_norm = nan", "train.clip_norm"),
+            ("[train]\nkeep = 0", "train.keep"),
+            ("[train]\nsteps = 0", "train.steps"),
+        ] {
+            let message = parse(text).unwrap_err().to_string();
+            assert!(message.contains(key), "{text}: {message}");
+        }
+    }
+
+    #[test]
+    fn progress_alone_leaves_the_fingerprint_alone() {
+        let of = |text: &str| parse(text).unwrap().fingerprinted();
+        assert_eq!(of("[train]\nlog_every = 3"), of(""));
+        assert_ne!(of("[train]\nmicro_batch = 4"), of(""));
+    }
+
+    #[test]
+    fn an_extended_run_keeps_its_earlier_horizon() {
+        let mut settings = Settings::default();
+        settings.extended = vec![Extension { at: 20, steps: 20 }, Extension { at: 30, steps: 40 }];
+        let horizons: Vec<u64> = [0, 19, 20, 29, 30].map(|step| settings.horizon(step, 60)).into();
+        assert_eq!(horizons, [20, 20, 40, 40, 60]);
+    }
+}

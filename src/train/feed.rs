@@ -1,0 +1,117 @@
+//! Rows of a mix, as batches.
+//!
+//! In → the training stream of a mix; out → [`Batch`]es. Row *i* is tokens [i·T, i·T + T], the
+//! inputs all but the last, the targets all but the first. Each document's opener (end-of-text)
+//! begins a segment of attention, and positions count from 0 in each segment and each row; a
+//! document that a row's border cuts goes on as a segment of its own, since RoPE turns by
+//! differences alone. The stream ends as each of its documents does: the target of the last token
+//! is end-of-text, so a mix of N tokens has ⌊N / T⌋ rows.
+//! **Invariants.** Row *i* is a pure function of (mix, T, *i*), at any micro-batch size; every id
+//! is checked against the vocabulary. **Cost.** Some microseconds a row beside the decoding of
+//! blocks, which happens once an epoch when rows are read in order: nothing to prefetch for.
+
+use std::path::{Path, PathBuf};
+
+use crate::base::error::{Error, Result};
+use crate::runtime::data::{Batch, Feed};
+use crate::shards::{MixReader, MixRecord};
+
+/// Decoded blocks held at most. A window of 2^24 tokens of one source takes 40 MB at two bytes a
+/// token, so some fifty sources fit before a block is decoded twice.
+const CACHE_BYTES_MAX: u64 = 2 << 30;
+
+/// The feed of a run.
+pub struct MixFeed {
+    reader: MixReader,
+    sequence: usize,
+    tokens: Vec<u32>,
+    starts: Vec<u32>,
+}
+
+impl MixFeed {
+    /// Opens the mix for rows of `sequence` tokens; `data`: where else its shards may lie.
+    pub fn open(mix: &Path, data: &[PathBuf], sequence: usize) -> Result<MixFeed> {
+        let reader = MixReader::open(mix, data, CACHE_BYTES_MAX)?;
+        Ok(MixFeed { reader, sequence, tokens: Vec::new(), starts: Vec::new() })
+    }
+
+    /// What the mix was resolved to.
+    pub fn record(&self) -> &MixRecord {
+        self.reader.record()
+    }
+
+    /// Whole rows of the mix.
+    pub fn row_count(&self) -> u64 {
+        self.reader.tokens() / self.sequence as u64
+    }
+}
+
+impl Feed for MixFeed {
+    fn rows(&mut self, first: u64, count: usize) -> Result<Batch> {
+        let rows = self.row_count();
+        assert!(first + count as u64 <= rows, "rows {first} + {count} of a mix of {rows}");
+        let start = first * self.sequence as u64;
+        let size = count * self.sequence;
+        let length = (size as u64 + 1).min(self.reader.tokens() - start) as usize;
+        self.reader.read(start, length, &mut self.tokens, &mut self.starts)?;
+        self.tokens.resize(size + 1, self.reader.record().end_of_text_id);
+        check_ids(&self.tokens, start, self.reader.record().vocab_size)?;
+        Ok(batch(&self.tokens, &self.starts, count, self.sequence))
+    }
+}
+
+/// Names the place of an id that the vocabulary does not have.
+fn check_ids(tokens: &[u32], start: u64, vocab_size: u64) -> Result<()> {
+    match tokens.iter().position(|&id| u64::from(id) >= vocab_size) {
+        None => Ok(()),
+        Some(at) => Err(Error::failed(format!(
+            "token {} of the mix is outside its vocabulary of {vocab_size} (0 to {}): {}",
+            start + at as u64,
+            vocab_size - 1,
+            tokens[at]
+        ))
+        .with_hint("the shards were not written with the tokenizer beside the mix")),
+    }
+}
+
+/// `tokens`: rows · sequence + 1; `starts`: where documents begin among them, rising.
+fn batch(tokens: &[u32], starts: &[u32], rows: usize, sequence: usize) -> Batch {
+    let size = rows * sequence;
+    let mut starts = starts.iter().map(|&start| start as usize).peekable();
+    let (mut segments, mut positions) = (Vec::with_capacity(size), Vec::with_capacity(size));
+    let (mut segment, mut position) = (0, 0);
+    for at in 0..size {
+        let begins = starts.next_if_eq(&at).is_some();
+        if at.is_multiple_of(sequence) {
+            (segment, position) = (0, 0);
+        } else if begins {
+            (segment, position) = (segment + 1, 0);
+        }
+        segments.push(segment);
+        positions.push(position);
+        position += 1;
+    }
+    let (inputs, targets) = (tokens[..size].to_vec(), tokens[1..].to_vec());
+    Batch { inputs, targets, segments, positions, rows, sequence }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn openers_begin_segments_and_rows_begin_anew() {
+        let tokens = [0, 5, 6, 0, 7, 8, 9, 0, 4];
+        let batch = batch(&tokens, &[0, 3, 7], 2, 4);
+        assert_eq!(batch.inputs, [0, 5, 6, 0, 7, 8, 9, 0]);
+        assert_eq!(batch.targets, [5, 6, 0, 7, 8, 9, 0, 4]);
+        assert_eq!(batch.segments, [0, 0, 0, 1, 0, 0, 0, 1]);
+        assert_eq!(batch.positions, [0, 1, 2, 0, 0, 1, 2, 0]);
+    }
+
+    #[test]
+    fn an_id_outside_the_vocabulary_is_named_with_its_place() {
+        let message = check_ids(&[1, 2, 9], 100, 9).unwrap_err().to_string();
+        assert!(message.contains("token 102") && message.ends_with(": 9"), "{message}");
+    }
+}

@@ -1,0 +1,37 @@
+//! Trains a decoder on a mix, and generates from any of its checkpoints.
+//!
+//! In → a mix and the tables `[train]`, `[model]`; out → a run: a directory with its configuration,
+//! records, checkpoints and a page. Reading order: [`config`] what can be asked for; [`run`] the
+//! run itself, top to bottom; then its parts, each one thing: [`directory`] who may work in OUT and
+//! what stands there, `learner` what training changes, `feed` rows of the mix, [`validate`] bits
+//! per byte, [`sample`] text, `rotation` which checkpoints stay, `log` with [`records`] and
+//! `events`, `sessions`, `page`, [`summary`] what is written down, `clock` the only clocks.
+//!
+//! **Invariants.** A run is a pure function of (config, mix, numerics): stopped, killed or
+//! interrupted and resumed, it ends with the same bytes, clocks apart. The model, its gradients and
+//! its optimizer are `runtime`'s; nothing here touches a tensor.
+
+pub mod config;
+pub mod run;
+
+mod clock;
+pub mod directory;
+mod events;
+mod feed;
+mod learner;
+mod log;
+mod page;
+pub mod records;
+mod rotation;
+pub mod sample;
+mod sessions;
+pub mod summary;
+#[cfg(test)]
+mod tests;
+pub mod validate;
+
+pub use config::TrainConfig;
+pub use page::Metric;
+pub use run::{Context, TrainOptions, run};
+pub use sample::{GenerateOptions, Sample, generate};
+pub use summary::TrainSummary;

@@ -1,0 +1,121 @@
+//! `run.json`: when, where and on what a run was worked on.
+//!
+//! In → one session a process; out → JSON with the places of the inputs (relative to the run, then
+//! absolute) and the sessions in order. It holds what the run's shared files must not: clocks,
+//! host, paths, the numerics key. Invariant: sessions are only ever appended; the last one is
+//! rewritten as it goes on.
+
+use std::path::{Component, Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::clock;
+use crate::base::{
+    error::{Error, Result},
+    io, machine,
+    stage::InputRecord,
+};
+use crate::runtime::device::Numerics;
+
+/// `run.json`.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub struct Sessions {
+    /// Where the inputs lay at the last start.
+    pub inputs: Vec<Place>,
+    /// One a process.
+    pub sessions: Vec<Session>,
+}
+
+/// Where an input lies.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Place {
+    pub name: String,
+    pub relative: PathBuf,
+    pub absolute: PathBuf,
+}
+
+/// One process that worked on the run.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Session {
+    /// Seconds since 1970.
+    pub started: f64,
+    /// The same, at its last checkpoint or its end.
+    pub seen: f64,
+    /// The step it continued from, and the one it came to.
+    pub from_step: u64,
+    pub to_step: u64,
+    pub host: String,
+    /// What the bits depend on beside config and mix, and its hash.
+    pub numerics: Numerics,
+    pub numerics_key: String,
+    /// What differed from the session before: from here on, bits may too.
+    pub numerics_differences: Vec<String>,
+}
+
+impl Sessions {
+    /// Opens `run.json` of `run` and appends a session.
+    pub fn begin(
+        run: &Path,
+        input: &InputRecord,
+        mix: &Path,
+        step: u64,
+        numerics: &Numerics,
+        numerics_differences: &[String],
+    ) -> Result<Sessions> {
+        let path = run.join(super::directory::RUN);
+        let mut sessions = Sessions::default();
+        if path.is_file() {
+            sessions = serde_json::from_str(&io::read_text(&path)?)
+                .map_err(|error| Error::damaged(&path, None, error))?;
+        }
+        let base = io::canonical(run)?;
+        let absolute = io::canonical(mix)?;
+        let relative = relative(&base, &absolute);
+        sessions.inputs = vec![Place { name: input.name.clone(), relative, absolute }];
+        let now = clock::wall_time();
+        sessions.sessions.push(Session {
+            started: now,
+            seen: now,
+            from_step: step,
+            to_step: step,
+            host: machine::host(),
+            numerics: numerics.clone(),
+            numerics_key: numerics.key(),
+            numerics_differences: numerics_differences.to_vec(),
+        });
+        sessions.write(run)?;
+        Ok(sessions)
+    }
+
+    /// Says how far this process has come.
+    pub fn reached(&mut self, run: &Path, step: u64) -> Result<()> {
+        let session = self.sessions.last_mut().expect("begin appends one");
+        (session.seen, session.to_step) = (clock::wall_time(), step);
+        self.write(run)
+    }
+
+    fn write(&self, run: &Path) -> Result<()> {
+        let mut json = serde_json::to_string_pretty(self).expect("a record is plain data");
+        json.push('\n');
+        io::replace(&run.join(super::directory::RUN), json.as_bytes())
+    }
+}
+
+/// The way from the directory `base` to `path`; both absolute.
+fn relative(base: &Path, path: &Path) -> PathBuf {
+    let shared = base.components().zip(path.components()).take_while(|(a, b)| a == b).count();
+    let up = base.components().skip(shared).map(|_| Component::ParentDir);
+    up.chain(path.components().skip(shared)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_way_between_two_directories() {
+        let way = |base: &str, path: &str| relative(Path::new(base), Path::new(path));
+        assert_eq!(way("/a/b/run", "/a/mixes/m"), Path::new("../../mixes/m"));
+        assert_eq!(way("/a", "/a/m"), Path::new("m"));
+    }
+}

@@ -1,0 +1,164 @@
+//! What a run has come to: the closing screen's figures, as one struct.
+//!
+//! In → the run's records and this process's clocks; out → [`TrainSummary`].
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    config::Steps,
+    directory::{self, RunDirectory, Standing, State},
+    page::Metric,
+    records,
+    sample::Sample,
+    validate::SourceEval,
+};
+use crate::base::error::Result;
+use crate::runtime::checkpoint;
+
+/// Figures of a run, at its end or where it stopped.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct TrainSummary {
+    /// The run's directory.
+    pub run: PathBuf,
+    /// `done`, or `stopped` by `--stop-after`.
+    pub state: State,
+    /// Whether there was nothing to do.
+    pub up_to_date: bool,
+    /// Optimizer steps done, of how many.
+    pub step: u64,
+    pub steps: u64,
+    /// The step this process continued from; 0: the beginning.
+    pub resumed_from: u64,
+    /// Tokens trained on, in all.
+    pub tokens: u64,
+    /// Trainable numbers.
+    pub parameters: u64,
+    /// Mean loss of the last step, nats a token.
+    pub loss: Option<f64>,
+    /// The latest evaluation, a source each, with its unigram baseline.
+    pub evals: Vec<SourceEval>,
+    /// The latest samples, two at most.
+    pub samples: Vec<Sample>,
+    /// Of this process's training steps, evaluation and checkpoints left out.
+    pub tokens_per_second: Option<f64>,
+    /// Seconds of this process: steps, evaluation, samples, checkpoints.
+    pub seconds: Seconds,
+    /// The most memory the process held, bytes.
+    pub peak_memory: u64,
+    /// Facts to be said aloud, such as other numerics at a resume.
+    pub warnings: Vec<String>,
+    /// The page to open in a browser.
+    pub report: PathBuf,
+    /// The latest checkpoint.
+    pub checkpoint: Option<PathBuf>,
+    /// Where an earlier run of this name went.
+    pub stepped_aside: Option<PathBuf>,
+}
+
+/// Where the time of a process went.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct Seconds {
+    /// Reading the mix.
+    pub feed: f64,
+    /// Forward and backward.
+    pub gradients: f64,
+    /// Clipping and the optimizer.
+    pub optimizer: f64,
+    /// Validation.
+    pub evaluation: f64,
+    /// Samples.
+    pub samples: f64,
+    /// Checkpoints and the report.
+    pub checkpoints: f64,
+    /// Tokens of the steps.
+    #[serde(skip)]
+    tokens: u64,
+}
+
+/// A line of `timing.jsonl`: the clocks of one step.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Timing {
+    /// Optimizer steps done.
+    pub step: u64,
+    /// The whole step.
+    pub seconds: f64,
+    /// Tokens of the step / `seconds`.
+    pub tokens_per_second: f64,
+    /// Its parts: reading the mix; forward and backward; clipping and the optimizer.
+    pub feed_seconds: f64,
+    pub gradient_seconds: f64,
+    pub optimizer_seconds: f64,
+    #[serde(skip)]
+    tokens: u64,
+}
+
+impl Timing {
+    /// From the parts, in seconds.
+    pub fn new(step: u64, tokens: usize, feed: f64, gradients: f64, optimizer: f64) -> Timing {
+        let seconds = feed + gradients + optimizer;
+        Timing {
+            step,
+            seconds,
+            tokens_per_second: tokens as f64 / seconds,
+            feed_seconds: feed,
+            gradient_seconds: gradients,
+            optimizer_seconds: optimizer,
+            tokens: tokens as u64,
+        }
+    }
+}
+
+impl Seconds {
+    /// Adds a training step.
+    pub fn add_step(&mut self, timing: &Timing) {
+        self.feed += timing.feed_seconds;
+        self.gradients += timing.gradient_seconds;
+        self.optimizer += timing.optimizer_seconds;
+        self.tokens += timing.tokens;
+    }
+
+    /// Tokens trained on / seconds of training steps; `None` before the first.
+    pub fn tokens_per_second(&self) -> Option<f64> {
+        let seconds = self.feed + self.gradients + self.optimizer;
+        (self.tokens > 0).then(|| self.tokens as f64 / seconds)
+    }
+}
+
+impl TrainSummary {
+    /// What the records and the directory say; the process adds its own.
+    pub fn of_records(run: &RunDirectory, standing: Standing) -> Result<TrainSummary> {
+        let metrics: Vec<Metric> = records::read(&run.join(directory::METRICS))?;
+        let evals: Vec<SourceEval> = records::read(&run.join(directory::EVALS))?;
+        let samples: Vec<Sample> = records::read(&run.join(directory::SAMPLES))?;
+        let (last_eval, last) = (evals.last().map(|eval| eval.step), metrics.last());
+        let Steps::Number(steps) = run.config.train.steps else {
+            panic!("steps of a run are resolved: {:?}", run.config.train.steps)
+        };
+        let checkpoints = run.join(directory::CHECKPOINTS);
+        Ok(TrainSummary {
+            run: run.path.clone(),
+            state: standing.state,
+            up_to_date: false,
+            step: standing.step,
+            steps,
+            resumed_from: 0,
+            tokens: last.map_or(0, |last| last.tokens),
+            parameters: run.config.model.parameter_count(),
+            loss: last.map(|last| last.loss),
+            evals: evals.iter().filter(|eval| Some(eval.step) == last_eval).cloned().collect(),
+            samples: samples[samples.len().saturating_sub(SAMPLES_SHOWN)..].to_vec(),
+            tokens_per_second: None,
+            seconds: Seconds::default(),
+            peak_memory: 0,
+            warnings: Vec::new(),
+            report: run.join(directory::REPORT),
+            checkpoint: checkpoint::latest(&checkpoints)?.map(|latest| latest.path),
+            stepped_aside: run.stepped_aside.clone(),
+        })
+    }
+}
+
+/// Samples on the closing screen.
+const SAMPLES_SHOWN: usize = 2;
