@@ -1,4 +1,5 @@
 pub mod base;
+pub mod dedup;
 pub mod filter;
 pub mod ingest;
 pub mod mix;

@@ -1,0 +1,280 @@
+//! Phase `candidates`: which documents are copies, and which may be.
+//!
+//! In → the signed documents of all units; out → the exact duplicates with the document that stays
+//! for each, and the components of the survivors that share a band. One unit, since it needs
+//! everything; in memory is one column at a time. The file `candidates.bin` (see `state`):
+//!
+//!     0    exact duplicates   document u32 · kept u32 · cluster u32
+//!     1    partitions         shingles u64 of each
+//!     2…   members by unit    place u32 · component u32 · partition u32 · keep key u64 ·
+//!                             training u8
+//!
+//! A *component* is named by its smallest ordinal, counting the exact copies of its members; it is
+//! the `cluster` of what is dropped. *Partitions* are runs of components with about
+//! [`PARTITION_SHINGLES`] shingles: the verification holds one at a time.
+//!
+//! Invariants: independent of the order of units on disk, of threads and of hash tables (there are
+//! none); every member of section 2… is in a component of two and more survivors.
+//! Cost: [`BYTES_PER_DOCUMENT`] of memory; a sort of all documents a band.
+
+use rayon::slice::ParallelSliceMut;
+
+use super::{
+    bands,
+    components::Components,
+    documents::{EXACT, HELD_OUT, SHINGLED, SignedUnit},
+    keep::KeepOrder,
+    state::{Fields, StateReader, StateWriter},
+};
+use crate::base::error::{Error, Result};
+
+/// The file's name inside its unit.
+pub const FILE: &str = "candidates.bin";
+
+/// Memory of this phase, for each document: flags, keys, shingle counts, stand-ins, parents and
+/// component sizes (25), the sorted column (24 exact, 16 a band), and rounding.
+pub const BYTES_PER_DOCUMENT: u64 = 52;
+
+/// Shingles of a partition, about: 64 MiB of hashes.
+const PARTITION_SHINGLES: u64 = 8 << 20;
+
+const EXACT_SECTION: usize = 0;
+const PARTITIONS_SECTION: usize = 1;
+const MEMBERS_SECTION: usize = 2;
+
+/// An exact duplicate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ExactDuplicate {
+    pub document: u32,
+    /// The first of its group in keep order.
+    pub kept: u32,
+    pub cluster: u32,
+}
+
+/// A survivor in a component of several.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Member {
+    pub order: KeepOrder,
+    pub component: u32,
+    pub partition: u32,
+}
+
+/// What the signed documents of all units say, by ordinal.
+pub struct Documents<'a> {
+    units: &'a [SignedUnit],
+    flags: Vec<u8>,
+    keys: Vec<u64>,
+    /// The document that stands for each: itself, or the kept one of its exact group.
+    stand_ins: Vec<u32>,
+}
+
+/// The outcome of this phase.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Candidates {
+    pub exact: Vec<ExactDuplicate>,
+    /// By ordinal.
+    pub members: Vec<Member>,
+    /// Shingles of each partition.
+    pub partitions: Vec<u64>,
+}
+
+impl<'a> Documents<'a> {
+    /// Reads flags and keys of all units.
+    pub fn read(units: &'a [SignedUnit]) -> Result<Documents<'a>> {
+        let total: u64 = units.iter().map(|unit| unit.documents).sum();
+        if total > u64::from(u32::MAX) {
+            let message = format!("{total} documents are more than one run can compare: 2^32 − 1");
+            return Err(Error::failed(message).with_hint("deduplicate parts of the input"));
+        }
+        let (mut flags, mut keys) = (Vec::new(), Vec::new());
+        flags.reserve_exact(total as usize);
+        keys.reserve_exact(total as usize);
+        for unit in units {
+            unit.flags(&mut flags)?;
+            unit.keys(&mut keys)?;
+        }
+        assert_eq!((flags.len() as u64, keys.len() as u64), (total, total));
+        Ok(Documents { units, flags, keys, stand_ins: (0..total as u32).collect() })
+    }
+
+    fn order(&self, ordinal: u32) -> KeepOrder {
+        let at = ordinal as usize;
+        KeepOrder { training: self.flags[at] & HELD_OUT == 0, key: self.keys[at], ordinal }
+    }
+
+    /// Finds the first in keep order of each group of equal hashes.
+    fn match_exact(&mut self) -> Result<()> {
+        let mut entries: Vec<([u64; 2], u32)> = Vec::new();
+        entries.reserve_exact(self.flags.len());
+        let mut first = 0;
+        for unit in self.units {
+            unit.hashes(|place, hash| {
+                let ordinal = first + place;
+                if self.flags[ordinal as usize] & EXACT != 0 {
+                    entries.push(([(hash >> 64) as u64, hash as u64], ordinal));
+                }
+            })?;
+            first += unit.documents as u32;
+        }
+        entries.par_sort_unstable();
+        for group in entries.chunk_by(|left, right| left.0 == right.0) {
+            let kept = group.iter().map(|&(_, ordinal)| self.order(ordinal)).min();
+            let kept = kept.expect("a group has a member").ordinal;
+            group.iter().for_each(|&(_, ordinal)| self.stand_ins[ordinal as usize] = kept);
+        }
+        Ok(())
+    }
+
+    fn survives(&self, ordinal: u32) -> bool {
+        self.stand_ins[ordinal as usize] == ordinal
+    }
+
+    /// Joins exact copies, and survivors that share a band, into components; by ordinal the roots.
+    fn connect(&self, bands: usize) -> Result<Vec<u32>> {
+        let mut components = Components::new(self.flags.len());
+        for (ordinal, &kept) in (0..).zip(&self.stand_ins) {
+            components.union(ordinal, kept);
+        }
+        let mut entries: Vec<(u64, u32)> = Vec::new();
+        for band in 0..bands {
+            entries.clear();
+            let mut first = 0;
+            for unit in self.units {
+                unit.band(band, |place, key| {
+                    let ordinal = first + place;
+                    if self.flags[ordinal as usize] & SHINGLED != 0 && self.survives(ordinal) {
+                        entries.push((key, ordinal));
+                    }
+                })?;
+                first += unit.documents as u32;
+            }
+            bands::edges(&mut entries, |left, right| components.union(left, right));
+        }
+        Ok(components.into_roots())
+    }
+
+    /// Runs the whole phase. `exact`: whether equal hashes are wanted; `bands`: how many there are.
+    pub fn candidates(mut self, exact: bool, bands: usize) -> Result<Candidates> {
+        if exact {
+            self.match_exact()?;
+        }
+        let roots = self.connect(bands)?;
+        let mut survivors = vec![0u32; roots.len()];
+        let mut duplicates = Vec::new();
+        for (document, &cluster) in (0u32..).zip(&roots) {
+            let kept = self.stand_ins[document as usize];
+            if kept == document {
+                survivors[cluster as usize] += 1;
+            } else {
+                duplicates.push(ExactDuplicate { document, kept, cluster });
+            }
+        }
+        let mut shingles = Vec::new();
+        shingles.reserve_exact(roots.len());
+        self.units.iter().try_for_each(|unit| unit.shingles(&mut shingles))?;
+        let is_member = |document: u32| {
+            self.survives(document) && survivors[roots[document as usize] as usize] > 1
+        };
+        let documents = || (0..roots.len() as u32).filter(|&document| is_member(document));
+        let (partition_of, partitions) =
+            cut(documents().map(|at| (roots[at as usize], u64::from(shingles[at as usize]))));
+        let members = documents()
+            .map(|document| {
+                let component = roots[document as usize];
+                let partition = partition_of(component);
+                Member { order: self.order(document), component, partition }
+            })
+            .collect();
+        Ok(Candidates { exact: duplicates, members, partitions })
+    }
+}
+
+/// Cuts the components, in order of their names, into partitions. Takes (component, shingles) of
+/// each member; returns the partition of a component, and the shingles of each partition.
+fn cut(members: impl Iterator<Item = (u32, u64)>) -> (impl Fn(u32) -> u32, Vec<u64>) {
+    let mut weights: Vec<(u32, u64)> = members.collect();
+    weights.sort_unstable();
+    // Where each partition starts: the name of its first component.
+    let (mut starts, mut partitions) = (Vec::new(), Vec::new());
+    for component in weights.chunk_by(|left, right| left.0 == right.0) {
+        let weight: u64 = component.iter().map(|member| member.1).sum();
+        match partitions.last_mut() {
+            Some(last) if *last + weight <= PARTITION_SHINGLES => *last += weight,
+            _ => {
+                starts.push(component[0].0);
+                partitions.push(weight);
+            }
+        }
+    }
+    let find = move |component| starts.partition_point(|&start| start <= component) as u32 - 1;
+    (find, partitions)
+}
+
+impl Candidates {
+    /// Writes the file; `documents` of each unit, in order.
+    pub fn write(&self, path: &std::path::Path, documents: &[u64]) -> Result<()> {
+        let mut writer = StateWriter::create(path)?;
+        let exact: Vec<u8> = self
+            .exact
+            .iter()
+            .flat_map(|exact| [exact.document, exact.kept, exact.cluster])
+            .flat_map(u32::to_le_bytes)
+            .collect();
+        assert_eq!(writer.section(&exact)?, EXACT_SECTION);
+        let partitions: Vec<u8> =
+            self.partitions.iter().flat_map(|shingles| shingles.to_le_bytes()).collect();
+        assert_eq!(writer.section(&partitions)?, PARTITIONS_SECTION);
+        let (mut first, mut rest) = (0u64, self.members.as_slice());
+        for (unit, documents) in documents.iter().enumerate() {
+            let end = first + documents;
+            let inside = rest.partition_point(|member| u64::from(member.order.ordinal) < end);
+            let mut section = Vec::with_capacity(inside * 21);
+            for member in &rest[..inside] {
+                let place = u64::from(member.order.ordinal) - first;
+                for field in [place as u32, member.component, member.partition] {
+                    section.extend_from_slice(&field.to_le_bytes());
+                }
+                section.extend_from_slice(&member.order.key.to_le_bytes());
+                section.push(u8::from(member.order.training));
+            }
+            assert_eq!(writer.section(&section)?, MEMBERS_SECTION + unit);
+            (first, rest) = (end, &rest[inside..]);
+        }
+        assert!(rest.is_empty(), "{} members behind the last unit", rest.len());
+        writer.finish()
+    }
+}
+
+/// Reads the exact duplicates, by ordinal.
+pub fn read_exact(reader: &StateReader) -> Result<Vec<ExactDuplicate>> {
+    let section = reader.section(EXACT_SECTION)?;
+    let (mut fields, mut exact) = (Fields::new(&section), Vec::new());
+    while !fields.is_empty() {
+        let (document, kept, cluster) = (fields.u32(), fields.u32(), fields.u32());
+        exact.push(ExactDuplicate { document, kept, cluster });
+    }
+    Ok(exact)
+}
+
+/// Reads how many shingles each partition has.
+pub fn read_partitions(reader: &StateReader) -> Result<Vec<u64>> {
+    let section = reader.section(PARTITIONS_SECTION)?;
+    let (mut fields, mut partitions) = (Fields::new(&section), Vec::new());
+    while !fields.is_empty() {
+        partitions.push(fields.u64());
+    }
+    Ok(partitions)
+}
+
+/// Reads the members of one unit; `ordinal` of a member is its place in the unit here.
+pub fn read_members(reader: &StateReader, unit: usize) -> Result<Vec<Member>> {
+    let section = reader.section(MEMBERS_SECTION + unit)?;
+    let (mut fields, mut members) = (Fields::new(&section), Vec::new());
+    while !fields.is_empty() {
+        let (ordinal, component, partition) = (fields.u32(), fields.u32(), fields.u32());
+        let (key, training) = (fields.u64(), fields.u8() != 0);
+        let order = KeepOrder { training, key, ordinal };
+        members.push(Member { order, component, partition });
+    }
+    Ok(members)
+}

@@ -1,0 +1,169 @@
+//! The flow of the stage: which phases there are, and what each unit of them does.
+//!
+//! In → opened inputs and a checked configuration; out → a [`Stage`]. With `verify` the phases are
+//! `sign` → `candidates` → `gather` → `decide` → `apply`; without it, or with `exact` alone,
+//! `candidates` decides and `gather` and `decide` are not planned.
+
+use serde_json::{Value, json};
+
+use super::{
+    apply,
+    candidates::{self, BYTES_PER_DOCUMENT, Candidates, Documents},
+    config::{DedupConfig, Method},
+    decisions::{self, Decision, Reason},
+    documents::SignedUnit,
+    sign, verify,
+};
+use crate::{
+    base::{
+        counts::Counts,
+        error::{Error, Result},
+        stage::{InputRecord, Phase, Plan, Publish, Published, Stage, Unit, UnitPlan, Work},
+    },
+    source::{InputConfig, InputSpec, Inputs},
+};
+
+/// Raised whenever the same documents and config give other bytes.
+const VERSION: u32 = 1;
+
+/// The `dedup` stage with its inputs opened.
+pub struct Dedup {
+    inputs: Inputs,
+    config: DedupConfig,
+}
+
+impl Dedup {
+    /// Opens the inputs and checks the configuration against them; no text is read.
+    pub fn open(specs: &[InputSpec], input: &InputConfig, config: DedupConfig) -> Result<Dedup> {
+        let config = config.validated()?;
+        let inputs = Inputs::open(specs, input)?;
+        sign::check_keep(&inputs.schema(), &config.keep)?;
+        Ok(Dedup { inputs, config })
+    }
+
+    /// The opened inputs.
+    pub fn source(&self) -> &Inputs {
+        &self.inputs
+    }
+
+    fn phases(&self) -> Vec<&'static str> {
+        match self.config.limit() {
+            Some(_) => vec!["sign", "candidates", "gather", "decide", "apply"],
+            None => vec!["sign", "candidates", "apply"],
+        }
+    }
+
+    /// Finds exact duplicates and components; decides as well when nothing is verified.
+    fn find_candidates(&self, work: &Work<'_>) -> Result<Counts> {
+        let bands = self.config.bands_wanted();
+        let units = (0..work.published.units("sign"))
+            .map(|unit| SignedUnit::open(&work.published.dir("sign", unit), bands))
+            .collect::<Result<Vec<_>>>()?;
+        let documents: Vec<u64> = units.iter().map(|unit| unit.documents).collect();
+        let total: u64 = documents.iter().sum();
+        work.require_memory(total * BYTES_PER_DOCUMENT, "finding duplicate candidates")?;
+        let exact = self.config.has(Method::Exact);
+        let found = Documents::read(&units)?.candidates(exact, bands)?;
+        match self.config.limit() {
+            Some(_) => found.write(&work.path(candidates::FILE), &documents)?,
+            None => {
+                let decisions = decisions::resolve(&found.exact, unverified(&found));
+                decisions::write(&decisions, &units, &work.path(decisions::FILE))?;
+            }
+        }
+        let mut counts = Counts::default();
+        if bands > 0 {
+            counts.add_extra("near_duplicate_candidates", found.members.len() as u64);
+        }
+        Ok(counts)
+    }
+}
+
+/// Every candidate goes but the first of its component in keep order.
+fn unverified(found: &Candidates) -> Vec<Decision> {
+    let mut members = found.members.clone();
+    members.sort_unstable_by_key(|member| (member.component, member.order));
+    let mut decisions = Vec::new();
+    for component in members.chunk_by(|left, right| left.component == right.component) {
+        let (kept, cluster) = (component[0].order.ordinal, component[0].component);
+        decisions.extend(component[1..].iter().map(|member| Decision {
+            document: member.order.ordinal,
+            kept,
+            reason: Reason::Near,
+            jaccard: None,
+            cluster,
+        }));
+    }
+    decisions
+}
+
+impl Stage for Dedup {
+    fn name(&self) -> &'static str {
+        "dedup"
+    }
+
+    fn version(&self) -> u32 {
+        VERSION
+    }
+
+    fn config(&self) -> Value {
+        // One flat table, as it is written in a recipe.
+        let (mut table, own) = (self.inputs.config_json(), json!(self.config));
+        if let (Some(table), Value::Object(own)) = (table.as_object_mut(), own) {
+            table.extend(own);
+        }
+        table
+    }
+
+    fn seed(&self) -> u64 {
+        self.config.seed
+    }
+
+    fn inputs(&self) -> Vec<InputRecord> {
+        self.inputs.records()
+    }
+
+    fn files(&self) -> Vec<std::path::PathBuf> {
+        self.inputs.paths()
+    }
+
+    fn plan(&self) -> Result<Plan> {
+        let units = self.inputs.units();
+        let bytes = units.iter().map(|unit| unit.bytes).sum();
+        let phase = |name: &'static str| {
+            let single = name == "candidates" || name == "decide";
+            let apply = name == "apply";
+            Phase {
+                name,
+                units: if single { vec![UnitPlan::single(bytes)] } else { units.clone() },
+                publish: if apply { Publish::Parts } else { Publish::No },
+                counts: apply,
+            }
+        };
+        let phases = self.phases().into_iter().map(phase).collect();
+        Ok(Plan { phases, holdout: Some(self.inputs.holdout()) })
+    }
+
+    fn run_unit(&self, unit: Unit, work: &Work<'_>) -> Result<Counts> {
+        let (inputs, config) = (&self.inputs, &self.config);
+        let pool = || {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(work.threads).build();
+            pool.map_err(|error| Error::failed(format!("cannot start worker threads: {error}")))
+        };
+        match (self.phases()[unit.phase], config.limit()) {
+            ("sign", _) => sign::run(inputs, config, unit.index, work)?,
+            ("candidates", _) => return pool()?.install(|| self.find_candidates(work)),
+            ("gather", _) => verify::gather(inputs, config, unit.index, work)?,
+            ("decide", Some(limit)) => pool()?.install(|| verify::run(config, limit, work))?,
+            ("apply", _) => return apply::run(inputs, config, unit.index, work),
+            (phase, limit) => unreachable!("phase `{phase}` with limit {limit:?} is not planned"),
+        }
+        Ok(Counts::default())
+    }
+
+    fn finish(&self, published: &Published<'_>) -> Result<Counts> {
+        let mut counts = published.sum_of_counting_phases()?;
+        counts.add(&published.counts("candidates", 0)?);
+        Ok(counts)
+    }
+}

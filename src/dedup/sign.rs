@@ -1,0 +1,154 @@
+//! Phase `sign`: text → what duplicates are found by.
+//!
+//! In → one unit of documents; out → `signed.bin` (see `documents`): for each document its exact
+//! identity, its band keys, its keep key and its name. The only phase that looks at every text, and
+//! the only one that costs CPU time in proportion to it; on worker threads, batch by batch.
+
+use arrow::{
+    array::{Array, AsArray, RecordBatch},
+    compute::cast,
+    datatypes::{DataType, Float64Type, Int64Type, Schema, UInt64Type},
+};
+
+use super::{
+    bands,
+    config::{DedupConfig, Keep, Method},
+    documents::{self, Name, SignedBatch, SignedDocument},
+    exact::ExactHasher,
+    keep,
+    normalize::Normalizer,
+    shingle::Shingler,
+    signature::Signer,
+    state::StateWriter,
+};
+use crate::{
+    base::{
+        config::nearest,
+        error::{Error, Result},
+        stage::Work,
+    },
+    source::{Batch, Columns, Inputs},
+};
+
+/// Documents of a run of sections in `signed.bin`. A constant, as it shapes the file.
+const BATCH_DOCUMENTS: usize = 8192;
+
+/// Signs one unit.
+pub fn run(inputs: &Inputs, config: &DedupConfig, unit: usize, work: &Work<'_>) -> Result<()> {
+    let signer = config.has(Method::Minhash).then(|| Signer::new(config.slots(), config.seed));
+    let column = match &config.keep {
+        Keep::Max(column) => vec![column.as_str()],
+        Keep::First | Keep::Longest => Vec::new(),
+    };
+    let mut writer = StateWriter::create(&work.path(documents::FILE))?;
+    let mut waiting = SignedBatch::new(config.bands_wanted());
+    inputs.read(
+        unit,
+        Columns::And(&column),
+        work,
+        |batch| sign(&batch, config, signer.as_ref()),
+        |signed| {
+            waiting.append(&signed);
+            if waiting.len() >= BATCH_DOCUMENTS { waiting.flush(&mut writer) } else { Ok(()) }
+        },
+    )?;
+    if waiting.len() > 0 {
+        waiting.flush(&mut writer)?;
+    }
+    writer.finish()
+}
+
+fn sign(batch: &Batch, config: &DedupConfig, signer: Option<&Signer>) -> Result<SignedBatch> {
+    let exact = config.has(Method::Exact);
+    let mut hasher = ExactHasher::default();
+    let mut normalizer = Normalizer::default();
+    let mut shingler = Shingler::new(config.ngram);
+    let (mut signature, mut bands) = (Vec::new(), Vec::new());
+    let mut signed = SignedBatch::new(config.bands_wanted());
+    let keys = keep_keys(&batch.records, &config.keep)?;
+    for (at, text) in batch.texts().iter().enumerate() {
+        let normalized = normalizer.normalize(text.unwrap_or_default());
+        bands.clear();
+        let mut shingles = 0;
+        if let Some(signer) = signer {
+            let hashes = shingler.hashes(normalized);
+            shingles = hashes.len() as u32;
+            if !hashes.is_empty() {
+                signer.sign(hashes, &mut signature);
+                bands::keys(&signature, config.rows, &mut bands);
+            }
+        }
+        let name = Name {
+            file: batch.file as u32,
+            source: batch.source as u32,
+            row: batch.rows[at],
+            id: batch.ids().value(at).to_owned(),
+        };
+        let identity = if exact { Some(hasher.hash(normalized)) } else { None };
+        signed.push(&SignedDocument {
+            held_out: batch.held_out().value(at),
+            key: keys[at],
+            shingles,
+            exact: identity,
+            bands: &bands,
+            name: &name,
+        });
+    }
+    Ok(signed)
+}
+
+/// Refuses a column that is not there or has no order, before any work.
+pub fn check_keep(schema: &Schema, policy: &Keep) -> Result<()> {
+    let Keep::Max(column) = policy else { return Ok(()) };
+    let Ok(field) = schema.field_with_name(column) else {
+        let names = schema.fields().iter().map(|field| field.name().as_str());
+        let error = Error::config(format!("`keep` names a column that no input has: `{column}`"));
+        return Err(match nearest(column, names) {
+            Some(name) => error.with_hint(format!("did you mean `max:{name}`?")),
+            None => error.with_hint("`dataprep inspect` lists the columns"),
+        });
+    };
+    let kind = field.data_type();
+    let is_number = kind.is_integer() || kind.is_floating() || is_decimal(kind);
+    if is_number || kind.is_temporal() || *kind == DataType::Boolean {
+        return Ok(());
+    }
+    let message = format!("`keep` needs a column of numbers or times, `{column}` is: {kind}");
+    Err(Error::config(message).with_hint("use `first`, `longest` or another column"))
+}
+
+/// The keep key of each document of a batch.
+fn keep_keys(records: &RecordBatch, policy: &Keep) -> Result<Vec<u64>> {
+    match policy {
+        Keep::First => Ok(vec![keep::first(); records.num_rows()]),
+        Keep::Longest => {
+            let texts = records.column(1).as_string::<i32>();
+            Ok((0..texts.len()).map(|at| keep::longest(texts.value(at).len())).collect())
+        }
+        Keep::Max(column) => {
+            let values = records.column_by_name(column).expect("checked when the stage opened");
+            column_keys(values).map_err(|error| Error::failed(format!("`{column}`: {error}")))
+        }
+    }
+}
+
+fn is_decimal(kind: &DataType) -> bool {
+    matches!(kind, DataType::Decimal128(..) | DataType::Decimal256(..))
+}
+
+fn column_keys(values: &dyn Array) -> Result<Vec<u64>, arrow::error::ArrowError> {
+    let kind = values.data_type();
+    let keys = if kind.is_floating() || is_decimal(kind) {
+        let values = cast(values, &DataType::Float64)?;
+        let values = values.as_primitive::<Float64Type>();
+        values.iter().map(|value| value.map_or(keep::LAST, keep::max_number)).collect()
+    } else if *kind == DataType::UInt64 {
+        let values = values.as_primitive::<UInt64Type>();
+        values.iter().map(|value| value.map_or(keep::LAST, keep::max_unsigned)).collect()
+    } else {
+        let values = cast(values, &DataType::Int64)?;
+        let values = values.as_primitive::<Int64Type>();
+        values.iter().map(|value| value.map_or(keep::LAST, keep::max_integer)).collect()
+    };
+    Ok(keys)
+}
