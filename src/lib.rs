@@ -1,7 +1,67 @@
+//! From raw Parquet to a trained small language model, in one binary: deterministic to the byte,
+//! bounded in memory, resumable after a kill, and able to say what caused any change in a result.
+//!
+//! # The flow
+//!
+//! ```text
+//! sources ─ingest→ [corpus] ─filter→ [corpus] ─dedup→ [corpus] ─tokenize→ [shards] ─mix→ [mix] ─train→ [run]
+//!                                               └─ tokenizer train → [tokenizer] ┘
+//! inspect · verify read any of them and write no data
+//! ```
+//!
+//! Each bracket is a directory with a `manifest.json`; a directory without one is no output. Every
+//! text stage takes a corpus *or* raw files, so nobody has to write the text three times. Stages
+//! never call each other: what lies between them is on disk.
+//!
+//! # Entry points
+//!
+//! `main` → [`cli::main`] → one arm a command → [`pipeline::step`] → [`pipeline::execute`], which
+//! runs a [`base::stage::Stage`] as units and publishes its output by one rename. To read one stage
+//! whole, take `filter`: `mod`, `config`, `run`, then the rules.
+//!
+//! # Code map
+//!
+//! - [`base`]: errors, config, hashes, seeded draws, units, manifests, ordered parallel maps, Unicode
+//!   tables. Imports nothing of ours.
+//! - [`source`]: any input → Arrow record batches in the corpus schema, with rejects counted.
+//! - [`shards`]: the token shard format and the order of a mix: writers, readers, checks.
+//! - [`ingest`], [`filter`], [`dedup`], [`tokenizer`], [`tokenize`], [`mix`]: the stages. Each has
+//!   `mod` (what, how, cost), `config` (keys), `run` (the flow), then pure parts: data in, data
+//!   out, no paths, threads or clocks.
+//! - `runtime` (feature `train`): the separable trainer library: values, ops, model, optimizer,
+//!   checkpoints. It knows nothing of stages.
+//! - `train` (feature `train`): the run: feed, steps, validation, samples, records.
+//! - [`inspect`]: reads any artifact, and verifies it.
+//! - [`pipeline`]: the registry of stages, recipes, and the executor: the one place that knows of
+//!   resume, staging, manifests and renames.
+//! - [`cli`]: arguments → requests; the only writer to the terminal.
+//!
+//! Imports run one way: `base` ← `source`, `shards` ← stages, `inspect`; `base`, `shards` ←
+//! `runtime` ← `train` (which also imports `tokenizer`); everything ← `pipeline` ← `cli` ← `main`.
+//! Only `runtime` and `train` name candle, so `--no-default-features` builds the data tools alone.
+//! A test keeps this table.
+//!
+//! # Invariants
+//!
+//! - Same inputs, config and seed ⇒ the same bytes and manifest, at any `--threads`. Nothing
+//!   persisted depends on hash-map order, a clock, a thread, the system's libm or the compiler's
+//!   Unicode tables. What must differ (times, host, places) goes to `run.json`.
+//! - A unit is a pure function of (inputs, config, unit): running it twice, late or at once is safe.
+//!   State is what is published.
+//! - Documents in = out + rejected + dropped by reason, for each source, asserted at the end of
+//!   every stage.
+//! - Bad data is counted and goes on, a damaged file fails the stage after everything else is
+//!   finished, bad config stops before any work, a bug is an assert.
+//! - Held-out documents are chosen once, by a hash of their text, where it is first read; they train
+//!   no tokenizer, enter no mix, and their twins are dropped from what does.
+//! - A run resumed from a checkpoint is bitwise the run that never stopped.
+
 pub mod base;
+pub mod cli;
 pub mod dedup;
 pub mod filter;
 pub mod ingest;
+pub mod inspect;
 pub mod mix;
 pub mod pipeline;
 #[cfg(feature = "train")]

@@ -1,4 +1,10 @@
 //! One test binary: behaviour through the command line, formats, and the house rules.
 
+mod cli;
+mod damage;
 mod dedup;
+mod determinism;
+mod quickstart;
+mod resume;
+mod support;
 mod tidy;

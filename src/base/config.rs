@@ -6,7 +6,7 @@
 
 use std::path::Path;
 
-use serde::de::{DeserializeOwned, IntoDeserializer, value::Error as NoValue};
+use serde::de::{DeserializeOwned, value::Error as NoValue};
 use toml::Value;
 
 pub use toml::Table;
@@ -148,12 +148,6 @@ pub fn nearest<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -> Opt
     let scored = candidates.map(|candidate| (strsim::jaro_winkler(name, candidate), candidate));
     let best = scored.max_by(|a, b| a.0.total_cmp(&b.0))?;
     (best.0 >= 0.75).then_some(best.1)
-}
-
-/// A value from text the way serde reads it: for flags that are also keys.
-pub fn from_text<T: DeserializeOwned>(text: &str) -> Option<T> {
-    let deserializer: serde::de::value::StrDeserializer<'_, NoValue> = text.into_deserializer();
-    T::deserialize(deserializer).ok()
 }
 
 /// serde's message → ours. Its form "unknown field `x`, expected one of `a`, `b`" is fixed by a

@@ -62,7 +62,7 @@ impl Tool {
     pub fn current() -> Tool {
         Tool {
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            commit: option_env!("DATAPREP_COMMIT").unwrap_or("unknown").to_owned(),
+            commit: env!("DATAPREP_COMMIT").to_owned(),
         }
     }
 }

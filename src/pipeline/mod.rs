@@ -6,4 +6,7 @@
 
 pub mod execute;
 mod publish;
+pub mod recipe;
+pub mod registry;
+pub mod step;
 mod up_to_date;

@@ -31,7 +31,7 @@ pub fn check(stage: &dyn Stage, out: &Path, fingerprint: Fingerprint) -> Result<
             return Ok(None);
         }
     }
-    Ok(inputs_unchanged(stage, out, &manifest)?.then_some(manifest))
+    Ok(inputs_unchanged(stage, outer, &manifest)?.then_some(manifest))
 }
 
 fn inputs_unchanged(stage: &dyn Stage, out: &Path, manifest: &Manifest) -> Result<bool> {

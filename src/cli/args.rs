@@ -1,0 +1,397 @@
+//! What can be typed. Flags are the common options; every option is also a config key.
+//!
+//! In → `argv`; out → [`Cli`]. A flag that is a key only fills in that key ([`StageArgs::keys`]),
+//! so that a flag, `--set`, a config file and a recipe mean the same thing.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use toml::Value;
+
+use crate::base::{
+    config::Table,
+    size::{Bytes, Count},
+};
+
+/// From raw Parquet to a trained small language model: deterministic, resumable, one binary.
+#[derive(Parser, Debug)]
+#[command(name = "dataprep", version, max_term_width = 100, disable_help_subcommand = true)]
+#[command(after_help = "Every stage continues after a kill when the same command runs again, and \
+    says `up to date`\nwhen there is nothing to do. Exit status: 0 done, 1 the work failed, 2 \
+    usage or config, 130\ninterrupted (what is finished is kept).")]
+pub struct Cli {
+    #[command(flatten)]
+    pub shared: Shared,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Options of every command.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "How to run (never changes a result)")]
+pub struct Shared {
+    /// Worker threads [default: the cores there are]
+    #[arg(short = 'j', long, global = true, value_name = "N")]
+    pub threads: Option<usize>,
+    /// Memory to stay within, as `8GiB` [default: half of what the machine or its container has]
+    #[arg(long, global = true, value_name = "SIZE")]
+    pub memory: Option<Bytes>,
+    /// Do the work again, even if it is up to date; replace an OUT of another config
+    #[arg(long, global = true)]
+    pub fresh: bool,
+    /// Say what would be done, and do nothing
+    #[arg(long, global = true)]
+    pub dry_run: bool,
+    /// Say less: no summary; twice: errors only
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub quiet: u8,
+    /// Say more: resolved configs, fingerprints, seconds of each phase
+    #[arg(short, long, global = true)]
+    pub verbose: bool,
+    /// Results as JSON Lines on stdout, the last of type `summary`
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// How to show progress on stderr [default: a bar on a terminal, nothing elsewhere]
+    #[arg(long, global = true, value_enum)]
+    pub progress: Option<ProgressStyle>,
+    /// When to use colour; `NO_COLOR` is honoured
+    #[arg(long, global = true, value_enum, default_value = "auto")]
+    pub color: Color,
+}
+
+/// How progress is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ProgressStyle {
+    Auto,
+    Plain,
+    Json,
+    None,
+}
+
+/// When colour is used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Color {
+    Auto,
+    Always,
+    Never,
+}
+
+/// What to do.
+#[derive(Subcommand, Debug)]
+pub enum Command {
+    /// Read text from Parquet and JSON Lines into one clean corpus
+    Ingest(StageArgs<TextFlags>),
+    /// Drop documents that fail rules, and say which rule and value it was
+    Filter(StageArgs<FilterFlags>),
+    /// Drop exact and near duplicates, each verified and with the document it copies named
+    Dedup(StageArgs<DedupFlags>),
+    /// Learn a vocabulary
+    Tokenizer {
+        #[command(subcommand)]
+        command: TokenizerCommand,
+    },
+    /// Turn text into token shards, with a tokenizer that is given or trained first
+    Tokenize(StageArgs<TokenizeFlags>),
+    /// Order token shards into one training stream with exact shares
+    Mix(StageArgs<MixFlags>),
+    /// Train a model on a mix
+    #[cfg(feature = "train")]
+    Train(TrainArgs),
+    /// Continue a prompt with a trained model
+    #[cfg(feature = "train")]
+    Generate(GenerateArgs),
+    /// Run the steps of a recipe that are not up to date
+    Run(RunArgs),
+    /// Show what is in an artifact
+    Inspect { path: PathBuf },
+    /// Read an artifact and what it was made from again, and name what differs
+    Verify { path: PathBuf },
+}
+
+/// `dataprep tokenizer …`
+#[derive(Subcommand, Debug)]
+pub enum TokenizerCommand {
+    /// Train a byte-level BPE
+    Train(StageArgs<VocabFlags>),
+}
+
+/// Arguments of every stage.
+#[derive(Args, Debug)]
+pub struct StageArgs<F: Flags> {
+    /// Inputs; without any, the step of this stage in `dataprep.toml` runs
+    #[arg(value_name = "IN")]
+    pub inputs: Vec<String>,
+    /// Directory to write; appears when it is complete
+    #[arg(long, short, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    #[command(flatten)]
+    pub config: ConfigArgs,
+    #[command(flatten)]
+    pub flags: F,
+}
+
+/// Where keys come from besides flags.
+#[derive(Args, Debug, Default)]
+pub struct ConfigArgs {
+    /// Read keys from a TOML file
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Set any key: `--set unit_bytes=64MiB`; wins over `--config`
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+    /// Seed of every random choice (the key `seed`)
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
+}
+
+/// Flags that fill in keys.
+pub trait Flags: Args {
+    /// Adds the given flags to `keys`.
+    fn fill(&self, keys: &mut Table);
+}
+
+fn put<V: Into<Value>>(keys: &mut Table, key: &str, value: Option<V>) {
+    if let Some(value) = value {
+        keys.insert(key.to_owned(), value.into());
+    }
+}
+
+fn list(text: &str) -> Value {
+    Value::Array(text.split(',').map(|item| Value::String(item.trim().to_owned())).collect())
+}
+
+/// Flags of every stage that reads text. IN is `[NAME=]PATH`: a corpus, a file or a folder of
+/// Parquet or JSON Lines (plain, .gz, .zst).
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Reading text")]
+pub struct TextFlags {
+    /// Column or JSON field with the text [default: text]
+    #[arg(long, value_name = "NAME")]
+    text_column: Option<String>,
+    /// Column or JSON field with the id [default: id, else the hash of the text]
+    #[arg(long, value_name = "NAME")]
+    id_column: Option<String>,
+    /// Keep only these columns beside id and text, as `url,score` [default: all]
+    #[arg(long, value_name = "A,B")]
+    columns: Option<String>,
+    /// Read only the first so many documents
+    #[arg(long, value_name = "N")]
+    limit_documents: Option<Count>,
+    /// Share of documents held out for validation, decided by their text [default: 0.005]
+    #[arg(long, value_name = "SHARE")]
+    holdout: Option<f64>,
+    /// Share of a source's documents that may be unreadable [default: 0.01]
+    #[arg(long, value_name = "SHARE")]
+    max_bad: Option<f64>,
+    /// Leave damaged files out whole, and list them
+    #[arg(long)]
+    skip_bad_files: bool,
+}
+
+impl Flags for TextFlags {
+    fn fill(&self, keys: &mut Table) {
+        put(keys, "text_column", self.text_column.clone());
+        put(keys, "id_column", self.id_column.clone());
+        put(keys, "columns", self.columns.as_deref().map(list));
+        put(keys, "limit_documents", self.limit_documents.map(|count| count.0 as i64));
+        put(keys, "holdout", self.holdout);
+        put(keys, "max_bad", self.max_bad);
+        put(keys, "skip_bad_files", self.skip_bad_files.then_some(true));
+    }
+}
+
+/// Flags of `filter`.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Rules")]
+pub struct FilterFlags {
+    /// Rule sets in their order, as `gopher_quality,fineweb_quality`. Words are runs of
+    /// characters without white space. Thresholds are keys: `--set gopher_quality.min_words=20`
+    #[arg(long, value_name = "A,B")]
+    rules: Option<String>,
+    #[command(flatten)]
+    text: TextFlags,
+}
+
+impl Flags for FilterFlags {
+    fn fill(&self, keys: &mut Table) {
+        put(keys, "rules", self.rules.as_deref().map(list));
+        self.text.fill(keys);
+    }
+}
+
+/// Flags of `dedup`.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Duplicates")]
+pub struct DedupFlags {
+    /// exact, minhash, or both [default: exact,minhash]
+    #[arg(long, value_name = "A,B")]
+    method: Option<String>,
+    /// Words a shingle (runs of letters, digits and `_`, lower-cased) [default: 5]
+    #[arg(long, value_name = "N")]
+    ngram: Option<u32>,
+    /// Bands of a signature [default: 14]
+    #[arg(long, value_name = "N")]
+    bands: Option<u32>,
+    /// Rows a band [default: 8]
+    #[arg(long, value_name = "N")]
+    rows: Option<u32>,
+    /// Exact Jaccard from which a candidate is dropped, or `off` [default: 0.8]
+    #[arg(long, value_name = "SHARE")]
+    verify: Option<String>,
+    /// Which copy stays: first, longest, or max:COLUMN [default: first]
+    #[arg(long, value_name = "POLICY")]
+    keep: Option<String>,
+    #[command(flatten)]
+    text: TextFlags,
+}
+
+impl Flags for DedupFlags {
+    fn fill(&self, keys: &mut Table) {
+        put(keys, "method", self.method.as_deref().map(list));
+        put(keys, "ngram", self.ngram.map(i64::from));
+        put(keys, "bands", self.bands.map(i64::from));
+        put(keys, "rows", self.rows.map(i64::from));
+        let number = |text: &String| text.parse().map_or(Value::from(text.as_str()), Value::Float);
+        put(keys, "verify", self.verify.as_ref().map(number));
+        put(keys, "keep", self.keep.clone());
+        self.text.fill(keys);
+    }
+}
+
+/// Flags of `tokenizer train`.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Vocabulary")]
+pub struct VocabFlags {
+    /// Entries: special tokens, 256 bytes and merges, as `32k`
+    #[arg(long, value_name = "N")]
+    vocab: Option<Count>,
+    #[command(flatten)]
+    text: TextFlags,
+}
+
+impl Flags for VocabFlags {
+    fn fill(&self, keys: &mut Table) {
+        put(keys, "vocab", self.vocab.map(|count| count.0 as i64));
+        self.text.fill(keys);
+    }
+}
+
+/// Flags of `tokenize`.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Tokenizer")]
+pub struct TokenizeFlags {
+    /// A tokenizer.json, or a folder with one; instead of `--vocab`
+    #[arg(long, value_name = "PATH")]
+    tokenizer: Option<PathBuf>,
+    #[command(flatten)]
+    vocab: VocabFlags,
+}
+
+impl Flags for TokenizeFlags {
+    fn fill(&self, keys: &mut Table) {
+        let path = self.tokenizer.as_ref().map(|path| path.to_string_lossy().into_owned());
+        put(keys, "tokenizer", path);
+        self.vocab.fill(keys);
+    }
+}
+
+/// Flags of `mix`. IN is `name=SHARDS[#source]:WEIGHT`.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Shares")]
+pub struct MixFlags {
+    /// Tokens of the whole mix, as `1B`, or `all`: the most that repeats no source
+    #[arg(long, value_name = "N")]
+    tokens: Option<String>,
+}
+
+impl Flags for MixFlags {
+    fn fill(&self, keys: &mut Table) {
+        put(keys, "tokens", self.tokens.clone());
+    }
+}
+
+/// Arguments of `train`.
+#[cfg(feature = "train")]
+#[derive(Args, Debug)]
+pub struct TrainArgs {
+    /// The mix; without it, the step of this stage in `dataprep.toml` runs
+    #[arg(long, value_name = "MIX")]
+    pub data: Vec<PathBuf>,
+    /// The run's directory
+    #[arg(long, short, value_name = "RUN")]
+    pub out: Option<PathBuf>,
+    #[command(flatten)]
+    pub config: ConfigArgs,
+    /// auto, cpu, or cuda[:N] [default: auto]
+    #[arg(long)]
+    pub device: Option<String>,
+    /// Continue also with another `train.steps`
+    #[arg(long)]
+    pub resume: bool,
+    /// Stop after this step, counted from the beginning, with a checkpoint
+    #[arg(long, value_name = "STEP")]
+    pub stop_after: Option<u64>,
+}
+
+/// Arguments of `generate`.
+#[cfg(feature = "train")]
+#[derive(Args, Debug)]
+pub struct GenerateArgs {
+    /// A run, or one of its checkpoints
+    pub run: PathBuf,
+    /// Text to continue
+    #[arg(long, default_value = "")]
+    pub prompt: String,
+    /// Tokens at most
+    #[arg(long, default_value_t = 100, value_name = "N")]
+    pub max_tokens: usize,
+    /// Divides the logits; 0 takes the likeliest token
+    #[arg(long, default_value_t = 0.8, value_name = "T")]
+    pub temperature: f64,
+    /// Makes the draws; another seed, another text
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    pub seed: u64,
+    /// The checkpoint of this step [default: the latest]
+    #[arg(long, value_name = "STEP")]
+    pub step: Option<u64>,
+    /// auto, cpu, or cuda[:N]
+    #[arg(long, default_value = "auto")]
+    pub device: String,
+}
+
+/// Arguments of `run`.
+#[derive(Args, Debug)]
+pub struct RunArgs {
+    /// The recipe [default: dataprep.toml]
+    pub recipe: Option<PathBuf>,
+    /// Begin with this step; earlier ones are taken as they are
+    #[arg(long, value_name = "STEP")]
+    pub from: Option<String>,
+    /// Write to this directory instead of the recipe's `out`
+    #[arg(long, short, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Set a key of a step: `--set model.train.steps=100`
+    #[arg(long = "set", value_name = "STEP.KEY=VALUE")]
+    pub set: Vec<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn flags_fill_in_the_keys_of_their_stage() {
+        let line = "dataprep dedup a --out b --keep longest --verify 0.7 --text-column body";
+        let Command::Dedup(args) = Cli::parse_from(line.split(' ')).command else { panic!() };
+        let mut keys = Table::new();
+        args.flags.fill(&mut keys);
+        let expected = "keep = 'longest'\nverify = 0.7\ntext_column = 'body'";
+        assert_eq!(keys, expected.parse::<Table>().unwrap());
+    }
+}

@@ -1,0 +1,299 @@
+//! The command line: arguments → requests → stages → words on a screen.
+//!
+//! In → `argv`; out → an exit status. [`main`] is the table of contents: one arm a command. What
+//! can be typed is in [`args`], how results look in [`screen`], where they go in [`printer`].
+
+pub mod args;
+pub mod printer;
+pub mod screen;
+
+use std::path::{Path, PathBuf};
+
+use clap::Parser;
+use serde_json::json;
+
+use crate::{
+    base::{
+        config::{self, Table},
+        error::{Error, Result},
+        interrupt, machine,
+        progress::Progress,
+        size::Bytes,
+    },
+    inspect,
+    pipeline::{
+        execute::Options,
+        recipe::{self, Recipe, Request},
+        registry,
+        step::{self, Runner, StepResult, Training},
+    },
+};
+use args::{Cli, Command, ConfigArgs, Flags, RunArgs, Shared, StageArgs, TokenizerCommand};
+use printer::Printer;
+
+/// Runs the command line of this process.
+pub fn main() -> std::process::ExitCode {
+    let cli = Cli::parse();
+    let printer = Printer::new(&cli.shared);
+    let result = interrupt::install().and_then(|()| run(cli, &printer));
+    match result {
+        Ok(()) => std::process::ExitCode::SUCCESS,
+        Err(error) => {
+            printer.error(&error);
+            let status = error.exit_status();
+            printer.record(&json!({"type": "error", "message": error.to_string(),
+                "hint": error.hint(), "exit_status": status}));
+            std::process::ExitCode::from(status)
+        }
+    }
+}
+
+fn run(cli: Cli, printer: &Printer) -> Result<()> {
+    let cx = Commands { shared: &cli.shared, printer };
+    match &cli.command {
+        Command::Ingest(args) => cx.stage("ingest", args),
+        Command::Filter(args) => cx.stage("filter", args),
+        Command::Dedup(args) => cx.stage("dedup", args),
+        Command::Tokenizer { command: TokenizerCommand::Train(args) } => cx.stage("tokenizer", args),
+        Command::Tokenize(args) => cx.stage("tokenize", args),
+        Command::Mix(args) => cx.stage("mix", args),
+        #[cfg(feature = "train")]
+        Command::Train(args) => cx.train(args),
+        #[cfg(feature = "train")]
+        Command::Generate(args) => cx.generate(args),
+        Command::Run(args) => cx.recipe(args),
+        Command::Inspect { path } => cx.inspect(path),
+        Command::Verify { path } => cx.verify(path),
+    }
+}
+
+/// The commands, with what they share.
+struct Commands<'a> {
+    shared: &'a Shared,
+    printer: &'a Printer,
+}
+
+impl Commands<'_> {
+    /// A bare stage command, or the step of that stage in `dataprep.toml`.
+    fn stage<F: Flags>(&self, stage: &str, args: &StageArgs<F>) -> Result<()> {
+        let mut keys = Table::new();
+        args.flags.fill(&mut keys);
+        if let Some(seed) = args.config.seed {
+            keys.insert("seed".into(), toml::Value::Integer(seed as i64));
+        }
+        let request =
+            self.request(stage, args.inputs.clone(), args.out.as_deref(), &args.config, keys)?;
+        self.one(&request, Training::default())
+    }
+
+    #[cfg(feature = "train")]
+    fn train(&self, args: &args::TrainArgs) -> Result<()> {
+        let mut keys = Table::new();
+        if let Some(seed) = args.config.seed {
+            keys.insert("train".into(), step::single("seed", seed as i64).into());
+        }
+        let mix = args.data.first().map(|path| path.to_string_lossy().into_owned());
+        let inputs = mix.into_iter().collect();
+        let request =
+            self.request("train", inputs, args.out.as_deref(), &args.config, keys)?;
+        let training = Training {
+            device: args.device.clone(),
+            resume: args.resume,
+            stop_after: args.stop_after,
+            data: args.data.iter().skip(1).cloned().collect(),
+        };
+        self.one(&request, training)
+    }
+
+    /// Flag > `--set` > `--config`; defaults fill in the rest when the stage opens.
+    fn request(
+        &self,
+        stage: &str,
+        inputs: Vec<String>,
+        out: Option<&Path>,
+        config: &ConfigArgs,
+        flags: Table,
+    ) -> Result<Request> {
+        let mut table = match &config.config {
+            Some(path) => config::read(path)?,
+            None => Table::new(),
+        };
+        for assignment in &config.set {
+            config::set(&mut table, assignment)?;
+        }
+        config::merge(&mut table, flags);
+        let name = stage.to_owned();
+        if inputs.is_empty() {
+            let mut request = self.step_of(stage)?;
+            config::merge(&mut request.config, table);
+            request.out = out.map_or(request.out, Path::to_owned);
+            return Ok(request);
+        }
+        let Some(out) = out else {
+            return Err(Error::config("where should the result go? `--out DIR` is missing"));
+        };
+        Ok(Request { name: name.clone(), stage: name, inputs, out: out.to_owned(), config: table })
+    }
+
+    fn step_of(&self, stage: &str) -> Result<Request> {
+        let path = Path::new(recipe::FILE_NAME);
+        if !path.is_file() {
+            let message = format!("`{stage}` has no inputs, and there is no {}", recipe::FILE_NAME);
+            return Err(Error::config(message)
+                .with_hint(format!("name them, as in `dataprep {stage} IN… --out DIR`")));
+        }
+        Recipe::read(path, &[], None)?.only_step_of(stage).cloned()
+    }
+
+    /// Runs one request and prints what came of it.
+    fn one(&self, request: &Request, training: Training) -> Result<()> {
+        if self.shared.dry_run {
+            return self.dry_run(std::slice::from_ref(request));
+        }
+        let progress = Progress::new(self.printer.progress_style());
+        let say = |text: &str| self.printer.detail(text);
+        let runner = self.runner(&progress, &say, training, false);
+        let result = self.step(&runner, request)?;
+        self.printer.result(&screen::step(request, &result, self.printer));
+        self.printer.record(&screen::record("summary", request, &result));
+        Ok(())
+    }
+
+    fn recipe(&self, args: &RunArgs) -> Result<()> {
+        let path = args.recipe.clone().unwrap_or_else(|| PathBuf::from(recipe::FILE_NAME));
+        let recipe = Recipe::read(&path, &args.set, args.out.as_deref())?;
+        let first = match &args.from {
+            Some(name) => recipe.requests.iter().position(|request| request.name == *name),
+            None => Some(0),
+        };
+        let Some(first) = first else {
+            let names: Vec<_> = recipe.requests.iter().map(|r| r.name.as_str()).collect();
+            let message = format!("the recipe has no step `{}`", args.from.as_deref().unwrap_or(""));
+            return Err(Error::config(message).with_hint(format!("steps: {}", names.join(", "))));
+        };
+        let requests = &recipe.requests[first..];
+        if self.shared.dry_run {
+            return self.dry_run(requests);
+        }
+        let progress = Progress::new(self.printer.progress_style());
+        let say = |text: &str| self.printer.detail(text);
+        let runner = self.runner(&progress, &say, Training::default(), true);
+        let mut results = Vec::new();
+        for request in requests {
+            let result = self.step(&runner, request)?;
+            self.printer.result(&screen::line(request, &result));
+            self.printer.record(&screen::record("step", request, &result));
+            results.push((request, result));
+        }
+        self.printer.result(&screen::closing(&recipe.out, &results, self.printer));
+        let up_to_date = results.iter().filter(|(_, result)| result.is_up_to_date()).count();
+        self.printer.record(&json!({"type": "summary", "out": recipe.out,
+            "steps": results.len(), "up_to_date": up_to_date}));
+        Ok(())
+    }
+
+    /// One step, with its notices and its alarms.
+    fn step(&self, runner: &Runner<'_>, request: &Request) -> Result<StepResult> {
+        self.printer.detail(&screen::request(request));
+        let result = runner.run(request)?;
+        if let StepResult::Stage(outcome) = &result {
+            outcome.notices.iter().for_each(|notice| self.printer.warning(notice));
+            let alarms = screen::alarms(&outcome.manifest);
+            alarms.iter().for_each(|alarm| self.printer.warning(alarm));
+        }
+        #[cfg(feature = "train")]
+        if let StepResult::Train(summary) = &result {
+            summary.warnings.iter().for_each(|warning| self.printer.warning(warning));
+        }
+        Ok(result)
+    }
+
+    fn runner<'a>(
+        &self,
+        progress: &'a Progress,
+        say: &'a (dyn Fn(&str) + Sync),
+        training: Training,
+        replace: bool,
+    ) -> Runner<'a> {
+        let threads = self.shared.threads.unwrap_or_else(machine::cores).max(1);
+        let memory = self.shared.memory.unwrap_or(Bytes(machine::memory_bytes() / 2));
+        let options = Options {
+            threads,
+            memory,
+            fresh: self.shared.fresh,
+            replace,
+            max_bad: 0.0,
+            skip_bad_files: false,
+        };
+        Runner { options, progress, say, training }
+    }
+
+    fn dry_run(&self, requests: &[Request]) -> Result<()> {
+        for request in requests {
+            let plan = step::dry_run(request)?;
+            self.printer.result(&screen::dry_run(request, plan.as_ref()));
+            self.printer.record(&json!({"type": "plan", "step": request.name,
+                "stage": request.stage, "out": request.out, "plan": plan}));
+        }
+        self.printer.record(&json!({"type": "summary", "dry_run": true, "steps": requests.len()}));
+        Ok(())
+    }
+
+    #[cfg(feature = "train")]
+    fn generate(&self, args: &args::GenerateArgs) -> Result<()> {
+        let options = crate::train::GenerateOptions {
+            step: args.step,
+            prompt: args.prompt.clone(),
+            max_tokens: args.max_tokens,
+            temperature: args.temperature,
+            seed: args.seed,
+            device: args.device.clone(),
+        };
+        if !self.printer.is_json() {
+            self.printer.raw(&args.prompt);
+        }
+        let sample = crate::train::generate(&args.run, &options, |text| {
+            if !self.printer.is_json() {
+                self.printer.raw(text);
+            }
+            interrupt::check()
+        })?;
+        if !self.printer.is_json() {
+            self.printer.raw("\n");
+        }
+        let mut record = serde_json::to_value(&sample).expect("plain data");
+        record["type"] = "summary".into();
+        self.printer.record(&record);
+        Ok(())
+    }
+
+    fn inspect(&self, path: &Path) -> Result<()> {
+        let report = inspect::inspect(path)?;
+        if !self.printer.is_json() {
+            self.printer.raw(&format!("{report}\n"));
+        }
+        let mut record = serde_json::to_value(&report).expect("plain data");
+        record["type"] = "summary".into();
+        self.printer.record(&record);
+        Ok(())
+    }
+
+    fn verify(&self, path: &Path) -> Result<()> {
+        let report = inspect::verify(path)?;
+        if !self.printer.is_json() {
+            self.printer.raw(&format!("{report}\n"));
+        }
+        let mut record = serde_json::to_value(&report).expect("plain data");
+        record["type"] = "summary".into();
+        self.printer.record(&record);
+        match report.differences.len() {
+            0 => Ok(()),
+            count => Err(Error::failed(format!("{count} differences in `{}`", path.display()))),
+        }
+    }
+}
+
+/// The keys of a stage, for `--help` and for tests.
+pub fn keys_of(stage: &str) -> Result<Vec<&'static str>> {
+    registry::find(stage).map(|entry| (entry.keys)())
+}

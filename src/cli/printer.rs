@@ -1,0 +1,133 @@
+//! The only writer to the terminal: what goes to stdout, what to stderr, and in which colour.
+//!
+//! Results go to stdout (text, or JSON Lines with `--json`); everything else to stderr. `-q` hides
+//! results and notices, `-qq` leaves errors only. Every message reads without colour. A reader that
+//! went away (`| head`) is no error.
+
+use std::io::{IsTerminal, Write};
+
+use serde_json::Value;
+
+use super::args::{Color, ProgressStyle, Shared};
+use crate::base::{error::Error, progress};
+
+/// All decisions about output, made once.
+#[derive(Clone, Copy, Debug)]
+pub struct Printer {
+    quiet: u8,
+    verbose: bool,
+    json: bool,
+    colored: bool,
+    progress: progress::Style,
+}
+
+impl Printer {
+    /// Decides from the flags, the terminal and `NO_COLOR`.
+    pub fn new(shared: &Shared) -> Printer {
+        let terminal = std::io::stderr().is_terminal();
+        let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        let colored = match shared.color {
+            Color::Always => true,
+            Color::Never => false,
+            Color::Auto => terminal && !no_color,
+        };
+        let progress = match shared.progress.unwrap_or(ProgressStyle::Auto) {
+            _ if shared.quiet > 0 => progress::Style::None,
+            ProgressStyle::Auto if terminal => progress::Style::Bar,
+            ProgressStyle::Auto | ProgressStyle::None => progress::Style::None,
+            ProgressStyle::Plain => progress::Style::Plain,
+            ProgressStyle::Json => progress::Style::Json,
+        };
+        let (quiet, verbose, json) = (shared.quiet, shared.verbose, shared.json);
+        Printer { quiet, verbose, json, colored, progress }
+    }
+
+    /// How progress is shown.
+    pub fn progress_style(&self) -> progress::Style {
+        self.progress
+    }
+
+    /// Whether `-v` asked for more.
+    pub fn is_verbose(&self) -> bool {
+        self.verbose
+    }
+
+    /// Whether results are JSON Lines.
+    pub fn is_json(&self) -> bool {
+        self.json
+    }
+
+    /// A result: text on stdout; nothing with `--json` or `-q`.
+    pub fn result(&self, text: &str) {
+        if !self.json && self.quiet == 0 {
+            write(&mut std::io::stdout().lock(), text);
+        }
+    }
+
+    /// What was asked for itself (generated text, an inspection), as it comes and whatever `-q`.
+    pub fn raw(&self, text: &str) {
+        let mut stdout = std::io::stdout().lock();
+        let written = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
+        end_quietly_if_closed(written);
+    }
+
+    /// A JSON record on stdout, with `--json`.
+    pub fn record(&self, value: &Value) {
+        if self.json {
+            write(&mut std::io::stdout().lock(), &value.to_string());
+        }
+    }
+
+    /// A fact worth a line, on stderr.
+    pub fn notice(&self, text: &str) {
+        if self.quiet < 2 {
+            write(&mut std::io::stderr().lock(), text);
+        }
+    }
+
+    /// A detail, on stderr, with `-v`.
+    pub fn detail(&self, text: &str) {
+        if self.verbose {
+            self.notice(text);
+        }
+    }
+
+    /// Something that must not be missed, on stderr.
+    pub fn warning(&self, text: &str) {
+        if self.quiet < 2 {
+            let label = self.paint("33;1", "warning:");
+            write(&mut std::io::stderr().lock(), &format!("{label} {text}"));
+        }
+    }
+
+    /// An error with its hint, on stderr.
+    pub fn error(&self, error: &Error) {
+        let mut stderr = std::io::stderr().lock();
+        write(&mut stderr, &format!("{} {error}", self.paint("31;1", "error:")));
+        if let Some(hint) = error.hint() {
+            write(&mut stderr, &format!("{} {hint}", self.paint("36;1", "hint:")));
+        }
+    }
+
+    /// Bold, for the heads of a screen.
+    pub fn bold(&self, text: &str) -> String {
+        self.paint("1", text)
+    }
+
+    fn paint(&self, code: &str, text: &str) -> String {
+        match self.colored {
+            true => format!("\x1b[{code}m{text}\x1b[0m"),
+            false => text.to_owned(),
+        }
+    }
+}
+
+fn write(stream: &mut impl Write, text: &str) {
+    end_quietly_if_closed(writeln!(stream, "{}", text.trim_end_matches('\n')));
+}
+
+fn end_quietly_if_closed(written: std::io::Result<()>) {
+    if written.is_err_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe) {
+        std::process::exit(0);
+    }
+}

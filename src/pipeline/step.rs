@@ -1,0 +1,226 @@
+//! One step of a recipe, or one bare command: whichever stage it is.
+//!
+//! In → a [`Request`]; out → a [`StepResult`]. Most stages go straight to the executor. Two have a
+//! way of their own: `tokenize --vocab` is two stages laid one after the other (no stage calls
+//! another), and `train` writes its run in place.
+
+use std::path::{Path, PathBuf};
+
+use super::{
+    execute::{self, Options, Outcome},
+    publish,
+    recipe::Request,
+    registry::{self, Opened},
+    up_to_date,
+};
+use crate::base::{
+    config::{self, Table},
+    error::{Error, Result},
+    io,
+    progress::Progress,
+    stage::Stage,
+};
+use crate::tokenize::{Tokenize, TokenizeConfig};
+use crate::tokenizer::{TokenizerConfig, TokenizerTrain};
+
+/// What a step did.
+pub enum StepResult {
+    /// A stage of units.
+    Stage(Outcome),
+    #[cfg(feature = "train")]
+    Train(Box<crate::train::TrainSummary>),
+}
+
+impl StepResult {
+    /// Whether there was nothing to do.
+    pub fn is_up_to_date(&self) -> bool {
+        match self {
+            StepResult::Stage(outcome) => outcome.up_to_date,
+            #[cfg(feature = "train")]
+            StepResult::Train(summary) => summary.up_to_date,
+        }
+    }
+}
+
+/// *How* to run, for every stage.
+pub struct Runner<'a> {
+    pub options: Options,
+    pub progress: &'a Progress,
+    /// Facts worth a line on stderr.
+    pub say: &'a (dyn Fn(&str) + Sync),
+    /// `train`'s own: device, resume, stop-after, places of moved shards.
+    pub training: Training,
+}
+
+/// *How* to train.
+#[derive(Clone, Debug, Default)]
+pub struct Training {
+    pub device: Option<String>,
+    pub resume: bool,
+    pub stop_after: Option<u64>,
+    pub data: Vec<PathBuf>,
+}
+
+impl Runner<'_> {
+    /// Brings the step's output up to date.
+    pub fn run(&self, request: &Request) -> Result<StepResult> {
+        match request.stage.as_str() {
+            "tokenize" => self.tokenize(request).map(StepResult::Stage),
+            #[cfg(feature = "train")]
+            "train" => self.train(request),
+            stage => {
+                let entry = registry::find(stage)?;
+                let open = entry.open.expect("stages with a way of their own are named above");
+                self.execute(open(request)?, &request.out).map(StepResult::Stage)
+            }
+        }
+    }
+
+    fn execute(&self, opened: Opened, out: &Path) -> Result<Outcome> {
+        let mut options = self.options.clone();
+        (options.max_bad, options.skip_bad_files) = (opened.max_bad, opened.skip_bad_files);
+        execute::execute(opened.stage.as_ref(), out, &options, self.progress)
+    }
+
+    /// `tokenizer = PATH` applies a tokenizer; `vocab` trains one first, which then lies in
+    /// OUT/tokenizer like any other.
+    fn tokenize(&self, request: &Request) -> Result<Outcome> {
+        let mut own = request.clone();
+        let vocab = own.config.contains_key("vocab");
+        let given = own.config.remove("tokenizer");
+        let given = given.as_ref().and_then(toml::Value::as_str).map(PathBuf::from);
+        let (tokenizer, trained) = match (given, vocab) {
+            (Some(path), false) => (path, None),
+            (None, true) => {
+                let trained = self.train_tokenizer(&own)?;
+                for key in config::fields::<TokenizerConfig>() {
+                    if !config::fields::<TokenizeConfig>().contains(key) {
+                        own.config.remove(*key);
+                    }
+                }
+                (trained.clone(), Some(trained))
+            }
+            (Some(_), true) => {
+                let message = "`vocab` trains a tokenizer, `tokenizer` names one";
+                return Err(Error::config(message).with_hint("give one of them"));
+            }
+            (None, false) => {
+                let message = "which tokenizer? neither `vocab` nor `tokenizer` is set";
+                return Err(Error::config(message)
+                    .with_hint("`--vocab 32000` trains one, `--tokenizer FILE` applies one"));
+            }
+        };
+        let outcome = self.execute(open_tokenize(&own, &tokenizer)?, &request.out)?;
+        let beside = beside_tokenizer(&request.out);
+        if trained.is_some_and(|trained| trained == beside) {
+            io::remove_directory(&beside)?;
+        }
+        Ok(outcome)
+    }
+
+    /// Where the trained tokenizer lies: in OUT if that one is up to date, else beside it.
+    fn train_tokenizer(&self, request: &Request) -> Result<PathBuf> {
+        let (specs, input, own) = registry::input_and_own::<TokenizerConfig>(request)?;
+        let (max_bad, skip_bad_files) = (input.max_bad, input.skip_bad_files);
+        let stage = TokenizerTrain::open(&specs, input, own)?;
+        let inside = request.out.join("tokenizer");
+        let fingerprint = execute::fingerprint(&stage);
+        let standing = up_to_date::check_inside(&stage, &inside, &request.out, fingerprint)?;
+        if standing.is_some() && !self.options.fresh {
+            return Ok(inside);
+        }
+        publish::refuse_foreign(&request.out, fingerprint, self.replaces())?;
+        let beside = beside_tokenizer(&request.out);
+        let mut options = self.options.clone();
+        // Half of an earlier training is ours to discard, whatever it was about.
+        (options.max_bad, options.skip_bad_files, options.replace) =
+            (max_bad, skip_bad_files, true);
+        execute::execute(&stage as &dyn Stage, &beside, &options, self.progress)?;
+        Ok(beside)
+    }
+
+    fn replaces(&self) -> bool {
+        self.options.replace || self.options.fresh
+    }
+
+    #[cfg(feature = "train")]
+    fn train(&self, request: &Request) -> Result<StepResult> {
+        let [mix] = request.inputs.as_slice() else {
+            let message = format!("`train` reads one mix, given are {}", request.inputs.len());
+            return Err(Error::config(message));
+        };
+        let options = crate::train::TrainOptions {
+            device: self.training.device.clone().unwrap_or_else(|| "auto".to_owned()),
+            threads: Some(self.options.threads),
+            resume: self.training.resume,
+            stop_after: self.training.stop_after,
+            fresh: self.options.fresh,
+            data: self.training.data.clone(),
+        };
+        let cx = crate::train::Context {
+            progress: self.progress,
+            say: self.say,
+            interrupted: &crate::base::interrupt::requested,
+        };
+        let (config, mix) = (request.config.clone(), Path::new(mix));
+        let summary = crate::train::run(config, mix, &request.out, &options, &cx)?;
+        Ok(StepResult::Train(Box::new(summary)))
+    }
+}
+
+fn beside_tokenizer(out: &Path) -> PathBuf {
+    let mut name = out.file_name().unwrap_or_default().to_owned();
+    name.push(".tokenizer");
+    out.with_file_name(name)
+}
+
+fn open_tokenize(request: &Request, tokenizer: &Path) -> Result<Opened> {
+    let (specs, input, own) = registry::input_and_own::<TokenizeConfig>(request)?;
+    let (max_bad, skip_bad_files) = (input.max_bad, input.skip_bad_files);
+    let stage = Tokenize::open(&specs, input, own, tokenizer)?;
+    Ok(Opened { stage: Box::new(stage), max_bad, skip_bad_files })
+}
+
+/// What a step would do, without doing it; `None` while its inputs are not made yet.
+pub fn dry_run(request: &Request) -> Result<Option<serde_json::Value>> {
+    let missing = |input: &String| {
+        let path = input.split_once('=').map_or(input.as_str(), |(_, path)| path);
+        let path = path.split(['#', ':']).next().unwrap_or(path);
+        !Path::new(path).exists()
+    };
+    let entry = registry::find(&request.stage)?;
+    if request.inputs.iter().any(missing) {
+        return Ok(None);
+    }
+    match entry.open {
+        Some(open) => {
+            let stage = open(request)?.stage;
+            let out = &request.out;
+            let fingerprint = execute::fingerprint(stage.as_ref());
+            let standing = up_to_date::check(stage.as_ref(), out, fingerprint)?;
+            let mut plan = execute::dry_run(stage.as_ref())?;
+            plan.insert("up_to_date", standing.is_some().into());
+            Ok(Some(serde_json::to_value(plan).expect("plain data")))
+        }
+        None => Ok(Some(serde_json::json!({"stage": request.stage}))),
+    }
+}
+
+/// A dry run's plan in one line.
+pub fn dry_run_lines(plan: &serde_json::Value) -> String {
+    if plan["up_to_date"] == true {
+        return "up to date".to_owned();
+    }
+    let Some(phases) = plan["phases"].as_array() else { return "would run".to_owned() };
+    let phases = phases.iter().map(|phase| {
+        let bytes = crate::base::size::Bytes(phase["bytes"].as_u64().unwrap_or(0));
+        format!("{} {} units, {bytes}", phase["name"].as_str().unwrap_or(""), phase["units"])
+    });
+    let phases = phases.collect::<Vec<_>>().join("; ");
+    format!("{} inputs: {phases}", plan["inputs"])
+}
+
+/// A table with one key.
+pub fn single(key: &str, value: impl Into<toml::Value>) -> Table {
+    Table::from_iter([(key.to_owned(), value.into())])
+}

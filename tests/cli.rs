@@ -1,0 +1,87 @@
+//! What a person types and reads.
+
+use crate::support::{TestDir, documents, project};
+
+fn snapshot(run: &crate::support::Run) -> String {
+    format!("status {}\n--- stdout\n{}--- stderr\n{}", run.status, run.stdout, run.stderr)
+}
+
+#[test]
+fn errors_say_what_is_wrong_and_what_to_do() {
+    let directory = TestDir::new();
+    directory.write_documents("text/a.jsonl", &documents(5, 1));
+    let run = directory.dataprep("dedup text/a.jsonl --out x --set verfy=0.5");
+    insta::assert_snapshot!(snapshot(&run), @"");
+    let run = directory.dataprep("run");
+    insta::assert_snapshot!(snapshot(&run), @"");
+    let run = directory.dataprep("inspect text");
+    insta::assert_snapshot!(snapshot(&run), @"");
+}
+
+#[test]
+fn a_filter_says_what_it_dropped_and_why() {
+    let directory = TestDir::new();
+    let mut texts = documents(20, 1);
+    texts.extend(["too short".to_owned(), "also too short".to_owned()]);
+    directory.write_documents("text/a.jsonl", &texts);
+    let run = directory.dataprep("filter text/a.jsonl --out clean --rules gopher_quality").ok();
+    let printed = run.stdout.lines().skip(1).collect::<Vec<_>>().join("\n");
+    insta::assert_snapshot!(printed, @"");
+}
+
+#[test]
+fn json_ends_with_a_summary() {
+    let directory = TestDir::new();
+    directory.write_documents("text/a.jsonl", &documents(20, 1));
+    let run = directory.dataprep("dedup text --out unique --json").ok();
+    let summary = run.summary();
+    assert_eq!(summary["type"], "summary");
+    assert_eq!(summary["counts"]["in"], 20);
+    assert!(summary["units"].is_u64() && summary["units_reused"].is_u64());
+    let failed = directory.dataprep("dedup nowhere --out x --json");
+    assert_eq!(failed.summary()["type"], "error");
+}
+
+#[test]
+fn a_folder_with_a_recipe_runs_its_steps_by_name() {
+    let directory = TestDir::new();
+    directory.write_documents("text/a.jsonl", &documents(30, 1));
+    let recipe = "out = 'runs'\n[[step]]\nname = 'unique'\nstage = 'dedup'\nin = ['text']\n";
+    directory.write("dataprep.toml", recipe);
+    directory.dataprep("dedup").ok();
+    assert!(directory.path("runs/unique/manifest.json").is_file());
+    assert!(directory.dataprep("run").ok().stdout.contains("up to date"));
+}
+
+#[test]
+fn a_dry_run_says_what_would_be_done_and_does_nothing() {
+    let directory = TestDir::new();
+    directory.write_documents("text/a.jsonl", &documents(30, 1));
+    let run = directory.dataprep("dedup text --out unique --dry-run").ok();
+    assert!(run.stdout.contains("sign 1 units"), "{}", run.stdout);
+    assert!(!directory.path("unique").exists() && !directory.path("unique.partial").exists());
+}
+
+#[test]
+fn every_recipe_and_config_of_the_project_is_valid() {
+    let directory = TestDir::new();
+    for entry in std::fs::read_dir(project().join("pipelines")).unwrap() {
+        let path = entry.unwrap().path();
+        directory.dataprep(&format!("run {} --out runs --dry-run", path.display())).ok();
+    }
+    #[cfg(feature = "train")]
+    for entry in std::fs::read_dir(project().join("configs/train")).unwrap() {
+        let table = dataprep::base::config::read(&entry.unwrap().path()).unwrap();
+        dataprep::train::TrainConfig::parse(table).unwrap();
+    }
+}
+
+#[test]
+fn every_key_of_a_stage_is_known_to_its_registry_entry() {
+    for stage in dataprep::pipeline::registry::STAGES {
+        let keys = dataprep::cli::keys_of(stage.name).unwrap();
+        assert!(!keys.is_empty(), "{}", stage.name);
+        let unique: std::collections::BTreeSet<_> = keys.iter().collect();
+        assert_eq!(unique.len(), keys.len(), "{} has a key twice", stage.name);
+    }
+}

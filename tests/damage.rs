@@ -1,0 +1,130 @@
+//! Bad data is counted, a damaged file fails at the end, bad config stops before any work.
+
+use crate::support::{TestDir, documents, shared_data};
+
+fn zstd(text: &str) -> Vec<u8> {
+    zstd::encode_all(text.as_bytes(), 3).unwrap()
+}
+
+fn jsonl(count: usize, seed: u64) -> String {
+    let line = |text: String| serde_json::json!({ "text": text }).to_string() + "\n";
+    documents(count, seed).into_iter().map(line).collect()
+}
+
+#[test]
+fn broken_lines_are_counted_listed_and_left_out() {
+    let directory = TestDir::new();
+    directory.write("text/a.jsonl", jsonl(30, 1) + "{\"text\": \n{\"text\": null}\nnot json\n");
+    directory.dataprep("ingest text/a.jsonl --out corpus").ok();
+    let report = directory.dataprep("inspect corpus --json").ok().summary();
+    assert_eq!(report["counts"]["in"], 33, "{report:#}");
+    assert_eq!((&report["counts"]["out"], &report["counts"]["rejected"]), (&30.into(), &3.into()));
+    let rejects = directory.read("corpus/rejects-00000.jsonl");
+    assert_eq!(rejects.lines().count(), 3);
+    assert!(rejects.contains("null_text") && rejects.contains("invalid_json"), "{rejects}");
+}
+
+#[test]
+fn a_source_that_is_mostly_unreadable_fails_with_its_reasons() {
+    let directory = TestDir::new();
+    directory.write("text/a.jsonl", jsonl(30, 1) + &"{\"body\": 1}\n".repeat(200));
+    let failed = directory.dataprep("ingest text/a.jsonl --out corpus");
+    assert_eq!(failed.status, 1);
+    assert!(failed.stderr.contains("missing_text 200"), "{}", failed.stderr);
+    assert!(!directory.path("corpus").exists());
+    directory.dataprep("ingest text/a.jsonl --out corpus --max-bad 0.9").ok();
+}
+
+#[test]
+fn a_damaged_file_fails_after_all_else_is_done_and_can_be_left_out() {
+    let directory = TestDir::new();
+    let whole = zstd(&jsonl(40, 2));
+    directory.write("text/a.jsonl", jsonl(40, 1));
+    directory.write("text/b.jsonl.zst", &whole[..whole.len() / 2]);
+    directory.write("text/c.jsonl", jsonl(40, 3));
+    let command = "ingest text --out corpus --set unit_bytes=1KiB";
+    let failed = directory.dataprep(command);
+    assert_eq!(failed.status, 1);
+    assert!(failed.stderr.contains("b.jsonl.zst"), "{}", failed.stderr);
+    assert!(failed.stderr.contains("--skip-bad-files"), "{}", failed.stderr);
+    assert!(!directory.path("corpus").exists());
+    let skipped = directory.dataprep(&format!("{command} --skip-bad-files --json")).ok();
+    let summary = skipped.summary();
+    assert_eq!(summary["counts"]["in"], 80, "{summary:#}");
+    assert!(summary["units_reused"].as_u64() > Some(0), "{summary:#}");
+    assert!(directory.read("corpus/manifest.json").contains("b.jsonl.zst"));
+}
+
+#[test]
+fn wrong_requests_stop_before_any_work() {
+    let directory = TestDir::new();
+    directory.write("text/a.jsonl", jsonl(3, 1));
+    std::fs::create_dir(directory.path("empty")).unwrap();
+    let cases = [
+        ("ingest nowhere --out x", "nowhere"),
+        ("ingest empty --out x", "empty"),
+        ("filter text --out x", "rules"),
+        ("filter text --out x --rules gopher_qualty", "did you mean `gopher_quality`?"),
+        ("dedup text --out x --set bandss=3", "did you mean `bands`?"),
+        ("dedup text --out x --set keep=max:score", "score"),
+        ("tokenize text --out x", "--vocab"),
+        ("tokenizer train text --out x", "--vocab"),
+        ("ingest text", "--out"),
+        ("ingest a=text a=text --out x", "a"),
+        ("ingest text --out x --set holdout=2", "holdout"),
+        ("mix a=text:1 --out x --tokens 1k", "text"),
+    ];
+    for (command, expected) in cases {
+        let run = directory.dataprep(command);
+        assert_eq!(run.status, 2, "{command}\n{}", run.stderr);
+        assert!(run.stderr.contains("error:"), "{command}\n{}", run.stderr);
+        assert!(run.stderr.contains(expected), "{command}\n{}", run.stderr);
+        assert!(!directory.path("x").exists() && !directory.path("x.partial").exists(), "{command}");
+    }
+}
+
+#[test]
+fn a_flipped_byte_is_named_by_verify() {
+    let directory = TestDir::new();
+    directory.write_documents("text/a.jsonl", &documents(80, 1));
+    directory.dataprep("tokenize text/a.jsonl --out tokens --vocab 400").ok();
+    directory.dataprep("verify tokens").ok();
+    let path = directory.path("tokens/shard-00000.arrow");
+    let mut bytes = std::fs::read(&path).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(&path, bytes).unwrap();
+    let failed = directory.dataprep("verify tokens");
+    assert_eq!(failed.status, 1);
+    let printed = format!("{}{}", failed.stdout, failed.stderr);
+    assert!(printed.contains("shard-00000.arrow"), "{printed}");
+}
+
+#[test]
+fn every_hostile_file_ends_in_documents_or_a_message() {
+    let Some(data) = shared_data("the hostile inputs") else { return };
+    let expected = std::fs::read_to_string(data.join("hostile/EXPECTED.tsv")).unwrap();
+    let directory = TestDir::new();
+    let mut checked = 0;
+    for line in expected.lines().skip(1) {
+        let fields: Vec<&str> = line.split('\t').collect();
+        let path = data.join("hostile").join(fields[0]);
+        if path.to_string_lossy().contains(' ') || path.metadata().unwrap().len() > 2 << 20 {
+            continue;
+        }
+        let out = format!("out-{checked}");
+        let run = directory
+            .dataprep(&format!("ingest {} --out {out} --max-bad 1 --json", path.display()));
+        assert!([0, 1, 2].contains(&run.status), "{}: {run:?}", fields[0]);
+        assert!(!run.stderr.contains("panicked"), "{}: {}", fields[0], run.stderr);
+        if let (0, Ok(documents)) = (run.status, fields[2].parse::<u64>()) {
+            assert_eq!(run.summary()["counts"]["out"], documents, "{}", fields[0]);
+        }
+        if run.status != 0 {
+            let name = path.file_name().unwrap().to_string_lossy().into_owned();
+            assert!(run.stderr.contains(&name), "{}: {}", fields[0], run.stderr);
+        }
+        checked += 1;
+    }
+    assert!(checked > 50, "{checked}");
+}

@@ -1,0 +1,111 @@
+//! Killed at any moment, the same command continues and ends with the same bytes.
+
+use std::{thread, time::Duration};
+
+use dataprep::base::rng::Stream;
+
+use crate::determinism::{recipe_with_training, with_recipe};
+
+/// Kills after a random time until the command ends by itself.
+fn run_with_kills(directory: &crate::support::TestDir, seed: u64, interrupt: bool) -> usize {
+    let mut stream = Stream::new(seed, "moments of killing");
+    for kills in 0.. {
+        let mut child = directory.spawn("run recipe.toml --threads 2");
+        // Later attempts get more time, so that the test ends.
+        let milliseconds = stream.next_u64() % 250 + 40 * kills as u64;
+        thread::sleep(Duration::from_millis(milliseconds));
+        if let Some(status) = child.try_wait().unwrap() {
+            assert!(status.success(), "{status}");
+            return kills;
+        }
+        if interrupt {
+            let id = rustix_pid(&child);
+            rustix::process::kill_process(id, rustix::process::Signal::INT).unwrap();
+        } else {
+            child.kill().unwrap();
+        }
+        let status = child.wait().unwrap();
+        assert!(interrupt || !status.success());
+    }
+    unreachable!("counts for ever")
+}
+
+fn rustix_pid(child: &std::process::Child) -> rustix::process::Pid {
+    rustix::process::Pid::from_child(child)
+}
+
+#[test]
+fn killed_at_random_moments_the_whole_path_ends_with_the_same_bytes() {
+    let recipe = recipe_with_training();
+    let whole = with_recipe(&recipe);
+    whole.dataprep("run recipe.toml --threads 2").ok();
+    let expected = whole.tree("runs");
+    for seed in [1, 2] {
+        let killed = with_recipe(&recipe);
+        let kills = run_with_kills(&killed, seed, false);
+        assert!(kills > 2, "only {kills} kills");
+        assert_eq!(killed.tree("runs"), expected);
+    }
+}
+
+#[test]
+fn interrupted_it_keeps_what_is_finished_and_continues() {
+    let recipe = recipe_with_training();
+    let whole = with_recipe(&recipe);
+    whole.dataprep("run recipe.toml --threads 2").ok();
+    let interrupted = with_recipe(&recipe);
+    run_with_kills(&interrupted, 3, true);
+    assert_eq!(interrupted.tree("runs"), whole.tree("runs"));
+}
+
+#[test]
+fn a_second_run_has_nothing_to_do() {
+    let directory = with_recipe(&recipe_with_training());
+    directory.dataprep("run recipe.toml").ok();
+    let before = directory.tree("runs");
+    let again = directory.dataprep("run recipe.toml").ok();
+    assert_eq!(again.stdout.matches("up to date").count(), 6, "{}", again.stdout);
+    assert_eq!(directory.tree("runs"), before);
+}
+
+#[test]
+fn a_changed_input_is_seen_whatever_its_size_says() {
+    let directory = with_recipe(&recipe_with_training());
+    directory.dataprep("ingest text/b.jsonl --out corpus").ok();
+    // Big enough that the identity's three samples miss the change; the ranges do not.
+    let text = directory.read("text/b.jsonl");
+    let middle = text.len() / 3;
+    let changed = text[..middle].to_owned() + "Z" + &text[middle + 1..];
+    directory.write("text/b.jsonl", changed);
+    let again = directory.dataprep("ingest text/b.jsonl --out corpus --fresh").ok();
+    assert!(!again.stdout.contains("up to date"), "{}", again.stdout);
+}
+
+#[test]
+fn another_config_is_refused_by_a_bare_stage_and_replaces_with_fresh() {
+    let directory = with_recipe(&recipe_with_training());
+    directory.dataprep("dedup text/a --out unique").ok();
+    let before = directory.tree("unique");
+    let refused = directory.dataprep("dedup text/a --out unique --verify 0.5");
+    assert_eq!(refused.status, 2);
+    assert!(refused.stderr.contains("hint:") && refused.stderr.contains("--fresh"));
+    assert_eq!(directory.tree("unique"), before);
+    directory.dataprep("dedup text/a --out unique --verify 0.5 --fresh").ok();
+    assert_ne!(directory.tree("unique"), before);
+}
+
+#[test]
+fn two_commands_on_one_output_do_not_meet() {
+    let directory = with_recipe(&recipe_with_training());
+    std::fs::create_dir_all(directory.path("unique.partial")).unwrap();
+    let lock = dataprep::base::unit::Lock::take(
+        &directory.path("unique.partial/lock"),
+        &directory.path("unique"),
+    )
+    .unwrap();
+    let refused = directory.dataprep("dedup text/a --out unique");
+    assert_eq!(refused.status, 1);
+    assert!(refused.stderr.contains("another dataprep is working on `unique`"));
+    drop(lock);
+    directory.dataprep("dedup text/a --out unique").ok();
+}
