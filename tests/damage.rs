@@ -79,7 +79,10 @@ fn wrong_requests_stop_before_any_work() {
         assert_eq!(run.status, 2, "{command}\n{}", run.stderr);
         assert!(run.stderr.contains("error:"), "{command}\n{}", run.stderr);
         assert!(run.stderr.contains(expected), "{command}\n{}", run.stderr);
-        assert!(!directory.path("x").exists() && !directory.path("x.partial").exists(), "{command}");
+        assert!(
+            !directory.path("x").exists() && !directory.path("x.partial").exists(),
+            "{command}"
+        );
     }
 }
 

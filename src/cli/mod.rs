@@ -196,7 +196,7 @@ impl Commands<'_> {
     fn step(&self, runner: &Runner<'_>, request: &Request) -> Result<StepResult> {
         self.printer.detail(&screen::request(request));
         let result = runner.run(request)?;
-        if let StepResult::Stage(outcome) = &result {
+        if let Some(outcome) = result.outcome() {
             outcome.notices.iter().for_each(|notice| self.printer.warning(notice));
             let alarms = screen::alarms(&outcome.manifest);
             alarms.iter().for_each(|alarm| self.printer.warning(alarm));
@@ -220,6 +220,7 @@ impl Commands<'_> {
         let options = Options {
             threads,
             memory,
+            temp_dir: std::env::temp_dir(),
             fresh: self.shared.fresh,
             replace,
             max_bad: 0.0,

@@ -10,7 +10,7 @@ use super::printer::Printer;
 use crate::{
     base::{
         manifest::{self, Manifest},
-        size::{Bytes, Count},
+        size::Count,
     },
     pipeline::{
         recipe::Request,
@@ -191,7 +191,7 @@ fn mix_record(directory: &Path) -> Option<MixRecord> {
 pub fn closing(out: &Path, results: &[(&Request, StepResult)], printer: &Printer) -> String {
     let mut text = format!("\n{}\n", printer.bold("What became of the text"));
     for (request, result) in results {
-        let StepResult::Stage(outcome) = result else { continue };
+        let Some(outcome) = result.outcome() else { continue };
         if request.stage == "mix" {
             continue;
         }
@@ -252,7 +252,7 @@ fn learned(summary: &crate::train::TrainSummary, printer: &Printer) -> String {
         let _ = write!(text, ", training loss {loss:.3}");
     }
     if let Some(rate) = summary.tokens_per_second {
-        let memory = Bytes(summary.peak_memory);
+        let memory = crate::base::size::Bytes(summary.peak_memory);
         let _ = write!(text, ", {} tokens/s, peak memory {memory}", Count(rate as u64));
     }
     for sample in &summary.samples {

@@ -32,6 +32,15 @@ pub enum StepResult {
 }
 
 impl StepResult {
+    /// What a stage of units did.
+    pub fn outcome(&self) -> Option<&Outcome> {
+        match self {
+            StepResult::Stage(outcome) => Some(outcome),
+            #[cfg(feature = "train")]
+            StepResult::Train(_) => None,
+        }
+    }
+
     /// Whether there was nothing to do.
     pub fn is_up_to_date(&self) -> bool {
         match self {

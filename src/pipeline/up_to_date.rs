@@ -18,6 +18,16 @@ use crate::base::{
 
 /// The manifest of an OUT that needs no work.
 pub fn check(stage: &dyn Stage, out: &Path, fingerprint: Fingerprint) -> Result<Option<Manifest>> {
+    check_inside(stage, out, out, fingerprint)
+}
+
+/// The same for an artifact that lies inside another one, whose `run.json` speaks for both.
+pub fn check_inside(
+    stage: &dyn Stage,
+    out: &Path,
+    outer: &Path,
+    fingerprint: Fingerprint,
+) -> Result<Option<Manifest>> {
     if !Manifest::stands_in(out) {
         return Ok(None);
     }
