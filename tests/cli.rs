@@ -85,3 +85,13 @@ fn every_key_of_a_stage_is_known_to_its_registry_entry() {
         assert_eq!(unique.len(), keys.len(), "{} has a key twice", stage.name);
     }
 }
+
+#[test]
+fn a_new_project_has_a_valid_recipe_and_is_never_overwritten() {
+    let directory = TestDir::new();
+    directory.dataprep("init project").ok();
+    directory.write_documents("project/text/a.jsonl", &documents(30, 1));
+    directory.dataprep("run project/dataprep.toml --dry-run").ok();
+    let again = directory.dataprep("init project");
+    assert_eq!(again.status, 2, "{}", again.stderr);
+}

@@ -102,6 +102,11 @@ pub enum Command {
     Generate(GenerateArgs),
     /// Run the steps of a recipe that are not up to date
     Run(RunArgs),
+    /// Start a project: a commented recipe, `dataprep.toml`
+    Init {
+        #[arg(value_name = "DIR")]
+        directory: PathBuf,
+    },
     /// Show what is in an artifact
     Inspect { path: PathBuf },
     /// Read an artifact and what it was made from again, and name what differs

@@ -4,6 +4,7 @@
 //! can be typed is in [`args`], how results look in [`screen`], where they go in [`printer`].
 
 pub mod args;
+mod init;
 pub mod printer;
 pub mod screen;
 
@@ -62,6 +63,7 @@ fn run(cli: Cli, printer: &Printer) -> Result<()> {
         #[cfg(feature = "train")]
         Command::Generate(args) => cx.generate(args),
         Command::Run(args) => cx.recipe(args),
+        Command::Init { directory } => cx.init(directory),
         Command::Inspect { path } => cx.inspect(path),
         Command::Verify { path } => cx.verify(path),
     }
@@ -265,6 +267,14 @@ impl Commands<'_> {
         let mut record = serde_json::to_value(&sample).expect("plain data");
         record["type"] = "summary".into();
         self.printer.record(&record);
+        Ok(())
+    }
+
+    fn init(&self, directory: &Path) -> Result<()> {
+        let files = init::init(directory)?;
+        let names: Vec<_> = files.iter().map(|path| path.display().to_string()).collect();
+        self.printer.result(&format!("wrote {}", names.join(" and ")));
+        self.printer.record(&json!({"type": "summary", "files": names}));
         Ok(())
     }
 
