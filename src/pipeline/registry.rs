@@ -67,7 +67,7 @@ pub const STAGES: &[StageEntry] = &[
         takes: Kind::Text,
         makes: Kind::Text,
         keys: || text_keys(&[]),
-        open: Some(|request| open_text(request, |specs, input, _: NoKeys| Ingest::open(specs, input))),
+        open: Some(|request| open_text(request, |specs, input, NoKeys {}| Ingest::open(specs, input))),
     },
     StageEntry {
         name: "filter",
