@@ -67,7 +67,9 @@ pub const STAGES: &[StageEntry] = &[
         takes: Kind::Text,
         makes: Kind::Text,
         keys: || text_keys(&[]),
-        open: Some(|request| open_text(request, |specs, input, NoKeys {}| Ingest::open(specs, input))),
+        open: Some(|request| {
+            open_text(request, |specs, input, NoKeys {}| Ingest::open(specs, input.clone()))
+        }),
     },
     StageEntry {
         name: "filter",
@@ -88,7 +90,9 @@ pub const STAGES: &[StageEntry] = &[
         takes: Kind::Text,
         makes: Kind::Tokenizer,
         keys: || text_keys(config::fields::<TokenizerConfig>()),
-        open: Some(|request| open_text(request, TokenizerTrain::open)),
+        open: Some(|request| {
+            open_text(request, |specs, input, own| TokenizerTrain::open(specs, input.clone(), own))
+        }),
     },
     StageEntry {
         name: "tokenize",
@@ -121,9 +125,7 @@ pub fn find(name: &str) -> Result<&'static StageEntry> {
         let error = Error::config(format!("there is no stage `{name}`"));
         match config::nearest(name, names()) {
             Some(near) => error.with_hint(format!("did you mean `{near}`?")),
-            None => {
-                error.with_hint(format!("stages: {}", names().collect::<Vec<_>>().join(", ")))
-            }
+            None => error.with_hint(format!("stages: {}", names().collect::<Vec<_>>().join(", "))),
         }
     })
 }
@@ -157,11 +159,11 @@ pub fn specs<S: std::str::FromStr<Err = E>, E: Into<Error>>(inputs: &[String]) -
 
 fn open_text<S: Stage + 'static, C: serde::de::DeserializeOwned>(
     request: &Request,
-    open: impl FnOnce(&[InputSpec], InputConfig, C) -> Result<S>,
+    open: impl FnOnce(&[InputSpec], &InputConfig, C) -> Result<S>,
 ) -> Result<Opened> {
     let (specs, input, own) = input_and_own::<C>(request)?;
     let (max_bad, skip_bad_files) = (input.max_bad, input.skip_bad_files);
-    Ok(Opened { stage: Box::new(open(&specs, input, own)?), max_bad, skip_bad_files })
+    Ok(Opened { stage: Box::new(open(&specs, &input, own)?), max_bad, skip_bad_files })
 }
 
 fn open_mix(request: &Request) -> Result<Opened> {
