@@ -75,7 +75,10 @@ pub const STAGES: &[StageEntry] = &[
         name: "filter",
         takes: Kind::Text,
         makes: Kind::Text,
-        keys: || text_keys(config::fields::<FilterConfig>()),
+        keys: || {
+            let rule_sets = crate::filter::rules::RULE_SETS.iter().map(|entry| entry.name);
+            text_keys(&["rules"].into_iter().chain(rule_sets).collect::<Vec<_>>())
+        },
         open: Some(|request| open_text(request, Filter::open)),
     },
     StageEntry {
@@ -140,7 +143,7 @@ pub fn input_and_own<C: serde::de::DeserializeOwned>(
 ) -> Result<(Vec<InputSpec>, InputConfig, C)> {
     let what = format!("the config of `{}`", request.name);
     let mut table: Table = request.config.clone();
-    let known = text_keys(config::fields::<C>());
+    let known = (find(&request.stage)?.keys)();
     config::refuse_unknown(&table, &known, &what)?;
     let input: InputConfig = config::take(&mut table, &what)?;
     input.validate()?;
