@@ -79,7 +79,6 @@ fn median(run: impl Fn(&Work<'_>) -> Result<u64>, threads: usize) -> Result<f64>
             published: Published { partial: &directory, phases: &[] },
             threads,
             memory: 4 << 30,
-            temp_dir: directory.clone(),
             skipped: &skipped,
             progress: &progress,
             notes: Mutex::new(Notes::default()),

@@ -47,6 +47,11 @@ pub trait Stage: Sync {
         Vec::new()
     }
 
+    /// What a person should know before the work: files that are none of its inputs.
+    fn notices(&self) -> Vec<String> {
+        Vec::new()
+    }
+
     /// Phases and units, from metadata only.
     fn plan(&self) -> Result<Plan>;
 
@@ -192,8 +197,6 @@ pub struct Work<'a> {
     pub threads: usize,
     /// Bytes of memory it may use; likewise.
     pub memory: u64,
-    /// Where it may spill.
-    pub temp_dir: PathBuf,
     /// Damaged input files that are left out whole (`--skip-bad-files`).
     pub skipped: &'a BTreeSet<usize>,
     /// Where to say how far it is.

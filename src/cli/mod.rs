@@ -55,7 +55,9 @@ fn run(cli: Cli, printer: &Printer) -> Result<()> {
         Command::Ingest(args) => cx.stage("ingest", args),
         Command::Filter(args) => cx.stage("filter", args),
         Command::Dedup(args) => cx.stage("dedup", args),
-        Command::Tokenizer { command: TokenizerCommand::Train(args) } => cx.stage("tokenizer", args),
+        Command::Tokenizer { command: TokenizerCommand::Train(args) } => {
+            cx.stage("tokenizer", args)
+        }
         Command::Tokenize(args) => cx.stage("tokenize", args),
         Command::Mix(args) => cx.stage("mix", args),
         #[cfg(feature = "train")]
@@ -96,8 +98,7 @@ impl Commands<'_> {
         }
         let mix = args.data.first().map(|path| path.to_string_lossy().into_owned());
         let inputs = mix.into_iter().collect();
-        let request =
-            self.request("train", inputs, args.out.as_deref(), &args.config, keys)?;
+        let request = self.request("train", inputs, args.out.as_deref(), &args.config, keys)?;
         let training = Training {
             device: args.device.clone(),
             resume: args.resume,
@@ -170,7 +171,8 @@ impl Commands<'_> {
         };
         let Some(first) = first else {
             let names: Vec<_> = recipe.requests.iter().map(|r| r.name.as_str()).collect();
-            let message = format!("the recipe has no step `{}`", args.from.as_deref().unwrap_or(""));
+            let message =
+                format!("the recipe has no step `{}`", args.from.as_deref().unwrap_or(""));
             return Err(Error::config(message).with_hint(format!("steps: {}", names.join(", "))));
         };
         let requests = &recipe.requests[first..];
@@ -222,7 +224,6 @@ impl Commands<'_> {
         let options = Options {
             threads,
             memory,
-            temp_dir: std::env::temp_dir(),
             fresh: self.shared.fresh,
             replace,
             max_bad: 0.0,

@@ -118,7 +118,7 @@ fn sources(manifest: &Manifest) -> String {
     text
 }
 
-/// `gopher_quality/… 301, short 12, 3 more reasons 9`, most frequent first.
+/// `gopher_quality/… 301, short 12, other reasons 9`, most frequent first.
 fn reasons(dropped: &BTreeMap<String, u64>, rejected: &BTreeMap<String, u64>) -> String {
     let rejected = rejected.iter().map(|(reason, count)| (format!("unreadable: {reason}"), *count));
     let dropped = dropped.iter().map(|(reason, count)| (reason.clone(), *count));
@@ -129,7 +129,7 @@ fn reasons(dropped: &BTreeMap<String, u64>, rejected: &BTreeMap<String, u64>) ->
     let mut texts: Vec<String> =
         shown.map(|(reason, count)| format!("{reason} {}", Count(*count))).collect();
     if rest > 0 {
-        texts.push(format!("{} more reasons {}", all.len() - REASONS_SHOWN, Count(rest)));
+        texts.push(format!("other reasons {}", Count(rest)));
     }
     texts.join(", ")
 }
@@ -266,7 +266,7 @@ fn learned(summary: &crate::train::TrainSummary, printer: &Printer) -> String {
 /// Text with line breaks shown as spaces, so that a sample stays one paragraph.
 #[cfg(feature = "train")]
 fn one_line(text: &str) -> String {
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
+    text.split_ascii_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// What a step would do.
@@ -310,7 +310,7 @@ mod tests {
         let rejected = BTreeMap::from([("null_text".to_owned(), 7)]);
         assert_eq!(
             reasons(&dropped, &rejected),
-            "b 30, unreadable: null_text 7, d 5, c 4, 2 more reasons 3"
+            "b 30, unreadable: null_text 7, d 5, c 4, other reasons 3"
         );
     }
 }

@@ -15,7 +15,6 @@ pub mod config;
 pub mod punctuation;
 pub mod rules;
 pub mod run;
-pub mod summary;
 pub mod view;
 
 pub use config::FilterConfig;

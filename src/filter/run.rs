@@ -116,6 +116,10 @@ impl Stage for Filter {
         self.inputs.paths()
     }
 
+    fn notices(&self) -> Vec<String> {
+        self.inputs.notices()
+    }
+
     fn plan(&self) -> Result<Plan> {
         let units = self.inputs.units();
         let phase = Phase { name: "judge", units, publish: Publish::Parts, counts: true };

@@ -42,7 +42,6 @@ fn run(filter: &Filter, threads: usize, directory: &Path) -> Counts {
             published: Published { partial: directory, phases: &[] },
             threads,
             memory: 1 << 30,
-            temp_dir: directory.to_owned(),
             skipped: &BTreeSet::new(),
             progress: &progress,
             notes: Mutex::new(Notes::default()),

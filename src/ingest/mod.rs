@@ -58,6 +58,10 @@ impl Stage for Ingest {
         self.inputs.paths()
     }
 
+    fn notices(&self) -> Vec<String> {
+        self.inputs.notices()
+    }
+
     fn plan(&self) -> Result<Plan> {
         let phase = Phase {
             name: "ingest",

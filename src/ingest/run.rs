@@ -56,7 +56,6 @@ mod tests {
                 published: Published { partial: directory.path(), phases: &[] },
                 threads,
                 memory: 1 << 30,
-                temp_dir: directory.path().to_owned(),
                 skipped: &skipped,
                 progress: &progress,
                 notes: Mutex::new(Notes::default()),

@@ -113,7 +113,6 @@ fn run_stage(stage: &Mix, out: &Path, threads: usize, memory: u64) -> Result<Cou
         published: Published { partial: out, phases: &plan.phases },
         threads,
         memory,
-        temp_dir: out.to_owned(),
         skipped: &BTreeSet::new(),
         progress: &Progress::new(Style::None),
         notes: Mutex::new(Notes::default()),

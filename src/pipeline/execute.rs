@@ -40,7 +40,6 @@ const LANE_MEMORY: u64 = 512 << 20;
 pub struct Options {
     pub threads: usize,
     pub memory: Bytes,
-    pub temp_dir: PathBuf,
     /// Do it again, even if it is up to date.
     pub fresh: bool,
     /// Replace an OUT, or discard a half-done OUT.partial, of another fingerprint.
@@ -79,10 +78,11 @@ pub fn execute(
     let start = Instant::now();
     let fingerprint = fingerprint(stage);
     let partial = publish::partial(out);
-    if !options.fresh && !partial.exists() {
-        if let Some(manifest) = up_to_date::check(stage, out, fingerprint)? {
-            return Ok(unchanged(manifest, start));
-        }
+    if !options.fresh
+        && !partial.exists()
+        && let Some(manifest) = up_to_date::check(stage, out, fingerprint)?
+    {
+        return Ok(unchanged(manifest, start));
     }
     io::create_directory(&partial)?;
     let _lock = Lock::take(&partial.join("lock"), out)?;
@@ -162,7 +162,7 @@ impl<'a> Run<'a> {
             plan,
             skipped: Mutex::new(skipped),
             reused: AtomicUsize::new(0),
-            notices: Mutex::new(notices.into_iter().collect()),
+            notices: Mutex::new(stage.notices().into_iter().chain(notices).collect()),
             phase_seconds: Mutex::default(),
         })
     }
@@ -250,7 +250,6 @@ impl<'a> Run<'a> {
             published: Published { partial: self.partial, phases: &self.plan.phases },
             threads: (self.options.threads / lanes).max(1),
             memory: self.options.memory.0 / lanes as u64,
-            temp_dir: self.options.temp_dir.clone(),
             skipped: &skipped,
             progress: self.progress,
             notes: Mutex::new(Notes::default()),

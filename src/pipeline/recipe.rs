@@ -5,7 +5,7 @@
 //! relative to the recipe's folder. Whether a step can read what an earlier one makes is checked
 //! here, so that a wrong recipe fails before any work.
 
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use serde::Deserialize;
 
@@ -185,11 +185,21 @@ impl Recipe {
     }
 }
 
+/// `pipelines` and `../runs` → `runs`: what a person would type.
 fn join(folder: &Path, path: &Path) -> PathBuf {
-    match folder == Path::new(".") {
-        true => path.to_owned(),
-        false => folder.join(path),
+    let mut joined = if folder == Path::new(".") { PathBuf::new() } else { folder.to_owned() };
+    for part in path.components() {
+        let named = matches!(joined.components().next_back(), Some(Component::Normal(_)));
+        match part {
+            // A folder that is a link has another parent than its name says.
+            Component::ParentDir if named && !joined.is_symlink() => {
+                joined.pop();
+            }
+            Component::CurDir => {}
+            part => joined.push(part),
+        }
     }
+    if joined.as_os_str().is_empty() { PathBuf::from(".") } else { joined }
 }
 
 #[cfg(test)]

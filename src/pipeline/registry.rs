@@ -12,7 +12,7 @@ use crate::base::{
     stage::Stage,
 };
 use crate::dedup::{Dedup, DedupConfig};
-use crate::filter::{Filter, FilterConfig};
+use crate::filter::{Filter, rules::RULE_SETS};
 use crate::ingest::Ingest;
 use crate::mix::{Mix, MixConfig};
 use crate::source::{InputConfig, InputSpec};
@@ -76,7 +76,7 @@ pub const STAGES: &[StageEntry] = &[
         takes: Kind::Text,
         makes: Kind::Text,
         keys: || {
-            let rule_sets = crate::filter::rules::RULE_SETS.iter().map(|entry| entry.name);
+            let rule_sets = RULE_SETS.iter().map(|entry| entry.name);
             text_keys(&["rules"].into_iter().chain(rule_sets).collect::<Vec<_>>())
         },
         open: Some(|request| open_text(request, Filter::open)),

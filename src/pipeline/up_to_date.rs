@@ -4,7 +4,7 @@
 //! must stand with its size, and a raw input whose modification time changed is read again in the
 //! ranges that were used: a difference there means that the stage must run.
 
-use std::{collections::BTreeMap, path::Path};
+use std::path::Path;
 
 use serde_json::Value;
 
@@ -51,7 +51,7 @@ fn inputs_unchanged(stage: &dyn Stage, out: &Path, manifest: &Manifest) -> Resul
             continue;
         }
         let modified = io::modified_nanoseconds(&io::metadata(&input.path)?);
-        if seen.get(&input.name) == Some(&modified) {
+        if seen.get(index).copied().flatten() == Some(modified) {
             continue;
         }
         for range in manifest.read.iter().filter(|range| range.input == index) {
@@ -64,15 +64,14 @@ fn inputs_unchanged(stage: &dyn Stage, out: &Path, manifest: &Manifest) -> Resul
     Ok(true)
 }
 
-/// By input name, from `run.json`; a missing or odd one means that everything is read again.
-fn modification_times(out: &Path) -> Result<BTreeMap<String, u64>> {
+/// In the order of the inputs, from `run.json`; where it is missing or odd, the input is read
+/// again.
+fn modification_times(out: &Path) -> Result<Vec<Option<u64>>> {
     let path = out.join("run.json");
     if !path.is_file() {
-        return Ok(BTreeMap::new());
+        return Ok(Vec::new());
     }
     let run: Value = serde_json::from_slice(&io::read(&path)?).unwrap_or_default();
     let inputs = run["inputs"].as_array().cloned().unwrap_or_default();
-    let time =
-        |input: &Value| Some((input["name"].as_str()?.to_owned(), input["modified_ns"].as_u64()?));
-    Ok(inputs.iter().filter_map(time).collect())
+    Ok(inputs.iter().map(|input| input["modified_ns"].as_u64()).collect())
 }

@@ -166,6 +166,18 @@ impl Inputs {
         &self.ignored
     }
 
+    /// The ignored files in one sentence, for [`Stage::notices`](crate::base::stage::Stage).
+    pub fn notices(&self) -> Vec<String> {
+        let shown: Vec<&str> = self.ignored.iter().take(5).map(String::as_str).collect();
+        let more = match self.ignored.len() - shown.len() {
+            0 => String::new(),
+            count => format!(" and {count} more"),
+        };
+        let count = self.ignored.len();
+        let text = format!("{count} files are of no known format: {}{more}", shown.join(", "));
+        if count == 0 { Vec::new() } else { vec![text] }
+    }
+
     /// Documents that the metadata promise, rejects included; `None` where only reading tells.
     pub fn documents(&self) -> Option<u64> {
         let count = |file: &InputFile| match file.limit {

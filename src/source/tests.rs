@@ -63,7 +63,6 @@ pub(super) fn with_work<T>(
         published: Published { partial: directory.path(), phases: &[] },
         threads,
         memory: 1 << 30,
-        temp_dir: directory.path().to_owned(),
         skipped,
         progress: &progress,
         notes: Mutex::new(Notes::default()),

@@ -85,6 +85,10 @@ impl Stage for Tokenize {
         self.inputs.paths()
     }
 
+    fn notices(&self) -> Vec<String> {
+        self.inputs.notices()
+    }
+
     fn plan(&self) -> Result<Plan> {
         let encode = Phase {
             name: "encode",

@@ -27,7 +27,6 @@ pub fn run(stage: &dyn Stage, partial: &Path, threads: usize, memory: u64) -> Re
                 published,
                 threads,
                 memory,
-                temp_dir: partial.to_owned(),
                 skipped: &skipped,
                 progress: &progress,
                 notes: Mutex::new(Notes::default()),

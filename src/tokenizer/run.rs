@@ -158,6 +158,10 @@ impl Stage for TokenizerTrain {
         self.inputs.paths()
     }
 
+    fn notices(&self) -> Vec<String> {
+        self.inputs.notices()
+    }
+
     fn plan(&self) -> Result<Plan> {
         let phase = |name, units, publish| Phase { name, units, publish, counts: true };
         // Merging takes about as long as counting, hence the same bytes.
