@@ -54,8 +54,8 @@ pub fn learn(words: &WordCounts, config: &TokenizerConfig) -> Result<Vec<u8>> {
     Ok(tokenizer.to_string(true).map_err(failed)?.into_bytes())
 }
 
-/// Entries of a `tokenizer.json` that [`learn`] made: fewer than asked for when the text has no more
-/// pairs to merge.
+/// Entries of a `tokenizer.json` that [`learn`] made: fewer than asked for when the text has no
+/// more pairs to merge.
 pub fn vocabulary_size(tokenizer_json: &[u8]) -> u64 {
     let file: serde_json::Value = serde_json::from_slice(tokenizer_json).unwrap_or_default();
     file["model"]["vocab"].as_object().map_or(0, |vocabulary| vocabulary.len() as u64)

@@ -1,8 +1,8 @@
 //! The stage: documents → word counts → `tokenizer.json`, `tokenizer_config.json`.
 //!
-//! In: the inputs' texts. Phase `count`, one unit a part of the inputs: pieces of the documents that
-//! are not held out, counted into `words` (sorted, so equal documents give equal bytes); parallel
-//! over row groups and units. Phase `merge`, one unit: all tables summed, then learned from.
+//! In: the inputs' texts. Phase `count`, one unit a part of the inputs: pieces of the documents
+//! that are not held out, counted into `words` (sorted, so equal documents give equal bytes);
+//! parallel over row groups and units. Phase `merge`, one unit: all tables summed, then learned.
 //! Invariant: in = out + rejected + dropped (`held_out`), where "out" trained the vocabulary.
 //! Memory: the table of distinct pieces, then [`learn::MEMORY_PER_BYTE`] for each of their bytes;
 //! refused with the number when that is more than allowed.
