@@ -188,7 +188,6 @@ fn reading_anywhere_gives_the_concatenated_documents() {
 #[test]
 fn sequential_reading_decodes_each_block_once_an_epoch() {
     let corpus = Corpus::new(150, 20_000);
-    // Two passes over web, fewer than one over code: its blocks are drawn slowly.
     let specs = corpus.specs(&[("web", "1")]);
     let tokens = 2 * corpus.available("web");
     let (out, _) = corpus.mix("mix", &specs, &config(tokens));
@@ -201,6 +200,26 @@ fn sequential_reading_decodes_each_block_once_an_epoch() {
     let blocks = Mix::open(&specs, config(tokens)).unwrap().resolved().sources[0].blocks.len();
     assert!(blocks > 4, "{blocks} blocks are no test");
     assert_eq!(reader.blocks_decoded(), 2 * blocks as u64);
+}
+
+#[test]
+fn a_window_of_each_source_is_all_the_memory_sequential_reading_needs() {
+    let corpus = Corpus::new(400, 20_000);
+    let specs = corpus.specs(&[("web", "20"), ("code", "1")]);
+    let tokens = corpus.available("web");
+    let (out, _) = corpus.mix("mix", &specs, &config(tokens));
+    let decoded = |cache_bytes_max: u64| {
+        let mut reader = corpus.reader(&out, cache_bytes_max);
+        let (mut found, mut starts) = (Vec::new(), Vec::new());
+        for start in (0..tokens).step_by(4096) {
+            let length = 4096.min(tokens - start) as usize;
+            reader.read(start, length, &mut found, &mut starts).unwrap();
+        }
+        reader.blocks_decoded()
+    };
+    let window_bytes = corpus.reader(&out, 0).window_bytes();
+    assert_eq!(decoded(window_bytes), decoded(u64::MAX), "{window_bytes} bytes");
+    assert!(decoded(0) > 2 * decoded(u64::MAX));
 }
 
 #[test]

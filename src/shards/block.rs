@@ -181,7 +181,10 @@ impl TokenLists {
             Some(values) => TokenValues::U16(values.values().clone()),
             None => TokenValues::U32(lists.values().as_primitive::<UInt32Type>().values().clone()),
         };
-        TokenLists { offsets: lists.offsets().clone(), values }
+        // A copy, since a short buffer that compression could not shorten is a slice of the whole
+        // message, and would keep it in memory.
+        let offsets = OffsetBuffer::new(lists.offsets().to_vec().into());
+        TokenLists { offsets, values }
     }
 
     /// Documents.
@@ -203,7 +206,7 @@ impl TokenLists {
         }
     }
 
-    /// Bytes it takes in memory.
+    /// Bytes it keeps in memory.
     pub fn memory_bytes(&self) -> u64 {
         let values = match &self.values {
             TokenValues::U16(values) => values.inner().capacity(),
