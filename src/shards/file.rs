@@ -46,8 +46,10 @@ pub const METADATA_KEY: &str = "dataprep";
 /// Version of the footer's JSON; another one is refused.
 pub const FORMAT: u32 = 1;
 
-/// Tokens have little redundancy left for a higher level to find.
-const ZSTD_LEVEL: i32 = 1;
+/// Measured on GPT-2 tokens of this project's fixtures in blocks of 512 KiB: level 1 leaves 60% of
+/// the bytes, 3 leaves 54% at half the speed, 6 leaves 53% at a fifth. Writing at level 3 is still
+/// far faster than encoding text.
+const ZSTD_LEVEL: i32 = 3;
 
 /// Bytes of the trailer of an Arrow file: the footer's length and the magic word.
 const TRAILER_BYTES: u64 = 10;

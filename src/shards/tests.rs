@@ -65,7 +65,10 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(40))]
 
     #[test]
-    fn what_is_written_reads_back_in_blocks_of_one_source(mut documents in documents(), wide: bool) {
+    fn what_is_written_reads_back_in_blocks_of_one_source(
+        mut documents in documents(),
+        wide: bool,
+    ) {
         let width = if wide { TokenWidth::U32 } else { TokenWidth::U16 };
         if wide {
             let tokens = documents.iter_mut().flat_map(|document| &mut document.tokens);
