@@ -127,6 +127,10 @@ impl Stage for Dedup {
         self.inputs.paths()
     }
 
+    fn notices(&self) -> Vec<String> {
+        self.inputs.notices()
+    }
+
     fn plan(&self) -> Result<Plan> {
         let units = self.inputs.units();
         let bytes = units.iter().map(|unit| unit.bytes).sum();
