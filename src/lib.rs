@@ -4,8 +4,9 @@
 //! # The flow
 //!
 //! ```text
-//! sources ─ingest→ [corpus] ─filter→ [corpus] ─dedup→ [corpus] ─tokenize→ [shards] ─mix→ [mix] ─train→ [run]
+//! sources ─ingest→ [corpus] ─filter→ [corpus] ─dedup→ [corpus] ─tokenize→ [shards]
 //!                                               └─ tokenizer train → [tokenizer] ┘
+//! [shards] ─mix→ [mix] ─train→ [run]
 //! inspect · verify read any of them and write no data
 //! ```
 //!
@@ -21,8 +22,8 @@
 //!
 //! # Code map
 //!
-//! - [`base`]: errors, config, hashes, seeded draws, units, manifests, ordered parallel maps, Unicode
-//!   tables. Imports nothing of ours.
+//! - [`base`]: errors, config, hashes, seeded draws, units, manifests, ordered parallel maps,
+//!   Unicode tables. Imports nothing of ours.
 //! - [`source`]: any input → Arrow record batches in the corpus schema, with rejects counted.
 //! - [`shards`]: the token shard format and the order of a mix: writers, readers, checks.
 //! - [`ingest`], [`filter`], [`dedup`], [`tokenizer`], [`tokenize`], [`mix`]: the stages. Each has
@@ -46,14 +47,14 @@
 //! - Same inputs, config and seed ⇒ the same bytes and manifest, at any `--threads`. Nothing
 //!   persisted depends on hash-map order, a clock, a thread, the system's libm or the compiler's
 //!   Unicode tables. What must differ (times, host, places) goes to `run.json`.
-//! - A unit is a pure function of (inputs, config, unit): running it twice, late or at once is safe.
-//!   State is what is published.
+//! - A unit is a pure function of (inputs, config, unit): running it twice, late or at once is
+//!   safe. State is what is published.
 //! - Documents in = out + rejected + dropped by reason, for each source, asserted at the end of
 //!   every stage.
 //! - Bad data is counted and goes on, a damaged file fails the stage after everything else is
 //!   finished, bad config stops before any work, a bug is an assert.
-//! - Held-out documents are chosen once, by a hash of their text, where it is first read; they train
-//!   no tokenizer, enter no mix, and their twins are dropped from what does.
+//! - Held-out documents are chosen once, by a hash of their text, where it is first read; they
+//!   train no tokenizer, enter no mix, and their twins are dropped from what does.
 //! - A run resumed from a checkpoint is bitwise the run that never stopped.
 
 pub mod base;

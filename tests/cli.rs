@@ -11,11 +11,29 @@ fn errors_say_what_is_wrong_and_what_to_do() {
     let directory = TestDir::new();
     directory.write_documents("text/a.jsonl", &documents(5, 1));
     let run = directory.dataprep("dedup text/a.jsonl --out x --set verfy=0.5");
-    insta::assert_snapshot!(snapshot(&run), @"");
+    insta::assert_snapshot!(snapshot(&run), @r"
+    status 2
+    --- stdout
+    --- stderr
+    error: unknown key `verfy` in the config of `dedup`
+    hint: did you mean `verify`?
+    ");
     let run = directory.dataprep("run");
-    insta::assert_snapshot!(snapshot(&run), @"");
+    insta::assert_snapshot!(snapshot(&run), @r"
+    status 2
+    --- stdout
+    --- stderr
+    error: there is no recipe `dataprep.toml`
+    hint: name one, as in `dataprep run pipelines/quickstart.toml`
+    ");
     let run = directory.dataprep("inspect text");
-    insta::assert_snapshot!(snapshot(&run), @"");
+    insta::assert_snapshot!(snapshot(&run), @r"
+    status 2
+    --- stdout
+    --- stderr
+    error: `text` is no artifact: it has no manifest.json
+    hint: an interrupted stage leaves `NAME.partial`; run its command again to finish it
+    ");
 }
 
 #[test]
@@ -26,7 +44,10 @@ fn a_filter_says_what_it_dropped_and_why() {
     directory.write_documents("text/a.jsonl", &texts);
     let run = directory.dataprep("filter text/a.jsonl --out clean --rules gopher_quality").ok();
     let printed = run.stdout.lines().skip(1).collect::<Vec<_>>().join("\n");
-    insta::assert_snapshot!(printed, @"");
+    insta::assert_snapshot!(printed, @r"
+      a         22 →        20  gopher_quality/gopher_short_doc 2
+    in clean
+    ");
 }
 
 #[test]

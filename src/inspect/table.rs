@@ -1,7 +1,7 @@
 //! Plain tables: the first column to the left, figures to the right, two blanks between.
 //!
-//! In → rows of text; out → aligned lines, without a line end after the last. No colour and no box: they read the same in a terminal,
-//! a pipe and an issue.
+//! In → rows of text; out → aligned lines, without a line end after the last. No colour and no
+//! box: they read the same in a terminal, a pipe and an issue.
 
 use std::fmt;
 

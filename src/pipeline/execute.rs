@@ -297,7 +297,7 @@ impl<'a> Run<'a> {
         let published = Published { partial: self.partial, phases: &self.plan.phases };
         let counts = self.stage.finish(&published)?;
         counts.assert_balanced(self.stage.name());
-        refuse_too_many_rejects(&counts, self.options.max_bad)?;
+        self.refuse_too_many_rejects(&counts)?;
         let (files, read) = publish::link_files(self.partial, &self.plan.phases)?;
         let skipped = locked(&self.skipped);
         let name = |file: &usize| self.files[*file].to_string_lossy().into_owned();
@@ -340,6 +340,35 @@ impl<'a> Run<'a> {
         })
     }
 
+    /// More than `max_bad` of a source's documents, and more than a hundred, or all of them, were
+    /// unreadable: the stage fails.
+    fn refuse_too_many_rejects(&self, counts: &Counts) -> Result<()> {
+        for (name, source) in &counts.sources {
+            let (rejected, documents) = (source.rejected_total(), source.documents_in);
+            let share = rejected as f64 / documents.max(1) as f64;
+            let all = rejected == documents && documents > 0;
+            if !all && (rejected <= 100 || share <= self.options.max_bad) {
+                continue;
+            }
+            let reasons: Vec<String> =
+                source.rejected.iter().map(|(reason, n)| format!("{reason} {n}")).collect();
+            let message = format!(
+                "source `{name}`: {rejected} of {documents} documents could not be read ({})",
+                reasons.join(", ")
+            );
+            let remedy = match all {
+                true => "is `text_column` the name of the text".to_owned(),
+                false => {
+                    format!("`max_bad` allows {}: raise it or mend them", self.options.max_bad)
+                }
+            };
+            let list = self.partial.join("units/*/rejects.jsonl");
+            return Err(Error::failed(message)
+                .with_hint(format!("{remedy}; `{}` lists them", list.display())));
+        }
+        Ok(())
+    }
+
     fn first_unit(&self, phase: usize) -> usize {
         self.plan.phases[..phase].iter().map(|phase| phase.units.len()).sum()
     }
@@ -379,31 +408,6 @@ fn all_damaged(damaged: Vec<Error>) -> Error {
     };
     Error::failed(message)
         .with_hint("fetch them again, or leave them out whole with `--skip-bad-files`")
-}
-
-/// More than `max_bad` of a source's documents, and more than a hundred, or all of them, were
-/// unreadable: the stage fails.
-fn refuse_too_many_rejects(counts: &Counts, max_bad: f64) -> Result<()> {
-    for (name, source) in &counts.sources {
-        let (rejected, documents) = (source.rejected_total(), source.documents_in);
-        let share = rejected as f64 / documents.max(1) as f64;
-        let all = rejected == documents && documents > 0;
-        if !all && (rejected <= 100 || share <= max_bad) {
-            continue;
-        }
-        let reasons: Vec<String> =
-            source.rejected.iter().map(|(reason, n)| format!("{reason} {n}")).collect();
-        let message = format!(
-            "source `{name}`: {rejected} of {documents} documents could not be read ({})",
-            reasons.join(", ")
-        );
-        return Err(Error::failed(message).with_hint(match all {
-            true => "is `--text-column` the name of the text? see `rejects.jsonl` in the units"
-                .to_owned(),
-            false => format!("allowed are {max_bad}: raise `--max-bad`, or mend the input"),
-        }));
-    }
-    Ok(())
 }
 
 /// Documents and bytes that a plan would read, without doing it.
