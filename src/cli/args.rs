@@ -1,6 +1,6 @@
 //! What can be typed. Flags are the common options; every option is also a config key.
 //!
-//! In → `argv`; out → [`Cli`]. A flag that is a key only fills in that key ([`StageArgs::keys`]),
+//! In → `argv`; out → [`Cli`]. A flag that is a key only fills in that key ([`Flags::fill`]),
 //! so that a flag, `--set`, a config file and a recipe mean the same thing.
 
 use std::path::PathBuf;
@@ -327,7 +327,7 @@ pub struct TrainArgs {
     pub out: Option<PathBuf>,
     #[command(flatten)]
     pub config: ConfigArgs,
-    /// auto, cpu, or cuda[:N] [default: auto]
+    /// auto, or cpu [default: auto]
     #[arg(long)]
     pub device: Option<String>,
     /// Continue also with another `train.steps`
@@ -359,7 +359,7 @@ pub struct GenerateArgs {
     /// The checkpoint of this step [default: the latest]
     #[arg(long, value_name = "STEP")]
     pub step: Option<u64>,
-    /// auto, cpu, or cuda[:N]
+    /// auto, or cpu
     #[arg(long, default_value = "auto")]
     pub device: String,
 }

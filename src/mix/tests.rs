@@ -260,8 +260,8 @@ fn validation_takes_held_out_documents_whatever_seed_and_weights() {
         let tokens: usize = documents.iter().map(|document| document.tokens.len()).sum();
         assert!(documents.len() > 1 && tokens <= 2000, "{source}: {tokens}");
         for document in documents {
-            let written = corpus.documents[source.as_str()].iter();
-            let written = written.filter(|one| one.id == document.id).next().unwrap();
+            let mut written = corpus.documents[source.as_str()].iter();
+            let written = written.find(|one| one.id == document.id).unwrap();
             assert!(written.held_out);
             assert_eq!((document.bytes, &document.tokens), (written.bytes, &written.tokens));
         }

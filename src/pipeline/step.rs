@@ -26,7 +26,7 @@ use crate::tokenizer::{TokenizerConfig, TokenizerTrain};
 /// What a step did.
 pub enum StepResult {
     /// A stage of units.
-    Stage(Outcome),
+    Stage(Box<Outcome>),
     #[cfg(feature = "train")]
     Train(Box<crate::train::TrainSummary>),
 }
@@ -74,13 +74,14 @@ impl Runner<'_> {
     /// Brings the step's output up to date.
     pub fn run(&self, request: &Request) -> Result<StepResult> {
         match request.stage.as_str() {
-            "tokenize" => self.tokenize(request).map(StepResult::Stage),
+            "tokenize" => self.tokenize(request).map(Box::new).map(StepResult::Stage),
             #[cfg(feature = "train")]
             "train" => self.train(request),
             stage => {
                 let entry = registry::find(stage)?;
                 let open = entry.open.expect("stages with a way of their own are named above");
-                self.execute(open(request)?, &request.out).map(StepResult::Stage)
+                let outcome = self.execute(open(request)?, &request.out)?;
+                Ok(StepResult::Stage(Box::new(outcome)))
             }
         }
     }

@@ -22,8 +22,8 @@ fn read_all(path: &Path) -> Vec<TestDocument> {
         let (lengths, held_out) = (raw.lengths().unwrap(), raw.held_out().unwrap());
         let lists = raw.token_lists().unwrap();
         let ids = raw.documents().unwrap();
-        for row in 0..block.len() {
-            assert_eq!(lengths[row] as usize, block.tokens(row).len());
+        for (row, length) in lengths.iter().enumerate() {
+            assert_eq!(*length as usize, block.tokens(row).len());
             assert_eq!(held_out.value(row), block.held_out(row));
             assert_eq!(lists.tokens(row), block.tokens(row));
             assert_eq!(ids.value(row), block.document(row));

@@ -378,8 +378,8 @@ mod tests {
 
     #[test]
     fn an_extended_run_keeps_its_earlier_horizon() {
-        let mut settings = Settings::default();
-        settings.extended = vec![Extension { at: 20, steps: 20 }, Extension { at: 30, steps: 40 }];
+        let extended = vec![Extension { at: 20, steps: 20 }, Extension { at: 30, steps: 40 }];
+        let settings = Settings { extended, ..Settings::default() };
         let horizons: Vec<u64> = [0, 19, 20, 29, 30].map(|step| settings.horizon(step, 60)).into();
         assert_eq!(horizons, [20, 20, 40, 40, 60]);
     }
