@@ -20,7 +20,7 @@ use arrow::{
 
 use super::{
     config::DedupConfig,
-    decisions::{self, Drop},
+    decisions::{self, Dropped},
     documents::SignedUnit,
     verify::{Rows, changed},
 };
@@ -90,11 +90,11 @@ fn sum(mut read: Counts, out: Counts) -> Counts {
 
 fn apply(
     batch: &Batch,
-    rows: &Rows<Drop>,
+    rows: &Rows<Dropped>,
     inputs: &Inputs,
     removed_schema: &SchemaRef,
 ) -> Result<Applied> {
-    let drops: Vec<Option<&Drop>> =
+    let drops: Vec<Option<&Dropped>> =
         batch.rows.iter().map(|&row| rows.find(batch.file, row)).collect();
     let mut counts = SourceCounts::default();
     let mut held_out_twins = 0;
@@ -139,18 +139,18 @@ fn removed_schema() -> SchemaRef {
 
 fn removed(
     batch: &Batch,
-    drops: &[Option<&Drop>],
+    drops: &[Option<&Dropped>],
     inputs: &Inputs,
     schema: &SchemaRef,
 ) -> Result<RecordBatch> {
     let file = |file: usize| inputs.files()[file].name.as_str();
     let source = |source: usize| inputs.sources()[source].as_str();
-    let gone: Vec<(usize, &Drop)> =
+    let gone: Vec<(usize, &Dropped)> =
         drops.iter().enumerate().filter_map(|(at, drop)| Some((at, (*drop)?))).collect();
-    let text = |value: &dyn Fn(usize, &Drop) -> String| -> ArrayRef {
+    let text = |value: &dyn Fn(usize, &Dropped) -> String| -> ArrayRef {
         Arc::new(StringArray::from_iter_values(gone.iter().map(|&(at, drop)| value(at, drop))))
     };
-    let number = |value: &dyn Fn(usize, &Drop) -> u64| -> ArrayRef {
+    let number = |value: &dyn Fn(usize, &Dropped) -> u64| -> ArrayRef {
         Arc::new(UInt64Array::from_iter_values(gone.iter().map(|&(at, drop)| value(at, drop))))
     };
     let columns = vec![

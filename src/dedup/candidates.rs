@@ -32,8 +32,9 @@ use crate::base::error::{Error, Result};
 pub const FILE: &str = "candidates.bin";
 
 /// Memory of this phase, for each document: flags, keys, shingle counts, stand-ins, parents and
-/// component sizes (25), the sorted column (24 exact, 16 a band), and rounding.
-pub const BYTES_PER_DOCUMENT: u64 = 52;
+/// component sizes (25), then either the column being sorted (24 exact, 16 a band) or members and
+/// their weights (40 if every document is one), and rounding.
+pub const BYTES_PER_DOCUMENT: u64 = 68;
 
 /// Shingles of a partition, about: 64 MiB of hashes.
 const PARTITION_SHINGLES: u64 = 8 << 20;
@@ -136,6 +137,7 @@ impl<'a> Documents<'a> {
             components.union(ordinal, kept);
         }
         let mut entries: Vec<(u64, u32)> = Vec::new();
+        entries.reserve_exact(if bands > 0 { self.flags.len() } else { 0 });
         for band in 0..bands {
             entries.clear();
             let mut first = 0;
@@ -176,23 +178,25 @@ impl<'a> Documents<'a> {
             self.survives(document) && survivors[roots[document as usize] as usize] > 1
         };
         let documents = || (0..roots.len() as u32).filter(|&document| is_member(document));
-        let (partition_of, partitions) =
-            cut(documents().map(|at| (roots[at as usize], u64::from(shingles[at as usize]))));
-        let members = documents()
-            .map(|document| {
-                let component = roots[document as usize];
-                let partition = partition_of(component);
-                Member { order: self.order(document), component, partition }
-            })
-            .collect();
+        let mut members = Vec::new();
+        members.reserve_exact(documents().count());
+        let mut weights = Vec::new();
+        weights.reserve_exact(members.capacity());
+        weights
+            .extend(documents().map(|at| (roots[at as usize], u64::from(shingles[at as usize]))));
+        let (partition_of, partitions) = cut(weights);
+        members.extend(documents().map(|document| {
+            let component = roots[document as usize];
+            let partition = partition_of(component);
+            Member { order: self.order(document), component, partition }
+        }));
         Ok(Candidates { exact: duplicates, members, partitions })
     }
 }
 
 /// Cuts the components, in order of their names, into partitions. Takes (component, shingles) of
 /// each member; returns the partition of a component, and the shingles of each partition.
-fn cut(members: impl Iterator<Item = (u32, u64)>) -> (impl Fn(u32) -> u32, Vec<u64>) {
-    let mut weights: Vec<(u32, u64)> = members.collect();
+fn cut(mut weights: Vec<(u32, u64)>) -> (impl Fn(u32) -> u32, Vec<u64>) {
     weights.sort_unstable();
     // Where each partition starts: the name of its first component.
     let (mut starts, mut partitions) = (Vec::new(), Vec::new());
@@ -277,4 +281,40 @@ pub fn read_members(reader: &StateReader, unit: usize) -> Result<Vec<Member>> {
         members.push(Member { order, component, partition });
     }
     Ok(members)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn partitions_are_runs_of_components_and_a_large_component_has_its_own() {
+        let half = PARTITION_SHINGLES / 2;
+        let weights = vec![(9, half), (4, 1), (2, half), (4, half), (7, 5 * half), (9, 3), (2, 0)];
+        let (partition_of, partitions) = cut(weights);
+        assert_eq!(partitions, [half, half + 1, 5 * half, half + 3]);
+        assert_eq!([2, 4, 7, 9].map(partition_of), [0, 1, 2, 3]);
+    }
+
+    #[test]
+    fn the_file_gives_back_members_by_unit() {
+        let order = |ordinal| KeepOrder { training: ordinal != 7, key: 5, ordinal };
+        let member = |ordinal| Member { order: order(ordinal), component: 1, partition: 0 };
+        let exact = vec![ExactDuplicate { document: 3, kept: 8, cluster: 1 }];
+        let members = vec![member(1), member(7), member(8)];
+        let found = Candidates { exact, members, partitions: vec![30] };
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(FILE);
+        found.write(&path, &[2, 0, 5, 2]).unwrap();
+
+        let reader = StateReader::open(&path).unwrap();
+        assert_eq!(read_exact(&reader).unwrap(), found.exact);
+        assert_eq!(read_partitions(&reader).unwrap(), [30]);
+        let units: Vec<Vec<u32>> = (0..4)
+            .map(|unit| read_members(&reader, unit).unwrap())
+            .map(|members| members.iter().map(|member| member.order.ordinal).collect())
+            .collect();
+        assert_eq!(units, [vec![1], vec![], vec![], vec![0, 1]]);
+        assert!(!read_members(&reader, 3).unwrap()[0].order.training);
+    }
 }

@@ -18,9 +18,9 @@
 
 use rayon::slice::ParallelSliceMut;
 
-/// Work space for one component, in bytes for each shingle of it: (hash, member) pairs while
-/// ranking, then ranks and the lists of the index.
-pub const BYTES_PER_SHINGLE: u64 = 24;
+/// Work space for one component, in bytes for each shingle of it: (hash, member) pairs (16), the
+/// runs of shared ones (8 at most) and ranks (4); later the lists of the index, which are smaller.
+pub const BYTES_PER_SHINGLE: u64 = 28;
 
 /// Up to this many documents all pairs are compared.
 const ALL_PAIRS_MAX: usize = 12;
@@ -260,11 +260,11 @@ impl Search {
 /// Ranks the shingles that two members or more have by (number of members, hash). Returns each
 /// member's ranks ascending, where they start, and how many ranks there are.
 fn rank(members: &[&[u64]]) -> (Vec<u32>, Vec<usize>, usize) {
-    let mut pairs: Vec<(u64, u32)> = members
-        .iter()
-        .enumerate()
-        .flat_map(|(member, set)| set.iter().map(move |&hash| (hash, member as u32)))
-        .collect();
+    let mut pairs: Vec<(u64, u32)> = Vec::new();
+    pairs.reserve_exact(members.iter().map(|set| set.len()).sum());
+    for (member, set) in (0u32..).zip(members) {
+        pairs.extend(set.iter().map(|&hash| (hash, member)));
+    }
     pairs.par_sort_unstable();
     // (members, start in `pairs`) of each shared shingle: in `pairs` by hash, then by rarity.
     let mut shared: Vec<(usize, usize)> = Vec::new();

@@ -10,7 +10,7 @@
 //! that one, with its Jaccard: the copy has the same shingles. So `kept` is always in the output,
 //! and the Jaccard is always that of the two documents named.
 //!
-//! Cost: 24 bytes a dropped document and about 100 a kept one that is named.
+//! Cost: memory of at most [`BYTES_PER_DECISION`] for each dropped document.
 
 use std::path::Path;
 
@@ -23,6 +23,10 @@ use crate::base::error::Result;
 
 /// The file's name inside its unit.
 pub const FILE: &str = "decisions.bin";
+
+/// Memory for each exact duplicate or candidate while decisions are made and written: the decision
+/// as found and as resolved (40 each), and the name of what is kept.
+pub const BYTES_PER_DECISION: u64 = 160;
 
 /// Why a document is dropped; also the names in counts and in `removed`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -126,7 +130,7 @@ fn put(decision: &Decision, first: u64, (name, flags): &(Name, u8), section: &mu
 
 /// A dropped document of one unit.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Drop {
+pub struct Dropped {
     /// Its place in the unit.
     pub place: u32,
     pub reason: Reason,
@@ -138,7 +142,7 @@ pub struct Drop {
 }
 
 /// Reads what is dropped from one unit, by place.
-pub fn read(folder: &Path, unit: usize) -> Result<Vec<Drop>> {
+pub fn read(folder: &Path, unit: usize) -> Result<Vec<Dropped>> {
     let section = StateReader::open(&folder.join(FILE))?.section(unit)?;
     let (mut fields, mut drops) = (Fields::new(&section), Vec::new());
     while !fields.is_empty() {
@@ -147,7 +151,7 @@ pub fn read(folder: &Path, unit: usize) -> Result<Vec<Drop>> {
         let jaccard = Some(f64::from_bits(fields.u64())).filter(|jaccard| !jaccard.is_nan());
         let (cluster, kept_held_out) = (fields.u64(), fields.u8() != 0);
         let kept = Name::read(&mut fields);
-        drops.push(Drop { place, reason, jaccard, cluster, kept_held_out, kept });
+        drops.push(Dropped { place, reason, jaccard, cluster, kept_held_out, kept });
     }
     Ok(drops)
 }

@@ -124,6 +124,11 @@ pub struct Sets {
 }
 
 impl Sets {
+    /// Room for the sets of a partition of `shingles` shingles.
+    pub fn with_capacity(shingles: u64) -> Sets {
+        Sets { hashes: Vec::with_capacity(shingles as usize), members: Vec::new() }
+    }
+
     fn read(&mut self, section: &[u8]) {
         let mut fields = Fields::new(section);
         while !fields.is_empty() {

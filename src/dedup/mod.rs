@@ -19,9 +19,9 @@
 //! Parallel over: batches of a unit and units (`sign`, `gather`, `apply`), bands' sorts
 //! (`candidates`), components (`decide`). Cost: text is read two times with `exact` alone, three
 //! times verified (units without candidates twice); a signature costs two multiplications a word,
-//! not one a word and slot ([`signature`]). Memory: 52 bytes a document in `candidates`; in
-//! `decide` 32 bytes a shingle of the largest component (at least 256 MiB when there is so much);
-//! both refuse with the number when `--memory` is less.
+//! not one a word and slot ([`signature`]). Memory: 68 bytes a document in `candidates`; in
+//! `decide` 36 bytes a shingle of the largest component (or of 8 million shingles, 288 MiB, when
+//! there are so many); both refuse with the number when `--memory` is less.
 //!
 //! Reading order: [`run`] (the flow), [`sign`] → [`candidates`] → [`verify`] → [`apply`] (one a
 //! phase), then the pure parts and the files between phases ([`state`], [`documents`], [`gather`],

@@ -10,7 +10,7 @@ use super::{
     apply,
     candidates::{self, BYTES_PER_DOCUMENT, Candidates, Documents},
     config::{DedupConfig, Method},
-    decisions::{self, Decision, Reason},
+    decisions::{self, BYTES_PER_DECISION, Decision, Reason},
     documents::SignedUnit,
     sign, verify,
 };
@@ -67,6 +67,8 @@ impl Dedup {
         match self.config.limit() {
             Some(_) => found.write(&work.path(candidates::FILE), &documents)?,
             None => {
+                let dropped = (found.exact.len() + found.members.len()) as u64;
+                work.require_memory(dropped * BYTES_PER_DECISION, "listing the duplicates")?;
                 let decisions = decisions::resolve(&found.exact, unverified(&found));
                 decisions::write(&decisions, &units, &work.path(decisions::FILE))?;
             }

@@ -36,8 +36,9 @@ const BATCH_DOCUMENTS: usize = 8192;
 /// Signs one unit.
 pub fn run(inputs: &Inputs, config: &DedupConfig, unit: usize, work: &Work<'_>) -> Result<()> {
     let signer = config.has(Method::Minhash).then(|| Signer::new(config.slots(), config.seed));
+    let schema = inputs.schema();
     let column = match &config.keep {
-        Keep::Max(column) => vec![column.as_str()],
+        Keep::Max(column) => vec![Ranking::of(&schema, column)?.column()],
         Keep::First | Keep::Longest => Vec::new(),
     };
     let mut writer = StateWriter::create(&work.path(documents::FILE))?;
@@ -97,39 +98,83 @@ fn sign(batch: &Batch, config: &DedupConfig, signer: Option<&Signer>) -> Result<
     Ok(signed)
 }
 
-/// Refuses a column that is not there or has no order, before any work.
-pub fn check_keep(schema: &Schema, policy: &Keep) -> Result<()> {
-    let Keep::Max(column) = policy else { return Ok(()) };
-    let Ok(field) = schema.field_with_name(column) else {
-        let names = schema.fields().iter().map(|field| field.name().as_str());
-        let error = Error::config(format!("`keep` names a column that no input has: `{column}`"));
-        return Err(match nearest(column, names) {
-            Some(name) => error.with_hint(format!("did you mean `max:{name}`?")),
-            None => error.with_hint("`dataprep inspect` lists the columns"),
-        });
-    };
-    let kind = field.data_type();
-    let is_number = kind.is_integer() || kind.is_floating() || is_decimal(kind);
-    if is_number || kind.is_temporal() || *kind == DataType::Boolean {
-        return Ok(());
+/// Where the value of `max:NAME` comes from.
+enum Ranking<'a> {
+    /// A column of numbers or times.
+    Column(&'a str),
+    /// A field of the JSON objects that readers of JSON lines put into `metadata`.
+    Metadata { pointer: String },
+}
+
+impl<'a> Ranking<'a> {
+    /// Refuses a name that no column or metadata has, and a column without an order.
+    fn of(schema: &Schema, name: &'a str) -> Result<Ranking<'a>> {
+        let Ok(field) = schema.field_with_name(name) else {
+            let field = name.strip_prefix("metadata.");
+            if let (Some(field), true) = (field, schema.field_with_name("metadata").is_ok()) {
+                return Ok(Ranking::Metadata { pointer: format!("/{}", field.replace('.', "/")) });
+            }
+            let names = schema.fields().iter().map(|field| field.name().as_str());
+            let error = Error::config(format!("`keep` names a column that no input has: `{name}`"));
+            return Err(match nearest(name, names) {
+                Some(name) => error.with_hint(format!("did you mean `max:{name}`?")),
+                None => error.with_hint("`dataprep inspect` lists the columns"),
+            });
+        };
+        let kind = field.data_type();
+        let is_number = kind.is_integer() || kind.is_floating() || is_decimal(kind);
+        if is_number || kind.is_temporal() || *kind == DataType::Boolean {
+            return Ok(Ranking::Column(name));
+        }
+        let message = format!("`keep` needs a column of numbers or times, `{name}` is: {kind}");
+        Err(Error::config(message).with_hint("use `first`, `longest` or another column"))
     }
-    let message = format!("`keep` needs a column of numbers or times, `{column}` is: {kind}");
-    Err(Error::config(message).with_hint("use `first`, `longest` or another column"))
+
+    /// The column to read.
+    fn column(&self) -> &'a str {
+        match self {
+            Ranking::Column(name) => name,
+            Ranking::Metadata { .. } => "metadata",
+        }
+    }
+}
+
+/// Refuses a policy that the inputs cannot serve, before any work.
+pub fn check_keep(schema: &Schema, policy: &Keep) -> Result<()> {
+    match policy {
+        Keep::Max(name) => Ranking::of(schema, name).map(drop),
+        Keep::First | Keep::Longest => Ok(()),
+    }
 }
 
 /// The keep key of each document of a batch.
 fn keep_keys(records: &RecordBatch, policy: &Keep) -> Result<Vec<u64>> {
-    match policy {
-        Keep::First => Ok(vec![keep::first(); records.num_rows()]),
+    let name = match policy {
+        Keep::First => return Ok(vec![keep::first(); records.num_rows()]),
         Keep::Longest => {
             let texts = records.column(1).as_string::<i32>();
-            Ok((0..texts.len()).map(|at| keep::longest(texts.value(at).len())).collect())
+            return Ok((0..texts.len()).map(|at| keep::longest(texts.value(at).len())).collect());
         }
-        Keep::Max(column) => {
-            let values = records.column_by_name(column).expect("checked when the stage opened");
-            column_keys(values).map_err(|error| Error::failed(format!("`{column}`: {error}")))
+        Keep::Max(name) => name,
+    };
+    let ranking = Ranking::of(&records.schema(), name)?;
+    let values = records.column_by_name(ranking.column()).expect("asked for when reading");
+    match ranking {
+        Ranking::Column(_) => {
+            column_keys(values).map_err(|error| Error::failed(format!("`{name}`: {error}")))
+        }
+        Ranking::Metadata { pointer } => {
+            let objects = values.as_string::<i32>().iter();
+            Ok(objects.map(|object| metadata_key(object, &pointer)).collect())
         }
     }
+}
+
+/// The key of a number in a JSON object; whatever is no number comes last.
+fn metadata_key(object: Option<&str>, pointer: &str) -> u64 {
+    let parsed = object.and_then(|json| serde_json::from_str::<serde_json::Value>(json).ok());
+    let number = parsed.and_then(|object| object.pointer(pointer)?.as_f64());
+    number.map_or(keep::LAST, keep::max_number)
 }
 
 fn is_decimal(kind: &DataType) -> bool {

@@ -14,7 +14,7 @@ use super::{
     candidates::{self, Member},
     config::DedupConfig,
     decide::{BYTES_PER_SHINGLE, decide},
-    decisions::{self, Decision, Reason},
+    decisions::{self, BYTES_PER_DECISION, Decision, Reason},
     documents::{Name, SignedUnit},
     gather::{self, SetUnit, SetWriter, Sets},
     normalize::Normalizer,
@@ -28,10 +28,6 @@ use crate::{
     },
     source::{Batch, Columns, Inputs},
 };
-
-/// Memory for each dropped or candidate document while deciding: the decision, and the name of
-/// what is kept.
-const BYTES_PER_DECISION: u64 = 160;
 
 /// Where the units of earlier phases lie that both phases need.
 pub fn open_candidates(work: &Work<'_>) -> Result<StateReader> {
@@ -142,7 +138,7 @@ pub fn run(config: &DedupConfig, limit: f64, work: &Work<'_>) -> Result<()> {
     work.require_memory(need, "comparing the largest group of near-duplicate candidates")?;
     let mut near = Vec::new();
     for partition in 0..partitions.len() as u32 {
-        let mut sets = Sets::default();
+        let mut sets = Sets::with_capacity(partitions[partition as usize]);
         gathered.iter().try_for_each(|unit| unit.read(partition, &mut sets))?;
         near.append(&mut decide_partition(&mut sets, limit));
         work.advance(partitions[partition as usize] * 8);
