@@ -57,6 +57,9 @@
 //!   train no tokenizer, enter no mix, and their twins are dropped from what does.
 //! - A run resumed from a checkpoint is bitwise the run that never stopped.
 
+// Documentation is made with private items: modules lead to their private parts.
+#![allow(rustdoc::private_intra_doc_links)]
+
 pub mod base;
 pub mod cli;
 pub mod dedup;

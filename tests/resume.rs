@@ -1,19 +1,25 @@
 //! Killed at any moment, the same command continues and ends with the same bytes.
 
-use std::{process::Command, thread, time::Duration};
+use std::{
+    process::Command,
+    thread,
+    time::{Duration, Instant},
+};
 
 use dataprep::base::rng::Stream;
 
-use crate::determinism::{recipe_with_training, with_recipe};
+use crate::{
+    determinism::{recipe_with_training, with_recipe},
+    support::TestDir,
+};
 
-/// Kills after a random time until the command ends by itself.
-fn run_with_kills(directory: &crate::support::TestDir, seed: u64, interrupt: bool) -> usize {
+/// Kills after a random part of `whole`, the time of an undisturbed run, until the command ends by
+/// itself. Later attempts get more time, so that the test ends.
+fn run_with_kills(directory: &TestDir, whole: Duration, seed: u64, interrupt: bool) -> usize {
     let mut stream = Stream::new(seed, "moments of killing");
     for kills in 0.. {
         let mut child = directory.spawn("run recipe.toml --threads 2");
-        // Later attempts get more time, so that the test ends.
-        let milliseconds = stream.next_u64() % 250 + 40 * kills as u64;
-        thread::sleep(Duration::from_millis(milliseconds));
+        thread::sleep(whole.mul_f64(stream.uniform() / 4.0 + kills as f64 / 16.0));
         if let Some(status) = child.try_wait().unwrap() {
             assert!(status.success(), "{status}");
             return kills;
@@ -30,27 +36,32 @@ fn run_with_kills(directory: &crate::support::TestDir, seed: u64, interrupt: boo
     unreachable!("counts for ever")
 }
 
+/// A directory in which the recipe ran undisturbed, and how long that took.
+fn undisturbed() -> (TestDir, Duration) {
+    let directory = with_recipe(&recipe_with_training());
+    let start = Instant::now();
+    directory.dataprep("run recipe.toml --threads 2").ok();
+    (directory, start.elapsed())
+}
+
 #[test]
 fn killed_at_random_moments_the_whole_path_ends_with_the_same_bytes() {
-    let recipe = recipe_with_training();
-    let whole = with_recipe(&recipe);
-    whole.dataprep("run recipe.toml --threads 2").ok();
+    let (whole, duration) = undisturbed();
     let expected = whole.tree("runs");
     for seed in [1, 2] {
-        let killed = with_recipe(&recipe);
-        let kills = run_with_kills(&killed, seed, false);
-        assert!(kills > 2, "only {kills} kills");
+        let killed = with_recipe(&recipe_with_training());
+        let kills = run_with_kills(&killed, duration, seed, false);
+        assert!(kills >= 2, "only {kills} kills");
         assert_eq!(killed.tree("runs"), expected);
     }
 }
 
 #[test]
 fn interrupted_it_keeps_what_is_finished_and_continues() {
-    let recipe = recipe_with_training();
-    let whole = with_recipe(&recipe);
-    whole.dataprep("run recipe.toml --threads 2").ok();
-    let interrupted = with_recipe(&recipe);
-    run_with_kills(&interrupted, 3, true);
+    let (whole, duration) = undisturbed();
+    let interrupted = with_recipe(&recipe_with_training());
+    let stops = run_with_kills(&interrupted, duration, 3, true);
+    assert!(stops >= 1, "never interrupted");
     assert_eq!(interrupted.tree("runs"), whole.tree("runs"));
 }
 

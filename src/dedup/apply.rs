@@ -4,8 +4,10 @@
 //! came, in input order) and `removed.parquet`, which says for each dropped document what stays for
 //! it, how similar they are, and in which component of candidates they were found:
 //!
-//!     id · source · file · row · reason · kept_id · kept_source · kept_file · kept_row ·
-//!     jaccard (null: not verified) · cluster (ordinal of the component's first document)
+//! ```text
+//! id · source · file · row · reason · kept_id · kept_source · kept_file · kept_row ·
+//! jaccard (null: not verified) · cluster (ordinal of the component's first document)
+//! ```
 //!
 //! Invariants: in = out + rejected + dropped by reason, for each source; every decision about the
 //! unit is met by exactly one document.

@@ -4,10 +4,12 @@
 //! for each, and the components of the survivors that share a band. One unit, since it needs
 //! everything; in memory is one column at a time. The file `candidates.bin` (see `state`):
 //!
-//!     0    exact duplicates   document u32 · kept u32 · cluster u32
-//!     1    partitions         shingles u64 of each
-//!     2…   members by unit    place u32 · component u32 · partition u32 · keep key u64 ·
-//!                             training u8
+//! ```text
+//! 0    exact duplicates   document u32 · kept u32 · cluster u32
+//! 1    partitions         shingles u64 of each
+//! 2…   members by unit    place u32 · component u32 · partition u32 · keep key u64 ·
+//!                         training u8
+//! ```
 //!
 //! A *component* is named by its smallest ordinal, counting the exact copies of its members; it is
 //! the `cluster` of what is dropped. *Partitions* are runs of components with about

@@ -3,8 +3,10 @@
 //! In → exact duplicates and near-duplicates; out → for each dropped document the document that
 //! stays for it in the output, grouped by unit (`decisions.bin`, see `state`; a section a unit):
 //!
-//!     place u32 · reason u8 · jaccard f64 (NaN: not computed) · cluster u64 · kept held out u8 ·
-//!     kept: file u32 · source u32 · row u64 · id bytes u32 · id
+//! ```text
+//! place u32 · reason u8 · jaccard f64 (NaN: not computed) · cluster u64 · kept held out u8 ·
+//! kept: file u32 · source u32 · row u64 · id bytes u32 · id
+//! ```
 //!
 //! An exact copy of a document that is itself dropped as a near-duplicate names what stays for
 //! that one, with its Jaccard: the copy has the same shingles. So `kept` is always in the output,

@@ -4,12 +4,14 @@
 //! them makes one run of sections, a column each, so that a later phase reads one column of all
 //! documents and no more:
 //!
-//!     0 flags     u8   1: held out · 2: has an exact identity · 4: has shingles
-//!     1 keep key  u64  see `keep`
-//!     2 shingles  u32  how many the text has, repeats included
-//!     3 exact     16 bytes, the hash of the normalized text; zero without; empty if not asked for
-//!     4 names          file u32 · source u32 · row u64 · id bytes u32 · id
-//!     5… bands    u64  one section a band; zero without shingles; none if not asked for
+//! ```text
+//! 0 flags     u8   1: held out · 2: has an exact identity · 4: has shingles
+//! 1 keep key  u64  see `keep`
+//! 2 shingles  u32  how many the text has, repeats included
+//! 3 exact     16 bytes, the hash of the normalized text; zero without; empty if not asked for
+//! 4 names          file u32 · source u32 · row u64 · id bytes u32 · id
+//! 5… bands    u64  one section a band; zero without shingles; none if not asked for
+//! ```
 //!
 //! A document's *ordinal* is its place in the concatenation of all units, that is in input order.
 //!

@@ -4,7 +4,9 @@
 //! in which the sets of one partition of components can be read alone. Sections, in any number for
 //! a partition, hold records of
 //!
-//!     component u32 · ordinal u32 · keep key u64 · training u8 · shingles u32 · hashes u64…
+//! ```text
+//! component u32 · ordinal u32 · keep key u64 · training u8 · shingles u32 · hashes u64…
+//! ```
 //!
 //! and the last section says which partition each one belongs to (u32 each).
 //!

@@ -3,9 +3,11 @@
 //! In → byte sections, one after the other; out → a file from which any section can be read alone,
 //! with its length and hash checked. Layout, all numbers little-endian:
 //!
-//!     "dedup.01" · section 0 · section 1 · … · table · trailer
-//!     table:   for each section  offset u64 · bytes u64 · xxh3-64 of the section u64
-//!     trailer: sections u64 · xxh3-64 of the table u64 · "dedup.01"
+//! ```text
+//! "dedup.01" · section 0 · section 1 · … · table · trailer
+//! table:   for each section  offset u64 · bytes u64 · xxh3-64 of the section u64
+//! trailer: sections u64 · xxh3-64 of the table u64 · "dedup.01"
+//! ```
 //!
 //! What the sections of a file hold is said where they are written. Nothing in such a file depends
 //! on threads, clocks or paths, as they are published units.

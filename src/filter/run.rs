@@ -3,7 +3,9 @@
 //! In: opened inputs and rule sets. Out: for each unit `part.parquet` (kept documents, every column
 //! as it came) and `removed.parquet`, one row a dropped document:
 //!
-//!     id · source · file · row · reason (`set/rule`) · value · limit
+//! ```text
+//! id · source · file · row · reason (`set/rule`) · value · limit
+//! ```
 //!
 //! `row` is the document's row in a Parquet file, its byte offset in JSON lines. Both files are
 //! always written, empty ones too. Invariants: in = out + rejected + dropped by reason, for each

@@ -3,7 +3,7 @@
 //! In → the directory of any artifact; out → a [`Report`] or a [`VerifyReport`], both data that
 //! print themselves as tables ([`std::fmt::Display`]) and as JSON ([`Serialize`]). Nothing is
 //! written, nothing is computed anew: a report is what manifests, footers and lengths say.
-//! Reading order: [`shards`], [`mix`], [`corpus`] (whatever counts documents), [`verify`].
+//! Reading order: [`shards`], [`mix`], [`corpus`] (whatever counts documents), `verify`.
 //!
 //! Cost: one manifest for corpora, tokenizers and runs; two small files for a mix; for shards one
 //! pass over the stored bytes that decompresses lengths, never tokens. `verify` reads everything.

@@ -100,7 +100,7 @@ impl Runner<'_> {
         let given = own.config.remove("tokenizer");
         let given = given.as_ref().and_then(toml::Value::as_str).map(PathBuf::from);
         let (tokenizer, trained) = match (given, vocab) {
-            (Some(path), false) => (path, None),
+            (Some(path), false) => (path, false),
             (None, true) => {
                 let trained = self.train_tokenizer(&own)?;
                 for key in config::fields::<TokenizerConfig>() {
@@ -108,7 +108,7 @@ impl Runner<'_> {
                         own.config.remove(*key);
                     }
                 }
-                (trained.clone(), Some(trained))
+                (trained, true)
             }
             (Some(_), true) => {
                 let message = "`vocab` trains a tokenizer, `tokenizer` names one";
@@ -121,9 +121,9 @@ impl Runner<'_> {
             }
         };
         let outcome = self.execute(open_tokenize(&own, &tokenizer)?, &request.out)?;
-        let beside = beside_tokenizer(&request.out);
-        if trained.is_some_and(|trained| trained == beside) {
-            io::remove_directory(&beside)?;
+        if trained {
+            // The tokenizer lies in OUT; what a kill may have left beside it is not needed.
+            io::remove_directory(&beside_tokenizer(&request.out))?;
         }
         Ok(outcome)
     }

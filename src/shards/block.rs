@@ -1,11 +1,11 @@
 //! A block of documents as tokens: what a shard's record batch holds, and how to look at it.
 //!
 //! In → the checked bytes of a batch; out → token slices, lengths, ids. The columns are exactly
-//! `tokens` list<uint16 or uint32>, `document` utf8, `source` utf8, `held_out` bool, `bytes`
+//! `tokens` list of uint16 or uint32, `document` utf8, `source` utf8, `held_out` bool, `bytes`
 //! uint64 (UTF-8 length of the text; 64 bits, because nothing else bounds a document to 4 GiB and
 //! zstd takes the zeros away). Invariants: no nulls; one row a document, in corpus order, never
 //! split; all rows of one source; documents, tokens and held-out shares equal the footer's, else
-//! the block is damaged. Cost: zstd's decompression, about 1 GB/s; [`lengths`] and [`held_out`]
+//! the block is damaged. Cost: zstd's decompression, about 1 GB/s; `lengths` and `held_out`
 //! touch no token.
 
 use std::{ops::Range, sync::Arc};

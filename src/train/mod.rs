@@ -1,8 +1,8 @@
 //! Trains a decoder on a mix, and generates from any of its checkpoints.
 //!
 //! In → a mix and the tables `[train]`, `[model]`; out → a run: a directory with its configuration,
-//! records, checkpoints and a page. Reading order: [`config`] what can be asked for; [`run`] the
-//! run itself, top to bottom; then its parts, each one thing: [`directory`] who may work in OUT and
+//! records, checkpoints and a page. Reading order: [`config`] what can be asked for; [`mod@run`]
+//! the run itself, top to bottom; then its parts, each one thing: [`directory`] who may work in OUT and
 //! what stands there, `learner` what training changes, `feed` rows of the mix, [`validate`] bits
 //! per byte, [`sample`] text, `rotation` which checkpoints stay, `log` with [`records`] and
 //! `events`, `sessions`, `page`, [`summary`] what is written down, `clock` the only clocks.

@@ -1,7 +1,7 @@
 //! The output head and its loss in one op, so that logits never exist whole.
 //!
 //! In → hidden [.., d], weight [Vₚ, d] (padded rows last), one target a row, the true vocabulary V;
-//! out → scale · Σ −ln softmax(hidden · weightᵀ)[target], a single number. **Padded rows take no
+//! out → scale · Σ −ln softmax(hidden · weightᵀ)\[target\], a single number. **Padded rows take no
 //! part**: they are outside the softmax, so probabilities are over the real vocabulary and their
 //! gradient is zero. Backward: (p − onehot)·scale, through the head.
 //!

@@ -1,7 +1,7 @@
 //! Root-mean-square normalisation.
 //!
-//! In → x [.., d], weight [d]; out → x / √(mean(x²) + ε) · weight. Zhang and Sennrich, *Root Mean
-//! Square Layer Normalization*, 2019. Backward, with r = 1/√(mean(x²) + ε):
+//! In → x `[.., d]`, weight `[d]`; out → x / √(mean(x²) + ε) · weight. Zhang and Sennrich, *Root
+//! Mean Square Layer Normalization*, 2019. Backward, with r = 1/√(mean(x²) + ε):
 //! dx = r·(g·w) − x·r³/d·Σ(g·w·x), dw = Σ over rows of g·x·r, in blocks of rows added in order.
 //! Bound by memory: 8 bytes an element forward, 16 backward; r is kept, x is not copied.
 
