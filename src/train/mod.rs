@@ -2,9 +2,9 @@
 //!
 //! In → a mix and the tables `[train]`, `[model]`; out → a run: a directory with its configuration,
 //! records, checkpoints and a page. Reading order: [`config`] what can be asked for; [`mod@run`]
-//! the run itself, top to bottom; then its parts, each one thing: [`directory`] who may work in OUT and
-//! what stands there, `learner` what training changes, `feed` rows of the mix, [`validate`] bits
-//! per byte, [`sample`] text, `rotation` which checkpoints stay, `log` with [`records`] and
+//! the run itself, top to bottom; then its parts, each one thing: [`directory`] who may work in OUT
+//! and what stands there, `learner` what training changes, `feed` rows of the mix, [`validate`]
+//! bits per byte, [`sample`] text, `rotation` which checkpoints stay, `log` with [`records`] and
 //! `events`, `sessions`, `page`, [`summary`] what is written down, `clock` the only clocks.
 //!
 //! **Invariants.** A run is a pure function of (config, mix, numerics): stopped, killed or
