@@ -45,7 +45,7 @@ pub struct Shared {
     /// Say less: no summary; twice: errors only
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub quiet: u8,
-    /// Say more: resolved configs, fingerprints, seconds of each phase
+    /// Say more: the settings of each step, and the numbers that training derives from them
     #[arg(short, long, global = true)]
     pub verbose: bool,
     /// Results as JSON Lines on stdout, the last of type `summary`

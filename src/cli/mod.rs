@@ -10,7 +10,7 @@ pub mod screen;
 
 use std::path::{Path, PathBuf};
 
-use clap::Parser;
+use clap::{Command as ClapCommand, CommandFactory, FromArgMatches};
 use serde_json::json;
 
 use crate::{
@@ -34,7 +34,7 @@ use printer::Printer;
 
 /// Runs the command line of this process.
 pub fn main() -> std::process::ExitCode {
-    let cli = Cli::parse();
+    let cli = Cli::from_arg_matches(&command().get_matches()).unwrap_or_else(|e| e.exit());
     let printer = Printer::new(&cli.shared);
     let result = interrupt::install().and_then(|()| run(cli, &printer));
     match result {
@@ -47,6 +47,20 @@ pub fn main() -> std::process::ExitCode {
             std::process::ExitCode::from(status)
         }
     }
+}
+
+/// The command line with the config keys of each stage in its help, from the registry.
+fn command() -> ClapCommand {
+    registry::STAGES.iter().fold(Cli::command(), |command, entry| {
+        let keys = (entry.keys)().join(", ");
+        let help = format!("Config keys, in TOML or as `--set key=value`: {keys}");
+        match entry.name {
+            "tokenizer" => command.mut_subcommand("tokenizer", |tokenizer| {
+                tokenizer.mut_subcommand("train", |train| train.after_help(help))
+            }),
+            name => command.mut_subcommand(name, |stage| stage.after_help(help)),
+        }
+    })
 }
 
 fn run(cli: Cli, printer: &Printer) -> Result<()> {
@@ -303,9 +317,4 @@ impl Commands<'_> {
             count => Err(Error::failed(format!("{count} differences in `{}`", path.display()))),
         }
     }
-}
-
-/// The keys of a stage, for `--help` and for tests.
-pub fn keys_of(stage: &str) -> Result<Vec<&'static str>> {
-    registry::find(stage).map(|entry| (entry.keys)())
 }
