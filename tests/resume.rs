@@ -116,3 +116,16 @@ fn two_commands_on_one_output_do_not_meet() {
     drop(lock);
     directory.dataprep("dedup text/a --out unique").ok();
 }
+
+#[test]
+fn a_folder_that_is_no_artifact_is_never_replaced() {
+    let directory = with_recipe(&recipe_with_training());
+    directory.write("mine/letter.txt", "not yours");
+    for flags in ["", "--fresh"] {
+        let refused = directory.dataprep(&format!("dedup text/a --out mine {flags}"));
+        assert_eq!(refused.status, 2, "{}", refused.stderr);
+        assert!(refused.stderr.contains("is no artifact"), "{}", refused.stderr);
+        assert_eq!(directory.read("mine/letter.txt"), "not yours");
+        assert!(!directory.path("mine.partial").exists());
+    }
+}

@@ -92,10 +92,12 @@ pub fn execute(
             publish::discard(&partial)?;
             return Ok(unchanged(manifest, start));
         }
-        if let Err(error) = publish::refuse_foreign(out, fingerprint, options.replace) {
-            publish::discard_if_empty(&partial)?;
-            return Err(error);
-        }
+    }
+    // Also with `--fresh`: what is no artifact is never replaced.
+    let replace = options.replace || options.fresh;
+    if let Err(error) = publish::refuse_foreign(out, fingerprint, replace) {
+        publish::discard_if_empty(&partial)?;
+        return Err(error);
     }
     let run = Run::open(stage, out, &partial, options, progress, fingerprint)?;
     run.all_phases()?;
