@@ -87,11 +87,11 @@ pub fn execute(
     io::create_directory(&partial)?;
     let _lock = Lock::take(&partial.join("lock"), out)?;
     publish::recover(out)?;
-    if !options.fresh {
-        if let Some(manifest) = up_to_date::check(stage, out, fingerprint)? {
-            publish::discard(&partial)?;
-            return Ok(unchanged(manifest, start));
-        }
+    if !options.fresh
+        && let Some(manifest) = up_to_date::check(stage, out, fingerprint)?
+    {
+        publish::discard(&partial)?;
+        return Ok(unchanged(manifest, start));
     }
     // Also with `--fresh`: what is no artifact is never replaced.
     let replace = options.replace || options.fresh;
