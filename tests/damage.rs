@@ -56,6 +56,25 @@ fn a_damaged_file_fails_after_all_else_is_done_and_can_be_left_out() {
 }
 
 #[test]
+fn every_damaged_file_of_one_unit_is_named() {
+    let directory = TestDir::new();
+    for (name, seed) in [("a", 1), ("c", 3), ("e", 5)] {
+        directory.write(&format!("text/{name}.jsonl"), jsonl(20, seed));
+    }
+    for (name, seed) in [("b", 2), ("d", 4)] {
+        let whole = zstd(&jsonl(20, seed));
+        directory.write(&format!("text/{name}.jsonl.zst"), &whole[..whole.len() / 2]);
+    }
+    let failed = directory.dataprep("ingest text --out corpus");
+    assert_eq!(failed.status, 1);
+    for name in ["b.jsonl.zst", "d.jsonl.zst"] {
+        assert!(failed.stderr.contains(name), "{}", failed.stderr);
+    }
+    let left = directory.dataprep("ingest text --out corpus --skip-bad-files --json").ok();
+    assert_eq!(left.summary()["counts"]["in"], 60);
+}
+
+#[test]
 fn wrong_requests_stop_before_any_work() {
     let directory = TestDir::new();
     directory.write("text/a.jsonl", jsonl(3, 1));

@@ -222,9 +222,14 @@ impl<'a> Run<'a> {
         let lane = || {
             while let Some(&index) = open.get(next.fetch_add(1, Relaxed)) {
                 let result = interrupt::check().and_then(|()| self.unit(phase, index, lanes));
-                let Err(error) = result else { continue };
-                let stop = !matches!(error, Error::Damaged { .. });
-                locked(&failed).push(error);
+                let Err(errors) = result.map_err(|error| match error {
+                    Error::Damaged { .. } => self.all_damage(phase, index, lanes, error),
+                    other => vec![other],
+                }) else {
+                    continue;
+                };
+                let stop = errors.iter().any(|error| !matches!(error, Error::Damaged { .. }));
+                locked(&failed).extend(errors);
                 if stop {
                     next.store(open.len(), Relaxed);
                 }
@@ -242,24 +247,58 @@ impl<'a> Run<'a> {
         if others.is_empty() { Ok(damaged) } else { Err(others.remove(0)) }
     }
 
-    /// One attempt at one unit.
+    /// Does and publishes one unit.
     fn unit(&self, phase: usize, index: usize, lanes: usize) -> Result<()> {
-        let number = self.first_unit(phase) + index;
-        let attempt = unit::begin(self.partial, number)?;
         let skipped = locked(&self.skipped).clone();
+        let (attempt, notes, counts) = self.attempt(phase, index, lanes, &skipped)?;
+        unit::publish(self.partial, self.first_unit(phase) + index, &attempt, notes, counts)
+    }
+
+    /// A unit stops at its first damaged file: reads on without that one, for nothing but to name
+    /// the others.
+    fn all_damage(&self, phase: usize, index: usize, lanes: usize, first: Error) -> Vec<Error> {
+        let files = &self.plan.phases[phase].units[index].files;
+        let mut without = locked(&self.skipped).clone();
+        let mut damaged = vec![first];
+        loop {
+            let Some(Error::Damaged { path, .. }) = damaged.last() else { return damaged };
+            let file = self.files.iter().position(|file| file == path);
+            let is_new = file.is_some_and(|file| files.contains(&file) && without.insert(file));
+            if !is_new || files.iter().all(|file| without.contains(file)) {
+                return damaged;
+            }
+            let result = self
+                .attempt(phase, index, lanes, &without)
+                .and_then(|(attempt, ..)| io::remove_directory(&attempt));
+            match result {
+                Ok(()) => return damaged,
+                Err(error) => damaged.push(error),
+            }
+        }
+    }
+
+    /// One attempt at one unit: its folder, filled, and what it noted and counted.
+    fn attempt(
+        &self,
+        phase: usize,
+        index: usize,
+        lanes: usize,
+        skipped: &BTreeSet<usize>,
+    ) -> Result<(PathBuf, Notes, Counts)> {
+        let attempt = unit::begin(self.partial, self.first_unit(phase) + index)?;
         let work = Work {
             dir: attempt.clone(),
             published: Published { partial: self.partial, phases: &self.plan.phases },
             threads: (self.options.threads / lanes).max(1),
             memory: self.options.memory.0 / lanes as u64,
-            skipped: &skipped,
+            skipped,
             progress: self.progress,
             notes: Mutex::new(Notes::default()),
         };
         match self.stage.run_unit(Unit { phase, index }, &work) {
             Ok(counts) => {
                 let notes = work.notes.into_inner().unwrap_or_else(|held| held.into_inner());
-                unit::publish(self.partial, number, &attempt, notes, counts)
+                Ok((attempt, notes, counts))
             }
             Err(error) => {
                 io::remove_directory(&attempt)?;
@@ -412,8 +451,11 @@ fn all_damaged(damaged: Vec<Error>) -> Error {
         .with_hint("fetch them again, or leave them out whole with `--skip-bad-files`")
 }
 
-/// Documents and bytes that a plan would read, without doing it.
-pub fn dry_run(stage: &dyn Stage) -> Result<BTreeMap<&'static str, serde_json::Value>> {
+/// Documents and bytes that a plan would read, and what it takes, without doing it.
+pub fn dry_run(
+    stage: &dyn Stage,
+    threads: usize,
+) -> Result<BTreeMap<&'static str, serde_json::Value>> {
     let plan = stage.plan()?;
     let phases: Vec<_> = plan
         .phases
@@ -429,6 +471,7 @@ pub fn dry_run(stage: &dyn Stage) -> Result<BTreeMap<&'static str, serde_json::V
         ("fingerprint", json!(fingerprint(stage))),
         ("inputs", json!(stage.inputs().len())),
         ("input_bytes", json!(bytes)),
+        ("needs", json!(stage.needs(threads))),
         ("phases", json!(phases)),
     ]))
 }
