@@ -80,9 +80,21 @@ fn a_dry_run_says_what_would_be_done_and_does_nothing() {
     directory.write_documents("text/a.jsonl", &documents(30, 1));
     let run = directory.dataprep("dedup text --out unique --dry-run").ok();
     assert!(run.stdout.contains("sign 1 units"), "{}", run.stdout);
+    assert!(run.stdout.contains("documents are counted as they are read"), "{}", run.stdout);
     assert!(!directory.path("unique").exists() && !directory.path("unique.partial").exists());
+    directory.dataprep("ingest text --out corpus").ok();
+    for command in ["dedup corpus --out x", "tokenize corpus --out x --vocab 300"] {
+        let run = directory.dataprep(&format!("{command} --dry-run --json")).ok();
+        let plan: serde_json::Value =
+            serde_json::from_str(run.stdout.lines().next().unwrap()).unwrap();
+        let needs = &plan["plan"]["needs"];
+        assert_eq!(needs["documents"], 30, "{command}");
+        assert!(needs["memory"].as_u64() > Some(0), "{command}: {needs}");
+        assert!(needs["disk"].as_u64() > Some(0), "{command}: {needs}");
+    }
 }
 
+#[cfg(feature = "train")]
 #[test]
 fn every_recipe_and_config_of_the_project_is_valid() {
     let directory = TestDir::new();
@@ -90,7 +102,6 @@ fn every_recipe_and_config_of_the_project_is_valid() {
         let path = entry.unwrap().path();
         directory.dataprep(&format!("run {} --out runs --dry-run", path.display())).ok();
     }
-    #[cfg(feature = "train")]
     for entry in std::fs::read_dir(project().join("configs/train")).unwrap() {
         let table = dataprep::base::config::read(&entry.unwrap().path()).unwrap();
         dataprep::train::TrainConfig::parse(table).unwrap();
@@ -112,6 +123,7 @@ fn the_help_of_a_stage_names_all_its_keys() {
     }
 }
 
+#[cfg(feature = "train")]
 #[test]
 fn a_new_project_has_a_valid_recipe_and_is_never_overwritten() {
     let directory = TestDir::new();

@@ -52,6 +52,9 @@ pub trait Stage: Sync {
         Vec::new()
     }
 
+    /// About what the work takes with so many threads, from metadata only.
+    fn needs(&self, threads: usize) -> Needs;
+
     /// Phases and units, from metadata only.
     fn plan(&self) -> Result<Plan>;
 
@@ -120,6 +123,17 @@ impl InputRecord {
             "bytes": self.bytes, "identity": self.identity,
         })
     }
+}
+
+/// What the work takes, about: what `--dry-run` prints.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Needs {
+    /// Documents to read; `None` where only reading tells (JSON Lines).
+    pub documents: Option<u64>,
+    /// Bytes of memory at most, spilling apart.
+    pub memory: u64,
+    /// Bytes of disk: the output, and what lies beside it while the work goes on.
+    pub disk: u64,
 }
 
 /// What a stage will do.

@@ -233,10 +233,9 @@ impl Commands<'_> {
         training: Training,
         replace: bool,
     ) -> Runner<'a> {
-        let threads = self.shared.threads.unwrap_or_else(machine::cores).max(1);
         let memory = self.shared.memory.unwrap_or(Bytes(machine::memory_bytes() / 2));
         let options = Options {
-            threads,
+            threads: self.threads(),
             memory,
             fresh: self.shared.fresh,
             replace,
@@ -246,9 +245,13 @@ impl Commands<'_> {
         Runner { options, progress, say, training }
     }
 
+    fn threads(&self) -> usize {
+        self.shared.threads.unwrap_or_else(machine::cores).max(1)
+    }
+
     fn dry_run(&self, requests: &[Request]) -> Result<()> {
         for request in requests {
-            let plan = step::dry_run(request)?;
+            let plan = step::dry_run(request, self.threads())?;
             self.printer.result(&screen::dry_run(request, plan.as_ref()));
             self.printer.record(&json!({"type": "plan", "step": request.name,
                 "stage": request.stage, "out": request.out, "plan": plan}));

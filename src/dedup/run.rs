@@ -11,14 +11,14 @@ use super::{
     candidates::{self, BYTES_PER_DOCUMENT, Candidates, Documents},
     config::{DedupConfig, Method},
     decisions::{self, BYTES_PER_DECISION, Decision, Reason},
-    documents::SignedUnit,
+    documents::{SIGNED_BYTES_PER_DOCUMENT, SignedUnit},
     sign, verify,
 };
 use crate::{
     base::{
         counts::Counts,
         error::{Error, Result},
-        stage::{InputRecord, Phase, Plan, Publish, Published, Stage, Unit, UnitPlan, Work},
+        stage::{InputRecord, Needs, Phase, Plan, Publish, Published, Stage, Unit, UnitPlan, Work},
     },
     source::{InputConfig, InputSpec, Inputs},
 };
@@ -131,6 +131,13 @@ impl Stage for Dedup {
 
     fn notices(&self) -> Vec<String> {
         self.inputs.notices()
+    }
+
+    fn needs(&self, threads: usize) -> Needs {
+        let documents = self.inputs.documents_about();
+        let reading = self.inputs.needs(threads);
+        let memory = reading.memory.max(documents * BYTES_PER_DOCUMENT);
+        Needs { memory, disk: reading.disk + documents * SIGNED_BYTES_PER_DOCUMENT, ..reading }
     }
 
     fn plan(&self) -> Result<Plan> {

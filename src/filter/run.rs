@@ -24,7 +24,7 @@ use serde_json::Value;
 
 use crate::base::counts::{Counts, SourceCounts};
 use crate::base::error::{Error, Result};
-use crate::base::stage::{InputRecord, Phase, Plan, Publish, Stage, Unit, Work};
+use crate::base::stage::{InputRecord, Needs, Phase, Plan, Publish, Stage, Unit, Work};
 use crate::base::unit::FileCounts;
 use crate::filter::config::FilterConfig;
 use crate::filter::rules::{self, RuleSet, Verdict};
@@ -120,6 +120,10 @@ impl Stage for Filter {
 
     fn notices(&self) -> Vec<String> {
         self.inputs.notices()
+    }
+
+    fn needs(&self, threads: usize) -> Needs {
+        self.inputs.needs(threads)
     }
 
     fn plan(&self) -> Result<Plan> {

@@ -17,7 +17,7 @@ use serde_json::Value;
 
 use crate::base::counts::Counts;
 use crate::base::error::Result;
-use crate::base::stage::{InputRecord, Phase, Plan, Publish, Stage, Unit, Work};
+use crate::base::stage::{InputRecord, Needs, Phase, Plan, Publish, Stage, Unit, Work};
 use crate::source::{InputSpec, Inputs};
 
 /// The stage with its opened inputs.
@@ -60,6 +60,10 @@ impl Stage for Ingest {
 
     fn notices(&self) -> Vec<String> {
         self.inputs.notices()
+    }
+
+    fn needs(&self, threads: usize) -> Needs {
+        self.inputs.needs(threads)
     }
 
     fn plan(&self) -> Result<Plan> {

@@ -29,7 +29,7 @@ use crate::{
     base::{
         counts::Counts,
         error::Result,
-        stage::{InputRecord, Phase, Plan, Publish, Published, Stage, Unit, UnitPlan, Work},
+        stage::{InputRecord, Needs, Phase, Plan, Publish, Published, Stage, Unit, UnitPlan, Work},
     },
     shards::mix_record::MIX_FILE,
 };
@@ -91,6 +91,21 @@ impl Stage for Mix {
 
     fn inputs(&self) -> Vec<InputRecord> {
         self.inputs.clone()
+    }
+
+    fn needs(&self, _threads: usize) -> Needs {
+        let documents = self.plan.sources.iter().map(|source| source.documents).sum();
+        let validation: u64 = self
+            .plan
+            .sources
+            .iter()
+            .map(|source| self.config.eval_tokens.0.min(source.held_out_documents << 16))
+            .sum();
+        Needs {
+            documents: Some(documents),
+            memory: run::memory_bytes(&self.plan, &self.config),
+            disk: documents * run::ORDER_BYTES + validation * 4,
+        }
     }
 
     fn plan(&self) -> Result<Plan> {

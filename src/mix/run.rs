@@ -27,6 +27,8 @@ use crate::{
     },
 };
 
+/// A row of `order.arrow`: shard, row, source, first token.
+pub const ORDER_BYTES: u64 = 4 + 4 + 2 + 8;
 /// A length a document.
 const DOCUMENT_BYTES: u64 = 4;
 /// What choosing holds for a held-out document.

@@ -18,6 +18,7 @@ use crate::base::{
     error::{Error, Result},
     io,
     progress::Progress,
+    size::{Bytes, Count},
     stage::Stage,
 };
 use crate::tokenize::{Tokenize, TokenizeConfig};
@@ -95,37 +96,18 @@ impl Runner<'_> {
     /// `tokenizer = PATH` applies a tokenizer; `vocab` trains one first, which then lies in
     /// OUT/tokenizer like any other.
     fn tokenize(&self, request: &Request) -> Result<Outcome> {
-        let mut own = request.clone();
-        let vocab = own.config.contains_key("vocab");
-        let given = own.config.remove("tokenizer");
-        let given = given.as_ref().and_then(toml::Value::as_str).map(PathBuf::from);
-        let (tokenizer, trained) = match (given, vocab) {
-            (Some(path), false) => (path, false),
-            (None, true) => {
+        let (own, vocabulary) = Vocabulary::of(request)?;
+        match vocabulary {
+            Vocabulary::Given(path) => self.execute(open_tokenize(&own, &path)?, &request.out),
+            Vocabulary::Train => {
                 let trained = self.train_tokenizer(&own)?;
-                for key in config::fields::<TokenizerConfig>() {
-                    if !config::fields::<TokenizeConfig>().contains(key) {
-                        own.config.remove(*key);
-                    }
-                }
-                (trained, true)
+                let stage = open_tokenize(&applied(&own), &trained)?;
+                let outcome = self.execute(stage, &request.out)?;
+                // The tokenizer lies in OUT; what a kill may have left beside it is not needed.
+                io::remove_directory(&beside_tokenizer(&request.out))?;
+                Ok(outcome)
             }
-            (Some(_), true) => {
-                let message = "`vocab` trains a tokenizer, `tokenizer` names one";
-                return Err(Error::config(message).with_hint("give one of them"));
-            }
-            (None, false) => {
-                let message = "which tokenizer? neither `vocab` nor `tokenizer` is set";
-                return Err(Error::config(message)
-                    .with_hint("`--vocab 32000` trains one, `--tokenizer FILE` applies one"));
-            }
-        };
-        let outcome = self.execute(open_tokenize(&own, &tokenizer)?, &request.out)?;
-        if trained {
-            // The tokenizer lies in OUT; what a kill may have left beside it is not needed.
-            io::remove_directory(&beside_tokenizer(&request.out))?;
         }
-        Ok(outcome)
     }
 
     /// Where the trained tokenizer lies: in OUT if that one is up to date, else beside it.
@@ -178,6 +160,47 @@ impl Runner<'_> {
     }
 }
 
+/// Where `tokenize` has its vocabulary from.
+enum Vocabulary {
+    /// A `tokenizer.json` or its folder.
+    Given(PathBuf),
+    /// It is trained first, by the request's keys.
+    Train,
+}
+
+impl Vocabulary {
+    /// The request without `tokenizer`, and what that key or `vocab` ask for.
+    fn of(request: &Request) -> Result<(Request, Vocabulary)> {
+        let mut own = request.clone();
+        let vocab = own.config.contains_key("vocab");
+        let given = own.config.remove("tokenizer");
+        match (given.as_ref().and_then(toml::Value::as_str), vocab) {
+            (Some(path), false) => Ok((own, Vocabulary::Given(path.into()))),
+            (None, true) => Ok((own, Vocabulary::Train)),
+            (Some(_), true) => {
+                let message = "`vocab` trains a tokenizer, `tokenizer` names one";
+                Err(Error::config(message).with_hint("give one of them"))
+            }
+            (None, false) => {
+                let message = "which tokenizer? neither `vocab` nor `tokenizer` is set";
+                Err(Error::config(message)
+                    .with_hint("`--vocab 32000` trains one, `--tokenizer FILE` applies one"))
+            }
+        }
+    }
+}
+
+/// The request without the keys of training: what applies the tokenizer.
+fn applied(request: &Request) -> Request {
+    let mut own = request.clone();
+    for key in config::fields::<TokenizerConfig>() {
+        if !config::fields::<TokenizeConfig>().contains(key) {
+            own.config.remove(*key);
+        }
+    }
+    own
+}
+
 fn beside_tokenizer(out: &Path) -> PathBuf {
     let mut name = out.file_name().unwrap_or_default().to_owned();
     name.push(".tokenizer");
@@ -192,7 +215,7 @@ fn open_tokenize(request: &Request, tokenizer: &Path) -> Result<Opened> {
 }
 
 /// What a step would do, without doing it; `None` while its inputs are not made yet.
-pub fn dry_run(request: &Request) -> Result<Option<serde_json::Value>> {
+pub fn dry_run(request: &Request, threads: usize) -> Result<Option<serde_json::Value>> {
     let missing = |input: &String| {
         let path = input.split_once('=').map_or(input.as_str(), |(_, path)| path);
         let path = path.split(['#', ':']).next().unwrap_or(path);
@@ -202,32 +225,68 @@ pub fn dry_run(request: &Request) -> Result<Option<serde_json::Value>> {
     if request.inputs.iter().any(missing) {
         return Ok(None);
     }
-    match entry.open {
-        Some(open) => {
-            let stage = open(request)?.stage;
-            let out = &request.out;
-            let fingerprint = execute::fingerprint(stage.as_ref());
-            let standing = up_to_date::check(stage.as_ref(), out, fingerprint)?;
-            let mut plan = execute::dry_run(stage.as_ref())?;
-            plan.insert("up_to_date", standing.is_some().into());
-            Ok(Some(serde_json::to_value(plan).expect("plain data")))
-        }
-        None => Ok(Some(serde_json::json!({"stage": request.stage}))),
-    }
+    let stage = match entry.open {
+        Some(open) => open(request)?.stage,
+        None if request.stage == "tokenize" => return dry_run_tokenize(request, threads),
+        None => return Ok(Some(serde_json::json!({"stage": request.stage}))),
+    };
+    dry_run_stage(stage.as_ref(), &request.out, threads).map(Some)
 }
 
-/// A dry run's plan in one line.
+fn dry_run_stage(stage: &dyn Stage, out: &Path, threads: usize) -> Result<serde_json::Value> {
+    let standing = up_to_date::check(stage, out, execute::fingerprint(stage))?;
+    let mut plan = execute::dry_run(stage, threads)?;
+    plan.insert("up_to_date", standing.is_some().into());
+    Ok(serde_json::to_value(plan).expect("plain data"))
+}
+
+/// With a tokenizer it is a stage like others; before one is trained, what training it takes and
+/// the text to encode.
+fn dry_run_tokenize(request: &Request, threads: usize) -> Result<Option<serde_json::Value>> {
+    let (own, vocabulary) = Vocabulary::of(request)?;
+    if let Vocabulary::Given(path) = &vocabulary {
+        let stage = open_tokenize(&own, path)?.stage;
+        return dry_run_stage(stage.as_ref(), &request.out, threads).map(Some);
+    }
+    let (specs, input, config) = registry::input_and_own::<TokenizerConfig>(&own)?;
+    let training = TokenizerTrain::open(&specs, input, config)?;
+    let inside = request.out.join("tokenizer");
+    let fingerprint = execute::fingerprint(&training);
+    if up_to_date::check_inside(&training, &inside, &request.out, fingerprint)?.is_some() {
+        let stage = open_tokenize(&applied(&own), &inside)?.stage;
+        return dry_run_stage(stage.as_ref(), &request.out, threads).map(Some);
+    }
+    let text = training.inputs().needs(threads);
+    let mut plan = execute::dry_run(&training, threads)?;
+    let mut needs = training.needs(threads);
+    needs.disk += text.disk;
+    plan.insert("needs", serde_json::json!(needs));
+    Ok(Some(serde_json::to_value(plan).expect("plain data")))
+}
+
+/// A dry run's plan in two lines: what is read by which phase, and what it takes.
 pub fn dry_run_lines(plan: &serde_json::Value) -> String {
     if plan["up_to_date"] == true {
         return "up to date".to_owned();
     }
     let Some(phases) = plan["phases"].as_array() else { return "would run".to_owned() };
     let phases = phases.iter().map(|phase| {
-        let bytes = crate::base::size::Bytes(phase["bytes"].as_u64().unwrap_or(0));
+        let bytes = Bytes(phase["bytes"].as_u64().unwrap_or(0));
         format!("{} {} units, {bytes}", phase["name"].as_str().unwrap_or(""), phase["units"])
     });
     let phases = phases.collect::<Vec<_>>().join("; ");
-    format!("{} inputs: {phases}", plan["inputs"])
+    let needs = &plan["needs"];
+    let documents = match needs["documents"].as_u64() {
+        Some(documents) => format!("{} documents", Count(documents)),
+        None => "documents are counted as they are read".to_owned(),
+    };
+    let bytes = |key: &str| Bytes(needs[key].as_u64().unwrap_or(0));
+    format!(
+        "{} inputs: {phases}\n    {documents}; takes up to {} of memory and about {} of disk",
+        plan["inputs"],
+        bytes("memory"),
+        bytes("disk"),
+    )
 }
 
 /// A table with one key.

@@ -84,6 +84,12 @@ impl Inputs {
 
     /// Workers that the memory allows, for the unit's largest task.
     fn threads(&self, unit: &UnitSlices, work: &Work<'_>) -> usize {
+        let allowed = (work.memory / self.task_memory(unit)).clamp(1, 1 << 16) as usize;
+        work.threads.clamp(1, allowed)
+    }
+
+    /// Bytes of memory that the unit's largest task takes.
+    pub(super) fn task_memory(&self, unit: &UnitSlices) -> u64 {
         let largest = |(file, slice): &(usize, Slice)| match &self.files[*file].probe.layout {
             Layout::Blocks(blocks) => match &slice.extent {
                 Extent::Blocks(run) => {
@@ -94,9 +100,7 @@ impl Inputs {
             Layout::Bytes(_) | Layout::Whole(_) => BATCH_TEXT_BYTES as u64 / 2,
         };
         let task = unit.slices.iter().map(largest).max().unwrap_or(0);
-        let task = task.clamp(1 << 20, 2 * BATCH_TEXT_BYTES as u64) * MEMORY_PER_TEXT;
-        let allowed = (work.memory / task).clamp(1, 1 << 16) as usize;
-        work.threads.clamp(1, allowed)
+        task.clamp(1 << 20, 2 * BATCH_TEXT_BYTES as u64) * MEMORY_PER_TEXT
     }
 
     fn count_rejects<T>(

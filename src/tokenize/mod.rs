@@ -24,7 +24,7 @@ use serde_json::Value;
 use self::vocabulary::Vocabulary;
 use crate::base::counts::Counts;
 use crate::base::error::Result;
-use crate::base::stage::{InputRecord, Phase, Plan, Publish, Stage, Unit, UnitPlan, Work};
+use crate::base::stage::{InputRecord, Needs, Phase, Plan, Publish, Stage, Unit, UnitPlan, Work};
 use crate::source::{InputConfig, InputSpec, Inputs};
 
 /// The stage with its opened inputs and its tokenizer.
@@ -87,6 +87,10 @@ impl Stage for Tokenize {
 
     fn notices(&self) -> Vec<String> {
         self.inputs.notices()
+    }
+
+    fn needs(&self, threads: usize) -> Needs {
+        self.inputs.needs(threads)
     }
 
     fn plan(&self) -> Result<Plan> {

@@ -16,11 +16,11 @@ use super::config::TokenizerConfig;
 use super::format::{self, TOKENIZER_CONFIG_JSON, TOKENIZER_JSON};
 use super::learn::{self, learn};
 use super::split::{self, Splitter};
-use super::words::WordCounts;
+use super::words::{self, WordCounts};
 use crate::base::counts::{Counts, SourceCounts};
 use crate::base::error::{Error, Result};
 use crate::base::io;
-use crate::base::stage::{InputRecord, Phase, Plan, Publish, Stage, Unit, UnitPlan, Work};
+use crate::base::stage::{InputRecord, Needs, Phase, Plan, Publish, Stage, Unit, UnitPlan, Work};
 use crate::source::{Batch, Columns, InputConfig, InputSpec, Inputs};
 
 /// The file of a counting unit.
@@ -160,6 +160,13 @@ impl Stage for TokenizerTrain {
 
     fn notices(&self) -> Vec<String> {
         self.inputs.notices()
+    }
+
+    fn needs(&self, threads: usize) -> Needs {
+        let words = words::bytes_expected(self.inputs.text_bytes());
+        let reading = self.inputs.needs(threads);
+        let memory = reading.memory.max(words * learn::MEMORY_PER_BYTE);
+        Needs { memory, disk: words * 2, ..reading }
     }
 
     fn plan(&self) -> Result<Plan> {

@@ -21,6 +21,12 @@ const MAGIC: &[u8; 8] = b"dpwords1";
 /// A hash table's slot: key, count, control byte, at seven eighths full.
 const SLOT_BYTES: u64 = (size_of::<CompactString>() as u64 + 8 + 1) * 8 / 7;
 
+/// Bytes of distinct pieces to expect in so much text. They grow with its size to the power of 0.65
+/// (Heaps' law): 3.3 MB were measured in 100 MB of mixed text, 0.7 MB in 10 MB.
+pub fn bytes_expected(text_bytes: u64) -> u64 {
+    (21.0 * (text_bytes as f64).powf(0.65)) as u64
+}
+
 /// Distinct pieces and how often each occurs.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct WordCounts {
