@@ -205,6 +205,8 @@ pub struct ReadRange {
 pub struct Work<'a> {
     /// Where its files go.
     pub dir: PathBuf,
+    /// Where what does not fit the memory goes, while the unit runs.
+    pub spill: PathBuf,
     /// Units of earlier phases.
     pub published: Published<'a>,
     /// Worker threads it may use; never visible in its files.
@@ -230,6 +232,11 @@ impl Work<'_> {
     /// The path of a file of this unit.
     pub fn path(&self, name: &str) -> PathBuf {
         self.dir.join(name)
+    }
+
+    /// A folder for what does not fit the memory; not made yet, and removed when the unit ends.
+    pub fn spill_folder(&self) -> PathBuf {
+        self.spill.clone()
     }
 
     /// Notes how much is in a file of this unit, for the manifest.

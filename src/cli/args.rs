@@ -3,7 +3,7 @@
 //! In → `argv`; out → [`Cli`]. A flag that is a key only fills in that key ([`Flags::fill`]),
 //! so that a flag, `--set`, a config file and a recipe mean the same thing.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use toml::Value;
@@ -36,6 +36,9 @@ pub struct Shared {
     /// Memory to stay within, as `8GiB` [default: half of what the machine or its container has]
     #[arg(long, global = true, value_name = "SIZE")]
     pub memory: Option<Bytes>,
+    /// Where what does not fit the memory goes while a step runs [default: beside OUT]
+    #[arg(long, global = true, value_name = "DIR")]
+    pub temp_dir: Option<PathBuf>,
     /// Do the work again, even if it is up to date; replace an OUT of another config
     #[arg(long, global = true)]
     pub fresh: bool,
@@ -107,8 +110,8 @@ pub enum Command {
         #[arg(value_name = "DIR")]
         directory: PathBuf,
     },
-    /// Show what is in an artifact
-    Inspect { path: PathBuf },
+    /// Show what is in an artifact, or how well a tokenizer fits a text
+    Inspect(InspectArgs),
     /// Read an artifact and what it was made from again, and name what differs
     Verify { path: PathBuf },
 }
@@ -118,6 +121,52 @@ pub enum Command {
 pub enum TokenizerCommand {
     /// Train a byte-level BPE
     Train(StageArgs<VocabFlags>),
+    /// Write a tokenizer for tools that do not read `tokenizer.json`
+    Export(ExportArgs),
+}
+
+/// Arguments of `tokenizer export`.
+#[derive(Args, Debug)]
+pub struct ExportArgs {
+    /// A tokenizer.json, or a folder with one
+    pub path: PathBuf,
+    /// What to write
+    #[arg(long, value_enum)]
+    pub format: ExportFormat,
+    /// File to write
+    #[arg(long, short, value_name = "FILE")]
+    pub out: PathBuf,
+}
+
+/// Formats of `tokenizer export`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ExportFormat {
+    /// A tiktoken rank file: base64 of each token and its rank
+    Tiktoken,
+    /// tokenizer.json with merges as "left right", as readers older than tokenizers 0.20 need
+    MergesAsText,
+}
+
+/// Arguments of `inspect`.
+#[derive(Args, Debug)]
+pub struct InspectArgs {
+    /// An artifact; with `--on`, a tokenizer.json or a folder with one
+    pub path: PathBuf,
+    /// How well the tokenizer fits these texts: `[NAME=]PATH`, as stages take them
+    #[arg(long, value_name = "IN", num_args = 1..)]
+    pub on: Vec<String>,
+    /// Other tokenizers to hold it against
+    #[arg(long, value_name = "PATH", num_args = 1.., requires = "on")]
+    pub against: Vec<PathBuf>,
+    /// Draw the fit as SVG
+    #[arg(long, value_name = "FILE", requires = "on")]
+    pub picture: Option<PathBuf>,
+    /// Column or JSON field with the text [default: text]
+    #[arg(long, value_name = "NAME", requires = "on")]
+    pub text_column: Option<String>,
+    /// Read only the first so many documents
+    #[arg(long, value_name = "N", requires = "on")]
+    pub limit_documents: Option<Count>,
 }
 
 /// Arguments of every stage.
@@ -267,21 +316,22 @@ impl Flags for DedupFlags {
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Vocabulary")]
 pub struct VocabFlags {
-    /// Entries: special tokens, 256 bytes and merges, as `32k`
+    /// Entries: special tokens, 256 bytes and merges, as `32k`; several, as `8k,16k,32k`, are one
+    /// training and a folder each
     #[arg(long, value_name = "N")]
-    vocab: Option<Count>,
+    vocab: Option<String>,
     #[command(flatten)]
     text: TextFlags,
 }
 
 impl Flags for VocabFlags {
     fn fill(&self, keys: &mut Table) {
-        put(keys, "vocab", self.vocab.map(|count| count.0 as i64));
+        put(keys, "vocab", self.vocab.clone());
         self.text.fill(keys);
     }
 }
 
-/// Flags of `tokenize`.
+/// Flags of `tokenize`. IN may be `-`: text from stdin is cut and shown.
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Tokenizer")]
 pub struct TokenizeFlags {
@@ -290,6 +340,13 @@ pub struct TokenizeFlags {
     tokenizer: Option<PathBuf>,
     #[command(flatten)]
     vocab: VocabFlags,
+}
+
+impl TokenizeFlags {
+    /// What `--tokenizer` names.
+    pub fn tokenizer_path(&self) -> Option<&Path> {
+        self.tokenizer.as_deref()
+    }
 }
 
 impl Flags for TokenizeFlags {

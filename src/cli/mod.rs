@@ -7,6 +7,7 @@ pub mod args;
 mod init;
 pub mod printer;
 pub mod screen;
+mod vocabulary;
 
 use std::path::{Path, PathBuf};
 
@@ -72,6 +73,8 @@ fn run(cli: Cli, printer: &Printer) -> Result<()> {
         Command::Tokenizer { command: TokenizerCommand::Train(args) } => {
             cx.stage("tokenizer", args)
         }
+        Command::Tokenizer { command: TokenizerCommand::Export(args) } => cx.export(args),
+        Command::Tokenize(args) if args.inputs == ["-"] => cx.show_tokens(&args.flags),
         Command::Tokenize(args) => cx.stage("tokenize", args),
         Command::Mix(args) => cx.stage("mix", args),
         #[cfg(feature = "train")]
@@ -80,7 +83,8 @@ fn run(cli: Cli, printer: &Printer) -> Result<()> {
         Command::Generate(args) => cx.generate(args),
         Command::Run(args) => cx.recipe(args),
         Command::Init { directory } => cx.init(directory),
-        Command::Inspect { path } => cx.inspect(path),
+        Command::Inspect(args) if !args.on.is_empty() => cx.fit(args),
+        Command::Inspect(args) => cx.inspect(&args.path),
         Command::Verify { path } => cx.verify(path),
     }
 }
@@ -233,16 +237,20 @@ impl Commands<'_> {
         training: Training,
         replace: bool,
     ) -> Runner<'a> {
-        let memory = self.shared.memory.unwrap_or(Bytes(machine::memory_bytes() / 2));
         let options = Options {
             threads: self.threads(),
-            memory,
+            memory: self.memory(),
+            temp_dir: self.shared.temp_dir.clone(),
             fresh: self.shared.fresh,
             replace,
             max_bad: 0.0,
             skip_bad_files: false,
         };
         Runner { options, progress, say, training }
+    }
+
+    fn memory(&self) -> Bytes {
+        self.shared.memory.unwrap_or(Bytes(machine::memory_bytes() / 2))
     }
 
     fn threads(&self) -> usize {

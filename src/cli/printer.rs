@@ -71,6 +71,15 @@ impl Printer {
         end_quietly_if_closed(written);
     }
 
+    /// A token of a text: every other one on a coloured ground, or all between bars.
+    pub fn token(&self, index: usize, text: &str) {
+        match (self.colored, index % 2) {
+            (false, _) => self.raw(&format!("{}{text}", if index > 0 { "|" } else { "" })),
+            (true, 0) => self.raw(text),
+            (true, _) => self.raw(&format!("\x1b[30;46m{text}\x1b[0m")),
+        }
+    }
+
     /// A JSON record on stdout, with `--json`.
     pub fn record(&self, value: &Value) {
         if self.json {

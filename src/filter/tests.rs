@@ -38,6 +38,7 @@ fn run(filter: &Filter, threads: usize, directory: &Path) -> Counts {
         let dir = directory.join(index.to_string());
         io::create_directory(&dir).unwrap();
         let work = Work {
+            spill: dir.join("spill"),
             dir,
             published: Published { partial: directory, phases: &[] },
             threads,

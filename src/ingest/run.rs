@@ -53,6 +53,7 @@ mod tests {
             let directory = tempfile::tempdir().unwrap();
             let work = Work {
                 dir: directory.path().to_owned(),
+                spill: directory.path().join("spill"),
                 published: Published { partial: directory.path(), phases: &[] },
                 threads,
                 memory: 1 << 30,

@@ -2,13 +2,16 @@
 //!
 //! In → the directory of any artifact; out → a [`Report`] or a [`VerifyReport`], both data that
 //! print themselves as tables ([`std::fmt::Display`]) and as JSON ([`Serialize`]). Nothing is
-//! written, nothing is computed anew: a report is what manifests, footers and lengths say.
-//! Reading order: [`shards`], [`mix`], [`corpus`] (whatever counts documents), `verify`.
+//! written, nothing is computed anew: a report is what manifests, footers and lengths say. The one
+//! exception is [`mod@fit`], which encodes documents to hold tokenizers against each other.
+//! Reading order: [`shards`], [`mix`], [`corpus`] (whatever counts documents), `verify`, `fit`.
 //!
 //! Cost: one manifest for corpora, tokenizers and runs; two small files for a mix; for shards one
 //! pass over the stored bytes that decompresses lengths, never tokens. `verify` reads everything.
 
 pub mod corpus;
+pub mod fit;
+pub mod fit_picture;
 pub mod mix;
 pub mod shards;
 mod table;

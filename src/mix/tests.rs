@@ -110,6 +110,7 @@ fn run_stage(stage: &Mix, out: &Path, threads: usize, memory: u64) -> Result<Cou
     let plan = stage.plan().unwrap();
     let work = Work {
         dir: out.to_owned(),
+        spill: out.join("spill"),
         published: Published { partial: out, phases: &plan.phases },
         threads,
         memory,

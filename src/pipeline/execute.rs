@@ -40,6 +40,8 @@ const LANE_MEMORY: u64 = 512 << 20;
 pub struct Options {
     pub threads: usize,
     pub memory: Bytes,
+    /// Where what does not fit the memory goes; beside OUT without one.
+    pub temp_dir: Option<PathBuf>,
     /// Do it again, even if it is up to date.
     pub fresh: bool,
     /// Replace an OUT, or discard a half-done OUT.partial, of another fingerprint.
@@ -146,6 +148,9 @@ impl<'a> Run<'a> {
         let discard = options.fresh || options.replace;
         let notices = publish::adopt_plan(partial, out, &json, discard)?;
         unit::remove_attempts(partial)?;
+        if let Some(directory) = &options.temp_dir {
+            remove_spilled(directory, fingerprint)?;
+        }
         let skipped = match options.skip_bad_files {
             true => publish::read_skipped(partial)?,
             false => BTreeSet::new(),
@@ -288,6 +293,7 @@ impl<'a> Run<'a> {
         let attempt = unit::begin(self.partial, self.first_unit(phase) + index)?;
         let work = Work {
             dir: attempt.clone(),
+            spill: self.spill_folder(&attempt),
             published: Published { partial: self.partial, phases: &self.plan.phases },
             threads: (self.options.threads / lanes).max(1),
             memory: self.options.memory.0 / lanes as u64,
@@ -295,7 +301,9 @@ impl<'a> Run<'a> {
             progress: self.progress,
             notes: Mutex::new(Notes::default()),
         };
-        match self.stage.run_unit(Unit { phase, index }, &work) {
+        let result = self.stage.run_unit(Unit { phase, index }, &work);
+        io::remove_directory(&work.spill)?;
+        match result {
             Ok(counts) => {
                 let notes = work.notes.into_inner().unwrap_or_else(|held| held.into_inner());
                 Ok((attempt, notes, counts))
@@ -303,6 +311,18 @@ impl<'a> Run<'a> {
             Err(error) => {
                 io::remove_directory(&attempt)?;
                 Err(error)
+            }
+        }
+    }
+
+    /// Where an attempt spills: inside itself, or in `--temp-dir` under a name that tells whose it
+    /// is.
+    fn spill_folder(&self, attempt: &Path) -> PathBuf {
+        match &self.options.temp_dir {
+            None => attempt.join("spill"),
+            Some(directory) => {
+                let name = attempt.file_name().unwrap_or_default().to_string_lossy();
+                directory.join(format!("{}{name}", spill_prefix(self.fingerprint)))
             }
         }
     }
@@ -413,6 +433,24 @@ impl<'a> Run<'a> {
     fn first_unit(&self, phase: usize) -> usize {
         self.plan.phases[..phase].iter().map(|phase| phase.units.len()).sum()
     }
+}
+
+/// How the names of a stage's folders in `--temp-dir` begin.
+fn spill_prefix(fingerprint: Fingerprint) -> String {
+    format!("dataprep-{fingerprint}-")
+}
+
+/// Removes what a killed run of the same stage has left in `--temp-dir`.
+fn remove_spilled(directory: &Path, fingerprint: Fingerprint) -> Result<()> {
+    io::create_directory(directory)?;
+    let prefix = spill_prefix(fingerprint);
+    for path in io::list(directory)? {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        if name.starts_with(&prefix) {
+            io::remove_directory(&path)?;
+        }
+    }
+    Ok(())
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {

@@ -101,7 +101,10 @@ pub const STAGES: &[StageEntry] = &[
         name: "tokenize",
         takes: Kind::Text,
         makes: Kind::Shards,
-        keys: || [text_keys(config::fields::<TokenizerConfig>()), vec!["tokenizer"]].concat(),
+        keys: || {
+            let own = ["special_text", "tokenizer"];
+            [text_keys(config::fields::<TokenizerConfig>()), own.into()].concat()
+        },
         open: None,
     },
     StageEntry {
@@ -144,6 +147,9 @@ pub fn input_and_own<C: serde::de::DeserializeOwned>(
     let what = format!("the config of `{}`", request.name);
     let mut table: Table = request.config.clone();
     let known = (find(&request.stage)?.keys)();
+    if known.contains(&"vocab") {
+        TokenizerConfig::refuse_random(&table)?;
+    }
     config::refuse_unknown(&table, &known, &what)?;
     let input: InputConfig = config::take(&mut table, &what)?;
     input.validate()?;

@@ -112,8 +112,14 @@ impl Runner<'_> {
 
     /// Where the trained tokenizer lies: in OUT if that one is up to date, else beside it.
     fn train_tokenizer(&self, request: &Request) -> Result<PathBuf> {
-        let (specs, input, own) = registry::input_and_own::<TokenizerConfig>(request)?;
+        let (specs, input, own) = registry::input_and_own::<TokenizerConfig>(&training(request))?;
         let (max_bad, skip_bad_files) = (input.max_bad, input.skip_bad_files);
+        if own.vocab.as_ref().is_some_and(|sizes| sizes.0.len() > 1) {
+            let message = "text is encoded with one vocabulary, and `vocab` lists several";
+            return Err(Error::config(message).with_hint(
+                "`dataprep tokenizer train` makes all of them; then `--tokenizer OUT/SIZE`",
+            ));
+        }
         let stage = TokenizerTrain::open(&specs, input, own)?;
         let inside = request.out.join("tokenizer");
         let fingerprint = execute::fingerprint(&stage);
@@ -192,11 +198,23 @@ impl Vocabulary {
 
 /// The request without the keys of training: what applies the tokenizer.
 fn applied(request: &Request) -> Request {
+    let (training, applying) =
+        (config::fields::<TokenizerConfig>(), config::fields::<TokenizeConfig>());
+    without(request, training, applying)
+}
+
+/// The request without the keys of applying: what trains the tokenizer.
+fn training(request: &Request) -> Request {
+    let (training, applying) =
+        (config::fields::<TokenizerConfig>(), config::fields::<TokenizeConfig>());
+    without(request, applying, training)
+}
+
+/// The request without the keys that are in the first list only.
+fn without(request: &Request, keys: &[&str], kept: &[&str]) -> Request {
     let mut own = request.clone();
-    for key in config::fields::<TokenizerConfig>() {
-        if !config::fields::<TokenizeConfig>().contains(key) {
-            own.config.remove(*key);
-        }
+    for key in keys.iter().filter(|key| !kept.contains(key)) {
+        own.config.remove(*key);
     }
     own
 }
@@ -248,7 +266,7 @@ fn dry_run_tokenize(request: &Request, threads: usize) -> Result<Option<serde_js
         let stage = open_tokenize(&own, path)?.stage;
         return dry_run_stage(stage.as_ref(), &request.out, threads).map(Some);
     }
-    let (specs, input, config) = registry::input_and_own::<TokenizerConfig>(&own)?;
+    let (specs, input, config) = registry::input_and_own::<TokenizerConfig>(&training(&own))?;
     let training = TokenizerTrain::open(&specs, input, config)?;
     let inside = request.out.join("tokenizer");
     let fingerprint = execute::fingerprint(&training);

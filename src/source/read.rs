@@ -5,8 +5,10 @@
 //! `map`. Rejects and counts are gathered on the caller's thread, so their order is the input's.
 //! Memory: one task each for `2 × threads` in flight, fewer workers when `work.memory` is small.
 
+use std::collections::BTreeSet;
 use std::ops::Range;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
 
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, StringArray};
 use arrow::datatypes::{DataType, Schema, SchemaRef};
@@ -15,8 +17,10 @@ use arrow::record_batch::RecordBatch;
 use crate::base::counts::{Counts, SourceCounts};
 use crate::base::error::{Error, Result};
 use crate::base::hash::xxh3_128;
+use crate::base::interrupt;
 use crate::base::parallel;
-use crate::base::stage::{ReadRange, Work};
+use crate::base::progress::Progress;
+use crate::base::stage::{Published, ReadRange, Work};
 use crate::source::formats::{
     BATCH_TEXT_BYTES, Decoded, Extent, Layout, Request, Slice, Task, Tasks,
 };
@@ -52,6 +56,47 @@ impl Inputs {
         columns: Columns<'_>,
         work: &Work<'_>,
         map: impl Fn(Batch) -> Result<T> + Sync,
+        sink: impl FnMut(T) -> Result<()>,
+    ) -> Result<Counts> {
+        self.read_unit(unit, columns, work, RejectWriter::new(&work.dir), map, sink)
+    }
+
+    /// Reads everything, for whoever looks and writes nothing: what cannot be read is counted only.
+    pub fn survey<T: Send>(
+        &self,
+        columns: Columns<'_>,
+        (threads, memory): (usize, u64),
+        progress: &Progress,
+        map: impl Fn(Batch) -> Result<T> + Sync,
+        mut sink: impl FnMut(T) -> Result<()>,
+    ) -> Result<Counts> {
+        let skipped = BTreeSet::new();
+        let mut sum = Counts::default();
+        for unit in 0..self.units.len() {
+            interrupt::check()?;
+            let work = Work {
+                dir: PathBuf::new(),
+                spill: PathBuf::new(),
+                published: Published { partial: Path::new(""), phases: &[] },
+                threads,
+                memory,
+                skipped: &skipped,
+                progress,
+                notes: Mutex::default(),
+            };
+            let rejects = RejectWriter::silent();
+            sum.add(&self.read_unit(unit, columns, &work, rejects, &map, &mut sink)?);
+        }
+        Ok(sum)
+    }
+
+    fn read_unit<T: Send>(
+        &self,
+        unit: usize,
+        columns: Columns<'_>,
+        work: &Work<'_>,
+        mut rejects: RejectWriter,
+        map: impl Fn(Batch) -> Result<T> + Sync,
         mut sink: impl FnMut(T) -> Result<()>,
     ) -> Result<Counts> {
         let unit = &self.units[unit];
@@ -64,7 +109,6 @@ impl Inputs {
         }
         let tasks = UnitTasks { inputs: self, view: &view, unit, work, next: 0, open: None };
         let threads = self.threads(unit, work);
-        let mut rejects = RejectWriter::new(&work.dir);
         let decode = |(file, task): (usize, Task)| self.pieces(file, task, &view, &map);
         let gather = |pieces: Vec<Piece<T>>| {
             for piece in pieces {

@@ -73,21 +73,28 @@ pub struct Reject {
 
 /// Writes `rejects.jsonl`; makes no file while there is nothing to write.
 pub struct RejectWriter {
-    path: PathBuf,
+    /// `None`: rejects are not written.
+    path: Option<PathBuf>,
     output: Option<Box<dyn Write>>,
 }
 
 impl RejectWriter {
     /// A writer to `directory/rejects.jsonl`.
     pub fn new(directory: &Path) -> RejectWriter {
-        RejectWriter { path: directory.join("rejects.jsonl"), output: None }
+        RejectWriter { path: Some(directory.join("rejects.jsonl")), output: None }
+    }
+
+    /// A writer that writes nothing.
+    pub fn silent() -> RejectWriter {
+        RejectWriter { path: None, output: None }
     }
 
     /// Appends one reject of `file` (its relative name) and `source`.
     pub fn write(&mut self, file: &str, source: &str, reject: &Reject) -> Result<()> {
+        let Some(path) = &self.path else { return Ok(()) };
         let output = match &mut self.output {
             Some(output) => output,
-            none => none.insert(Box::new(io::create(&self.path)?)),
+            none => none.insert(Box::new(io::create(path)?)),
         };
         let line = serde_json::json!({
             "file": file,
@@ -95,14 +102,14 @@ impl RejectWriter {
             "reason": reject.reason.name(),
             "source": source,
         });
-        writeln!(output, "{line}").map_err(Error::io("write", &self.path))
+        writeln!(output, "{line}").map_err(Error::io("write", path))
     }
 
     /// Flushes what was written.
     pub fn finish(self) -> Result<()> {
-        match self.output {
-            Some(mut output) => output.flush().map_err(Error::io("write", &self.path)),
-            None => Ok(()),
+        match (self.output, self.path) {
+            (Some(mut output), Some(path)) => output.flush().map_err(Error::io("write", &path)),
+            _ => Ok(()),
         }
     }
 }

@@ -60,6 +60,7 @@ pub(super) fn with_work<T>(
     let progress = Progress::new(Style::None);
     body(&Work {
         dir: directory.path().to_owned(),
+        spill: directory.path().join("spill"),
         published: Published { partial: directory.path(), phases: &[] },
         threads,
         memory: 1 << 30,

@@ -4,6 +4,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::tokenizer::SpecialText;
+
 /// The stage's own keys.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -12,4 +14,6 @@ pub struct TokenizeConfig {
     /// `<|endoftext|>`; without either the shards have none, and `mix` refuses them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub end_of_text: Option<String>,
+    /// What text that spells a special token becomes: `text`, or the `token` itself.
+    pub special_text: SpecialText,
 }

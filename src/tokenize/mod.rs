@@ -4,7 +4,8 @@
 //! `tokenizer.json`). Out: `shard-00000.arrow …`, one a unit (see [`crate::shards`] for the
 //! format), every document in input order, empty and held-out ones too, never split, without
 //! end-of-text; beside them `tokenizer/`. Method: each document is one sequence; text that spells a
-//! special token stays text and is counted (`special_token_texts`). The manifest's config names the
+//! special token stays text, unless `special_text` asks for tokens, and is counted
+//! (`special_token_texts`). The manifest's config names the
 //! end-of-text token, which `mix` puts between documents, and the size of the vocabulary.
 //! Invariants: in = out + rejected; thread count and batches change no byte. Cost: some 10 MB/s a
 //! core, most of it splitting; parallel over units and over row groups inside one.
@@ -26,12 +27,14 @@ use crate::base::counts::Counts;
 use crate::base::error::Result;
 use crate::base::stage::{InputRecord, Needs, Phase, Plan, Publish, Stage, Unit, UnitPlan, Work};
 use crate::source::{InputConfig, InputSpec, Inputs};
+use crate::tokenizer::{SpecialText, UNICODE_VERSION};
 
 /// The stage with its opened inputs and its tokenizer.
 pub struct Tokenize {
     inputs: Inputs,
     vocabulary: Vocabulary,
     end_of_text: Option<(String, u32)>,
+    special_text: SpecialText,
 }
 
 impl Tokenize {
@@ -46,9 +49,10 @@ impl Tokenize {
         config: TokenizeConfig,
         tokenizer: &Path,
     ) -> Result<Tokenize> {
-        let vocabulary = Vocabulary::open(tokenizer)?;
+        let vocabulary = Vocabulary::open(tokenizer, config.special_text)?;
         let end_of_text = vocabulary.tokenizer.end_of_text(config.end_of_text.as_deref())?;
-        Ok(Tokenize { inputs: Inputs::open(specs, &input)?, vocabulary, end_of_text })
+        let special_text = config.special_text;
+        Ok(Tokenize { inputs: Inputs::open(specs, &input)?, vocabulary, end_of_text, special_text })
     }
 
     /// What is read.
@@ -71,6 +75,9 @@ impl Stage for Tokenize {
         let (name, id) = self.end_of_text.clone().unzip();
         config["end_of_text"] = name.into();
         config["end_of_text_id"] = id.into();
+        config["special_text"] =
+            serde_json::to_value(self.special_text).expect("a name is plain data");
+        config["unicode_version"] = UNICODE_VERSION.into();
         config["vocab_size"] = self.vocabulary.tokenizer.vocab_size().into();
         config
     }
@@ -86,7 +93,9 @@ impl Stage for Tokenize {
     }
 
     fn notices(&self) -> Vec<String> {
-        self.inputs.notices()
+        let mut notices = self.inputs.notices();
+        notices.extend_from_slice(self.vocabulary.tokenizer.notices());
+        notices
     }
 
     fn needs(&self, threads: usize) -> Needs {

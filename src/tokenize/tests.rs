@@ -185,6 +185,6 @@ fn a_missing_tokenizer_and_an_unknown_end_of_text_are_config_errors() {
     };
     let missing = open(TokenizeConfig::default(), folder.path());
     assert_eq!(missing.exit_status(), 2, "{missing}");
-    let config = TokenizeConfig { end_of_text: Some("</s>".into()) };
+    let config = TokenizeConfig { end_of_text: Some("</s>".into()), ..TokenizeConfig::default() };
     assert_eq!(open(config, &fixtures().join("cl100k.json")).exit_status(), 2);
 }

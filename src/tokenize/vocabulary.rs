@@ -12,7 +12,7 @@ use crate::base::io;
 use crate::base::manifest::{self, Manifest};
 use crate::base::stage::{InputKind, InputRecord, ReadRange, Work};
 use crate::shards::set::TOKENIZER_DIRECTORY;
-use crate::tokenizer::{TOKENIZER_CONFIG_JSON, TOKENIZER_JSON, Tokenizer};
+use crate::tokenizer::{SpecialText, TOKENIZER_CONFIG_JSON, TOKENIZER_JSON, Tokenizer};
 
 /// The stage that makes tokenizers.
 const TOKENIZER_STAGE: &str = "tokenizer";
@@ -28,8 +28,9 @@ pub(super) struct Vocabulary {
 
 impl Vocabulary {
     /// Opens a `tokenizer.json` or its folder.
-    pub fn open(path: &Path) -> Result<Vocabulary> {
-        let tokenizer = Tokenizer::open(path).map_err(|error| hint_at_shards(error, path))?;
+    pub fn open(path: &Path, special_text: SpecialText) -> Result<Vocabulary> {
+        let tokenizer = Tokenizer::open_with(path, special_text)
+            .map_err(|error| hint_at_shards(error, path))?;
         let folder = if path.is_dir() { path } else { path.parent().unwrap_or(Path::new("")) };
         let is_artifact = Manifest::stands_in(folder)
             && Manifest::read(folder)?.stage == TOKENIZER_STAGE

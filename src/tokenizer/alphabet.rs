@@ -50,11 +50,6 @@ pub fn characters() -> impl Iterator<Item = char> {
     CHARACTERS.into_iter()
 }
 
-/// Appends `bytes` in the alphabet.
-pub fn push_characters(bytes: &[u8], out: &mut String) {
-    out.extend(bytes.iter().map(|&byte| CHARACTERS[usize::from(byte)]));
-}
-
 /// The byte a character stands for, if it is one of the 256.
 pub fn byte_of(character: char) -> Option<u8> {
     match u8::try_from(u32::from(character)) {
@@ -63,11 +58,15 @@ pub fn byte_of(character: char) -> Option<u8> {
     }
 }
 
+/// The bytes a token stands for, if all its characters are of the alphabet.
+pub fn exact_bytes_of(token: &str) -> Option<Vec<u8>> {
+    token.chars().map(byte_of).collect()
+}
+
 /// The bytes a token stands for; a token with any other character stands for its own text, as in
 /// Hugging Face's `ByteLevel` decoder.
 pub fn bytes_of(token: &str) -> Vec<u8> {
-    let mapped: Option<Vec<u8>> = token.chars().map(byte_of).collect();
-    mapped.unwrap_or_else(|| token.as_bytes().to_vec())
+    exact_bytes_of(token).unwrap_or_else(|| token.as_bytes().to_vec())
 }
 
 #[cfg(test)]

@@ -1,49 +1,73 @@
 //! The type [`Tokenizer`]: a vocabulary applied to text, and back.
 //!
 //! `tokenizer.json` in → ids out, as Hugging Face's `tokenizers` gives them without added special
-//! tokens, one document a sequence. Text that spells a special token stays text. Truncation and
-//! padding that a file may ask for are left out: every byte of a document is encoded. A plain
-//! byte-level BPE is encoded piece by piece (see `pieces`), anything else by the crate as a whole.
-//! Decoding a byte-level vocabulary is exact on bytes. Nothing here depends on threads or the
-//! environment; a `Tokenizer` is shared by all threads.
+//! tokens, one document a sequence. Text that spells a special token stays text, unless
+//! [`SpecialText::Token`] asks for that package's way. Truncation and padding that a file may ask
+//! for are left out: every byte of a document is encoded. Byte-level BPE has an encoder of its own
+//! ([`super::bpe`]); anything else is encoded by the crate as a whole, and [`Tokenizer::notices`]
+//! says so. Decoding a byte-level vocabulary is exact on bytes. Nothing here depends on threads or
+//! the environment; a `Tokenizer` is shared by all threads.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use tokenizers::models::ModelWrapper;
 use tokenizers::{DecoderWrapper, Model};
 
+use super::added::AddedToken;
 use super::alphabet;
+use super::byte_pair::BytePair;
 use super::config::END_OF_TEXT;
+use super::file;
 use super::format::{self, TOKENIZER_CONFIG_JSON, TOKENIZER_JSON};
-use super::pieces::PieceEncoder;
 use super::special::SpecialTexts;
-use super::split::Splitter;
 use crate::base::error::{Error, Result};
 use crate::base::hash::{Fingerprint, xxh3_128};
 use crate::base::io;
 
+/// What text that spells a special token becomes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SpecialText {
+    /// The tokens of its characters: a document that quotes `<|endoftext|>` does not end there.
+    #[default]
+    Text,
+    /// The special token, as Hugging Face's `tokenizers` has it.
+    Token,
+}
+
 /// A vocabulary with its split, opened from Hugging Face's files.
 pub struct Tokenizer {
     inner: tokenizers::Tokenizer,
-    pieces: Option<PieceEncoder>,
+    /// The encoder of its own, where the file is byte-level BPE.
+    byte_pair: Option<BytePair>,
     /// The bytes of each id, where the vocabulary is a byte-level one.
     bytes: Option<Vec<Vec<u8>>>,
     special: SpecialTexts,
     vocab_size: u32,
+    notices: Vec<String>,
     json: Vec<u8>,
     config_json: Option<Vec<u8>>,
 }
 
 impl Tokenizer {
     /// Opens a `tokenizer.json`, or the folder that holds one; a `tokenizer_config.json` beside it
-    /// names the end-of-text token.
+    /// names the end-of-text token. Text that spells a special token stays text.
     ///
     /// # Errors
     /// [`Error::Config`] when there is none, [`Error::Damaged`] when it is not what it should be.
     pub fn open(path: &Path) -> Result<Tokenizer> {
+        Tokenizer::open_with(path, SpecialText::Text)
+    }
+
+    /// [`Tokenizer::open`] with a choice.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::open`].
+    pub fn open_with(path: &Path, special_text: SpecialText) -> Result<Tokenizer> {
         let file = if path.is_dir() { path.join(TOKENIZER_JSON) } else { path.to_owned() };
         if !file.is_file() {
             let message = format!("no tokenizer at `{}`", file.display());
@@ -52,7 +76,7 @@ impl Tokenizer {
         }
         let config = file.with_file_name(TOKENIZER_CONFIG_JSON);
         let config_json = if config.is_file() { Some(io::read(&config)?) } else { None };
-        Tokenizer::from_parts(io::read(&file)?, config_json, &file)
+        Tokenizer::from_parts(io::read(&file)?, config_json, special_text, &file)
     }
 
     /// From the files' bytes; `path` is only named in errors.
@@ -62,6 +86,7 @@ impl Tokenizer {
     pub fn from_parts(
         json: Vec<u8>,
         config_json: Option<Vec<u8>>,
+        special_text: SpecialText,
         path: &Path,
     ) -> Result<Tokenizer> {
         let file: Value =
@@ -70,30 +95,31 @@ impl Tokenizer {
             let message = format!("`{}` drops merges at random", path.display());
             return Err(Error::config(message).with_hint("set its `model.dropout` to null"));
         }
-        let mut inner = tokenizers::Tokenizer::from_bytes(&json)
-            .map_err(|error| Error::damaged(path, None, error))?;
-        inner.set_encode_special_tokens(true);
-        inner.with_padding(None);
-        inner.with_truncation(None).map_err(|error| Error::damaged(path, None, error))?;
-        let mut pieces = None;
-        if let Some(regex) = format::split_regex(&file) {
-            pieces = Some(PieceEncoder::new(Splitter::new(regex)?));
-            without_own_cache(&mut inner);
-        }
+        let inner = load(&json, special_text, path)?;
+        let mut notices = moved_ids(&file, &inner);
+        let byte_pair = match file::read(&file) {
+            Ok(read) => Some(BytePair::new(read, added_tokens(&inner), special_text)?),
+            Err(foreign) => {
+                notices.push(format!(
+                    "{foreign} is not byte-level BPE's: the crate `tokenizers` encodes, slowly"
+                ));
+                None
+            }
+        };
         let ids = inner.get_vocab(true);
         let vocab_size = ids.values().max().map_or(0, |largest| largest + 1);
         let special = SpecialTexts::new(&format::special_tokens(&file));
         let bytes = token_bytes(&inner, vocab_size);
-        Ok(Tokenizer { inner, pieces, bytes, special, vocab_size, json, config_json })
+        Ok(Tokenizer { inner, byte_pair, bytes, special, vocab_size, notices, json, config_json })
     }
 
-    /// Appends the ids of `text`, one sequence; no special token is added or recognised.
+    /// Appends the ids of `text`, one sequence; no special token is added around it.
     ///
     /// # Errors
     /// [`Error::Failed`] when the text defeats the split pattern or the model.
     pub fn encode(&self, text: &str, out: &mut Vec<u32>) -> Result<()> {
-        if let Some(pieces) = &self.pieces {
-            return pieces.encode(self.inner.get_model(), text, out);
+        if let Some(byte_pair) = &self.byte_pair {
+            return byte_pair.encode(text, out);
         }
         // The crate panics where its regular expressions give up, on megabytes of spaces.
         let whole = catch_unwind(AssertUnwindSafe(|| self.inner.encode_fast(text, false)));
@@ -137,6 +163,17 @@ impl Tokenizer {
         self.inner.token_to_id(token)
     }
 
+    /// The ids of special tokens.
+    pub fn special_ids(&self) -> BTreeSet<u32> {
+        let added = self.inner.get_added_tokens_decoder();
+        added.into_iter().filter(|(_, token)| token.special).map(|(id, _)| id).collect()
+    }
+
+    /// What a person should know of the file: ids that move, an encoder that is not ours.
+    pub fn notices(&self) -> &[String] {
+        &self.notices
+    }
+
     /// The end-of-text token and its id: the one asked for, else the file's `eos_token`, else
     /// `<|endoftext|>`, else none.
     ///
@@ -165,6 +202,11 @@ impl Tokenizer {
         xxh3_128(&self.json)
     }
 
+    /// The bytes of `tokenizer.json`.
+    pub fn json(&self) -> &[u8] {
+        &self.json
+    }
+
     /// Writes the files, byte for byte as they were read, into the folder `directory`.
     ///
     /// # Errors
@@ -182,7 +224,12 @@ impl Tokenizer {
 impl Tokenizer {
     /// Leaves every document to the crate: the reference.
     pub(in crate::tokenizer) fn encode_as_a_whole(&mut self) {
-        self.pieces = None;
+        self.byte_pair = None;
+    }
+
+    /// Whether the encoder is ours.
+    pub(in crate::tokenizer) fn is_byte_pair(&self) -> bool {
+        self.byte_pair.is_some()
     }
 }
 
@@ -192,13 +239,50 @@ impl fmt::Debug for Tokenizer {
     }
 }
 
-/// Takes the crate's word cache away: it lives as long as its thread, and `pieces` keeps its own.
-fn without_own_cache(inner: &mut tokenizers::Tokenizer) {
-    if let ModelWrapper::BPE(model) = inner.get_model() {
-        let mut model = model.clone();
-        model.resize_cache(0);
-        inner.with_model(ModelWrapper::BPE(model));
-    }
+/// The file as the crate reads it, without what shortens or lengthens a document.
+fn load(json: &[u8], special_text: SpecialText, path: &Path) -> Result<tokenizers::Tokenizer> {
+    let damaged = |error| Error::damaged(path, None, error);
+    let mut inner = tokenizers::Tokenizer::from_bytes(json).map_err(damaged)?;
+    inner.set_encode_special_tokens(special_text == SpecialText::Text);
+    inner.with_padding(None);
+    inner.with_truncation(None).map_err(damaged)?;
+    Ok(inner)
+}
+
+/// The added tokens with the ids that the crate gives them: by whether they are matched in
+/// normalized text.
+fn added_tokens(inner: &tokenizers::Tokenizer) -> Vec<(bool, AddedToken)> {
+    let mut added: Vec<_> = inner.get_added_tokens_decoder().into_iter().collect();
+    added.sort_unstable_by_key(|(id, _)| *id);
+    let token = |(id, token): (u32, tokenizers::AddedToken)| {
+        let own = AddedToken {
+            id,
+            content: token.content,
+            special: token.special,
+            single_word: token.single_word,
+            lstrip: token.lstrip,
+            rstrip: token.rstrip,
+        };
+        (token.normalized, own)
+    };
+    added.into_iter().map(token).collect()
+}
+
+/// Added tokens that the file numbers otherwise than Hugging Face does: that package ignores the id
+/// of one that is not in the vocabulary, and so do we.
+fn moved_ids(file: &Value, inner: &tokenizers::Tokenizer) -> Vec<String> {
+    let added = file["added_tokens"].as_array().into_iter().flatten();
+    let moved = added.filter_map(|token| {
+        let (content, id) = (token["content"].as_str()?, token["id"].as_u64()?);
+        let used = inner.token_to_id(content)?;
+        (u64::from(used) != id).then(|| {
+            format!(
+                "`{content}` is {id} in the file, and {used} here as in Hugging Face's \
+                 `tokenizers`, which ignores the id of a token that is not in `vocab`"
+            )
+        })
+    });
+    moved.collect()
 }
 
 /// Each id's bytes, for the byte-level decoder; holes in the vocabulary are empty.

@@ -24,6 +24,7 @@ pub fn run(stage: &dyn Stage, partial: &Path, threads: usize, memory: u64) -> Re
         for index in 0..units.units.len() {
             let work = Work {
                 dir: unit::begin(partial, number)?,
+                spill: partial.join("spill"),
                 published,
                 threads,
                 memory,

@@ -8,16 +8,21 @@
 //! Invariants: neither the order of documents nor the number of threads changes a byte.
 //! The type [`Tokenizer`] hides the `tokenizers` crate: nobody else names it.
 
+mod added;
 mod alphabet;
+pub mod bpe;
+mod byte_pair;
 mod config;
+mod count;
 mod encode;
+pub mod export;
+mod file;
 mod format;
 #[cfg(test)]
 mod golden;
 #[cfg(test)]
 pub mod harness;
 mod learn;
-mod pieces;
 mod run;
 mod special;
 mod split;
@@ -25,7 +30,9 @@ mod split;
 mod tests;
 mod words;
 
-pub use config::TokenizerConfig;
-pub use encode::Tokenizer;
+pub use bpe::classes::UNICODE_VERSION;
+pub use config::{TokenizerConfig, VocabSizes};
+pub use encode::{SpecialText, Tokenizer};
 pub use format::{TOKENIZER_CONFIG_JSON, TOKENIZER_JSON};
+pub use learn::learn_from;
 pub use run::TokenizerTrain;

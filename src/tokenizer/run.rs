@@ -1,39 +1,60 @@
 //! The stage: documents → word counts → `tokenizer.json`, `tokenizer_config.json`.
 //!
 //! In: the inputs' texts. Phase `count`, one unit a part of the inputs: pieces of the documents
-//! that are not held out, counted into `words` (sorted, so equal documents give equal bytes);
-//! parallel over row groups and units. Phase `merge`, one unit: all tables summed, then learned.
-//! Invariant: in = out + rejected + dropped (`held_out`), where "out" trained the vocabulary.
-//! Memory: the table of distinct pieces, then [`learn::MEMORY_PER_BYTE`] for each of their bytes;
-//! refused with the number when that is more than allowed.
+//! that are not held out (and are in the sample, if one is asked for), counted into `words`:
+//! sorted, so equal documents give equal bytes; parallel over row groups and units; what exceeds
+//! the memory is spilled. Phase `merge`, one unit: all counts summed, then learned; the files of
+//! each size asked for, in a folder of its own when there are several. Invariant: in = out +
+//! rejected + dropped (`held_out`, `not_sampled`), where "out" trained the vocabulary. Memory of
+//! `merge`: [`learn::memory`] of the distinct pieces; refused with the number when that is more
+//! than allowed.
 
-use std::path::PathBuf;
+use std::collections::BTreeMap;
+use std::io::BufReader;
+use std::path::{Path, PathBuf};
 
-use rayon::ThreadPoolBuilder;
 use serde_json::Value;
 
+use super::bpe::classes::UNICODE_VERSION;
+use super::bpe::learn::Words;
 use super::config::TokenizerConfig;
+use super::count::{Counters, Cutter};
+use super::export;
 use super::format::{self, TOKENIZER_CONFIG_JSON, TOKENIZER_JSON};
-use super::learn::{self, learn};
-use super::split::{self, Splitter};
-use super::words::{self, WordCounts};
+use super::learn::{self, Vocabulary};
+use super::split::{self, Cut};
+use super::words::run::merge_runs;
+use super::words::{self, RunReader, Totals};
 use crate::base::counts::{Counts, SourceCounts};
 use crate::base::error::{Error, Result};
-use crate::base::io;
-use crate::base::stage::{InputRecord, Needs, Phase, Plan, Publish, Stage, Unit, UnitPlan, Work};
+use crate::base::stage::{
+    InputRecord, Needs, Phase, Plan, Publish, Published, Stage, Unit, UnitPlan, Work,
+};
+use crate::base::{interrupt, io, rng};
 use crate::source::{Batch, Columns, InputConfig, InputSpec, Inputs};
 
 /// The file of a counting unit.
 const WORDS: &str = "words";
 
-/// The reason documents are left out for.
+/// The reasons documents are left out for.
 const HELD_OUT: &str = "held_out";
+const NOT_SAMPLED: &str = "not_sampled";
+
+/// The label of the draw that decides what is in the sample.
+const SAMPLE: &str = "tokenizer sample";
+
+/// The counters' part of a unit's memory; the rest is for reading.
+const COUNTERS_SHARE: u64 = 4;
+
+/// Words are pushed between two looks at the memory.
+const WORDS_A_LOOK: u64 = 1 << 16;
 
 /// `tokenizer train` with its opened inputs.
 pub struct TokenizerTrain {
     inputs: Inputs,
     config: TokenizerConfig,
-    splitter: Splitter,
+    cuts: Vec<Cut>,
+    cutter: Cutter,
 }
 
 impl TokenizerTrain {
@@ -47,8 +68,9 @@ impl TokenizerTrain {
         config: TokenizerConfig,
     ) -> Result<TokenizerTrain> {
         let config = config.resolve()?;
-        let splitter = Splitter::new(split::regex_of(&config.pattern)?)?;
-        Ok(TokenizerTrain { inputs: Inputs::open(specs, &input)?, config, splitter })
+        let cuts = split::cuts_of(&config.pattern)?;
+        let cutter = Cutter::new(&cuts, config.sequence)?;
+        Ok(TokenizerTrain { inputs: Inputs::open(specs, &input)?, config, cuts, cutter })
     }
 
     /// What is read.
@@ -58,13 +80,13 @@ impl TokenizerTrain {
 
     /// Counts the pieces of one unit's documents.
     fn count(&self, unit: usize, work: &Work<'_>) -> Result<Counts> {
-        let mut words = WordCounts::default();
+        let folder = work.spill_folder();
+        let counters = Counters::new(work.memory / COUNTERS_SHARE, work.threads, &folder);
         let mut trained: Vec<SourceCounts> = vec![SourceCounts::default(); self.sources()];
-        let map = |batch: Batch| self.count_batch(&batch);
-        let sink = |(source, counts, more): (usize, SourceCounts, WordCounts)| {
+        let map = |batch: Batch| self.count_batch(&batch, &counters);
+        let sink = |(source, counts): (usize, SourceCounts)| {
             trained[source].add(&counts);
-            words.absorb(more);
-            work.require_memory(words.memory(), "the table of distinct words")
+            Ok(())
         };
         let mut counts = self.inputs.read(unit, Columns::Text, work, map, sink)?;
         for (name, trained) in self.inputs.sources().iter().zip(&trained) {
@@ -74,7 +96,7 @@ impl TokenizerTrain {
                 counts.held_out = 0; // none of those "out" is
             }
         }
-        words.write(&work.path(WORDS))?;
+        counters.finish(&work.path(WORDS))?;
         Ok(counts)
     }
 
@@ -82,52 +104,113 @@ impl TokenizerTrain {
         self.inputs.sources().len()
     }
 
-    /// What one batch adds: its source, what happened to its documents, its pieces.
-    fn count_batch(&self, batch: &Batch) -> Result<(usize, SourceCounts, WordCounts)> {
+    /// Counts the pieces of one batch: its source, and what happened to its documents.
+    fn count_batch(&self, batch: &Batch, counters: &Counters<'_>) -> Result<(usize, SourceCounts)> {
         let mut counts = SourceCounts::default();
-        let mut words = WordCounts::default();
-        for (text, held_out) in batch.texts().iter().zip(batch.held_out()) {
-            let text = text.expect("a null text is a reject, which no batch holds");
-            if held_out == Some(true) {
-                counts.drop_document(HELD_OUT);
-                continue;
+        counters.with(|counter| {
+            for (text, held_out) in batch.texts().iter().zip(batch.held_out()) {
+                let text = text.expect("a null text is a reject, which no batch holds");
+                if held_out == Some(true) {
+                    counts.drop_document(HELD_OUT);
+                } else if !self.is_sampled(text) {
+                    counts.drop_document(NOT_SAMPLED);
+                } else {
+                    counts.documents_out += 1;
+                    counts.bytes_out += text.len() as u64;
+                    self.cutter.count(text, counter)?;
+                }
             }
-            counts.documents_out += 1;
-            counts.bytes_out += text.len() as u64;
-            self.splitter.pieces(text, |piece| {
-                words.add(piece, 1);
-                Ok(())
-            })?;
-        }
-        Ok((batch.source, counts, words))
+            Ok(())
+        })?;
+        Ok((batch.source, counts))
     }
 
-    /// Sums the tables and learns the merges.
+    /// Whether a document is in the sample: a draw by its text, so equal texts are in together.
+    fn is_sampled(&self, text: &str) -> bool {
+        let share = self.config.sample;
+        share >= 1.0 || (rng::hash(0, SAMPLE, &[text.as_bytes()]) as f64) < share * 2f64.powi(64)
+    }
+
+    /// Sums the counts, learns the merges, writes the files.
     fn merge(&self, work: &Work<'_>) -> Result<Counts> {
-        let mut words = WordCounts::default();
-        for unit in 0..work.published.units("count") {
-            words.read(&work.published.dir("count", unit).join(WORDS))?;
-            work.require_memory(words.memory(), "the table of distinct words")?;
-        }
-        if words.is_empty() {
-            let message = "there is no text to train a tokenizer on";
-            let hint = "every document was empty, held out (`holdout`) or rejected";
-            return Err(Error::failed(message).with_hint(hint));
-        }
-        let needed = words.memory() + words.piece_bytes() * learn::MEMORY_PER_BYTE;
-        work.require_memory(needed, &format!("learning from {} distinct words", words.len()))?;
-        let pool = ThreadPoolBuilder::new().num_threads(work.threads).build();
-        let pool = pool.map_err(|error| Error::failed(format!("no threads: {error}")))?;
-        let file = pool.install(|| learn(&words, &self.config))?;
-        io::write(&work.path(TOKENIZER_JSON), &file)?;
-        let TokenizerConfig { special_tokens, end_of_text, .. } = &self.config;
-        let roles = format::tokenizer_config_json(special_tokens, end_of_text.as_deref());
-        io::write(&work.path(TOKENIZER_CONFIG_JSON), &roles)?;
-        work.advance(self.inputs.text_bytes());
+        let words = self.sum(work)?;
         let mut counts = Counts::default();
         counts.add_extra("distinct_words", words.len() as u64);
-        counts.add_extra("vocabulary", learn::vocabulary_size(&file));
+        let vocabulary = self.learn(words, work)?;
+        let sizes = self.config.sizes();
+        for &size in sizes {
+            let folder = match sizes.len() {
+                1 => work.dir.clone(),
+                _ => work.path(&size.to_string()),
+            };
+            io::create_directory(&folder)?;
+            self.write(&vocabulary, size, &folder)?;
+        }
+        counts.add_extra("vocabulary", vocabulary.entries(self.largest()));
         Ok(counts)
+    }
+
+    /// All words with their counts, while they fit the memory.
+    fn sum(&self, work: &Work<'_>) -> Result<Words> {
+        let mut runs = Vec::new();
+        let mut most = Totals::default();
+        for unit in 0..work.published.units("count") {
+            let path = work.published.dir("count", unit).join(WORDS);
+            let totals = Totals::of_file(&path)?;
+            most.pieces = most.pieces.max(totals.pieces);
+            most.piece_bytes = most.piece_bytes.max(totals.piece_bytes);
+            runs.push(RunReader::new(BufReader::new(io::open(&path)?), &path)?);
+        }
+        let require = |words: &Words| {
+            let what = format!("learning from {} or more distinct words", words.len());
+            work.require_memory(learn::memory(words.cells() as u64, self.largest()), &what)
+        };
+        let mut words = Words::with_capacity(most.pieces as usize, most.piece_bytes as usize);
+        let mut sum = merge_runs(runs)?;
+        let mut pushed = 0u64;
+        while let Some((piece, count)) = sum.advance()? {
+            words.push(piece, count)?;
+            pushed += 1;
+            if pushed.is_multiple_of(WORDS_A_LOOK) {
+                require(&words)?;
+            }
+        }
+        if pushed == 0 {
+            let message = "there is no text to train a tokenizer on";
+            let hint = "every document was empty, held out (`holdout`), not sampled or rejected";
+            return Err(Error::failed(message).with_hint(hint));
+        }
+        require(&words)?;
+        Ok(words)
+    }
+
+    /// Learns the merges of the largest size; progress is told in shares of the text.
+    fn learn(&self, words: Words, work: &Work<'_>) -> Result<Vocabulary> {
+        let text = self.inputs.text_bytes();
+        let largest = self.largest();
+        let mut told = 0;
+        let vocabulary = Vocabulary::learn(words, &self.config, self.cuts.clone(), &mut |done| {
+            interrupt::check()?;
+            let now = (text as f64 * (done as f64 / largest as f64).min(1.0)) as u64;
+            work.advance(now - told);
+            told = now;
+            Ok(())
+        })?;
+        work.advance(text - told);
+        Ok(vocabulary)
+    }
+
+    /// The largest size asked for; a configuration without one is refused.
+    fn largest(&self) -> u64 {
+        self.config.sizes().last().copied().unwrap_or(1)
+    }
+
+    /// Writes the files of one size.
+    fn write(&self, vocabulary: &Vocabulary, size: u64, folder: &Path) -> Result<()> {
+        io::write(&folder.join(TOKENIZER_JSON), &vocabulary.tokenizer_json(size))?;
+        let TokenizerConfig { special_tokens, end_of_text, .. } = &self.config;
+        let roles = format::tokenizer_config_json(special_tokens, end_of_text.as_deref());
+        io::write(&folder.join(TOKENIZER_CONFIG_JSON), &roles)
     }
 }
 
@@ -137,7 +220,7 @@ impl Stage for TokenizerTrain {
     }
 
     fn version(&self) -> u32 {
-        1
+        2
     }
 
     fn config(&self) -> Value {
@@ -145,7 +228,7 @@ impl Stage for TokenizerTrain {
         let own = serde_json::to_value(&self.config).expect("the configuration is plain data");
         if let (Value::Object(all), Value::Object(own)) = (&mut config, own) {
             all.extend(own);
-            all.insert("unicode_version".into(), split::UNICODE_VERSION.into());
+            all.insert("unicode_version".into(), UNICODE_VERSION.into());
         }
         config
     }
@@ -165,7 +248,7 @@ impl Stage for TokenizerTrain {
     fn needs(&self, threads: usize) -> Needs {
         let words = words::bytes_expected(self.inputs.text_bytes());
         let reading = self.inputs.needs(threads);
-        let memory = reading.memory.max(words * learn::MEMORY_PER_BYTE);
+        let memory = reading.memory.max(learn::memory(words, self.largest()));
         Needs { memory, disk: words * 2, ..reading }
     }
 
@@ -186,5 +269,11 @@ impl Stage for TokenizerTrain {
             1 => self.merge(work),
             phase => panic!("phase {phase} of 2"),
         }
+    }
+
+    /// llama.cpp holds its splits in its code: the name that this one has there.
+    fn manifest_keys(&self, _: &Published<'_>) -> Result<BTreeMap<String, Value>> {
+        let name = export::llama_cpp_name(&self.cuts);
+        Ok(BTreeMap::from([("llama_cpp_pre".to_owned(), name.into())]))
     }
 }

@@ -1,68 +1,104 @@
 //! Cuts a document into the pieces that byte-pair merges never cross.
 //!
-//! Text in → pieces out, in order, covering every byte. A piece is a match of the split pattern,
-//! or the text between two matches (the `Isolated` behaviour of Hugging Face's `Split`).
-//! Method: the same regular expression engine as the `tokenizers` crate (Oniguruma), called on the
-//! text itself: the crate's own pre-tokenizer keeps two offsets a byte, which costs five times the
-//! time and fifty bytes a byte. Its limit on backtracking, which panics on 10 MB of spaces, is
-//! lifted: both named patterns are linear there. Cost: about 20 MB/s a core, a stack of some tens
-//! of bytes for each character of a run of white space.
+//! Text in → pieces out, in order. A pattern is a list of [`Cut`]s, each applied to the pieces of
+//! the one before. The patterns of published vocabularies have a scanner of their own
+//! ([`native`], `bpe::pattern`); a user's goes to the regular expression engine of the `tokenizers`
+//! crate (Oniguruma), called on the text itself: the crate's own pre-tokenizer keeps two offsets a
+//! byte, which costs five times the time and fifty bytes a byte. The engine's limit on
+//! backtracking, which panics on 10 MB of spaces, is lifted. Cost of the engine: about 20 MB/s a
+//! core, a stack of some tens of bytes for each character of a run of white space.
 
-use crate::base::error::{Error, Result};
 use onig::{MatchParam, Regex, Region, SearchOptions};
 
-/// The GPT-4 style pattern as Hugging Face files spell it; Llama-3's is identical
-/// (`meta-llama/Meta-Llama-3-8B`, `tokenizer.json`).
-pub const CL100K: &str = concat!(
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}",
-    r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
-);
+use super::bpe::classes;
+pub use super::bpe::pattern::{CL100K, GPT2, O200K, Pattern, QWEN2};
+use crate::base::error::{Error, Result};
 
-/// GPT-2's pattern (`openai/gpt-2`, `src/encoder.py`), which `ByteLevel` applies by itself.
-pub const GPT2: &str =
-    r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
+/// One way of cutting; a pattern is one or several.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Cut {
+    /// Each match, and each text between matches, is a piece (`Split`, `Isolated`).
+    Regex(String),
+    /// Each match is a piece, and what lies between is dropped (`Split`, `Removed`, inverted).
+    Matches(String),
+    /// Each number character alone, or each run of them, is a piece (`Digits`).
+    Digits { individual: bool },
+}
 
-/// The Unicode version of the engine's `\p{…}` tables; a test holds it to their sizes.
-pub const UNICODE_VERSION: &str = "16.0.0";
+/// Patterns that go by a name: those of GPT-4 and Llama 3, GPT-2, Qwen 2, GPT-4o, SmolLM.
+pub const NAMES: [&str; 6] = ["cl100k", "llama3", "gpt2", "qwen2", "o200k", "smollm"];
 
-/// Patterns that go by a name.
-const NAMED: [(&str, &str); 2] = [("cl100k", CL100K), ("gpt2", GPT2)];
-
-/// The regular expression that `name_or_regex` stands for: a known name's, else itself.
+/// What `name_or_regex` stands for: a known name's cuts, else itself as one.
 ///
 /// # Errors
 /// [`Error::Config`] for a word that is neither a known name nor looks like a pattern.
-pub fn regex_of(name_or_regex: &str) -> Result<&str> {
-    if let Some((_, regex)) = NAMED.iter().find(|(name, _)| *name == name_or_regex) {
-        return Ok(regex);
-    }
+pub fn cuts_of(name_or_regex: &str) -> Result<Vec<Cut>> {
+    let regex = match name_or_regex {
+        "cl100k" | "llama3" => CL100K,
+        "gpt2" => GPT2,
+        "qwen2" => QWEN2,
+        "o200k" => O200K,
+        "smollm" => {
+            return Ok(vec![Cut::Digits { individual: true }, Cut::Regex(GPT2.to_owned())]);
+        }
+        regex => regex,
+    };
     let is_bare = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-    if name_or_regex.chars().all(is_bare) {
-        let names: Vec<String> = NAMED.iter().map(|(name, _)| format!("`{name}`")).collect();
+    if regex.chars().all(is_bare) {
+        let names: Vec<String> = NAMES.iter().map(|name| format!("`{name}`")).collect();
         let message = format!("unknown split pattern `{name_or_regex}`");
         let hint = format!("name one of {}, or write a regular expression", names.join(", "));
         return Err(Error::config(message).with_hint(hint));
     }
-    Ok(name_or_regex)
+    Ok(vec![Cut::Regex(regex.to_owned())])
 }
 
-/// A compiled split pattern.
+/// The pattern with a scanner of its own that cuts exactly as `cuts` do.
+pub fn native(cuts: &[Cut]) -> Option<Pattern> {
+    match cuts {
+        // Every character is part of a match of these, so there is nothing between to drop.
+        [Cut::Regex(regex) | Cut::Matches(regex)] => Pattern::from_regex(regex),
+        [Cut::Digits { individual: true }, Cut::Regex(regex)] if regex == GPT2 => {
+            Some(Pattern::Gpt2Digits)
+        }
+        _ => None,
+    }
+}
+
+/// Compiled cuts.
 #[derive(Debug)]
 pub struct Splitter {
-    regex: Regex,
+    cuts: Vec<Compiled>,
 }
 
+#[derive(Debug)]
+enum Compiled {
+    Regex { regex: Regex, keep_between: bool },
+    Digits { individual: bool },
+}
+
+/// Called with each piece.
+type Visit<'v, 't> = &'v mut dyn FnMut(&'t str) -> Result<()>;
+
 impl Splitter {
-    /// Compiles a regular expression (Oniguruma's syntax).
+    /// Compiles the regular expressions (Oniguruma's syntax).
     ///
     /// # Errors
     /// [`Error::Config`] with the engine's reason.
-    pub fn new(regex: &str) -> Result<Splitter> {
-        let compiled = Regex::new(regex).map_err(|error| {
-            let message = format!("the split pattern is no regular expression: {error}");
-            Error::config(message).with_hint(format!("check `pattern`: {regex}"))
-        })?;
-        Ok(Splitter { regex: compiled })
+    pub fn new(cuts: &[Cut]) -> Result<Splitter> {
+        let compile = |regex: &str, keep_between| {
+            let compiled = Regex::new(regex).map_err(|error| {
+                let message = format!("the split pattern is no regular expression: {error}");
+                Error::config(message).with_hint(format!("check `pattern`: {regex}"))
+            })?;
+            Ok(Compiled::Regex { regex: compiled, keep_between })
+        };
+        let cuts = cuts.iter().map(|cut| match cut {
+            Cut::Regex(regex) => compile(regex, true),
+            Cut::Matches(regex) => compile(regex, false),
+            Cut::Digits { individual } => Ok(Compiled::Digits { individual: *individual }),
+        });
+        Ok(Splitter { cuts: cuts.collect::<Result<Vec<Compiled>>>()? })
     }
 
     /// Calls `visit` with each piece of `text`, in order; none is empty.
@@ -74,62 +110,103 @@ impl Splitter {
         text: &'t str,
         mut visit: impl FnMut(&'t str) -> Result<()>,
     ) -> Result<()> {
-        let mut region = Region::new();
-        let mut from = 0; // where the next search begins
-        let mut done = 0; // end of the last piece
-        while from <= text.len() {
-            let Some((start, end)) = self.find(text, from, &mut region)? else { break };
-            if start > done {
-                visit(&text[done..start])?;
-            }
-            if end > start {
-                visit(&text[start..end])?;
-                from = end;
-            } else {
-                // An empty match cuts but holds nothing; step over one character.
-                from = end + text[end..].chars().next().map_or(1, char::len_utf8);
-            }
-            done = end;
-        }
-        if done < text.len() {
-            visit(&text[done..])?;
-        }
-        Ok(())
+        through(&self.cuts, text, &mut visit)
     }
+}
 
-    fn find(&self, text: &str, from: usize, region: &mut Region) -> Result<Option<(usize, usize)>> {
-        let mut limits = MatchParam::default();
-        limits.set_retry_limit_in_match(0); // 0 = none
-        region.clear();
-        let options = SearchOptions::SEARCH_OPTION_NONE;
-        let found =
-            self.regex.search_with_param(text, from, text.len(), options, Some(region), limits);
-        match found {
-            Ok(Some(_)) => Ok(region.pos(0)),
-            Ok(None) => Ok(None),
-            Err(error) => {
-                let message = format!(
-                    "the split pattern gave up at byte {from} of a document of {} bytes: {error}",
-                    text.len()
-                );
-                Err(Error::failed(message).with_hint("lower `max_document_bytes`"))
-            }
+/// Sends `text` through the cuts, the pieces of each through the next.
+fn through<'t>(cuts: &[Compiled], text: &'t str, visit: Visit<'_, 't>) -> Result<()> {
+    let Some((cut, rest)) = cuts.split_first() else {
+        return if text.is_empty() { Ok(()) } else { visit(text) };
+    };
+    let mut next = |piece: &'t str| through(rest, piece, visit);
+    match cut {
+        Compiled::Regex { regex, keep_between } => by_regex(regex, *keep_between, text, &mut next),
+        Compiled::Digits { individual } => by_digits(*individual, text, &mut next),
+    }
+}
+
+fn by_regex<'t>(
+    regex: &Regex,
+    keep_between: bool,
+    text: &'t str,
+    visit: Visit<'_, 't>,
+) -> Result<()> {
+    let mut region = Region::new();
+    let mut from = 0; // where the next search begins
+    let mut done = 0; // end of the last piece
+    while from <= text.len() {
+        let Some((start, end)) = find(regex, text, from, &mut region)? else { break };
+        if start > done && keep_between {
+            visit(&text[done..start])?;
+        }
+        if end > start {
+            visit(&text[start..end])?;
+            from = end;
+        } else {
+            // An empty match cuts but holds nothing; step over one character.
+            from = end + text[end..].chars().next().map_or(1, char::len_utf8);
+        }
+        done = end;
+    }
+    if done < text.len() && keep_between { visit(&text[done..]) } else { Ok(()) }
+}
+
+fn find(
+    regex: &Regex,
+    text: &str,
+    from: usize,
+    region: &mut Region,
+) -> Result<Option<(usize, usize)>> {
+    let mut limits = MatchParam::default();
+    limits.set_retry_limit_in_match(0); // 0 = none
+    region.clear();
+    let options = SearchOptions::SEARCH_OPTION_NONE;
+    match regex.search_with_param(text, from, text.len(), options, Some(region), limits) {
+        Ok(Some(_)) => Ok(region.pos(0)),
+        Ok(None) => Ok(None),
+        Err(error) => {
+            let message = format!(
+                "the split pattern gave up at byte {from} of a document of {} bytes: {error}",
+                text.len()
+            );
+            Err(Error::failed(message).with_hint("lower `max_document_bytes`"))
         }
     }
+}
+
+fn by_digits<'t>(individual: bool, text: &'t str, visit: Visit<'_, 't>) -> Result<()> {
+    let mut done = 0;
+    let mut in_number = false;
+    for (at, character) in text.char_indices() {
+        let is_number = classes::is_number(character);
+        let begins = is_number != in_number || (is_number && individual);
+        if begins && at > done {
+            visit(&text[done..at])?;
+            done = at;
+        }
+        in_number = is_number;
+    }
+    if done < text.len() { visit(&text[done..]) } else { Ok(()) }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use tokenizers::pre_tokenizers::digits::Digits;
     use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
     use tokenizers::tokenizer::{
         OffsetReferential, OffsetType, PreTokenizedString, PreTokenizer, SplitDelimiterBehavior,
     };
 
     fn ours(regex: &str, text: &str) -> Vec<String> {
+        pieces(&[Cut::Regex(regex.to_owned())], text)
+    }
+
+    fn pieces(cuts: &[Cut], text: &str) -> Vec<String> {
         let mut pieces = Vec::new();
-        let splitter = Splitter::new(regex).unwrap();
+        let splitter = Splitter::new(cuts).unwrap();
         splitter
             .pieces(text, |piece| {
                 pieces.push(piece.to_owned());
@@ -168,17 +245,24 @@ mod tests {
             let regex = Regex::new(class).unwrap();
             let known =
                 ('\0'..=char::MAX).filter(|c| regex.is_match(c.encode_utf8(&mut [0; 4]))).count();
-            assert_eq!(known, count, "{class} in Unicode {UNICODE_VERSION}");
+            assert_eq!(known, count, "{class} in Unicode {}", classes::UNICODE_VERSION);
         }
     }
 
     #[test]
     fn a_word_that_is_no_known_pattern_is_refused_with_the_names() {
-        let error = regex_of("llama9").unwrap_err();
+        let error = cuts_of("llama9").unwrap_err();
         assert!(error.hint().unwrap().contains("`cl100k`"), "{error}");
-        assert_eq!(regex_of("gpt2").unwrap(), GPT2);
-        assert_eq!(regex_of(r"\w+|\W").unwrap(), r"\w+|\W");
-        assert!(Splitter::new("(").is_err());
+        assert_eq!(cuts_of(r"\w+|\W").unwrap(), [Cut::Regex(r"\w+|\W".into())]);
+        assert!(Splitter::new(&[Cut::Regex("(".into())]).is_err());
+    }
+
+    #[test]
+    fn every_named_pattern_has_a_scanner() {
+        for name in NAMES {
+            assert!(native(&cuts_of(name).unwrap()).is_some(), "{name}");
+        }
+        assert_eq!(native(&cuts_of(r"\w+|\W").unwrap()), None);
     }
 
     proptest! {
@@ -192,6 +276,18 @@ mod tests {
             let pieces = ours(regex, &text);
             prop_assert_eq!(pieces.concat(), text.clone());
             prop_assert_eq!(pieces, reference(regex, &text));
+        }
+
+        #[test]
+        fn digits_are_cut_as_the_tokenizers_crate_does(
+            text in r"[ a1٣½Ⅷ五.]{0,20}", individual: bool
+        ) {
+            let mut document = PreTokenizedString::from(text.as_str());
+            Digits::new(individual).pre_tokenize(&mut document).unwrap();
+            let splits = document.get_splits(OffsetReferential::Original, OffsetType::Byte);
+            let theirs: Vec<&str> = splits.iter().map(|(piece, _, _)| *piece).collect();
+            let theirs: Vec<&str> = theirs.into_iter().filter(|piece| !piece.is_empty()).collect();
+            prop_assert_eq!(pieces(&[Cut::Digits { individual }], &text), theirs);
         }
     }
 }

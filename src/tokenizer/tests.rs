@@ -3,12 +3,12 @@
 
 use std::path::{Path, PathBuf};
 
-use super::config::TokenizerConfig;
+use super::config::{TokenizerConfig, VocabSizes};
 use super::harness;
 use super::run::TokenizerTrain;
 use crate::base::counts::Counts;
 use crate::base::error::{Error, Result};
-use crate::base::size::{Bytes, Count};
+use crate::base::size::Bytes;
 use crate::base::stage::Stage;
 use crate::base::unit;
 use crate::source::InputConfig;
@@ -20,7 +20,8 @@ fn fixtures() -> PathBuf {
 }
 
 fn stage(path: &Path, input: InputConfig) -> TokenizerTrain {
-    let config = TokenizerConfig { vocab: Some(Count(1000)), ..TokenizerConfig::default() };
+    let config =
+        TokenizerConfig { vocab: Some(VocabSizes(vec![1000])), ..TokenizerConfig::default() };
     TokenizerTrain::open(&[harness::spec("fixture", path)], input, config).unwrap()
 }
 
@@ -90,7 +91,7 @@ fn held_out_documents_train_nothing_and_are_counted() {
 fn too_little_memory_is_refused_with_the_number_needed() {
     let folder = tempfile::tempdir().unwrap();
     let stage = stage(&fixtures().join("documents.jsonl.zst"), hold_out(0.0));
-    let error = harness::run(&stage, folder.path(), 1, 1 << 20).unwrap_err();
+    let error = harness::run(&stage, folder.path(), 1, 1 << 19).unwrap_err();
     assert!(matches!(error, Error::Failed { .. }), "{error}");
     assert!(error.hint().unwrap().contains("--memory"), "{error}");
 }

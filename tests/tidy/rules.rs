@@ -20,7 +20,12 @@ const CLOCKS: Homes =
 /// Unicode's tables of a stated version.
 const UNICODE: Homes = &["src/base/text/"];
 /// Kernels for the CPU's vector units.
-const UNSAFE: Homes = &["src/runtime/cpu.rs"];
+const UNSAFE: Homes = &[
+    "src/runtime/cpu.rs",
+    "src/tokenizer/bpe/scan.rs",
+    "src/tokenizer/bpe/simd.rs",
+    "src/tokenizer/bpe/table.rs",
+];
 /// Modules whose results are persisted: they must not move with the C library.
 const PERSISTED: Homes = &[
     "src/source/",

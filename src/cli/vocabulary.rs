@@ -1,0 +1,105 @@
+//! Commands that look at a tokenizer: its fit to texts, its tokens in a text, its other formats.
+//!
+//! In → arguments; out → words on a screen, and the one file that was asked for. What is computed
+//! lives in [`crate::inspect::fit`] and [`crate::tokenizer`].
+
+use std::io::Read;
+use std::path::Path;
+
+use serde_json::json;
+
+use super::Commands;
+use super::args::{ExportArgs, ExportFormat, InspectArgs, TokenizeFlags};
+use crate::base::error::{Error, Result};
+use crate::base::io;
+use crate::base::progress::Progress;
+use crate::inspect::fit::{self, FitReport};
+use crate::inspect::fit_picture;
+use crate::pipeline::registry;
+use crate::source::{InputConfig, Inputs};
+use crate::tokenizer::{self, Tokenizer};
+
+impl Commands<'_> {
+    /// `inspect TOKENIZER --on IN…`
+    pub(super) fn fit(&self, args: &InspectArgs) -> Result<()> {
+        let paths = std::iter::once(&args.path).chain(&args.against);
+        let tokenizers = paths
+            .map(|path| Ok((path.display().to_string(), self.open_tokenizer(path)?)))
+            .collect::<Result<Vec<(String, Tokenizer)>>>()?;
+        let defaults = InputConfig::default();
+        let config = InputConfig {
+            text_column: args.text_column.clone().unwrap_or(defaults.text_column.clone()),
+            limit_documents: args.limit_documents,
+            ..defaults
+        };
+        let inputs = Inputs::open(&registry::specs(&args.on)?, &config)?;
+        inputs.notices().iter().for_each(|notice| self.printer.warning(notice));
+        let progress = Progress::new(self.printer.progress_style());
+        let resources = (self.threads(), self.memory().0);
+        let report: FitReport = fit::fit(&tokenizers, &inputs, resources, &progress)?;
+        if let Some(path) = &args.picture {
+            io::write(path, fit_picture::draw(&report).as_bytes())?;
+        }
+        if !self.printer.is_json() {
+            self.printer.raw(&report.to_string());
+        }
+        let mut record = serde_json::to_value(&report).expect("plain data");
+        record["type"] = "summary".into();
+        self.printer.record(&record);
+        Ok(())
+    }
+
+    /// `tokenizer export`
+    pub(super) fn export(&self, args: &ExportArgs) -> Result<()> {
+        let format = match args.format {
+            ExportFormat::Tiktoken => tokenizer::export::Format::Tiktoken,
+            ExportFormat::MergesAsText => tokenizer::export::Format::MergesAsText,
+        };
+        let opened = self.open_tokenizer(&args.path)?;
+        let bytes = tokenizer::export::export(opened.json(), format)?;
+        io::write(&args.out, &bytes)?;
+        self.printer.result(&format!("wrote {}", args.out.display()));
+        self.printer.record(&json!({"type": "summary", "files": [args.out]}));
+        Ok(())
+    }
+
+    /// `tokenize -`: the tokens of stdin, told apart by colour, or by bars where there is none.
+    pub(super) fn show_tokens(&self, flags: &TokenizeFlags) -> Result<()> {
+        let Some(path) = flags.tokenizer_path() else {
+            let message = "which tokenizer? `tokenize -` shows the tokens of one that exists";
+            return Err(Error::config(message).with_hint("name it: `--tokenizer PATH`"));
+        };
+        let tokenizer = self.open_tokenizer(path)?;
+        let mut bytes = Vec::new();
+        let stdin = Path::new("-");
+        std::io::stdin().lock().read_to_end(&mut bytes).map_err(Error::io("read", stdin))?;
+        let text = String::from_utf8(bytes).map_err(|error| {
+            Error::damaged(stdin, Some(error.utf8_error().valid_up_to() as u64), error)
+        })?;
+        let mut ids = Vec::new();
+        tokenizer.encode(&text, &mut ids)?;
+        for (index, &id) in ids.iter().enumerate() {
+            let token = tokenizer.decode_text(&[id]);
+            if !self.printer.is_json() {
+                self.printer.token(index, &token);
+            }
+            self.printer.record(&json!({"type": "token", "id": id, "text": token}));
+        }
+        let each = text.len() as f64 / ids.len().max(1) as f64;
+        if !self.printer.is_json() {
+            self.printer.raw("\n");
+            let (tokens, bytes) = (ids.len(), text.len());
+            self.printer
+                .notice(&format!("{tokens} tokens, {bytes} bytes, {each:.2} bytes a token"));
+        }
+        self.printer.record(&json!({"type": "summary", "tokens": ids.len(), "bytes": text.len()}));
+        Ok(())
+    }
+
+    /// A tokenizer that is only looked at; what is odd about it is said.
+    fn open_tokenizer(&self, path: &Path) -> Result<Tokenizer> {
+        let tokenizer = Tokenizer::open(path)?;
+        tokenizer.notices().iter().for_each(|notice| self.printer.warning(notice));
+        Ok(tokenizer)
+    }
+}

@@ -1,0 +1,396 @@
+//! Cuts text into pieces, a batch at a time, each with its key for the table.
+//!
+//! In: a [`Pattern`] and a text. Out: batches of [`Piece`]s that tile it, handed to a [`Sink`].
+//! Method: a window of 64 bytes that begins where a piece begins. No pattern looks behind a piece's
+//! start, so a window needs no context on its left; of the pieces that start in it, all but the
+//! last end in it. Byte classes become bit masks (`simd`), masks of bytes become masks of
+//! characters (extract by the characters' first bytes), the pattern's alternatives become shifts
+//! and sums of those masks (`rules`), and the bits of the piece starts are moved back and listed.
+//! Keys are made in a second loop over the list, so that neither loop waits for the other's
+//! branches, and each key's table slot is asked for long before it is needed. A piece that fills a
+//! window, and the few characters that masks cannot decide, are cut by [`Pattern::piece_end`].
+//! Invariants: pieces equal those of `Pattern::piece_end`, on every instruction set. Cost: about
+//! 0.6 ns a byte of English, keys included.
+
+use super::pattern::Pattern;
+use super::rules::{self, Rules};
+#[cfg(target_arch = "x86_64")]
+use super::simd::{Avx2, Avx512, Isa, keys_512};
+use super::simd::{Level, level};
+use super::table::{LONG_PIECE, hash_long, mix};
+
+/// A piece of the text and its key: up to 15 bytes as they are (padded with 0) with the length in
+/// the top byte of `hi`; a longer one as hash (`lo`) and [`LONG_PIECE`] (`hi`).
+#[derive(Clone, Copy, Default, Debug)]
+pub struct Piece {
+    /// First eight bytes, or the hash.
+    pub lo: u64,
+    /// The other seven and the length, or `LONG_PIECE`.
+    pub hi: u64,
+    /// Where the search in the table starts.
+    pub hash: u64,
+    /// First byte in the text that is handed over with the batch.
+    pub at: u32,
+    /// Length in bytes.
+    pub length: u32,
+}
+
+impl Piece {
+    /// Length in bytes.
+    #[inline(always)]
+    pub fn length(&self) -> usize {
+        self.length as usize
+    }
+
+    /// The piece's bytes; `text` as handed over with its batch.
+    #[inline(always)]
+    pub fn bytes<'a>(&self, text: &'a [u8]) -> &'a [u8] {
+        &text[self.at as usize..self.at as usize + self.length()]
+    }
+}
+
+/// The pieces of a batch, in order.
+#[repr(align(64))]
+pub struct Pieces {
+    /// `lo` and `hi` of each.
+    keys: [[u64; 2]; MOST],
+    hashes: [u64; MOST],
+    /// Where pieces start, and behind them where the last ends; as many again as a list may write
+    /// beyond.
+    starts: [u32; MOST + 64],
+    number: usize,
+}
+
+impl Pieces {
+    /// Number of pieces.
+    pub fn len(&self) -> usize {
+        self.number
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.number == 0
+    }
+
+    /// `lo` and `hi` of all pieces.
+    #[inline(always)]
+    pub fn keys(&self) -> &[[u64; 2]] {
+        &self.keys[..self.number]
+    }
+
+    /// Hashes of all pieces.
+    #[inline(always)]
+    pub fn hashes(&self) -> &[u64] {
+        &self.hashes[..self.number]
+    }
+
+    /// One piece.
+    #[inline(always)]
+    pub fn get(&self, index: usize) -> Piece {
+        let ([lo, hi], hash) = (self.keys()[index], self.hashes()[index]);
+        let (at, end) = (self.starts[index], self.starts[index + 1]);
+        Piece { lo, hi, hash, at, length: end - at }
+    }
+
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = Piece> + '_ {
+        (0..self.number).map(|index| self.get(index))
+    }
+}
+
+/// What is done with the pieces.
+pub trait Sink {
+    /// A piece with this hash is coming: ask for its slot, `Table::prefetch`.
+    fn prefetch(&self, hash: u64);
+    /// Takes the next pieces, in order; `text` contains all of them. At most [`MOST`].
+    fn take(&mut self, text: &[u8], pieces: &Pieces);
+}
+
+/// A batch is handed over when it has this many pieces.
+const FULL: usize = 256;
+/// Most pieces in a batch: a window's or a rare stretch's more than `FULL`.
+pub const MOST: usize = FULL + 64;
+/// Bytes from a window's start that have to be there: the window, and a key's 16 from its end.
+const REACH: usize = 80;
+
+/// Memory that a scan needs; to be kept from text to text.
+pub struct Scratch(Box<Pieces>);
+
+impl Default for Scratch {
+    fn default() -> Scratch {
+        Scratch(Box::new(Pieces {
+            keys: [[0; 2]; MOST],
+            hashes: [0; MOST],
+            starts: [0; MOST + 64],
+            number: 0,
+        }))
+    }
+}
+
+/// A stretch of text that is being cut.
+#[derive(Clone, Copy)]
+struct Stretch<'a> {
+    /// The text, and behind `end` what a window may read.
+    bytes: &'a [u8],
+    /// Where the text ends.
+    end: usize,
+}
+
+/// Cuts text by one pattern.
+#[derive(Clone, Copy, Debug)]
+pub struct Scanner {
+    pattern: Pattern,
+    level: Level,
+}
+
+impl Scanner {
+    /// A scanner on the best instruction set of this machine.
+    pub fn new(pattern: Pattern) -> Scanner {
+        Scanner { pattern, level: level() }
+    }
+
+    /// A scanner on one instruction set, which this machine has.
+    #[cfg(test)]
+    pub fn with_level(pattern: Pattern, level: Level) -> Scanner {
+        Scanner { pattern, level }
+    }
+
+    /// Hands all pieces of `text` to `sink`.
+    pub fn scan<S: Sink>(&self, text: &str, scratch: &mut Scratch, sink: &mut S) {
+        let text = text.as_bytes();
+        let Scratch(pieces) = scratch;
+        let mut from = 0;
+        let whole = Stretch { bytes: text, end: text.len() };
+        while from + REACH <= text.len() {
+            let to = self.starts(whole, from, false, pieces);
+            self.make_keys(&text[from..], pieces, sink);
+            sink.take(&text[from..], pieces);
+            from = to;
+        }
+        let rest = text.len() - from;
+        if rest == 0 {
+            return;
+        }
+        let mut tail = [0; 2 * REACH];
+        tail[..rest].copy_from_slice(&text[from..]);
+        self.starts(Stretch { bytes: &tail, end: rest }, 0, true, pieces);
+        self.make_keys(&tail, pieces, sink);
+        sink.take(&tail, pieces);
+    }
+
+    /// Lists where pieces start from `from` on, relative to it, until the batch is full or the next
+    /// window would leave the text (`tail`: until the text ends); behind the list, where the last
+    /// piece ends. Returns that end.
+    fn starts(&self, stretch: Stretch, from: usize, tail: bool, pieces: &mut Pieces) -> usize {
+        let starts = &mut pieces.starts;
+        let (number, to) = match self.level {
+            Level::Portable => self.starts_portable(stretch, from, tail, starts),
+            // SAFETY: `level` has found these instructions.
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx2 => unsafe { starts_avx2(self.pattern, stretch, from, tail, starts) },
+            // SAFETY: as above.
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx512 => unsafe { starts_avx512(self.pattern, stretch, from, tail, starts) },
+        };
+        pieces.number = number;
+        to
+    }
+
+    /// Makes the keys of the pieces whose starts are listed; `text` reaches 16 bytes beyond the
+    /// last start.
+    fn make_keys<S: Sink>(&self, text: &[u8], pieces: &mut Pieces, sink: &S) {
+        match self.level {
+            // SAFETY: `level` has found these instructions.
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx512 => unsafe { keys_avx512(text, pieces, sink) },
+            _ => keys(text, 0, pieces, sink),
+        }
+    }
+
+    fn starts_portable(
+        &self,
+        stretch: Stretch,
+        from: usize,
+        tail: bool,
+        starts: &mut [u32; MOST + 64],
+    ) -> (usize, usize) {
+        let (mut at, mut number) = (from, 0);
+        let reach = if tail { 1 } else { REACH };
+        while number < FULL && at + reach <= stretch.end {
+            starts[number] = (at - from) as u32;
+            number += 1;
+            at = self.pattern.piece_end(&stretch.bytes[..stretch.end], at);
+        }
+        starts[number] = offset(from, at);
+        (number, at)
+    }
+}
+
+/// `at` relative to `from`, which is less than a batch away but for one huge piece.
+#[inline(always)]
+fn offset(from: usize, at: usize) -> u32 {
+    u32::try_from(at - from).expect("a piece is shorter than 4 GiB")
+}
+
+macro_rules! starts_with {
+    ($name:ident, $isa:ty, $features:literal) => {
+        #[cfg(target_arch = "x86_64")]
+        #[target_feature(enable = $features)]
+        fn $name(
+            pattern: Pattern,
+            stretch: Stretch,
+            from: usize,
+            tail: bool,
+            starts: &mut [u32; MOST + 64],
+        ) -> (usize, usize) {
+            macro_rules! by {
+                ($rules:ty) => {
+                    if tail {
+                        windows::<$isa, $rules, true>(pattern, stretch, from, starts)
+                    } else {
+                        windows::<$isa, $rules, false>(pattern, stretch, from, starts)
+                    }
+                };
+            }
+            match pattern {
+                Pattern::Gpt2 => by!(rules::Gpt2<false>),
+                Pattern::Gpt2Digits => by!(rules::Gpt2<true>),
+                Pattern::Cl100k | Pattern::Cl100kEnumerated => by!(rules::Cl100k<3>),
+                Pattern::Qwen2 => by!(rules::Cl100k<1>),
+                Pattern::O200k => by!(rules::O200k),
+            }
+        }
+    };
+}
+starts_with!(starts_avx2, Avx2, "avx2,bmi1,bmi2,lzcnt,popcnt");
+starts_with!(
+    starts_avx512,
+    Avx512,
+    "avx2,bmi1,bmi2,lzcnt,popcnt,avx512f,avx512bw,avx512vl,avx512vbmi,avx512vbmi2"
+);
+
+/// [`Scanner::starts`] by windows.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+fn windows<I: Isa, R: Rules, const TAIL: bool>(
+    pattern: Pattern,
+    stretch: Stretch,
+    from: usize,
+    starts: &mut [u32; MOST + 64],
+) -> (usize, usize) {
+    let Stretch { bytes, end } = stretch;
+    let (mut at, mut number) = (from, 0);
+    let reach = if TAIL { 1 } else { REACH };
+    while number < FULL && at + reach <= end {
+        let window: &[u8; 64] = bytes[at..at + 64].try_into().expect("64 bytes");
+        let left = if TAIL { end - at } else { 64 };
+        let cut = rules::cut::<I, R>(window, left, pattern.folds());
+        if cut.rare != 0 {
+            let last = at + 63 - cut.rare.leading_zeros() as usize;
+            while at <= last && at < end {
+                starts[number] = (at - from) as u32;
+                number += 1;
+                at = pattern.piece_end(&bytes[..end], at);
+            }
+            continue;
+        }
+        let next = 63 - cut.starts.leading_zeros() as usize;
+        let list = starts[number..number + 64].as_mut_array().expect("64 numbers");
+        I::list(cut.starts, (at - from) as u32, list);
+        number += cut.starts.count_ones() as usize - 1;
+        if TAIL && left < 64 {
+            number += 1;
+            at = end;
+        } else if next == 0 {
+            number += 1;
+            at = pattern.piece_end(&bytes[..end], at);
+        } else {
+            at += next;
+        }
+    }
+    starts[number] = offset(from, at);
+    (number, at)
+}
+
+/// Masks of a key's bytes by length: first and second half.
+static KEEP: [[u64; 2]; 16] = {
+    let mut table = [[0; 2]; 16];
+    let mut length = 0;
+    while length < 16 {
+        let ones = if length < 8 {
+            [(1 << (8 * length)) - 1, 0]
+        } else {
+            [u64::MAX, (1 << (8 * (length - 8))) - 1]
+        };
+        table[length] = ones;
+        length += 1;
+    }
+    table
+};
+
+/// Fills keys and hashes from the list of starts, from piece `first` on.
+#[inline(always)]
+fn keys<S: Sink>(text: &[u8], first: usize, pieces: &mut Pieces, sink: &S) {
+    for index in first..pieces.number {
+        let (at, end) = (pieces.starts[index] as usize, pieces.starts[index + 1] as usize);
+        let sixteen: [u8; 16] = text[at..at + 16].try_into().expect("16 bytes");
+        let sixteen = u128::from_le_bytes(sixteen);
+        let Some(keep) = KEEP.get(end - at) else {
+            pieces.set_long(index, text, sink);
+            continue;
+        };
+        let lo = sixteen as u64 & keep[0];
+        let hi = (sixteen >> 64) as u64 & keep[1] | ((end - at) as u64) << 56;
+        pieces.keys[index] = [lo, hi];
+        pieces.hashes[index] = mix(lo, hi);
+        sink.prefetch(pieces.hashes[index]);
+    }
+}
+
+/// The same, eight pieces at a time.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi")]
+fn keys_avx512<S: Sink>(text: &[u8], pieces: &mut Pieces, sink: &S) {
+    let whole = pieces.number / 8 * 8;
+    for first in (0..whole).step_by(8) {
+        let starts = pieces.starts[first..first + 9].as_array().expect("9 numbers");
+        let keys = pieces.keys[first..first + 8].as_mut_array().expect("8 keys");
+        let hashes = pieces.hashes[first..first + 8].as_mut_array().expect("8 hashes");
+        let mut long = keys_512(text, starts, keys, hashes);
+        for &hash in hashes.iter() {
+            sink.prefetch(hash);
+        }
+        while long != 0 {
+            pieces.set_long(first + long.trailing_zeros() as usize, text, sink);
+            long &= long - 1;
+        }
+    }
+    keys(text, whole, pieces, sink);
+}
+
+impl Pieces {
+    /// Key and hash of a piece longer than 15 bytes.
+    #[cold]
+    fn set_long<S: Sink>(&mut self, index: usize, text: &[u8], sink: &S) {
+        let (at, end) = (self.starts[index] as usize, self.starts[index + 1] as usize);
+        let hash = hash_long(&text[at..end]);
+        self.keys[index] = [hash, LONG_PIECE];
+        self.hashes[index] = hash;
+        sink.prefetch(hash);
+    }
+}
+
+/// A piece that was cut elsewhere and begins its text.
+pub fn piece_of(bytes: &[u8]) -> Piece {
+    let length = u32::try_from(bytes.len()).expect("a piece is shorter than 4 GiB");
+    if bytes.len() > 15 {
+        let hash = hash_long(bytes);
+        return Piece { lo: hash, hi: LONG_PIECE, hash, at: 0, length };
+    }
+    let mut sixteen = [0; 16];
+    sixteen[..bytes.len()].copy_from_slice(bytes);
+    sixteen[15] = length as u8;
+    let sixteen = u128::from_le_bytes(sixteen);
+    let (lo, hi) = (sixteen as u64, (sixteen >> 64) as u64);
+    Piece { lo, hi, hash: mix(lo, hi), at: 0, length }
+}
