@@ -45,7 +45,7 @@ fn a_filter_says_what_it_dropped_and_why() {
     let run = directory.dataprep("filter text/a.jsonl --out clean --rules gopher_quality").ok();
     let printed = run.stdout.lines().skip(1).collect::<Vec<_>>().join("\n");
     insta::assert_snapshot!(printed, @r"
-      a         22 →        20  gopher_quality/gopher_short_doc 2
+      a         22 →        20  quality/gopher_short_doc 2
     in clean
     ");
 }

@@ -39,6 +39,7 @@ fn run_with(input: &Path, input_config: &str, config: &str, threads: usize) -> R
     let options = Options {
         threads,
         memory: Bytes(2 << 30),
+        temp_dir: None,
         fresh: false,
         replace: false,
         max_bad: input_config.max_bad,

@@ -86,6 +86,11 @@ pub enum Command {
     Ingest(StageArgs<TextFlags>),
     /// Drop documents that fail rules, and say which rule and value it was
     Filter(StageArgs<FilterFlags>),
+    /// Make a quality classifier for `filter --rules classifier`
+    Classifier {
+        #[command(subcommand)]
+        command: ClassifierCommand,
+    },
     /// Drop exact and near duplicates, each verified and with the document it copies named
     Dedup(StageArgs<DedupFlags>),
     /// Learn a vocabulary
@@ -114,6 +119,51 @@ pub enum Command {
     Inspect(InspectArgs),
     /// Read an artifact and what it was made from again, and name what differs
     Verify { path: PathBuf },
+}
+
+/// `dataprep classifier …`
+#[derive(Subcommand, Debug)]
+pub enum ClassifierCommand {
+    /// Train a fastText model on texts that are wanted against texts that are not
+    Train(ClassifierArgs),
+}
+
+/// Arguments of `classifier train`.
+#[derive(Args, Debug)]
+pub struct ClassifierArgs {
+    /// Texts that are wanted: `[NAME=]PATH`, as stages take them
+    #[arg(long, value_name = "IN", num_args = 1.., required = true)]
+    pub positive: Vec<String>,
+    /// Texts that are not
+    #[arg(long, value_name = "IN", num_args = 1.., required = true)]
+    pub negative: Vec<String>,
+    /// File to write; fastText reads it too
+    #[arg(long, short, value_name = "FILE")]
+    pub out: PathBuf,
+    /// Share of the texts kept out of training, to measure the model on
+    #[arg(long, value_name = "SHARE", default_value_t = 0.2)]
+    pub held_out: f64,
+    /// Share of the pool to keep: a threshold for it is reported
+    #[arg(long, value_name = "SHARE", default_value_t = 0.1)]
+    pub keep: f64,
+    /// Visits to each text
+    #[arg(long, value_name = "N", default_value_t = 5)]
+    pub epochs: u32,
+    /// Numbers in a word's vector
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    pub dimensions: usize,
+    /// Longest word n-gram
+    #[arg(long, value_name = "N", default_value_t = 2)]
+    pub word_ngrams: u32,
+    /// Makes the first vectors and the order of the texts
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub seed: u64,
+    /// Column or JSON field with the text [default: text]
+    #[arg(long, value_name = "NAME")]
+    pub text_column: Option<String>,
+    /// Read only the first so many documents of each side
+    #[arg(long, value_name = "N")]
+    pub limit_documents: Option<Count>,
 }
 
 /// `dataprep tokenizer …`
@@ -258,17 +308,32 @@ impl Flags for TextFlags {
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Rules")]
 pub struct FilterFlags {
-    /// Rule sets in their order, as `gopher_quality,fineweb_quality`. Words are runs of
-    /// characters without white space. Thresholds are keys: `--set gopher_quality.min_words=20`
+    /// Published rules in their order: fineweb, fineweb-edu, gopher, c4 or dclm; or a TOML file
+    /// with your own
+    #[arg(long, value_name = "NAME|FILE")]
+    recipe: Option<String>,
+    /// Rule sets in their order, as `gopher_quality,fineweb_quality`. Thresholds are keys:
+    /// `--set gopher_quality.min_words=20`
     #[arg(long, value_name = "A,B")]
     rules: Option<String>,
+    /// Drop nothing; add what every rule measured, and the first that fails, as columns
+    #[arg(long)]
+    annotate: bool,
+    /// List every rule with its limit and its source, and the recipes
+    #[arg(long)]
+    pub list: bool,
+    /// Judge one text, a file or `-`, and show every rule with its value and limit
+    #[arg(long = "try", value_name = "FILE|-")]
+    pub trial: Option<PathBuf>,
     #[command(flatten)]
     text: TextFlags,
 }
 
 impl Flags for FilterFlags {
     fn fill(&self, keys: &mut Table) {
+        put(keys, "recipe", self.recipe.clone());
         put(keys, "rules", self.rules.as_deref().map(list));
+        put(keys, "annotate", self.annotate.then_some(true));
         self.text.fill(keys);
     }
 }
@@ -320,6 +385,13 @@ pub struct VocabFlags {
     /// training and a folder each
     #[arg(long, value_name = "N")]
     vocab: Option<String>,
+    /// How text is cut before merging: cl100k (GPT-4), llama3, gpt2, qwen2, o200k (GPT-4o), smollm,
+    /// or a regular expression [default: cl100k]
+    #[arg(long, value_name = "NAME|REGEX")]
+    pattern: Option<String>,
+    /// Train on this share of the documents, chosen by their text [default: 1]
+    #[arg(long, value_name = "SHARE")]
+    sample: Option<f64>,
     #[command(flatten)]
     text: TextFlags,
 }
@@ -327,6 +399,8 @@ pub struct VocabFlags {
 impl Flags for VocabFlags {
     fn fill(&self, keys: &mut Table) {
         put(keys, "vocab", self.vocab.clone());
+        put(keys, "pattern", self.pattern.clone());
+        put(keys, "sample", self.sample);
         self.text.fill(keys);
     }
 }

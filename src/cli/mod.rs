@@ -4,8 +4,10 @@
 //! can be typed is in [`args`], how results look in [`screen`], where they go in [`printer`].
 
 pub mod args;
+mod classifier;
 mod init;
 pub mod printer;
+mod rules;
 pub mod screen;
 mod vocabulary;
 
@@ -30,7 +32,10 @@ use crate::{
         step::{self, Runner, StepResult, Training},
     },
 };
-use args::{Cli, Command, ConfigArgs, Flags, RunArgs, Shared, StageArgs, TokenizerCommand};
+use args::{
+    ClassifierCommand, Cli, Command, ConfigArgs, Flags, RunArgs, Shared, StageArgs,
+    TokenizerCommand,
+};
 use printer::Printer;
 
 /// Runs the command line of this process.
@@ -68,7 +73,12 @@ fn run(cli: Cli, printer: &Printer) -> Result<()> {
     let cx = Commands { shared: &cli.shared, printer };
     match &cli.command {
         Command::Ingest(args) => cx.stage("ingest", args),
+        Command::Filter(args) if args.flags.list => cx.list_rules(),
+        Command::Filter(args) if args.flags.trial.is_some() => cx.try_rules(args),
         Command::Filter(args) => cx.stage("filter", args),
+        Command::Classifier { command: ClassifierCommand::Train(args) } => {
+            cx.train_classifier(args)
+        }
         Command::Dedup(args) => cx.stage("dedup", args),
         Command::Tokenizer { command: TokenizerCommand::Train(args) } => {
             cx.stage("tokenizer", args)
@@ -108,6 +118,19 @@ impl Commands<'_> {
         self.one(&request, Training::default())
     }
 
+    /// The keys of a command: flags > `--set` > `--config`.
+    fn keys(config: &ConfigArgs, flags: Table) -> Result<Table> {
+        let mut table = match &config.config {
+            Some(path) => config::read(path)?,
+            None => Table::new(),
+        };
+        for assignment in &config.set {
+            config::set(&mut table, assignment)?;
+        }
+        config::merge(&mut table, flags);
+        Ok(table)
+    }
+
     #[cfg(feature = "train")]
     fn train(&self, args: &args::TrainArgs) -> Result<()> {
         let mut keys = Table::new();
@@ -135,14 +158,7 @@ impl Commands<'_> {
         config: &ConfigArgs,
         flags: Table,
     ) -> Result<Request> {
-        let mut table = match &config.config {
-            Some(path) => config::read(path)?,
-            None => Table::new(),
-        };
-        for assignment in &config.set {
-            config::set(&mut table, assignment)?;
-        }
-        config::merge(&mut table, flags);
+        let table = Commands::keys(config, flags)?;
         let name = stage.to_owned();
         if inputs.is_empty() {
             let mut request = self.step_of(stage)?;

@@ -3,13 +3,13 @@
 //! In → arguments; out → words on a screen, and the one file that was asked for. What is computed
 //! lives in [`crate::inspect::fit`] and [`crate::tokenizer`].
 
-use std::io::Read;
 use std::path::Path;
 
 use serde_json::json;
 
 use super::Commands;
 use super::args::{ExportArgs, ExportFormat, InspectArgs, TokenizeFlags};
+use super::rules::read_text;
 use crate::base::error::{Error, Result};
 use crate::base::io;
 use crate::base::progress::Progress;
@@ -70,12 +70,7 @@ impl Commands<'_> {
             return Err(Error::config(message).with_hint("name it: `--tokenizer PATH`"));
         };
         let tokenizer = self.open_tokenizer(path)?;
-        let mut bytes = Vec::new();
-        let stdin = Path::new("-");
-        std::io::stdin().lock().read_to_end(&mut bytes).map_err(Error::io("read", stdin))?;
-        let text = String::from_utf8(bytes).map_err(|error| {
-            Error::damaged(stdin, Some(error.utf8_error().valid_up_to() as u64), error)
-        })?;
+        let text = read_text(Path::new("-"))?;
         let mut ids = Vec::new();
         tokenizer.encode(&text, &mut ids)?;
         for (index, &id) in ids.iter().enumerate() {

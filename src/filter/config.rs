@@ -12,14 +12,36 @@ use serde_json::{Map, Value, json};
 
 use crate::base::config::{self, Table, nearest};
 use crate::base::error::{Error, Result};
-use crate::filter::rules::{Entry, RULE_SETS, RuleSet};
+use crate::filter::recipes;
+use crate::filter::rules::{Entry, Limit, Measure, RULE_SETS, RuleSet};
+use crate::filter::view::{Room, Splitter};
+use std::ops::ControlFlow;
+
+/// Who cuts words and sentences.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WordRules {
+    /// As the rules' reference does: spaCy's rules for English, by which each punctuation mark is a
+    /// word.
+    #[default]
+    Reference,
+    /// Runs of characters without white space.
+    WhiteSpace,
+}
 
 /// The stage's own keys.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct FilterConfig {
+    /// A published recipe's name, or a TOML file with `rules` and thresholds; instead of `rules`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub recipe: Option<String>,
     /// Names of rule sets, in the order in which they judge; the first that fails drops.
     pub rules: Vec<String>,
+    /// `reference` or `white_space`.
+    pub words: WordRules,
+    /// Drop nothing; write what was measured beside each document.
+    pub annotate: bool,
     /// Thresholds that differ from the reference's, by rule set.
     #[serde(flatten)]
     pub thresholds: BTreeMap<String, toml::Value>,
@@ -29,14 +51,39 @@ impl FilterConfig {
     /// These rule sets with their own thresholds.
     pub fn new<'a>(rules: impl IntoIterator<Item = &'a str>) -> FilterConfig {
         let rules = rules.into_iter().map(str::to_owned).collect();
-        FilterConfig { rules, thresholds: BTreeMap::new() }
+        FilterConfig { rules, ..FilterConfig::default() }
+    }
+
+    /// With the recipe's rules in place of its name; thresholds given beside it win.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for a recipe that nobody knows, and for rules beside one.
+    pub fn with_recipe(mut self) -> Result<FilterConfig> {
+        let Some(name) = self.recipe.take() else { return Ok(self) };
+        if !self.rules.is_empty() {
+            let message = format!("`recipe` is `{name}`, and `rules` are given as well");
+            return Err(Error::config(message).with_hint("a recipe is rules: choose one of both"));
+        }
+        let recipe = recipes::open(&name)?;
+        let mut thresholds: Table = recipe.thresholds.into_iter().collect();
+        config::merge(&mut thresholds, self.thresholds.into_iter().collect());
+        let thresholds = thresholds.into_iter().collect();
+        Ok(FilterConfig { rules: recipe.rules, thresholds, ..self })
+    }
+
+    /// Who cuts words.
+    pub fn splitter(&self) -> Splitter {
+        match self.words {
+            WordRules::Reference => Splitter::reference(),
+            WordRules::WhiteSpace => Splitter::WhiteSpace,
+        }
     }
 
     /// Builds the rule sets in order.
     pub fn build(&self) -> Result<Vec<Box<dyn RuleSet>>> {
         if self.rules.is_empty() {
             return Err(Error::config("no rules chosen").with_hint(format!(
-                "choose with `--rules`, for example `--rules {}`\n{}",
+                "choose with `--recipe fineweb`, or with `--rules`, for example `--rules {}`\n{}",
                 RULE_SETS.iter().map(|entry| entry.name).collect::<Vec<_>>().join(","),
                 list()
             )));
@@ -53,7 +100,11 @@ impl FilterConfig {
 
     /// `rules` and every threshold of them: what the fingerprint covers.
     pub fn resolved(&self, rule_sets: &[Box<dyn RuleSet>]) -> Value {
-        let mut resolved = Map::from_iter([("rules".to_owned(), json!(self.rules))]);
+        let mut resolved = Map::from_iter([
+            ("rules".to_owned(), json!(self.rules)),
+            ("words".to_owned(), json!(self.words)),
+            ("annotate".to_owned(), json!(self.annotate)),
+        ]);
         for (name, rule_set) in self.rules.iter().zip(rule_sets) {
             resolved.insert(name.clone(), rule_set.config());
         }
@@ -64,7 +115,7 @@ impl FilterConfig {
     fn check_tables(&self) -> Result<()> {
         for name in self.thresholds.keys() {
             if !RULE_SETS.iter().any(|entry| entry.name == name) {
-                let known = RULE_SETS.iter().map(|entry| entry.name).chain(["rules"]);
+                let known = RULE_SETS.iter().map(|entry| entry.name).chain(OWN_KEYS);
                 return Err(config::unknown(name, &known.collect::<Vec<_>>(), FILTER));
             }
             if !self.rules.contains(name) {
@@ -86,6 +137,9 @@ impl FilterConfig {
     }
 }
 
+/// The keys that are no rule set's table.
+pub const OWN_KEYS: [&str; 4] = ["recipe", "rules", "words", "annotate"];
+
 /// How messages call this configuration.
 const FILTER: &str = "the configuration of `filter`";
 
@@ -95,7 +149,43 @@ pub fn list() -> String {
     RULE_SETS.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
-fn find(name: &str) -> Result<&'static Entry> {
+/// Every rule with its limit at the rule set's defaults, for `--list`: what a document is dropped
+/// for, the key that holds the limit, and whose rule it is.
+pub fn list_rules() -> String {
+    let mut text = String::new();
+    for entry in RULE_SETS {
+        text += &format!("{}: {}\n  from {}\n", entry.name, entry.summary, entry.reference);
+        let measures = measures(entry);
+        for rule in entry.rules {
+            let measure = measures.iter().find(|measure| measure.rule == rule.rule);
+            let limit = match measure.map(|measure| measure.limit) {
+                Some(Limit::AtLeast(limit)) => format!("at least {limit}"),
+                Some(Limit::AtMost(limit)) if limit.is_finite() => format!("at most {limit}"),
+                Some(_) => "no limit".to_owned(),
+                None => "its limit is a key".to_owned(),
+            };
+            let key = rule.key.map(|key| format!(" ({}.{key})", entry.name)).unwrap_or_default();
+            text += &format!("  {}: {}, {limit}{key}\n", rule.rule, rule.measures);
+        }
+    }
+    text
+}
+
+/// What a rule set reports of an empty text, at its defaults.
+fn measures(entry: &Entry) -> Vec<Measure> {
+    let mut found = Vec::new();
+    let mut room = Room::new(Splitter::WhiteSpace);
+    if let Ok(rule_set) = (entry.build)(Table::new()) {
+        let _ = rule_set.measure(&mut room.view("").complete(), &mut |measure| {
+            found.push(measure);
+            ControlFlow::Continue(())
+        });
+    }
+    found
+}
+
+/// The rule set of that name.
+pub(super) fn find(name: &str) -> Result<&'static Entry> {
     RULE_SETS.iter().find(|entry| entry.name == name).ok_or_else(|| {
         let error = Error::config(format!("no rule set is called `{name}`"));
         match nearest(name, RULE_SETS.iter().map(|entry| entry.name)) {
@@ -137,6 +227,20 @@ mod tests {
         let (message, hint) = refusal("rules = ['gopher_quality']\nthread = 1");
         assert!(message.starts_with("unknown key `thread`"), "{message}");
         assert!(hint.contains("fineweb_quality"), "{hint}");
+    }
+
+    #[test]
+    fn the_list_has_every_rule_with_its_limit_and_key() {
+        let list = list_rules();
+        for entry in RULE_SETS {
+            // A rule set that needs a file has no limits before it is given.
+            let expected = if entry.name == "classifier" { 0 } else { entry.rules.len() };
+            assert_eq!(measures(entry).len(), expected, "{}", entry.name);
+            assert!(entry.rules.iter().all(|rule| list.contains(rule.rule)), "{}", entry.name);
+        }
+        let line = "repetition/top_2_gram: characters in the most common run of so many words, \
+                    at most 0.2 (gopher_repetition.max_top_2_gram)";
+        assert!(list.contains(line), "{list}");
     }
 
     #[test]

@@ -1,19 +1,20 @@
 //! The flow of the stage: read a unit, judge its documents, write the kept and the removed.
 //!
 //! In: opened inputs and rule sets. Out: for each unit `part.parquet` (kept documents, every column
-//! as it came) and `removed.parquet`, one row a dropped document:
+//! as it came, the text as the rules left it) and `removed.parquet`, one row a dropped document:
 //!
 //! ```text
-//! id · source · file · row · reason (`set/rule`) · value · limit
+//! id · source · file · row · reason (`filter/rule`) · value · limit
 //! ```
 //!
 //! `row` is the document's row in a Parquet file, its byte offset in JSON lines. Both files are
-//! always written, empty ones too. Invariants: in = out + rejected + dropped by reason, for each
-//! source; both keep the input's order. Cost: judging runs beside decoding on the workers, a few
-//! batches at a time; writing follows in order.
+//! always written, empty ones too. With `annotate` nothing is dropped: `part.parquet` holds every
+//! document with the columns of [`super::annotate`], and its own text. Invariants: in = out +
+//! rejected + dropped by reason, for each source; both keep the input's order. Cost: judging runs
+//! beside decoding on the workers, a few batches at a time; writing follows in order.
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow::array::{ArrayRef, BooleanArray, Float64Array, StringArray, UInt64Array};
 use arrow::compute::filter_record_batch;
@@ -26,19 +27,29 @@ use crate::base::counts::{Counts, SourceCounts};
 use crate::base::error::{Error, Result};
 use crate::base::stage::{InputRecord, Needs, Phase, Plan, Publish, Stage, Unit, Work};
 use crate::base::unit::FileCounts;
+use crate::filter::annotate::{Annotations, Annotator};
+use crate::filter::columns::BatchColumns;
 use crate::filter::config::FilterConfig;
 use crate::filter::rules::{self, RuleSet, Verdict};
-use crate::filter::view::View;
+use crate::filter::view::Room;
 use crate::source::{Batch, Columns, CorpusWriter, InputConfig, InputSpec, Inputs, ParquetSink};
 
 /// Raised whenever the same documents and config give other bytes.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
+
+/// The place of the text among a corpus's columns.
+const TEXT: usize = 1;
 
 /// The `filter` stage with its inputs opened and its rule sets built.
 pub struct Filter {
     inputs: Inputs,
-    config: Value,
+    /// The resolved keys, for the fingerprint.
+    resolved: Value,
+    config: FilterConfig,
     rule_sets: Vec<Box<dyn RuleSet>>,
+    annotator: Option<Annotator>,
+    /// Rooms not in use: a batch takes one and puts it back.
+    rooms: Mutex<Vec<Room>>,
 }
 
 /// One batch after its verdicts.
@@ -47,19 +58,42 @@ struct Judged {
     kept: RecordBatch,
     removed: RecordBatch,
     counts: SourceCounts,
+    /// Documents that would have been dropped, by rule.
+    failed: Vec<&'static str>,
+}
+
+/// A batch's documents on their way.
+#[derive(Default)]
+struct Verdicts {
+    keep: Vec<bool>,
+    removed: Vec<(usize, Verdict)>,
+    /// Text as the rules left it, where they changed it.
+    edited: Vec<(usize, String)>,
+    failed: Vec<&'static str>,
 }
 
 impl Filter {
     /// Builds the rule sets, then opens the inputs; no text is read.
+    ///
+    /// # Errors
+    /// Whatever is wrong with the configuration or the inputs; a column that a rule needs and the
+    /// inputs lack.
     pub fn open(specs: &[InputSpec], input: &InputConfig, config: FilterConfig) -> Result<Filter> {
+        let config = config.with_recipe()?;
         let rule_sets = config.build()?;
         let inputs = Inputs::open(specs, input)?;
+        BatchColumns::check(&rule_sets, &inputs.schema())?;
+        let annotator = match config.annotate {
+            true => Some(Annotator::new(&config.rules, &inputs.schema())?),
+            false => None,
+        };
         // One flat table, as it is written in a recipe.
-        let (mut table, own) = (inputs.config_json(), config.resolved(&rule_sets));
-        if let (Some(table), Value::Object(own)) = (table.as_object_mut(), own) {
-            table.extend(own);
+        let (mut resolved, own) = (inputs.config_json(), config.resolved(&rule_sets));
+        if let (Some(resolved), Value::Object(own)) = (resolved.as_object_mut(), own) {
+            resolved.extend(own);
         }
-        Ok(Filter { inputs, config: table, rule_sets })
+        let rooms = Mutex::default();
+        Ok(Filter { inputs, resolved, config, rule_sets, annotator, rooms })
     }
 
     /// The opened inputs.
@@ -68,32 +102,82 @@ impl Filter {
     }
 
     fn judge(&self, batch: &Batch, removed_schema: &SchemaRef) -> Result<Judged> {
+        let rooms = || self.rooms.lock().unwrap_or_else(PoisonError::into_inner);
+        let taken = rooms().pop();
+        let mut room = taken.unwrap_or_else(|| Room::new(self.config.splitter()));
+        let columns = BatchColumns::of(&self.rule_sets, &batch.records)?;
+        let judged = match &self.annotator {
+            Some(annotator) => self.annotate(annotator, batch, &columns, &mut room),
+            None => self.decide(batch, &columns, &mut room, removed_schema),
+        };
+        rooms().push(room);
+        judged
+    }
+
+    /// Keeps or drops each document.
+    fn decide(
+        &self,
+        batch: &Batch,
+        columns: &BatchColumns,
+        room: &mut Room,
+        removed_schema: &SchemaRef,
+    ) -> Result<Judged> {
         let texts = batch.texts();
         let mut counts = SourceCounts::default();
-        let mut keep = Vec::with_capacity(batch.len());
-        let mut removed = Vec::new();
-        let mut view = View::new("");
+        let mut verdicts = Verdicts::default();
         for index in 0..batch.len() {
-            view = view.turn(texts.value(index));
-            let verdict = rules::judge(&self.rule_sets, &view);
-            keep.push(verdict.is_none());
+            let values = columns.row(index);
+            let mut view = room.view(texts.value(index)).with_columns(&values);
+            let verdict = rules::judge(&self.rule_sets, &mut view);
+            verdicts.keep.push(verdict.is_none());
             match verdict {
                 Some(verdict) => {
                     counts.drop_document(verdict.rule);
-                    removed.push((index, verdict));
+                    verdicts.removed.push((index, verdict));
                 }
                 None => {
                     counts.documents_out += 1;
-                    counts.bytes_out += texts.value(index).len() as u64;
+                    counts.bytes_out += view.text().len() as u64;
                     counts.held_out += u64::from(batch.held_out().value(index));
+                    if let Some(text) = view.edited() {
+                        verdicts.edited.push((index, text.to_owned()));
+                    }
                 }
             }
         }
-        let kept = filter_record_batch(&batch.records, &BooleanArray::from(keep)).map_err(bug)?;
+        let records = with_edited(&batch.records, &verdicts.edited)?;
+        let kept =
+            filter_record_batch(&records, &BooleanArray::from(verdicts.keep)).map_err(bug)?;
         let file = &self.inputs.files()[batch.file].name;
         let source = &self.inputs.sources()[batch.source];
-        let removed = removed_rows(batch, &removed, source, file, removed_schema)?;
-        Ok(Judged { source: batch.source, kept, removed, counts })
+        let removed = removed_rows(batch, &verdicts.removed, source, file, removed_schema)?;
+        let failed = verdicts.failed;
+        Ok(Judged { source: batch.source, kept, removed, counts, failed })
+    }
+
+    /// Keeps every document, with what was measured of it.
+    fn annotate(
+        &self,
+        annotator: &Annotator,
+        batch: &Batch,
+        columns: &BatchColumns,
+        room: &mut Room,
+    ) -> Result<Judged> {
+        let texts = batch.texts();
+        let mut counts = SourceCounts::default();
+        let mut annotations = Annotations::new(annotator, batch.len());
+        for index in 0..batch.len() {
+            let values = columns.row(index);
+            let mut view = room.view(texts.value(index)).with_columns(&values).complete();
+            annotations.push(&self.rule_sets, &mut view);
+            counts.documents_out += 1;
+            counts.bytes_out += texts.value(index).len() as u64;
+            counts.held_out += u64::from(batch.held_out().value(index));
+        }
+        let failed = annotations.failed().to_vec();
+        let kept = annotations.beside(&batch.records)?;
+        let removed = RecordBatch::new_empty(removed_schema());
+        Ok(Judged { source: batch.source, kept, removed, counts, failed })
     }
 }
 
@@ -107,7 +191,7 @@ impl Stage for Filter {
     }
 
     fn config(&self) -> Value {
-        self.config.clone()
+        self.resolved.clone()
     }
 
     fn inputs(&self) -> Vec<InputRecord> {
@@ -134,7 +218,11 @@ impl Stage for Filter {
 
     fn run_unit(&self, unit: Unit, work: &Work<'_>) -> Result<Counts> {
         let schema = removed_schema();
-        let mut part = CorpusWriter::create(&work.path("part.parquet"), self.inputs.schema())?;
+        let written = match &self.annotator {
+            Some(annotator) => annotator.schema(),
+            None => self.inputs.schema(),
+        };
+        let mut part = CorpusWriter::create(&work.path("part.parquet"), written)?;
         let mut removed = ParquetSink::create(&work.path("removed.parquet"), schema.clone())?;
         let mut out = Counts::default();
         let mut counts = self.inputs.read(
@@ -146,6 +234,7 @@ impl Stage for Filter {
                 part.write(&judged.kept)?;
                 removed.write(&judged.removed)?;
                 out.source(&self.inputs.sources()[judged.source]).add(&judged.counts);
+                judged.failed.iter().for_each(|rule| out.add_extra(&would_drop(rule), 1));
                 Ok(())
             },
         )?;
@@ -157,6 +246,27 @@ impl Stage for Filter {
         counts.add(&out);
         Ok(counts)
     }
+}
+
+/// The count of documents that a rule would have dropped.
+fn would_drop(rule: &str) -> String {
+    format!("would_drop {rule}")
+}
+
+/// The records with other texts in some rows.
+fn with_edited(records: &RecordBatch, edited: &[(usize, String)]) -> Result<RecordBatch> {
+    if edited.is_empty() {
+        return Ok(records.clone());
+    }
+    let texts: &StringArray = arrow::array::AsArray::as_string(records.column(TEXT));
+    let mut edited = edited.iter().peekable();
+    let texts = (0..records.num_rows()).map(|index| {
+        let own = edited.next_if(|(at, _)| *at == index);
+        own.map_or_else(|| texts.value(index), |(_, text)| text.as_str())
+    });
+    let mut columns = records.columns().to_vec();
+    columns[TEXT] = Arc::new(StringArray::from_iter_values(texts));
+    RecordBatch::try_new(records.schema(), columns).map_err(bug)
 }
 
 fn removed_schema() -> SchemaRef {
@@ -195,6 +305,6 @@ fn removed_rows(
 }
 
 /// Arrow refuses only what does not fit together, and everything here comes from one batch.
-fn bug(error: ArrowError) -> Error {
+pub(super) fn bug(error: ArrowError) -> Error {
     Error::failed(format!("cannot take rows of a batch: {error}"))
 }

@@ -2,14 +2,16 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
-use arrow::array::{AsArray, RecordBatch};
+use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, StringArray};
 use arrow::compute::concat_batches;
 use arrow::datatypes::{Float64Type, UInt64Type};
+use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
-use super::view::View;
+use super::config::WordRules;
+use super::view::{Room, Splitter};
 use super::{Filter, FilterConfig, rules};
 use crate::base::counts::Counts;
 use crate::base::io;
@@ -100,7 +102,8 @@ fn kept_documents_pass_the_rules_and_keep_every_column() {
         let part = table(&dir.join("part.parquet"));
         assert_eq!(part.schema().fields(), filter.source().schema().fields());
         for text in strings(&part, "text") {
-            assert_eq!(rules::judge(&rule_sets, &View::new(text)), None);
+            let mut room = Room::new(Splitter::reference());
+            assert_eq!(rules::judge(&rule_sets, &mut room.view(text)), None);
         }
         kept += part.num_rows() as u64;
         held_out += part.column(3).as_boolean().true_count() as u64;
@@ -135,7 +138,7 @@ fn a_removed_document_names_its_place_rule_value_and_limit() {
     assert_eq!(strings(&removed, "id"), ["short", "list"]);
     assert_eq!(strings(&removed, "file"), ["mixed.jsonl"; 2]);
     assert_eq!(strings(&removed, "source"), ["mixed"; 2]);
-    let reasons = ["gopher_quality/gopher_short_doc", "gopher_quality/gopher_below_avg_threshold"];
+    let reasons = ["quality/gopher_short_doc", "quality/gopher_below_avg_threshold"];
     assert_eq!(strings(&removed, "reason"), reasons);
     let second = lines[0].len() as u64 + 1;
     let fourth = second + (lines[1].len() + lines[2].len()) as u64 + 2;
@@ -153,7 +156,8 @@ fn a_unit_that_removes_nothing_or_everything_writes_both_files() {
     run(&open(&specs, &BOTH), 1, &directory.path().join("all"));
     let part = table(&directory.path().join("all/0/part.parquet"));
     assert_eq!((part.num_rows(), part.schema().field(1).name().as_str()), (0, "text"));
-    let mut lenient = FilterConfig::new(["gopher_quality"]);
+    let words = WordRules::WhiteSpace;
+    let mut lenient = FilterConfig { words, ..FilterConfig::new(["gopher_quality"]) };
     let limits = "min_words = 0\nmin_stop_words = 0";
     lenient.thresholds.insert("gopher_quality".into(), toml::Value::Table(limits.parse().unwrap()));
     let filter = Filter::open(&specs, &InputConfig::default(), lenient).unwrap();
@@ -161,4 +165,95 @@ fn a_unit_that_removes_nothing_or_everything_writes_both_files() {
     run(&filter, 1, &directory.path().join("none"));
     let removed = table(&directory.path().join("none/0/removed.parquet"));
     assert_eq!((removed.num_rows(), removed.num_columns()), (0, 7));
+}
+
+/// The one part of a filter over `lines` of JSON.
+fn part(directory: &Path, lines: &[String], config: FilterConfig) -> (RecordBatch, Counts) {
+    let path = directory.join("lines.jsonl");
+    io::write(&path, lines.join("\n").as_bytes()).unwrap();
+    let specs = [path.to_str().unwrap().parse().unwrap()];
+    let filter = Filter::open(&specs, &InputConfig::default(), config).unwrap();
+    let out = directory.join("out");
+    let counts = run(&filter, 2, &out);
+    (table(&out.join("0/part.parquet")), counts)
+}
+
+const SENTENCE: &str = "It is the habit of many to have a walk with the dog that they keep.";
+
+#[test]
+fn a_rule_that_edits_leaves_its_text_and_the_counts_follow() {
+    let directory = tempfile::tempdir().unwrap();
+    let text = format!("{}\\nToo short\\n", [SENTENCE; 6].join("\\n"));
+    let lines = [format!(r#"{{"id": "a", "text": "{text}"}}"#)];
+    let (part, counts) = part(directory.path(), &lines, FilterConfig::new(["c4_quality"]));
+    let edited = [SENTENCE; 6].join("\n");
+    assert_eq!(strings(&part, "text"), [edited.as_str()]);
+    assert_eq!(counts.sources["lines"].bytes_out, edited.len() as u64);
+}
+
+#[test]
+fn annotations_hold_every_value_and_drop_nothing() {
+    let filter = open(&corpora(), &BOTH);
+    let dropped = tempfile::tempdir().unwrap();
+    let counts = run(&filter, 2, dropped.path());
+    let config = FilterConfig { annotate: true, ..FilterConfig::new(BOTH) };
+    let annotating = Filter::open(&corpora(), &InputConfig::default(), config).unwrap();
+    let annotated = tempfile::tempdir().unwrap();
+    let all = run(&annotating, 2, annotated.path());
+    assert_eq!(all.total().documents_out, counts.total().documents_in);
+    let would_drop: u64 =
+        all.extra.iter().filter(|(key, _)| key.starts_with("would_drop")).map(|(_, n)| n).sum();
+    assert_eq!(would_drop, counts.total().dropped_total());
+    let mut kept = 0;
+    for index in 0..annotating.plan().unwrap().phases[0].units.len() {
+        let part = table(&annotated.path().join(index.to_string()).join("part.parquet"));
+        let rule = part.column_by_name("filter_rule").unwrap().as_string::<i32>();
+        let value = part.column_by_name("filter_value").unwrap().as_primitive::<Float64Type>();
+        kept += rule.null_count() as u64;
+        let words = part.column_by_name("quality_gopher_short_doc").unwrap();
+        let words = words.as_primitive::<Float64Type>();
+        assert_eq!(words.null_count(), 0, "every rule is measured");
+        for row in 0..part.num_rows() {
+            assert_eq!(rule.is_null(row), value.is_null(row));
+            if rule.is_valid(row) && rule.value(row) == "quality/gopher_short_doc" {
+                assert!(words.value(row) < 50.0 && words.value(row) == value.value(row));
+            }
+        }
+        let edited = part.column_by_name("text_edited").unwrap();
+        assert_eq!(edited.null_count(), part.num_rows(), "neither rule set edits");
+    }
+    assert_eq!(kept, counts.total().documents_out);
+}
+
+#[test]
+fn a_column_decides_and_a_missing_one_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let score = |id: &str, score: &str| format!(r#"{{"id": "{id}", "text": "x", "n": {score}}}"#);
+    let path = directory.path().join("scores.parquet");
+    write_scores(&path, &[("low", Some(2)), ("high", Some(3)), ("none", None)]);
+    let specs = [path.to_str().unwrap().parse().unwrap()];
+    let config = FilterConfig { recipe: Some("fineweb-edu".into()), ..FilterConfig::default() };
+    let filter = Filter::open(&specs, &InputConfig::default(), config.clone()).unwrap();
+    run(&filter, 1, &directory.path().join("out"));
+    let part = table(&directory.path().join("out/0/part.parquet"));
+    assert_eq!(strings(&part, "id"), ["high"]);
+    let path = directory.path().join("lines.jsonl");
+    io::write(&path, score("a", "3").as_bytes()).unwrap();
+    let specs = [path.to_str().unwrap().parse().unwrap()];
+    let error = Filter::open(&specs, &InputConfig::default(), config).err().unwrap();
+    assert!(error.to_string().contains("`int_score`"), "{error}");
+    assert!(error.hint().unwrap().contains("metadata"), "{error}");
+}
+
+fn write_scores(path: &Path, rows: &[(&str, Option<i64>)]) {
+    let ids = StringArray::from_iter_values(rows.iter().map(|(id, _)| *id));
+    let texts = StringArray::from(vec!["x"; rows.len()]);
+    let scores: Int64Array = rows.iter().map(|(_, score)| *score).collect();
+    let columns: [(&str, ArrayRef); 3] =
+        [("id", Arc::new(ids)), ("text", Arc::new(texts)), ("int_score", Arc::new(scores))];
+    let batch = RecordBatch::try_from_iter(columns).unwrap();
+    let file = io::create(path).unwrap();
+    let mut writer = ArrowWriter::try_new(file, batch.schema(), None).unwrap();
+    writer.write(&batch).unwrap();
+    writer.close().unwrap();
 }

@@ -12,7 +12,7 @@ use crate::base::{
     stage::Stage,
 };
 use crate::dedup::{Dedup, DedupConfig};
-use crate::filter::{Filter, rules::RULE_SETS};
+use crate::filter::{Filter, config::OWN_KEYS, rules::RULE_SETS};
 use crate::ingest::Ingest;
 use crate::mix::{Mix, MixConfig};
 use crate::source::{InputConfig, InputSpec};
@@ -77,7 +77,7 @@ pub const STAGES: &[StageEntry] = &[
         makes: Kind::Text,
         keys: || {
             let rule_sets = RULE_SETS.iter().map(|entry| entry.name);
-            text_keys(&["rules"].into_iter().chain(rule_sets).collect::<Vec<_>>())
+            text_keys(&OWN_KEYS.into_iter().chain(rule_sets).collect::<Vec<_>>())
         },
         open: Some(|request| open_text(request, Filter::open)),
     },

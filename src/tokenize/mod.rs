@@ -67,7 +67,7 @@ impl Stage for Tokenize {
     }
 
     fn version(&self) -> u32 {
-        1
+        2
     }
 
     fn config(&self) -> Value {

@@ -22,7 +22,7 @@ pub use run::{RunReader, RunWriter, Totals};
 /// Bytes of distinct pieces to expect in so much text. They grow with its size to the power of 0.65
 /// (Heaps' law): 3.3 MB were measured in 100 MB of mixed text, 0.7 MB in 10 MB.
 pub fn bytes_expected(text_bytes: u64) -> u64 {
-    (21.0 * (text_bytes as f64).powf(0.65)) as u64
+    (21.0 * libm::pow(text_bytes as f64, 0.65)) as u64
 }
 
 /// The part of the budget for the table's slots; as much is kept for sorting them, and a quarter

@@ -8,8 +8,19 @@
 //! is a file here and a line in [`RULE_SETS`].
 //! Cost: what the rule sets cost; choosing and reporting is a dynamic call a measure.
 
+pub mod c4_paragraphs;
+pub mod c4_quality;
+pub mod classifier;
+pub mod dclm;
+pub mod fineweb_edu;
 pub mod fineweb_quality;
 pub mod gopher_quality;
+pub mod gopher_repetition;
+pub mod language;
+mod lists;
+mod phrases;
+pub mod pii;
+pub mod url_lists;
 
 use crate::base::config::Table;
 use crate::base::error::{Error, Result};
@@ -17,7 +28,19 @@ use crate::filter::view::View;
 use std::ops::ControlFlow;
 
 /// Every rule set that can be chosen, in the order in which they are listed.
-pub const RULE_SETS: &[Entry] = &[gopher_quality::ENTRY, fineweb_quality::ENTRY];
+pub const RULE_SETS: &[Entry] = &[
+    gopher_repetition::ENTRY,
+    gopher_quality::ENTRY,
+    c4_quality::ENTRY,
+    c4_paragraphs::ENTRY,
+    fineweb_quality::ENTRY,
+    fineweb_edu::ENTRY,
+    language::ENTRY,
+    classifier::ENTRY,
+    dclm::ENTRY,
+    url_lists::ENTRY,
+    pii::ENTRY,
+];
 
 /// What the registry knows of a rule set.
 pub struct Entry {
@@ -27,8 +50,38 @@ pub struct Entry {
     pub summary: &'static str,
     /// Where rules, order and thresholds come from.
     pub reference: &'static str,
+    /// Its rules, in the order in which they are reported.
+    pub rules: &'static [RuleInfo],
     /// Makes it from its table; unknown keys and impossible values are configuration errors.
     pub build: fn(Table) -> Result<Box<dyn RuleSet>>,
+}
+
+/// What a list of rules says of one; its limit is the value of `key`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct RuleInfo {
+    /// `filter/rule`, both as the reference calls them.
+    pub rule: &'static str,
+    /// The key that holds the limit; `None` where the reference has no number for it.
+    pub key: Option<&'static str>,
+    /// What is measured: a count, or a share of all.
+    pub measures: &'static str,
+}
+
+impl RuleInfo {
+    /// A rule with a threshold.
+    const fn new(rule: &'static str, key: &'static str, measures: &'static str) -> RuleInfo {
+        RuleInfo { rule, key: Some(key), measures }
+    }
+
+    /// A rule that is on or off; it allows none.
+    const fn switch(rule: &'static str, key: &'static str, measures: &'static str) -> RuleInfo {
+        RuleInfo { rule, key: Some(key), measures }
+    }
+
+    /// A rule without one.
+    const fn fixed(rule: &'static str, measures: &'static str) -> RuleInfo {
+        RuleInfo { rule, key: None, measures }
+    }
 }
 
 /// Thresholds in place, ready to measure documents.
@@ -36,8 +89,36 @@ pub trait RuleSet: Send + Sync {
     /// Every key with its value, defaults filled in: what a fingerprint covers.
     fn config(&self) -> serde_json::Value;
 
+    /// The columns whose values it needs beside the text.
+    fn columns(&self) -> Vec<Column> {
+        Vec::new()
+    }
+
     /// Reports each measure of the document, in the order of the reference, until `report` breaks.
-    fn measure(&self, view: &View<'_>, report: &mut Report<'_>) -> ControlFlow<()>;
+    fn measure(&self, view: &mut View<'_>, report: &mut Report<'_>) -> ControlFlow<()>;
+}
+
+/// A column that a rule set reads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Column {
+    pub name: String,
+    pub kind: Kind,
+}
+
+/// What a column must hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Integers or floats.
+    Number,
+    /// Strings.
+    Text,
+}
+
+/// A document's value in a column; null is `None`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum ColumnValue<'d> {
+    Number(Option<f64>),
+    Text(Option<&'d str>),
 }
 
 /// Takes a measure and says whether to go on.
@@ -91,7 +172,7 @@ impl Measure {
 }
 
 /// The verdict of `rules`, in their order; `None` keeps the document.
-pub fn judge(rules: &[Box<dyn RuleSet>], view: &View<'_>) -> Option<Verdict> {
+pub fn judge(rules: &[Box<dyn RuleSet>], view: &mut View<'_>) -> Option<Verdict> {
     let mut verdict = None;
     let mut report = |measure: Measure| {
         if measure.passes() {
@@ -118,106 +199,15 @@ fn check_limits(set: &str, limits: &[(&str, f64)]) -> Result<()> {
     }
 }
 
+/// An upper limit that 0 turns off.
+fn optional(limit: f64) -> f64 {
+    if limit == 0.0 { f64::INFINITY } else { limit }
+}
+
 /// A share of a count; NaN of nothing, as 0/0.
 fn share(part: usize, whole: usize) -> f64 {
     part as f64 / whole as f64
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-    use serde_json::Value;
-
-    fn build(names: &[&str]) -> Vec<Box<dyn RuleSet>> {
-        let entry = |name: &&str| RULE_SETS.iter().find(|entry| entry.name == *name).unwrap();
-        names.iter().map(|name| (entry(name).build)(Table::new()).unwrap()).collect()
-    }
-
-    /// Whether `verdict` is what the reference said: null, or [rule, value].
-    fn agrees(verdict: Option<Verdict>, name: &str, expected: &Value) -> bool {
-        match (verdict, expected.as_array()) {
-            (None, None) => true,
-            (Some(verdict), Some(expected)) => {
-                let rule = format!("{name}/{}", expected[0].as_str().unwrap());
-                let value = expected[1].as_f64().unwrap();
-                verdict.rule == rule
-                    && (verdict.value - value).abs() <= 1e-12 * value.abs().max(1.0)
-            }
-            _ => false,
-        }
-    }
-
-    /// The cases on which a rule set, alone or after another, differs from the reference.
-    fn differences<'a>(cases: impl Iterator<Item = &'a str>) -> (usize, Vec<String>) {
-        let [gopher, fineweb] = ["gopher_quality", "fineweb_quality"].map(|name| build(&[name]));
-        let (both, turned) = (
-            build(&["gopher_quality", "fineweb_quality"]),
-            build(&["fineweb_quality", "gopher_quality"]),
-        );
-        let (mut count, mut differing) = (0, Vec::new());
-        for line in cases {
-            let case: Value = serde_json::from_str(line).unwrap();
-            let times = case["times"].as_u64().unwrap() as usize;
-            let text = case["text"].as_str().unwrap().repeat(times);
-            let view = View::new(&text);
-            let by_gopher = judge(&gopher, &view);
-            let by_fineweb = judge(&fineweb, &view);
-            assert_eq!(judge(&both, &View::new(&text)), by_gopher.or(by_fineweb));
-            assert_eq!(judge(&turned, &View::new(&text)), by_fineweb.or(by_gopher));
-            if !agrees(by_gopher, "gopher_quality", &case["gopher_quality"])
-                || !agrees(by_fineweb, "fineweb_quality", &case["fineweb_quality"])
-            {
-                differing.push(format!("{}: {by_gopher:?} {by_fineweb:?}", case["origin"]));
-            }
-            count += 1;
-        }
-        (count, differing)
-    }
-
-    #[test]
-    fn verdict_rule_and_value_are_datatroves_on_real_and_hand_made_documents() {
-        let cases = include_str!("../../../fixtures/filter/cases.jsonl");
-        let (count, differing) = differences(cases.lines());
-        assert_eq!(differing, Vec::<String>::new());
-        assert!(count >= 100, "{count} cases");
-        for rule in names_of_all_rules() {
-            let name = rule.split('/').nth(1).unwrap();
-            assert!(cases.contains(&format!("[\"{name}\"")), "no case that {rule} drops");
-        }
-    }
-
-    fn names_of_all_rules() -> Vec<&'static str> {
-        let mut names = Vec::new();
-        for rule_set in build(&["gopher_quality", "fineweb_quality"]) {
-            let stopped = rule_set.measure(&View::new("A text."), &mut |measure| {
-                names.push(measure.rule);
-                ControlFlow::Continue(())
-            });
-            assert!(stopped.is_continue());
-        }
-        names
-    }
-
-    #[test]
-    fn nan_breaks_any_limit_and_a_value_equal_to_its_limit_keeps_it() {
-        assert!(!Measure::at_least("a/b", f64::NAN, f64::NEG_INFINITY).passes());
-        assert!(!Measure::at_most("a/b", f64::NAN, f64::INFINITY).passes());
-        assert!(Measure::at_least("a/b", 0.5, 0.5).passes());
-        assert!(Measure::at_most("a/b", 0.5, 0.5).passes());
-    }
-
-    proptest! {
-        #[test]
-        fn a_verdict_depends_on_the_text_alone(
-            text in "([a-z#.\u{2026}-]{1,6}[ \n]{1,2}){0,90}", other in "[a-z \n.]{0,90}"
-        ) {
-            let rules = build(&["gopher_quality", "fineweb_quality"]);
-            let fresh = judge(&rules, &View::new(&text));
-            let view = View::new(&other);
-            judge(&rules, &view);
-            prop_assert_eq!(judge(&rules, &view.turn(&text)), fresh);
-            prop_assert_eq!(judge(&rules, &View::new(&text)), fresh);
-        }
-    }
-}
+mod tests;

@@ -3,11 +3,12 @@
 //!
 //! In: text and a position. Out: one of eight classes (one bit each, so that a union of classes is
 //! a mask) and the character's length in bytes. `\p{L}` is [`LETTER`], `\p{N}` is [`NUMBER`],
-//! `\p{M}` is [`MARK`], `\s` is [`WHITE`]; everything else is [`OTHER`]. Method: the runs of
-//! `tables.rs`, spread at compile time into one byte a code point (208 KiB, of which a text touches
-//! the blocks of its script). Invariants: results depend on [`UNICODE_VERSION`] alone, the version
-//! that Hugging Face `tokenizers` 0.21.2 and later has in its regex engine. Cost: a decode and one
-//! load a character.
+//! `\p{M}` is [`MARK`], `\s` is [`WHITE`]; everything else is [`OTHER`].
+//! Method: the runs of `tables.rs`, spread at compile time into one byte a code point (208 KiB, of
+//! which a text touches the blocks of its script).
+//! Invariants: results depend on [`UNICODE_VERSION`] alone, the version that Hugging Face
+//! `tokenizers` 0.21.2 and later has in its regex engine.
+//! Cost: a decode and one load a character.
 
 use super::tables;
 pub use super::tables::UNICODE_VERSION;

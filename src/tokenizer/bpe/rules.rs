@@ -1,14 +1,13 @@
 //! The alternatives of the patterns as arithmetic on bit masks of up to 64 characters.
 //!
 //! In: 64 bytes that begin where a piece begins. Out: [`Cut`], one bit for each byte where a piece
-//! starts, as far as the window can tell. Method: each rule below follows from the alternatives in
-//! order, read as "what starts a piece"; `pattern` has the same alternatives read as "where does a
-//! piece end", and is the reference. Invariants: bit 0 is always set; every set bit is a piece
-//! start whatever follows the window; bits are missing only after the last set one. Cost: 40 to 70
-//! instructions a window, without branches but for digits, contractions and characters beyond
-//! ASCII.
-
-#![cfg(target_arch = "x86_64")]
+//! starts, as far as the window can tell.
+//! Method: each rule below follows from the alternatives in order, read as "what starts a piece";
+//! `pattern` has the same alternatives read as "where does a piece end", and is the reference.
+//! Invariants: bit 0 is always set; every set bit is a piece start whatever follows the window;
+//! bits are missing only after the last set one.
+//! Cost: 40 to 70 instructions a window, without branches but for digits, contractions and
+//! characters beyond ASCII.
 
 use super::classes;
 use super::simd::Isa;
@@ -109,7 +108,7 @@ fn widen<I: Isa, R: Rules>(
     let wide = I::wide(block);
     let mut firsts = masks.valid & !wide.continuation;
     let last = 63 - firsts.leading_zeros() as usize;
-    let length = (window[last] as u8).leading_ones().max(1) as usize;
+    let length = window[last].leading_ones().max(1) as usize;
     if last + length > 64 {
         firsts &= !(1 << last);
     }

@@ -9,10 +9,11 @@
 //! Keys are made in a second loop over the list, so that neither loop waits for the other's
 //! branches, and each key's table slot is asked for long before it is needed. A piece that fills a
 //! window, and the few characters that masks cannot decide, are cut by [`Pattern::piece_end`].
-//! Invariants: pieces equal those of `Pattern::piece_end`, on every instruction set. Cost: about
-//! 0.6 ns a byte of English, keys included.
+//! Invariants: pieces equal those of `Pattern::piece_end`, on every instruction set.
+//! Cost: about 0.6 ns a byte of English, keys included.
 
 use super::pattern::Pattern;
+#[cfg(target_arch = "x86_64")]
 use super::rules::{self, Rules};
 #[cfg(target_arch = "x86_64")]
 use super::simd::{Avx2, Avx512, Isa, keys_512};

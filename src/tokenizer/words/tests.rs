@@ -148,6 +148,17 @@ fn a_full_table_is_closed_as_a_run_and_the_sums_stay() {
 }
 
 #[test]
+fn a_piece_in_the_table_and_apart_is_one_in_the_run() {
+    for piece in [b"ab".to_vec(), vec![b'a'; 20]] {
+        let mut counts = counted(&[(piece.clone(), 2), (vec![b'a'; 21], 1)]);
+        counts.apart.insert(piece.clone(), 3);
+        let expected = plain(&[(piece, 5), (vec![b'a'; 21], 1)]);
+        assert_eq!(read(&drained(&mut counts)).unwrap(), expected);
+        assert!(counts.is_empty());
+    }
+}
+
+#[test]
 fn totals_stand_at_the_end_and_a_file_out_of_order_is_damaged() {
     let entries = [(b"b".to_vec(), 5), (b"abc".to_vec(), 2)];
     let mut run = Vec::new();

@@ -148,7 +148,7 @@ impl Buckets {
         }
     }
 
-    /// Moves the positions of `rank` to `places`.
+    /// Moves the positions of `rank` to `places`, in the order in which they came.
     pub fn empty(&mut self, rank: u32, places: &mut Vec<u32>) {
         places.clear();
         let word = rank as usize / 64;
@@ -159,9 +159,10 @@ impl Buckets {
         let mut at = std::mem::take(&mut self.first[rank as usize]);
         while at != 0 {
             let chunk = &mut self.pool[at as usize - 1];
-            places.extend_from_slice(&chunk.at[..chunk.used as usize]);
+            places.extend(chunk.at[..chunk.used as usize].iter().rev());
             let next = std::mem::replace(&mut chunk.next, self.free);
             self.free = std::mem::replace(&mut at, next);
         }
+        places.reverse();
     }
 }

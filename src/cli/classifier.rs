@@ -1,0 +1,53 @@
+//! `dataprep classifier train`: texts that are wanted and texts that are not → a fastText model.
+//!
+//! In → arguments; out → the model's file and its report on a screen. What is computed lives in
+//! [`crate::filter::train_classifier`].
+
+use std::io::Write;
+
+use super::Commands;
+use super::args::ClassifierArgs;
+use crate::base::error::{Error, Result};
+use crate::base::io;
+use crate::base::progress::Progress;
+use crate::filter::fasttext::train::TrainSettings;
+use crate::filter::train_classifier::{self, Settings};
+use crate::pipeline::registry;
+use crate::source::{InputConfig, Inputs};
+
+impl Commands<'_> {
+    /// `classifier train`
+    pub(super) fn train_classifier(&self, args: &ClassifierArgs) -> Result<()> {
+        let defaults = InputConfig::default();
+        let config = InputConfig {
+            text_column: args.text_column.clone().unwrap_or(defaults.text_column.clone()),
+            limit_documents: args.limit_documents,
+            ..defaults
+        };
+        let open = |specs: &[String]| Inputs::open(&registry::specs(specs)?, &config);
+        let (positive, negative) = (open(&args.positive)?, open(&args.negative)?);
+        let settings = Settings {
+            train: TrainSettings {
+                dimensions: args.dimensions,
+                epochs: args.epochs,
+                word_ngrams: args.word_ngrams,
+                seed: args.seed,
+                ..TrainSettings::default()
+            },
+            held_out: args.held_out,
+            keep: args.keep,
+        };
+        let progress = Progress::new(self.printer.progress_style());
+        let resources = (self.threads(), self.memory().0);
+        let (model, report) =
+            train_classifier::train(&positive, &negative, &settings, resources, &progress)?;
+        let mut file = io::create(&args.out)?;
+        let written = model.write(&mut file).and_then(|()| file.flush());
+        written.map_err(Error::io("write", &args.out))?;
+        self.printer.result(&format!("{report}\nwrote {}", args.out.display()));
+        let mut record = serde_json::to_value(&report).expect("plain data");
+        record["type"] = "summary".into();
+        self.printer.record(&record);
+        Ok(())
+    }
+}

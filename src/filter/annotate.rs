@@ -1,0 +1,141 @@
+//! What `--annotate` adds to a corpus: every measured value, and the verdict they come to.
+//!
+//! Documents with their rule sets in → columns out, beside the input's own:
+//!
+//! ```text
+//! filter_rule  string  the first failing rule, as `filter/rule`; null: the document would be kept
+//! filter_value double  its value
+//! FILTER_RULE  double  one a rule of every rule set: its value; null where there was none
+//! text_edited  string  the text as the rules would leave it; null: unchanged
+//! ```
+//!
+//! Nothing is dropped, and `text` stays. Every rule is asked, also behind one that fails, so values
+//! are complete; where a rule edits the text, later rules see the edited one, as they do when
+//! documents are dropped. Cost: all rules of all rule sets for every document.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, Float64Array, StringArray};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::record_batch::RecordBatch;
+
+use super::config::find;
+use super::rules::{Measure, RuleSet};
+use super::run::bug;
+use super::view::View;
+use crate::base::error::{Error, Result};
+
+/// Which columns are added.
+pub struct Annotator {
+    /// Every rule, in order: `filter/rule`.
+    rules: Vec<&'static str>,
+    schema: SchemaRef,
+}
+
+impl Annotator {
+    /// For the named rule sets, beside the input's columns.
+    ///
+    /// # Errors
+    /// [`Error::Config`] when the input has a column of such a name already.
+    pub fn new(rule_sets: &[String], input: &Schema) -> Result<Annotator> {
+        let mut rules: Vec<&'static str> = Vec::new();
+        for name in rule_sets {
+            let own = find(name)?.rules.iter().map(|info| info.rule);
+            rules.extend(own.filter(|rule| !rules.contains(rule)).collect::<Vec<_>>());
+        }
+        let double = |name: &str| Field::new(name, DataType::Float64, true);
+        let string = |name: &str| Field::new(name, DataType::Utf8, true);
+        let mut added = vec![string("filter_rule"), double("filter_value")];
+        added.extend(rules.iter().map(|rule| double(&column_name(rule))));
+        added.push(string("text_edited"));
+        if let Some(field) = added.iter().find(|field| input.field_with_name(field.name()).is_ok())
+        {
+            let message = format!("the input has a column `{}` already", field.name());
+            return Err(Error::config(message).with_hint("leave it out with `--columns`"));
+        }
+        let fields = input.fields().iter().map(|field| field.as_ref().clone()).chain(added);
+        Ok(Annotator { rules, schema: Arc::new(Schema::new(fields.collect::<Vec<_>>())) })
+    }
+
+    /// The input's columns and those added.
+    pub fn schema(&self) -> SchemaRef {
+        self.schema.clone()
+    }
+}
+
+/// The column of a rule: its name, as SQL reads it without quotes.
+fn column_name(rule: &str) -> String {
+    rule.replace(['/', '-', '.'], "_")
+}
+
+/// The annotations of a batch.
+pub struct Annotations<'a> {
+    annotator: &'a Annotator,
+    rule: Vec<Option<&'static str>>,
+    value: Vec<Option<f64>>,
+    /// By rule, then document.
+    values: Vec<Vec<Option<f64>>>,
+    edited: Vec<Option<String>>,
+    failed: Vec<&'static str>,
+}
+
+impl<'a> Annotations<'a> {
+    /// None yet, of so many documents.
+    pub fn new(annotator: &'a Annotator, documents: usize) -> Annotations<'a> {
+        Annotations {
+            annotator,
+            rule: Vec::with_capacity(documents),
+            value: Vec::with_capacity(documents),
+            values: vec![Vec::with_capacity(documents); annotator.rules.len()],
+            edited: Vec::with_capacity(documents),
+            failed: Vec::new(),
+        }
+    }
+
+    /// Measures the next document.
+    pub fn push(&mut self, rule_sets: &[Box<dyn RuleSet>], view: &mut View<'_>) {
+        let mut first: Option<Measure> = None;
+        self.values.iter_mut().for_each(|values| values.push(None));
+        let mut report = |measure: Measure| {
+            let place = self.annotator.rules.iter().position(|rule| *rule == measure.rule);
+            let place = place.expect("a rule set reports the rules of its entry");
+            let value = self.values[place].last_mut().expect("pushed above");
+            if value.is_none() {
+                *value = Some(measure.value);
+            }
+            if first.is_none() && !measure.passes() {
+                first = Some(measure);
+            }
+            ControlFlow::Continue(())
+        };
+        for rule_set in rule_sets {
+            let flow = rule_set.measure(view, &mut report);
+            assert!(flow.is_continue(), "a rule set stopped without being told");
+        }
+        self.failed.extend(first.map(|measure| measure.rule));
+        self.rule.push(first.map(|measure| measure.rule));
+        self.value.push(first.map(|measure| measure.value));
+        self.edited.push(view.edited().map(str::to_owned));
+    }
+
+    /// The rules that documents failed, one a document that fails.
+    pub fn failed(&self) -> &[&'static str] {
+        &self.failed
+    }
+
+    /// The columns beside those of the documents.
+    ///
+    /// # Errors
+    /// [`Error::Failed`] where they do not fit together.
+    pub fn beside(self, records: &RecordBatch) -> Result<RecordBatch> {
+        let mut columns = records.columns().to_vec();
+        columns.push(Arc::new(StringArray::from(self.rule)) as ArrayRef);
+        columns.push(Arc::new(Float64Array::from(self.value)));
+        for values in self.values {
+            columns.push(Arc::new(Float64Array::from(values)));
+        }
+        columns.push(Arc::new(StringArray::from(self.edited)));
+        RecordBatch::try_new(self.annotator.schema(), columns).map_err(bug)
+    }
+}

@@ -1,0 +1,109 @@
+//! Recipes: rule sets in an order that somebody has published, with the values they gave.
+//!
+//! In: a recipe's name. Out: the configuration it stands for. A recipe is a table like any other
+//! (`--recipe FILE` reads the user's own): `rules` and the thresholds that differ from a rule set's
+//! defaults. Invariant: every recipe here builds. Cost: none.
+
+use std::path::Path;
+
+use crate::base::config::{self, nearest};
+use crate::base::error::{Error, Result};
+use crate::filter::config::FilterConfig;
+
+/// A published recipe.
+pub struct Recipe {
+    /// What `--recipe` calls it.
+    pub name: &'static str,
+    /// What it is, and where it was published.
+    pub summary: &'static str,
+    /// The table.
+    pub table: &'static str,
+}
+
+/// Every recipe, in the order in which they are listed.
+pub const RECIPES: &[Recipe] = &[
+    Recipe {
+        name: "fineweb",
+        summary: "the four text filters of FineWeb in its order (arXiv 2406.17557; datatrove's \
+                  `examples/fineweb.py`); languages, URLs, copies and personal data are steps of \
+                  their own",
+        table: "rules = ['gopher_repetition', 'gopher_quality', 'c4_quality', 'fineweb_quality']\n\
+                c4_quality.filter_no_terminal_punct = false",
+    },
+    Recipe {
+        name: "fineweb-edu",
+        summary: "FineWeb-Edu's step after FineWeb: an educational score of 3 or more, in the \
+                  column `int_score` (arXiv 2406.17557, 4)",
+        table: "rules = ['fineweb_edu']",
+    },
+    Recipe {
+        name: "gopher",
+        summary: "MassiveText's repetition and quality rules (arXiv 2112.11446, A1.1)",
+        table: "rules = ['gopher_repetition', 'gopher_quality']",
+    },
+    Recipe {
+        name: "c4",
+        summary: "C4's lines and pages (JMLR 21, 20-074)",
+        table: "rules = ['c4_quality']",
+    },
+    Recipe {
+        name: "dclm",
+        summary: "DCLM-baseline's heuristics and line modifiers (arXiv 2406.11794)",
+        table: "rules = ['dclm']",
+    },
+];
+
+/// The configuration that a recipe's name stands for.
+pub fn named(name: &str) -> Result<FilterConfig> {
+    let Some(recipe) = RECIPES.iter().find(|recipe| recipe.name == name) else {
+        let error = Error::config(format!("no recipe is called `{name}`"));
+        return Err(match nearest(name, RECIPES.iter().map(|recipe| recipe.name)) {
+            Some(near) => error.with_hint(format!("did you mean `{near}`?")),
+            None => error.with_hint(format!("the recipes are\n{}", list())),
+        });
+    };
+    let table = recipe.table.parse().expect("a recipe here is a table");
+    config::parse(table, &format!("the recipe `{name}`"))
+}
+
+/// A published recipe, or the user's own: a TOML file.
+///
+/// # Errors
+/// [`Error::Config`] for what is neither.
+pub fn open(name_or_path: &str) -> Result<FilterConfig> {
+    let path = Path::new(name_or_path);
+    if path.extension().is_none_or(|extension| extension != "toml") {
+        return named(name_or_path);
+    }
+    let recipe: FilterConfig =
+        config::parse(config::read(path)?, &format!("the recipe `{name_or_path}`"))?;
+    match recipe.recipe {
+        None => Ok(recipe),
+        Some(inner) => Err(Error::config(format!("`{name_or_path}` names the recipe `{inner}`"))
+            .with_hint("a recipe lists `rules`")),
+    }
+}
+
+/// One line a recipe.
+pub fn list() -> String {
+    let line = |recipe: &Recipe| format!("{}: {}", recipe.name, recipe.summary);
+    RECIPES.iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_recipe_builds_and_a_misspelt_one_names_the_nearest() {
+        for recipe in RECIPES {
+            assert!(!named(recipe.name).unwrap().build().unwrap().is_empty(), "{}", recipe.name);
+        }
+        let fineweb = named("fineweb").unwrap();
+        let resolved = fineweb.resolved(&fineweb.build().unwrap());
+        assert_eq!(resolved["c4_quality"]["filter_no_terminal_punct"], false);
+        assert_eq!(resolved["c4_quality"]["min_sentences"], 5);
+        let hint = named("finweb").unwrap_err().hint();
+        assert_eq!(hint.as_deref(), Some("did you mean `fineweb`?"));
+    }
+}

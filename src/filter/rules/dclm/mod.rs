@@ -1,0 +1,389 @@
+//! DCLM-baseline's heuristics, a reading of RefinedWeb's, with its line modifiers.
+//!
+//! In: a document. Out: the text without addresses in it, blank lines in a row, and lines that a
+//! page shows around its text; measures. Reference: Li et al. 2024, "DataComp-LM" (arXiv
+//! 2406.11794), in its own code: `baselines/mappers` and the order and values of
+//! `baselines/baselines_configs/dclm_baseline_refinedweb.yaml` at commit 361714b, without its URL
+//! lists and its language step, which are rules of their own (`url_lists`) or a stage's.
+//! Three notions of word are its own: runs between ASCII white space that begin with a letter or
+//! digit (fastText's, for lengths), runs without white space (for means and symbols), and Unicode's
+//! (UAX 29, for repetition). Every copy of a line counts, the first too.
+//! Invariants: verdict and edited text equal the reference's; it names no rule, so that the names
+//! here are its functions'. Cost: about a dozen passes over the text.
+
+mod lines;
+#[rustfmt::skip]
+mod tlds;
+mod urls;
+
+use super::{Entry, Limit, Measure, Report, RuleInfo, RuleSet, share};
+use crate::base::config;
+use crate::base::text::{is_letter, is_white_space, is_word, lower};
+use crate::filter::view::lines::{count_chars, strip};
+use crate::filter::view::{Edit, Spare, View};
+use crate::filter::words::Span;
+use memchr::memmem;
+use serde::{Deserialize, Serialize};
+use std::ops::ControlFlow;
+use unicode_segmentation::UnicodeSegmentation;
+
+/// The line of the registry.
+pub const ENTRY: Entry = Entry {
+    name: "dclm",
+    summary: "edits and drops as DCLM-baseline does before its deduplication: addresses in the \
+              text, lengths, symbols, repetition, lines around the text",
+    reference: "DataComp-LM (arXiv 2406.11794), its code at 361714b",
+    rules: RULES,
+    build: |table| Ok(Box::new(Dclm::new(config::parse(table, "`dclm`")?)?)),
+};
+
+const RULES: &[RuleInfo] = &[
+    RuleInfo::new("dclm/page_length_filter.min_length", "min_words", "words"),
+    RuleInfo::new("dclm/page_length_filter.max_length", "max_words", "words"),
+    RuleInfo::new("dclm/word_length_filter.min_length", "min_mean_word_length", MEAN),
+    RuleInfo::new("dclm/word_length_filter.max_length", "max_mean_word_length", MEAN),
+    RuleInfo::new(
+        "dclm/symbol_ratio_filter",
+        "max_symbols_per_word",
+        "`#`, ellipses for each word",
+    ),
+    RuleInfo::new("dclm/bullet_count_filter", "max_bullet_lines", "lines with a bullet"),
+    RuleInfo::new("dclm/ellipsis_count_filter", "max_ellipsis_lines", "lines with an ellipsis"),
+    RuleInfo::new("dclm/alphabetic_word_ratio_filter", "max_words_without_letter", "such words"),
+    RuleInfo::new("dclm/stop_word_filter", "min_stop_words", "stop words, each time they occur"),
+    RuleInfo::new("dclm/repetition_filter.line", "max_repeated_lines", "lines"),
+    RuleInfo::new("dclm/repetition_filter.paragraph", "max_repeated_paragraphs", "paragraphs"),
+    RuleInfo::new("dclm/repetition_filter.line_chars", "max_repeated_line_chars", "characters"),
+    RuleInfo::new(
+        "dclm/repetition_filter.paragraph_chars",
+        "max_repeated_paragraph_chars",
+        "characters",
+    ),
+    RuleInfo::new("dclm/repetition_filter.2", "max_common_2_gram", COMMON),
+    RuleInfo::new("dclm/repetition_filter.3", "max_common_3_gram", COMMON),
+    RuleInfo::new("dclm/repetition_filter.4", "max_common_4_gram", COMMON),
+    RuleInfo::new("dclm/repetition_filter.5", "max_repeated_5_grams", REPEATED),
+    RuleInfo::new("dclm/repetition_filter.6", "max_repeated_6_grams", REPEATED),
+    RuleInfo::new("dclm/repetition_filter.7", "max_repeated_7_grams", REPEATED),
+    RuleInfo::new("dclm/repetition_filter.8", "max_repeated_8_grams", REPEATED),
+    RuleInfo::new("dclm/repetition_filter.9", "max_repeated_9_grams", REPEATED),
+    RuleInfo::new("dclm/repetition_filter.10", "max_repeated_10_grams", REPEATED),
+    RuleInfo::fixed("dclm/line_modifiers", "characters that the line modifiers leave"),
+    RuleInfo::new("dclm/word_removal_ratio_filter", "max_removed_words", "words that went"),
+];
+const MEAN: &str = "mean length of words";
+const COMMON: &str = "characters in the most common run of so many words";
+const REPEATED: &str = "characters in repeated runs of so many words";
+
+/// The thresholds of `dclm_baseline_refinedweb.yaml`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Cuts addresses out of the text.
+    pub remove_urls: bool,
+    /// Most `\n` in a row; more become so many.
+    pub max_consecutive_newlines: usize,
+    pub min_words: usize,
+    pub max_words: usize,
+    pub min_mean_word_length: f64,
+    pub max_mean_word_length: f64,
+    pub max_symbols_per_word: f64,
+    pub max_bullet_lines: f64,
+    pub max_ellipsis_lines: f64,
+    pub max_words_without_letter: f64,
+    pub min_stop_words: usize,
+    pub max_repeated_lines: f64,
+    pub max_repeated_paragraphs: f64,
+    pub max_repeated_line_chars: f64,
+    pub max_repeated_paragraph_chars: f64,
+    pub max_common_2_gram: f64,
+    pub max_common_3_gram: f64,
+    pub max_common_4_gram: f64,
+    pub max_repeated_5_grams: f64,
+    pub max_repeated_6_grams: f64,
+    pub max_repeated_7_grams: f64,
+    pub max_repeated_8_grams: f64,
+    pub max_repeated_9_grams: f64,
+    pub max_repeated_10_grams: f64,
+    /// Greatest share of capitals in a line that stays.
+    pub max_uppercase_line: f64,
+    /// Greatest share of digits in a line that stays.
+    pub max_numeric_line: f64,
+    /// Takes lines such as `3 likes` out.
+    pub remove_counters: bool,
+    /// Fewest words of a line that stays, blank lines apart.
+    pub min_words_per_line: usize,
+    /// Most words of a line that is searched for phrases of web pages.
+    pub max_phrase_line_words: usize,
+    /// Greatest share of words that the line modifiers may take.
+    pub max_removed_words: f64,
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        Config {
+            remove_urls: true,
+            max_consecutive_newlines: 2,
+            min_words: 50,
+            max_words: 100_000,
+            min_mean_word_length: 3.0,
+            max_mean_word_length: 10.0,
+            max_symbols_per_word: 0.1,
+            max_bullet_lines: 0.9,
+            max_ellipsis_lines: 0.3,
+            max_words_without_letter: 0.2,
+            min_stop_words: 2,
+            max_repeated_lines: 0.3,
+            max_repeated_paragraphs: 0.3,
+            max_repeated_line_chars: 0.2,
+            max_repeated_paragraph_chars: 0.2,
+            max_common_2_gram: 0.2,
+            max_common_3_gram: 0.18,
+            max_common_4_gram: 0.16,
+            max_repeated_5_grams: 0.15,
+            max_repeated_6_grams: 0.14,
+            max_repeated_7_grams: 0.13,
+            max_repeated_8_grams: 0.12,
+            max_repeated_9_grams: 0.11,
+            max_repeated_10_grams: 0.10,
+            max_uppercase_line: 0.5,
+            max_numeric_line: 0.999_999,
+            remove_counters: true,
+            min_words_per_line: 2,
+            max_phrase_line_words: 10,
+            max_removed_words: 0.05,
+        }
+    }
+}
+
+impl Config {
+    /// Limits of the repetition measures for n = 2 to 10.
+    fn runs(&self) -> [f64; 9] {
+        [
+            self.max_common_2_gram,
+            self.max_common_3_gram,
+            self.max_common_4_gram,
+            self.max_repeated_5_grams,
+            self.max_repeated_6_grams,
+            self.max_repeated_7_grams,
+            self.max_repeated_8_grams,
+            self.max_repeated_9_grams,
+            self.max_repeated_10_grams,
+        ]
+    }
+}
+
+/// DCLM-baseline's heuristics with their thresholds.
+pub struct Dclm {
+    config: Config,
+}
+
+/// What white-space words say.
+#[derive(Default)]
+struct Counts {
+    words: usize,
+    chars: usize,
+    without_letter: usize,
+    stop_words: usize,
+}
+
+impl Dclm {
+    /// Checks the limits.
+    pub fn new(config: Config) -> crate::base::error::Result<Dclm> {
+        let mut limits = vec![
+            ("min_mean_word_length", config.min_mean_word_length),
+            ("max_mean_word_length", config.max_mean_word_length),
+            ("max_symbols_per_word", config.max_symbols_per_word),
+            ("max_bullet_lines", config.max_bullet_lines),
+            ("max_ellipsis_lines", config.max_ellipsis_lines),
+            ("max_words_without_letter", config.max_words_without_letter),
+            ("max_repeated_lines", config.max_repeated_lines),
+            ("max_repeated_paragraphs", config.max_repeated_paragraphs),
+            ("max_repeated_line_chars", config.max_repeated_line_chars),
+            ("max_repeated_paragraph_chars", config.max_repeated_paragraph_chars),
+            ("max_uppercase_line", config.max_uppercase_line),
+            ("max_numeric_line", config.max_numeric_line),
+            ("max_removed_words", config.max_removed_words),
+        ];
+        let keys = RULES[13..22].iter().filter_map(|rule| rule.key);
+        limits.extend(keys.zip(config.runs()));
+        super::check_limits("dclm", &limits)?;
+        Ok(Dclm { config })
+    }
+
+    fn clean(&self, view: &mut View<'_>) {
+        let config = &self.config;
+        view.edit(|text, draft| {
+            let mut named = String::new();
+            if config.remove_urls {
+                urls::remove(text, &mut named);
+            } else {
+                named.push_str(text);
+            }
+            push_with_few_newlines(&named, config.max_consecutive_newlines, draft.text);
+            Edit::Take(())
+        });
+    }
+
+    fn measure_words(&self, view: &mut View<'_>, report: &mut Report<'_>) -> ControlFlow<()> {
+        let config = &self.config;
+        let text = view.text();
+        let mut at = |rule: usize, value: f64, limit: Limit| {
+            report(Measure { rule: RULES[rule].rule, value, limit })
+        };
+        let words = length_words(text) as f64;
+        at(0, words, Limit::AtLeast(config.min_words as f64))?;
+        at(1, words, Limit::AtMost(config.max_words as f64))?;
+        let counts = count(text);
+        let mean = share(counts.chars, counts.words);
+        at(2, mean, Limit::AtLeast(config.min_mean_word_length))?;
+        at(3, mean, Limit::AtMost(config.max_mean_word_length))?;
+        let symbols = ["#", "...", ". . .", "\u{2026}"];
+        let occur = |sign: &&str| memmem::find_iter(text.as_bytes(), sign.as_bytes()).count();
+        let symbols = symbols.iter().map(occur).sum::<usize>();
+        at(4, share(symbols, counts.words), Limit::AtMost(config.max_symbols_per_word))?;
+        let (mut lines, mut bullets, mut trailing) = (0, 0, 0);
+        for line in text.split('\n').map(strip).filter(|line| !line.is_empty()) {
+            lines += 1;
+            bullets += usize::from(line.starts_with(['●', '•', '*', '-']));
+            let ends = ["...", ". . .", "\u{2026}"];
+            trailing += usize::from(ends.iter().any(|end| line.ends_with(end)));
+        }
+        // The reference compares counts: limit times lines, which rounds as it does.
+        let most = |limit: f64| Limit::AtMost(limit * f64::from(lines) / f64::from(lines));
+        at(5, share(bullets, lines as usize), most(config.max_bullet_lines))?;
+        at(6, share(trailing, lines as usize), most(config.max_ellipsis_lines))?;
+        let without = share(counts.without_letter, counts.words);
+        at(7, without, Limit::AtMost(config.max_words_without_letter))?;
+        at(8, counts.stop_words as f64, Limit::AtLeast(config.min_stop_words as f64))
+    }
+
+    fn measure_repetition(&self, view: &mut View<'_>, report: &mut Report<'_>) -> ControlFlow<()> {
+        let config = &self.config;
+        let (text, spare) = view.spare();
+        let mut most = |rule: usize, value: f64, limit: f64| {
+            report(Measure::at_most(RULES[rule].rule, value, limit))
+        };
+        let (lines, line_chars) = repeated_pieces(text, "\n", spare);
+        let (paragraphs, paragraph_chars) = repeated_pieces(text, "\n\n", spare);
+        most(9, lines, config.max_repeated_lines)?;
+        most(10, paragraphs, config.max_repeated_paragraphs)?;
+        most(11, line_chars, config.max_repeated_line_chars)?;
+        most(12, paragraph_chars, config.max_repeated_paragraph_chars)?;
+        let Spare { words, runs, .. } = spare;
+        unicode_words(text, &mut words.spans);
+        words.lay(text);
+        let chars = words.chars(0, words.len());
+        for (index, limit) in config.runs().into_iter().enumerate() {
+            if index == 0 {
+                runs.begin(words);
+            } else {
+                runs.lengthen();
+            }
+            let found = if index < 3 { runs.most_common(words) } else { runs.repeated(words) };
+            let found = if found == 0 { 0.0 } else { share(found, chars) };
+            most(13 + index, found, limit)?;
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn measure_lines(&self, view: &mut View<'_>, report: &mut Report<'_>) -> ControlFlow<()> {
+        let config = &self.config;
+        let before = length_words(view.text());
+        view.edit(|text, draft| {
+            draft.text.push_str(&lines::modify(config, text));
+            Edit::Take(())
+        });
+        let left = view.chars() as f64;
+        report(Measure::at_least(RULES[22].rule, left, 1.0))?;
+        let after = length_words(view.text());
+        let removed = (before as f64 - after as f64) / before as f64;
+        report(Measure::at_most(RULES[23].rule, removed, config.max_removed_words))
+    }
+}
+
+impl RuleSet for Dclm {
+    fn config(&self) -> serde_json::Value {
+        serde_json::json!(self.config)
+    }
+
+    fn measure(&self, view: &mut View<'_>, report: &mut Report<'_>) -> ControlFlow<()> {
+        self.clean(view);
+        self.measure_words(view, report)?;
+        self.measure_repetition(view, report)?;
+        self.measure_lines(view, report)
+    }
+}
+
+/// Appends `text` with at most `most` `\n` in a row.
+fn push_with_few_newlines(text: &str, most: usize, out: &mut String) {
+    let mut run = 0;
+    let mut copied = 0;
+    for at in memchr::memchr_iter(b'\n', text.as_bytes()) {
+        run = if at > 0 && text.as_bytes()[at - 1] == b'\n' { run + 1 } else { 1 };
+        if run > most {
+            out.push_str(&text[copied..at]);
+            copied = at + 1;
+        }
+    }
+    out.push_str(&text[copied..]);
+}
+
+/// Words between ASCII white space and NUL, fastText's, that begin with a letter or digit.
+fn length_words(text: &str) -> usize {
+    let is_gap = |char: char| matches!(char, ' ' | '\n' | '\r' | '\t' | '\u{b}' | '\u{c}' | '\0');
+    let opens = |word: &&str| word.starts_with(|char| is_word(char) && char != '_');
+    text.split(is_gap).filter(opens).count()
+}
+
+/// Counts over white-space words.
+fn count(text: &str) -> Counts {
+    const STOP_WORDS: [&str; 8] = ["the", "be", "to", "of", "and", "that", "have", "with"];
+    let (mut counts, mut small) = (Counts::default(), String::new());
+    for word in text.split(is_white_space).filter(|word| !word.is_empty()) {
+        counts.words += 1;
+        counts.chars += count_chars(word.as_bytes());
+        counts.without_letter += usize::from(!word.chars().any(is_letter));
+        if (2..=5).contains(&word.len()) {
+            small.clear();
+            lower(word, &mut small);
+            counts.stop_words += usize::from(STOP_WORDS.contains(&small.as_str()));
+        }
+    }
+    counts
+}
+
+/// Shares of pieces between `separator`s, stripped and not empty, that occur twice: by count and by
+/// characters. One piece has nothing to repeat; none is all repetition, which the reference drops.
+fn repeated_pieces(text: &str, separator: &str, spare: &mut Spare) -> (f64, f64) {
+    let mut chars = 0;
+    let base = text.as_ptr() as usize;
+    let pieces = text.split(separator).map(strip).filter(|piece| !piece.is_empty());
+    let found = spare.finder.count(
+        text,
+        pieces.inspect(|piece| chars += count_chars(piece.as_bytes())).map(|piece| {
+            let start = piece.as_ptr() as usize - base;
+            (start, start + piece.len())
+        }),
+    );
+    match found.pieces {
+        0 => (f64::NAN, f64::NAN),
+        1 => (0.0, 0.0),
+        pieces => (
+            share(found.copies + found.copied, pieces),
+            share(found.copied_chars + found.first_chars, chars),
+        ),
+    }
+}
+
+/// Words of UAX 29 that begin with a letter or digit.
+fn unicode_words(text: &str, spans: &mut Vec<Span>) {
+    spans.clear();
+    let words = text.split_word_bound_indices();
+    let opens = |word: &str| word.starts_with(|char| is_word(char) && char != '_');
+    spans.extend(
+        words
+            .filter(|(_, word)| opens(word))
+            .map(|(start, word)| Span { start: start as u32, end: (start + word.len()) as u32 }),
+    );
+}

@@ -1,0 +1,190 @@
+//! Lists of addresses and words: documents whose URL is on one go.
+//!
+//! In: the URL column; lists that the user supplies. Out: six measures. Reference: the order and
+//! the matching of datatrove 0.10 (`src/datatrove/pipeline/filters/url_filter.py`), without the
+//! lists that it carries. One departure: a listed name stands for itself and all below it, where
+//! datatrove asks the public suffix list which part of a host is its domain.
+//! Invariant: nothing but the URL decides; a document without one has nothing against it, where
+//! datatrove stops. Cost: a look-up for each part of a URL.
+
+use super::lists::List;
+use super::{Column, Entry, Kind, Measure, Report, RuleInfo, RuleSet};
+use crate::base::config;
+use crate::base::error::Result;
+use crate::filter::view::View;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
+use std::ops::ControlFlow;
+
+/// The line of the registry.
+pub const ENTRY: Entry = Entry {
+    name: "url_lists",
+    summary: "drops documents whose URL is on a list of yours: domains, addresses, words",
+    reference: "the matching of datatrove 0.10",
+    rules: RULES,
+    build: |table| Ok(Box::new(UrlLists::new(config::parse(table, "`url_lists`")?)?)),
+};
+
+const RULES: &[RuleInfo] = &[
+    RuleInfo::fixed("url/domain", "a listed domain above the host"),
+    RuleInfo::fixed("url/subdomain", "the host is listed"),
+    RuleInfo::fixed("url/url", "the address is listed"),
+    RuleInfo::fixed("url/hard_blacklisted", "listed words in the address"),
+    RuleInfo::new("url/soft_blacklisted", "soft_word_threshold", "soft words in the address"),
+    RuleInfo::fixed("url/blacklisted_subword", "a listed piece of the address"),
+];
+
+/// The lists, each an array, or a file with an entry a line where `#` begins a comment.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// The column that holds the URL.
+    pub column: String,
+    /// Hosts, with everything below them.
+    pub domains: List,
+    /// Whole addresses.
+    pub urls: List,
+    /// Words, of which one is enough.
+    pub banned_words: List,
+    /// Words, of which `soft_word_threshold` are enough.
+    pub soft_banned_words: List,
+    /// Pieces of an address without its signs.
+    pub banned_subwords: List,
+    /// How many different soft words drop a document. datatrove: 2.
+    pub soft_word_threshold: usize,
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        Config {
+            column: "url".into(),
+            domains: List::default(),
+            urls: List::default(),
+            banned_words: List::default(),
+            soft_banned_words: List::default(),
+            banned_subwords: List::default(),
+            soft_word_threshold: 2,
+        }
+    }
+}
+
+/// Lists ready for look-ups.
+pub struct UrlLists {
+    config: Config,
+    domains: BTreeSet<String>,
+    urls: BTreeSet<String>,
+    words: BTreeSet<String>,
+    soft_words: BTreeSet<String>,
+    subwords: BTreeSet<String>,
+    subword_lengths: BTreeSet<usize>,
+}
+
+impl UrlLists {
+    /// Reads the lists that are files.
+    pub fn new(mut config: Config) -> Result<UrlLists> {
+        let entries = |list: &mut List, bare: bool| -> Result<BTreeSet<String>> {
+            let entry = |text: &String| if bare { letters(text) } else { text.clone() };
+            Ok(list.load()?.iter().map(entry).filter(|entry| !entry.is_empty()).collect())
+        };
+        let domains = entries(&mut config.domains, false)?;
+        let urls = entries(&mut config.urls, false)?;
+        let words = entries(&mut config.banned_words, true)?;
+        let soft_words = entries(&mut config.soft_banned_words, true)?;
+        let subwords = entries(&mut config.banned_subwords, true)?;
+        let subword_lengths = subwords.iter().map(String::len).collect();
+        Ok(UrlLists { config, domains, urls, words, soft_words, subwords, subword_lengths })
+    }
+
+    fn has_subword(&self, url: &str) -> bool {
+        let url = letters(url);
+        let holds = |&length: &usize| {
+            let pieces = url.as_bytes().windows(length);
+            pieces.into_iter().any(|piece| {
+                std::str::from_utf8(piece).is_ok_and(|piece| self.subwords.contains(piece))
+            })
+        };
+        self.subword_lengths.iter().any(holds)
+    }
+}
+
+impl RuleSet for UrlLists {
+    fn config(&self) -> serde_json::Value {
+        serde_json::json!(self.config)
+    }
+
+    fn columns(&self) -> Vec<Column> {
+        vec![Column { name: self.config.column.clone(), kind: Kind::Text }]
+    }
+
+    fn measure(&self, view: &mut View<'_>, report: &mut Report<'_>) -> ControlFlow<()> {
+        let url = view.text_of(&self.config.column).unwrap_or_default();
+        let host = host(url).to_ascii_lowercase();
+        let mut none = |rule: usize, found: usize| {
+            report(Measure::at_most(RULES[rule].rule, found as f64, 0.0))
+        };
+        let above = host.match_indices('.').map(|(dot, _)| &host[dot + 1..]);
+        none(0, above.filter(|name| self.domains.contains(*name)).count())?;
+        none(1, usize::from(self.domains.contains(&host)))?;
+        none(2, usize::from(self.urls.contains(url)))?;
+        let words: BTreeSet<&str> = url.split(|char: char| !char.is_ascii_alphanumeric()).collect();
+        let listed = |list: &BTreeSet<String>| words.iter().filter(|w| list.contains(**w)).count();
+        none(3, listed(&self.words))?;
+        let soft = listed(&self.soft_words) as f64;
+        let most = self.config.soft_word_threshold as f64 - 1.0;
+        report(Measure::at_most(RULES[4].rule, soft, most.max(0.0)))?;
+        let found = f64::from(u8::from(self.has_subword(url)));
+        report(Measure::at_most(RULES[5].rule, found, 0.0))
+    }
+}
+
+/// Letters and digits of ASCII, small.
+fn letters(text: &str) -> String {
+    let kept = text.chars().filter(char::is_ascii_alphanumeric);
+    kept.map(|char| char.to_ascii_lowercase()).collect()
+}
+
+/// What stands between the scheme, a user and a port, the path.
+fn host(url: &str) -> &str {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let host = authority.rsplit('@').next().unwrap_or_default();
+    host.split(':').next().unwrap_or_default().trim_end_matches('.')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::filter::rules::{ColumnValue, judge};
+    use crate::filter::view::{Room, Splitter};
+
+    fn rule(config: &str, url: Option<&str>) -> Option<&'static str> {
+        let rules = [(ENTRY.build)(config.parse().unwrap()).unwrap()];
+        assert_eq!(rules[0].columns()[0].name, "url");
+        let columns = [("url", ColumnValue::Text(url))];
+        let mut room = Room::new(Splitter::WhiteSpace);
+        judge(&rules, &mut room.view("").with_columns(&columns)).map(|verdict| verdict.rule)
+    }
+
+    #[test]
+    fn each_list_drops_under_its_own_name() {
+        let config = "domains = ['bad.com', 'one.fine.org']\nurls = ['http://x.net/a']\n\
+                      banned_words = ['Casino']\nsoft_banned_words = ['free', 'win']\n\
+                      banned_subwords = ['for-bid']";
+        for (url, expected) in [
+            ("http://www.bad.com/", Some("url/domain")),
+            ("https://me@BAD.com:80/path", Some("url/subdomain")),
+            ("http://one.fine.org", Some("url/subdomain")),
+            ("http://fine.org/one", None),
+            ("http://notbad.com", None),
+            ("http://x.net/a", Some("url/url")),
+            ("http://x.net/casino-royal", Some("url/hard_blacklisted")),
+            ("http://x.net/Casino", None),
+            ("http://x.net/free", None),
+            ("http://x.net/free_win", Some("url/soft_blacklisted")),
+            ("http://x.net/un-for.bid-den", Some("url/blacklisted_subword")),
+        ] {
+            assert_eq!(rule(config, Some(url)), expected, "{url}");
+        }
+        assert_eq!(rule(config, None), None);
+    }
+}

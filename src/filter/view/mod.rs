@@ -1,0 +1,339 @@
+//! A document as the rules see it: its text, and what has been counted of it so far.
+//!
+//! In: one text, columns beside it, and a [`Room`] that lasts from document to document. Out:
+//! words, lines, paragraphs, n-grams and characters, each computed when a rule first asks and
+//! kept until a rule edits the text; later rules see the edited one.
+//! Invariants: nothing but text and columns decides; what a room held before does not. Cost: no
+//! allocation a word or line; a room's buffers grow to the largest document and are given back
+//! after a giant.
+//!
+//! Parts: [`splitter`] cuts words and sentences, [`words`] lays them end to end, [`ngrams`],
+//! [`repeats`] and [`runs`] count runs of them, [`lines`] cuts lines, [`table`] is what all of them
+//! count with.
+
+pub mod lines;
+pub mod ngrams;
+pub mod repeats;
+pub mod runs;
+pub mod splitter;
+pub mod table;
+pub mod words;
+
+use crate::filter::rules::ColumnValue;
+use crate::filter::words::Span;
+use lines::{Duplicates, Finder};
+use ngrams::{Common, Ngrams};
+use repeats::Repeats;
+use runs::Runs;
+pub use splitter::Splitter;
+use words::{Totals, Words};
+
+/// What a thread keeps from document to document.
+pub struct Room {
+    splitter: Splitter,
+    finder: Finder,
+    words: Words,
+    ngrams: Ngrams,
+    repeats: Repeats,
+    /// The text as a rule left it.
+    edited: String,
+    /// What a rule is writing.
+    draft: String,
+    sentences: Vec<Span>,
+    spare: Spare,
+    known: Known,
+}
+
+/// Room for a rule whose words, lines and runs are nobody else's.
+#[derive(Default)]
+pub struct Spare {
+    pub finder: Finder,
+    pub words: Words,
+    pub runs: Runs,
+}
+
+/// What has been counted of the text as it is now.
+#[derive(Default)]
+struct Known {
+    is_edited: bool,
+    chars: Option<usize>,
+    newlines: Option<usize>,
+    words: bool,
+    totals: Option<Totals>,
+    pairs: Option<Common>,
+    candidates: bool,
+}
+
+/// One document on its way through the rules.
+pub struct View<'d> {
+    room: &'d mut Room,
+    original: &'d str,
+    columns: &'d [(&'d str, ColumnValue<'d>)],
+    complete: bool,
+}
+
+impl Room {
+    /// Empty buffers and someone who cuts words.
+    pub fn new(splitter: Splitter) -> Room {
+        Room {
+            splitter,
+            finder: Finder::default(),
+            words: Words::default(),
+            ngrams: Ngrams::default(),
+            repeats: Repeats::default(),
+            edited: String::new(),
+            draft: String::new(),
+            sentences: Vec::new(),
+            spare: Spare::default(),
+            known: Known::default(),
+        }
+    }
+
+    /// A view of `text`, nothing counted yet.
+    pub fn view<'d>(&'d mut self, text: &'d str) -> View<'d> {
+        self.known = Known::default();
+        View { room: self, original: text, columns: &[], complete: false }
+    }
+}
+
+impl<'d> View<'d> {
+    /// With the document's values in the columns that the rules read, by name.
+    pub fn with_columns(self, columns: &'d [(&'d str, ColumnValue<'d>)]) -> View<'d> {
+        View { columns, ..self }
+    }
+
+    /// Asks for every value in full, where a verdict alone may do with less.
+    pub fn complete(self) -> View<'d> {
+        View { complete: true, ..self }
+    }
+
+    /// Whether a value that keeps its limit must be exact too; else it may be a bound that keeps
+    /// it as surely.
+    pub fn is_complete(&self) -> bool {
+        self.complete
+    }
+
+    /// The text as the rules so far left it.
+    pub fn text(&self) -> &str {
+        if self.room.known.is_edited { &self.room.edited } else { self.original }
+    }
+
+    /// The text, if a rule changed it.
+    pub fn edited(&self) -> Option<&str> {
+        self.room.known.is_edited.then_some(self.room.edited.as_str())
+    }
+
+    fn column(&self, name: &str) -> Option<ColumnValue<'d>> {
+        self.columns.iter().find(|(column, _)| *column == name).map(|&(_, value)| value)
+    }
+
+    /// The document's value in a column of numbers.
+    pub fn number_of(&self, column: &str) -> Option<f64> {
+        match self.column(column)? {
+            ColumnValue::Number(value) => value,
+            ColumnValue::Text(_) => None,
+        }
+    }
+
+    /// The document's value in a column of strings.
+    pub fn text_of(&self, column: &str) -> Option<&'d str> {
+        match self.column(column)? {
+            ColumnValue::Text(value) => value,
+            ColumnValue::Number(_) => None,
+        }
+    }
+
+    /// Lets `write` put a text in an empty draft; it becomes the document's text where that is
+    /// `Some`, and what it says is returned.
+    pub fn edit<T>(&mut self, write: impl FnOnce(&str, &mut Draft<'_>) -> Edit<T>) -> T {
+        let room = &mut *self.room;
+        let text = if room.known.is_edited { room.edited.as_str() } else { self.original };
+        room.draft.clear();
+        let mut draft = Draft {
+            text: &mut room.draft,
+            splitter: &mut room.splitter,
+            spans: &mut room.sentences,
+        };
+        match write(text, &mut draft) {
+            Edit::None(said) => said,
+            Edit::Take(said) => {
+                if room.draft != text {
+                    std::mem::swap(&mut room.draft, &mut room.edited);
+                    room.known = Known { is_edited: true, ..Known::default() };
+                }
+                said
+            }
+        }
+    }
+
+    /// Code points of the text, white space included.
+    pub fn chars(&mut self) -> usize {
+        match self.room.known.chars {
+            Some(chars) => chars,
+            None => {
+                let chars = lines::count_chars(self.text().as_bytes());
+                *self.room.known.chars.insert(chars)
+            }
+        }
+    }
+
+    /// How many `\n` the text has.
+    pub fn newlines(&mut self) -> usize {
+        match self.room.known.newlines {
+            Some(newlines) => newlines,
+            None => {
+                let newlines = memchr::memchr_iter(b'\n', self.text().as_bytes()).count();
+                *self.room.known.newlines.insert(newlines)
+            }
+        }
+    }
+
+    /// The text as it is now, and the rest of the room.
+    fn parts(&mut self) -> (&str, &mut Finder) {
+        let room = &mut *self.room;
+        let text = if room.known.is_edited { room.edited.as_str() } else { self.original };
+        (text, &mut room.finder)
+    }
+
+    /// Duplicates among `re.split("\n{2,}", text.strip())`.
+    pub fn duplicate_paragraphs(&mut self) -> Duplicates {
+        let (text, finder) = self.parts();
+        let text = lines::strip(text);
+        finder.count(text, lines::pieces(text, 2))
+    }
+
+    /// Duplicates among `re.split("\n+", text)`.
+    pub fn duplicate_lines(&mut self) -> Duplicates {
+        let (text, finder) = self.parts();
+        finder.count(text, lines::pieces(text, 1))
+    }
+
+    /// Duplicates among the lines between `\n`s that are not blank.
+    pub fn duplicate_filled_lines(&mut self) -> Duplicates {
+        let (text, finder) = self.parts();
+        finder.count(text, lines::filled_lines(text))
+    }
+
+    /// The text and room for facts of one's own.
+    pub fn spare(&mut self) -> (&str, &mut Spare) {
+        let room = &mut *self.room;
+        let text = if room.known.is_edited { room.edited.as_str() } else { self.original };
+        (text, &mut room.spare)
+    }
+
+    /// The words of the text.
+    pub fn words(&mut self) -> &Words {
+        let room = &mut *self.room;
+        if !room.known.words {
+            let text = if room.known.is_edited { room.edited.as_str() } else { self.original };
+            room.splitter.words(text, &mut room.words.spans);
+            room.words.lay(text);
+            room.known.words = true;
+        }
+        &room.words
+    }
+
+    /// The words of the text, if a rule has asked for them before.
+    pub fn known_words(&self) -> Option<&Words> {
+        self.room.known.words.then_some(&self.room.words)
+    }
+
+    /// Counts over the words.
+    pub fn totals(&mut self) -> Totals {
+        match self.room.known.totals {
+            Some(totals) => totals,
+            None => {
+                let totals = self.words().totals();
+                *self.room.known.totals.insert(totals)
+            }
+        }
+    }
+
+    /// The most common n-gram, for n = 2, 3 and 4.
+    pub fn most_common(&mut self, n: usize) -> Common {
+        self.words();
+        let room = &mut *self.room;
+        let pairs = match room.known.pairs {
+            Some(pairs) => pairs,
+            None => *room.known.pairs.insert(room.ngrams.count_pairs(&room.words)),
+        };
+        if n == 2 { pairs } else { room.ngrams.most_common(&room.words, n) }
+    }
+
+    /// Code points that no n-gram, spelt as often as it occurs, exceeds.
+    pub fn common_chars_bound(&mut self, n: usize) -> usize {
+        self.words();
+        self.room.ngrams.bound(&self.room.words, n)
+    }
+
+    /// Code points in repeated runs of `n` words, for n = 5 to 10: see [`repeats`].
+    pub fn repeated_chars(&mut self, n: usize) -> usize {
+        self.words();
+        let room = &mut *self.room;
+        if !room.known.candidates {
+            room.repeats.find_candidates(&room.words);
+            room.known.candidates = true;
+        }
+        room.repeats.chars(&room.words, n)
+    }
+}
+
+/// Where a rule writes the text that it leaves.
+pub struct Draft<'r> {
+    /// Empty at first.
+    pub text: &'r mut String,
+    splitter: &'r mut Splitter,
+    spans: &'r mut Vec<Span>,
+}
+
+impl Draft<'_> {
+    /// How many sentences the draft from byte `start` on has by itself.
+    pub fn count_sentences_from(&mut self, start: usize) -> usize {
+        self.splitter.count_sentences(&self.text[start..], self.spans)
+    }
+}
+
+/// What a rule decided about its draft.
+pub enum Edit<T> {
+    /// The text stays.
+    None(T),
+    /// The draft is the text from now on.
+    Take(T),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_edit_is_what_later_questions_are_about() {
+        let mut room = Room::new(Splitter::WhiteSpace);
+        let mut view = room.view("one two\nthree");
+        assert_eq!((view.chars(), view.newlines(), view.words().len()), (13, 1, 3));
+        let said = view.edit(|text, draft| {
+            draft.text.push_str(&text[..7]);
+            Edit::Take(draft.count_sentences_from(0))
+        });
+        assert_eq!((said, view.text(), view.edited()), (1, "one two", Some("one two")));
+        assert_eq!((view.chars(), view.newlines(), view.words().len()), (7, 0, 2));
+        view.edit(|text, draft| {
+            draft.text.push_str(text);
+            draft.text.push('!');
+            Edit::None(())
+        });
+        assert_eq!(view.text(), "one two");
+        let view = room.view("another");
+        assert_eq!((view.text(), view.edited()), ("another", None));
+    }
+
+    #[test]
+    fn a_text_edited_to_itself_is_unchanged() {
+        let mut room = Room::new(Splitter::WhiteSpace);
+        let mut view = room.view("same");
+        view.edit(|text, draft| {
+            draft.text.push_str(text);
+            Edit::Take(())
+        });
+        assert_eq!(view.edited(), None);
+    }
+}

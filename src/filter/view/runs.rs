@@ -1,0 +1,93 @@
+//! Repeated runs of two to ten words, as DCLM counts them.
+//!
+//! In: words laid end to end. Out: the share of their code points in the most common run (n = 2, 3
+//! and 4; the longest of those that tie) or in all runs that occur twice (n = 5 to 10; no word
+//! counts twice): `repetition_filter` in DCLM's `baselines/mappers/filters/content_filters.py`
+//! (commit 361714b). A text without a repeated run has the share 0.
+//! Method: a run of n words is the pair of runs of n - 1 words in it, each known by its first
+//! occurrence, and is looked up only where both of them occur twice.
+//! Invariant: runs are equal when their words are. Cost: one look-up a word, then few.
+
+use super::table::{Table, mix};
+use super::words::Words;
+
+/// Room for runs, kept from document to document.
+#[derive(Default)]
+pub struct Runs {
+    table: Table,
+    /// For each word, the first occurrence of the run of n words that begins there.
+    firsts: Vec<u32>,
+    next: Vec<u32>,
+    /// For each first occurrence, how often it occurs.
+    counts: Vec<u32>,
+    next_counts: Vec<u32>,
+    n: usize,
+}
+
+impl Runs {
+    /// Counts runs of two words.
+    pub fn begin(&mut self, words: &Words) {
+        let keys = words.keys();
+        let pairs = words.len().saturating_sub(1);
+        self.table.clear(pairs);
+        self.firsts.clear();
+        self.counts.clear();
+        self.counts.resize(pairs, 0);
+        for word in 0..pairs {
+            let first = self.table.first(mix(keys[word], keys[word + 1]), word as u32, |other| {
+                let other = other as usize;
+                words.equal(other, word) && words.equal(other + 1, word + 1)
+            });
+            self.firsts.push(first);
+            self.counts[first as usize] += 1;
+        }
+        self.n = 2;
+    }
+
+    /// Goes on to runs of one word more.
+    pub fn lengthen(&mut self) {
+        let runs = self.firsts.len().saturating_sub(1);
+        self.next.clear();
+        self.next_counts.clear();
+        self.next_counts.resize(runs, 0);
+        self.table.clear(runs);
+        let pair = |word: u32| (self.firsts[word as usize], self.firsts[word as usize + 1]);
+        for word in 0..runs as u32 {
+            let own = pair(word);
+            let repeats = |run: u32| self.counts[run as usize] > 1;
+            let mut first = word;
+            if repeats(own.0) && repeats(own.1) {
+                let hash = mix(own.0.into(), own.1.into());
+                first = self.table.first(hash, word, |other| pair(other) == own);
+            }
+            self.next.push(first);
+            self.next_counts[first as usize] += 1;
+        }
+        std::mem::swap(&mut self.firsts, &mut self.next);
+        std::mem::swap(&mut self.counts, &mut self.next_counts);
+        self.n += 1;
+    }
+
+    /// Code points in the most common run, as often as it occurs.
+    pub fn most_common(&self, words: &Words) -> usize {
+        let most = self.counts.iter().copied().max().unwrap_or(0);
+        if most < 2 {
+            return 0;
+        }
+        let tied = (0..self.counts.len()).filter(|&word| self.counts[word] == most);
+        tied.map(|word| words.chars(word, self.n)).max().unwrap_or(0) * most as usize
+    }
+
+    /// Code points of words in runs that occur twice.
+    pub fn repeated(&self, words: &Words) -> usize {
+        let (mut chars, mut counted) = (0, 0);
+        for (word, &first) in self.firsts.iter().enumerate() {
+            if self.counts[first as usize] > 1 {
+                let from = counted.max(word);
+                counted = word + self.n;
+                chars += words.chars(from, counted - from);
+            }
+        }
+        chars
+    }
+}

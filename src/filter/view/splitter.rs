@@ -1,0 +1,93 @@
+//! Who cuts words and sentences: as the reference does, or at white space.
+//!
+//! In: a text. Out: byte ranges of its words, in order, and how many sentences it has. Method: the
+//! reference's are those of [`crate::filter::words`]; else words are runs without white space
+//! (Python's `str.split()`), and a sentence ends at one that ends in `.`, `!` or `?`.
+//! Invariants: ranges are in order and do not overlap; no word holds white space or is empty.
+//! Cost: linear.
+
+use crate::base::text::is_white_space;
+use crate::filter::words::{Span, Words, WordsState};
+use std::sync::LazyLock;
+
+/// The reference's rules, made when first asked for and shared by all threads.
+static REFERENCE: LazyLock<Words> = LazyLock::new(Words::new);
+
+/// A way of cutting, with what it keeps from text to text.
+pub enum Splitter {
+    /// As datatrove 0.10 cuts English, by spaCy's rules.
+    Reference(Box<WordsState>),
+    /// At white space.
+    WhiteSpace,
+}
+
+impl Splitter {
+    /// The reference's way.
+    pub fn reference() -> Splitter {
+        Splitter::Reference(Box::default())
+    }
+
+    /// The words of `text` in place of what `spans` held.
+    pub fn words(&mut self, text: &str, spans: &mut Vec<Span>) {
+        match self {
+            Splitter::Reference(state) => REFERENCE.split(state, text, spans),
+            Splitter::WhiteSpace => white_space(text, spans),
+        }
+    }
+
+    /// How many sentences of `text` are more than white space; `spans` is room for its words.
+    pub fn count_sentences(&mut self, text: &str, spans: &mut Vec<Span>) -> usize {
+        self.words(text, spans);
+        match self {
+            Splitter::Reference(_) => {
+                let mut count = 0;
+                REFERENCE.sentences(text, spans, |sentence| {
+                    let own = &text[sentence.start as usize..sentence.end as usize];
+                    count += usize::from(!own.chars().all(is_white_space));
+                });
+                count
+            }
+            Splitter::WhiteSpace => {
+                let ends = |word: &&Span| text[..word.end as usize].ends_with(['.', '!', '?']);
+                let open = spans.last().is_some_and(|word| !ends(&word));
+                spans.iter().filter(ends).count() + usize::from(open)
+            }
+        }
+    }
+}
+
+/// Maximal runs without white space.
+pub fn white_space(text: &str, spans: &mut Vec<Span>) {
+    spans.clear();
+    let bytes = text.as_bytes();
+    let mut at = 0;
+    loop {
+        while let Some(length) = white_space_at(text, bytes, at) {
+            at += length;
+        }
+        if at == bytes.len() {
+            return;
+        }
+        let start = at;
+        while at < bytes.len() && white_space_at(text, bytes, at).is_none() {
+            at += 1;
+            while bytes.get(at).is_some_and(|&byte| byte & 0xc0 == 0x80) {
+                at += 1;
+            }
+        }
+        spans.push(Span { start: start as u32, end: at as u32 });
+    }
+}
+
+/// Bytes of the white space at a place, where there is any.
+#[inline(always)]
+fn white_space_at(text: &str, bytes: &[u8], at: usize) -> Option<usize> {
+    match *bytes.get(at)? {
+        b' ' | 0x09..=0x0d | 0x1c..=0x1f => Some(1),
+        byte if byte < 0x80 => None,
+        _ => {
+            let char = text[at..].chars().next().filter(|&char| is_white_space(char))?;
+            Some(char.len_utf8())
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! Filters through the command line: recipes, the list of rules, one text, a classifier.
+
+use crate::support::{TestDir, documents};
+
+const PROSE: &str = "It is the habit of many people to have a walk with the dog that they keep. \
+                     They leave the house in the morning and come back with muddy shoes.\n";
+
+#[test]
+fn recipes_and_rules_are_listed_and_misspelt_ones_named() {
+    let directory = TestDir::new();
+    let list = directory.dataprep("filter --list").ok().stdout;
+    for expected in ["fineweb-edu:", "dclm:", "repetition/top_2_gram", "at least 50"] {
+        assert!(list.contains(expected), "{expected}: {list}");
+    }
+    directory.write_documents("text/a.jsonl", &documents(10, 1));
+    let cases = [
+        ("filter text --out x --recipe finweb", "did you mean `fineweb`?"),
+        ("filter text --out x --recipe fineweb --rules gopher_quality", "choose one of both"),
+        ("filter text --out x --recipe fineweb-edu", "int_score"),
+        ("filter text --out x --rules classifier", "classifier train"),
+        ("filter text --out x --rules language --set language.languages=['xx']", "xx"),
+    ];
+    for (command, expected) in cases {
+        let run = directory.dataprep(command);
+        assert_eq!(run.status, 2, "{command}\n{}", run.stderr);
+        assert!(run.stderr.contains(expected), "{command}\n{}", run.stderr);
+    }
+}
+
+#[test]
+fn one_text_is_judged_by_every_rule() {
+    let directory = TestDir::new();
+    directory.write("prose.txt", PROSE.repeat(3));
+    let judged = directory.dataprep("filter --try prose.txt --recipe fineweb");
+    let printed = judged.ok().stdout;
+    assert!(printed.contains("dropped by repetition/dup_line_frac"), "{printed}");
+    assert!(printed.contains("fineweb/list_ratio"), "rules behind the first: {printed}");
+    let judged = directory.dataprep("filter --try prose.txt --rules gopher_quality --json");
+    assert_eq!(judged.ok().summary()["rule"], serde_json::Value::Null);
+}
+
+#[test]
+fn a_recipe_of_ones_own_and_a_threshold_beside_it() {
+    let directory = TestDir::new();
+    directory.write("text/a.txt", "ignored");
+    directory.write_documents("text/a.jsonl", &[PROSE.repeat(2), "Short.".to_owned()]);
+    directory.write("own.toml", "rules = ['gopher_quality']\ngopher_quality.min_words = 2\n");
+    let kept = |arguments: &str| {
+        let command = format!("filter text/a.jsonl --recipe own.toml --json {arguments}");
+        directory.dataprep(&command).ok().summary()["counts"]["out"].as_u64().unwrap()
+    };
+    assert_eq!(kept("--out own"), 1);
+    let lenient = "--set gopher_quality.min_words=0 --set gopher_quality.min_stop_words=0";
+    assert_eq!(kept(&format!("--out lenient {lenient} --set words=white_space")), 2);
+}
+
+#[test]
+fn annotated_documents_stay_and_carry_their_values() {
+    let directory = TestDir::new();
+    directory.write_documents("text/a.jsonl", &[PROSE.repeat(2), "Short.".to_owned()]);
+    let command = "filter text --out notes --recipe fineweb --annotate --json";
+    let summary = directory.dataprep(command).ok().summary();
+    assert_eq!(summary["counts"]["out"], 2, "{summary:#}");
+    let would_drop = &summary["counts"]["extra"];
+    assert!(would_drop.to_string().contains("would_drop"), "{summary:#}");
+}
+
+#[test]
+fn a_classifier_learns_what_is_wanted_and_filters_by_it() {
+    let directory = TestDir::new();
+    let wanted: Vec<String> = (0..200).map(|n| format!("cells divide and grow {n}")).collect();
+    let other: Vec<String> = (0..200).map(|n| format!("buy cheap shoes now {n}")).collect();
+    directory.write_documents("wanted/a.jsonl", &wanted);
+    directory.write_documents("other/a.jsonl", &other);
+    let train = "classifier train --positive wanted --negative other --dimensions 8 --epochs 200";
+    let report = directory.dataprep(&format!("{train} --out model.bin --json")).ok().summary();
+    assert!(report["held_out"]["area_under_curve"].as_f64() > Some(0.99), "{report:#}");
+    directory.dataprep(&format!("{train} --out again.bin")).ok();
+    let bytes = |name: &str| std::fs::read(directory.path(name)).unwrap();
+    assert!(bytes("model.bin") == bytes("again.bin"), "equal texts, equal models");
+    let filter = "filter wanted other --rules classifier --set classifier.model=model.bin \
+                  --set classifier.min_score=0.5 --out kept --json";
+    let counts = directory.dataprep(filter).ok().summary()["counts"].clone();
+    let out = |source: &str| counts["sources"][source]["out"].as_u64().unwrap_or(0);
+    assert!(out("wanted") > 190 && out("other") < 10, "{counts:#}");
+}
