@@ -75,6 +75,7 @@ fn median(run: impl Fn(&Work<'_>) -> Result<u64>, threads: usize) -> Result<f64>
         let directory = std::env::temp_dir().join(format!("dataprep-read-{}", std::process::id()));
         io::create_directory(&directory)?;
         let work = Work {
+            spill: directory.join("spill"),
             dir: directory.clone(),
             published: Published { partial: &directory, phases: &[] },
             threads,

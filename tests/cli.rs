@@ -1,6 +1,8 @@
 //! What a person types and reads.
 
-use crate::support::{TestDir, documents, project};
+#[cfg(feature = "train")]
+use crate::support::project;
+use crate::support::{TestDir, documents};
 
 fn snapshot(run: &crate::support::Run) -> String {
     format!("status {}\n--- stdout\n{}--- stderr\n{}", run.status, run.stdout, run.stderr)

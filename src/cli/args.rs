@@ -170,7 +170,7 @@ pub struct ClassifierArgs {
 #[derive(Subcommand, Debug)]
 pub enum TokenizerCommand {
     /// Train a byte-level BPE
-    Train(StageArgs<VocabFlags>),
+    Train(Box<StageArgs<VocabFlags>>),
     /// Write a tokenizer for tools that do not read `tokenizer.json`
     Export(ExportArgs),
 }

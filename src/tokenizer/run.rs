@@ -135,7 +135,7 @@ impl TokenizerTrain {
     fn merge(&self, work: &Work<'_>) -> Result<Counts> {
         let words = self.sum(work)?;
         let mut counts = Counts::default();
-        counts.add_extra("distinct_words", words.len() as u64);
+        counts.add_extra("distinct_words", words.distinct() as u64);
         let vocabulary = self.learn(words, work)?;
         let sizes = self.config.sizes();
         for &size in sizes {
@@ -162,7 +162,7 @@ impl TokenizerTrain {
             runs.push(RunReader::new(BufReader::new(io::open(&path)?), &path)?);
         }
         let require = |words: &Words| {
-            let what = format!("learning from {} or more distinct words", words.len());
+            let what = format!("learning from {} or more distinct words", words.distinct());
             work.require_memory(learn::memory(words.cells() as u64, self.largest()), &what)
         };
         let mut words = Words::with_capacity(most.pieces as usize, most.piece_bytes as usize);

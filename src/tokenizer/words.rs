@@ -1,9 +1,9 @@
 //! How often each piece occurs: the table that a tokenizer is trained on.
 //!
 //! Texts in → (piece, count) in sorted runs ([`run`]), summed over threads, units and processes by
-//! [`Merged`]; the sums depend on nothing but the texts. Method: pieces and keys from the block
-//! scanner, a table of 32 bytes a slot. What a table holds is written as a sorted run when it is
-//! full, and it starts empty again: so memory is bounded, and the sums stay exact wherever that
+//! [`run::Merged`]; the sums depend on nothing but the texts. Method: pieces and keys from the
+//! block scanner, a table of 32 bytes a slot. What a table holds is written as a sorted run when it
+//! is full, and it starts empty again: so memory is bounded, and the sums stay exact wherever that
 //! happens. Cost: 2 ns a byte of text, 0.1 µs a distinct piece for a run; memory as asked for.
 
 pub mod run;

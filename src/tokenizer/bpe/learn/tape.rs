@@ -88,7 +88,7 @@ impl Words {
     }
 
     /// Distinct words of two bytes and more, if each was added once.
-    pub fn len(&self) -> usize {
+    pub fn distinct(&self) -> usize {
         self.words.len()
     }
 
