@@ -84,3 +84,50 @@ fn a_classifier_learns_what_is_wanted_and_filters_by_it() {
     let out = |source: &str| counts["sources"][source]["out"].as_u64().unwrap_or(0);
     assert!(out("wanted") > 190 && out("other") < 10, "{counts:#}");
 }
+
+#[test]
+fn every_switch_of_a_rule_that_edits_leaves_the_other_lines() {
+    let directory = TestDir::new();
+    let lines: Vec<String> =
+        (0..6).map(|n| format!("This is sentence number {n} of a text about dogs.")).collect();
+    directory.write_documents("text/a.jsonl", &[lines.join("\n")]);
+    let switches = [
+        "remove_citations",
+        "filter_no_terminal_punct",
+        "filter_lorem_ipsum",
+        "filter_javascript",
+        "filter_curly_bracket",
+        "filter_policy",
+    ];
+    for switch in switches {
+        let command = format!(
+            "filter text --rules c4_quality --set c4_quality.{switch}=false --out {switch} --json"
+        );
+        let source =
+            directory.dataprep(&command).ok().summary()["counts"]["sources"]["text"].clone();
+        assert_eq!(
+            (&source["out"], &source["bytes_out"]),
+            (&1.into(), &source["bytes_in"]),
+            "{switch}"
+        );
+    }
+}
+
+#[test]
+fn a_recipe_file_brings_its_words_and_its_files_lie_beside_it() {
+    let directory = TestDir::new();
+    directory.write_documents("text/a.jsonl", &documents(5, 1));
+    let own = "rules = ['gopher_quality', 'language']\nwords = 'white_space'\n\
+               language.model = 'lid.bin'\n";
+    directory.write("recipes/own.toml", own);
+    let missing = directory.dataprep("filter text --recipe recipes/own.toml --out x");
+    assert!(missing.stderr.contains("recipes/lid.bin"), "{}", missing.stderr);
+    directory.write("recipes/own.toml", own.lines().take(2).collect::<Vec<_>>().join("\n"));
+    directory.dataprep("filter text --recipe recipes/own.toml --out x").ok();
+    let manifest: serde_json::Value =
+        serde_json::from_str(&directory.read("x/manifest.json")).unwrap();
+    assert_eq!(manifest["config"]["words"], "white_space");
+    directory.write("recipes/own.toml", "rules = ['gopher_quality']\nannotate = true\n");
+    let refused = directory.dataprep("filter text --recipe recipes/own.toml --out y");
+    assert!(refused.stderr.contains("--annotate"), "{}", refused.stderr);
+}

@@ -97,6 +97,8 @@ fn the_fit_of_a_vocabulary_counts_its_tokens_and_is_drawn() {
     let encoded = tokens.summary()["counts"]["sources"]["text"]["tokens"].clone();
     assert_eq!(one["total"]["tokens"], encoded, "{fit:#}");
     assert_eq!(one["sources"][0]["name"], "a");
+    assert!(one["total"]["single_byte_tokens"].as_u64() > Some(0), "{fit:#}");
+    assert_eq!(one["sources"][0]["single_byte_share"], one["total"]["single_byte_share"]);
     assert_eq!((&one["vocab_size"], &more["vocab_size"]), (&300.into(), &500.into()));
     assert!(more["context_ratio"].as_f64() > Some(1.0), "{fit:#}");
     assert!(directory.read("fit.svg").starts_with("<svg"));
@@ -137,4 +139,16 @@ fn the_share_of_the_embedding_is_that_of_the_model() {
         let model: dataprep::runtime::model::ModelConfig = model.try_into().unwrap();
         assert_eq!(share["parameters"], model.parameter_count(), "{preset}");
     }
+}
+
+#[test]
+fn an_alphabet_of_what_was_seen_is_smaller() {
+    let directory = trained();
+    let command = "tokenizer train text --out seen --vocab 100 --set initial_alphabet=seen";
+    directory.dataprep(command).ok();
+    let file: serde_json::Value =
+        serde_json::from_str(&directory.read("seen/tokenizer.json")).unwrap();
+    let vocabulary = file["model"]["vocab"].as_object().unwrap();
+    assert_eq!(vocabulary.len(), 100);
+    assert!(vocabulary.contains_key("Ġ") && !vocabulary.contains_key("À"));
 }

@@ -3,7 +3,7 @@
 //! In → `argv`; out → [`Cli`]. A flag that is a key only fills in that key ([`Flags::fill`]),
 //! so that a flag, `--set`, a config file and a recipe mean the same thing.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use toml::Value;
@@ -320,10 +320,10 @@ pub struct FilterFlags {
     #[arg(long)]
     annotate: bool,
     /// List every rule with its limit and its source, and the recipes
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["inputs", "out", "recipe", "rules", "annotate"])]
     pub list: bool,
     /// Judge one text, a file or `-`, and show every rule with its value and limit
-    #[arg(long = "try", value_name = "FILE|-")]
+    #[arg(long = "try", value_name = "FILE|-", conflicts_with_all = ["inputs", "out", "annotate"])]
     pub trial: Option<PathBuf>,
     #[command(flatten)]
     text: TextFlags,
@@ -414,13 +414,6 @@ pub struct TokenizeFlags {
     tokenizer: Option<PathBuf>,
     #[command(flatten)]
     vocab: VocabFlags,
-}
-
-impl TokenizeFlags {
-    /// What `--tokenizer` names.
-    pub fn tokenizer_path(&self) -> Option<&Path> {
-        self.tokenizer.as_deref()
-    }
 }
 
 impl Flags for TokenizeFlags {

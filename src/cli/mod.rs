@@ -84,7 +84,7 @@ fn run(cli: Cli, printer: &Printer) -> Result<()> {
             cx.stage("tokenizer", args)
         }
         Command::Tokenizer { command: TokenizerCommand::Export(args) } => cx.export(args),
-        Command::Tokenize(args) if args.inputs == ["-"] => cx.show_tokens(&args.flags),
+        Command::Tokenize(args) if args.inputs == ["-"] => cx.show_tokens(args),
         Command::Tokenize(args) => cx.stage("tokenize", args),
         Command::Mix(args) => cx.stage("mix", args),
         #[cfg(feature = "train")]
@@ -124,10 +124,12 @@ impl Commands<'_> {
             Some(path) => config::read(path)?,
             None => Table::new(),
         };
+        let mut set = Table::new();
         for assignment in &config.set {
-            config::set(&mut table, assignment)?;
+            config::set(&mut set, assignment)?;
         }
-        config::merge(&mut table, flags);
+        registry::lay(&mut table, set);
+        registry::lay(&mut table, flags);
         Ok(table)
     }
 
@@ -162,7 +164,7 @@ impl Commands<'_> {
         let name = stage.to_owned();
         if inputs.is_empty() {
             let mut request = self.step_of(stage)?;
-            config::merge(&mut request.config, table);
+            registry::lay(&mut request.config, table);
             request.out = out.map_or(request.out, Path::to_owned);
             return Ok(request);
         }

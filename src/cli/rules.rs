@@ -13,6 +13,7 @@ use crate::base::config::{self, Table};
 use crate::base::error::{Error, Result};
 use crate::base::io;
 use crate::filter::{FilterConfig, config as rules, explain, recipes};
+use crate::source::InputConfig;
 
 impl Commands<'_> {
     /// `filter --list`
@@ -30,8 +31,11 @@ impl Commands<'_> {
     pub(super) fn try_rules(&self, args: &StageArgs<FilterFlags>) -> Result<()> {
         let mut flags = Table::new();
         args.flags.fill(&mut flags);
-        let table = Commands::keys(&args.config, flags)?;
-        let config: FilterConfig = config::parse(table, "the config of `filter`")?;
+        let mut table = Commands::keys(&args.config, flags)?;
+        let what = "the config of `filter`";
+        // A step's configuration is taken whole; where text is read from plays no part here.
+        let _: InputConfig = config::take(&mut table, what)?;
+        let config: FilterConfig = config::parse(table, what)?;
         let path = args.flags.trial.as_deref().unwrap_or(Path::new("-"));
         let judged = explain::judge(config, &read_text(path)?)?;
         if !self.printer.is_json() {

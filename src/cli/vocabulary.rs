@@ -8,8 +8,9 @@ use std::path::Path;
 use serde_json::json;
 
 use super::Commands;
-use super::args::{ExportArgs, ExportFormat, InspectArgs, TokenizeFlags};
+use super::args::{ExportArgs, ExportFormat, Flags, InspectArgs, StageArgs, TokenizeFlags};
 use super::rules::read_text;
+use crate::base::config::{self, Table};
 use crate::base::error::{Error, Result};
 use crate::base::io;
 use crate::base::progress::Progress;
@@ -17,14 +18,17 @@ use crate::inspect::fit::{self, FitReport};
 use crate::inspect::fit_picture;
 use crate::pipeline::registry;
 use crate::source::{InputConfig, Inputs};
-use crate::tokenizer::{self, Tokenizer};
+use crate::tokenize::TokenizeConfig;
+use crate::tokenizer::{self, SpecialText, Tokenizer};
 
 impl Commands<'_> {
     /// `inspect TOKENIZER --on IN…`
     pub(super) fn fit(&self, args: &InspectArgs) -> Result<()> {
         let paths = std::iter::once(&args.path).chain(&args.against);
         let tokenizers = paths
-            .map(|path| Ok((path.display().to_string(), self.open_tokenizer(path)?)))
+            .map(|path| {
+                Ok((path.display().to_string(), self.open_tokenizer(path, SpecialText::Text)?))
+            })
             .collect::<Result<Vec<(String, Tokenizer)>>>()?;
         let defaults = InputConfig::default();
         let config = InputConfig {
@@ -55,7 +59,7 @@ impl Commands<'_> {
             ExportFormat::Tiktoken => tokenizer::export::Format::Tiktoken,
             ExportFormat::MergesAsText => tokenizer::export::Format::MergesAsText,
         };
-        let opened = self.open_tokenizer(&args.path)?;
+        let opened = self.open_tokenizer(&args.path, SpecialText::Text)?;
         let bytes = tokenizer::export::export(opened.json(), format)?;
         io::write(&args.out, &bytes)?;
         self.printer.result(&format!("wrote {}", args.out.display()));
@@ -64,12 +68,19 @@ impl Commands<'_> {
     }
 
     /// `tokenize -`: the tokens of stdin, told apart by colour, or by bars where there is none.
-    pub(super) fn show_tokens(&self, flags: &TokenizeFlags) -> Result<()> {
-        let Some(path) = flags.tokenizer_path() else {
+    pub(super) fn show_tokens(&self, args: &StageArgs<TokenizeFlags>) -> Result<()> {
+        let mut flags = Table::new();
+        args.flags.fill(&mut flags);
+        let mut table = Commands::keys(&args.config, flags)?;
+        let what = "`tokenize -`, which shows tokens and writes nothing";
+        config::refuse_unknown(&table, &["tokenizer", "special_text"], what)?;
+        let path = table.remove("tokenizer");
+        let Some(path) = path.as_ref().and_then(|path| path.as_str()) else {
             let message = "which tokenizer? `tokenize -` shows the tokens of one that exists";
             return Err(Error::config(message).with_hint("name it: `--tokenizer PATH`"));
         };
-        let tokenizer = self.open_tokenizer(path)?;
+        let TokenizeConfig { special_text, .. } = config::parse(table, what)?;
+        let tokenizer = self.open_tokenizer(Path::new(path), special_text)?;
         let text = read_text(Path::new("-"))?;
         let mut ids = Vec::new();
         tokenizer.encode(&text, &mut ids)?;
@@ -92,8 +103,8 @@ impl Commands<'_> {
     }
 
     /// A tokenizer that is only looked at; what is odd about it is said.
-    fn open_tokenizer(&self, path: &Path) -> Result<Tokenizer> {
-        let tokenizer = Tokenizer::open(path)?;
+    fn open_tokenizer(&self, path: &Path, special_text: SpecialText) -> Result<Tokenizer> {
+        let tokenizer = Tokenizer::open_with(path, special_text)?;
         tokenizer.notices().iter().for_each(|notice| self.printer.warning(notice));
         Ok(tokenizer)
     }

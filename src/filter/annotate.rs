@@ -52,7 +52,8 @@ impl Annotator {
         if let Some(field) = added.iter().find(|field| input.field_with_name(field.name()).is_ok())
         {
             let message = format!("the input has a column `{}` already", field.name());
-            return Err(Error::config(message).with_hint("leave it out with `--columns`"));
+            return Err(Error::config(message)
+                .with_hint("annotate a corpus without it: `--columns` lists what to keep"));
         }
         let fields = input.fields().iter().map(|field| field.as_ref().clone()).chain(added);
         Ok(Annotator { rules, schema: Arc::new(Schema::new(fields.collect::<Vec<_>>())) })
@@ -66,7 +67,8 @@ impl Annotator {
 
 /// The column of a rule: its name, as SQL reads it without quotes.
 fn column_name(rule: &str) -> String {
-    rule.replace(['/', '-', '.'], "_")
+    let words = rule.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
+    words.collect::<Vec<_>>().join("_")
 }
 
 /// The annotations of a batch.

@@ -35,6 +35,11 @@ impl BatchColumns {
                 ));
                 return Err(error.with_hint(match nearest(&column.name, names.iter().copied()) {
                     Some(near) => format!("did you mean `{near}`?"),
+                    None if names.contains(&"metadata") => {
+                        "it must be a column of Parquet: fields of JSON Lines lie in `metadata`, \
+                         which rules do not read"
+                            .to_owned()
+                    }
                     None => format!("the columns are: {}", names.join(", ")),
                 }));
             };

@@ -6,6 +6,7 @@
 //! errors; the resolved configuration names every threshold, defaults included.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -39,7 +40,8 @@ pub struct FilterConfig {
     /// Names of rule sets, in the order in which they judge; the first that fails drops.
     pub rules: Vec<String>,
     /// `reference` or `white_space`.
-    pub words: WordRules,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub words: Option<WordRules>,
     /// Drop nothing; write what was measured beside each document.
     pub annotate: bool,
     /// Thresholds that differ from the reference's, by rule set.
@@ -65,15 +67,20 @@ impl FilterConfig {
             return Err(Error::config(message).with_hint("a recipe is rules: choose one of both"));
         }
         let recipe = recipes::open(&name)?;
+        if recipe.annotate {
+            let message = format!("the recipe `{name}` sets `annotate`, which is no rule");
+            return Err(Error::config(message).with_hint("leave it out, and give `--annotate`"));
+        }
         let mut thresholds: Table = recipe.thresholds.into_iter().collect();
         config::merge(&mut thresholds, self.thresholds.into_iter().collect());
         let thresholds = thresholds.into_iter().collect();
-        Ok(FilterConfig { rules: recipe.rules, thresholds, ..self })
+        let words = self.words.or(recipe.words);
+        Ok(FilterConfig { rules: recipe.rules, thresholds, words, ..self })
     }
 
     /// Who cuts words.
     pub fn splitter(&self) -> Splitter {
-        match self.words {
+        match self.words.unwrap_or_default() {
             WordRules::Reference => Splitter::reference(),
             WordRules::WhiteSpace => Splitter::WhiteSpace,
         }
@@ -102,7 +109,7 @@ impl FilterConfig {
     pub fn resolved(&self, rule_sets: &[Box<dyn RuleSet>]) -> Value {
         let mut resolved = Map::from_iter([
             ("rules".to_owned(), json!(self.rules)),
-            ("words".to_owned(), json!(self.words)),
+            ("words".to_owned(), json!(self.words.unwrap_or_default())),
             ("annotate".to_owned(), json!(self.annotate)),
         ]);
         for (name, rule_set) in self.rules.iter().zip(rule_sets) {
@@ -139,6 +146,31 @@ impl FilterConfig {
 
 /// The keys that are no rule set's table.
 pub const OWN_KEYS: [&str; 4] = ["recipe", "rules", "words", "annotate"];
+
+/// Keys that name files, as table and key; `recipe` does when it ends in `.toml`.
+const FILES: [(&str, &str); 7] = [
+    ("classifier", "model"),
+    ("language", "model"),
+    ("url_lists", "domains"),
+    ("url_lists", "urls"),
+    ("url_lists", "banned_words"),
+    ("url_lists", "soft_banned_words"),
+    ("url_lists", "banned_subwords"),
+];
+
+/// Takes the files that a configuration names as relative to `folder`, where it stands.
+pub fn join_paths(table: &mut Table, folder: &Path) {
+    let join = |value: Option<&mut toml::Value>| {
+        if let Some(toml::Value::String(path)) = value {
+            *path = folder.join(&*path).to_string_lossy().into_owned();
+        }
+    };
+    for (set, key) in FILES {
+        join(table.get_mut(set).and_then(|set| set.get_mut(key)));
+    }
+    let recipe = table.get_mut("recipe");
+    join(recipe.filter(|recipe| recipe.as_str().is_some_and(|name| name.ends_with(".toml"))));
+}
 
 /// How messages call this configuration.
 const FILTER: &str = "the configuration of `filter`";

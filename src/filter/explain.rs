@@ -52,7 +52,7 @@ impl Measured {
     }
 }
 
-/// Judges one text. Rules that read columns find none.
+/// Judges one text; rule sets that read columns are left out, as a text has none.
 ///
 /// # Errors
 /// Whatever is wrong with the configuration.
@@ -62,7 +62,7 @@ pub fn judge(config: FilterConfig, text: &str) -> Result<Judgement> {
     let mut room = Room::new(config.splitter());
     let mut view = room.view(text).complete();
     let mut measures: Vec<Measured> = Vec::new();
-    for rule_set in &rule_sets {
+    for rule_set in rule_sets.iter().filter(|rule_set| rule_set.columns().is_empty()) {
         let _ = rule_set.measure(&mut view, &mut |measure| {
             measures.push(Measured::of(measure));
             ControlFlow::Continue(())
@@ -92,9 +92,10 @@ impl fmt::Display for Judgement {
     }
 }
 
-/// A count as it is, a share with four decimals.
+/// A count as it is, a share with six decimals at most.
 fn number(value: f64) -> String {
-    if value.fract() == 0.0 { format!("{value}") } else { format!("{value:.4}") }
+    let text = format!("{value:.6}");
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
 #[cfg(test)]

@@ -139,19 +139,24 @@ impl Identifier {
         }
     }
 
-    /// The number of the language with this code, or with this label (`eng_Latn`); an error that
-    /// says what there is if there is none.
-    pub fn language(&self, wanted: &str) -> Result<u32> {
+    /// The numbers of the language with this code, one a script, or the one with this label
+    /// (`eng_Latn`); an error that says what there is if there is none.
+    pub fn languages(&self, wanted: &str) -> Result<Vec<u32>> {
         let by_label = match &self.0 {
             Kind::BuiltIn => None,
             Kind::Model { model, .. } => model.label(wanted),
         };
-        let by_code = || (0..self.len()).find(|&language| self.code(language) == wanted);
-        by_label.or_else(by_code).ok_or_else(|| {
+        if let Some(language) = by_label {
+            return Ok(vec![language]);
+        }
+        let has_code = |language: &u32| self.code(*language) == wanted;
+        let by_code: Vec<u32> = (0..self.len()).filter(has_code).collect();
+        if by_code.is_empty() {
             let codes: Vec<&str> = (0..self.len()).map(|language| self.code(language)).collect();
-            Error::config(format!("no language `{wanted}` in `{}`", self.name()))
-                .with_hint(format!("one of: {}", codes.join(", ")))
-        })
+            return Err(Error::config(format!("no language `{wanted}` in `{}`", self.name()))
+                .with_hint(format!("one of: {}", codes.join(", "))));
+        }
+        Ok(by_code)
     }
 
     /// The likeliest language; `None` for a text without a letter that tells.
@@ -329,9 +334,9 @@ mod tests {
         let text = "Everyone has the right to life,\nliberty and security of person.";
         let best = identifier.identify(text, &mut room).expect("a label");
         assert_eq!(identifier.code(best.language), "eng");
-        let english = identifier.language("eng").expect("a label");
+        let english = identifier.languages("eng").expect("a label")[0];
         assert_eq!(identifier.score(text, english, &mut room), best.score);
-        let error = identifier.language("xx").expect_err("no such label");
+        let error = identifier.languages("xx").expect_err("no such label");
         assert_eq!(error.to_string(), "no language `xx` in `fasttext`");
     }
 

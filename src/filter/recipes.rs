@@ -23,7 +23,7 @@ use std::path::Path;
 
 use crate::base::config::{self, nearest};
 use crate::base::error::{Error, Result};
-use crate::filter::config::FilterConfig;
+use crate::filter::config::{FilterConfig, join_paths};
 
 /// A published recipe.
 pub struct Recipe {
@@ -90,8 +90,9 @@ pub fn open(name_or_path: &str) -> Result<FilterConfig> {
     if path.extension().is_none_or(|extension| extension != "toml") {
         return named(name_or_path);
     }
-    let recipe: FilterConfig =
-        config::parse(config::read(path)?, &format!("the recipe `{name_or_path}`"))?;
+    let mut table = config::read(path)?;
+    join_paths(&mut table, path.parent().unwrap_or(Path::new("")));
+    let recipe: FilterConfig = config::parse(table, &format!("the recipe `{name_or_path}`"))?;
     match recipe.recipe {
         None => Ok(recipe),
         Some(inner) => Err(Error::config(format!("`{name_or_path}` names the recipe `{inner}`"))

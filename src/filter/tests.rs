@@ -156,7 +156,7 @@ fn a_unit_that_removes_nothing_or_everything_writes_both_files() {
     run(&open(&specs, &BOTH), 1, &directory.path().join("all"));
     let part = table(&directory.path().join("all/0/part.parquet"));
     assert_eq!((part.num_rows(), part.schema().field(1).name().as_str()), (0, "text"));
-    let words = WordRules::WhiteSpace;
+    let words = Some(WordRules::WhiteSpace);
     let mut lenient = FilterConfig { words, ..FilterConfig::new(["gopher_quality"]) };
     let limits = "min_words = 0\nmin_stop_words = 0";
     lenient.thresholds.insert("gopher_quality".into(), toml::Value::Table(limits.parse().unwrap()));

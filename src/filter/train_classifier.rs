@@ -15,6 +15,7 @@ use serde::Serialize;
 use super::fasttext::evaluate::{self, HeldOut, Point};
 use super::fasttext::train::{TrainSettings, Trainer};
 use super::fasttext::{Lines, Model, Scratch};
+use crate::base::counts::Counts;
 use crate::base::error::{Error, Result};
 use crate::base::interrupt;
 use crate::base::progress::Progress;
@@ -85,18 +86,21 @@ pub fn train(
     for (label, inputs) in [(0, positive), (1, negative)] {
         progress.begin("read", inputs.text_bytes());
         let sink = |batch: Batch| {
-            for text in batch.texts().iter().flatten() {
-                let text = Lines::Joined.apply(text);
-                match evaluate::is_held_out(&text, settings.held_out, settings.train.seed) {
-                    true => kept_out.push((label == 0, text.into_owned())),
-                    false => trainer.add(&text, label)?,
+            for (text, held_out) in batch.texts().iter().zip(batch.held_out()) {
+                let text = Lines::Joined.apply(text.unwrap_or_default());
+                let (share, seed) = (settings.held_out, settings.train.seed);
+                // What is held out for validation trains nothing, here as elsewhere.
+                if held_out == Some(true) || evaluate::is_held_out(&text, share, seed) {
+                    kept_out.push((label == 0, text.into_owned()));
+                } else {
+                    trainer.add(&text, label)?;
                 }
             }
             Ok(())
         };
         let read = inputs.survey(Columns::Text, resources, progress, Ok, sink);
         progress.end();
-        read?;
+        refuse_unreadable(&read?)?;
     }
     const PARTS: u64 = 1000;
     progress.begin_steps("train", PARTS);
@@ -113,6 +117,20 @@ pub fn train(
     let (positives, negatives) = (trained.texts[0], trained.texts[1]);
     let (words, losses) = (trained.words, trained.losses);
     Ok((model, Report { positives, negatives, words, losses, held_out }))
+}
+
+/// As a stage does: more than a hundred unreadable documents, and more than 1% of a source, fail.
+fn refuse_unreadable(counts: &Counts) -> Result<()> {
+    for (name, source) in &counts.sources {
+        let (rejected, documents) = (source.rejected_total(), source.documents_in);
+        if rejected > 0 && (rejected == documents || (rejected > 100 && rejected * 100 > documents))
+        {
+            let message =
+                format!("source `{name}`: {rejected} of {documents} documents could not be read");
+            return Err(Error::failed(message).with_hint("`dataprep ingest` lists them"));
+        }
+    }
+    Ok(())
 }
 
 fn measure(model: &Model, texts: &[(bool, String)], keep: f64) -> Result<Option<HeldOutReport>> {

@@ -139,8 +139,10 @@ pub fn fit(
         uses: vec![0; tokenizer.vocab_size() as usize],
     };
     let mut tallies: Vec<Tally> = tokenizers.iter().map(|(_, one)| empty(one)).collect();
+    let lengths: Vec<Vec<u64>> = tokenizers.iter().map(|(_, one)| token_lengths(one)).collect();
     let map = |batch: Batch| {
-        tokenizers.iter().map(|(_, one)| tally(one, &batch)).collect::<Result<Vec<_>>>()
+        let each = tokenizers.iter().zip(&lengths);
+        each.map(|((_, one), lengths)| tally(one, lengths, &batch)).collect::<Result<Vec<_>>>()
     };
     let sink = |batches: Vec<(usize, SourceFit, Vec<u32>)>| {
         for (sum, (source, fit, ids)) in tallies.iter_mut().zip(batches) {
@@ -166,7 +168,16 @@ pub fn fit(
     Ok(FitReport { tokenizers: fits })
 }
 
-fn tally(tokenizer: &Tokenizer, batch: &Batch) -> Result<(usize, SourceFit, Vec<u32>)> {
+/// The bytes of each token, by id.
+fn token_lengths(tokenizer: &Tokenizer) -> Vec<u64> {
+    (0..tokenizer.vocab_size()).map(|id| tokenizer.decode(&[id]).len() as u64).collect()
+}
+
+fn tally(
+    tokenizer: &Tokenizer,
+    lengths: &[u64],
+    batch: &Batch,
+) -> Result<(usize, SourceFit, Vec<u32>)> {
     let mut fit = SourceFit::default();
     let mut ids = Vec::with_capacity(batch.text_bytes() as usize / 4);
     for text in batch.texts().iter().flatten() {
@@ -177,13 +188,14 @@ fn tally(tokenizer: &Tokenizer, batch: &Batch) -> Result<(usize, SourceFit, Vec<
         fit.words += words.count() as u64;
     }
     fit.tokens = ids.len() as u64;
+    let is_single = |id: &&u32| lengths[**id as usize] == 1;
+    fit.single_byte_tokens = ids.iter().filter(is_single).count() as u64;
     Ok((batch.source, fit, ids))
 }
 
 impl TokenizerFit {
     fn new(name: &str, tokenizer: &Tokenizer, inputs: &Inputs, mut tally: Tally) -> TokenizerFit {
-        let length = |id: u32| tokenizer.decode(&[id]).len() as u64;
-        let lengths: Vec<u64> = (0..tokenizer.vocab_size()).map(length).collect();
+        let lengths = token_lengths(tokenizer);
         let mut total = SourceFit { name: "all".into(), ..SourceFit::default() };
         for (source, name) in tally.sources.iter_mut().zip(inputs.sources()) {
             source.name = name.clone();
@@ -194,7 +206,6 @@ impl TokenizerFit {
             let place = (length as usize).clamp(1, fit_picture::LENGTHS) - 1;
             by_length[place] += uses * length;
         }
-        total.single_byte_tokens = by_length[0];
         let special = tokenizer.special_ids();
         let is_own = |id: &u32| lengths[*id as usize] > 0 && !special.contains(id);
         let own: Vec<u32> = (0..tokenizer.vocab_size()).filter(is_own).collect();

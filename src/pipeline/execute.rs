@@ -23,7 +23,7 @@ use super::{publish, up_to_date};
 use crate::base::{
     counts::Counts,
     error::{Error, Result},
-    hash::Fingerprint,
+    hash::{Fingerprint, xxh3_64},
     interrupt, io,
     manifest::{self, Manifest, ManifestCounts, Tool},
     progress::Progress,
@@ -149,7 +149,7 @@ impl<'a> Run<'a> {
         let notices = publish::adopt_plan(partial, out, &json, discard)?;
         unit::remove_attempts(partial)?;
         if let Some(directory) = &options.temp_dir {
-            remove_spilled(directory, fingerprint)?;
+            remove_spilled(directory, partial)?;
         }
         let skipped = match options.skip_bad_files {
             true => publish::read_skipped(partial)?,
@@ -322,7 +322,7 @@ impl<'a> Run<'a> {
             None => attempt.join("spill"),
             Some(directory) => {
                 let name = attempt.file_name().unwrap_or_default().to_string_lossy();
-                directory.join(format!("{}{name}", spill_prefix(self.fingerprint)))
+                directory.join(format!("{}{name}", spill_prefix(self.partial)))
             }
         }
     }
@@ -435,15 +435,16 @@ impl<'a> Run<'a> {
     }
 }
 
-/// How the names of a stage's folders in `--temp-dir` begin.
-fn spill_prefix(fingerprint: Fingerprint) -> String {
-    format!("dataprep-{fingerprint}-")
+/// How the names of the folders in `--temp-dir` begin that serve an OUT: by where it lies.
+fn spill_prefix(partial: &Path) -> String {
+    let place = partial.canonicalize().unwrap_or_else(|_| partial.to_owned());
+    format!("dataprep-{:016x}-", xxh3_64(place.as_os_str().as_encoded_bytes()))
 }
 
-/// Removes what a killed run of the same stage has left in `--temp-dir`.
-fn remove_spilled(directory: &Path, fingerprint: Fingerprint) -> Result<()> {
+/// Removes what a killed run for the same OUT has left in `--temp-dir`; its lock is ours.
+fn remove_spilled(directory: &Path, partial: &Path) -> Result<()> {
     io::create_directory(directory)?;
-    let prefix = spill_prefix(fingerprint);
+    let prefix = spill_prefix(partial);
     for path in io::list(directory)? {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         if name.starts_with(&prefix) {

@@ -98,7 +98,10 @@ impl Recipe {
             Some(path) => config::read(&join(folder, path))?,
             None => Table::new(),
         };
-        config::merge(&mut config, step.set.clone());
+        registry::lay(&mut config, step.set.clone());
+        if step.stage == "filter" {
+            crate::filter::config::join_paths(&mut config, folder);
+        }
         let resolve = |input: &String| self.resolve_input(input, entry, &step.name, folder);
         let inputs = step.inputs.iter().map(resolve).collect::<Result<_>>()?;
         if let Some(toml::Value::String(tokenizer)) = config.get_mut("tokenizer") {

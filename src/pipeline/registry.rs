@@ -156,6 +156,21 @@ pub fn input_and_own<C: serde::de::DeserializeOwned>(
     Ok((specs(&request.inputs)?, input, config::parse(table, &what)?))
 }
 
+/// Keys of which one layer of a configuration sets at most one: it replaces the other's below.
+const RIVALS: [[&str; 2]; 2] = [["recipe", "rules"], ["tokenizer", "vocab"]];
+
+/// Lays `over` on `table`: its keys win, also over their rivals.
+pub fn lay(table: &mut Table, over: Table) {
+    for [one, other] in RIVALS {
+        for (key, rival) in [(one, other), (other, one)] {
+            if over.contains_key(key) {
+                table.remove(rival);
+            }
+        }
+    }
+    config::merge(table, over);
+}
+
 /// The keys of a stage that has none of its own.
 #[derive(serde::Deserialize)]
 #[serde(deny_unknown_fields)]

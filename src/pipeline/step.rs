@@ -17,6 +17,7 @@ use crate::base::{
     config::{self, Table},
     error::{Error, Result},
     io,
+    manifest::Manifest,
     progress::Progress,
     size::{Bytes, Count},
     stage::Stage,
@@ -104,7 +105,10 @@ impl Runner<'_> {
                 let stage = open_tokenize(&applied(&own), &trained)?;
                 let outcome = self.execute(stage, &request.out)?;
                 // The tokenizer lies in OUT; what a kill may have left beside it is not needed.
-                io::remove_directory(&beside_tokenizer(&request.out))?;
+                let beside = beside_tokenizer(&request.out);
+                if Manifest::stands_in(&beside) && Manifest::read(&beside)?.stage == "tokenizer" {
+                    io::remove_directory(&beside)?;
+                }
                 Ok(outcome)
             }
         }
@@ -219,9 +223,10 @@ fn without(request: &Request, keys: &[&str], kept: &[&str]) -> Request {
     own
 }
 
+/// Where a tokenizer is trained before it moves into OUT; no name that a person would give.
 fn beside_tokenizer(out: &Path) -> PathBuf {
     let mut name = out.file_name().unwrap_or_default().to_owned();
-    name.push(".tokenizer");
+    name.push(".dataprep-tokenizer");
     out.with_file_name(name)
 }
 

@@ -28,6 +28,7 @@ use crate::base::counts::Counts;
 use crate::base::error::Result;
 use crate::base::stage::{InputRecord, Needs, Phase, Plan, Publish, Stage, Unit, UnitPlan, Work};
 use crate::source::{InputConfig, InputSpec, Inputs};
+use crate::tokenizer::bpe::encode::STATE_BYTES;
 use crate::tokenizer::{SpecialText, UNICODE_VERSION};
 
 /// The stage with its opened inputs and its tokenizer.
@@ -100,7 +101,8 @@ impl Stage for Tokenize {
     }
 
     fn needs(&self, threads: usize) -> Needs {
-        self.inputs.needs(threads)
+        let needs = self.inputs.needs(threads);
+        Needs { memory: needs.memory + (threads * STATE_BYTES) as u64, ..needs }
     }
 
     fn plan(&self) -> Result<Plan> {

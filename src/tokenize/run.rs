@@ -2,7 +2,7 @@
 //!
 //! In → the unit's documents; out → `shard.arrow` and counts. Batches are encoded on worker threads
 //! and written in input order. Memory: two batches a thread (32 MiB of text and about as much in
-//! tokens each) and one open block.
+//! tokens each), 64 MiB of known pieces a thread, and one open block.
 
 use crate::base::counts::Counts;
 use crate::base::error::{Error, Result};

@@ -36,7 +36,7 @@ impl Vocabulary {
             && Manifest::read(folder)?.stage == TOKENIZER_STAGE
             && (path.is_dir() || path.ends_with(TOKENIZER_JSON));
         if is_artifact {
-            check_unchanged(&tokenizer, folder)?;
+            check_unchanged(folder)?;
             let records = vec![InputRecord::artifact(folder)?];
             return Ok(Vocabulary { tokenizer, records, artifact: Some(folder.to_owned()) });
         }
@@ -74,16 +74,18 @@ impl Vocabulary {
 }
 
 /// A tokenizer that was edited after its stage finished is not what its manifest identifies.
-fn check_unchanged(tokenizer: &Tokenizer, folder: &Path) -> Result<()> {
+fn check_unchanged(folder: &Path) -> Result<()> {
     let manifest = Manifest::read(folder)?;
-    let entry = manifest.files.iter().find(|file| file.name == TOKENIZER_JSON);
-    match entry {
-        Some(entry) if entry.xxh3 == tokenizer.fingerprint() => Ok(()),
-        _ => {
+    for name in [TOKENIZER_JSON, TOKENIZER_CONFIG_JSON] {
+        let path = folder.join(name);
+        let entry = manifest.files.iter().find(|file| file.name == name);
+        let found = if path.is_file() { Some(io::hash_file(&path)?.0) } else { None };
+        if entry.map(|entry| entry.xxh3) != found {
             let message = "its content is not what the manifest beside it says";
-            Err(Error::damaged(&folder.join(TOKENIZER_JSON), None, message))
+            return Err(Error::damaged(&path, None, message));
         }
     }
+    Ok(())
 }
 
 /// Someone who names a folder of shards means the tokenizer in it.

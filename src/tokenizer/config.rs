@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::bpe::merge::TOKENS_MAX;
 use super::split::{self, Splitter};
 use crate::base::config::Table;
 use crate::base::error::{Error, Result};
@@ -18,8 +19,8 @@ pub const END_OF_TEXT: &str = "<|endoftext|>";
 /// The 256 bytes, which every vocabulary holds.
 const BYTES: u64 = 256;
 
-/// The largest vocabulary that the trainer and the encoder count to; real ones have 2¹⁸.
-const VOCAB_MAX: u64 = 1 << 21;
+/// The largest vocabulary that the encoder counts to ([`TOKENS_MAX`]); real ones have 2¹⁸.
+const VOCAB_MAX: u64 = TOKENS_MAX as u64;
 
 /// Sizes of the vocabulary: `32k`, or several as `8k,16k,32k`, which one training serves.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -175,7 +176,8 @@ impl TokenizerConfig {
 
     /// Sorts the sizes, each once, and refuses what no vocabulary can have.
     fn check_sizes(&mut self) -> Result<()> {
-        let least = BYTES + self.special_tokens.len() as u64;
+        let bytes = if self.initial_alphabet == Alphabet::Bytes { BYTES } else { 1 };
+        let least = bytes + self.special_tokens.len() as u64;
         let Some(VocabSizes(sizes)) = self.vocab.as_mut().filter(|sizes| !sizes.0.is_empty())
         else {
             let message = "how many entries should the vocabulary have? `vocab` is not set";

@@ -69,6 +69,49 @@ impl Cutter {
     }
 }
 
+/// Runs that are read at once: files may be opened up to a limit, often of 1,024.
+const RUNS_AT_ONCE: usize = 256;
+
+/// The same counts in few runs: more than can be read at once are merged into new ones in `folder`.
+///
+/// # Errors
+/// [`crate::base::error::Error::Io`], or a run that is damaged.
+pub fn few_runs(mut paths: Vec<PathBuf>, folder: &Path) -> Result<Vec<PathBuf>> {
+    let mut merged = 0;
+    while paths.len() > RUNS_AT_ONCE {
+        io::create_directory(folder)?;
+        let path = folder.join(format!("merged-{merged:06}"));
+        let rest = paths.split_off(RUNS_AT_ONCE);
+        let runs = paths.iter().map(|path| open_run(path)).collect::<Result<Vec<_>>>()?;
+        write_sum(runs, &path)?;
+        paths = rest;
+        paths.push(path);
+        merged += 1;
+    }
+    Ok(paths)
+}
+
+/// A run in a file, or in memory.
+pub type Run = RunReader<BufReader<Box<dyn Read>>>;
+
+/// Opens the run at `path`.
+///
+/// # Errors
+/// [`crate::base::error::Error::Io`], or what is no run.
+pub fn open_run(path: &Path) -> Result<Run> {
+    RunReader::new(BufReader::new(Box::new(io::open(path)?) as Box<dyn Read>), path)
+}
+
+/// Writes the sum of `runs` to `path`.
+fn write_sum(runs: Vec<Run>, path: &Path) -> Result<Totals> {
+    let mut sum = merge_runs(runs)?;
+    let mut out = RunWriter::new(io::create(path)?, path)?;
+    while let Some((piece, count)) = sum.advance()? {
+        out.push(piece, count)?;
+    }
+    out.finish()
+}
+
 /// One thread's counts.
 pub struct Counter {
     words: WordCounts,
@@ -146,23 +189,17 @@ impl Counters<'_> {
         if let ([counter], 0) = (counters.as_mut_slice(), spilled) {
             return Ok((counter.words.drain_sorted(io::create(path)?, path)?, 0));
         }
-        let open = |run: Box<dyn Read>, path: &Path| RunReader::new(BufReader::new(run), path);
         let mut runs = Vec::new();
         for mut counter in counters {
             let mut run = Vec::new();
             counter.words.drain_sorted(&mut run, path)?;
-            runs.push(open(Box::new(Cursor::new(run)), path)?);
+            let run: Box<dyn Read> = Box::new(Cursor::new(run));
+            runs.push(RunReader::new(BufReader::new(run), path)?);
         }
-        for run in 0..spilled {
-            let path = self.path(run);
-            runs.push(open(Box::new(io::open(&path)?), &path)?);
+        for run in few_runs((0..spilled).map(|run| self.path(run)).collect(), self.folder)? {
+            runs.push(open_run(&run)?);
         }
-        let mut sum = merge_runs(runs)?;
-        let mut out = RunWriter::new(io::create(path)?, path)?;
-        while let Some((piece, count)) = sum.advance()? {
-            out.push(piece, count)?;
-        }
-        let totals = out.finish()?;
+        let totals = write_sum(runs, path)?;
         if spilled > 0 {
             io::remove_directory(self.folder)?;
         }

@@ -107,7 +107,7 @@ impl Tokenizer {
             }
         };
         let ids = inner.get_vocab(true);
-        let vocab_size = ids.values().max().map_or(0, |largest| largest + 1);
+        let vocab_size = ids.values().max().map_or(0, |largest| largest.saturating_add(1));
         let special = SpecialTexts::new(&format::special_tokens(&file));
         let bytes = token_bytes(&inner, vocab_size);
         Ok(Tokenizer { inner, byte_pair, bytes, special, vocab_size, notices, json, config_json })

@@ -9,7 +9,7 @@
 //! llama.cpp holds its splits in its code, by name (`convert_hf_to_gguf_update.py`). Values in,
 //! values out.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt::Write;
 
 use base64::Engine;
@@ -65,8 +65,15 @@ fn tiktoken(file: &Value) -> Result<Vec<u8>> {
     if !matches!(read.cuts.as_slice(), [Cut::Regex(_)]) {
         return Err(cannot("its split is not one regular expression".to_owned()));
     }
-    let special = format::special_tokens(file);
-    let ranks = Ranks::new(&read, &special)?;
+    let added = file["added_tokens"].as_array().into_iter().flatten();
+    if let Some(token) = added.clone().find(|token| token["special"] != true) {
+        return Err(cannot(format!("the added token {} is cut out of text", token["content"])));
+    }
+    let special = added.filter_map(|token| {
+        let id = &file["model"]["vocab"][token["content"].as_str()?];
+        id.as_u64().and_then(|id| u32::try_from(id).ok())
+    });
+    let ranks = Ranks::new(&read, &special.collect())?;
     ranks.check_merges(&read)?;
     ranks.check_tokens(&read)?;
     let mut text = String::new();
@@ -89,12 +96,11 @@ struct Ranks<'a> {
 
 impl<'a> Ranks<'a> {
     /// Special tokens have no rank; tiktoken takes them apart from the table.
-    fn new(file: &'a BytePairFile, special: &[String]) -> Result<Ranks<'a>> {
-        let is_special = |bytes: &[u8]| special.iter().any(|token| token.as_bytes() == bytes);
+    fn new(file: &'a BytePairFile, special: &BTreeSet<u32>) -> Result<Ranks<'a>> {
         let tokens = file.tokens.iter().zip(0..);
         let by_rank: Vec<(&[u8], u32)> = tokens
             .map(|(bytes, id)| (bytes.as_slice(), id))
-            .filter(|(bytes, _)| !bytes.is_empty() && !is_special(bytes))
+            .filter(|(bytes, id)| !bytes.is_empty() && !special.contains(id))
             .collect();
         let rank: HashMap<&[u8], u32> = by_rank.iter().copied().collect();
         match (0..=255u8).find(|byte| !rank.contains_key([*byte].as_slice())) {
@@ -111,7 +117,7 @@ impl<'a> Ranks<'a> {
             if !self.rank.contains_key(token) {
                 return Err(cannot(format!("merges make the special token {}", shown(token))));
             }
-            if before.is_some_and(|before| before >= id) {
+            if before.is_some_and(|before| before > id) {
                 let why = format!("{} (id {id}) is merged out of the order of ids", shown(token));
                 return Err(cannot(why));
             }
@@ -122,11 +128,14 @@ impl<'a> Ranks<'a> {
 
     /// Every token longer than a byte is merged from the same two parts by ranks as by merges.
     fn check_tokens(&self, file: &BytePairFile) -> Result<()> {
-        let left: HashMap<u32, u32> =
-            file.merges.iter().map(|&(left, _, made)| (made, left)).collect();
+        let mut splits: HashMap<u32, Vec<usize>> = HashMap::new();
+        for &(left, _, made) in &file.merges {
+            splits.entry(made).or_default().push(file.tokens[left as usize].len());
+        }
         for (token, rank) in self.by_rank.iter().filter(|(token, _)| token.len() > 1) {
-            let left = left.get(rank).map(|&id| file.tokens[id as usize].len());
-            if left.map(|left| vec![0, left, token.len()]) != Some(self.parts_below(token, *rank)) {
+            let parts = self.parts_below(token, *rank);
+            let is_merge = |left: &usize| parts == [0, *left, token.len()];
+            if !splits.get(rank).is_some_and(|splits| splits.iter().any(is_merge)) {
                 let why = format!("{} (id {rank}) is not what its bytes merge to", shown(token));
                 return Err(cannot(why));
             }

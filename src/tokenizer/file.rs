@@ -11,6 +11,7 @@ use std::collections::HashMap;
 use serde_json::Value;
 
 use super::alphabet;
+use super::bpe::merge::TOKENS_MAX;
 use super::split::{Cut, GPT2};
 
 /// A byte-level BPE, ready to be built into an encoder.
@@ -42,7 +43,8 @@ pub fn read(file: &Value) -> Result<BytePairFile, Foreign> {
     let mut tokens = Vec::new();
     let mut ids = HashMap::with_capacity(vocabulary.len());
     for (name, id) in vocabulary {
-        let id = id.as_u64().and_then(|id| u32::try_from(id).ok()).ok_or("an id that is none")?;
+        let id = id.as_u64().filter(|&id| id < TOKENS_MAX as u64);
+        let id = id.ok_or_else(|| format!("the id of `{name}`"))? as u32;
         if tokens.len() <= id as usize {
             tokens.resize(id as usize + 1, Vec::new());
         }

@@ -10,7 +10,6 @@
 //! than allowed.
 
 use std::collections::BTreeMap;
-use std::io::BufReader;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
@@ -18,13 +17,13 @@ use serde_json::Value;
 use super::bpe::classes::UNICODE_VERSION;
 use super::bpe::learn::Words;
 use super::config::TokenizerConfig;
-use super::count::{Counters, Cutter};
+use super::count::{self, Counters, Cutter};
 use super::export;
 use super::format::{self, TOKENIZER_CONFIG_JSON, TOKENIZER_JSON};
 use super::learn::{self, Vocabulary};
 use super::split::{self, Cut};
 use super::words::run::merge_runs;
-use super::words::{self, RunReader, Totals};
+use super::words::{self, Totals};
 use crate::base::counts::{Counts, SourceCounts};
 use crate::base::error::{Error, Result};
 use crate::base::stage::{
@@ -43,7 +42,7 @@ const NOT_SAMPLED: &str = "not_sampled";
 /// The label of the draw that decides what is in the sample.
 const SAMPLE: &str = "tokenizer sample";
 
-/// The counters' part of a unit's memory; the rest is for reading.
+/// The counters take this part of a unit's memory, beside what reading takes.
 const COUNTERS_SHARE: u64 = 4;
 
 /// Words are pushed between two looks at the memory.
@@ -152,27 +151,29 @@ impl TokenizerTrain {
 
     /// All words with their counts, while they fit the memory.
     fn sum(&self, work: &Work<'_>) -> Result<Words> {
-        let mut runs = Vec::new();
+        let unit = |unit| work.published.dir("count", unit).join(WORDS);
+        let paths: Vec<PathBuf> = (0..work.published.units("count")).map(unit).collect();
         let mut most = Totals::default();
-        for unit in 0..work.published.units("count") {
-            let path = work.published.dir("count", unit).join(WORDS);
-            let totals = Totals::of_file(&path)?;
+        for path in &paths {
+            let totals = Totals::of_file(path)?;
             most.pieces = most.pieces.max(totals.pieces);
             most.piece_bytes = most.piece_bytes.max(totals.piece_bytes);
-            runs.push(RunReader::new(BufReader::new(io::open(&path)?), &path)?);
         }
-        let require = |words: &Words| {
-            let what = format!("learning from {} or more distinct words", words.distinct());
-            work.require_memory(learn::memory(words.cells() as u64, self.largest()), &what)
+        let require = |cells: u64| {
+            let what = format!("learning from {cells} or more bytes of distinct words");
+            work.require_memory(learn::memory(cells, self.largest()), &what)
         };
+        require(most.pieces + most.piece_bytes)?;
         let mut words = Words::with_capacity(most.pieces as usize, most.piece_bytes as usize);
+        let runs = count::few_runs(paths, &work.spill_folder())?;
+        let runs = runs.iter().map(|path| count::open_run(path)).collect::<Result<Vec<_>>>()?;
         let mut sum = merge_runs(runs)?;
         let mut pushed = 0u64;
         while let Some((piece, count)) = sum.advance()? {
             words.push(piece, count)?;
             pushed += 1;
             if pushed.is_multiple_of(WORDS_A_LOOK) {
-                require(&words)?;
+                require(words.cells() as u64)?;
             }
         }
         if pushed == 0 {
@@ -180,7 +181,7 @@ impl TokenizerTrain {
             let hint = "every document was empty, held out (`holdout`), not sampled or rejected";
             return Err(Error::failed(message).with_hint(hint));
         }
-        require(&words)?;
+        require(words.cells() as u64)?;
         Ok(words)
     }
 

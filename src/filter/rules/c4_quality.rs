@@ -172,7 +172,12 @@ impl C4Quality {
             return Fate::Goes;
         }
         let start = out.len();
-        let is_cited = config.remove_citations && push_uncited(line, out);
+        let is_cited = if config.remove_citations {
+            push_uncited(line, out)
+        } else {
+            out.push_str(line);
+            false
+        };
         let own = &out[start..];
         let is_open = || !own.ends_with(['.', '?', '!', '"', '\'']) || own.ends_with("...");
         if config.filter_no_terminal_punct && is_open() {

@@ -94,6 +94,11 @@ impl Classifier {
             return Err(Error::config(message)
                 .with_hint(format!("its labels are {}", model.labels().join(", "))));
         };
+        if model.labels().len() != 2 {
+            let message = format!("`{}` has {} labels", path.display(), model.labels().len());
+            return Err(Error::config(message)
+                .with_hint("a quality classifier has two: what is wanted, and the rest"));
+        }
         let identity = io::hash_file(path)?.0.to_string();
         Ok(Classifier { config, identity, model, label, idle: Mutex::default() })
     }

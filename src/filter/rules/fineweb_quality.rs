@@ -1,7 +1,7 @@
 //! FineWeb's own quality rules: lists, menus and pages of fragments.
 //!
 //! In: lines and words of a document. Out: five measures. Reference: Penedo et al. 2024, "The
-//! FineWeb Datasets", section 3.4 (arXiv 2406.17557), with the order, thresholds and terminal marks
+//! FineWeb Datasets", section 3.6 (arXiv 2406.17557), with the order, thresholds and terminal marks
 //! of datatrove 0.10 (`src/datatrove/pipeline/filters/fineweb_quality_filter.py`).
 //! Invariant: verdict, rule and value equal datatrove's with the same words, which matter to the
 //! last rule only: they are cut only where a count of white space does not settle it.
@@ -21,7 +21,7 @@ pub const ENTRY: Entry = Entry {
     name: "fineweb_quality",
     summary: "drops lists and fragments: few lines that end a sentence, mostly short lines, \
               repeated lines, a line break every few words",
-    reference: "FineWeb (arXiv 2406.17557, 3.4) as in datatrove 0.10",
+    reference: "FineWeb (arXiv 2406.17557, 3.6) as in datatrove 0.10",
     rules: RULES,
     build: |table| Ok(Box::new(FinewebQuality::new(config::parse(table, "`fineweb_quality`")?)?)),
 };

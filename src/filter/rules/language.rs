@@ -1,7 +1,7 @@
 //! Language: keeps texts that an identifier takes for one of the wanted languages.
 //!
 //! In: a text. Out: the identifier's score for the wanted languages, the highest of them.
-//! Reference: datatrove 0.10's `LanguageFilter` (`lid.176`, 0.65; FineWeb, arXiv 2406.17557, 3.1),
+//! Reference: datatrove 0.10's `LanguageFilter` (`lid.176`, 0.65; FineWeb, arXiv 2406.17557, 3.3),
 //! with the model that `model` names; without one the built-in identifier of
 //! [`crate::filter::language`] judges, whose score is a confidence and no probability. Invariant:
 //! text and identifier alone decide; a model counts by the hash of its bytes. Cost: 20 to 40 MB/s.
@@ -83,8 +83,8 @@ impl Language {
             return Err(Error::config("`language.languages` is empty")
                 .with_hint("name those to keep: `languages = ['en']`"));
         }
-        let wanted = config.languages.iter().map(|code| identifier.language(code));
-        let wanted = wanted.collect::<Result<Vec<u32>>>()?;
+        let wanted = config.languages.iter().map(|code| identifier.languages(code));
+        let wanted = wanted.collect::<Result<Vec<Vec<u32>>>>()?.concat();
         Ok(Language { config, identity, identifier, wanted, idle: Mutex::default() })
     }
 }

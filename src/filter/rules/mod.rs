@@ -4,9 +4,9 @@
 //! with its limit, in the reference's order; the first that breaks its limit is the [`Verdict`].
 //! Method: a rule set reports [`Measure`]s to whoever asks, and stops when told to: judging stops
 //! at the first failure, so later rules cost nothing for documents that are dropped anyway.
-//! Invariants: a measure depends on text and thresholds alone; NaN breaks any limit. A new rule set
-//! is a file here and a line in [`RULE_SETS`].
-//! Cost: what the rule sets cost; choosing and reporting is a dynamic call a measure.
+//! Invariants: a measure depends on text, columns and thresholds alone; NaN breaks any limit. A new
+//! rule set is a file here and a line in [`RULE_SETS`]. Cost: what the rule sets cost; choosing and
+//! reporting is a dynamic call a measure.
 
 pub mod c4_paragraphs;
 pub mod c4_quality;

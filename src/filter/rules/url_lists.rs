@@ -83,10 +83,12 @@ impl UrlLists {
     /// Reads the lists that are files.
     pub fn new(mut config: Config) -> Result<UrlLists> {
         let entries = |list: &mut List, bare: bool| -> Result<BTreeSet<String>> {
-            let entry = |text: &String| if bare { letters(text) } else { text.clone() };
+            let entry = |text: &String| if bare { letters(text) } else { text.to_owned() };
             Ok(list.load()?.iter().map(entry).filter(|entry| !entry.is_empty()).collect())
         };
         let domains = entries(&mut config.domains, false)?;
+        let host = |text: String| text.trim_end_matches('.').to_ascii_lowercase();
+        let domains = domains.into_iter().map(host).collect();
         let urls = entries(&mut config.urls, false)?;
         let words = entries(&mut config.banned_words, true)?;
         let soft_words = entries(&mut config.soft_banned_words, true)?;
@@ -145,7 +147,8 @@ fn letters(text: &str) -> String {
 
 /// What stands between the scheme, a user and a port, the path.
 fn host(url: &str) -> &str {
-    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let scheme = url.split_once("://").filter(|(scheme, _)| !scheme.contains(['/', '?', '#']));
+    let rest = scheme.map_or(url, |(_, rest)| rest);
     let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
     let host = authority.rsplit('@').next().unwrap_or_default();
     host.split(':').next().unwrap_or_default().trim_end_matches('.')

@@ -37,7 +37,7 @@ use pairs::{Neighbours, Pairs};
 use tape::Tape;
 pub use tape::Words;
 
-/// Bytes of memory that [`learn`] takes at most, for [`Words::cells`] and a vocabulary: a cell's
+/// Bytes of memory that [`learn`] takes on text, for [`Words::cells`] and a vocabulary: a cell's
 /// words (up to 7, given back), tape (4) and places (4 to 8); a token's sums and the pairs it
 /// makes. Measured: 9 to 12 bytes a cell in all at 14 million cells and 32,000 tokens.
 pub fn memory(cells: u64, vocabulary: u64) -> u64 {

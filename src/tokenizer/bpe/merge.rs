@@ -32,6 +32,8 @@ use pairs::{PairTable, RANK_BITS};
 
 /// Bits of a symbol: the tokens that a piece can hold, numbered bytes first, then merges.
 const SYMBOL_BITS: u32 = 21;
+/// Tokens of the largest vocabulary: what symbols can number, two apart.
+pub const TOKENS_MAX: u32 = (1 << SYMBOL_BITS) - 2;
 const SYMBOL: u32 = (1 << SYMBOL_BITS) - 1;
 /// In a symbol: some merge has it on its left, on its right. Most pairs end at these bits.
 const STANDS_LEFT: u32 = 1 << 31;

@@ -149,7 +149,10 @@ impl Tape {
             widths,
         };
         for (byte, &id) in byte_id.iter().enumerate() {
-            tape.byte[id as usize] = byte as u16;
+            // A byte that no word has may be no token.
+            if let Some(known) = tape.byte.get_mut(id as usize) {
+                *known = byte as u16;
+            }
         }
         tape.cells.push(EDGE);
         for word in &words {
