@@ -11,6 +11,7 @@ pub mod io;
 pub mod machine;
 pub mod manifest;
 pub mod parallel;
+pub mod pool;
 pub mod progress;
 pub mod rng;
 pub mod size;

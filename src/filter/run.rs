@@ -14,7 +14,7 @@
 //! beside decoding on the workers, a few batches at a time; writing follows in order.
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use arrow::array::{ArrayRef, BooleanArray, Float64Array, StringArray, UInt64Array};
 use arrow::compute::filter_record_batch;
@@ -25,6 +25,7 @@ use serde_json::Value;
 
 use crate::base::counts::{Counts, SourceCounts};
 use crate::base::error::{Error, Result};
+use crate::base::pool::Pool;
 use crate::base::stage::{InputRecord, Needs, Phase, Plan, Publish, Stage, Unit, Work};
 use crate::base::unit::FileCounts;
 use crate::filter::annotate::{Annotations, Annotator};
@@ -48,8 +49,8 @@ pub struct Filter {
     config: FilterConfig,
     rule_sets: Vec<Box<dyn RuleSet>>,
     annotator: Option<Annotator>,
-    /// Rooms not in use: a batch takes one and puts it back.
-    rooms: Mutex<Vec<Room>>,
+    /// What judging needs room for; a batch lends one.
+    rooms: Pool<Room>,
 }
 
 /// One batch after its verdicts.
@@ -91,7 +92,7 @@ impl Filter {
         if let (Some(resolved), Value::Object(own)) = (resolved.as_object_mut(), own) {
             resolved.extend(own);
         }
-        let rooms = Mutex::default();
+        let rooms = Pool::default();
         Ok(Filter { inputs, resolved, config, rule_sets, annotator, rooms })
     }
 
@@ -101,16 +102,14 @@ impl Filter {
     }
 
     fn judge(&self, batch: &Batch, removed_schema: &SchemaRef) -> Result<Judged> {
-        let rooms = || self.rooms.lock().unwrap_or_else(PoisonError::into_inner);
-        let taken = rooms().pop();
-        let mut room = taken.unwrap_or_else(|| Room::new(self.config.splitter()));
         let columns = BatchColumns::of(&self.rule_sets, &batch.records)?;
-        let judged = match &self.annotator {
-            Some(annotator) => self.annotate(annotator, batch, &columns, &mut room),
-            None => self.decide(batch, &columns, &mut room, removed_schema),
-        };
-        rooms().push(room);
-        judged
+        self.rooms.with(
+            || Room::new(self.config.splitter()),
+            |room| match &self.annotator {
+                Some(annotator) => self.annotate(annotator, batch, &columns, room),
+                None => self.decide(batch, &columns, room, removed_schema),
+            },
+        )
     }
 
     /// Keeps or drops each document.

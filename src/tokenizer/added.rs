@@ -11,6 +11,7 @@ use std::ops::Range;
 
 use aho_corasick::{AhoCorasick, MatchKind};
 
+use super::bpe::classes::is_white;
 use crate::base::error::{Error, Result};
 
 /// One added token.
@@ -74,10 +75,10 @@ impl AddedTokens {
                 continue;
             }
             if token.lstrip {
-                start = done.max(text[..start].trim_end_matches(is_space).len());
+                start = done.max(text[..start].trim_end_matches(is_white).len());
             }
             if token.rstrip {
-                end = text.len() - text[end..].trim_start_matches(is_space).len();
+                end = text.len() - text[end..].trim_start_matches(is_white).len();
             }
             if done < start {
                 visit(Part::Text(done..start))?;
@@ -98,13 +99,6 @@ fn touches_a_word(text: &str, start: usize, end: usize) -> bool {
 /// `\w` of the crate `regex`, whose tables are Unicode 16's.
 fn is_word(character: char) -> bool {
     regex_syntax::try_is_word_character(character).expect("its Unicode tables are compiled in")
-}
-
-/// `\s` of the crate `regex`: the property White_Space.
-fn is_space(character: char) -> bool {
-    matches!(character,
-        '\t'..='\r' | ' ' | '\u{85}' | '\u{a0}' | '\u{1680}' | '\u{2000}'..='\u{200a}'
-        | '\u{2028}' | '\u{2029}' | '\u{202f}' | '\u{205f}' | '\u{3000}')
 }
 
 #[cfg(test)]

@@ -12,7 +12,6 @@
 
 use std::borrow::Cow;
 use std::fmt;
-use std::sync::{Mutex, PoisonError};
 
 use unicode_normalization::{IsNormalized, is_nfc_quick};
 use unicode_normalization_alignments::UnicodeNormalization;
@@ -23,6 +22,7 @@ use super::encode::SpecialText;
 use super::file::BytePairFile;
 use super::split::{self, Splitter};
 use crate::base::error::Result;
+use crate::base::pool::Pool;
 
 /// A byte-level BPE with everything around it.
 pub struct BytePair {
@@ -35,7 +35,7 @@ pub struct BytePair {
     /// Added tokens that are matched in normalized text.
     normalized: Option<AddedTokens>,
     /// What threads have learnt; a call takes one and puts it back.
-    idle: Mutex<Vec<EncoderState>>,
+    states: Pool<EncoderState>,
 }
 
 impl BytePair {
@@ -69,7 +69,7 @@ impl BytePair {
             nfc: file.nfc,
             raw: AddedTokens::new(raw, special_is_text)?,
             normalized: AddedTokens::new(normalized, special_is_text)?,
-            idle: Mutex::default(),
+            states: Pool::default(),
         })
     }
 
@@ -78,17 +78,14 @@ impl BytePair {
     /// # Errors
     /// [`crate::base::error::Error::Failed`] where a user's split pattern gives up.
     pub fn encode(&self, text: &str, out: &mut Vec<u32>) -> Result<()> {
-        let idle = || self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        let taken = idle().pop();
-        let mut state = taken.unwrap_or_default();
-        let result = by_parts(self.raw.as_ref(), text, out, |text, out| {
-            let text = normalize(self.nfc, text);
-            by_parts(self.normalized.as_ref(), &text, out, |text, out| {
-                self.encode_text(&mut state, text, out)
+        self.states.with(EncoderState::default, |state| {
+            by_parts(self.raw.as_ref(), text, out, |text, out| {
+                let text = normalize(self.nfc, text);
+                by_parts(self.normalized.as_ref(), &text, out, |text, out| {
+                    self.encode_text(state, text, out)
+                })
             })
-        });
-        idle().push(state);
-        result
+        })
     }
 
     /// Text without added tokens.

@@ -9,7 +9,6 @@
 use std::io::{BufReader, Cursor, Read};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::sync::{Mutex, PoisonError};
 
 use super::bpe::scan::{Scanner, Scratch};
 use super::config::Sequence;
@@ -18,6 +17,7 @@ use super::words::run::merge_runs;
 use super::words::{RunReader, RunWriter, Totals, WordCounts};
 use crate::base::error::Result;
 use crate::base::io;
+use crate::base::pool::Pool;
 
 /// How text is cut into pieces for training.
 pub struct Cutter {
@@ -145,7 +145,7 @@ pub struct Counters<'a> {
     budget: usize,
     /// Where runs are spilled; made when the first one is.
     folder: &'a Path,
-    idle: Mutex<Vec<Counter>>,
+    counters: Pool<Counter>,
     spilled: AtomicUsize,
 }
 
@@ -153,7 +153,7 @@ impl Counters<'_> {
     /// Counters for `threads` threads in `memory` bytes together.
     pub fn new(memory: u64, threads: usize, folder: &Path) -> Counters<'_> {
         let budget = (memory / threads.max(1) as u64) as usize;
-        Counters { budget, folder, idle: Mutex::default(), spilled: AtomicUsize::new(0) }
+        Counters { budget, folder, counters: Pool::default(), spilled: AtomicUsize::new(0) }
     }
 
     /// Lends a counter to `count`; a run that it fills goes to disk.
@@ -161,16 +161,17 @@ impl Counters<'_> {
     /// # Errors
     /// Whatever `count` gives, and writing.
     pub fn with(&self, count: impl FnOnce(&mut Counter) -> Result<()>) -> Result<()> {
-        let idle = || self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        let taken = idle().pop();
-        let mut counter = taken.unwrap_or_else(|| Counter::new(self.budget));
-        count(&mut counter)?;
-        while let Some(run) = counter.words.take_run() {
-            io::create_directory(self.folder)?;
-            io::write(&self.path(self.spilled.fetch_add(1, Relaxed)), &run)?;
-        }
-        idle().push(counter);
-        Ok(())
+        self.counters.with(
+            || Counter::new(self.budget),
+            |counter| {
+                count(counter)?;
+                while let Some(run) = counter.words.take_run() {
+                    io::create_directory(self.folder)?;
+                    io::write(&self.path(self.spilled.fetch_add(1, Relaxed)), &run)?;
+                }
+                Ok(())
+            },
+        )
     }
 
     fn path(&self, run: usize) -> PathBuf {
@@ -183,8 +184,8 @@ impl Counters<'_> {
     /// [`crate::base::error::Error::Io`], or a run that is damaged.
     pub fn finish(self, path: &Path) -> Result<(Totals, usize)> {
         let spilled = self.spilled.load(Relaxed);
-        let mut counters =
-            std::mem::take(&mut *self.idle.lock().unwrap_or_else(PoisonError::into_inner));
+        let spilled_paths = (0..spilled).map(|run| self.path(run)).collect();
+        let mut counters = self.counters.into_inner();
         counters.retain(|counter| spilled == 0 || !counter.words.is_empty());
         if let ([counter], 0) = (counters.as_mut_slice(), spilled) {
             return Ok((counter.words.drain_sorted(io::create(path)?, path)?, 0));
@@ -196,7 +197,7 @@ impl Counters<'_> {
             let run: Box<dyn Read> = Box::new(Cursor::new(run));
             runs.push(RunReader::new(BufReader::new(run), path)?);
         }
-        for run in few_runs((0..spilled).map(|run| self.path(run)).collect(), self.folder)? {
+        for run in few_runs(spilled_paths, self.folder)? {
             runs.push(open_run(&run)?);
         }
         let totals = write_sum(runs, path)?;
@@ -256,6 +257,28 @@ mod tests {
                 prop_assert_eq!(by_line, counted(&lines, "gpt2", Sequence::Document, lanes));
             }
         }
+    }
+
+    #[test]
+    fn more_runs_than_files_may_be_open_are_summed_in_rounds() {
+        let folder = tempfile::tempdir().unwrap();
+        let paths: Vec<PathBuf> = (0..3 * RUNS_AT_ONCE)
+            .map(|number| {
+                let path = folder.path().join(format!("run-{number}"));
+                let mut words = WordCounts::new(0);
+                words.add(b"all", 1);
+                words.add(format!("own {number}").as_bytes(), 2);
+                words.drain_sorted(io::create(&path).unwrap(), &path).unwrap();
+                path
+            })
+            .collect();
+        let few = few_runs(paths.clone(), &folder.path().join("merged")).unwrap();
+        assert!(few.len() <= RUNS_AT_ONCE, "{}", few.len());
+        let out = folder.path().join("sum");
+        let runs = few.iter().map(|path| open_run(path).unwrap()).collect();
+        let totals = write_sum(runs, &out).unwrap();
+        let number = paths.len() as u64;
+        assert_eq!((totals.pieces, totals.occurrences), (number + 1, number * 3));
     }
 
     #[test]

@@ -13,6 +13,7 @@ use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
+use aho_corasick::AhoCorasick;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokenizers::{DecoderWrapper, Model};
@@ -23,7 +24,6 @@ use super::byte_pair::BytePair;
 use super::config::END_OF_TEXT;
 use super::file;
 use super::format::{self, TOKENIZER_CONFIG_JSON, TOKENIZER_JSON};
-use super::special::SpecialTexts;
 use crate::base::error::{Error, Result};
 use crate::base::hash::{Fingerprint, xxh3_128};
 use crate::base::io;
@@ -46,7 +46,8 @@ pub struct Tokenizer {
     byte_pair: Option<BytePair>,
     /// The bytes of each id, where the vocabulary is a byte-level one.
     bytes: Option<Vec<Vec<u8>>>,
-    special: SpecialTexts,
+    /// Finds text that spells a special token.
+    special: AhoCorasick,
     vocab_size: u32,
     notices: Vec<String>,
     json: Vec<u8>,
@@ -108,7 +109,9 @@ impl Tokenizer {
         };
         let ids = inner.get_vocab(true);
         let vocab_size = ids.values().max().map_or(0, |largest| largest.saturating_add(1));
-        let special = SpecialTexts::new(&format::special_tokens(&file));
+        let special = format::special_tokens(&file);
+        let special = AhoCorasick::new(special.iter().filter(|token| !token.is_empty()))
+            .map_err(|error| Error::config(format!("too many special tokens: {error}")))?;
         let bytes = token_bytes(&inner, vocab_size);
         Ok(Tokenizer { inner, byte_pair, bytes, special, vocab_size, notices, json, config_json })
     }
@@ -194,7 +197,7 @@ impl Tokenizer {
 
     /// Whether `text` spells a special token (and would become one elsewhere).
     pub fn spells_special_token(&self, text: &str) -> bool {
-        self.special.occur_in(text)
+        self.special.is_match(text)
     }
 
     /// xxh3-128 of `tokenizer.json`: equal vocabularies of equal spelling are one.

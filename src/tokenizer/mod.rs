@@ -29,7 +29,6 @@ mod golden;
 pub mod harness;
 mod learn;
 mod run;
-mod special;
 mod split;
 #[cfg(test)]
 mod tests;

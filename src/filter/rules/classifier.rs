@@ -11,12 +11,12 @@ use super::{Entry, Measure, Report, RuleInfo, RuleSet, check_limits};
 use crate::base::config;
 use crate::base::error::{Error, Result};
 use crate::base::io;
+use crate::base::pool::Pool;
 use crate::filter::fasttext::{Lines, Model, Scratch};
 use crate::filter::view::View;
 use serde::{Deserialize, Serialize};
 use std::ops::ControlFlow;
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
 
 /// The line of the registry.
 pub const ENTRY: Entry = Entry {
@@ -71,8 +71,7 @@ pub struct Classifier {
     identity: String,
     model: Model,
     label: u32,
-    /// Scratch of threads that do not work just now.
-    idle: Mutex<Vec<Scratch>>,
+    scratch: Pool<Scratch>,
 }
 
 impl Classifier {
@@ -100,7 +99,7 @@ impl Classifier {
                 .with_hint("a quality classifier has two: what is wanted, and the rest"));
         }
         let identity = io::hash_file(path)?.0.to_string();
-        Ok(Classifier { config, identity, model, label, idle: Mutex::default() })
+        Ok(Classifier { config, identity, model, label, scratch: Pool::default() })
     }
 }
 
@@ -113,17 +112,15 @@ impl RuleSet for Classifier {
     }
 
     fn measure(&self, view: &mut View<'_>, report: &mut Report<'_>) -> ControlFlow<()> {
-        let idle = || self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        let taken = idle().pop();
-        let mut scratch = taken.unwrap_or_default();
         let lines = match self.config.lines {
             JoinLines::Joined => Lines::Joined,
             JoinLines::Space => Lines::Space,
             JoinLines::Removed => Lines::Removed,
         };
         let text = lines.apply(view.text());
-        let score = self.model.probability_by_best(&text, self.label, &mut scratch);
-        idle().push(scratch);
+        let score = self.scratch.with(Scratch::default, |scratch| {
+            self.model.probability_by_best(&text, self.label, scratch)
+        });
         report(Measure::at_least("classifier/score", score, self.config.min_score))
     }
 }

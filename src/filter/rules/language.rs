@@ -10,12 +10,12 @@ use super::{Entry, Measure, Report, RuleInfo, RuleSet, check_limits};
 use crate::base::config;
 use crate::base::error::{Error, Result};
 use crate::base::io;
+use crate::base::pool::Pool;
 use crate::filter::language::{self, Identifier, IdentifierScratch};
 use crate::filter::view::View;
 use serde::{Deserialize, Serialize};
 use std::ops::ControlFlow;
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
 
 /// The line of the registry.
 pub const ENTRY: Entry = Entry {
@@ -55,8 +55,7 @@ pub struct Language {
     identity: String,
     identifier: Identifier,
     wanted: Vec<u32>,
-    /// Scratch of threads that do not work just now.
-    idle: Mutex<Vec<IdentifierScratch>>,
+    scratch: Pool<IdentifierScratch>,
 }
 
 impl Language {
@@ -85,7 +84,7 @@ impl Language {
         }
         let wanted = config.languages.iter().map(|code| identifier.languages(code));
         let wanted = wanted.collect::<Result<Vec<Vec<u32>>>>()?.concat();
-        Ok(Language { config, identity, identifier, wanted, idle: Mutex::default() })
+        Ok(Language { config, identity, identifier, wanted, scratch: Pool::default() })
     }
 }
 
@@ -98,13 +97,11 @@ impl RuleSet for Language {
     }
 
     fn measure(&self, view: &mut View<'_>, report: &mut Report<'_>) -> ControlFlow<()> {
-        let idle = || self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        let taken = idle().pop();
-        let mut scratch = taken.unwrap_or_default();
         let text = view.text();
-        let scores = self.wanted.iter().map(|&one| self.identifier.score(text, one, &mut scratch));
-        let best = scores.fold(0.0, f64::max);
-        idle().push(scratch);
+        let best = self.scratch.with(IdentifierScratch::default, |scratch| {
+            let scores = self.wanted.iter().map(|&one| self.identifier.score(text, one, scratch));
+            scores.fold(0.0, f64::max)
+        });
         report(Measure::at_least("language/score", best, self.config.min_score))
     }
 }

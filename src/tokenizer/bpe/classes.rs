@@ -87,6 +87,11 @@ pub fn is_number(character: char) -> bool {
     of_code(character as usize) & NUMBER != 0
 }
 
+/// Whether a character is of `\s`: the property White_Space.
+pub fn is_white(character: char) -> bool {
+    of_code(character as usize) & WHITE != 0
+}
+
 /// Class and length in bytes of the character that starts at `at`, which lies inside `text`. `text`
 /// is UTF-8; elsewhere than at a character's start the answer is arbitrary.
 #[inline(always)]
