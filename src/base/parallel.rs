@@ -1,10 +1,12 @@
 //! An ordered parallel map with bounded memory.
 //!
 //! In → an iterator of items; out → `sink(map(item))` for each, in the items' order. Items are
-//! drawn by a producer thread, mapped by `threads` workers and handed to `sink` on the caller's
-//! thread. At most `in_flight` items exist between producer and sink, so memory is bounded by
-//! `in_flight` × the largest item, whatever the speed of the parts. Results do not depend on
-//! `threads`. The first error (in input order) stops the work and is returned.
+//! drawn by a thread of their own, which mostly waits for a disk, and mapped by `threads` threads:
+//! the caller's, which also hands results to `sink`, and `threads - 1` workers. So `threads` is the
+//! number of cores in use, whatever the share of `sink`. At most `in_flight` items exist between
+//! producer and sink, so memory is bounded by `in_flight` × the largest item, whatever the speed of
+//! the parts. Results do not depend on `threads`. The first error (in input order) stops the work
+//! and is returned.
 
 use std::{
     collections::BTreeMap,
@@ -13,11 +15,12 @@ use std::{
     thread,
 };
 
-use crossbeam_channel::{bounded, unbounded};
+use crossbeam_channel::{Receiver, bounded, never, select_biased, unbounded};
 
 use super::error::Result;
 
-/// Runs `map` over `items` on `threads` workers; `sink` sees the results in input order.
+/// Runs `map` over `items` on `threads` threads, the caller's among them; `sink` sees the results
+/// in input order.
 pub fn ordered<I: Send, T: Send>(
     threads: usize,
     in_flight: usize,
@@ -28,10 +31,12 @@ pub fn ordered<I: Send, T: Send>(
     let in_flight = in_flight.max(threads).max(1);
     let (tickets_out, tickets) = bounded::<()>(in_flight);
     let (work_in, work) = unbounded::<(usize, Result<I>)>();
-    let (done_in, done) = unbounded::<(usize, thread::Result<Result<T>>)>();
+    let (done_in, done) = unbounded::<(usize, Mapped<T>)>();
     let stopped = AtomicBool::new(false);
+    // A panic travels to the caller: where it happens it would leave the others waiting.
+    let run = |item: Result<I>| catch_unwind(AssertUnwindSafe(|| item.and_then(&map)));
     let result = thread::scope(|scope| {
-        let stopped = &stopped;
+        let (stopped, run) = (&stopped, &run);
         scope.spawn(move || {
             for (index, item) in items.enumerate() {
                 // A ticket is given back when the sink has taken the result of an earlier item.
@@ -44,23 +49,18 @@ pub fn ordered<I: Send, T: Send>(
                 }
             }
         });
-        for _ in 0..threads.max(1) {
-            let (work, done_in, map) = (work.clone(), done_in.clone(), &map);
+        for _ in 1..threads {
+            let (work, done_in) = (work.clone(), done_in.clone());
             scope.spawn(move || {
                 for (index, item) in work {
-                    if stopped.load(Relaxed) {
-                        return;
-                    }
-                    // A panic travels to the caller: here it would leave the others waiting.
-                    let result = catch_unwind(AssertUnwindSafe(|| item.and_then(map)));
-                    if done_in.send((index, result)).is_err() {
+                    if stopped.load(Relaxed) || done_in.send((index, run(item))).is_err() {
                         return;
                     }
                 }
             });
         }
-        drop((work, done_in));
-        let result = drain(done, || tickets.recv().is_ok(), &mut sink);
+        drop(done_in);
+        let result = drain(done, work, run, || tickets.recv().is_ok(), &mut sink);
         stopped.store(true, Relaxed);
         drop(tickets);
         result
@@ -68,17 +68,36 @@ pub fn ordered<I: Send, T: Send>(
     result.unwrap_or_else(|panic| resume_unwind(panic))
 }
 
-/// Hands the results to `sink` in order; `release` gives back one ticket. The outer error is a
-/// panic of `map`.
-fn drain<T>(
-    done: crossbeam_channel::Receiver<(usize, thread::Result<Result<T>>)>,
+/// What `map` returned; the outer error is its panic.
+type Mapped<T> = thread::Result<Result<T>>;
+
+/// Hands the results to `sink` in order, and maps items itself while there are none to hand on;
+/// `release` gives back one ticket. The outer error is a panic of `map`.
+fn drain<I, T>(
+    mut done: Receiver<(usize, Mapped<T>)>,
+    mut work: Receiver<(usize, Result<I>)>,
+    run: impl Fn(Result<I>) -> Mapped<T>,
     release: impl Fn() -> bool,
     sink: &mut impl FnMut(T) -> Result<()>,
-) -> thread::Result<Result<()>> {
+) -> Mapped<()> {
     let mut waiting = BTreeMap::new();
-    let mut next = 0;
-    for (index, result) in done {
-        waiting.insert(index, result?);
+    let (mut next, mut open) = (0, 2);
+    while open > 0 {
+        // Results first: they hold memory.
+        let arrived = select_biased! {
+            recv(done) -> message => message.inspect_err(|_| done = never()),
+            recv(work) -> message => match message {
+                Ok((index, item)) => Ok((index, run(item))),
+                Err(closed) => { work = never(); Err(closed) }
+            },
+        };
+        match arrived {
+            Ok((index, result)) => waiting.insert(index, result?),
+            Err(_) => {
+                open -= 1;
+                continue;
+            }
+        };
         while let Some(result) = waiting.remove(&next) {
             if let Err(error) = result.and_then(&mut *sink) {
                 return Ok(Err(error));
