@@ -65,6 +65,79 @@ fn annotated_documents_stay_and_carry_their_values() {
     assert!(would_drop.to_string().contains("would_drop"), "{summary:#}");
 }
 
+/// Textbooks, manuals and encyclopedia of the fixtures as one corpus, and its annotations.
+fn annotated(directory: &TestDir, arguments: &str) {
+    let fixtures = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/corpora");
+    directory.dataprep(&format!("ingest {fixtures} --out corpus")).ok();
+    let annotate = format!("filter corpus --out notes --annotate {arguments}");
+    directory.dataprep(&annotate).ok();
+}
+
+#[test]
+fn annotations_decide_as_filtering_does_with_the_limits_of_then_and_with_others() {
+    let directory = TestDir::new();
+    for (index, (rules, limits)) in [
+        ("--recipe fineweb", ""),
+        (
+            "--recipe fineweb",
+            "--set gopher_quality.min_words_with_letter=0.7 --set c4_quality.min_sentences=20 \
+             --set fineweb_quality.max_short_lines=0.3 --set gopher_quality.min_words=200",
+        ),
+        ("--rules dclm --set dclm.max_bullet_lines=0.1", "--set dclm.min_words=300"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let notes = format!("notes{index}");
+        if index == 0 {
+            annotated(&directory, rules);
+        } else {
+            directory
+                .dataprep(&format!("filter corpus --out notes --fresh --annotate {rules}"))
+                .ok();
+        }
+        let straight = format!("filter corpus --out straight{index} {rules} {limits} --json");
+        let straight = directory.dataprep(&straight).ok().summary();
+        let again = format!("filter notes --from-annotations --out {notes} {limits} --json");
+        let again = directory.dataprep(&again).ok().summary();
+        assert!(straight["counts"]["out"].as_u64() > Some(0), "{straight:#}");
+        assert!(straight["counts"]["dropped"].as_object().unwrap().len() > 2, "{straight:#}");
+        for key in ["out", "dropped"] {
+            assert_eq!(straight["counts"][key], again["counts"][key], "{rules} {limits}");
+        }
+        for file in ["part-00000.parquet", "removed-00000.parquet"] {
+            let bytes =
+                |out: &str| std::fs::read(directory.path(&format!("{out}/{file}"))).unwrap();
+            assert!(
+                bytes(&format!("straight{index}")) == bytes(&notes),
+                "{file}: {rules} {limits}"
+            );
+        }
+    }
+}
+
+#[test]
+fn annotations_refuse_what_they_cannot_tell() {
+    let directory = TestDir::new();
+    annotated(&directory, "--rules gopher_quality,c4_quality");
+    let cases = [
+        ("corpus", "", "--annotate --out DIR"),
+        ("notes", "--set rules=['c4_quality']", "takes rules and words"),
+        ("notes", "--set fineweb_quality.max_short_lines=1", "was not annotated"),
+        ("notes", "--set c4_quality.filter_curly_bracket=false", "annotated anew"),
+        ("notes", "--set c4_quality.min_words_per_line=1", "annotated anew"),
+        ("notes", "--set gopher_quality.min_word=1", "did you mean `min_words`?"),
+        ("notes", "--set gopher_quality.max_bullet_lines=-1", "0 or more"),
+        ("notes", "--columns filter_rule", "no input has a column `text_edited`"),
+    ];
+    for (input, arguments, expected) in cases {
+        let command = format!("filter {input} --from-annotations --out x {arguments}");
+        let run = directory.dataprep(&command);
+        assert_eq!(run.status, 2, "{command}\n{}", run.stderr);
+        assert!(run.stderr.contains(expected), "{command}\n{}", run.stderr);
+    }
+}
+
 #[test]
 fn a_classifier_learns_what_is_wanted_and_filters_by_it() {
     let directory = TestDir::new();

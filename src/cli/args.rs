@@ -319,6 +319,10 @@ pub struct FilterFlags {
     /// Drop nothing; add what every rule measured, and the first that fails, as columns
     #[arg(long)]
     annotate: bool,
+    /// Judge an annotated corpus by what was measured then, under other limits:
+    /// `--set gopher_quality.min_words=30`
+    #[arg(long, conflicts_with_all = ["recipe", "rules", "annotate"])]
+    from_annotations: bool,
     /// List every rule with its limit and its source, and the recipes
     #[arg(long, conflicts_with_all = ["inputs", "out", "recipe", "rules", "annotate"])]
     pub list: bool,
@@ -334,6 +338,7 @@ impl Flags for FilterFlags {
         put(keys, "recipe", self.recipe.clone());
         put(keys, "rules", self.rules.as_deref().map(list));
         put(keys, "annotate", self.annotate.then_some(true));
+        put(keys, "from_annotations", self.from_annotations.then_some(true));
         self.text.fill(keys);
     }
 }

@@ -10,8 +10,9 @@
 //! ```
 //!
 //! Nothing is dropped, and `text` stays. Every rule is asked, also behind one that fails, so values
-//! are complete; where a rule edits the text, later rules see the edited one, as they do when
-//! documents are dropped. Cost: all rules of all rule sets for every document.
+//! are complete; where a rule edits the text, later rules see the edited one, also of a document
+//! that this rule would drop, so that other limits can be held against the values later
+//! ([`super::from_annotations`]). Cost: all rules of all rule sets for every document.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -26,6 +27,13 @@ use super::run::bug;
 use super::view::View;
 use crate::base::error::{Error, Result};
 
+/// The column of the first failing rule.
+pub const FIRST_RULE: &str = "filter_rule";
+/// The column of its value.
+pub const FIRST_VALUE: &str = "filter_value";
+/// The column of the edited text.
+pub const EDITED: &str = "text_edited";
+
 /// Which columns are added.
 pub struct Annotator {
     /// Every rule, in order: `filter/rule`.
@@ -39,16 +47,12 @@ impl Annotator {
     /// # Errors
     /// [`Error::Config`] when the input has a column of such a name already.
     pub fn new(rule_sets: &[String], input: &Schema) -> Result<Annotator> {
-        let mut rules: Vec<&'static str> = Vec::new();
-        for name in rule_sets {
-            let own = find(name)?.rules.iter().map(|info| info.rule);
-            rules.extend(own.filter(|rule| !rules.contains(rule)).collect::<Vec<_>>());
-        }
+        let rules = rules_of(rule_sets)?;
         let double = |name: &str| Field::new(name, DataType::Float64, true);
         let string = |name: &str| Field::new(name, DataType::Utf8, true);
-        let mut added = vec![string("filter_rule"), double("filter_value")];
+        let mut added = vec![string(FIRST_RULE), double(FIRST_VALUE)];
         added.extend(rules.iter().map(|rule| double(&column_name(rule))));
-        added.push(string("text_edited"));
+        added.push(string(EDITED));
         if let Some(field) = added.iter().find(|field| input.field_with_name(field.name()).is_ok())
         {
             let message = format!("the input has a column `{}` already", field.name());
@@ -65,8 +69,21 @@ impl Annotator {
     }
 }
 
+/// Every rule of the rule sets once, in their order.
+pub fn rules_of(rule_sets: &[String]) -> Result<Vec<&'static str>> {
+    let mut rules: Vec<&'static str> = Vec::new();
+    for name in rule_sets {
+        for info in find(name)?.rules {
+            if !rules.contains(&info.rule) {
+                rules.push(info.rule);
+            }
+        }
+    }
+    Ok(rules)
+}
+
 /// The column of a rule: its name, as SQL reads it without quotes.
-fn column_name(rule: &str) -> String {
+pub fn column_name(rule: &str) -> String {
     let words = rule.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
     words.collect::<Vec<_>>().join("_")
 }

@@ -44,6 +44,8 @@ pub struct FilterConfig {
     pub words: Option<WordRules>,
     /// Drop nothing; write what was measured beside each document.
     pub annotate: bool,
+    /// Judge an annotated corpus by its stored values; only limits may differ.
+    pub from_annotations: bool,
     /// Thresholds that differ from the reference's, by rule set.
     #[serde(flatten)]
     pub thresholds: BTreeMap<String, toml::Value>,
@@ -67,9 +69,12 @@ impl FilterConfig {
             return Err(Error::config(message).with_hint("a recipe is rules: choose one of both"));
         }
         let recipe = recipes::open(&name)?;
-        if recipe.annotate {
-            let message = format!("the recipe `{name}` sets `annotate`, which is no rule");
-            return Err(Error::config(message).with_hint("leave it out, and give `--annotate`"));
+        if recipe.annotate || recipe.from_annotations {
+            let message = format!(
+                "the recipe `{name}` sets `annotate` or `from_annotations`, which are no rules"
+            );
+            return Err(Error::config(message)
+                .with_hint("leave it out, and give `--annotate` or `--from-annotations`"));
         }
         let mut thresholds: Table = recipe.thresholds.into_iter().collect();
         config::merge(&mut thresholds, self.thresholds.into_iter().collect());
@@ -145,7 +150,7 @@ impl FilterConfig {
 }
 
 /// The keys that are no rule set's table.
-pub const OWN_KEYS: [&str; 4] = ["recipe", "rules", "words", "annotate"];
+pub const OWN_KEYS: [&str; 5] = ["recipe", "rules", "words", "annotate", "from_annotations"];
 
 /// Keys that name files, as table and key; `recipe` does when it ends in `.toml`.
 const FILES: [(&str, &str); 7] = [
@@ -187,7 +192,7 @@ pub fn list_rules() -> String {
     let mut text = String::new();
     for entry in RULE_SETS {
         text += &format!("{}: {}\n  from {}\n", entry.name, entry.summary, entry.reference);
-        let measures = measures(entry);
+        let measures = measures(entry, Table::new()).unwrap_or_default();
         for rule in entry.rules {
             let measure = measures.iter().find(|measure| measure.rule == rule.rule);
             let limit = match measure.map(|measure| measure.limit) {
@@ -203,17 +208,28 @@ pub fn list_rules() -> String {
     text
 }
 
-/// What a rule set reports of an empty text, at its defaults.
-fn measures(entry: &Entry) -> Vec<Measure> {
+/// The limits of a rule set, as it reports them: those of `config`, defaults filled in.
+///
+/// # Errors
+/// [`Error::Config`] for limits that make no sense.
+pub fn limits(name: &str, config: &FilterConfig) -> Result<Vec<Measure>> {
+    let entry = find(name)?;
+    // Lists and models are not needed to know a limit.
+    let is_limit = |key: &str| entry.rules.iter().any(|rule| rule.key == Some(key));
+    let table = config.table(name)?.into_iter().filter(|(key, _)| is_limit(key));
+    measures(entry, table.collect())
+}
+
+/// What a rule set reports of one word.
+fn measures(entry: &Entry, table: Table) -> Result<Vec<Measure>> {
     let mut found = Vec::new();
     let mut room = Room::new(Splitter::WhiteSpace);
-    if let Ok(rule_set) = (entry.build)(Table::new()) {
-        let _ = rule_set.measure(&mut room.view("").complete(), &mut |measure| {
-            found.push(measure);
-            ControlFlow::Continue(())
-        });
-    }
-    found
+    let rule_set = (entry.build)(table)?;
+    let _ = rule_set.measure(&mut room.view("word").complete(), &mut |measure| {
+        found.push(measure);
+        ControlFlow::Continue(())
+    });
+    Ok(found)
 }
 
 /// The rule set of that name.
@@ -267,7 +283,11 @@ mod tests {
         for entry in RULE_SETS {
             // A rule set that needs a file has no limits before it is given.
             let expected = if entry.name == "classifier" { 0 } else { entry.rules.len() };
-            assert_eq!(measures(entry).len(), expected, "{}", entry.name);
+            let found = measures(entry, Table::new()).unwrap_or_default();
+            assert_eq!(found.len(), expected, "{}", entry.name);
+            let number =
+                |limit| matches!(limit, Limit::AtLeast(n) | Limit::AtMost(n) if !n.is_nan());
+            assert!(found.iter().all(|measure| number(measure.limit)), "{}", entry.name);
             assert!(entry.rules.iter().all(|rule| list.contains(rule.rule)), "{}", entry.name);
         }
         let line = "repetition/top_2_gram: characters in the most common run of so many words, \

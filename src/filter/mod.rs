@@ -19,6 +19,7 @@ pub mod config;
 mod digits;
 pub mod explain;
 pub mod fasttext;
+mod from_annotations;
 pub mod language;
 mod punctuation;
 pub mod recipes;

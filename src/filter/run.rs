@@ -31,6 +31,7 @@ use crate::base::unit::FileCounts;
 use crate::filter::annotate::{Annotations, Annotator};
 use crate::filter::columns::BatchColumns;
 use crate::filter::config::FilterConfig;
+use crate::filter::from_annotations::{self, FromAnnotations};
 use crate::filter::rules::{self, RuleSet, Verdict};
 use crate::filter::view::Room;
 use crate::source::{Batch, Columns, CorpusWriter, InputConfig, InputSpec, Inputs, ParquetSink};
@@ -47,10 +48,19 @@ pub struct Filter {
     /// The resolved keys, for the fingerprint.
     resolved: Value,
     config: FilterConfig,
-    rule_sets: Vec<Box<dyn RuleSet>>,
-    annotator: Option<Annotator>,
+    way: Way,
     /// What judging needs room for; a batch lends one.
     rooms: Pool<Room>,
+}
+
+/// How documents come to their verdicts.
+enum Way {
+    /// The rules judge them; the first that fails drops.
+    Judge(Vec<Box<dyn RuleSet>>),
+    /// The rules measure them, and nothing is dropped.
+    Annotate(Vec<Box<dyn RuleSet>>, Annotator),
+    /// What was measured before is held against limits.
+    FromAnnotations(FromAnnotations),
 }
 
 /// One batch after its verdicts.
@@ -66,6 +76,7 @@ struct Judged {
 /// A batch's documents on their way.
 #[derive(Default)]
 struct Verdicts {
+    counts: SourceCounts,
     keep: Vec<bool>,
     removed: Vec<(usize, Verdict)>,
     /// Text as the rules left it, where they changed it.
@@ -79,21 +90,41 @@ impl Filter {
     /// Whatever is wrong with the configuration or the inputs; a column that a rule needs and the
     /// inputs lack.
     pub fn open(specs: &[InputSpec], input: &InputConfig, config: FilterConfig) -> Result<Filter> {
+        if config.from_annotations {
+            return Filter::open_annotated(specs, input, &config);
+        }
         let config = config.with_recipe()?;
         let rule_sets = config.build()?;
         let inputs = Inputs::open(specs, input)?;
         BatchColumns::check(&rule_sets, &inputs.schema())?;
-        let annotator = match config.annotate {
-            true => Some(Annotator::new(&config.rules, &inputs.schema())?),
-            false => None,
+        let own = config.resolved(&rule_sets);
+        let way = match config.annotate {
+            true => Way::Annotate(rule_sets, Annotator::new(&config.rules, &inputs.schema())?),
+            false => Way::Judge(rule_sets),
         };
+        Ok(Filter::new(inputs, config, own, way))
+    }
+
+    /// For corpora whose values are stored.
+    fn open_annotated(
+        specs: &[InputSpec],
+        input: &InputConfig,
+        config: &FilterConfig,
+    ) -> Result<Filter> {
+        let inputs = Inputs::open(specs, input)?;
+        let config = from_annotations::resolve(&inputs.records(), config)?;
+        let from = FromAnnotations::new(&config, &inputs.records(), &inputs.schema())?;
+        let own = serde_json::to_value(&config).expect("plain data");
+        Ok(Filter::new(inputs, config, own, Way::FromAnnotations(from)))
+    }
+
+    fn new(inputs: Inputs, config: FilterConfig, own: Value, way: Way) -> Filter {
         // One flat table, as it is written in a recipe.
-        let (mut resolved, own) = (inputs.config_json(), config.resolved(&rule_sets));
+        let mut resolved = inputs.config_json();
         if let (Some(resolved), Value::Object(own)) = (resolved.as_object_mut(), own) {
             resolved.extend(own);
         }
-        let rooms = Pool::default();
-        Ok(Filter { inputs, resolved, config, rule_sets, annotator, rooms })
+        Filter { inputs, resolved, config, way, rooms: Pool::default() }
     }
 
     /// The opened inputs.
@@ -101,81 +132,112 @@ impl Filter {
         &self.inputs
     }
 
-    fn judge(&self, batch: &Batch, removed_schema: &SchemaRef) -> Result<Judged> {
-        let columns = BatchColumns::of(&self.rule_sets, &batch.records)?;
-        self.rooms.with(
-            || Room::new(self.config.splitter()),
-            |room| match &self.annotator {
-                Some(annotator) => self.annotate(annotator, batch, &columns, room),
-                None => self.decide(batch, &columns, room, removed_schema),
-            },
-        )
+    /// The schema of what is written.
+    fn written(&self) -> SchemaRef {
+        match &self.way {
+            Way::Judge(_) => self.inputs.schema(),
+            Way::Annotate(_, annotator) => annotator.schema(),
+            Way::FromAnnotations(from) => from.schema(),
+        }
+    }
+
+    fn judge(&self, batch: &Batch) -> Result<Judged> {
+        let room = || Room::new(self.config.splitter());
+        match &self.way {
+            Way::Judge(rule_sets) => {
+                let columns = BatchColumns::of(rule_sets, &batch.records)?;
+                self.rooms.with(room, |room| self.decide(rule_sets, batch, &columns, room))
+            }
+            Way::Annotate(rule_sets, annotator) => {
+                let columns = BatchColumns::of(rule_sets, &batch.records)?;
+                self.rooms.with(room, |room| annotate(rule_sets, annotator, batch, &columns, room))
+            }
+            Way::FromAnnotations(from) => self.decide_again(from, batch),
+        }
     }
 
     /// Keeps or drops each document.
     fn decide(
         &self,
+        rule_sets: &[Box<dyn RuleSet>],
         batch: &Batch,
         columns: &BatchColumns,
         room: &mut Room,
-        removed_schema: &SchemaRef,
     ) -> Result<Judged> {
         let texts = batch.texts();
-        let mut counts = SourceCounts::default();
         let mut verdicts = Verdicts::default();
         for index in 0..batch.len() {
             let values = columns.row(index);
             let mut view = room.view(texts.value(index)).with_columns(&values);
-            let verdict = rules::judge(&self.rule_sets, &mut view);
-            verdicts.keep.push(verdict.is_none());
-            match verdict {
-                Some(verdict) => {
-                    counts.drop_document(verdict.rule);
-                    verdicts.removed.push((index, verdict));
-                }
-                None => {
-                    counts.documents_out += 1;
-                    counts.bytes_out += view.text().len() as u64;
-                    counts.held_out += u64::from(batch.held_out().value(index));
-                    if let Some(text) = view.edited() {
-                        verdicts.edited.push((index, text.to_owned()));
-                    }
-                }
-            }
+            let verdict = rules::judge(rule_sets, &mut view);
+            verdicts.push(batch, index, verdict, view.edited());
         }
-        let records = with_edited(&batch.records, &verdicts.edited)?;
+        self.apply(batch, &batch.records, verdicts)
+    }
+
+    /// Keeps or drops each document by what was measured before.
+    fn decide_again(&self, from: &FromAnnotations, batch: &Batch) -> Result<Judged> {
+        let values = from.values(&batch.records);
+        let mut verdicts = Verdicts::default();
+        for index in 0..batch.len() {
+            verdicts.push(batch, index, values.verdict(index), values.edited(index));
+        }
+        self.apply(batch, &from.strip(&batch.records)?, verdicts)
+    }
+
+    /// The kept and the removed documents of a batch whose columns to write are `records`.
+    fn apply(&self, batch: &Batch, records: &RecordBatch, verdicts: Verdicts) -> Result<Judged> {
+        let records = with_edited(records, &verdicts.edited)?;
         let kept =
             filter_record_batch(&records, &BooleanArray::from(verdicts.keep)).map_err(bug)?;
         let file = &self.inputs.files()[batch.file].name;
         let source = &self.inputs.sources()[batch.source];
-        let removed = removed_rows(batch, &verdicts.removed, source, file, removed_schema)?;
+        let removed = removed_rows(batch, &verdicts.removed, source, file)?;
+        let counts = verdicts.counts;
         Ok(Judged { source: batch.source, kept, removed, counts, failed: Vec::new() })
     }
+}
 
-    /// Keeps every document, with what was measured of it.
-    fn annotate(
-        &self,
-        annotator: &Annotator,
-        batch: &Batch,
-        columns: &BatchColumns,
-        room: &mut Room,
-    ) -> Result<Judged> {
-        let texts = batch.texts();
-        let mut counts = SourceCounts::default();
-        let mut annotations = Annotations::new(annotator, batch.len());
-        for index in 0..batch.len() {
-            let values = columns.row(index);
-            let mut view = room.view(texts.value(index)).with_columns(&values).complete();
-            annotations.push(&self.rule_sets, &mut view);
-            counts.documents_out += 1;
-            counts.bytes_out += texts.value(index).len() as u64;
-            counts.held_out += u64::from(batch.held_out().value(index));
+impl Verdicts {
+    /// Takes the next document's verdict, and its text where the rules changed it.
+    fn push(&mut self, batch: &Batch, index: usize, verdict: Option<Verdict>, edit: Option<&str>) {
+        self.keep.push(verdict.is_none());
+        if let Some(verdict) = verdict {
+            self.counts.drop_document(verdict.rule);
+            self.removed.push((index, verdict));
+            return;
         }
-        let failed = annotations.failed().to_vec();
-        let kept = annotations.beside(&batch.records)?;
-        let removed = RecordBatch::new_empty(removed_schema());
-        Ok(Judged { source: batch.source, kept, removed, counts, failed })
+        self.counts.documents_out += 1;
+        let text = edit.unwrap_or_else(|| batch.texts().value(index));
+        self.counts.bytes_out += text.len() as u64;
+        self.counts.held_out += u64::from(batch.held_out().value(index));
+        self.edited.extend(edit.map(|text| (index, text.to_owned())));
     }
+}
+
+/// Keeps every document, with what was measured of it.
+fn annotate(
+    rule_sets: &[Box<dyn RuleSet>],
+    annotator: &Annotator,
+    batch: &Batch,
+    columns: &BatchColumns,
+    room: &mut Room,
+) -> Result<Judged> {
+    let texts = batch.texts();
+    let mut counts = SourceCounts::default();
+    let mut annotations = Annotations::new(annotator, batch.len());
+    for index in 0..batch.len() {
+        let values = columns.row(index);
+        let mut view = room.view(texts.value(index)).with_columns(&values).complete();
+        annotations.push(rule_sets, &mut view);
+        counts.documents_out += 1;
+        counts.bytes_out += texts.value(index).len() as u64;
+        counts.held_out += u64::from(batch.held_out().value(index));
+    }
+    let failed = annotations.failed().to_vec();
+    let kept = annotations.beside(&batch.records)?;
+    let removed = RecordBatch::new_empty(removed_schema());
+    Ok(Judged { source: batch.source, kept, removed, counts, failed })
 }
 
 impl Stage for Filter {
@@ -214,19 +276,14 @@ impl Stage for Filter {
     }
 
     fn run_unit(&self, unit: Unit, work: &Work<'_>) -> Result<Counts> {
-        let schema = removed_schema();
-        let written = match &self.annotator {
-            Some(annotator) => annotator.schema(),
-            None => self.inputs.schema(),
-        };
-        let mut part = CorpusWriter::create(&work.path("part.parquet"), written)?;
-        let mut removed = ParquetSink::create(&work.path("removed.parquet"), schema.clone())?;
+        let mut part = CorpusWriter::create(&work.path("part.parquet"), self.written())?;
+        let mut removed = ParquetSink::create(&work.path("removed.parquet"), removed_schema())?;
         let mut out = Counts::default();
         let mut counts = self.inputs.read(
             unit.index,
             Columns::All,
             work,
-            |batch| self.judge(&batch, &schema),
+            |batch| self.judge(&batch),
             |judged| {
                 part.write(&judged.kept)?;
                 removed.write(&judged.removed)?;
@@ -285,7 +342,6 @@ fn removed_rows(
     removed: &[(usize, Verdict)],
     source: &str,
     file: &str,
-    schema: &SchemaRef,
 ) -> Result<RecordBatch> {
     let each = || removed.iter().map(|(_, verdict)| verdict);
     let strings = |values: Vec<&str>| Arc::new(StringArray::from(values)) as ArrayRef;
@@ -298,7 +354,7 @@ fn removed_rows(
         Arc::new(Float64Array::from_iter_values(each().map(|verdict| verdict.value))),
         Arc::new(Float64Array::from_iter_values(each().map(|verdict| verdict.limit))),
     ];
-    RecordBatch::try_new(schema.clone(), columns).map_err(bug)
+    RecordBatch::try_new(removed_schema(), columns).map_err(bug)
 }
 
 /// Arrow refuses only what does not fit together, and everything here comes from one batch.

@@ -4,12 +4,11 @@
 //! and three measures. Reference: Raffel et al. 2020, "Exploring the Limits of Transfer Learning",
 //! section 2.2 (JMLR 21, 20-074), with the order, thresholds and reading of datatrove 0.10
 //! (`src/datatrove/pipeline/filters/c4_filters.py`). FineWeb sets `filter_no_terminal_punct` to
-//! false.
-//! Method: lines are those of `str.splitlines()`, stripped. A search for the phrases over the
-//! text, blind to case, settles them for nearly every document; else each line is lower-cased.
+//! false. Method: lines are those of `str.splitlines()`, stripped. A search for the phrases over
+//! the text, blind to case, settles them for nearly every document; else each line is lower-cased.
 //! Invariants: verdict, rule, value and edited text equal datatrove's with the same sentences; a
-//! dropped document's text stays. Cost: five searches of the text, one copy, sentences of the
-//! first lines.
+//! dropped document's text stays, unless every value is asked for. Cost: five searches of the text,
+//! one copy, sentences of the first lines.
 
 use super::phrases::Phrases;
 use super::{Entry, Measure, Report, RuleInfo, RuleSet};
@@ -215,7 +214,8 @@ impl RuleSet for C4Quality {
         let least = self.config.min_sentences;
         let tally = view.edit(|text, draft| {
             let tally = self.write_lines(text, draft, complete);
-            if !tally.broken.is_empty() || tally.sentences < least {
+            // Asked for every value, later rules see what would stay, whatever this one says.
+            if !complete && (!tally.broken.is_empty() || tally.sentences < least) {
                 return Edit::None(tally);
             }
             let kept = strip(draft.text);

@@ -249,10 +249,17 @@ impl Dclm {
             let ends = ["...", ". . .", "\u{2026}"];
             trailing += usize::from(ends.iter().any(|end| line.ends_with(end)));
         }
-        // The reference compares counts: limit times lines, which rounds as it does.
-        let most = |limit: f64| Limit::AtMost(limit * f64::from(lines) / f64::from(lines));
-        at(5, share(bullets, lines as usize), most(config.max_bullet_lines))?;
-        at(6, share(trailing, lines as usize), most(config.max_ellipsis_lines))?;
+        // The reference compares counts: limit times lines, which may round to another answer.
+        let most = |part: usize, limit: f64| {
+            let value = share(part, lines);
+            let product = limit * lines as f64;
+            let agree = (part as f64 > product) == (value > limit);
+            (value, Limit::AtMost(if agree { limit } else { product / lines as f64 }))
+        };
+        let (value, limit) = most(bullets, config.max_bullet_lines);
+        at(5, value, limit)?;
+        let (value, limit) = most(trailing, config.max_ellipsis_lines);
+        at(6, value, limit)?;
         let without = share(counts.without_letter, counts.words);
         at(7, without, Limit::AtMost(config.max_words_without_letter))?;
         at(8, counts.stop_words as f64, Limit::AtLeast(config.min_stop_words as f64))

@@ -1,0 +1,269 @@
+//! Other limits for an annotated corpus, in the time of a read: nothing is measured again.
+//!
+//! Annotated corpora and new limits in → a verdict a document from its stored values, and the
+//! corpus as `filter` would have written it: the kept documents with the text as the rules left it,
+//! without the columns that `--annotate` added. Method: rules, words and every key are those that
+//! the corpora's manifests tell; only limits may differ, the numbers that a value is compared with,
+//! since any other key changes what is measured or edited. Invariants: with the limits of the
+//! annotation, documents and reasons are those of `filter` without `--annotate`; null keeps, NaN
+//! fails. Cost: a comparison a value.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::array::{Array, AsArray, Float64Array, StringArray};
+use arrow::datatypes::{DataType, Float64Type, Schema, SchemaRef};
+use arrow::record_batch::RecordBatch;
+use serde_json::Value;
+
+use super::annotate::{EDITED, FIRST_RULE, FIRST_VALUE, column_name, rules_of};
+use super::config::{FilterConfig, find, limits};
+use super::rules::{Limit, Measure, Verdict};
+use super::run::bug;
+use crate::base::config::Table;
+use crate::base::error::{Error, Result};
+use crate::base::manifest::Manifest;
+use crate::base::stage::{InputKind, InputRecord};
+use crate::source::schema::unknown_column;
+
+/// Where the values of the rules lie, and what they are held against.
+pub struct FromAnnotations {
+    rules: Vec<Stored>,
+    /// Columns that stay, by their place in the input.
+    kept: Vec<usize>,
+    schema: SchemaRef,
+}
+
+/// A rule whose values are stored.
+struct Stored {
+    rule: &'static str,
+    /// The rule set's place in the recipe.
+    set: usize,
+    limit: Limit,
+    /// Whether the limit is another than that of the annotation.
+    is_new: bool,
+}
+
+/// The annotations of one batch.
+pub struct Values<'a> {
+    from: &'a FromAnnotations,
+    first: &'a StringArray,
+    edited: &'a StringArray,
+    /// By rule.
+    values: Vec<&'a Float64Array>,
+}
+
+/// The configuration that the inputs were annotated with, under the limits of `config`.
+///
+/// # Errors
+/// [`Error::Config`] for inputs that were not annotated, or not alike; for rules given anew, and
+/// for keys that are no limit.
+pub fn resolve(inputs: &[InputRecord], config: &FilterConfig) -> Result<FilterConfig> {
+    if config.recipe.is_some() || !config.rules.is_empty() || config.words.is_some() {
+        let message = "`from_annotations` takes rules and words from the annotated corpus";
+        return Err(Error::config(message).with_hint("leave them out; limits may be given"));
+    }
+    if config.annotate {
+        return Err(Error::config("`annotate` and `from_annotations` exclude each other"));
+    }
+    let annotated = annotated(inputs)?;
+    let mut thresholds = annotated.thresholds.clone();
+    for (name, table) in &config.thresholds {
+        let Some(own) = thresholds.get_mut(name).and_then(toml::Value::as_table_mut) else {
+            let message = format!("`{name}` has limits, but was not annotated");
+            let hint = format!("annotated were {}", annotated.rules.join(", "));
+            return Err(Error::config(message).with_hint(hint));
+        };
+        let Some(table) = table.as_table() else {
+            return Err(Error::config(format!("`{name}` is no table but `{table}`")));
+        };
+        for (key, value) in table {
+            check_key(name, key, own)?;
+            own.insert(key.clone(), value.clone());
+        }
+    }
+    Ok(FilterConfig { thresholds, annotate: false, from_annotations: true, ..annotated })
+}
+
+/// The one configuration that all inputs were annotated with.
+fn annotated(inputs: &[InputRecord]) -> Result<FilterConfig> {
+    let mut found: Option<(FilterConfig, &InputRecord)> = None;
+    for input in inputs {
+        let config = config_of(input)?;
+        match &found {
+            Some((first, at)) if *first != config => {
+                let message =
+                    format!("`{}` and `{}` were annotated differently", at.name, input.name);
+                return Err(Error::config(message).with_hint("filter them one after the other"));
+            }
+            _ => found = Some((config, input)),
+        }
+    }
+    let (config, _) = found.ok_or_else(|| Error::config("there is no input"))?;
+    Ok(config)
+}
+
+fn config_of(input: &InputRecord) -> Result<FilterConfig> {
+    let refused = |message: String| {
+        Error::config(message).with_hint("make it with `dataprep filter IN --annotate --out DIR`")
+    };
+    let path = input.path.display();
+    if input.kind == InputKind::File {
+        return Err(refused(format!("`{path}` is no annotated corpus")));
+    }
+    let manifest = Manifest::read(&input.path)?;
+    if manifest.stage != "filter" || manifest.config["annotate"] != true {
+        let made = &manifest.stage;
+        return Err(refused(format!("`{path}` was made by `{made}` without `annotate`")));
+    }
+    let own = |key: &str| manifest.config.get(key).cloned().unwrap_or(Value::Null);
+    let plain = |error: serde_json::Error| {
+        Error::config(format!(
+            "`{path}` has a configuration that this version cannot read: {error}"
+        ))
+    };
+    let rules: Vec<String> = serde_json::from_value(own("rules")).map_err(plain)?;
+    let words = serde_json::from_value(own("words")).map_err(plain)?;
+    let table = |name: &String| -> Result<(String, toml::Value)> {
+        find(name)?;
+        let table: Table = serde_json::from_value(own(name)).map_err(plain)?;
+        Ok((name.clone(), table.into()))
+    };
+    let thresholds: BTreeMap<_, _> = rules.iter().map(table).collect::<Result<_>>()?;
+    Ok(FilterConfig { rules, words, annotate: true, thresholds, ..FilterConfig::default() })
+}
+
+/// A key that may differ: a number that a rule of the set compares its value with.
+fn check_key(set: &str, key: &str, table: &Table) -> Result<()> {
+    let known = table.get(key);
+    let limits: Vec<&str> = find(set)?.rules.iter().filter_map(|rule| rule.key).collect();
+    match known {
+        Some(value) if limits.contains(&key) && !value.is_bool() => Ok(()),
+        Some(_) => Err(Error::config(format!("`{set}.{key}` is no limit"))
+            .with_hint("what is measured or edited by it must be annotated anew")),
+        None => Err(crate::base::config::unknown(
+            key,
+            &table.keys().map(String::as_str).collect::<Vec<_>>(),
+            &format!("`{set}`"),
+        )),
+    }
+}
+
+impl FromAnnotations {
+    /// For inputs of this schema, and a configuration that [`resolve`] has made of `inputs`.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for a column that is missing, or of another type, and for a limit that
+    /// makes no sense.
+    pub fn new(
+        config: &FilterConfig,
+        inputs: &[InputRecord],
+        schema: &Schema,
+    ) -> Result<FromAnnotations> {
+        let before = annotated(inputs)?;
+        let mut rules: Vec<Stored> = Vec::new();
+        for (set, name) in config.rules.iter().enumerate() {
+            let (old, new) = (limits(name, &before)?, limits(name, config)?);
+            let of = |measures: &[Measure], rule: &str| {
+                let found = measures.iter().find(|measure| measure.rule == rule);
+                found.map(|measure| measure.limit)
+            };
+            for info in find(name)?.rules {
+                let is_known = rules.iter().any(|stored| stored.rule == info.rule);
+                if let Some(limit) = of(&new, info.rule).filter(|_| !is_known) {
+                    let is_new = of(&old, info.rule) != Some(limit);
+                    rules.push(Stored { rule: info.rule, set, limit, is_new });
+                }
+            }
+        }
+        let added: Vec<String> = rules_of(&config.rules)?.into_iter().map(column_name).collect();
+        let is_added = |name: &str| {
+            [FIRST_RULE, FIRST_VALUE, EDITED].contains(&name) || added.iter().any(|own| own == name)
+        };
+        let text = [FIRST_RULE, EDITED].map(|name| (name, DataType::Utf8));
+        let doubles = added.iter().map(|name| (name.as_str(), DataType::Float64));
+        for (name, kind) in text.into_iter().chain(doubles) {
+            check_column(schema, name, &kind)?;
+        }
+        let fields = schema.fields().iter().enumerate();
+        let kept: Vec<usize> =
+            fields.filter(|(_, field)| !is_added(field.name())).map(|(place, _)| place).collect();
+        let schema = Arc::new(schema.project(&kept).map_err(bug)?);
+        Ok(FromAnnotations { rules, kept, schema })
+    }
+
+    /// The columns without the annotations.
+    pub fn schema(&self) -> SchemaRef {
+        self.schema.clone()
+    }
+
+    /// The documents without the annotations.
+    ///
+    /// # Errors
+    /// [`Error::Failed`] for records of another schema.
+    pub fn strip(&self, records: &RecordBatch) -> Result<RecordBatch> {
+        records.project(&self.kept).map_err(bug)
+    }
+
+    /// The annotations of a batch.
+    pub fn values<'a>(&'a self, records: &'a RecordBatch) -> Values<'a> {
+        let column = |name: &str| records.column_by_name(name).expect("checked when opened");
+        Values {
+            from: self,
+            first: column(FIRST_RULE).as_string(),
+            edited: column(EDITED).as_string(),
+            values: self
+                .rules
+                .iter()
+                .map(|stored| column(&column_name(stored.rule)).as_primitive::<Float64Type>())
+                .collect(),
+        }
+    }
+}
+
+fn check_column(schema: &Schema, name: &str, kind: &DataType) -> Result<()> {
+    let Ok(field) = schema.field_with_name(name) else {
+        return Err(unknown_column(
+            name,
+            schema.fields().iter().map(|field| field.name().as_str()),
+        ));
+    };
+    match field.data_type() {
+        own if own == kind => Ok(()),
+        own => Err(Error::config(format!("the column `{name}` is {own}, not {kind}"))),
+    }
+}
+
+impl Values<'_> {
+    /// The first rule that drops a document. Of two in one rule set that failed before too, the one
+    /// that came first then does so now: C4's come in the order of the lines.
+    pub fn verdict(&self, row: usize) -> Option<Verdict> {
+        let was = self.first.is_valid(row).then(|| self.first.value(row));
+        let was_in = self.from.rules.iter().find(|stored| was == Some(stored.rule));
+        let passed_before = was_in.map_or(usize::MAX, |stored| stored.set);
+        let mut first: Option<(&Stored, Verdict)> = None;
+        for (stored, values) in self.from.rules.iter().zip(&self.values) {
+            if first.is_some_and(|(first, _)| first.set != stored.set) {
+                break;
+            }
+            let Stored { rule, limit, set, is_new } = *stored;
+            // Under its old limit a rule says what it said: some round with the document's length.
+            if values.is_null(row) || (!is_new && set < passed_before) {
+                continue;
+            }
+            let (value, was_first) = (values.value(row), was == Some(rule));
+            let fails = (was_first && !is_new) || !Measure { rule, value, limit }.passes();
+            let came_first = was_first && first.is_some_and(|(first, _)| !first.is_new);
+            if fails && (first.is_none() || came_first) {
+                let (Limit::AtLeast(limit) | Limit::AtMost(limit)) = limit;
+                first = Some((stored, Verdict { rule, value, limit }));
+            }
+        }
+        first.map(|(_, verdict)| verdict)
+    }
+
+    /// The text as the rules left it, where they changed it.
+    pub fn edited(&self, row: usize) -> Option<&str> {
+        self.edited.is_valid(row).then(|| self.edited.value(row))
+    }
+}
