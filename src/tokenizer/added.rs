@@ -80,6 +80,10 @@ impl AddedTokens {
             if token.rstrip {
                 end = text.len() - text[end..].trim_start_matches(is_white).len();
             }
+            if start >= end {
+                // White space that the token before has swallowed already: nothing is left of it.
+                continue;
+            }
             if done < start {
                 visit(Part::Text(done..start))?;
             }
