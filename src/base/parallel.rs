@@ -1,21 +1,21 @@
 //! An ordered parallel map with bounded memory.
 //!
-//! In → an iterator of items; out → `sink(map(item))` for each, in the items' order. Items are
-//! drawn by a thread of their own, which mostly waits for a disk, and mapped by `threads` threads:
-//! the caller's, which also hands results to `sink`, and `threads - 1` workers. So `threads` is the
-//! number of cores in use, whatever the share of `sink`. At most `in_flight` items exist between
-//! producer and sink, so memory is bounded by `in_flight` × the largest item, whatever the speed of
-//! the parts. Results do not depend on `threads`. The first error (in input order) stops the work
-//! and is returned.
+//! In → an iterator of items; out → `sink(map(item))` for each, in the items' order; or, where an
+//! item is large, `sink(map(part))` for the parts that `split` makes of it. Items are drawn by a
+//! thread of their own, which mostly waits for a disk; `threads` threads split and map: the
+//! caller's, which also hands results to `sink`, and `threads - 1` workers. So `threads` is the
+//! number of cores in use, whatever the share of `sink`, and parts keep them busy to the end. At
+//! most `in_flight` items exist between producer and sink, so memory is bounded by `in_flight` ×
+//! the largest item, whatever the speed of the parts. Results do not depend on `threads`. The first
+//! error (in input order) stops the work and is returned; a panic travels to the caller.
 
 use std::{
-    collections::BTreeMap,
+    any::Any,
+    collections::{BTreeMap, VecDeque},
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
-    sync::atomic::{AtomicBool, Ordering::Relaxed},
+    sync::{Condvar, Mutex, MutexGuard, PoisonError},
     thread,
 };
-
-use crossbeam_channel::{Receiver, bounded, never, select_biased, unbounded};
 
 use super::error::Result;
 
@@ -26,94 +26,222 @@ pub fn ordered<I: Send, T: Send>(
     in_flight: usize,
     items: impl Iterator<Item = Result<I>> + Send,
     map: impl Fn(I) -> Result<T> + Sync,
-    mut sink: impl FnMut(T) -> Result<()>,
+    sink: impl FnMut(T) -> Result<()>,
 ) -> Result<()> {
-    let in_flight = in_flight.max(threads).max(1);
-    let (tickets_out, tickets) = bounded::<()>(in_flight);
-    let (work_in, work) = unbounded::<(usize, Result<I>)>();
-    let (done_in, done) = unbounded::<(usize, Mapped<T>)>();
-    let stopped = AtomicBool::new(false);
-    // A panic travels to the caller: where it happens it would leave the others waiting.
-    let run = |item: Result<I>| catch_unwind(AssertUnwindSafe(|| item.and_then(&map)));
-    let result = thread::scope(|scope| {
-        let (stopped, run) = (&stopped, &run);
-        scope.spawn(move || {
-            for (index, item) in items.enumerate() {
-                // A ticket is given back when the sink has taken the result of an earlier item.
-                if tickets_out.send(()).is_err() || stopped.load(Relaxed) {
-                    return;
-                }
-                let failed = item.is_err();
-                if work_in.send((index, item)).is_err() || failed {
-                    return;
-                }
-            }
-        });
-        for _ in 1..threads {
-            let (work, done_in) = (work.clone(), done_in.clone());
-            scope.spawn(move || {
-                for (index, item) in work {
-                    if stopped.load(Relaxed) || done_in.send((index, run(item))).is_err() {
-                        return;
-                    }
-                }
-            });
-        }
-        drop(done_in);
-        let result = drain(done, work, run, || tickets.recv().is_ok(), &mut sink);
-        stopped.store(true, Relaxed);
-        drop(tickets);
-        result
-    });
-    result.unwrap_or_else(|panic| resume_unwind(panic))
+    ordered_parts(threads, in_flight, items, |item| Ok(vec![item]), map, sink)
 }
 
-/// What `map` returned; the outer error is its panic.
-type Mapped<T> = thread::Result<Result<T>>;
+/// Splits `items` and runs `map` over the parts on `threads` threads, the caller's among them;
+/// `sink` sees the results in input order.
+pub fn ordered_parts<I: Send, P: Send, T: Send>(
+    threads: usize,
+    in_flight: usize,
+    items: impl Iterator<Item = Result<I>> + Send,
+    split: impl Fn(I) -> Result<Vec<P>> + Sync,
+    map: impl Fn(P) -> Result<T> + Sync,
+    sink: impl FnMut(T) -> Result<()>,
+) -> Result<()> {
+    let in_flight = in_flight.max(threads).max(1);
+    let work = Work { state: Mutex::new(State::default()), changed: Condvar::new(), split, map };
+    let done = thread::scope(|scope| {
+        let work = &work;
+        let _stop = StopAtEnd(work);
+        scope.spawn(move || work.draw(items, in_flight));
+        for _ in 1..threads {
+            scope.spawn(move || work.help());
+        }
+        work.drain(sink)
+    });
+    let panic = work.state.into_inner().unwrap_or_else(PoisonError::into_inner).panic;
+    panic.map_or(done, |panic| resume_unwind(panic))
+}
 
-/// Hands the results to `sink` in order, and maps items itself while there are none to hand on;
-/// `release` gives back one ticket. The outer error is a panic of `map`.
-fn drain<I, T>(
-    mut done: Receiver<(usize, Mapped<T>)>,
-    mut work: Receiver<(usize, Result<I>)>,
-    run: impl Fn(Result<I>) -> Mapped<T>,
-    release: impl Fn() -> bool,
-    sink: &mut impl FnMut(T) -> Result<()>,
-) -> Mapped<()> {
-    let mut waiting = BTreeMap::new();
-    let (mut next, mut open) = (0, 2);
-    while open > 0 {
-        // Results first: they hold memory.
-        let arrived = select_biased! {
-            recv(done) -> message => message.inspect_err(|_| done = never()),
-            recv(work) -> message => match message {
-                Ok((index, item)) => Ok((index, run(item))),
-                Err(closed) => { work = never(); Err(closed) }
-            },
-        };
-        match arrived {
-            Ok((index, result)) => waiting.insert(index, result?),
-            Err(_) => {
-                open -= 1;
-                continue;
-            }
-        };
-        while let Some(result) = waiting.remove(&next) {
-            if let Err(error) = result.and_then(&mut *sink) {
-                return Ok(Err(error));
-            }
-            release();
-            next += 1;
+/// What the threads share.
+struct Work<I, P, T, S, M> {
+    state: Mutex<State<I, P, T>>,
+    changed: Condvar,
+    split: S,
+    map: M,
+}
+
+/// Items and parts are numbered from 0; a part is known by (its item, its place there).
+struct State<I, P, T> {
+    items: VecDeque<(usize, I)>,
+    parts: BTreeMap<(usize, usize), P>,
+    results: BTreeMap<(usize, usize), Result<T>>,
+    /// Parts of the items that are split.
+    lengths: BTreeMap<usize, usize>,
+    drawn: usize,
+    /// Items whose results the sink has taken.
+    sunk: usize,
+    /// No item will be drawn any more.
+    is_drawn: bool,
+    /// Items being split: parts may come of them.
+    splitting: usize,
+    stopped: bool,
+    panic: Option<Box<dyn Any + Send>>,
+}
+
+impl<I, P, T> Default for State<I, P, T> {
+    fn default() -> Self {
+        State {
+            items: VecDeque::new(),
+            parts: BTreeMap::new(),
+            results: BTreeMap::new(),
+            lengths: BTreeMap::new(),
+            drawn: 0,
+            sunk: 0,
+            is_drawn: false,
+            splitting: 0,
+            stopped: false,
+            panic: None,
         }
     }
-    Ok(Ok(()))
+}
+
+impl<I, P, T> State<I, P, T> {
+    /// An item that became one result, without any part.
+    fn fail(&mut self, index: usize, error: crate::base::error::Error) {
+        self.lengths.insert(index, 1);
+        self.results.insert((index, 0), Err(error));
+    }
+
+    /// Whether workers have nothing to wait for.
+    fn is_handed_out(&self) -> bool {
+        let is_empty = self.items.is_empty() && self.parts.is_empty() && self.splitting == 0;
+        self.stopped || (self.is_drawn && is_empty)
+    }
+}
+
+impl<I, P, T, S, M> Work<I, P, T, S, M>
+where
+    S: Fn(I) -> Result<Vec<P>>,
+    M: Fn(P) -> Result<T>,
+{
+    fn lock(&self) -> MutexGuard<'_, State<I, P, T>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wait<'a>(&self, state: MutexGuard<'a, State<I, P, T>>) -> MutexGuard<'a, State<I, P, T>> {
+        self.changed.wait(state).unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Draws items while there is room for them.
+    fn draw(&self, items: impl Iterator<Item = Result<I>>, in_flight: usize) {
+        for item in items {
+            let mut state = self.lock();
+            while state.drawn - state.sunk >= in_flight && !state.stopped {
+                state = self.wait(state);
+            }
+            if state.stopped {
+                return;
+            }
+            let index = state.drawn;
+            state.drawn += 1;
+            let failed = item.is_err();
+            match item {
+                Ok(item) => state.items.push_back((index, item)),
+                Err(error) => state.fail(index, error),
+            }
+            self.changed.notify_all();
+            if failed {
+                break;
+            }
+        }
+        self.lock().is_drawn = true;
+        self.changed.notify_all();
+    }
+
+    /// Works until everything is handed out.
+    fn help(&self) {
+        let mut state = self.lock();
+        while !state.is_handed_out() {
+            state = match self.step(state) {
+                Ok(state) => state,
+                Err(state) => self.wait(state),
+            };
+        }
+    }
+
+    /// Maps the first part that waits, else splits the first item; `Err` when there is neither.
+    fn step<'a>(
+        &'a self,
+        mut state: MutexGuard<'a, State<I, P, T>>,
+    ) -> Result<MutexGuard<'a, State<I, P, T>>, MutexGuard<'a, State<I, P, T>>> {
+        if let Some((place, part)) = state.parts.pop_first() {
+            drop(state);
+            let result = catch_unwind(AssertUnwindSafe(|| (self.map)(part)));
+            let mut state = self.lock();
+            match result {
+                Ok(result) => drop(state.results.insert(place, result)),
+                Err(panic) => (state.panic, state.stopped) = (Some(panic), true),
+            }
+            self.changed.notify_all();
+            return Ok(state);
+        }
+        let Some((index, item)) = state.items.pop_front() else { return Err(state) };
+        state.splitting += 1;
+        drop(state);
+        let parts = catch_unwind(AssertUnwindSafe(|| (self.split)(item)));
+        let mut state = self.lock();
+        state.splitting -= 1;
+        match parts {
+            Ok(Ok(parts)) => {
+                state.lengths.insert(index, parts.len());
+                let placed = parts.into_iter().enumerate();
+                state.parts.extend(placed.map(|(place, part)| ((index, place), part)));
+            }
+            Ok(Err(error)) => state.fail(index, error),
+            Err(panic) => (state.panic, state.stopped) = (Some(panic), true),
+        }
+        self.changed.notify_all();
+        Ok(state)
+    }
+
+    /// Hands the results to `sink` in order, and works while there are none to hand on.
+    fn drain(&self, mut sink: impl FnMut(T) -> Result<()>) -> Result<()> {
+        let mut next = 0;
+        let mut state = self.lock();
+        while !state.stopped {
+            let item = state.sunk;
+            if state.lengths.get(&item) == Some(&next) {
+                state.lengths.remove(&item);
+                (state.sunk, next) = (item + 1, 0);
+                self.changed.notify_all();
+            } else if let Some(result) = state.results.remove(&(item, next)) {
+                // Results first: they hold memory.
+                drop(state);
+                sink(result?)?;
+                next += 1;
+                state = self.lock();
+            } else if state.is_drawn && item == state.drawn {
+                return Ok(());
+            } else {
+                state = match self.step(state) {
+                    Ok(state) => state,
+                    Err(state) => self.wait(state),
+                };
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Lets the other threads go, also when the caller's panics.
+struct StopAtEnd<'a, I, P, T, S, M>(&'a Work<I, P, T, S, M>);
+
+impl<I, P, T, S, M> Drop for StopAtEnd<'_, I, P, T, S, M> {
+    fn drop(&mut self) {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner).stopped = true;
+        self.0.changed.notify_all();
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::base::error::Error;
-    use std::sync::atomic::AtomicUsize;
+    use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
     #[test]
     fn results_come_in_input_order_at_any_thread_count() {
@@ -131,6 +259,40 @@ mod tests {
             .unwrap();
             assert_eq!(seen, (0..500).map(|item| item * 2).collect::<Vec<_>>());
         }
+    }
+
+    #[test]
+    fn parts_come_in_order_and_an_item_may_have_none() {
+        for threads in [1, 2, 5] {
+            let mut seen = Vec::new();
+            let split = |item: usize| Ok((0..item % 4).map(|part| (item, part)).collect());
+            let map = |part| Ok(part);
+            let sink = |part| {
+                seen.push(part);
+                Ok(())
+            };
+            ordered_parts(threads, 6, (0..200).map(Ok), split, map, sink).unwrap();
+            let parts = (0..200).flat_map(|item| (0..item % 4).map(move |part| (item, part)));
+            assert_eq!(seen, parts.collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn an_error_of_a_part_or_of_splitting_comes_in_its_place() {
+        let run = |bad_item: usize, bad_part: usize| {
+            let split = |item: usize| match item == bad_item {
+                true => Err(Error::failed(format!("item {item}"))),
+                false => Ok((0..3).map(|part| item * 3 + part).collect::<Vec<usize>>()),
+            };
+            let map = |part: usize| match part == bad_part {
+                true => Err(Error::failed(format!("part {part}"))),
+                false => Ok(part),
+            };
+            ordered_parts(3, 4, (0..100).map(Ok), split, map, |_| Ok(())).unwrap_err().to_string()
+        };
+        assert_eq!(run(40, 119), "part 119");
+        assert_eq!(run(40, 120), "item 40");
+        assert_eq!(run(40, 200), "item 40");
     }
 
     #[test]
@@ -155,8 +317,13 @@ mod tests {
             40 => panic!("a bug"),
             _ => Ok(item),
         };
-        let run = || ordered(2, 4, (0..1000).map(Ok), panics, |_| Ok(()));
-        assert!(catch_unwind(run).is_err());
+        for threads in [1, 2, 4] {
+            let run = || ordered(threads, 4, (0..1000).map(Ok), panics, |_| Ok(()));
+            assert!(catch_unwind(run).is_err());
+            let sink = |item| panics(item).map(drop);
+            let run = || ordered(threads, 4, (0..1000).map(Ok), Ok, sink);
+            assert!(catch_unwind(run).is_err(), "a panic of the sink");
+        }
     }
 
     #[test]

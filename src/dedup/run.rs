@@ -24,7 +24,7 @@ use crate::{
 };
 
 /// Raised whenever the same documents and config give other bytes.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// The `dedup` stage with its inputs opened.
 pub struct Dedup {

@@ -468,7 +468,7 @@ fn a_corpus_keeps_id_source_and_held_out_and_its_share() {
 }
 
 #[test]
-fn row_groups_close_at_the_same_rows_however_batches_are_split() {
+fn a_file_has_the_same_bytes_however_its_rows_are_split_into_batches() {
     let directory = tempfile::tempdir().unwrap();
     let texts = strings((0..20_000).map(|i| format!("document {i}")));
     let records = RecordBatch::try_from_iter([("text", texts)]).unwrap();
@@ -483,10 +483,14 @@ fn row_groups_close_at_the_same_rows_however_batches_are_split() {
         let footer =
             parquet::arrow::arrow_reader::ArrowReaderMetadata::load(&input, Default::default())
                 .unwrap();
-        footer.metadata().row_groups().iter().map(|group| group.num_rows()).collect::<Vec<_>>()
+        let rows = footer.metadata().row_groups().iter().map(|group| group.num_rows());
+        (rows.collect::<Vec<_>>(), input)
     };
-    assert_eq!(groups("a", 20_000), [8192, 8192, 3616]);
-    assert_eq!(groups("b", 777), groups("a", 20_000));
+    let (rows, bytes) = groups("a", 20_000);
+    assert_eq!(rows, [8192, 8192, 3616]);
+    for step in [1, 777, 1024, 8192] {
+        assert!(groups("b", step) == (rows.clone(), bytes.clone()), "{step} rows at a time");
+    }
 }
 
 #[test]

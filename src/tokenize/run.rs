@@ -1,8 +1,8 @@
 //! One unit of `tokenize`: read, encode, write.
 //!
 //! In → the unit's documents; out → `shard.arrow` and counts. Batches are encoded on worker threads
-//! and written in input order. Memory: two batches a thread (32 MiB of text and about as much in
-//! tokens each), 64 MiB of known pieces a thread, and one open block.
+//! and written in input order. Memory: two tasks a thread (up to 64 MiB of text each, and about as
+//! much in tokens each), 64 MiB of known pieces a thread, and one open block.
 
 use crate::base::counts::Counts;
 use crate::base::error::{Error, Result};

@@ -27,8 +27,11 @@ pub static FORMATS: [&dyn Format; 2] = [&parquet::Parquet, &jsonl::JsonLines];
 
 /// Documents in one batch at most; what a corpus's row group holds (DESIGN: section 2).
 pub const BATCH_DOCUMENTS: usize = 8192;
-/// Text in one batch, about: one document may be longer.
-pub const BATCH_TEXT_BYTES: usize = 32 << 20;
+/// Text in one batch, about: one document may be longer. Small, so that the threads that share the
+/// batches of a task end together.
+pub const BATCH_TEXT_BYTES: usize = 1 << 20;
+/// Text that one task may decode at once, about.
+pub const TASK_TEXT_BYTES_MAX: u64 = 64 << 20;
 
 /// One way documents are stored in a file.
 pub trait Format: Sync {

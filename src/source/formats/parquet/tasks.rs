@@ -28,7 +28,7 @@ use crate::base::error::{Error, Result};
 use crate::base::hash::{Fingerprint, Hasher};
 use crate::base::io;
 use crate::source::formats::{
-    BATCH_DOCUMENTS, BATCH_TEXT_BYTES, BlockSize, Extent, Layout, Request, Task, Tasks,
+    BATCH_DOCUMENTS, BlockSize, Extent, Layout, Request, TASK_TEXT_BYTES_MAX, Task, Tasks,
 };
 use std::fs::File;
 
@@ -166,11 +166,11 @@ impl Tasks for GroupTasks {
     }
 }
 
-/// Rows of a large row group that hold a quarter of a batch's text on average, since documents
+/// Rows of a large row group that hold an eighth of a task's text on average, since documents
 /// next to each other differ in length.
 fn batch_rows(size: BlockSize) -> usize {
     let average = (size.text_bytes / size.records.max(1)).max(1);
-    (BATCH_TEXT_BYTES as u64 / 4 / average).clamp(1, BATCH_DOCUMENTS as u64) as usize
+    (TASK_TEXT_BYTES_MAX / 8 / average).clamp(1, BATCH_DOCUMENTS as u64) as usize
 }
 
 fn damaged(path: &Path, error: &arrow::error::ArrowError) -> Error {
