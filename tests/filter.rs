@@ -40,6 +40,18 @@ fn one_text_is_judged_by_every_rule() {
 }
 
 #[test]
+fn a_rule_reads_a_field_of_json_lines() {
+    let directory = TestDir::new();
+    let line = |score: &str| format!("{{\"text\":\"A page.\",\"int_score\":{score}}}\n");
+    directory.write("text/a.jsonl", ["3", "2", "null", "\"4\"", "4.5"].map(line).concat());
+    let filter = "filter text --out out --recipe fineweb-edu --json";
+    assert!(directory.dataprep(filter).stdout.contains("`metadata.int_score`"));
+    let filter = format!("{filter} --set fineweb_edu.column=metadata.int_score");
+    let counts = directory.dataprep(&filter).ok().summary()["counts"].clone();
+    assert_eq!(counts["dropped"]["fineweb_edu/score"], 3, "2, null and a string: {counts:#}");
+}
+
+#[test]
 fn a_recipe_of_ones_own_and_a_threshold_beside_it() {
     let directory = TestDir::new();
     directory.write("text/a.txt", "ignored");

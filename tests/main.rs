@@ -1,6 +1,7 @@
 //! One test binary: behaviour through the command line, formats, and the house rules.
 
 mod cli;
+mod conditions;
 mod damage;
 mod dedup;
 mod determinism;

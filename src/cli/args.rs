@@ -200,10 +200,11 @@ pub enum ExportFormat {
 /// Arguments of `inspect`.
 #[derive(Args, Debug)]
 pub struct InspectArgs {
-    /// An artifact; with `--on`, a tokenizer.json or a folder with one
+    /// An artifact; with `--on`, a tokenizer.json or a folder with one; with `--where`, a corpus or
+    /// raw files
     pub path: PathBuf,
     /// How well the tokenizer fits these texts: `[NAME=]PATH`, as stages take them
-    #[arg(long, value_name = "IN", num_args = 1..)]
+    #[arg(long, value_name = "IN", num_args = 1.., group = "reads")]
     pub on: Vec<String>,
     /// Other tokenizers to hold it against
     #[arg(long, value_name = "PATH", num_args = 1.., requires = "on")]
@@ -211,11 +212,18 @@ pub struct InspectArgs {
     /// Draw the fit as SVG
     #[arg(long, value_name = "FILE", requires = "on")]
     pub picture: Option<PathBuf>,
+    /// What a filter did, as one HTML page: histograms with their limits, documents beside them
+    #[arg(long, value_name = "FILE", conflicts_with = "reads")]
+    pub html: Option<PathBuf>,
+    /// How many documents a SQL condition on their columns takes, and the first of them, as
+    /// `filter_value < 0.1 AND source = 'wiki'`
+    #[arg(long = "where", value_name = "SQL", group = "reads")]
+    pub condition: Option<String>,
     /// Column or JSON field with the text [default: text]
-    #[arg(long, value_name = "NAME", requires = "on")]
+    #[arg(long, value_name = "NAME", requires = "reads")]
     pub text_column: Option<String>,
     /// Read only the first so many documents
-    #[arg(long, value_name = "N", requires = "on")]
+    #[arg(long, value_name = "N", requires = "reads")]
     pub limit_documents: Option<Count>,
 }
 
@@ -278,6 +286,10 @@ pub struct TextFlags {
     /// Keep only these columns beside id and text, as `url,score` [default: all]
     #[arg(long, value_name = "A,B")]
     columns: Option<String>,
+    /// Take only documents for which this SQL condition on their columns holds, as
+    /// `int_score >= 3 AND language = 'en'` (fields of JSON Lines: `metadata.url`)
+    #[arg(long = "where", value_name = "SQL")]
+    condition: Option<String>,
     /// Read only the first so many documents
     #[arg(long, value_name = "N")]
     limit_documents: Option<Count>,
@@ -297,6 +309,7 @@ impl Flags for TextFlags {
         put(keys, "text_column", self.text_column.clone());
         put(keys, "id_column", self.id_column.clone());
         put(keys, "columns", self.columns.as_deref().map(list));
+        put(keys, "where", self.condition.clone());
         put(keys, "limit_documents", self.limit_documents.map(|count| count.0 as i64));
         put(keys, "holdout", self.holdout);
         put(keys, "max_bad", self.max_bad);

@@ -6,6 +6,7 @@
 pub mod args;
 mod classifier;
 mod init;
+mod inspect;
 pub mod printer;
 mod rules;
 pub mod screen;
@@ -24,7 +25,6 @@ use crate::{
         progress::Progress,
         size::Bytes,
     },
-    inspect,
     pipeline::{
         execute::Options,
         recipe::{self, Recipe, Request},
@@ -93,8 +93,7 @@ fn run(cli: Cli, printer: &Printer) -> Result<()> {
         Command::Generate(args) => cx.generate(args),
         Command::Run(args) => cx.recipe(args),
         Command::Init { directory } => cx.init(directory),
-        Command::Inspect(args) if !args.on.is_empty() => cx.fit(args),
-        Command::Inspect(args) => cx.inspect(&args.path),
+        Command::Inspect(args) => cx.inspect(args),
         Command::Verify { path } => cx.verify(path),
     }
 }
@@ -320,30 +319,5 @@ impl Commands<'_> {
         self.printer.result(&format!("wrote {}", names.join(" and ")));
         self.printer.record(&json!({"type": "summary", "files": names}));
         Ok(())
-    }
-
-    fn inspect(&self, path: &Path) -> Result<()> {
-        let report = inspect::inspect(path)?;
-        if !self.printer.is_json() {
-            self.printer.raw(&format!("{report}\n"));
-        }
-        let mut record = serde_json::to_value(&report).expect("plain data");
-        record["type"] = "summary".into();
-        self.printer.record(&record);
-        Ok(())
-    }
-
-    fn verify(&self, path: &Path) -> Result<()> {
-        let report = inspect::verify(path)?;
-        if !self.printer.is_json() {
-            self.printer.raw(&format!("{report}\n"));
-        }
-        let mut record = serde_json::to_value(&report).expect("plain data");
-        record["type"] = "summary".into();
-        self.printer.record(&record);
-        match report.differences.len() {
-            0 => Ok(()),
-            count => Err(Error::failed(format!("{count} differences in `{}`", path.display()))),
-        }
     }
 }

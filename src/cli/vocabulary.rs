@@ -1,58 +1,22 @@
-//! Commands that look at a tokenizer: its fit to texts, its tokens in a text, its other formats.
+//! Commands that look at a tokenizer: its tokens in a text, its other formats.
 //!
 //! In → arguments; out → words on a screen, and the one file that was asked for. What is computed
-//! lives in [`crate::inspect::fit`] and [`crate::tokenizer`].
+//! lives in [`crate::tokenizer`].
 
 use std::path::Path;
 
 use serde_json::json;
 
 use super::Commands;
-use super::args::{ExportArgs, ExportFormat, Flags, InspectArgs, StageArgs, TokenizeFlags};
+use super::args::{ExportArgs, ExportFormat, Flags, StageArgs, TokenizeFlags};
 use super::rules::read_text;
 use crate::base::config::{self, Table};
 use crate::base::error::{Error, Result};
 use crate::base::io;
-use crate::base::progress::Progress;
-use crate::inspect::fit::{self, FitReport};
-use crate::inspect::fit_picture;
-use crate::pipeline::registry;
-use crate::source::{InputConfig, Inputs};
 use crate::tokenize::TokenizeConfig;
 use crate::tokenizer::{self, SpecialText, Tokenizer};
 
 impl Commands<'_> {
-    /// `inspect TOKENIZER --on IN…`
-    pub(super) fn fit(&self, args: &InspectArgs) -> Result<()> {
-        let paths = std::iter::once(&args.path).chain(&args.against);
-        let tokenizers = paths
-            .map(|path| {
-                Ok((path.display().to_string(), self.open_tokenizer(path, SpecialText::Text)?))
-            })
-            .collect::<Result<Vec<(String, Tokenizer)>>>()?;
-        let defaults = InputConfig::default();
-        let config = InputConfig {
-            text_column: args.text_column.clone().unwrap_or(defaults.text_column.clone()),
-            limit_documents: args.limit_documents,
-            ..defaults
-        };
-        let inputs = Inputs::open(&registry::specs(&args.on)?, &config)?;
-        inputs.notices().iter().for_each(|notice| self.printer.warning(notice));
-        let progress = Progress::new(self.printer.progress_style());
-        let resources = (self.threads(), self.memory().0);
-        let report: FitReport = fit::fit(&tokenizers, &inputs, resources, &progress)?;
-        if let Some(path) = &args.picture {
-            io::write(path, fit_picture::draw(&report).as_bytes())?;
-        }
-        if !self.printer.is_json() {
-            self.printer.raw(&report.to_string());
-        }
-        let mut record = serde_json::to_value(&report).expect("plain data");
-        record["type"] = "summary".into();
-        self.printer.record(&record);
-        Ok(())
-    }
-
     /// `tokenizer export`
     pub(super) fn export(&self, args: &ExportArgs) -> Result<()> {
         let format = match args.format {
@@ -103,7 +67,11 @@ impl Commands<'_> {
     }
 
     /// A tokenizer that is only looked at; what is odd about it is said.
-    fn open_tokenizer(&self, path: &Path, special_text: SpecialText) -> Result<Tokenizer> {
+    pub(super) fn open_tokenizer(
+        &self,
+        path: &Path,
+        special_text: SpecialText,
+    ) -> Result<Tokenizer> {
         let tokenizer = Tokenizer::open_with(path, special_text)?;
         tokenizer.notices().iter().for_each(|notice| self.printer.warning(notice));
         Ok(tokenizer)

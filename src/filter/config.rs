@@ -92,10 +92,15 @@ impl FilterConfig {
     }
 
     /// Builds the rule sets in order.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for rule sets and keys that nobody knows, values that make no sense, and
+    /// for no rules.
     pub fn build(&self) -> Result<Vec<Box<dyn RuleSet>>> {
         if self.rules.is_empty() {
             return Err(Error::config("no rules chosen").with_hint(format!(
-                "choose with `--recipe fineweb`, or with `--rules`, for example `--rules {}`\n{}",
+                "choose with `--recipe fineweb`, or with `--rules`, for example `--rules {}`, or \
+                 say which documents to take with `--where`\n{}",
                 RULE_SETS.iter().map(|entry| entry.name).collect::<Vec<_>>().join(","),
                 list()
             )));
@@ -124,7 +129,7 @@ impl FilterConfig {
     }
 
     /// Every key beside `rules` is a table of a rule set that was chosen.
-    fn check_tables(&self) -> Result<()> {
+    pub(super) fn check_tables(&self) -> Result<()> {
         for name in self.thresholds.keys() {
             if !RULE_SETS.iter().any(|entry| entry.name == name) {
                 let known = RULE_SETS.iter().map(|entry| entry.name).chain(OWN_KEYS);

@@ -7,7 +7,8 @@
 //! id · source · file · row · reason (`filter/rule`) · value · limit
 //! ```
 //!
-//! `row` is the document's row in a Parquet file, its byte offset in JSON lines. Both files are
+//! `row` is the document's row in a Parquet file, its byte offset in JSON lines. What the inputs'
+//! condition leaves out has the reason `where` and no value. Both files are
 //! always written, empty ones too. With `annotate` nothing is dropped: `part.parquet` holds every
 //! document with the columns of [`super::annotate`], and its own text. Invariants: in = out +
 //! rejected + dropped by reason, for each source; both keep the input's order. Cost: judging runs
@@ -34,10 +35,12 @@ use crate::filter::config::FilterConfig;
 use crate::filter::from_annotations::{self, FromAnnotations};
 use crate::filter::rules::{self, RuleSet, Verdict};
 use crate::filter::view::Room;
-use crate::source::{Batch, Columns, CorpusWriter, InputConfig, InputSpec, Inputs, ParquetSink};
+use crate::source::{
+    Batch, Columns, CorpusWriter, InputConfig, InputSpec, Inputs, LEFT_OUT, ParquetSink,
+};
 
 /// Raised whenever the same documents and config give other bytes.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 
 /// The place of the text among a corpus's columns.
 const TEXT: usize = 1;
@@ -94,7 +97,14 @@ impl Filter {
             return Filter::open_annotated(specs, input, &config);
         }
         let config = config.with_recipe()?;
-        let rule_sets = config.build()?;
+        let rule_sets = match &input.condition {
+            // A condition decides as well as rules do.
+            Some(_) if config.rules.is_empty() && !config.annotate => {
+                config.check_tables()?;
+                Vec::new()
+            }
+            _ => config.build()?,
+        };
         let inputs = Inputs::open(specs, input)?;
         BatchColumns::check(&rule_sets, &inputs.schema())?;
         let own = config.resolved(&rule_sets);
@@ -150,7 +160,8 @@ impl Filter {
             }
             Way::Annotate(rule_sets, annotator) => {
                 let columns = BatchColumns::of(rule_sets, &batch.records)?;
-                self.rooms.with(room, |room| annotate(rule_sets, annotator, batch, &columns, room))
+                self.rooms
+                    .with(room, |room| self.annotate(rule_sets, annotator, batch, &columns, room))
             }
             Way::FromAnnotations(from) => self.decide_again(from, batch),
         }
@@ -185,14 +196,65 @@ impl Filter {
         self.apply(batch, &from.strip(&batch.records)?, verdicts)
     }
 
+    /// Keeps every document, with what was measured of it.
+    fn annotate(
+        &self,
+        rule_sets: &[Box<dyn RuleSet>],
+        annotator: &Annotator,
+        batch: &Batch,
+        columns: &BatchColumns,
+        room: &mut Room,
+    ) -> Result<Judged> {
+        let texts = batch.texts();
+        let mut counts = SourceCounts::default();
+        let mut annotations = Annotations::new(annotator, batch.len());
+        for index in 0..batch.len() {
+            let values = columns.row(index);
+            let mut view = room.view(texts.value(index)).with_columns(&values).complete();
+            annotations.push(rule_sets, &mut view);
+            counts.documents_out += 1;
+            counts.bytes_out += texts.value(index).len() as u64;
+            counts.held_out += u64::from(batch.held_out().value(index));
+        }
+        let failed = annotations.failed().to_vec();
+        let kept = annotations.beside(&batch.records)?;
+        let removed = RecordBatch::new_empty(removed_schema());
+        Ok(Judged { source: batch.source, kept, removed, counts, failed })
+    }
+
+    /// One row for each document of a batch that is dropped, in input order.
+    fn removed(&self, batch: &Batch, removed: &[(usize, Verdict)]) -> Result<RecordBatch> {
+        let left_out = batch.left_out.ids.iter().flatten().zip(&batch.left_out.rows);
+        let left_out = left_out.map(|(id, &row)| (row, id, LEFT_OUT, None));
+        let judged = removed.iter().map(|(index, verdict)| {
+            (batch.rows[*index], batch.ids().value(*index), verdict.rule, Some(verdict))
+        });
+        let mut rows: Vec<(u64, &str, &str, Option<&Verdict>)> = left_out.chain(judged).collect();
+        rows.sort_by_key(|(row, ..)| *row);
+        let strings = |values: Vec<&str>| Arc::new(StringArray::from(values)) as ArrayRef;
+        let same = |value: &str| strings(vec![value; rows.len()]);
+        let numbers = |of: fn(&Verdict) -> f64| {
+            let values = rows.iter().map(|(.., verdict)| verdict.map(of));
+            Arc::new(values.collect::<Float64Array>()) as ArrayRef
+        };
+        let columns = vec![
+            strings(rows.iter().map(|(_, id, ..)| *id).collect()),
+            same(&self.inputs.sources()[batch.source]),
+            same(&self.inputs.files()[batch.file].name),
+            Arc::new(UInt64Array::from_iter_values(rows.iter().map(|(row, ..)| *row))),
+            strings(rows.iter().map(|(_, _, reason, _)| *reason).collect()),
+            numbers(|verdict| verdict.value),
+            numbers(|verdict| verdict.limit),
+        ];
+        RecordBatch::try_new(removed_schema(), columns).map_err(bug)
+    }
+
     /// The kept and the removed documents of a batch whose columns to write are `records`.
     fn apply(&self, batch: &Batch, records: &RecordBatch, verdicts: Verdicts) -> Result<Judged> {
         let records = with_edited(records, &verdicts.edited)?;
         let kept =
             filter_record_batch(&records, &BooleanArray::from(verdicts.keep)).map_err(bug)?;
-        let file = &self.inputs.files()[batch.file].name;
-        let source = &self.inputs.sources()[batch.source];
-        let removed = removed_rows(batch, &verdicts.removed, source, file)?;
+        let removed = self.removed(batch, &verdicts.removed)?;
         let counts = verdicts.counts;
         Ok(Judged { source: batch.source, kept, removed, counts, failed: Vec::new() })
     }
@@ -213,31 +275,6 @@ impl Verdicts {
         self.counts.held_out += u64::from(batch.held_out().value(index));
         self.edited.extend(edit.map(|text| (index, text.to_owned())));
     }
-}
-
-/// Keeps every document, with what was measured of it.
-fn annotate(
-    rule_sets: &[Box<dyn RuleSet>],
-    annotator: &Annotator,
-    batch: &Batch,
-    columns: &BatchColumns,
-    room: &mut Room,
-) -> Result<Judged> {
-    let texts = batch.texts();
-    let mut counts = SourceCounts::default();
-    let mut annotations = Annotations::new(annotator, batch.len());
-    for index in 0..batch.len() {
-        let values = columns.row(index);
-        let mut view = room.view(texts.value(index)).with_columns(&values).complete();
-        annotations.push(rule_sets, &mut view);
-        counts.documents_out += 1;
-        counts.bytes_out += texts.value(index).len() as u64;
-        counts.held_out += u64::from(batch.held_out().value(index));
-    }
-    let failed = annotations.failed().to_vec();
-    let kept = annotations.beside(&batch.records)?;
-    let removed = RecordBatch::new_empty(removed_schema());
-    Ok(Judged { source: batch.source, kept, removed, counts, failed })
 }
 
 impl Stage for Filter {
@@ -325,36 +362,16 @@ fn with_edited(records: &RecordBatch, edited: &[(usize, String)]) -> Result<Reco
 
 fn removed_schema() -> SchemaRef {
     let field = |name: &str, kind: DataType| Field::new(name, kind, false);
+    let number = |name: &str| Field::new(name, DataType::Float64, true);
     Arc::new(Schema::new(vec![
         field("id", DataType::Utf8),
         field("source", DataType::Utf8),
         field("file", DataType::Utf8),
         field("row", DataType::UInt64),
         field("reason", DataType::Utf8),
-        field("value", DataType::Float64),
-        field("limit", DataType::Float64),
+        number("value"),
+        number("limit"),
     ]))
-}
-
-/// One row for each dropped document of a batch, by its place there.
-fn removed_rows(
-    batch: &Batch,
-    removed: &[(usize, Verdict)],
-    source: &str,
-    file: &str,
-) -> Result<RecordBatch> {
-    let each = || removed.iter().map(|(_, verdict)| verdict);
-    let strings = |values: Vec<&str>| Arc::new(StringArray::from(values)) as ArrayRef;
-    let columns = vec![
-        strings(removed.iter().map(|(index, _)| batch.ids().value(*index)).collect()),
-        strings(vec![source; removed.len()]),
-        strings(vec![file; removed.len()]),
-        Arc::new(UInt64Array::from_iter_values(removed.iter().map(|(at, _)| batch.rows[*at]))),
-        strings(each().map(|verdict| verdict.rule).collect()),
-        Arc::new(Float64Array::from_iter_values(each().map(|verdict| verdict.value))),
-        Arc::new(Float64Array::from_iter_values(each().map(|verdict| verdict.limit))),
-    ];
-    RecordBatch::try_new(removed_schema(), columns).map_err(bug)
 }
 
 /// Arrow refuses only what does not fit together, and everything here comes from one batch.

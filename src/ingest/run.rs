@@ -4,7 +4,7 @@ use crate::base::counts::Counts;
 use crate::base::error::Result;
 use crate::base::stage::Work;
 use crate::base::unit::FileCounts;
-use crate::source::{Columns, CorpusWriter, Inputs};
+use crate::source::{Batch, Columns, CorpusWriter, Inputs};
 
 /// The part's name; published as `part-<unit>.parquet`.
 const PART: &str = "part.parquet";
@@ -12,12 +12,17 @@ const PART: &str = "part.parquet";
 /// Writes the documents of `unit` to one part.
 pub(super) fn run_unit(inputs: &Inputs, unit: usize, work: &Work<'_>) -> Result<Counts> {
     let mut writer = CorpusWriter::create(&work.path(PART), inputs.schema())?;
-    let records = |batch: crate::source::Batch| Ok(batch.records);
-    let mut counts =
-        inputs.read(unit, Columns::All, work, records, |records| writer.write(&records))?;
-    for counts in counts.sources.values_mut() {
-        counts.documents_out = counts.documents_in - counts.rejected_total();
-        counts.bytes_out = counts.bytes_in;
+    let mut bytes_out = vec![0; inputs.sources().len()];
+    let sink = |batch: Batch| {
+        bytes_out[batch.source] += batch.text_bytes();
+        writer.write(&batch.records)
+    };
+    let mut counts = inputs.read(unit, Columns::All, work, Ok, sink)?;
+    for (name, counts) in &mut counts.sources {
+        let left = counts.rejected_total() + counts.dropped_total();
+        counts.documents_out = counts.documents_in - left;
+        let source = inputs.sources().iter().position(|known| known == name);
+        counts.bytes_out = bytes_out[source.expect("a source that was read")];
     }
     let written = writer.finish()?;
     let out = counts.total().documents_out;

@@ -97,13 +97,21 @@ impl CorpusReport {
     }
 }
 
-impl fmt::Display for CorpusReport {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl CorpusReport {
+    /// What it is, what became of its documents, and why.
+    pub fn fmt_documents(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.facts.head(f)?;
         write!(f, "\n{}", self.documents())?;
-        if let Some(reasons) = self.reasons() {
-            write!(f, "\n\n{reasons}")?;
+        match self.reasons() {
+            Some(reasons) => write!(f, "\n\n{reasons}"),
+            None => Ok(()),
         }
+    }
+}
+
+impl fmt::Display for CorpusReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.fmt_documents(f)?;
         if !self.extra.is_empty() {
             writeln!(f)?;
         }

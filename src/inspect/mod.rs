@@ -2,16 +2,20 @@
 //!
 //! In → the directory of any artifact; out → a [`Report`] or a [`VerifyReport`], both data that
 //! print themselves as tables ([`std::fmt::Display`]) and as JSON ([`Serialize`]). Nothing is
-//! written, nothing is computed anew: a report is what manifests, footers and lengths say. The one
-//! exception is [`mod@fit`], which encodes documents to hold tokenizers against each other.
-//! Reading order: [`shards`], [`mix`], [`corpus`] (whatever counts documents), `verify`, `fit`.
+//! written, nothing is computed anew: a report is what manifests, footers and lengths say. The
+//! exceptions are [`mod@fit`], which encodes documents to hold tokenizers against each other, and
+//! [`mod@matches`], which counts the documents that a condition takes. Reading order: [`shards`],
+//! [`mix`], [`corpus`] (whatever counts documents), [`filtered`], `verify`, `fit`.
 //!
-//! Cost: one manifest for corpora, tokenizers and runs; two small files for a mix; for shards one
-//! pass over the stored bytes that decompresses lengths, never tokens. `verify` reads everything.
+//! Cost: one manifest for corpora, tokenizers and runs; two small files for a mix, and for a unit
+//! of a filter; for shards one pass over the stored bytes that decompresses lengths, never tokens.
+//! `verify` reads everything.
 
 pub mod corpus;
+pub mod filtered;
 pub mod fit;
 pub mod fit_picture;
+pub mod matches;
 pub mod mix;
 pub mod shards;
 mod table;
@@ -25,6 +29,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 pub use corpus::CorpusReport;
+pub use filtered::FilterReport;
 pub use mix::MixReport;
 pub use shards::ShardsReport;
 pub use verify::{VerifyReport, verify};
@@ -46,6 +51,8 @@ pub enum Report {
     Mix(MixReport),
     /// Documents, as `ingest`, `filter` and `dedup` write them.
     Corpus(CorpusReport),
+    /// Documents that rules have judged.
+    Filter(Box<FilterReport>),
     /// Anything else that has a manifest: a tokenizer, a run.
     Other(Facts),
 }
@@ -56,6 +63,7 @@ impl fmt::Display for Report {
             Report::Shards(report) => report.fmt(f),
             Report::Mix(report) => report.fmt(f),
             Report::Corpus(report) => report.fmt(f),
+            Report::Filter(report) => report.fmt(f),
             Report::Other(facts) => facts.fmt(f),
         }
     }
@@ -132,6 +140,9 @@ pub fn inspect(path: &Path) -> Result<Report> {
     match manifest.stage.as_str() {
         "tokenize" => ShardsReport::read(path, &manifest).map(Report::Shards),
         "mix" => MixReport::read(path, &manifest).map(Report::Mix),
+        "filter" if FilterReport::is_there(&manifest) => {
+            FilterReport::read(path, &manifest).map(|read| Report::Filter(Box::new(read)))
+        }
         _ if manifest.counts.documents_in > 0 => {
             Ok(Report::Corpus(CorpusReport::new(path, &manifest)))
         }

@@ -24,6 +24,10 @@ pub struct InputConfig {
     /// `metadata`). Default: keep all.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub columns: Option<Vec<String>>,
+    /// Take only documents for which this SQL condition on their columns holds:
+    /// `int_score >= 3 AND language = 'en'`; the others count as dropped. Default: all.
+    #[serde(rename = "where", skip_serializing_if = "Option::is_none")]
+    pub condition: Option<String>,
     /// Read only the first so many documents, in input order. Default: all.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limit_documents: Option<Count>,
@@ -62,6 +66,7 @@ impl Default for InputConfig {
             text_column: "text".into(),
             id_column: None,
             columns: None,
+            condition: None,
             limit_documents: None,
             holdout: None,
             max_document_bytes: Bytes(128 << 20),

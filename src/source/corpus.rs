@@ -1,10 +1,9 @@
 //! Parquet as a corpus holds it: zstd, row groups of 8k documents or 32 MiB, page index.
 //!
 //! In → record batches; out → one file whose bytes depend on the rows alone: not on how they are
-//! split into batches, no clock, no version of this tool, no thread count. 8k documents keep a row group small enough to work on
-//! rows in parallel and large enough to compress. Memory: one row group, encoded, and 1,024
-//! rows. Cost: zstd level
-//! 3, about 200 MB/s of text on one core.
+//! split into batches, no clock, no version of this tool, no thread count. 8k documents keep a row
+//! group small enough to work on rows in parallel and large enough to compress. Memory: one row
+//! group, encoded, and 1,024 rows. Cost: zstd level 3, about 200 MB/s of text on one core.
 
 use std::io::BufWriter;
 use std::path::{Path, PathBuf};

@@ -21,6 +21,7 @@ use crate::base::stage::{InputKind, InputRecord, Needs, UnitPlan};
 use crate::source::config::InputConfig;
 use crate::source::formats::{Ask, Format, Layout, Limit, Probe};
 use crate::source::held_out::HOLDOUT_DEFAULT;
+use crate::source::predicate::Predicate;
 use crate::source::roots::{self, Root, RootKind};
 use crate::source::schema::{FileColumns, unite, united_name};
 use crate::source::spec::InputSpec;
@@ -80,6 +81,9 @@ pub struct Inputs {
     pub(super) files: Vec<InputFile>,
     pub(super) sources: Vec<String>,
     pub(super) schema: SchemaRef,
+    /// With the columns that are not kept, which a condition may name.
+    pub(super) known: SchemaRef,
+    pub(super) predicate: Option<Predicate>,
     pub(super) units: Vec<UnitSlices>,
     records: Vec<InputRecord>,
     ignored: Vec<String>,
@@ -109,8 +113,12 @@ impl Inputs {
             files.extend(opened);
         }
         let columns =
-            files.iter().map(|file| FileColumns { file: &file.name, columns: &file.columns });
-        let schema = unite(columns, config.columns.as_deref())?;
+            || files.iter().map(|file| FileColumns { file: &file.name, columns: &file.columns });
+        let schema = unite(columns(), config.columns.as_deref())?;
+        // Columns that cannot be united are no reason to refuse: they are not kept.
+        let known = unite(columns(), None).unwrap_or_else(|_| schema.clone());
+        let predicate = config.condition.as_deref().map(|sql| Predicate::parse(sql, &known));
+        let predicate = predicate.transpose()?;
         if let Some(limit) = config.limit_documents {
             limit_files(&mut files, limit.0)?;
         }
@@ -124,7 +132,18 @@ impl Inputs {
             ..config.clone()
         };
         let ignored = roots.into_iter().flat_map(|root| root.ignored).collect();
-        Ok(Inputs { config, files, sources, schema, units, records, ignored, holdout })
+        Ok(Inputs {
+            config,
+            files,
+            sources,
+            schema,
+            known,
+            predicate,
+            units,
+            records,
+            ignored,
+            holdout,
+        })
     }
 
     /// What the stage's fingerprint covers: one record a raw file, one a corpus.

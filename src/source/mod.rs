@@ -21,6 +21,7 @@ pub mod corpus;
 pub mod formats;
 pub mod held_out;
 pub mod inputs;
+pub mod predicate;
 mod read;
 pub mod reject;
 pub mod roots;
@@ -53,11 +54,12 @@ pub enum Columns<'a> {
     And(&'a [&'a str]),
 }
 
-/// Neighbouring documents of one file and one source, in input order.
+/// Neighbouring documents of one file and one source, in input order. It is empty when the inputs'
+/// condition leaves all of them out.
 #[derive(Clone, Debug)]
 pub struct Batch {
     /// `id`, `text`, `source`, `held_out`, then the other columns asked for. At most 8,192
-    /// documents and about 32 MiB of text; one longer document stands alone.
+    /// documents and about 1 MiB of text; one longer document stands alone.
     pub records: RecordBatch,
     /// Index into [`Inputs::files`].
     pub file: usize,
@@ -66,15 +68,34 @@ pub struct Batch {
     /// For each document its row in a Parquet file, or the byte offset of its line in the
     /// (decompressed) JSON lines.
     pub rows: Vec<u64>,
+    /// Documents between these that the inputs' condition leaves out.
+    pub left_out: LeftOut,
 }
 
+/// Documents that a condition leaves out, in input order.
+#[derive(Clone, Debug)]
+pub struct LeftOut {
+    pub ids: StringArray,
+    /// As [`Batch::rows`].
+    pub rows: Vec<u64>,
+}
+
+impl LeftOut {
+    fn none() -> LeftOut {
+        LeftOut { ids: StringArray::new_null(0), rows: Vec::new() }
+    }
+}
+
+/// Why such a document is dropped.
+pub const LEFT_OUT: &str = "where";
+
 impl Batch {
-    /// Documents in the batch; never 0.
+    /// Documents in the batch.
     pub fn len(&self) -> usize {
         self.records.num_rows()
     }
 
-    /// Whether there are none: no batch that is handed out is empty.
+    /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }

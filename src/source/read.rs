@@ -1,7 +1,8 @@
 //! One unit's documents: tasks of its files → batches → `map` on workers → `sink` in input order.
 //!
 //! The producer draws tasks (see [`formats`](super::formats)) file after file; a worker decodes a
-//! task, gives documents without an id the hash of their text, decides who is held out, and calls
+//! task into batches, which whoever is free takes: gives documents without an id the hash of their
+//! text, decides who is held out, leaves out those for which the condition does not hold, and calls
 //! `map`. Rejects and counts are gathered on the caller's thread, so their order is the input's.
 //! Memory: one task each for `2 × threads` in flight, fewer workers when `work.memory` is small.
 
@@ -11,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, StringArray};
+use arrow::compute::{filter, filter_record_batch, not};
 use arrow::datatypes::{DataType, Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
 
@@ -22,20 +24,21 @@ use crate::base::parallel;
 use crate::base::progress::Progress;
 use crate::base::stage::{Published, ReadRange, Work};
 use crate::source::formats::{
-    BATCH_TEXT_BYTES, Decoded, Extent, Layout, Request, Slice, Task, Tasks,
+    Decoded, Extent, Layout, Request, Slice, TASK_TEXT_BYTES_MAX, Task, Tasks,
 };
 use crate::source::held_out::is_held_out;
 use crate::source::inputs::{InputFile, Inputs};
+use crate::source::predicate::Predicate;
 use crate::source::reject::{Reject, RejectWriter};
 use crate::source::schema::{LEADING, unknown_column};
 use crate::source::units::UnitSlices;
-use crate::source::{Batch, Columns};
+use crate::source::{Batch, Columns, LEFT_OUT, LeftOut};
 
 /// Memory a task takes on its way, as a multiple of its text: compressed bytes, decoded columns,
 /// the arrays of a batch, and what `map` makes of them.
 const MEMORY_PER_TEXT: u64 = 4;
 
-/// What one task became.
+/// What one batch of a file became.
 struct Piece<T> {
     file: usize,
     rejects: Vec<Reject>,
@@ -109,19 +112,20 @@ impl Inputs {
         }
         let tasks = UnitTasks { inputs: self, view: &view, unit, work, next: 0, open: None };
         let threads = self.threads(unit, work);
-        let decode = |(file, task): (usize, Task)| self.pieces(file, task, &view, &map);
-        let gather = |pieces: Vec<Piece<T>>| {
-            for piece in pieces {
-                self.count_rejects(&piece, &mut rejects, &mut counts)?;
-                work.advance(piece.input_bytes);
-                for (source, read, mapped) in piece.batches {
-                    counts.source(&self.sources[source]).add(&read);
-                    sink(mapped)?;
-                }
+        let decode = |(file, task): (usize, Task)| -> Result<Vec<(usize, Decoded)>> {
+            Ok(task()?.into_iter().map(|decoded| (file, decoded)).collect())
+        };
+        let map = |(file, decoded)| self.piece(file, decoded, &view, &map);
+        let gather = |piece: Piece<T>| {
+            self.count_rejects(&piece, &mut rejects, &mut counts)?;
+            work.advance(piece.input_bytes);
+            for (source, read, mapped) in piece.batches {
+                counts.source(&self.sources[source]).add(&read);
+                sink(mapped)?;
             }
             Ok(())
         };
-        parallel::ordered(threads, threads * 2, tasks, decode, gather)?;
+        parallel::ordered_parts(threads, threads * 2, tasks, decode, map, gather)?;
         rejects.finish()?;
         Ok(counts)
     }
@@ -141,10 +145,10 @@ impl Inputs {
                 }
                 _ => 0,
             },
-            Layout::Bytes(_) | Layout::Whole(_) => BATCH_TEXT_BYTES as u64 / 2,
+            Layout::Bytes(_) | Layout::Whole(_) => TASK_TEXT_BYTES_MAX / 4,
         };
         let task = unit.slices.iter().map(largest).max().unwrap_or(0);
-        task.clamp(1 << 20, 2 * BATCH_TEXT_BYTES as u64) * MEMORY_PER_TEXT
+        task.clamp(1 << 20, TASK_TEXT_BYTES_MAX) * MEMORY_PER_TEXT
     }
 
     fn count_rejects<T>(
@@ -169,31 +173,28 @@ impl Inputs {
         Ok(())
     }
 
-    /// Decodes one task and maps its batches.
-    fn pieces<T>(
+    /// Maps the batches of decoded documents: one, or one a source.
+    fn piece<T>(
         &self,
         file: usize,
-        task: Task,
+        mut decoded: Decoded,
         view: &View,
         map: &(impl Fn(Batch) -> Result<T> + Sync),
-    ) -> Result<Vec<Piece<T>>> {
-        let mut pieces = Vec::new();
-        for mut decoded in task()? {
-            let rejects = std::mem::take(&mut decoded.rejects);
-            let input_bytes = decoded.input_bytes;
-            let mut batches = Vec::new();
-            for batch in self.batches(file, decoded, view)? {
-                let counts = SourceCounts {
-                    documents_in: batch.len() as u64,
-                    bytes_in: batch.text_bytes(),
-                    held_out: batch.held_out().true_count() as u64,
-                    ..SourceCounts::default()
-                };
-                batches.push((batch.source, counts, map(batch)?));
-            }
-            pieces.push(Piece { file, rejects, input_bytes, batches });
+    ) -> Result<Piece<T>> {
+        let rejects = std::mem::take(&mut decoded.rejects);
+        let input_bytes = decoded.input_bytes;
+        let mut batches = Vec::new();
+        for batch in self.batches(file, decoded, view)? {
+            let mut counts = SourceCounts {
+                documents_in: batch.len() as u64,
+                bytes_in: batch.text_bytes(),
+                ..SourceCounts::default()
+            };
+            let batch = self.select(batch, view, &mut counts)?;
+            counts.held_out = batch.held_out().true_count() as u64;
+            batches.push((batch.source, counts, map(batch)?));
         }
-        Ok(pieces)
+        Ok(Piece { file, rejects, input_bytes, batches })
     }
 
     /// Adds the leading columns; a corpus's documents are split where their source changes.
@@ -231,15 +232,37 @@ impl Inputs {
         let records = RecordBatch::try_new(view.schema.clone(), all)
             .map_err(|error| Error::damaged(&opened.path, None, error))?;
         if let [(source, _)] = runs.as_slice() {
-            return Ok(vec![Batch { records, file, source: *source, rows }]);
+            let left_out = LeftOut::none();
+            return Ok(vec![Batch { records, file, source: *source, rows, left_out }]);
         }
         let batch = |(source, run): (usize, Range<usize>)| Batch {
             records: records.slice(run.start, run.len()),
             file,
             source,
             rows: rows[run].to_vec(),
+            left_out: LeftOut::none(),
         };
         Ok(runs.into_iter().map(batch).collect())
+    }
+
+    /// Leaves out the documents for which the condition does not hold, then its columns.
+    fn select(&self, mut batch: Batch, view: &View, counts: &mut SourceCounts) -> Result<Batch> {
+        let Some(predicate) = &self.predicate else { return Ok(batch) };
+        let mask = predicate.select(&batch.records)?;
+        let bug = |error| Error::failed(format!("cannot take rows of a batch: {error}"));
+        let shown: Vec<usize> = (0..view.shown).collect();
+        let records = batch.records.project(&shown).map_err(bug)?;
+        let out = not(&mask).map_err(bug)?;
+        let rows = std::mem::take(&mut batch.rows).into_iter().zip(&mask);
+        let (kept, left): (Vec<_>, Vec<_>) = rows.partition(|(_, passes)| *passes == Some(true));
+        let ids = filter(batch.ids(), &out).map_err(bug)?.as_string().clone();
+        batch.left_out = LeftOut { ids, rows: left.into_iter().map(|(row, _)| row).collect() };
+        batch.rows = kept.into_iter().map(|(row, _)| row).collect();
+        batch.records = filter_record_batch(&records, &mask).map_err(bug)?;
+        if !batch.left_out.rows.is_empty() {
+            counts.dropped.insert(LEFT_OUT.to_owned(), batch.left_out.rows.len() as u64);
+        }
+        Ok(batch)
     }
 
     /// Runs of one source in a corpus's file.
@@ -287,14 +310,23 @@ impl Inputs {
         }
         let leading = self.schema.fields().iter().take(LEADING.len());
         let others = others.filter(|field| wanted(field.name()));
-        let fields: Vec<_> = leading.chain(others).cloned().collect();
-        Ok(View { schema: Arc::new(Schema::new(fields)) })
+        let mut fields: Vec<_> = leading.chain(others).cloned().collect();
+        let shown = fields.len();
+        for name in self.predicate.iter().flat_map(Predicate::columns) {
+            if !fields.iter().any(|field| field.name() == name) {
+                let field = self.known.field_with_name(name).expect("the predicate was checked");
+                fields.push(Arc::new(field.clone()));
+            }
+        }
+        Ok(View { schema: Arc::new(Schema::new(fields)), shown })
     }
 }
 
 /// The columns of a read.
 struct View {
     schema: SchemaRef,
+    /// Columns that are handed out; what follows only the condition reads.
+    shown: usize,
 }
 
 impl View {

@@ -1,0 +1,112 @@
+//! `inspect` and `verify`: what an artifact holds and whether it still does, how a tokenizer fits
+//! texts, which documents a condition takes.
+//!
+//! In → arguments; out → words on a screen, and the one file that was asked for. What is computed
+//! lives in [`crate::inspect`].
+
+use std::path::Path;
+
+use serde::Serialize;
+
+use super::Commands;
+use super::args::InspectArgs;
+use crate::base::error::{Error, Result};
+use crate::base::io;
+use crate::base::progress::Progress;
+use crate::inspect::fit::{self, FitReport};
+use crate::inspect::{self, Report, fit_picture, matches};
+use crate::pipeline::registry;
+use crate::source::{InputConfig, Inputs};
+use crate::tokenizer::{SpecialText, Tokenizer};
+
+impl Commands<'_> {
+    /// `inspect PATH`, with what is asked about it.
+    pub(super) fn inspect(&self, args: &InspectArgs) -> Result<()> {
+        match &args.condition {
+            _ if !args.on.is_empty() => self.fit(args),
+            Some(condition) => self.matches(condition, args),
+            None => self.artifact(&args.path, args.html.as_deref()),
+        }
+    }
+
+    /// `inspect ARTIFACT`
+    fn artifact(&self, path: &Path, html: Option<&Path>) -> Result<()> {
+        let mut report = inspect::inspect(path)?;
+        match (&mut report, html) {
+            (Report::Filter(filter), html) => {
+                filter.verbose = self.shared.verbose;
+                html.map_or(Ok(()), |html| io::write(html, filter.page().as_bytes()))?;
+            }
+            (_, Some(_)) => {
+                let message = format!("`{}` is not what a filter made", path.display());
+                return Err(Error::config(message).with_hint("only a filter's report is a page"));
+            }
+            (_, None) => (),
+        }
+        self.show(&report, &format!("{report}\n"));
+        Ok(())
+    }
+
+    /// `verify ARTIFACT`
+    pub(super) fn verify(&self, path: &Path) -> Result<()> {
+        let report = inspect::verify(path)?;
+        self.show(&report, &format!("{report}\n"));
+        match report.differences.len() {
+            0 => Ok(()),
+            count => Err(Error::failed(format!("{count} differences in `{}`", path.display()))),
+        }
+    }
+
+    /// A report for people, or as the summary record.
+    fn show(&self, report: &impl Serialize, text: &str) {
+        if !self.printer.is_json() {
+            self.printer.raw(text);
+        }
+        let mut record = serde_json::to_value(report).expect("plain data");
+        record["type"] = "summary".into();
+        self.printer.record(&record);
+    }
+
+    /// `inspect TOKENIZER --on IN…`
+    fn fit(&self, args: &InspectArgs) -> Result<()> {
+        let paths = std::iter::once(&args.path).chain(&args.against);
+        let tokenizers = paths
+            .map(|path| {
+                Ok((path.display().to_string(), self.open_tokenizer(path, SpecialText::Text)?))
+            })
+            .collect::<Result<Vec<(String, Tokenizer)>>>()?;
+        let inputs = self.open_inputs(&args.on, args)?;
+        let progress = Progress::new(self.printer.progress_style());
+        let resources = (self.threads(), self.memory().0);
+        let report: FitReport = fit::fit(&tokenizers, &inputs, resources, &progress)?;
+        if let Some(path) = &args.picture {
+            io::write(path, fit_picture::draw(&report).as_bytes())?;
+        }
+        self.show(&report, &report.to_string());
+        Ok(())
+    }
+
+    /// `inspect IN --where SQL`
+    fn matches(&self, condition: &str, args: &InspectArgs) -> Result<()> {
+        let inputs = self.open_inputs(&[args.path.display().to_string()], args)?;
+        let progress = Progress::new(self.printer.progress_style());
+        let resources = (self.threads(), self.memory().0);
+        let report = matches::matches(condition, &inputs, resources, &progress)?;
+        self.show(&report, &format!("{report}\n"));
+        Ok(())
+    }
+
+    /// Inputs to look at, read as the arguments say.
+    fn open_inputs(&self, inputs: &[String], args: &InspectArgs) -> Result<Inputs> {
+        let defaults = InputConfig::default();
+        let config = InputConfig {
+            text_column: args.text_column.clone().unwrap_or(defaults.text_column.clone()),
+            limit_documents: args.limit_documents,
+            condition: args.condition.clone(),
+            ..defaults
+        };
+        let inputs = Inputs::open(&registry::specs(inputs)?, &config)?;
+        inputs.notices().iter().for_each(|notice| self.printer.warning(notice));
+        Ok(inputs)
+    }
+}
