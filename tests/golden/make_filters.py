@@ -60,7 +60,7 @@ def documents(folder):
     """(name, text) of a corpus, files by name."""
     import pyarrow.parquet
     import zstandard
-    for path in sorted(folder.iterdir()):
+    for path in sorted(one for one in folder.iterdir() if one.suffix in (".parquet", ".zst")):
         if path.suffix == ".parquet":
             columns = pyarrow.parquet.read_schema(path).names
             texts = pyarrow.parquet.read_table(path, columns=["text" if "text" in columns else "content"]).column(0).to_pylist()
@@ -75,12 +75,13 @@ def changed(new, old):
     return None if new == old else new if len(new) < 300 else xxhash.xxh3_64_hexdigest(new.encode())
 
 
-def datatrove(corpora):
+def datatrove_reference():
+    """A function of (origin, text, times) that asks datatrove's classes; None where they stop with an error."""
     from datatrove.data import Document
     from datatrove.pipeline.filters import C4ParagraphFilter, C4QualityFilter, FineWebQualityFilter, GopherQualityFilter, GopherRepetitionFilter
     from datatrove.pipeline.filters import gopher_repetition_filter as helpers
     from datatrove.pipeline.formatters import PIIFormatter
-    from datatrove.utils.text import PUNCTUATION_SET, split_into_sentences, split_into_words
+    from datatrove.utils.text import PUNCTUATION_SET, split_into_words
     repetition, quality, fineweb = GopherRepetitionFilter(), GopherQualityFilter(), FineWebQualityFilter()
     c4, c4_fineweb, paragraphs = C4QualityFilter(), C4QualityFilter(filter_no_terminal_punct=False), C4ParagraphFilter()
 
@@ -136,6 +137,11 @@ def datatrove(corpora):
                 "paragraphs": paragraphs.filter(Document(text=whole, id="")) is True, "pii": changed(pii, whole),
                 "values": {name: value for name, value in values_of(whole, document.text).items()}}
 
+    return case
+
+
+def datatrove(corpora):
+    case = datatrove_reference()
     cases = [case("hand-made: " + name, text, times) for name, text, times in HAND_MADE]
     taken = defaultdict(int)
     for folder in sorted(pathlib.Path(corpora).iterdir()):
@@ -175,7 +181,8 @@ def module(name, path=None, **names):
     return found
 
 
-def dclm(checkout):
+def dclm_reference(checkout):
+    """A function of a text: [first failing function or "keep", the value it compared or None, the text it leaves]."""
     def ngrams(words, n):
         return (tuple(words[at:at + n]) for at in range(len(words) - n + 1))
     for name, names in (("justext", {}), ("lxml", {}), ("lxml.etree", {"ParserError": Exception}), ("bs4", {"BeautifulSoup": None}),
@@ -196,38 +203,67 @@ def dclm(checkout):
     runs = [("line", .3, False, "line"), ("paragraph", .3, False, "paragraph"), ("line", .2, True, "line_chars"), ("paragraph", .2, True, "paragraph_chars"),
             *((n, most, True, str(n)) for n, most in zip(range(2, 11), (.2, .18, .16, .15, .14, .13, .12, .11, .1)))]
 
+    def value_of(function, page, *values, **keys):
+        """What a function compares, read from its own variables as it returns."""
+        seen = {}
+
+        def watch(frame, event, _):
+            if event == "return" and frame.f_code is function.__code__:
+                seen.update(frame.f_locals)
+        sys.setprofile(watch)
+        function(page, *values, **keys)
+        sys.setprofile(None)
+        if "number_of_symbol" in seen:
+            return seen["number_of_symbol"] / seen["number_of_word"] if seen["number_of_word"] else None
+        if "max_bullet_count" in seen:
+            return sum(line.startswith(("●", "•", "*", "-")) for line in seen["lines"]) / len(seen["lines"])
+        if "max_ellipsis_count" in seen:
+            return sum(line.endswith(("...", ". . .", "\u2026")) for line in seen["lines"]) / len(seen["lines"])
+        names = ("page_length", "average_word_length", "non_alpha_word_ratio", "repeated_fraction", "ratio_removed", "count")
+        return next((seen[name] for name in names if name in seen), None)
+
     def judge(text):
         page = {"text": text}
         if not remove_urls(page):
-            return "page_length_filter.min_length"
+            return "page_length_filter.min_length", 0, None
         few_newlines(page)
-        words = len(core.split_words(page["text"], ignore_punctuation=True))
-        if not filters.page_length_filter(page, "word", 50, 100000, ignore_punctuation=True):
-            return "page_length_filter." + ("min_length" if words < 50 else "max_length")
+        length = "word", 50, 100000
+        if not filters.page_length_filter(page, *length, ignore_punctuation=True):
+            words = value_of(filters.page_length_filter, page, *length, ignore_punctuation=True)
+            return "page_length_filter." + ("min_length" if words < 50 else "max_length"), words, None
         if not filters.word_length_filter(page, 3, 10):
-            split = page["text"].split()
-            return "word_length_filter." + ("min_length" if sum(map(len, split)) / len(split) < 3 else "max_length")
+            mean = value_of(filters.word_length_filter, page, 3, 10)
+            return "word_length_filter." + ("min_length" if mean < 3 else "max_length"), mean, None
         for name, values in (("symbol_ratio", (.1,)), ("bullet_count", (.9,)), ("ellipsis_count", (.3,)), ("alphabetic_word_ratio", (.2,)), ("stop_word", (False, 2))):
-            if not getattr(filters, name + "_filter")(page, *values):
-                return name + "_filter"
+            function = getattr(filters, name + "_filter")
+            if not function(page, *values):
+                return name + "_filter", value_of(function, page, *values), None
         if not filters.massive_web_repetition_filters(page):
             cache = {}
-            return "repetition_filter." + next(name for of, most, chars, name in runs if not filters.repetition_filter(page, of, most, chars, cache=cache))
-        page["before"] = words
+            for of, most, chars, name in runs:
+                if not filters.repetition_filter(page, of, most, chars, cache=cache):
+                    return "repetition_filter." + name, value_of(filters.repetition_filter, page, of, most, chars, cache=cache), None
+        page["before"] = len(core.split_words(page["text"], ignore_punctuation=True))
         if not all(step(page) for step in steps):
-            return "line_modifiers"
-        return page["text"] if filters.word_removal_ratio_filter(page, "before", max_removed_ratio=.05) else "word_removal_ratio_filter"
+            return "line_modifiers", 0, None
+        if not filters.word_removal_ratio_filter(page, "before", max_removed_ratio=.05):
+            return "word_removal_ratio_filter", value_of(filters.word_removal_ratio_filter, page, "before", max_removed_ratio=.05), None
+        return "keep", None, page["text"]
 
+    return judge
+
+
+def dclm(checkout):
+    judge = dclm_reference(checkout)
     counts = Counter()
     with open(HERE / "rules.jsonl", encoding="utf-8") as cases, open(HERE / "dclm.jsonl", "w", encoding="utf-8") as file:
         next(cases)
         for line in cases:
             one = json.loads(line)
             whole = one["text"] * one["times"]
-            said = judge(whole)
-            kept = " " in said
-            file.write(json.dumps(["keep", changed(said, whole)] if kept else [said, None], ensure_ascii=False) + "\n")
-            counts["keep" if kept else said] += 1
+            said, _, left = judge(whole)
+            file.write(json.dumps([said, changed(left, whole) if left is not None else None], ensure_ascii=False) + "\n")
+            counts[said] += 1
     print(os.path.getsize(HERE / "dclm.jsonl"), "bytes", counts)
 
 

@@ -2,8 +2,11 @@
 //!
 //! In: the URL column; lists that the user supplies. Out: six measures. Reference: the order and
 //! the matching of datatrove 0.10 (`src/datatrove/pipeline/filters/url_filter.py`), without the
-//! lists that it carries. One departure: a listed name stands for itself and all below it, where
-//! datatrove asks the public suffix list which part of a host is its domain.
+//! lists that it carries. Departures: a listed name stands for itself and all below it, numbers
+//! and single names too, in any capitals, where datatrove asks the public suffix list of the day
+//! which part of a host is its registered domain, and compares that and the whole host, letter by
+//! letter. What datatrove drops is dropped; a listed name of three parts or more that is the host
+//! itself is called `url/subdomain`, where datatrove says `url/domain` if it was registered.
 //! Invariant: nothing but the URL decides; a document without one has nothing against it, where
 //! datatrove stops. Cost: a look-up for each part of a URL.
 
@@ -11,6 +14,7 @@ use super::lists::List;
 use super::{Column, Entry, Kind, Measure, Report, RuleInfo, RuleSet};
 use crate::base::config;
 use crate::base::error::Result;
+use crate::base::text::is_white_space;
 use crate::filter::view::View;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -26,8 +30,8 @@ pub const ENTRY: Entry = Entry {
 };
 
 const RULES: &[RuleInfo] = &[
-    RuleInfo::fixed("url/domain", "a listed domain above the host"),
-    RuleInfo::fixed("url/subdomain", "the host is listed"),
+    RuleInfo::fixed("url/domain", "a listed domain, the host's of two names or one above it"),
+    RuleInfo::fixed("url/subdomain", "the host is listed, and has three names or more, or one"),
     RuleInfo::fixed("url/url", "the address is listed"),
     RuleInfo::fixed("url/hard_blacklisted", "listed words in the address"),
     RuleInfo::new("url/soft_blacklisted", "soft_word_threshold", "soft words in the address"),
@@ -120,13 +124,16 @@ impl RuleSet for UrlLists {
 
     fn measure(&self, view: &mut View<'_>, report: &mut Report<'_>) -> ControlFlow<()> {
         let url = view.text_of(&self.config.column).unwrap_or_default();
-        let host = host(url).to_ascii_lowercase();
+        let host = host(url);
         let mut none = |rule: usize, found: usize| {
             report(Measure::at_most(RULES[rule].rule, found as f64, 0.0))
         };
         let above = host.match_indices('.').map(|(dot, _)| &host[dot + 1..]);
-        none(0, above.filter(|name| self.domains.contains(*name)).count())?;
-        none(1, usize::from(self.domains.contains(&host)))?;
+        let above = above.filter(|name| self.domains.contains(*name)).count();
+        let is_listed = usize::from(self.domains.contains(&host));
+        let is_pair = host.split('.').count() == 2;
+        none(0, if is_pair { above + is_listed } else { above })?;
+        none(1, is_listed)?;
         none(2, usize::from(self.urls.contains(url)))?;
         let words: BTreeSet<&str> = url.split(|char: char| !char.is_ascii_alphanumeric()).collect();
         let listed = |list: &BTreeSet<String>| words.iter().filter(|w| list.contains(**w)).count();
@@ -145,13 +152,23 @@ fn letters(text: &str) -> String {
     kept.map(|char| char.to_ascii_lowercase()).collect()
 }
 
-/// What stands between the scheme, a user and a port, the path.
-fn host(url: &str) -> &str {
-    let scheme = url.split_once("://").filter(|(scheme, _)| !scheme.contains(['/', '?', '#']));
-    let rest = scheme.map_or(url, |(_, rest)| rest);
+/// What stands between the scheme, a user and a port, the path: small, with plain dots. What comes
+/// before `//` is a scheme if it may be one; as tldextract 5.4 reads URLs (`remote.py`).
+fn host(url: &str) -> String {
+    let is_scheme = |name: &str| {
+        let is_sign = |char: char| char.is_ascii_alphanumeric() || "+-.".contains(char);
+        name.is_empty()
+            || (name.len() > 1
+                && name.ends_with(':')
+                && name[..name.len() - 1].chars().all(is_sign))
+    };
+    let rest =
+        url.split_once("//").filter(|(name, _)| is_scheme(name)).map_or(url, |(_, rest)| rest);
     let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
-    let host = authority.rsplit('@').next().unwrap_or_default();
-    host.split(':').next().unwrap_or_default().trim_end_matches('.')
+    let named = authority.rsplit('@').next().unwrap_or_default();
+    let host = named.split(':').next().unwrap_or_default();
+    let host = host.trim_matches(is_white_space).replace(['\u{3002}', '\u{ff0e}', '\u{ff61}'], ".");
+    host.trim_end_matches('.').to_ascii_lowercase()
 }
 
 #[cfg(test)]
@@ -170,12 +187,16 @@ mod tests {
 
     #[test]
     fn each_list_drops_under_its_own_name() {
-        let config = "domains = ['bad.com', 'one.fine.org']\nurls = ['http://x.net/a']\n\
-                      banned_words = ['Casino']\nsoft_banned_words = ['free', 'win']\n\
+        let config = "domains = ['bad.com', 'bad.co.uk', 'one.fine.org']\n\
+                      urls = ['http://x.net/a']\nbanned_words = ['Casino']\n\
+                      soft_banned_words = ['free', 'win']\n\
                       banned_subwords = ['for-bid']";
         for (url, expected) in [
             ("http://www.bad.com/", Some("url/domain")),
-            ("https://me@BAD.com:80/path", Some("url/subdomain")),
+            ("https://me@BAD.com:80/path", Some("url/domain")),
+            ("//bad.com", Some("url/domain")),
+            ("http://bad.co.uk", Some("url/subdomain")),
+            ("http://www.bad。com", Some("url/domain")),
             ("http://one.fine.org", Some("url/subdomain")),
             ("http://fine.org/one", None),
             ("http://notbad.com", None),
