@@ -129,6 +129,60 @@ fn annotations_decide_as_filtering_does_with_the_limits_of_then_and_with_others(
 }
 
 #[test]
+fn a_filter_shows_what_each_threshold_did() {
+    let directory = TestDir::new();
+    let fixtures = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/corpora");
+    let filter = format!("filter {fixtures} --recipe fineweb --json --out");
+    let counts = directory.dataprep(&format!("{filter} out")).ok().summary()["counts"].clone();
+    directory.dataprep(&format!("{filter} one -j 1 --set unit_bytes=1MiB")).ok();
+    let report = |out: &str| {
+        let command = format!("inspect {out} --json --html {out}.html");
+        directory.dataprep(&command).ok().summary()["filtered"].clone()
+    };
+    let (report, cut) = (report("out"), report("one"));
+    // Nearly all text is in the sample, and every rule measures every document of it.
+    let rules = report["rules"].as_array().unwrap();
+    assert!(rules.len() > 30, "{}", rules.len());
+    let tally = |rule: &serde_json::Value, side: &str| rule["measured"][side].as_u64().unwrap();
+    let sampled = tally(&rules[0], "passed") + tally(&rules[0], "failed");
+    let documents = counts["in"].as_u64().unwrap();
+    assert!(sampled <= documents && sampled * 10 > documents * 8, "{sampled} of {documents}");
+    for rule in rules {
+        let name = rule["rule"].as_str().unwrap();
+        assert_eq!(tally(rule, "passed") + tally(rule, "failed"), sampled, "{name}");
+        let dropped = counts["dropped"].get(name).map_or(0, |count| count.as_u64().unwrap());
+        assert_eq!(rule["dropped"], dropped, "{name}");
+        assert!(tally(rule, "failed") * 5 >= dropped * 4, "{name}: first of those that fail");
+    }
+    let alpha = rules.iter().find(|rule| rule["key"] == "gopher_quality.min_words_with_letter");
+    let alpha = alpha.unwrap();
+    assert_eq!((&alpha["limit"], &alpha["bound"]), (&0.8.into(), &"at least".into()));
+    let nearest = &alpha["nearest"];
+    for (side, expected) in [("fails", false), ("passes", true)] {
+        let documents = nearest[side].as_array().unwrap();
+        assert_eq!(documents.len(), 3);
+        for document in documents {
+            assert_eq!(document["value"].as_f64() >= Some(0.8), expected, "{document:#}");
+            assert!(!document["spans"].as_array().unwrap().is_empty(), "{document:#}");
+        }
+    }
+    // Units are cut elsewhere, and nothing else changes.
+    assert_eq!(cut["rules"], report["rules"]);
+    let page = directory.read("out.html");
+    for expected in ["<svg", "<mark>", "min_words_with_letter", "us-gov-web"] {
+        assert!(page.contains(expected), "{expected}");
+    }
+    for fetched in ["src=", "href=\"http", "@import", "url("] {
+        assert!(!page.contains(fetched), "the page fetches: {fetched}");
+    }
+    let screen = directory.dataprep("inspect out").ok().stdout;
+    assert!(screen.contains("quality/gopher_below_alpha_threshold"), "{screen}");
+    assert!(screen.contains("[["), "marked documents: {screen}");
+    let refused = directory.dataprep("inspect nothing --html x.html");
+    assert_eq!(refused.status, 2, "{}", refused.stderr);
+}
+
+#[test]
 fn annotations_refuse_what_they_cannot_tell() {
     let directory = TestDir::new();
     annotated(&directory, "--rules gopher_quality,c4_quality");

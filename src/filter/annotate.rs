@@ -14,7 +14,6 @@
 //! that this rule would drop, so that other limits can be held against the values later
 //! ([`super::from_annotations`]). Cost: all rules of all rule sets for every document.
 
-use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Float64Array, StringArray};
@@ -22,9 +21,8 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
 
 use super::config::find;
-use super::rules::{Measure, RuleSet};
+use super::rules::Measure;
 use super::run::bug;
-use super::view::View;
 use crate::base::error::{Error, Result};
 
 /// The column of the first failing rule.
@@ -112,30 +110,22 @@ impl<'a> Annotations<'a> {
         }
     }
 
-    /// Measures the next document.
-    pub fn push(&mut self, rule_sets: &[Box<dyn RuleSet>], view: &mut View<'_>) {
-        let mut first: Option<Measure> = None;
+    /// Takes the next document's measures, and its text where the rules changed it.
+    pub fn push(&mut self, measures: &[Measure], edited: Option<&str>) {
         self.values.iter_mut().for_each(|values| values.push(None));
-        let mut report = |measure: Measure| {
+        for measure in measures {
             let place = self.annotator.rules.iter().position(|rule| *rule == measure.rule);
             let place = place.expect("a rule set reports the rules of its entry");
             let value = self.values[place].last_mut().expect("pushed above");
             if value.is_none() {
                 *value = Some(measure.value);
             }
-            if first.is_none() && !measure.passes() {
-                first = Some(measure);
-            }
-            ControlFlow::Continue(())
-        };
-        for rule_set in rule_sets {
-            let flow = rule_set.measure(view, &mut report);
-            assert!(flow.is_continue(), "a rule set stopped without being told");
         }
+        let first = measures.iter().find(|measure| !measure.passes());
         self.failed.extend(first.map(|measure| measure.rule));
         self.rule.push(first.map(|measure| measure.rule));
         self.value.push(first.map(|measure| measure.value));
-        self.edited.push(view.edited().map(str::to_owned));
+        self.edited.push(edited.map(str::to_owned));
     }
 
     /// The rules that documents failed, one a document that fails.

@@ -14,7 +14,7 @@ use serde_json::{Map, Value, json};
 use crate::base::config::{self, Table, nearest};
 use crate::base::error::{Error, Result};
 use crate::filter::recipes;
-use crate::filter::rules::{Entry, Limit, Measure, RULE_SETS, RuleSet};
+use crate::filter::rules::{Entry, Limit, Measure, RULE_SETS, RuleInfo, RuleSet};
 use crate::filter::view::{Room, Splitter};
 use std::ops::ControlFlow;
 
@@ -201,16 +201,24 @@ pub fn list_rules() -> String {
         for rule in entry.rules {
             let measure = measures.iter().find(|measure| measure.rule == rule.rule);
             let limit = match measure.map(|measure| measure.limit) {
+                _ if rule.is_switch => if is_on(entry, rule) { "on" } else { "off" }.to_owned(),
                 Some(Limit::AtLeast(limit)) => format!("at least {limit}"),
                 Some(Limit::AtMost(limit)) if limit.is_finite() => format!("at most {limit}"),
                 Some(_) => "no limit".to_owned(),
-                None => "its limit is a key".to_owned(),
+                None => "limited by its key".to_owned(),
             };
             let key = rule.key.map(|key| format!(" ({}.{key})", entry.name)).unwrap_or_default();
             text += &format!("  {}: {}, {limit}{key}\n", rule.rule, rule.measures);
         }
     }
     text
+}
+
+/// Whether a switch is on at its rule set's defaults.
+fn is_on(entry: &Entry, rule: &RuleInfo) -> bool {
+    let config = (entry.build)(Table::new()).map(|rule_set| rule_set.config());
+    let value = config.ok().and_then(|config| config.get(rule.key?)?.as_bool());
+    value.unwrap_or(false)
 }
 
 /// The limits of a rule set, as it reports them: those of `config`, defaults filled in.
@@ -298,6 +306,22 @@ mod tests {
         let line = "repetition/top_2_gram: characters in the most common run of so many words, \
                     at most 0.2 (gopher_repetition.max_top_2_gram)";
         assert!(list.contains(line), "{list}");
+        for line in [
+            "c4/curly_bracket: `{` in a line, on (c4_quality.filter_curly_bracket)\n",
+            "classifier/score: probability of the wanted label, limited by its key \
+             (classifier.min_score)\n",
+        ] {
+            assert!(list.contains(line), "{list}");
+        }
+        let is_bool = |entry: &Entry, rule: &RuleInfo| {
+            let config = (entry.build)(Table::new()).map(|rule_set| rule_set.config());
+            config.is_ok_and(|config| rule.key.is_some_and(|key| config[key].is_boolean()))
+        };
+        for entry in RULE_SETS {
+            for rule in entry.rules {
+                assert_eq!(rule.is_switch, is_bool(entry, rule), "{}", rule.rule);
+            }
+        }
     }
 
     #[test]

@@ -255,11 +255,24 @@ impl Values<'_> {
             let fails = (was_first && !is_new) || !Measure { rule, value, limit }.passes();
             let came_first = was_first && first.is_some_and(|(first, _)| !first.is_new);
             if fails && (first.is_none() || came_first) {
-                let (Limit::AtLeast(limit) | Limit::AtMost(limit)) = limit;
+                let (_, limit) = limit.parts();
                 first = Some((stored, Verdict { rule, value, limit }));
             }
         }
         first.map(|(_, verdict)| verdict)
+    }
+
+    /// What the rules measured, under the limits of now.
+    pub fn measures(&self, row: usize, measures: &mut Vec<Measure>) {
+        measures.clear();
+        let stored = self.from.rules.iter().zip(&self.values);
+        measures.extend(stored.filter(|(_, values)| values.is_valid(row)).map(
+            |(Stored { rule, limit, .. }, values)| Measure {
+                rule,
+                value: values.value(row),
+                limit: *limit,
+            },
+        ));
     }
 
     /// The text as the rules left it, where they changed it.

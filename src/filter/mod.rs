@@ -17,6 +17,8 @@ mod annotate;
 mod columns;
 pub mod config;
 mod digits;
+pub mod evidence;
+pub mod excerpt;
 pub mod explain;
 pub mod fasttext;
 mod from_annotations;

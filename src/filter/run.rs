@@ -7,6 +7,8 @@
 //! id · source · file · row · reason (`filter/rule`) · value · limit
 //! ```
 //!
+//! and `histogram.parquet` and `examples.parquet` ([`super::evidence`]): what each threshold did to
+//! a sample of the documents, about 16 MiB of text in all, which are measured whole.
 //! `row` is the document's row in a Parquet file, its byte offset in JSON lines. What the inputs'
 //! condition leaves out has the reason `where` and no value. Both files are
 //! always written, empty ones too. With `annotate` nothing is dropped: `part.parquet` holds every
@@ -27,11 +29,13 @@ use serde_json::Value;
 use crate::base::counts::{Counts, SourceCounts};
 use crate::base::error::{Error, Result};
 use crate::base::pool::Pool;
+use crate::base::rng;
 use crate::base::stage::{InputRecord, Needs, Phase, Plan, Publish, Stage, Unit, Work};
 use crate::base::unit::FileCounts;
 use crate::filter::annotate::{Annotations, Annotator};
 use crate::filter::columns::BatchColumns;
 use crate::filter::config::FilterConfig;
+use crate::filter::evidence::{self, Evidence, Names};
 use crate::filter::from_annotations::{self, FromAnnotations};
 use crate::filter::rules::{self, RuleSet, Verdict};
 use crate::filter::view::Room;
@@ -41,6 +45,11 @@ use crate::source::{
 
 /// Raised whenever the same documents and config give other bytes.
 const VERSION: u32 = 3;
+
+/// Text of the documents that are measured whole, of all inputs together, about.
+const SAMPLE_TEXT_BYTES: u64 = 16 << 20;
+/// The label of the draw that chooses them.
+const SAMPLE: &str = "evidence";
 
 /// The place of the text among a corpus's columns.
 const TEXT: usize = 1;
@@ -52,6 +61,10 @@ pub struct Filter {
     resolved: Value,
     config: FilterConfig,
     way: Way,
+    /// What is asked about each document that is measured whole.
+    rules: Vec<evidence::Rule>,
+    /// Documents whose draw is below are measured whole, also where a verdict takes less.
+    sampled_below: u64,
     /// What judging needs room for; a batch lends one.
     rooms: Pool<Room>,
 }
@@ -63,7 +76,7 @@ enum Way {
     /// The rules measure them, and nothing is dropped.
     Annotate(Vec<Box<dyn RuleSet>>, Annotator),
     /// What was measured before is held against limits.
-    FromAnnotations(FromAnnotations),
+    FromAnnotations(Vec<Box<dyn RuleSet>>, FromAnnotations),
 }
 
 /// One batch after its verdicts.
@@ -74,6 +87,7 @@ struct Judged {
     counts: SourceCounts,
     /// Documents that would have been dropped, by rule.
     failed: Vec<&'static str>,
+    evidence: Evidence,
 }
 
 /// A batch's documents on their way.
@@ -112,7 +126,7 @@ impl Filter {
             true => Way::Annotate(rule_sets, Annotator::new(&config.rules, &inputs.schema())?),
             false => Way::Judge(rule_sets),
         };
-        Ok(Filter::new(inputs, config, own, way))
+        Filter::new(inputs, config, own, way)
     }
 
     /// For corpora whose values are stored.
@@ -125,16 +139,22 @@ impl Filter {
         let config = from_annotations::resolve(&inputs.records(), config)?;
         let from = FromAnnotations::new(&config, &inputs.records(), &inputs.schema())?;
         let own = serde_json::to_value(&config).expect("plain data");
-        Ok(Filter::new(inputs, config, own, Way::FromAnnotations(from)))
+        // To show what counts against a text; what needs a model or a list is not built again.
+        let rule_sets = config.build().unwrap_or_default();
+        Filter::new(inputs, config, own, Way::FromAnnotations(rule_sets, from))
     }
 
-    fn new(inputs: Inputs, config: FilterConfig, own: Value, way: Way) -> Filter {
+    fn new(inputs: Inputs, config: FilterConfig, own: Value, way: Way) -> Result<Filter> {
         // One flat table, as it is written in a recipe.
         let mut resolved = inputs.config_json();
         if let (Some(resolved), Value::Object(own)) = (resolved.as_object_mut(), own) {
             resolved.extend(own);
         }
-        Filter { inputs, resolved, config, way, rooms: Pool::default() }
+        let rules = evidence::rules(&config.rules)?;
+        let share = SAMPLE_TEXT_BYTES as f64 / inputs.text_bytes().max(1) as f64;
+        let sampled_below = (share * 2f64.powi(64)) as u64;
+        let rooms = Pool::default();
+        Ok(Filter { inputs, resolved, config, way, rules, sampled_below, rooms })
     }
 
     /// The opened inputs.
@@ -147,7 +167,7 @@ impl Filter {
         match &self.way {
             Way::Judge(_) => self.inputs.schema(),
             Way::Annotate(_, annotator) => annotator.schema(),
-            Way::FromAnnotations(from) => from.schema(),
+            Way::FromAnnotations(_, from) => from.schema(),
         }
     }
 
@@ -163,7 +183,7 @@ impl Filter {
                 self.rooms
                     .with(room, |room| self.annotate(rule_sets, annotator, batch, &columns, room))
             }
-            Way::FromAnnotations(from) => self.decide_again(from, batch),
+            Way::FromAnnotations(_, from) => self.decide_again(from, batch),
         }
     }
 
@@ -175,25 +195,68 @@ impl Filter {
         columns: &BatchColumns,
         room: &mut Room,
     ) -> Result<Judged> {
-        let texts = batch.texts();
         let mut verdicts = Verdicts::default();
+        let (mut evidence, mut measures) = (Evidence::new(&self.rules), Vec::new());
         for index in 0..batch.len() {
             let values = columns.row(index);
-            let mut view = room.view(texts.value(index)).with_columns(&values);
-            let verdict = rules::judge(rule_sets, &mut view);
+            let mut view = room.view(batch.texts().value(index)).with_columns(&values);
+            let verdict = if self.is_sampled(batch.ids().value(index)) {
+                view = view.complete();
+                rules::measure_all(rule_sets, &mut view, &mut measures);
+                evidence.add(document(batch, index), &measures);
+                measures.iter().find_map(|measure| Verdict::of(*measure))
+            } else {
+                rules::judge(rule_sets, &mut view)
+            };
             verdicts.push(batch, index, verdict, view.edited());
         }
-        self.apply(batch, &batch.records, verdicts)
+        self.apply(batch, &batch.records, verdicts, evidence)
+    }
+
+    /// Writes what each threshold did.
+    fn write_evidence(&self, evidence: &Evidence, work: &Work<'_>) -> Result<()> {
+        if self.rules.is_empty() {
+            return Ok(());
+        }
+        let (Way::Judge(rule_sets)
+        | Way::Annotate(rule_sets, _)
+        | Way::FromAnnotations(rule_sets, _)) = &self.way;
+        let names = Names {
+            sources: self.inputs.sources().iter().map(String::as_str).collect(),
+            files: self.inputs.files().iter().map(|file| file.name.as_str()).collect(),
+        };
+        let mut tables = vec![("histogram.parquet", evidence.histogram_rows(&names)?)];
+        if !rule_sets.is_empty() {
+            let room = || Room::new(self.config.splitter());
+            let rows = self.rooms.with(room, |room| evidence.example_rows(&names, rule_sets, room));
+            tables.push(("examples.parquet", rows?));
+        }
+        for (name, rows) in tables {
+            let mut sink = ParquetSink::create(&work.path(name), rows.schema())?;
+            sink.write(&rows)?;
+            work.describe(name, FileCounts { rows: Some(sink.finish()?), ..FileCounts::default() });
+        }
+        Ok(())
+    }
+
+    /// Whether a document is measured whole: a draw by its id.
+    fn is_sampled(&self, id: &str) -> bool {
+        !self.rules.is_empty()
+            && (self.sampled_below == u64::MAX
+                || rng::hash(0, SAMPLE, &[id.as_bytes()]) < self.sampled_below)
     }
 
     /// Keeps or drops each document by what was measured before.
     fn decide_again(&self, from: &FromAnnotations, batch: &Batch) -> Result<Judged> {
         let values = from.values(&batch.records);
         let mut verdicts = Verdicts::default();
+        let (mut evidence, mut measures) = (Evidence::new(&self.rules), Vec::new());
         for index in 0..batch.len() {
+            values.measures(index, &mut measures);
+            evidence.add(document(batch, index), &measures);
             verdicts.push(batch, index, values.verdict(index), values.edited(index));
         }
-        self.apply(batch, &from.strip(&batch.records)?, verdicts)
+        self.apply(batch, &from.strip(&batch.records)?, verdicts, evidence)
     }
 
     /// Keeps every document, with what was measured of it.
@@ -208,10 +271,13 @@ impl Filter {
         let texts = batch.texts();
         let mut counts = SourceCounts::default();
         let mut annotations = Annotations::new(annotator, batch.len());
+        let (mut evidence, mut measures) = (Evidence::new(&self.rules), Vec::new());
         for index in 0..batch.len() {
             let values = columns.row(index);
             let mut view = room.view(texts.value(index)).with_columns(&values).complete();
-            annotations.push(rule_sets, &mut view);
+            rules::measure_all(rule_sets, &mut view, &mut measures);
+            evidence.add(document(batch, index), &measures);
+            annotations.push(&measures, view.edited());
             counts.documents_out += 1;
             counts.bytes_out += texts.value(index).len() as u64;
             counts.held_out += u64::from(batch.held_out().value(index));
@@ -219,7 +285,7 @@ impl Filter {
         let failed = annotations.failed().to_vec();
         let kept = annotations.beside(&batch.records)?;
         let removed = RecordBatch::new_empty(removed_schema());
-        Ok(Judged { source: batch.source, kept, removed, counts, failed })
+        Ok(Judged { source: batch.source, kept, removed, counts, failed, evidence })
     }
 
     /// One row for each document of a batch that is dropped, in input order.
@@ -250,13 +316,31 @@ impl Filter {
     }
 
     /// The kept and the removed documents of a batch whose columns to write are `records`.
-    fn apply(&self, batch: &Batch, records: &RecordBatch, verdicts: Verdicts) -> Result<Judged> {
+    fn apply(
+        &self,
+        batch: &Batch,
+        records: &RecordBatch,
+        verdicts: Verdicts,
+        evidence: Evidence,
+    ) -> Result<Judged> {
         let records = with_edited(records, &verdicts.edited)?;
         let kept =
             filter_record_batch(&records, &BooleanArray::from(verdicts.keep)).map_err(bug)?;
         let removed = self.removed(batch, &verdicts.removed)?;
         let counts = verdicts.counts;
-        Ok(Judged { source: batch.source, kept, removed, counts, failed: Vec::new() })
+        let (source, failed) = (batch.source, Vec::new());
+        Ok(Judged { source, kept, removed, counts, failed, evidence })
+    }
+}
+
+/// A document for the evidence.
+fn document(batch: &Batch, index: usize) -> evidence::Document<'_> {
+    evidence::Document {
+        source: batch.source,
+        file: batch.file,
+        row: batch.rows[index],
+        id: batch.ids().value(index),
+        text: batch.texts().value(index),
     }
 }
 
@@ -316,6 +400,7 @@ impl Stage for Filter {
         let mut part = CorpusWriter::create(&work.path("part.parquet"), self.written())?;
         let mut removed = ParquetSink::create(&work.path("removed.parquet"), removed_schema())?;
         let mut out = Counts::default();
+        let mut evidence = Evidence::new(&self.rules);
         let mut counts = self.inputs.read(
             unit.index,
             Columns::All,
@@ -326,12 +411,14 @@ impl Stage for Filter {
                 removed.write(&judged.removed)?;
                 out.source(&self.inputs.sources()[judged.source]).add(&judged.counts);
                 judged.failed.iter().for_each(|rule| out.add_extra(&would_drop(rule), 1));
+                evidence.merge(judged.evidence);
                 Ok(())
             },
         )?;
         work.describe("part.parquet", FileCounts::documents(part.finish()?));
         let rows = Some(removed.finish()?);
         work.describe("removed.parquet", FileCounts { rows, ..FileCounts::default() });
+        self.write_evidence(&evidence, work)?;
         // Of what was read: held out are counted among the documents written.
         counts.sources.values_mut().for_each(|source| source.held_out = 0);
         counts.add(&out);

@@ -11,7 +11,7 @@
 //! one copy, sentences of the first lines.
 
 use super::phrases::Phrases;
-use super::{Entry, Measure, Report, RuleInfo, RuleSet};
+use super::{Entry, Measure, Report, RuleInfo, RuleSet, spans};
 use crate::base::config;
 use crate::base::text::is_white_space;
 use crate::filter::digits::is_decimal;
@@ -19,7 +19,7 @@ use crate::filter::view::lines::{count_chars, python_lines, strip};
 use crate::filter::view::{Draft, Edit, View};
 use memchr::memchr;
 use serde::{Deserialize, Serialize};
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 
 /// The line of the registry.
 pub const ENTRY: Entry = Entry {
@@ -79,6 +79,8 @@ impl Default for Config {
     }
 }
 
+const LOREM_IPSUM: &str = "lorem ipsum";
+
 /// What a line has against it, beside its words and its end.
 const POLICIES: [&str; 6] = [
     "terms of use",
@@ -131,11 +133,7 @@ impl C4Quality {
     /// Writes the lines that stay, and counts. Unless `complete`, it stops at the first line that
     /// drops the page, and counts no more sentences than are asked for.
     fn write_lines(&self, text: &str, draft: &mut Draft<'_>, complete: bool) -> Tally {
-        let mut outlook = Outlook {
-            phrases: self.hints.may_be_in(text),
-            brackets: memchr(b'{', text.as_bytes()).is_some(),
-            lower: String::new(),
-        };
+        let mut outlook = self.outlook(text);
         let mut tally = Tally::default();
         for line in python_lines(text) {
             let before = draft.text.len();
@@ -164,6 +162,38 @@ impl C4Quality {
         tally
     }
 
+    fn outlook(&self, text: &str) -> Outlook {
+        Outlook {
+            phrases: self.hints.may_be_in(text),
+            brackets: memchr(b'{', text.as_bytes()).is_some(),
+            lower: String::new(),
+        }
+    }
+
+    /// Wherever a phrase, or a bracket, stands in the lines for which `rule` drops the page.
+    fn offences(&self, text: &str, rule: usize) -> Vec<Range<usize>> {
+        let sign = [LOREM_IPSUM, "{"][rule];
+        let (mut outlook, mut out) = (self.outlook(text), String::new());
+        let (mut small, mut origins) = (String::new(), Vec::new());
+        let mut found = Vec::new();
+        for line in python_lines(text).map(strip) {
+            out.clear();
+            if self.write_line(line, &mut out, &mut outlook) != Fate::Drops(rule) {
+                continue;
+            }
+            lower_with_origins(line, self.config.remove_citations, &mut small, &mut origins);
+            let start = spans::place(text, line).start;
+            found.extend(small.match_indices(sign).map(|(at, _)| {
+                let (first, last) = (&origins[at], &origins[at + sign.len() - 1]);
+                start + first.start..start + last.end
+            }));
+            if found.len() > spans::MOST {
+                break;
+            }
+        }
+        spans::gather(found)
+    }
+
     /// Appends a stripped line without its citations to `out`, and judges it.
     fn write_line(&self, line: &str, out: &mut String, outlook: &mut Outlook) -> Fate {
         let config = &self.config;
@@ -190,7 +220,7 @@ impl C4Quality {
         if outlook.phrases || is_cited {
             crate::base::text::lower(own, lower);
         }
-        if config.filter_lorem_ipsum && lower.contains("lorem ipsum") {
+        if config.filter_lorem_ipsum && lower.contains(LOREM_IPSUM) {
             Fate::Drops(0)
         } else if config.filter_javascript && lower.contains("javascript") {
             Fate::Goes
@@ -233,25 +263,57 @@ impl RuleSet for C4Quality {
         }
         report(Measure::at_least(RULES[2].rule, tally.sentences as f64, least as f64))
     }
+
+    fn edits(&self) -> bool {
+        true
+    }
+
+    fn spans(&self, rule: &str, view: &mut View<'_>) -> Vec<Range<usize>> {
+        match RULES.iter().position(|info| info.rule == rule) {
+            Some(rule @ (0 | 1)) => self.offences(view.text(), rule),
+            _ => Vec::new(),
+        }
+    }
 }
 
 /// Appends `line` without `[12]`, `[edit]` and `[citation needed]`; whether there were any.
 fn push_uncited(line: &str, out: &mut String) -> bool {
-    let (mut rest, mut found) = (line, false);
-    let mut from = 0;
-    while let Some(at) = memchr(b'[', &rest.as_bytes()[from..]) {
-        let start = from + at;
-        match citation_length(&rest[start..]) {
-            Some(length) => {
-                out.push_str(&rest[..start]);
-                rest = &rest[start + length..];
-                (from, found) = (0, true);
-            }
-            None => from = start + 1,
+    let before = out.len();
+    uncited(line).for_each(|piece| out.push_str(piece));
+    out.len() - before < line.len()
+}
+
+/// What lies between the citations of a line.
+fn uncited(line: &str) -> impl Iterator<Item = &str> {
+    let mut next = Some(line);
+    std::iter::from_fn(move || {
+        let rest = next.take()?;
+        let cited = memchr::memchr_iter(b'[', rest.as_bytes())
+            .find_map(|start| Some((start, citation_length(&rest[start..])?)));
+        let Some((start, length)) = cited else { return Some(rest) };
+        next = Some(&rest[start + length..]);
+        Some(&rest[..start])
+    })
+}
+
+/// A line in lower case, without its citations if they are `removed`, in place of what `small`
+/// held; for each byte, where in the line the character stands that it comes of.
+fn lower_with_origins(
+    line: &str,
+    removed: bool,
+    small: &mut String,
+    origins: &mut Vec<Range<usize>>,
+) {
+    small.clear();
+    origins.clear();
+    let whole = (!removed).then_some(line).into_iter();
+    for piece in whole.chain(removed.then(|| uncited(line)).into_iter().flatten()) {
+        let start = spans::place(line, piece).start;
+        for (at, char) in piece.char_indices() {
+            crate::base::text::lower(char.encode_utf8(&mut [0; 4]), small);
+            origins.resize(small.len(), start + at..start + at + char.len_utf8());
         }
     }
-    out.push_str(rest);
-    found
 }
 
 /// Bytes of the citation mark that `text` begins with.

@@ -7,14 +7,14 @@
 //! last rule only: they are cut only where a count of white space does not settle it.
 //! Cost: one pass over the lines and one hash of them.
 
-use super::{Entry, Measure, Report, RuleInfo, RuleSet, check_limits, share};
+use super::{Entry, Measure, Report, RuleInfo, RuleSet, check_limits, share, spans};
 use crate::base::config;
 use crate::base::error::Result;
 use crate::filter::punctuation::is_terminal;
 use crate::filter::view::View;
 use crate::filter::view::lines::filled_lines;
 use serde::{Deserialize, Serialize};
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 
 /// The line of the registry.
 pub const ENTRY: Entry = Entry {
@@ -106,7 +106,7 @@ impl RuleSet for FinewebQuality {
         for (start, end) in filled_lines(text) {
             let line = &text[start..end];
             lines += 1;
-            ended += usize::from(line.chars().next_back().is_some_and(is_terminal));
+            ended += usize::from(is_ended(line));
             short += usize::from(has_at_most(line, config.short_line_length));
         }
         report(Measure::at_least(RULES[0].rule, lines as f64, 1.0))?;
@@ -122,6 +122,27 @@ impl RuleSet for FinewebQuality {
         let breaks = self.breaks_per_word(view);
         report(Measure::at_most(RULES[4].rule, breaks, config.max_newlines_per_word))
     }
+
+    /// Lines as they stand, with the white space that ends them; line breaks.
+    fn spans(&self, rule: &str, view: &mut View<'_>) -> Vec<Range<usize>> {
+        let lines = |text: &str, holds: &dyn Fn(&str) -> bool| {
+            let lines = filled_lines(text).filter(|&(start, end)| holds(&text[start..end]));
+            spans::gather(lines.map(|(start, end)| start..end))
+        };
+        let short = self.config.short_line_length;
+        match RULES.iter().position(|info| info.rule == rule) {
+            Some(1) => lines(view.text(), &|line| !is_ended(line)),
+            Some(2) => lines(view.text(), &|line| has_at_most(line, short)),
+            Some(3) => spans::gather(view.filled_line_copies()),
+            Some(4) => spans::of_signs(view.text(), &["\n"]),
+            _ => Vec::new(),
+        }
+    }
+}
+
+/// Whether a line's last character is one that ends a sentence.
+fn is_ended(line: &str) -> bool {
+    line.chars().next_back().is_some_and(is_terminal)
 }
 
 impl FinewebQuality {

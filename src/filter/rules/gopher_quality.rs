@@ -10,7 +10,7 @@
 //! words, possible with `min_words = 0`, is NaN and drops where datatrove stops.
 //! Cost: one pass over the words' keys, one over the lines and three searches for single symbols.
 
-use super::{Entry, Measure, Report, RuleInfo, RuleSet, check_limits, optional, share};
+use super::{Entry, Measure, Report, RuleInfo, RuleSet, check_limits, optional, share, spans};
 use crate::base::config;
 use crate::base::error::{Error, Result};
 use crate::base::text::is_white_space;
@@ -19,7 +19,7 @@ use crate::filter::view::lines::python_lines;
 use crate::filter::view::words::{Words, key_of};
 use memchr::memmem;
 use serde::{Deserialize, Serialize};
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 
 /// The line of the registry.
 pub const ENTRY: Entry = Entry {
@@ -182,8 +182,7 @@ impl GopherQuality {
         let limit = optional(self.config.max_symbols_per_word);
         let hashes = memchr::memchr_iter(b'#', text).count();
         report(Measure::at_most(RULES[4].rule, share(hashes, words), limit))?;
-        let ellipses =
-            memmem::find_iter(text, "...").count() + memmem::find_iter(text, "…").count();
+        let ellipses = ELLIPSES.iter().map(|sign| memmem::find_iter(text, sign).count()).sum();
         report(Measure::at_most(RULES[5].rule, share(ellipses, words), limit))
     }
 
@@ -191,9 +190,8 @@ impl GopherQuality {
         let (mut lines, mut bullets, mut trailing) = (0, 0, 0);
         for line in python_lines(view.text()) {
             lines += 1;
-            bullets += usize::from(line.trim_start_matches(is_white_space).starts_with(['•', '-']));
-            let end = line.trim_end_matches(is_white_space);
-            trailing += usize::from(end.ends_with("...") || end.ends_with('…'));
+            bullets += usize::from(has_bullet(line));
+            trailing += usize::from(trails_off(line));
         }
         let limit = optional(self.config.max_bullet_lines);
         report(Measure::at_most(RULES[6].rule, share(bullets, lines), limit))?;
@@ -231,6 +229,37 @@ impl RuleSet for GopherQuality {
         let found = self.count_stop_words(view.words(), enough);
         report(Measure::at_least(RULES[9].rule, found as f64, config.min_stop_words as f64))
     }
+
+    /// Signs, whole lines, words.
+    fn spans(&self, rule: &str, view: &mut View<'_>) -> Vec<Range<usize>> {
+        let lines = |text: &str, holds: fn(&str) -> bool| {
+            let lines = python_lines(text).filter(|line| holds(line));
+            spans::gather(lines.map(|line| spans::place(text, line)))
+        };
+        match RULES.iter().position(|info| info.rule == rule) {
+            Some(4) => spans::of_signs(view.text(), &["#"]),
+            Some(5) => spans::of_signs(view.text(), &ELLIPSES),
+            Some(6) => lines(view.text(), has_bullet),
+            Some(7) => lines(view.text(), trails_off),
+            Some(8) => {
+                let words = view.placed_words();
+                let without = (0..words.len()).filter(|&word| !words.has_letter(word));
+                spans::gather(without.map(|word| words.place(word, 1)))
+            }
+            _ => Vec::new(),
+        }
+    }
+}
+
+const ELLIPSES: [&str; 2] = ["...", "…"];
+
+fn has_bullet(line: &str) -> bool {
+    line.trim_start_matches(is_white_space).starts_with(['•', '-'])
+}
+
+fn trails_off(line: &str) -> bool {
+    let end = line.trim_end_matches(is_white_space);
+    ELLIPSES.iter().any(|sign| end.ends_with(sign))
 }
 
 /// A limit that a value must reach, or must not exceed; every count and share reaches 0, so a

@@ -9,12 +9,12 @@
 //! Invariant: verdict, rule and value equal datatrove's with the same words. Cost: two hashes of
 //! the text, then about two look-ups a word: see `view::ngrams` and `view::repeats`.
 
-use super::{Entry, Measure, Report, RuleInfo, RuleSet, check_limits, optional, share};
+use super::{Entry, Measure, Report, RuleInfo, RuleSet, check_limits, optional, share, spans};
 use crate::base::config;
 use crate::base::error::Result;
 use crate::filter::view::View;
 use serde::{Deserialize, Serialize};
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 
 /// The line of the registry.
 pub const ENTRY: Entry = Entry {
@@ -190,6 +190,31 @@ impl RuleSet for GopherRepetition {
         }
         ControlFlow::Continue(())
     }
+
+    /// Copies, and runs of words from the first to the last.
+    fn spans(&self, rule: &str, view: &mut View<'_>) -> Vec<Range<usize>> {
+        match RULES.iter().position(|info| info.rule == rule) {
+            Some(1 | 2) => spans::gather(view.paragraph_copies()),
+            Some(3 | 4) => spans::gather(view.line_copies()),
+            Some(at @ 5..=7) => common_runs(view, at - 3),
+            Some(at @ 8..) => {
+                let n = at - 3;
+                let runs = view.repeated_runs(n);
+                let words = view.placed_words();
+                spans::gather(runs.into_iter().map(|word| words.place(word, n)))
+            }
+            _ => Vec::new(),
+        }
+    }
+}
+
+/// Wherever the most common n-gram occurs.
+fn common_runs(view: &mut View<'_>, n: usize) -> Vec<Range<usize>> {
+    let common = view.most_common(n);
+    let words = view.placed_words();
+    let starts = 0..(words.len() + 1).saturating_sub(n);
+    let is_common = |&word: &usize| (0..n).all(|at| words.equal(common.word + at, word + at));
+    spans::gather(starts.filter(is_common).map(|word| words.place(word, n)))
 }
 
 /// The share of the most common n-gram, as long as its words with a space between them, as often as

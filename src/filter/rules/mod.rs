@@ -20,12 +20,13 @@ pub mod language;
 mod lists;
 mod phrases;
 pub mod pii;
+pub mod spans;
 pub mod url_lists;
 
 use crate::base::config::Table;
 use crate::base::error::{Error, Result};
 use crate::filter::view::View;
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 
 /// Every rule set that can be chosen, in the order in which they are listed.
 pub const RULE_SETS: &[Entry] = &[
@@ -65,22 +66,24 @@ pub struct RuleInfo {
     pub key: Option<&'static str>,
     /// What is measured: a count, or a share of all.
     pub measures: &'static str,
+    /// Whether `key` is true or false: the rule allows none, or is off.
+    pub is_switch: bool,
 }
 
 impl RuleInfo {
     /// A rule with a threshold.
     const fn new(rule: &'static str, key: &'static str, measures: &'static str) -> RuleInfo {
-        RuleInfo { rule, key: Some(key), measures }
+        RuleInfo { rule, key: Some(key), measures, is_switch: false }
     }
 
     /// A rule that is on or off; it allows none.
     const fn switch(rule: &'static str, key: &'static str, measures: &'static str) -> RuleInfo {
-        RuleInfo { rule, key: Some(key), measures }
+        RuleInfo { rule, key: Some(key), measures, is_switch: true }
     }
 
     /// A rule without one.
     const fn fixed(rule: &'static str, measures: &'static str) -> RuleInfo {
-        RuleInfo { rule, key: None, measures }
+        RuleInfo { rule, key: None, measures, is_switch: false }
     }
 }
 
@@ -96,6 +99,18 @@ pub trait RuleSet: Send + Sync {
 
     /// Reports each measure of the document, in the order of the reference, until `report` breaks.
     fn measure(&self, view: &mut View<'_>, report: &mut Report<'_>) -> ControlFlow<()>;
+
+    /// Whether [`RuleSet::measure`] may change the text.
+    fn edits(&self) -> bool {
+        false
+    }
+
+    /// The parts of the text, as byte ranges, that `rule` counts against it: see [`spans`]. The
+    /// view shows what it showed when the rule was reported, measured or not; none where no part is
+    /// at fault but the whole.
+    fn spans(&self, _rule: &str, _view: &mut View<'_>) -> Vec<Range<usize>> {
+        Vec::new()
+    }
 }
 
 /// A column that a rule set reads.
@@ -142,6 +157,16 @@ pub enum Limit {
     AtMost(f64),
 }
 
+impl Limit {
+    /// In words, and as a number.
+    pub fn parts(self) -> (&'static str, f64) {
+        match self {
+            Limit::AtLeast(limit) => ("at least", limit),
+            Limit::AtMost(limit) => ("at most", limit),
+        }
+    }
+}
+
 /// Why a document is dropped: the first measure that broke its limit.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Verdict {
@@ -149,6 +174,15 @@ pub struct Verdict {
     pub rule: &'static str,
     pub value: f64,
     pub limit: f64,
+}
+
+impl Verdict {
+    /// Of a measure that breaks its limit.
+    pub fn of(measure: Measure) -> Option<Verdict> {
+        let (_, limit) = measure.limit.parts();
+        let Measure { rule, value, .. } = measure;
+        (!measure.passes()).then_some(Verdict { rule, value, limit })
+    }
 }
 
 impl Measure {
@@ -175,12 +209,8 @@ impl Measure {
 pub fn judge(rules: &[Box<dyn RuleSet>], view: &mut View<'_>) -> Option<Verdict> {
     let mut verdict = None;
     let mut report = |measure: Measure| {
-        if measure.passes() {
-            return ControlFlow::Continue(());
-        }
-        let (Limit::AtLeast(limit) | Limit::AtMost(limit)) = measure.limit;
-        verdict = Some(Verdict { rule: measure.rule, value: measure.value, limit });
-        ControlFlow::Break(())
+        verdict = Verdict::of(measure);
+        if verdict.is_none() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     };
     for rule_set in rules {
         if rule_set.measure(view, &mut report).is_break() {
@@ -188,6 +218,18 @@ pub fn judge(rules: &[Box<dyn RuleSet>], view: &mut View<'_>) -> Option<Verdict>
         }
     }
     verdict
+}
+
+/// Every measure of a document, in the order in which they are reported; the view must be complete.
+pub fn measure_all(rules: &[Box<dyn RuleSet>], view: &mut View<'_>, measures: &mut Vec<Measure>) {
+    measures.clear();
+    for rule_set in rules {
+        let flow = rule_set.measure(view, &mut |measure| {
+            measures.push(measure);
+            ControlFlow::Continue(())
+        });
+        assert!(flow.is_continue(), "a rule set stopped without being told");
+    }
 }
 
 /// Thresholds are numbers from 0 up: what a comparison with anything else means is nobody's wish.
@@ -209,5 +251,11 @@ fn share(part: usize, whole: usize) -> f64 {
     part as f64 / whole as f64
 }
 
+#[cfg(test)]
+mod parity;
+#[cfg(test)]
+mod parity_of_addresses;
+#[cfg(test)]
+mod parity_of_corpora;
 #[cfg(test)]
 mod tests;

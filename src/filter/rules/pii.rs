@@ -8,13 +8,13 @@
 //! Invariant: equal to datatrove's formatter made anew for each document. It edits and drops
 //! nothing. Cost: a search for `@` and one for `.`, and a look around each.
 
-use super::{Entry, Measure, Report, RuleInfo, RuleSet};
+use super::{Entry, Measure, Report, RuleInfo, RuleSet, spans};
 use crate::base::config;
 use crate::base::text::is_word;
 use crate::filter::view::{Edit, View};
 use memchr::memchr;
 use serde::{Deserialize, Serialize};
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 
 /// The line of the registry.
 pub const ENTRY: Entry = Entry {
@@ -72,15 +72,28 @@ impl RuleSet for Pii {
     }
 
     fn measure(&self, view: &mut View<'_>, report: &mut Report<'_>) -> ControlFlow<()> {
-        let emails = replace(view, b'@', &self.config.email_replacements, email_around);
-        let public = self.config.only_public_ips;
-        let ips = replace(view, b'.', &self.config.ip_replacements, |text, dot, from| {
-            let (start, end) = ip_around(text.as_bytes(), dot, from)?;
-            let stays = !is_address(&text[start..end], public);
-            Some(Found { start, end, stays })
-        });
+        let config = &self.config;
+        let emails = replace(view, &config.email_replacements, emails);
+        let public = config.only_public_ips;
+        let ips = replace(view, &config.ip_replacements, |text, each| ips(text, public, each));
         report(Measure::at_most(RULES[0].rule, emails as f64, f64::INFINITY))?;
         report(Measure::at_most(RULES[1].rule, ips as f64, f64::INFINITY))
+    }
+
+    fn edits(&self) -> bool {
+        true
+    }
+
+    /// The addresses of the text as it is: once it is edited, replacements that look like one.
+    fn spans(&self, rule: &str, view: &mut View<'_>) -> Vec<Range<usize>> {
+        let mut found = Vec::new();
+        let mut each = |range| found.push(range);
+        match RULES.iter().position(|info| info.rule == rule) {
+            Some(0) => emails(view.text(), &mut each),
+            Some(1) => ips(view.text(), self.config.only_public_ips, &mut each),
+            _ => (),
+        }
+        spans::gather(found)
     }
 }
 
@@ -92,34 +105,63 @@ struct Found {
     stays: bool,
 }
 
-/// Puts replacements, in turn, for what `find` sees around each `sign` without going back before
-/// the end of the last; how many.
+/// Takes a range of a text.
+type Each<'e> = dyn FnMut(Range<usize>) + 'e;
+
+/// Puts replacements, in turn, for what `find` finds in the text; how many.
 fn replace(
     view: &mut View<'_>,
-    sign: u8,
     replacements: &[String],
-    find: impl Fn(&str, usize, usize) -> Option<Found>,
+    find: impl Fn(&str, &mut Each<'_>),
 ) -> usize {
     if replacements.is_empty() {
         return 0;
     }
     view.edit(|text, draft| {
-        let (mut scan, mut free, mut copied, mut count) = (0, 0, 0, 0);
-        while let Some(ahead) = memchr(sign, &text.as_bytes()[scan..]) {
-            scan += ahead + 1;
-            let Some(found) = find(text, scan - 1, free) else { continue };
-            free = found.end;
-            scan = scan.max(free);
-            if !found.stays {
-                draft.text.push_str(&text[copied..found.start]);
-                draft.text.push_str(&replacements[count % replacements.len()]);
-                copied = found.end;
-                count += 1;
-            }
-        }
+        let (mut copied, mut count) = (0, 0);
+        find(text, &mut |found| {
+            draft.text.push_str(&text[copied..found.start]);
+            draft.text.push_str(&replacements[count % replacements.len()]);
+            copied = found.end;
+            count += 1;
+        });
         draft.text.push_str(&text[copied..]);
         if count == 0 { Edit::None(0) } else { Edit::Take(count) }
     })
+}
+
+/// The e-mail addresses of a text.
+fn emails(text: &str, each: &mut Each<'_>) {
+    scan(text, b'@', email_around, each);
+}
+
+/// The IP addresses of a text; `public` leaves out those that not everybody reaches.
+fn ips(text: &str, public: bool, each: &mut Each<'_>) {
+    let around = |text: &str, dot: usize, from: usize| {
+        let (start, end) = ip_around(text.as_bytes(), dot, from)?;
+        let stays = !is_address(&text[start..end], public);
+        Some(Found { start, end, stays })
+    };
+    scan(text, b'.', around, each);
+}
+
+/// What `find` sees around each `sign` without going back before the end of the last.
+fn scan(
+    text: &str,
+    sign: u8,
+    find: impl Fn(&str, usize, usize) -> Option<Found>,
+    each: &mut Each<'_>,
+) {
+    let (mut scan, mut free) = (0, 0);
+    while let Some(ahead) = memchr(sign, &text.as_bytes()[scan..]) {
+        scan += ahead + 1;
+        let Some(found) = find(text, scan - 1, free) else { continue };
+        free = found.end;
+        scan = scan.max(free);
+        if !found.stays {
+            each(found.start..found.end);
+        }
+    }
 }
 
 /// The e-mail address around the `@` at a place: words of a local part with single dots between

@@ -10,6 +10,7 @@
 use super::table::Table;
 use crate::base::text::is_white_space;
 use memchr::{memchr, memchr_iter, memmem};
+use std::ops::Range;
 use xxhash_rust::xxh3::xxh3_64;
 
 /// How much of some pieces is a copy of an earlier one.
@@ -43,35 +44,73 @@ impl Finder {
         text: &str,
         pieces: impl Iterator<Item = (usize, usize)>,
     ) -> Duplicates {
+        let mut found = Duplicates::default();
+        self.walk(text, pieces, |copy, is_new| {
+            let chars = count_chars(&text.as_bytes()[copy]);
+            found.copies += 1;
+            found.copied_chars += chars;
+            if is_new {
+                found.copied += 1;
+                found.first_chars += chars;
+            }
+        });
+        Duplicates { pieces: self.pieces.len(), ..found }
+    }
+
+    /// The second and later copies among pieces of `text`, in order.
+    pub fn copies(
+        &mut self,
+        text: &str,
+        pieces: impl Iterator<Item = (usize, usize)>,
+    ) -> Vec<Range<usize>> {
+        let mut copies = Vec::new();
+        self.walk(text, pieces, |copy, _| copies.push(copy));
+        copies
+    }
+
+    /// All pieces of `text` that have an equal, in order.
+    pub fn repeated(
+        &mut self,
+        text: &str,
+        pieces: impl Iterator<Item = (usize, usize)>,
+    ) -> Vec<Range<usize>> {
+        let mut repeated = self.copies(text, pieces);
+        let firsts = self.pieces.iter().zip(&self.is_copied).filter(|(_, is_copied)| **is_copied);
+        repeated.extend(firsts.map(|(&(start, end), _)| start as usize..end as usize));
+        repeated.sort_unstable_by_key(|piece| (piece.start, piece.end));
+        repeated
+    }
+
+    /// Calls `each` with every second and later copy, and whether it is the second.
+    fn walk(
+        &mut self,
+        text: &str,
+        pieces: impl Iterator<Item = (usize, usize)>,
+        mut each: impl FnMut(Range<usize>, bool),
+    ) {
         let bytes = text.as_bytes();
         self.pieces.clear();
         self.pieces.extend(pieces.map(|(start, end)| (start as u32, end as u32)));
         let all = &self.pieces;
-        let mut found = Duplicates { pieces: all.len(), ..Duplicates::default() };
-        if all.len() < 2 {
-            return found;
-        }
-        self.table.clear(all.len());
         self.is_copied.clear();
         self.is_copied.resize(all.len(), false);
-        let piece = |number: u32| {
+        if all.len() < 2 {
+            return;
+        }
+        self.table.clear(all.len());
+        let range = |number: u32| {
             let (start, end) = all[number as usize];
-            &bytes[start as usize..end as usize]
+            start as usize..end as usize
         };
         for number in 0..all.len() as u32 {
-            let own = piece(number);
-            let first = self.table.first(xxh3_64(own), number, |other| piece(other) == own);
+            let own = &bytes[range(number)];
+            let equal = |other: u32| &bytes[range(other)] == own;
+            let first = self.table.first(xxh3_64(own), number, equal);
             if first != number {
-                let chars = count_chars(own);
-                found.copies += 1;
-                found.copied_chars += chars;
-                if !std::mem::replace(&mut self.is_copied[first as usize], true) {
-                    found.copied += 1;
-                    found.first_chars += chars;
-                }
+                let is_new = !std::mem::replace(&mut self.is_copied[first as usize], true);
+                each(range(number), is_new);
             }
         }
-        found
     }
 }
 

@@ -19,6 +19,7 @@ pub mod splitter;
 pub mod table;
 pub mod words;
 
+use crate::base::text::is_white_space;
 use crate::filter::rules::ColumnValue;
 use crate::filter::words::Span;
 use lines::{Duplicates, Finder};
@@ -26,6 +27,7 @@ use ngrams::{Common, Ngrams};
 use repeats::Repeats;
 use runs::Runs;
 pub use splitter::Splitter;
+use std::ops::Range;
 use words::{Totals, Words};
 
 /// What a thread keeps from document to document.
@@ -105,6 +107,11 @@ impl<'d> View<'d> {
     /// Asks for every value in full, where a verdict alone may do with less.
     pub fn complete(self) -> View<'d> {
         View { complete: true, ..self }
+    }
+
+    /// Asks for no more than a verdict needs from here on.
+    pub fn quick(self) -> View<'d> {
+        View { complete: false, ..self }
     }
 
     /// Whether a value that keeps its limit must be exact too; else it may be a bound that keeps
@@ -214,6 +221,28 @@ impl<'d> View<'d> {
         finder.count(text, lines::filled_lines(text))
     }
 
+    /// The copies that [`View::duplicate_paragraphs`] counts.
+    pub fn paragraph_copies(&mut self) -> Vec<Range<usize>> {
+        let (text, finder) = self.parts();
+        let before = text.len() - text.trim_start_matches(is_white_space).len();
+        let text = lines::strip(text);
+        let mut copies = finder.copies(text, lines::pieces(text, 2));
+        copies.iter_mut().for_each(|copy| *copy = copy.start + before..copy.end + before);
+        copies
+    }
+
+    /// The copies that [`View::duplicate_lines`] counts.
+    pub fn line_copies(&mut self) -> Vec<Range<usize>> {
+        let (text, finder) = self.parts();
+        finder.copies(text, lines::pieces(text, 1))
+    }
+
+    /// The copies that [`View::duplicate_filled_lines`] counts.
+    pub fn filled_line_copies(&mut self) -> Vec<Range<usize>> {
+        let (text, finder) = self.parts();
+        finder.copies(text, lines::filled_lines(text))
+    }
+
     /// The text and room for facts of one's own.
     pub fn spare(&mut self) -> (&str, &mut Spare) {
         let room = &mut *self.room;
@@ -229,6 +258,17 @@ impl<'d> View<'d> {
             room.splitter.words(text, &mut room.words.spans);
             room.words.lay(text);
             room.known.words = true;
+        }
+        &room.words
+    }
+
+    /// The words of the text, with the places that a giant's have given back.
+    pub fn placed_words(&mut self) -> &Words {
+        self.words();
+        let room = &mut *self.room;
+        if room.words.spans.len() < room.words.len() {
+            let text = if room.known.is_edited { room.edited.as_str() } else { self.original };
+            room.splitter.words(text, &mut room.words.spans);
         }
         &room.words
     }
@@ -268,13 +308,25 @@ impl<'d> View<'d> {
 
     /// Code points in repeated runs of `n` words, for n = 5 to 10: see [`repeats`].
     pub fn repeated_chars(&mut self, n: usize) -> usize {
+        let (repeats, words) = self.repeats();
+        repeats.chars(words, n)
+    }
+
+    /// The words where the runs begin that [`View::repeated_chars`] counts.
+    pub fn repeated_runs(&mut self, n: usize) -> Vec<usize> {
+        let (repeats, words) = self.repeats();
+        repeats.runs(words, n)
+    }
+
+    /// Repeats with their candidates found.
+    fn repeats(&mut self) -> (&mut Repeats, &Words) {
         self.words();
         let room = &mut *self.room;
         if !room.known.candidates {
             room.repeats.find_candidates(&room.words);
             room.known.candidates = true;
         }
-        room.repeats.chars(&room.words, n)
+        (&mut room.repeats, &room.words)
     }
 }
 

@@ -114,11 +114,25 @@ impl Repeats {
 
     /// Code points in repeats of `n` words; `n` at least [`SHORTEST`].
     pub fn chars(&mut self, words: &Words, n: usize) -> usize {
+        let mut chars = 0;
+        self.walk(words, n, |word| chars += words.chars(word, n));
+        chars
+    }
+
+    /// The words where those repeats begin, in order.
+    pub fn runs(&mut self, words: &Words, n: usize) -> Vec<usize> {
+        let mut runs = Vec::new();
+        self.walk(words, n, |word| runs.push(word));
+        runs
+    }
+
+    /// Calls `each` with the first word of every repeat.
+    fn walk(&mut self, words: &Words, n: usize, mut each: impl FnMut(usize)) {
         let (glued, starts) = (words.glued(), words.starts());
         let last = (words.len() + 1).saturating_sub(n);
         let count = self.candidates.partition_point(|at| (at.word as usize) < last);
         self.table.clear(count);
-        let (mut chars, mut next) = (0, 0);
+        let mut next = 0;
         for candidate in &self.candidates[..count] {
             let word = candidate.word as usize;
             let (start, end) = (starts[word] as usize, starts[word + n] as usize);
@@ -131,11 +145,10 @@ impl Repeats {
             let equal = |other: u32| words.bytes(other as usize, n) == own;
             let first = self.table.first(hash(glued, start, end), word as u32, equal);
             if first as usize != word {
-                chars += words.chars(word, n);
+                each(word);
                 next = word + n;
             }
         }
-        chars
     }
 }
 

@@ -70,24 +70,39 @@ impl Runs {
 
     /// Code points in the most common run, as often as it occurs.
     pub fn most_common(&self, words: &Words) -> usize {
-        let most = self.counts.iter().copied().max().unwrap_or(0);
-        if most < 2 {
-            return 0;
-        }
+        let found = self.leader(words);
+        found.map_or(0, |(word, count)| words.chars(word, self.n) * count)
+    }
+
+    /// The words where the most common run begins, the first longest of those that tie.
+    pub fn most_common_runs(&self, words: &Words) -> impl Iterator<Item = usize> {
+        let leader = self.leader(words).map(|(word, _)| word as u32);
+        let is_leader = move |word: &usize| Some(self.firsts[*word]) == leader;
+        (0..self.firsts.len()).filter(is_leader)
+    }
+
+    /// The first occurrence of the most common run that is the longest, and how often it occurs.
+    fn leader(&self, words: &Words) -> Option<(usize, usize)> {
+        let most = self.counts.iter().copied().max().filter(|&most| most > 1)?;
         let tied = (0..self.counts.len()).filter(|&word| self.counts[word] == most);
-        tied.map(|word| words.chars(word, self.n)).max().unwrap_or(0) * most as usize
+        let longest = tied.rev().max_by_key(|&word| words.chars(word, self.n))?;
+        Some((longest, most as usize))
     }
 
     /// Code points of words in runs that occur twice.
     pub fn repeated(&self, words: &Words) -> usize {
         let (mut chars, mut counted) = (0, 0);
-        for (word, &first) in self.firsts.iter().enumerate() {
-            if self.counts[first as usize] > 1 {
-                let from = counted.max(word);
-                counted = word + self.n;
-                chars += words.chars(from, counted - from);
-            }
+        for word in self.repeated_runs() {
+            let from = counted.max(word);
+            counted = word + self.n;
+            chars += words.chars(from, counted - from);
         }
         chars
+    }
+
+    /// The words where those runs begin.
+    pub fn repeated_runs(&self) -> impl Iterator<Item = usize> {
+        let repeats = |word: &usize| self.counts[self.firsts[*word] as usize] > 1;
+        (0..self.firsts.len()).filter(repeats)
     }
 }

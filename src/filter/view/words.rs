@@ -12,6 +12,7 @@ use super::table::{hash, mix, read};
 use crate::base::text::is_letter;
 use crate::filter::punctuation::is_punctuation;
 use crate::filter::words::Span;
+use std::ops::Range;
 
 /// Zeros behind the last word, so that sixteen bytes can be read at any word.
 const PADDING: usize = 32;
@@ -142,14 +143,8 @@ impl Words {
     /// Counts over all words.
     pub fn totals(&self) -> Totals {
         let mut totals = Totals::default();
-        for (word, &key) in self.keys.iter().enumerate() {
-            let kind = if is_short_ascii(key) {
-                short_kind(key)
-            } else if self.glued[self.starts[word] as usize].is_ascii_alphabetic() {
-                Kind { chars: self.chars(word, 1), has_letter: true, has_substance: true }
-            } else {
-                self.kind(word)
-            };
+        for word in 0..self.len() {
+            let kind = self.kind(word);
             totals.substantial += usize::from(kind.has_substance);
             totals.substantial_chars += if kind.has_substance { kind.chars } else { 0 };
             totals.with_letter += usize::from(kind.has_letter);
@@ -157,8 +152,32 @@ impl Words {
         totals
     }
 
-    /// What the characters of any word say.
+    /// Whether a word has a character for which `str.isalpha` holds.
+    pub fn has_letter(&self, word: usize) -> bool {
+        self.kind(word).has_letter
+    }
+
+    /// Where `count` words from `word` on stand in the text, with what lies between them; they
+    /// must have their places.
+    pub fn place(&self, word: usize, count: usize) -> Range<usize> {
+        self.spans[word].start as usize..self.spans[word + count - 1].end as usize
+    }
+
+    /// What a word is.
+    #[inline(always)]
     fn kind(&self, word: usize) -> Kind {
+        let key = self.keys[word];
+        if is_short_ascii(key) {
+            short_kind(key)
+        } else if self.glued[self.starts[word] as usize].is_ascii_alphabetic() {
+            Kind { chars: self.chars(word, 1), has_letter: true, has_substance: true }
+        } else {
+            self.kind_of_any(word)
+        }
+    }
+
+    /// What the characters of any word say.
+    fn kind_of_any(&self, word: usize) -> Kind {
         let text = std::str::from_utf8(self.bytes(word, 1)).unwrap_or_default();
         let mut kind = Kind { chars: 0, has_letter: false, has_substance: false };
         for char in text.chars() {

@@ -16,15 +16,16 @@ mod lines;
 mod tlds;
 mod urls;
 
-use super::{Entry, Limit, Measure, Report, RuleInfo, RuleSet, share};
+use super::{Entry, Limit, Measure, Report, RuleInfo, RuleSet, share, spans};
 use crate::base::config;
 use crate::base::text::{is_letter, is_white_space, is_word, lower};
 use crate::filter::view::lines::{count_chars, strip};
+use crate::filter::view::words::Words;
 use crate::filter::view::{Edit, Spare, View};
 use crate::filter::words::Span;
 use memchr::memmem;
 use serde::{Deserialize, Serialize};
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 use unicode_segmentation::UnicodeSegmentation;
 
 /// The line of the registry.
@@ -238,16 +239,14 @@ impl Dclm {
         let mean = share(counts.chars, counts.words);
         at(2, mean, Limit::AtLeast(config.min_mean_word_length))?;
         at(3, mean, Limit::AtMost(config.max_mean_word_length))?;
-        let symbols = ["#", "...", ". . .", "\u{2026}"];
         let occur = |sign: &&str| memmem::find_iter(text.as_bytes(), sign.as_bytes()).count();
-        let symbols = symbols.iter().map(occur).sum::<usize>();
+        let symbols = SYMBOLS.iter().map(occur).sum::<usize>();
         at(4, share(symbols, counts.words), Limit::AtMost(config.max_symbols_per_word))?;
         let (mut lines, mut bullets, mut trailing) = (0, 0, 0);
-        for line in text.split('\n').map(strip).filter(|line| !line.is_empty()) {
+        for line in stripped_pieces(text, "\n") {
             lines += 1;
-            bullets += usize::from(line.starts_with(['●', '•', '*', '-']));
-            let ends = ["...", ". . .", "\u{2026}"];
-            trailing += usize::from(ends.iter().any(|end| line.ends_with(end)));
+            bullets += usize::from(has_bullet(line));
+            trailing += usize::from(trails_off(line));
         }
         // The reference compares counts: limit times lines, which may round to another answer.
         let most = |part: usize, limit: f64| {
@@ -278,8 +277,7 @@ impl Dclm {
         most(11, line_chars, config.max_repeated_line_chars)?;
         most(12, paragraph_chars, config.max_repeated_paragraph_chars)?;
         let Spare { words, runs, .. } = spare;
-        unicode_words(text, &mut words.spans);
-        words.lay(text);
+        lay_unicode_words(text, words);
         let chars = words.chars(0, words.len());
         for (index, limit) in config.runs().into_iter().enumerate() {
             if index == 0 {
@@ -320,6 +318,75 @@ impl RuleSet for Dclm {
         self.measure_repetition(view, report)?;
         self.measure_lines(view, report)
     }
+
+    fn edits(&self) -> bool {
+        true
+    }
+
+    /// Signs, stripped lines, words, all copies, and runs of words from the first to the last.
+    fn spans(&self, rule: &str, view: &mut View<'_>) -> Vec<Range<usize>> {
+        let (text, spare) = view.spare();
+        let lines = |holds: fn(&str) -> bool| {
+            let lines = stripped_pieces(text, "\n").filter(|line| holds(line));
+            spans::gather(lines.map(|line| spans::place(text, line)))
+        };
+        let mut repeated = |separator: &str| {
+            let pieces = stripped_pieces(text, separator).map(|piece| spans::place(text, piece));
+            let pieces = pieces.map(|place| (place.start, place.end));
+            spans::gather(spare.finder.repeated(text, pieces))
+        };
+        match RULES.iter().position(|info| info.rule == rule) {
+            Some(4) => spans::of_signs(text, &SYMBOLS),
+            Some(5) => lines(has_bullet),
+            Some(6) => lines(trails_off),
+            Some(7) => {
+                let without = white_space_words(text).filter(|word| !has_letter(word));
+                spans::gather(without.map(|word| spans::place(text, word)))
+            }
+            Some(9 | 11) => repeated("\n"),
+            Some(10 | 12) => repeated("\n\n"),
+            Some(at @ 13..=21) => runs_of(text, at - 11, spare),
+            _ => Vec::new(),
+        }
+    }
+}
+
+/// The runs of `n` words that [`Dclm::measure_repetition`] counts.
+fn runs_of(text: &str, n: usize, spare: &mut Spare) -> Vec<Range<usize>> {
+    let Spare { words, runs, .. } = spare;
+    lay_unicode_words(text, words);
+    // A giant's places are given back.
+    unicode_words(text, &mut words.spans);
+    runs.begin(words);
+    (2..n).for_each(|_| runs.lengthen());
+    let place = |word: usize| words.place(word, n);
+    match n {
+        2..=4 => spans::gather(runs.most_common_runs(words).map(place)),
+        _ => spans::gather(runs.repeated_runs().map(place)),
+    }
+}
+
+const SYMBOLS: [&str; 4] = ["#", "...", ". . .", "\u{2026}"];
+
+/// Pieces between `separator`s, stripped, those that are not empty.
+fn stripped_pieces<'t>(text: &'t str, separator: &'t str) -> impl Iterator<Item = &'t str> {
+    text.split(separator).map(strip).filter(|piece| !piece.is_empty())
+}
+
+fn has_bullet(line: &str) -> bool {
+    line.starts_with(['●', '•', '*', '-'])
+}
+
+fn trails_off(line: &str) -> bool {
+    ["...", ". . .", "\u{2026}"].iter().any(|end| line.ends_with(end))
+}
+
+fn white_space_words(text: &str) -> impl Iterator<Item = &str> {
+    text.split(is_white_space).filter(|word| !word.is_empty())
+}
+
+fn has_letter(word: &str) -> bool {
+    word.chars().any(is_letter)
 }
 
 /// Appends `text` with at most `most` `\n` in a row.
@@ -347,10 +414,10 @@ fn length_words(text: &str) -> usize {
 fn count(text: &str) -> Counts {
     const STOP_WORDS: [&str; 8] = ["the", "be", "to", "of", "and", "that", "have", "with"];
     let (mut counts, mut small) = (Counts::default(), String::new());
-    for word in text.split(is_white_space).filter(|word| !word.is_empty()) {
+    for word in white_space_words(text) {
         counts.words += 1;
         counts.chars += count_chars(word.as_bytes());
-        counts.without_letter += usize::from(!word.chars().any(is_letter));
+        counts.without_letter += usize::from(!has_letter(word));
         if (2..=5).contains(&word.len()) {
             small.clear();
             lower(word, &mut small);
@@ -364,15 +431,12 @@ fn count(text: &str) -> Counts {
 /// characters. One piece has nothing to repeat; none is all repetition, which the reference drops.
 fn repeated_pieces(text: &str, separator: &str, spare: &mut Spare) -> (f64, f64) {
     let mut chars = 0;
-    let base = text.as_ptr() as usize;
-    let pieces = text.split(separator).map(strip).filter(|piece| !piece.is_empty());
-    let found = spare.finder.count(
-        text,
-        pieces.inspect(|piece| chars += count_chars(piece.as_bytes())).map(|piece| {
-            let start = piece.as_ptr() as usize - base;
-            (start, start + piece.len())
-        }),
-    );
+    let pieces = stripped_pieces(text, separator).map(|piece| {
+        chars += count_chars(piece.as_bytes());
+        let place = spans::place(text, piece);
+        (place.start, place.end)
+    });
+    let found = spare.finder.count(text, pieces);
     match found.pieces {
         0 => (f64::NAN, f64::NAN),
         1 => (0.0, 0.0),
@@ -381,6 +445,12 @@ fn repeated_pieces(text: &str, separator: &str, spare: &mut Spare) -> (f64, f64)
             share(found.copied_chars + found.first_chars, chars),
         ),
     }
+}
+
+/// Lays [`unicode_words`] end to end.
+fn lay_unicode_words(text: &str, words: &mut Words) {
+    unicode_words(text, &mut words.spans);
+    words.lay(text);
 }
 
 /// Words of UAX 29 that begin with a letter or digit.
