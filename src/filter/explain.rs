@@ -99,7 +99,7 @@ pub fn judge(config: FilterConfig, text: &str) -> Result<Judgement> {
             });
         }
     }
-    let edited = view.edited().map(str::to_owned);
+    let edited = view.into_edited();
     for (measured, owner) in measures.iter_mut().zip(owners).filter(|(one, _)| !one.passes) {
         measured.mark(&rule_sets, owner, &mut room, text);
     }

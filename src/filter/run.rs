@@ -19,7 +19,8 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, BooleanArray, Float64Array, StringArray, UInt64Array};
+use arrow::array::{ArrayRef, AsArray, BooleanArray, Float64Array, StringArray, UInt64Array};
+use arrow::buffer::{Buffer, OffsetBuffer};
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::error::ArrowError;
@@ -208,7 +209,8 @@ impl Filter {
             } else {
                 rules::judge(rule_sets, &mut view)
             };
-            verdicts.push(batch, index, verdict, view.edited());
+            let edited = if verdict.is_none() { view.into_edited() } else { None };
+            verdicts.push(batch, index, verdict, edited);
         }
         self.apply(batch, &batch.records, verdicts, evidence)
     }
@@ -254,7 +256,8 @@ impl Filter {
         for index in 0..batch.len() {
             values.measures(index, &mut measures);
             evidence.add(document(batch, index), &measures);
-            verdicts.push(batch, index, values.verdict(index), values.edited(index));
+            let edited = values.edited(index).map(str::to_owned);
+            verdicts.push(batch, index, values.verdict(index), edited);
         }
         self.apply(batch, &from.strip(&batch.records)?, verdicts, evidence)
     }
@@ -323,7 +326,7 @@ impl Filter {
         verdicts: Verdicts,
         evidence: Evidence,
     ) -> Result<Judged> {
-        let records = with_edited(records, &verdicts.edited)?;
+        let records = with_edited(records, verdicts.edited)?;
         let kept =
             filter_record_batch(&records, &BooleanArray::from(verdicts.keep)).map_err(bug)?;
         let removed = self.removed(batch, &verdicts.removed)?;
@@ -346,7 +349,13 @@ fn document(batch: &Batch, index: usize) -> evidence::Document<'_> {
 
 impl Verdicts {
     /// Takes the next document's verdict, and its text where the rules changed it.
-    fn push(&mut self, batch: &Batch, index: usize, verdict: Option<Verdict>, edit: Option<&str>) {
+    fn push(
+        &mut self,
+        batch: &Batch,
+        index: usize,
+        verdict: Option<Verdict>,
+        edited: Option<String>,
+    ) {
         self.keep.push(verdict.is_none());
         if let Some(verdict) = verdict {
             self.counts.drop_document(verdict.rule);
@@ -354,10 +363,10 @@ impl Verdicts {
             return;
         }
         self.counts.documents_out += 1;
-        let text = edit.unwrap_or_else(|| batch.texts().value(index));
+        let text = edited.as_deref().unwrap_or_else(|| batch.texts().value(index));
         self.counts.bytes_out += text.len() as u64;
         self.counts.held_out += u64::from(batch.held_out().value(index));
-        self.edited.extend(edit.map(|text| (index, text.to_owned())));
+        self.edited.extend(edited.map(|text| (index, text)));
     }
 }
 
@@ -432,18 +441,28 @@ fn would_drop(rule: &str) -> String {
 }
 
 /// The records with other texts in some rows.
-fn with_edited(records: &RecordBatch, edited: &[(usize, String)]) -> Result<RecordBatch> {
+fn with_edited(records: &RecordBatch, mut edited: Vec<(usize, String)>) -> Result<RecordBatch> {
     if edited.is_empty() {
         return Ok(records.clone());
     }
-    let texts: &StringArray = arrow::array::AsArray::as_string(records.column(TEXT));
-    let mut edited = edited.iter().peekable();
-    let texts = (0..records.num_rows()).map(|index| {
-        let own = edited.next_if(|(at, _)| *at == index);
-        own.map_or_else(|| texts.value(index), |(_, text)| text.as_str())
-    });
+    let texts = match edited.pop() {
+        // A document that stands alone may be a giant: no copy.
+        Some((_, text)) if records.num_rows() == 1 => {
+            let offsets = OffsetBuffer::from_lengths([text.len()]);
+            StringArray::new(offsets, Buffer::from_vec(text.into_bytes()), None)
+        }
+        last => {
+            edited.extend(last);
+            let texts: &StringArray = records.column(TEXT).as_string();
+            let mut edited = edited.iter().peekable();
+            StringArray::from_iter_values((0..records.num_rows()).map(|index| {
+                let own = edited.next_if(|(at, _)| *at == index);
+                own.map_or_else(|| texts.value(index), |(_, text)| text.as_str())
+            }))
+        }
+    };
     let mut columns = records.columns().to_vec();
-    columns[TEXT] = Arc::new(StringArray::from_iter_values(texts));
+    columns[TEXT] = Arc::new(texts);
     RecordBatch::try_new(records.schema(), columns).map_err(bug)
 }
 

@@ -150,12 +150,12 @@ impl GopherQuality {
     fn count_stop_words(&self, words: &Words, enough: usize) -> usize {
         let mut found = vec![false; self.stop_keys.len()];
         let mut count = 0;
-        for (word, &key) in words.keys().iter().enumerate() {
+        words.try_each(|word, key| {
             // A key below 2^63 tells length and first byte of its word.
             let length = if key >> 63 == 0 { (key >> 56) as usize } else { 7 };
             let first = if length < 7 { key & 63 } else { u64::from(words.bytes(word, 1)[0] % 64) };
             if self.stop_starts[length] >> first & 1 == 0 {
-                continue;
+                return ControlFlow::Continue(());
             }
             let is_stop = |&index: &usize| {
                 self.stop_keys[index] == key
@@ -164,11 +164,9 @@ impl GopherQuality {
             if let Some(index) = (0..found.len()).find(is_stop).filter(|&index| !found[index]) {
                 found[index] = true;
                 count += 1;
-                if count >= enough {
-                    break;
-                }
             }
-        }
+            if count < enough { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        });
         count
     }
 

@@ -7,6 +7,9 @@
 //! Invariants: pieces are equal when their bytes are; hashes only find candidates. Cost: one
 //! search for `\n` and one hash of the text; no memory a line once the buffers have grown.
 
+use super::bits::Bits;
+use super::giants::{GIANT, Pieces};
+use super::places::Places;
 use super::table::Table;
 use crate::base::text::is_white_space;
 use memchr::{memchr, memchr_iter, memmem};
@@ -44,6 +47,9 @@ impl Finder {
         text: &str,
         pieces: impl Iterator<Item = (usize, usize)>,
     ) -> Duplicates {
+        if text.len() >= GIANT {
+            return count_in_giant(text, pieces);
+        }
         let mut found = Duplicates::default();
         self.walk(text, pieces, |copy, is_new| {
             let chars = count_chars(&text.as_bytes()[copy]);
@@ -112,6 +118,27 @@ impl Finder {
             }
         }
     }
+}
+
+/// The same where a piece may not take more than some bits.
+fn count_in_giant(text: &str, pieces: impl Iterator<Item = (usize, usize)>) -> Duplicates {
+    let (things, starts, count) = Pieces::new(text, pieces);
+    let mut found = Duplicates { pieces: count, ..Duplicates::default() };
+    let (mut table, mut is_copied) = (Places::new(false), Bits::new(text.len() + 1));
+    for place in starts.from(0) {
+        let (first, _) = table.first(&things, place);
+        if first != place {
+            let chars = count_chars(things.piece(place));
+            found.copies += 1;
+            found.copied_chars += chars;
+            if !is_copied.has(first) {
+                is_copied.insert(first);
+                found.copied += 1;
+                found.first_chars += chars;
+            }
+        }
+    }
+    found
 }
 
 /// Byte ranges of what lies between runs of at least `least` `\n`, empty ends included: Python's

@@ -4,15 +4,19 @@
 //! words, lines, paragraphs, n-grams and characters, each computed when a rule first asks and
 //! kept until a rule edits the text; later rules see the edited one.
 //! Invariants: nothing but text and columns decides; what a room held before does not. Cost: no
-//! allocation a word or line; a room's buffers grow to the largest document and are given back
-//! after a giant.
+//! allocation a word or line; a room's buffers grow to the largest document below [`GIANT`]. A
+//! giant is counted by slower ways that take some three times its bytes at most, and what it took
+//! is given back with its view.
 //!
 //! Parts: [`splitter`] cuts words and sentences, [`words`] lays them end to end, [`ngrams`],
 //! [`repeats`] and [`runs`] count runs of them, [`lines`] cuts lines, [`table`] is what all of them
-//! count with.
+//! count with; [`giants`], [`places`] and [`bits`] do all of it for giants.
 
+mod bits;
+mod giants;
 pub mod lines;
 pub mod ngrams;
+mod places;
 pub mod repeats;
 pub mod runs;
 pub mod splitter;
@@ -22,6 +26,8 @@ pub mod words;
 use crate::base::text::is_white_space;
 use crate::filter::rules::ColumnValue;
 use crate::filter::words::Span;
+pub use giants::GIANT;
+use giants::Giant;
 use lines::{Duplicates, Finder};
 use ngrams::{Common, Ngrams};
 use repeats::Repeats;
@@ -100,18 +106,21 @@ impl Room {
 
 impl<'d> View<'d> {
     /// With the document's values in the columns that the rules read, by name.
-    pub fn with_columns(self, columns: &'d [(&'d str, ColumnValue<'d>)]) -> View<'d> {
-        View { columns, ..self }
+    pub fn with_columns(mut self, columns: &'d [(&'d str, ColumnValue<'d>)]) -> View<'d> {
+        self.columns = columns;
+        self
     }
 
     /// Asks for every value in full, where a verdict alone may do with less.
-    pub fn complete(self) -> View<'d> {
-        View { complete: true, ..self }
+    pub fn complete(mut self) -> View<'d> {
+        self.complete = true;
+        self
     }
 
     /// Asks for no more than a verdict needs from here on.
-    pub fn quick(self) -> View<'d> {
-        View { complete: false, ..self }
+    pub fn quick(mut self) -> View<'d> {
+        self.complete = false;
+        self
     }
 
     /// Whether a value that keeps its limit must be exact too; else it may be a bound that keeps
@@ -128,6 +137,20 @@ impl<'d> View<'d> {
     /// The text, if a rule changed it.
     pub fn edited(&self) -> Option<&str> {
         self.room.known.is_edited.then_some(self.room.edited.as_str())
+    }
+
+    /// The text, if a rule changed it; of a giant it is no copy.
+    pub fn into_edited(self) -> Option<String> {
+        match self.is_giant() {
+            false => self.edited().map(str::to_owned),
+            true if self.room.known.is_edited => Some(std::mem::take(&mut self.room.edited)),
+            true => None,
+        }
+    }
+
+    fn is_giant(&self) -> bool {
+        self.original.len() >= GIANT
+            || (self.room.known.is_edited && self.room.edited.len() >= GIANT)
     }
 
     fn column(&self, name: &str) -> Option<ColumnValue<'d>> {
@@ -153,15 +176,21 @@ impl<'d> View<'d> {
     /// Lets `write` put a text in an empty draft; it becomes the document's text where that is
     /// `Some`, and what it says is returned.
     pub fn edit<T>(&mut self, write: impl FnOnce(&str, &mut Draft<'_>) -> Edit<T>) -> T {
+        let is_giant = self.is_giant();
         let room = &mut *self.room;
         let text = if room.known.is_edited { room.edited.as_str() } else { self.original };
         room.draft.clear();
+        if is_giant {
+            // Whoever asks for the words of a text that stays has them cut again.
+            (room.words, room.known.words) = (Words::default(), false);
+            room.draft.reserve_exact(text.len() + text.len() / 64);
+        }
         let mut draft = Draft {
             text: &mut room.draft,
             splitter: &mut room.splitter,
             spans: &mut room.sentences,
         };
-        match write(text, &mut draft) {
+        let said = match write(text, &mut draft) {
             Edit::None(said) => said,
             Edit::Take(said) => {
                 if room.draft != text {
@@ -170,7 +199,11 @@ impl<'d> View<'d> {
                 }
                 said
             }
+        };
+        if is_giant {
+            room.draft = String::new();
         }
+        said
     }
 
     /// Code points of the text, white space included.
@@ -255,8 +288,14 @@ impl<'d> View<'d> {
         let room = &mut *self.room;
         if !room.known.words {
             let text = if room.known.is_edited { room.edited.as_str() } else { self.original };
-            room.splitter.words(text, &mut room.words.spans);
-            room.words.lay(text);
+            if text.len() < GIANT {
+                room.splitter.words(text, &mut room.words.spans);
+                room.words.lay(text);
+            } else {
+                let mut giant = Giant::new(text.len());
+                room.splitter.stream(text, &mut room.sentences, |words| giant.add(text, words));
+                room.words.hold(giant);
+            }
             room.known.words = true;
         }
         &room.words
@@ -293,6 +332,9 @@ impl<'d> View<'d> {
     pub fn most_common(&mut self, n: usize) -> Common {
         self.words();
         let room = &mut *self.room;
+        if let Some(giant) = room.words.giant() {
+            return giant.most_common(n);
+        }
         let pairs = match room.known.pairs {
             Some(pairs) => pairs,
             None => *room.known.pairs.insert(room.ngrams.count_pairs(&room.words)),
@@ -300,14 +342,21 @@ impl<'d> View<'d> {
         if n == 2 { pairs } else { room.ngrams.most_common(&room.words, n) }
     }
 
-    /// Code points that no n-gram, spelt as often as it occurs, exceeds.
+    /// Code points that no n-gram, spelt as often as it occurs, exceeds; of a giant nobody says.
     pub fn common_chars_bound(&mut self, n: usize) -> usize {
         self.words();
+        if self.room.words.giant().is_some() {
+            return usize::MAX;
+        }
         self.room.ngrams.bound(&self.room.words, n)
     }
 
     /// Code points in repeated runs of `n` words, for n = 5 to 10: see [`repeats`].
     pub fn repeated_chars(&mut self, n: usize) -> usize {
+        self.words();
+        if let Some(giant) = self.room.words.giant() {
+            return giant.repeated_chars(n);
+        }
         let (repeats, words) = self.repeats();
         repeats.chars(words, n)
     }
@@ -327,6 +376,19 @@ impl<'d> View<'d> {
             room.known.candidates = true;
         }
         (&mut room.repeats, &room.words)
+    }
+}
+
+impl Drop for View<'_> {
+    /// Gives back what only a giant needs.
+    fn drop(&mut self) {
+        if self.is_giant() {
+            let room = &mut *self.room;
+            (room.finder, room.words) = (Finder::default(), Words::default());
+            (room.ngrams, room.repeats) = (Ngrams::default(), Repeats::default());
+            (room.edited, room.draft) = (String::new(), String::new());
+            (room.sentences, room.spare) = (Vec::new(), Spare::default());
+        }
     }
 }
 
@@ -374,6 +436,7 @@ mod tests {
             Edit::None(())
         });
         assert_eq!(view.text(), "one two");
+        drop(view);
         let view = room.view("another");
         assert_eq!((view.text(), view.edited()), ("another", None));
     }

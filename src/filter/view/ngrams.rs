@@ -15,7 +15,7 @@ use super::words::Words;
 /// The most common n-gram of a text.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Common {
-    /// Its first word.
+    /// Its first word, by its number; of a giant by its place.
     pub word: usize,
     /// How often it occurs; 0 where the text has fewer than n words.
     pub count: usize,
@@ -66,7 +66,7 @@ impl Ngrams {
             }),
         }
         for word in 0..grams {
-            longest = longest.max(words.chars(word, n));
+            longest = longest.max(words.laid_chars(word, n));
         }
         for &count in counters.iter() {
             most = most.max(count as usize);
@@ -136,7 +136,7 @@ impl Ngrams {
 impl Common {
     /// Takes the n-gram of `count` occurrences so far, the first at `word`, if it leads.
     #[inline(always)]
-    fn meet(&mut self, word: u32, count: u32) {
+    pub(super) fn meet(&mut self, word: u32, count: u32) {
         let (word, count) = (word as usize, count as usize);
         if count > self.count || (count == self.count && word < self.word) {
             *self = Common { word, count };

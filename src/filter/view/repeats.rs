@@ -19,9 +19,9 @@ use super::words::Words;
 /// The shortest runs that are looked for.
 pub const SHORTEST: usize = 5;
 /// Bytes that candidates share.
-const WINDOW: usize = 16;
+pub(super) const WINDOW: usize = 16;
 /// Bytes that candidates for long runs share.
-const WIDE: usize = 32;
+pub(super) const WIDE: usize = 32;
 /// Counters for each word: one word in sixteen is a candidate by chance.
 const COUNTERS: usize = 16;
 const COUNTERS_MOST: usize = 1 << 26;
@@ -115,7 +115,7 @@ impl Repeats {
     /// Code points in repeats of `n` words; `n` at least [`SHORTEST`].
     pub fn chars(&mut self, words: &Words, n: usize) -> usize {
         let mut chars = 0;
-        self.walk(words, n, |word| chars += words.chars(word, n));
+        self.walk(words, n, |word| chars += words.laid_chars(word, n));
         chars
     }
 
@@ -142,7 +142,7 @@ impl Repeats {
                 continue;
             }
             let own = &glued[start..end];
-            let equal = |other: u32| words.bytes(other as usize, n) == own;
+            let equal = |other: u32| words.laid_bytes(other as usize, n) == own;
             let first = self.table.first(hash(glued, start, end), word as u32, equal);
             if first as usize != word {
                 each(word);

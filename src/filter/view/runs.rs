@@ -71,7 +71,7 @@ impl Runs {
     /// Code points in the most common run, as often as it occurs.
     pub fn most_common(&self, words: &Words) -> usize {
         let found = self.leader(words);
-        found.map_or(0, |(word, count)| words.chars(word, self.n) * count)
+        found.map_or(0, |(word, count)| words.laid_chars(word, self.n) * count)
     }
 
     /// The words where the most common run begins, the first longest of those that tie.
@@ -85,7 +85,7 @@ impl Runs {
     fn leader(&self, words: &Words) -> Option<(usize, usize)> {
         let most = self.counts.iter().copied().max().filter(|&most| most > 1)?;
         let tied = (0..self.counts.len()).filter(|&word| self.counts[word] == most);
-        let longest = tied.rev().max_by_key(|&word| words.chars(word, self.n))?;
+        let longest = tied.rev().max_by_key(|&word| words.laid_chars(word, self.n))?;
         Some((longest, most as usize))
     }
 
@@ -95,7 +95,7 @@ impl Runs {
         for word in self.repeated_runs() {
             let from = counted.max(word);
             counted = word + self.n;
-            chars += words.chars(from, counted - from);
+            chars += words.laid_chars(from, counted - from);
         }
         chars
     }

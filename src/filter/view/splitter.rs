@@ -6,12 +6,16 @@
 //! Invariants: ranges are in order and do not overlap; no word holds white space or is empty.
 //! Cost: linear.
 
+use super::giants::GIANT;
 use crate::base::text::is_white_space;
-use crate::filter::words::{Span, Words, WordsState};
+use crate::filter::words::{Sentence, Span, Words, WordsState};
 use std::sync::LazyLock;
 
 /// The reference's rules, made when first asked for and shared by all threads.
 static REFERENCE: LazyLock<Words> = LazyLock::new(Words::new);
+
+/// Words of a giant that are handed out at once.
+const LIST: usize = 1 << 14;
 
 /// A way of cutting, with what it keeps from text to text.
 pub enum Splitter {
@@ -35,30 +39,63 @@ impl Splitter {
         }
     }
 
-    /// How many sentences of `text` are more than white space; `spans` is room for its words.
-    pub fn count_sentences(&mut self, text: &str, spans: &mut Vec<Span>) -> usize {
-        self.words(text, spans);
+    /// The words of a giant to `take`, some thousand at a time; `spans` is room.
+    pub fn stream(&mut self, text: &str, spans: &mut Vec<Span>, mut take: impl FnMut(&[Span])) {
         match self {
-            Splitter::Reference(_) => {
-                let mut count = 0;
-                REFERENCE.sentences(text, spans, |sentence| {
-                    let own = &text[sentence.start as usize..sentence.end as usize];
-                    count += usize::from(!own.chars().all(is_white_space));
-                });
-                count
-            }
+            Splitter::Reference(state) => REFERENCE.stream(state, text, spans, take),
             Splitter::WhiteSpace => {
-                let ends = |word: &&Span| text[..word.end as usize].ends_with(['.', '!', '?']);
-                let open = spans.last().is_some_and(|word| !ends(&word));
-                spans.iter().filter(ends).count() + usize::from(open)
+                spans.clear();
+                each_run(text, |span| {
+                    spans.push(span);
+                    if spans.len() == LIST {
+                        take(spans);
+                        spans.clear();
+                    }
+                });
+                take(spans);
             }
         }
+    }
+
+    /// How many sentences of `text` are more than white space; `spans` is room for its words.
+    pub fn count_sentences(&mut self, text: &str, spans: &mut Vec<Span>) -> usize {
+        let mut count = 0;
+        match self {
+            Splitter::Reference(state) => {
+                let mut each =
+                    |own: Span| count += usize::from(!own.of(text).chars().all(is_white_space));
+                if text.len() < GIANT {
+                    REFERENCE.split(state, text, spans);
+                    REFERENCE.sentences(text, spans, each);
+                } else {
+                    let mut open = Sentence::default();
+                    REFERENCE.stream(state, text, spans, |words| {
+                        REFERENCE.close_sentences(text, words, &mut open, &mut each);
+                    });
+                    REFERENCE.last_sentences(text, open, each);
+                }
+            }
+            Splitter::WhiteSpace => {
+                let mut is_open = false;
+                each_run(text, |word| {
+                    is_open = !text[..word.end as usize].ends_with(['.', '!', '?']);
+                    count += usize::from(!is_open);
+                });
+                count += usize::from(is_open);
+            }
+        }
+        count
     }
 }
 
 /// Maximal runs without white space.
 pub fn white_space(text: &str, spans: &mut Vec<Span>) {
     spans.clear();
+    each_run(text, |span| spans.push(span));
+}
+
+/// Hands maximal runs without white space to `each`.
+fn each_run(text: &str, mut each: impl FnMut(Span)) {
     let bytes = text.as_bytes();
     let mut at = 0;
     loop {
@@ -75,7 +112,7 @@ pub fn white_space(text: &str, spans: &mut Vec<Span>) {
                 at += 1;
             }
         }
-        spans.push(Span { start: start as u32, end: at as u32 });
+        each(Span { start: start as u32, end: at as u32 });
     }
 }
 

@@ -7,12 +7,13 @@
 //! are equal when key and bytes are. Cost: a copy of eight or sixteen bytes a word and a few
 //! operations on its key; buffers grow with the largest text and are kept.
 
+use super::giants::Giant;
 use super::lines::count_chars;
 use super::table::{hash, mix, read};
 use crate::base::text::is_letter;
 use crate::filter::punctuation::is_punctuation;
 use crate::filter::words::Span;
-use std::ops::Range;
+use std::ops::{ControlFlow, Range};
 
 /// Zeros behind the last word, so that sixteen bytes can be read at any word.
 const PADDING: usize = 32;
@@ -21,7 +22,8 @@ const LONG: u64 = 1 << 63;
 /// Words above which buffers are given back after a document: 16 MiB of keys.
 const KEPT: usize = 1 << 21;
 
-/// The words of a text. Word `w` is `glued[starts[w]..starts[w + 1]]`.
+/// The words of a text. Word `w` is `glued[starts[w]..starts[w + 1]]`; in a giant a word goes by
+/// its place, not its number.
 #[derive(Default)]
 pub struct Words {
     /// Byte ranges in the text: what [`Words::lay`] reads. Of a giant it gives them back.
@@ -31,6 +33,8 @@ pub struct Words {
     /// Code points before each word; empty for ASCII, where it would repeat `starts`.
     chars: Vec<u32>,
     keys: Vec<u64>,
+    /// The words of a giant, in place of all else.
+    giant: Option<Giant>,
 }
 
 /// What Gopher's quality rules ask of all words.
@@ -45,6 +49,17 @@ pub struct Totals {
 }
 
 impl Words {
+    /// Holds the words of a giant and nothing else.
+    pub fn hold(&mut self, giant: Giant) {
+        *self = Words { spans: std::mem::take(&mut self.spans), ..Words::default() };
+        self.giant = Some(giant);
+    }
+
+    /// The words of a giant, if these are.
+    pub fn giant(&mut self) -> Option<&mut Giant> {
+        self.giant.as_mut()
+    }
+
     /// Lays the words at `self.spans` of `text` end to end.
     pub fn lay(&mut self, text: &str) {
         self.forget_giants();
@@ -85,35 +100,54 @@ impl Words {
         let mut chars = 0;
         self.chars.push(0);
         for word in 0..self.len() {
-            chars += count_chars(self.bytes(word, 1)) as u32;
+            chars += count_chars(self.laid_bytes(word, 1)) as u32;
             self.chars.push(chars);
         }
     }
 
     /// Gives back what only a giant needs.
     fn forget_giants(&mut self) {
-        if self.keys.capacity() > KEPT {
+        if self.keys.capacity() > KEPT || self.giant.is_some() {
             *self = Words { spans: std::mem::take(&mut self.spans), ..Words::default() };
         }
     }
 
     /// How many words there are.
     pub fn len(&self) -> usize {
-        self.keys.len()
+        self.giant.as_ref().map_or(self.keys.len(), Giant::len)
     }
 
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
-        self.keys.is_empty()
+        self.len() == 0
     }
 
     /// `count` words from `word` on, glued.
+    #[inline]
     pub fn bytes(&self, word: usize, count: usize) -> &[u8] {
+        match &self.giant {
+            None => self.laid_bytes(word, count),
+            Some(giant) => giant.bytes(word, count),
+        }
+    }
+
+    /// The same of words that are no giant's, for loops over all of them.
+    #[inline(always)]
+    pub fn laid_bytes(&self, word: usize, count: usize) -> &[u8] {
         &self.glued[self.starts[word] as usize..self.starts[word + count] as usize]
     }
 
     /// Code points in `count` words from `word` on.
     pub fn chars(&self, word: usize, count: usize) -> usize {
+        match &self.giant {
+            None => self.laid_chars(word, count),
+            Some(giant) => count_chars(giant.bytes(word, count)),
+        }
+    }
+
+    /// The same of words that are no giant's.
+    #[inline(always)]
+    pub fn laid_chars(&self, word: usize, count: usize) -> usize {
         let at = if self.chars.is_empty() { &self.starts } else { &self.chars };
         (at[word + count] - at[word]) as usize
     }
@@ -133,28 +167,40 @@ impl Words {
         &self.keys
     }
 
+    /// Hands each word and its key to `each` until that breaks.
+    #[inline(always)]
+    pub fn try_each(&self, mut each: impl FnMut(usize, u64) -> ControlFlow<()>) {
+        let _ = match &self.giant {
+            None => self.keys.iter().enumerate().try_for_each(|(word, &key)| each(word, key)),
+            Some(giant) => giant.each().try_for_each(|(start, end)| {
+                each(start, key_of_glued(giant.glued(), start, end - start))
+            }),
+        };
+    }
+
     /// Whether two words are equal.
     #[inline(always)]
     pub fn equal(&self, one: usize, other: usize) -> bool {
         self.keys[one] == self.keys[other]
-            && (self.keys[one] & LONG == 0 || self.bytes(one, 1) == self.bytes(other, 1))
+            && (self.keys[one] & LONG == 0 || self.laid_bytes(one, 1) == self.laid_bytes(other, 1))
     }
 
     /// Counts over all words.
     pub fn totals(&self) -> Totals {
         let mut totals = Totals::default();
-        for word in 0..self.len() {
-            let kind = self.kind(word);
+        self.try_each(|word, key| {
+            let kind = self.kind(word, key);
             totals.substantial += usize::from(kind.has_substance);
             totals.substantial_chars += if kind.has_substance { kind.chars } else { 0 };
             totals.with_letter += usize::from(kind.has_letter);
-        }
+            ControlFlow::Continue(())
+        });
         totals
     }
 
     /// Whether a word has a character for which `str.isalpha` holds.
     pub fn has_letter(&self, word: usize) -> bool {
-        self.kind(word).has_letter
+        self.kind(word, self.keys[word]).has_letter
     }
 
     /// Where `count` words from `word` on stand in the text, with what lies between them; they
@@ -165,11 +211,10 @@ impl Words {
 
     /// What a word is.
     #[inline(always)]
-    fn kind(&self, word: usize) -> Kind {
-        let key = self.keys[word];
+    fn kind(&self, word: usize, key: u64) -> Kind {
         if is_short_ascii(key) {
             short_kind(key)
-        } else if self.glued[self.starts[word] as usize].is_ascii_alphabetic() {
+        } else if self.bytes(word, 1)[0].is_ascii_alphabetic() {
             Kind { chars: self.chars(word, 1), has_letter: true, has_substance: true }
         } else {
             self.kind_of_any(word)

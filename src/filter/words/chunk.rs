@@ -11,33 +11,43 @@ use super::specials::Cuts;
 use super::url::is_url;
 use super::{Span, Words};
 
-impl Words {
-    /// Adds the words of `text[start..end]`, a chunk, to `out`; `suffixes` is room.
-    pub(super) fn cut(
-        &self,
-        text: &str,
-        chunk: Span,
-        suffixes: &mut Vec<Span>,
-        out: &mut Vec<Span>,
-    ) {
-        suffixes.clear();
-        let (core, special) = self.strip_affixes(text, chunk, suffixes, out);
-        match special {
-            Some(cuts) => core.cut(cuts, |span| out.push(span)),
-            None => self.attach(text, core, out),
-        }
-        out.extend(suffixes.iter().rev());
+/// Who takes the words of a chunk.
+pub(super) trait Taker {
+    /// The next from its start.
+    fn front(&mut self, word: Span);
+    /// The next from its end, backwards.
+    fn back(&mut self, word: Span);
+}
+
+/// Takes them as two lists, of which the second is in the wrong order.
+pub(super) struct Lists<'a> {
+    pub words: &'a mut Vec<Span>,
+    pub suffixes: &'a mut Vec<Span>,
+}
+
+impl Taker for Lists<'_> {
+    fn front(&mut self, word: Span) {
+        self.words.push(word);
     }
 
-    /// Takes affixes off until none is left or a special case is: the prefixes to `out`, the
-    /// suffixes, last first, to `suffixes`; the rest, which may be empty, is returned.
-    fn strip_affixes(
-        &self,
-        text: &str,
-        chunk: Span,
-        suffixes: &mut Vec<Span>,
-        out: &mut Vec<Span>,
-    ) -> (Span, Option<Cuts>) {
+    fn back(&mut self, word: Span) {
+        self.suffixes.push(word);
+    }
+}
+
+impl Words {
+    /// Hands the words of `chunk` in `text` to `out`.
+    pub(super) fn cut(&self, text: &str, chunk: Span, out: &mut impl Taker) {
+        let (core, special) = self.strip_affixes(text, chunk, out);
+        match special {
+            Some(cuts) => core.cut(cuts, |span| out.front(span)),
+            None => self.attach(text, core, out),
+        }
+    }
+
+    /// Takes affixes off until none is left or a special case is, and hands them to `out`; the
+    /// rest, which may be empty, is returned.
+    fn strip_affixes(&self, text: &str, chunk: Span, out: &mut impl Taker) -> (Span, Option<Cuts>) {
         let special = |span: Span| self.specials.find(span.of(text).as_bytes());
         let mut rest = chunk;
         while rest.start < rest.end {
@@ -48,30 +58,34 @@ impl Words {
             let (before, after) = (Span { end: inner, ..rest }, Span { start: inner, ..rest });
             let has_prefix = inner > rest.start;
             if let Some(cuts) = has_prefix.then(|| special(after)).flatten() {
-                out.push(before);
+                out.front(before);
                 return (after, Some(cuts));
             }
             let outer = rest.end - suffix(&self.characters, after.of(text)) as u32;
             let (left, right) = (Span { end: outer, ..rest }, Span { start: outer, ..rest });
             let has_suffix = outer < rest.end;
             if let Some(cuts) = has_suffix.then(|| special(left)).flatten() {
-                suffixes.push(right);
+                out.back(right);
                 return (left, Some(cuts));
             }
             if !has_prefix && !has_suffix {
                 break;
             }
-            out.extend(has_prefix.then_some(before));
-            suffixes.extend(has_suffix.then_some(right));
+            if has_prefix {
+                out.front(before);
+            }
+            if has_suffix {
+                out.back(right);
+            }
             rest = Span { start: inner, end: outer };
         }
         (rest, None)
     }
 
     /// Adds the words of what is left between the affixes and is no special case.
-    fn attach(&self, text: &str, core: Span, out: &mut Vec<Span>) {
+    fn attach(&self, text: &str, core: Span, out: &mut impl Taker) {
         if is_url(&self.characters, core.of(text)) {
-            out.push(core);
+            out.front(core);
             return;
         }
         let mut start = core.start;
@@ -79,11 +93,15 @@ impl Words {
             let (from, to) = (core.start + from as u32, core.start + to as u32);
             // One at the very front does not count, and stays with what follows.
             if from > core.start {
-                out.extend((start < from).then_some(Span { start, end: from }));
-                out.push(Span { start: from, end: to });
+                if start < from {
+                    out.front(Span { start, end: from });
+                }
+                out.front(Span { start: from, end: to });
                 start = to;
             }
         });
-        out.extend((start < core.end).then_some(Span { start, end: core.end }));
+        if start < core.end {
+            out.front(Span { start, end: core.end });
+        }
     }
 }

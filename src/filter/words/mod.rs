@@ -25,6 +25,7 @@ mod phrases;
 mod scan;
 mod sentences;
 mod specials;
+mod stream;
 #[cfg(test)]
 mod tests;
 mod url;
@@ -32,7 +33,9 @@ mod url;
 use cache::Cache;
 use characters::Characters;
 use phrases::{Phrases, Room};
+pub use sentences::Sentence;
 use specials::{Cuts, Specials};
+use std::iter::Peekable;
 
 /// A stretch of a text: bytes, from `start` to before `end`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -115,7 +118,8 @@ impl Words {
         self.split_as_is(state, text, out);
         if state.marked {
             self.split_as_is(state, &text.replace(MARKER, ""), out);
-            put_back(text, out);
+            let mut places = text.match_indices(MARKER).map(|(at, _)| at).peekable();
+            put_back(&mut places, &mut 0, out);
         }
     }
 
@@ -123,27 +127,31 @@ impl Words {
         out.clear();
         state.room.candidates.clear();
         state.marked = false;
-        self.scan(state, text, out);
+        self.scan(state, text, 0, out);
         if !state.room.candidates.is_empty() {
             self.phrases.apply(&self.specials, text, out, &mut state.room);
         }
     }
 }
 
-/// Moves spans of `text` without [`MARKER`] to where they lie with it.
-fn put_back(text: &str, words: &mut [Span]) {
-    let places: Vec<usize> = text.match_indices(MARKER).map(|(at, _)| at).collect();
-    let (mut passed, length) = (0, MARKER.len());
+/// Moves spans of a text without [`MARKER`] to where they lie with it: `places`, of which `passed`
+/// are behind.
+fn put_back(
+    places: &mut Peekable<impl Iterator<Item = usize>>,
+    passed: &mut usize,
+    words: &mut [Span],
+) {
+    let length = MARKER.len();
     for word in words {
         let mut taken_before = |at: u32, inclusive: bool| {
             let reached = |place: usize, so_far: usize| {
                 let place = place - so_far * length;
                 place < at as usize || inclusive && place == at as usize
             };
-            while places.get(passed).is_some_and(|&place| reached(place, passed)) {
-                passed += 1;
+            while places.next_if(|&place| reached(place, *passed)).is_some() {
+                *passed += 1;
             }
-            at + (passed * length) as u32
+            at + (*passed * length) as u32
         };
         word.start = taken_before(word.start, true);
         word.end = taken_before(word.end, false);

@@ -14,7 +14,7 @@ use super::exceptions::PHRASES;
 use super::specials::{Specials, head};
 
 /// Words of the longest sequence.
-const LONGEST: usize = 11;
+pub(super) const LONGEST: usize = 11;
 /// Slots of the table of first words, a power of two.
 const SLOTS: usize = 512;
 
@@ -158,7 +158,7 @@ impl Phrases {
     }
 
     /// The first word of the neighbourhood of `candidate`: as far as sequences overlap.
-    fn first_around(&self, text: &str, words: &[Span], candidate: usize) -> usize {
+    pub(super) fn first_around(&self, text: &str, words: &[Span], candidate: usize) -> usize {
         let mut first = candidate;
         loop {
             let reaches = |&at: &usize| {

@@ -9,6 +9,7 @@
 //! linear; about a cycle a byte for the masks, and some ten cycles for a quick chunk.
 
 use super::cache::Key;
+use super::chunk::Lists;
 use super::{MARKER, Span, Words, WordsState, specials};
 use crate::base::text::is_white_space;
 
@@ -16,10 +17,16 @@ use crate::base::text::is_white_space;
 const BLOCK: usize = 64;
 
 impl Words {
-    /// Adds the words of every chunk of `text` to `out`.
-    pub(super) fn scan(&self, state: &mut WordsState, text: &str, out: &mut Vec<Span>) {
+    /// Adds the words of every chunk of `text` from byte `from` on to `out`.
+    pub(super) fn scan(
+        &self,
+        state: &mut WordsState,
+        text: &str,
+        from: usize,
+        out: &mut Vec<Span>,
+    ) {
         let bytes = text.as_bytes();
-        let mut at = 0;
+        let mut at = from;
         while at < bytes.len() {
             let block = Block::at(bytes, at);
             let read = self.block(state, text, at, &block, out);
@@ -157,7 +164,9 @@ impl Words {
         out: &mut Vec<Span>,
     ) {
         let first = out.len();
-        self.cut(text, chunk, &mut state.suffixes, out);
+        state.suffixes.clear();
+        self.cut(text, chunk, &mut Lists { words: out, suffixes: &mut state.suffixes });
+        out.extend(state.suffixes.iter().rev());
         let marked = out[first..].iter().any(|word| word.of(text) == MARKER);
         state.marked |= marked;
         let mut candidates = 0;

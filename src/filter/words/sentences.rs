@@ -12,10 +12,34 @@
 use super::classes::{PUNCTUATION, SENTENCE_END};
 use super::{MARKER, Span, Words};
 
+/// A sentence that is not known to have ended.
+#[derive(Clone, Copy, Default)]
+pub struct Sentence {
+    start: u32,
+    /// Where its last word ends so far.
+    previous: u32,
+    /// It has a mark that ends it.
+    ended: bool,
+}
+
 impl Words {
     /// Hands the sentences of `text` to `each`, in order; `words` are [`Words::split`]'s of it.
     pub fn sentences(&self, text: &str, words: &[Span], mut each: impl FnMut(Span)) {
-        let (mut start, mut previous, mut ended) = (0, 0, false);
+        let mut open = Sentence::default();
+        self.close_sentences(text, words, &mut open, &mut each);
+        self.last_sentences(text, open, each);
+    }
+
+    /// Hands those to `each` that end before the next words, the last of which are `words`; `open`
+    /// is what is known of the one that does not.
+    pub fn close_sentences(
+        &self,
+        text: &str,
+        words: &[Span],
+        open: &mut Sentence,
+        mut each: impl FnMut(Span),
+    ) {
+        let Sentence { mut start, mut previous, mut ended } = *open;
         for word in words {
             // Seldom true, so that the gap is seldom looked at.
             if ended {
@@ -28,6 +52,12 @@ impl Words {
             ended |= self.ends(text, *word);
             previous = word.end;
         }
+        *open = Sentence { start, previous, ended };
+    }
+
+    /// Hands the sentences behind the last word to `each`.
+    pub fn last_sentences(&self, text: &str, open: Sentence, mut each: impl FnMut(Span)) {
+        let Sentence { mut start, previous, ended } = open;
         if ended && is_word(&text[previous as usize..]) {
             each(Span { start, end: previous });
             start = previous;

@@ -2,6 +2,7 @@
 //!
 //! `fixtures/filter/words.jsonl` is written by `tests/golden/make_words.py`.
 
+use super::chunk::Lists;
 use super::phrases::{Phrases, Room};
 use super::*;
 use crate::base::text::is_white_space;
@@ -197,8 +198,10 @@ proptest! {
     fn quick_chunks_are_cut_by_the_rules(word in "[a-zA-Z]{0,11}[ -~]?") {
         prop_assume!(!word.is_empty() && !word.contains(' '));
         let chunk = Span { start: 0, end: word.len() as u32 };
-        let mut out = Vec::new();
-        WORDS.with(|words| words.cut(&word, chunk, &mut Vec::new(), &mut out));
+        let (mut out, mut suffixes) = (Vec::new(), Vec::new());
+        let mut lists = Lists { words: &mut out, suffixes: &mut suffixes };
+        WORDS.with(|words| words.cut(&word, chunk, &mut lists));
+        out.extend(suffixes.into_iter().rev());
         prop_assert_eq!(split(&word), out);
     }
 
