@@ -70,7 +70,9 @@ fn what_it_leaves_out_is_listed_in_order_and_a_column_that_is_not_kept_decides_t
     let none = directory.dataprep(none);
     assert_ne!(none.status, 0, "a vocabulary of nothing: {}", none.stdout);
     let none = "filter text --rules gopher_quality --out nothing --where metadata.score>9 --json";
-    let counts = directory.dataprep(none).ok().summary()["counts"].clone();
+    let run = directory.dataprep(none).ok();
+    assert!(run.stderr.contains("`where` takes no document of source `text`"), "{}", run.stderr);
+    let counts = run.summary()["counts"].clone();
     assert_eq!((&counts["out"], &counts["dropped"]["where"]), (&json!(0), &json!(1000)));
 }
 
@@ -95,6 +97,9 @@ fn mistakes_are_named_before_any_work() {
         ("metadta.score>3", "did you mean `metadata`?"),
         ("metadata.score>", "metadata.score>"),
         ("id>3", "id"),
+        ("metadata.score>3;held_out", "should end before"),
+        ("score>3", "`metadata.score`"),
+        ("content='a' --text-column content", "called `text` here"),
         ("held_out=", "held_out="),
     ] {
         let run = directory.dataprep(&format!("filter text --out x --where {condition}"));

@@ -129,10 +129,41 @@ fn annotations_decide_as_filtering_does_with_the_limits_of_then_and_with_others(
 }
 
 #[test]
+fn annotations_by_a_model_need_no_model_to_decide_again() {
+    let directory = TestDir::new();
+    let root = env!("CARGO_MANIFEST_DIR");
+    let model = format!("{root}/fixtures/fasttext/bigrams.bin");
+    let rules = format!(
+        "--rules language,classifier,fineweb_quality --set classifier.model={model} \
+         --set classifier.label=hq --set fineweb_quality.line_punctuation_exclude_zero=true"
+    );
+    let text = format!("{root}/fixtures/corpora/openstax --limit-documents 300");
+    directory.dataprep(&format!("ingest {text} --out corpus --columns url")).ok();
+    directory.dataprep(&format!("filter corpus --out notes --annotate {rules}")).ok();
+    let limits = "--set classifier.min_score=0.4 --set language.min_score=0.9 \
+                  --set fineweb_quality.min_line_punctuation=0.5";
+    let straight = format!("filter corpus --out straight {rules} {limits} --json");
+    let straight = directory.dataprep(&straight).ok().summary();
+    let again = format!("filter notes --from-annotations --out again {limits} --json");
+    let again = directory.dataprep(&again).ok().summary();
+    assert_eq!(straight["counts"]["dropped"], again["counts"]["dropped"]);
+    assert!(straight["counts"]["dropped"].as_object().unwrap().len() > 1, "{straight:#}");
+    let removed =
+        |out: &str| std::fs::read(directory.path(&format!("{out}/removed-00000.parquet")));
+    assert!(removed("straight").unwrap() == removed("again").unwrap());
+    let report = directory.dataprep("inspect again --json").ok().summary();
+    let rules = report["filtered"]["rules"].as_array().unwrap().clone();
+    let nearest = |rule: &serde_json::Value| rule["nearest"]["passes"].as_array().unwrap().len();
+    assert!(rules.iter().map(nearest).sum::<usize>() > 3, "examples without the model: {rules:#?}");
+}
+
+#[test]
 fn a_filter_shows_what_each_threshold_did() {
     let directory = TestDir::new();
     let fixtures = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/corpora");
-    let filter = format!("filter {fixtures} --recipe fineweb --json --out");
+    // As much as the sample takes.
+    let filter =
+        format!("filter {fixtures}/openstax {fixtures}/us-gov-web --recipe fineweb --json --out");
     let counts = directory.dataprep(&format!("{filter} out")).ok().summary()["counts"].clone();
     directory.dataprep(&format!("{filter} one -j 1 --set unit_bytes=1MiB")).ok();
     let report = |out: &str| {
@@ -140,6 +171,7 @@ fn a_filter_shows_what_each_threshold_did() {
         directory.dataprep(&command).ok().summary()["filtered"].clone()
     };
     let (report, cut) = (report("out"), report("one"));
+
     // Nearly all text is in the sample, and every rule measures every document of it.
     let rules = report["rules"].as_array().unwrap();
     assert!(rules.len() > 30, "{}", rules.len());
@@ -172,7 +204,7 @@ fn a_filter_shows_what_each_threshold_did() {
     for expected in ["<svg", "<mark>", "min_words_with_letter", "us-gov-web"] {
         assert!(page.contains(expected), "{expected}");
     }
-    for fetched in ["src=", "href=\"http", "@import", "url("] {
+    for fetched in ["<script", "<img", "<link", "<iframe", "href=\"http", "@import"] {
         assert!(!page.contains(fetched), "the page fetches: {fetched}");
     }
     let screen = directory.dataprep("inspect out").ok().stdout;
@@ -194,7 +226,7 @@ fn annotations_refuse_what_they_cannot_tell() {
         ("notes", "--set c4_quality.min_words_per_line=1", "annotated anew"),
         ("notes", "--set gopher_quality.min_word=1", "did you mean `min_words`?"),
         ("notes", "--set gopher_quality.max_bullet_lines=-1", "0 or more"),
-        ("notes", "--columns filter_rule", "no input has a column `text_edited`"),
+        ("notes", "--columns filter_rule", "leave it out"),
     ];
     for (input, arguments, expected) in cases {
         let command = format!("filter {input} --from-annotations --out x {arguments}");

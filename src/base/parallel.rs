@@ -46,7 +46,14 @@ pub fn ordered_parts<I: Send, P: Send, T: Send>(
     let done = thread::scope(|scope| {
         let work = &work;
         let _stop = StopAtEnd(work);
-        scope.spawn(move || work.draw(items, in_flight));
+        scope.spawn(move || {
+            // A panic travels to the caller: where it happens it would leave the others waiting.
+            let drawn = catch_unwind(AssertUnwindSafe(|| work.draw(items, in_flight)));
+            if let Err(panic) = drawn {
+                work.lock().stop_for(panic);
+                work.changed.notify_all();
+            }
+        });
         for _ in 1..threads {
             scope.spawn(move || work.help());
         }
@@ -104,6 +111,11 @@ impl<I, P, T> State<I, P, T> {
     fn fail(&mut self, index: usize, error: crate::base::error::Error) {
         self.lengths.insert(index, 1);
         self.results.insert((index, 0), Err(error));
+    }
+
+    /// Ends the work; the caller panics.
+    fn stop_for(&mut self, panic: Box<dyn Any + Send>) {
+        (self.panic, self.stopped) = (Some(panic), true);
     }
 
     /// Whether workers have nothing to wait for.
@@ -174,7 +186,7 @@ where
             let mut state = self.lock();
             match result {
                 Ok(result) => drop(state.results.insert(place, result)),
-                Err(panic) => (state.panic, state.stopped) = (Some(panic), true),
+                Err(panic) => state.stop_for(panic),
             }
             self.changed.notify_all();
             return Ok(state);
@@ -192,7 +204,7 @@ where
                 state.parts.extend(placed.map(|(place, part)| ((index, place), part)));
             }
             Ok(Err(error)) => state.fail(index, error),
-            Err(panic) => (state.panic, state.stopped) = (Some(panic), true),
+            Err(panic) => state.stop_for(panic),
         }
         self.changed.notify_all();
         Ok(state)
@@ -323,6 +335,9 @@ mod tests {
             let sink = |item| panics(item).map(drop);
             let run = || ordered(threads, 4, (0..1000).map(Ok), Ok, sink);
             assert!(catch_unwind(run).is_err(), "a panic of the sink");
+            let items = || (0..100).map(|item| Ok(panics(item).unwrap_or(item)));
+            let run = || ordered(threads, 4, items(), Ok, |_| Ok(()));
+            assert!(catch_unwind(run).is_err(), "a panic of the items");
         }
     }
 

@@ -38,8 +38,9 @@ impl Commands<'_> {
                 html.map_or(Ok(()), |html| io::write(html, filter.page().as_bytes()))?;
             }
             (_, Some(_)) => {
-                let message = format!("`{}` is not what a filter made", path.display());
-                return Err(Error::config(message).with_hint("only a filter's report is a page"));
+                let message =
+                    format!("no rules have judged in `{}`: nothing to draw", path.display());
+                return Err(Error::config(message).with_hint("name what a `filter` by rules made"));
             }
             (_, None) => (),
         }
@@ -103,6 +104,8 @@ impl Commands<'_> {
             text_column: args.text_column.clone().unwrap_or(defaults.text_column.clone()),
             limit_documents: args.limit_documents,
             condition: args.condition.clone(),
+            // The condition's own columns are read, and no other.
+            columns: args.condition.is_some().then(Vec::new),
             ..defaults
         };
         let inputs = Inputs::open(&registry::specs(inputs)?, &config)?;

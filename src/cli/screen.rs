@@ -17,6 +17,7 @@ use crate::{
         step::{StepResult, dry_run_lines},
     },
     shards::MixRecord,
+    source::LEFT_OUT,
 };
 
 /// A source that loses more than this share of its documents raises an alarm.
@@ -140,16 +141,25 @@ pub fn alarms(manifest: &Manifest) -> Vec<String> {
     for (name, source) in &manifest.counts.sources {
         let held_back = source.dropped.get("held_out").copied().unwrap_or(0)
             + source.dropped.get("over_budget").copied().unwrap_or(0);
-        let dropped = source.dropped_total() - held_back;
-        let share = dropped as f64 / source.documents_in.max(1) as f64;
-        if source.documents_in > 0 && share > ALARM_SHARE {
+        // What a condition leaves out is what was asked for, unless it is everything.
+        let left_out = source.dropped.get(LEFT_OUT).copied().unwrap_or(0);
+        let taken = source.documents_in - left_out;
+        if taken == 0 && left_out > 0 {
+            alarms.push(format!("`where` takes no document of source `{name}`"));
+            continue;
+        }
+        let dropped = source.dropped_total() - held_back - left_out;
+        let share = dropped as f64 / taken.max(1) as f64;
+        if taken > 0 && share > ALARM_SHARE {
+            let mut by_rules = source.dropped.clone();
+            by_rules.remove(LEFT_OUT);
             alarms.push(format!(
                 "`{}` dropped {} of {} documents ({:.0}%) of source `{name}`: {}",
                 manifest.stage,
                 Count(dropped),
-                Count(source.documents_in),
+                Count(taken),
                 100.0 * share,
-                reasons(&source.dropped, &BTreeMap::new())
+                reasons(&by_rules, &BTreeMap::new())
             ));
         }
         let reads_text = matches!(manifest.stage.as_str(), "ingest" | "filter" | "dedup");

@@ -5,10 +5,14 @@
 //! without the columns that `--annotate` added. Method: rules, words and every key are those that
 //! the corpora's manifests tell; only limits may differ, the numbers that a value is compared with,
 //! since any other key changes what is measured or edited. Invariants: with the limits of the
-//! annotation, documents and reasons are those of `filter` without `--annotate`; null keeps, NaN
-//! fails. Cost: a comparison a value.
+//! annotation, documents and reasons are those of `filter` without `--annotate`; with others too,
+//! but for two things that no column tells: where a page breaks both of C4's switches and another
+//! rule came first then, the reason may be the other switch; and DCLM's two limits on lines, whose
+//! product with the number of lines rounds there, may differ for a share equal to the limit. Null
+//! keeps, NaN fails. Cost: a comparison a value.
 
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use arrow::array::{Array, AsArray, Float64Array, StringArray};
@@ -18,8 +22,9 @@ use serde_json::Value;
 
 use super::annotate::{EDITED, FIRST_RULE, FIRST_VALUE, column_name, rules_of};
 use super::config::{FilterConfig, find, limits};
-use super::rules::{Limit, Measure, Verdict};
+use super::rules::{Limit, Measure, Report, RuleSet, Verdict};
 use super::run::bug;
+use super::view::View;
 use crate::base::config::Table;
 use crate::base::error::{Error, Result};
 use crate::base::manifest::Manifest;
@@ -42,6 +47,39 @@ struct Stored {
     limit: Limit,
     /// Whether the limit is another than that of the annotation.
     is_new: bool,
+    /// Whether a share of 0 passes, as `fineweb_quality.line_punctuation_exclude_zero` has it.
+    zero_passes: bool,
+}
+
+impl Stored {
+    fn measure(&self, value: f64) -> Measure {
+        let waived = self.zero_passes && value == 0.0;
+        let limit = if waived { Limit::AtLeast(0.0) } else { self.limit };
+        Measure { rule: self.rule, value, limit }
+    }
+}
+
+/// In place of a rule set that cannot be built again without its model or its list: it neither
+/// edits nor marks.
+struct Unmeasured;
+
+impl RuleSet for Unmeasured {
+    fn config(&self) -> Value {
+        Value::Null
+    }
+
+    fn measure(&self, _: &mut View<'_>, _: &mut Report<'_>) -> ControlFlow<()> {
+        ControlFlow::Continue(())
+    }
+}
+
+/// The rule sets of an annotation, to show what counts against a text.
+pub fn rule_sets(config: &FilterConfig) -> Result<Vec<Box<dyn RuleSet>>> {
+    let build = |name: &String| -> Result<Box<dyn RuleSet>> {
+        let built = (find(name)?.build)(config.table(name)?);
+        Ok(built.unwrap_or_else(|_| Box::new(Unmeasured)))
+    };
+    config.rules.iter().map(build).collect()
 }
 
 /// The annotations of one batch.
@@ -172,7 +210,13 @@ impl FromAnnotations {
                 let is_known = rules.iter().any(|stored| stored.rule == info.rule);
                 if let Some(limit) = of(&new, info.rule).filter(|_| !is_known) {
                     let is_new = of(&old, info.rule) != Some(limit);
-                    rules.push(Stored { rule: info.rule, set, limit, is_new });
+                    let flag = "line_punctuation_exclude_zero";
+                    let zero_passes = info.key == Some("min_line_punctuation")
+                        && config
+                            .table(name)?
+                            .get(flag)
+                            .is_some_and(|flag| flag.as_bool() == Some(true));
+                    rules.push(Stored { rule: info.rule, set, limit, is_new, zero_passes });
                 }
             }
         }
@@ -246,17 +290,17 @@ impl Values<'_> {
             if first.is_some_and(|(first, _)| first.set != stored.set) {
                 break;
             }
-            let Stored { rule, limit, set, is_new } = *stored;
+            let Stored { rule, set, is_new, .. } = *stored;
             // Under its old limit a rule says what it said: some round with the document's length.
             if values.is_null(row) || (!is_new && set < passed_before) {
                 continue;
             }
-            let (value, was_first) = (values.value(row), was == Some(rule));
-            let fails = (was_first && !is_new) || !Measure { rule, value, limit }.passes();
+            let (measure, was_first) = (stored.measure(values.value(row)), was == Some(rule));
+            let fails = (was_first && !is_new) || !measure.passes();
             let came_first = was_first && first.is_some_and(|(first, _)| !first.is_new);
             if fails && (first.is_none() || came_first) {
-                let (_, limit) = limit.parts();
-                first = Some((stored, Verdict { rule, value, limit }));
+                let (_, limit) = measure.limit.parts();
+                first = Some((stored, Verdict { rule, value: measure.value, limit }));
             }
         }
         first.map(|(_, verdict)| verdict)
@@ -266,13 +310,8 @@ impl Values<'_> {
     pub fn measures(&self, row: usize, measures: &mut Vec<Measure>) {
         measures.clear();
         let stored = self.from.rules.iter().zip(&self.values);
-        measures.extend(stored.filter(|(_, values)| values.is_valid(row)).map(
-            |(Stored { rule, limit, .. }, values)| Measure {
-                rule,
-                value: values.value(row),
-                limit: *limit,
-            },
-        ));
+        let valid = stored.filter(|(_, values)| values.is_valid(row));
+        measures.extend(valid.map(|(stored, values)| stored.measure(values.value(row))));
     }
 
     /// The text as the rules left it, where they changed it.

@@ -8,7 +8,7 @@
 //! ```
 //!
 //! and `histogram.parquet` and `examples.parquet` ([`super::evidence`]): what each threshold did to
-//! a sample of the documents, about 16 MiB of text in all, which are measured whole.
+//! a sample of the documents, about 8 MiB of text in all, which are measured whole.
 //! `row` is the document's row in a Parquet file, its byte offset in JSON lines. What the inputs'
 //! condition leaves out has the reason `where` and no value. Both files are
 //! always written, empty ones too. With `annotate` nothing is dropped: `part.parquet` holds every
@@ -48,7 +48,7 @@ use crate::source::{
 const VERSION: u32 = 3;
 
 /// Text of the documents that are measured whole, of all inputs together, about.
-const SAMPLE_TEXT_BYTES: u64 = 16 << 20;
+const SAMPLE_TEXT_BYTES: u64 = 8 << 20;
 /// The label of the draw that chooses them.
 const SAMPLE: &str = "evidence";
 
@@ -137,11 +137,15 @@ impl Filter {
         config: &FilterConfig,
     ) -> Result<Filter> {
         let inputs = Inputs::open(specs, input)?;
+        if input.columns.is_some() {
+            let message = "`columns` would leave out what `from_annotations` reads";
+            return Err(Error::config(message)
+                .with_hint("leave it out: the columns of the annotation are not written"));
+        }
         let config = from_annotations::resolve(&inputs.records(), config)?;
         let from = FromAnnotations::new(&config, &inputs.records(), &inputs.schema())?;
         let own = serde_json::to_value(&config).expect("plain data");
-        // To show what counts against a text; what needs a model or a list is not built again.
-        let rule_sets = config.build().unwrap_or_default();
+        let rule_sets = from_annotations::rule_sets(&config)?;
         Filter::new(inputs, config, own, Way::FromAnnotations(rule_sets, from))
     }
 
@@ -227,12 +231,13 @@ impl Filter {
             sources: self.inputs.sources().iter().map(String::as_str).collect(),
             files: self.inputs.files().iter().map(|file| file.name.as_str()).collect(),
         };
-        let mut tables = vec![("histogram.parquet", evidence.histogram_rows(&names)?)];
-        if !rule_sets.is_empty() {
-            let room = || Room::new(self.config.splitter());
-            let rows = self.rooms.with(room, |room| evidence.example_rows(&names, rule_sets, room));
-            tables.push(("examples.parquet", rows?));
-        }
+        let room = || Room::new(self.config.splitter());
+        let examples =
+            self.rooms.with(room, |room| evidence.example_rows(&names, rule_sets, room))?;
+        let tables = [
+            ("histogram.parquet", evidence.histogram_rows(&names)?),
+            ("examples.parquet", examples),
+        ];
         for (name, rows) in tables {
             let mut sink = ParquetSink::create(&work.path(name), rows.schema())?;
             sink.write(&rows)?;

@@ -124,7 +124,7 @@ impl fmt::Display for MatchesReport {
         for document in &self.first {
             let text: String =
                 document.text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-            write!(f, "\n\n  {} ({}, row {})", document.id, document.file, document.row)?;
+            write!(f, "\n\n  {} ({}:{})", document.id, document.file, document.row)?;
             write!(f, "\n  {text}")?;
         }
         Ok(())

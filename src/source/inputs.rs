@@ -7,8 +7,9 @@
 
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use arrow::datatypes::{DataType, SchemaRef};
+use arrow::datatypes::{DataType, Schema, SchemaRef};
 use rayon::prelude::*;
 use serde_json::Value;
 
@@ -23,7 +24,7 @@ use crate::source::formats::{Ask, Format, Layout, Limit, Probe};
 use crate::source::held_out::HOLDOUT_DEFAULT;
 use crate::source::predicate::Predicate;
 use crate::source::roots::{self, Root, RootKind};
-use crate::source::schema::{FileColumns, unite, united_name};
+use crate::source::schema::{FileColumns, LEADING, unite, united_name};
 use crate::source::spec::InputSpec;
 use crate::source::units::{self, FileExtent, UnitSlices};
 
@@ -115,10 +116,12 @@ impl Inputs {
         let columns =
             || files.iter().map(|file| FileColumns { file: &file.name, columns: &file.columns });
         let schema = unite(columns(), config.columns.as_deref())?;
-        // Columns that cannot be united are no reason to refuse: they are not kept.
-        let known = unite(columns(), None).unwrap_or_else(|_| schema.clone());
+        let known = match (&config.condition, &config.columns) {
+            (Some(_), Some(_)) => known_columns(columns, &schema)?,
+            _ => schema.clone(),
+        };
         let predicate = config.condition.as_deref().map(|sql| Predicate::parse(sql, &known));
-        let predicate = predicate.transpose()?;
+        let predicate = predicate.transpose().map_err(|error| name_leading(error, config))?;
         if let Some(limit) = config.limit_documents {
             limit_files(&mut files, limit.0)?;
         }
@@ -237,6 +240,35 @@ impl Inputs {
     /// The share of documents held out for validation.
     pub fn holdout(&self) -> f64 {
         self.holdout
+    }
+}
+
+/// The columns that a condition may name where not all are kept: those, and whatever can be united.
+fn known_columns<'a, C: Iterator<Item = FileColumns<'a>>>(
+    columns: impl Fn() -> C,
+    kept: &SchemaRef,
+) -> Result<SchemaRef> {
+    let mut fields: Vec<_> = kept.fields().iter().cloned().collect();
+    for name in columns().flat_map(|file| file.columns.iter().map(|(name, _)| name)) {
+        if !fields.iter().any(|field| field.name() == name)
+            && let Ok(alone) = unite(columns(), Some(std::slice::from_ref(name)))
+        {
+            fields.extend(alone.fields().iter().skip(LEADING.len()).cloned());
+        }
+    }
+    Ok(Arc::new(Schema::new(fields)))
+}
+
+/// A condition that names the text or id column by its name in the file gets a hint.
+fn name_leading(error: Error, config: &InputConfig) -> Error {
+    let message = error.to_string();
+    let named = |name: &str| message.contains(&format!("`{name}`"));
+    if config.text_column != "text" && named(&config.text_column) {
+        return error.with_hint("the text is called `text` here, whatever its column");
+    }
+    match config.id_column.as_deref().filter(|id| *id != "id" && named(id)) {
+        Some(_) => error.with_hint("the id is called `id` here, whatever its column"),
+        None => error,
     }
 }
 

@@ -19,6 +19,7 @@ pub const ENTRY: Entry = Entry {
     summary: "drops pages of fewer than three lines of 200 characters",
     reference: "mC4 (arXiv 2010.11934, 3.1) as in datatrove 0.10",
     rules: RULES,
+    limits: None,
     build: |table| -> Result<Box<dyn RuleSet>> {
         Ok(Box::new(C4Paragraphs { config: config::parse(table, "`c4_paragraphs`")? }))
     },

@@ -29,6 +29,7 @@ pub const ENTRY: Entry = Entry {
               filler text or of few sentences",
     reference: "C4 (JMLR 21, 20-074) as in datatrove 0.10",
     rules: RULES,
+    limits: None,
     build: |table| Ok(Box::new(C4Quality::new(config::parse(table, "`c4_quality`")?))),
 };
 

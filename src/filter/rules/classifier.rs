@@ -24,6 +24,11 @@ pub const ENTRY: Entry = Entry {
     summary: "drops texts that a fastText model of yours finds too unlikely to be good",
     reference: "DCLM-baseline (arXiv 2406.11794, 4.4)",
     rules: RULES,
+    limits: Some(|table| {
+        let Config { min_score, .. } = config::parse(table, "`classifier`")?;
+        check_limits("classifier", &[("min_score", min_score)])?;
+        Ok(vec![Measure::at_least("classifier/score", f64::NAN, min_score)])
+    }),
     build: |table| Ok(Box::new(Classifier::new(config::parse(table, "`classifier`")?)?)),
 };
 

@@ -18,6 +18,7 @@ pub const ENTRY: Entry = Entry {
     summary: "drops documents whose score, in a column of theirs, is low, null or NaN",
     reference: "FineWeb-Edu (arXiv 2406.17557, 4)",
     rules: RULES,
+    limits: None,
     build: |table| Ok(Box::new(FinewebEdu::new(config::parse(table, "`fineweb_edu`")?)?)),
 };
 

@@ -23,6 +23,7 @@ pub const ENTRY: Entry = Entry {
               repeated lines, a line break every few words",
     reference: "FineWeb (arXiv 2406.17557, 3.6) as in datatrove 0.10",
     rules: RULES,
+    limits: None,
     build: |table| Ok(Box::new(FinewebQuality::new(config::parse(table, "`fineweb_quality`")?)?)),
 };
 
@@ -111,6 +112,7 @@ impl RuleSet for FinewebQuality {
         }
         report(Measure::at_least(RULES[0].rule, lines as f64, 1.0))?;
         let ended = share(ended, lines);
+        // A limit that depends on the document: `from_annotations` knows it too.
         let exempt = ended == 0.0 && config.line_punctuation_exclude_zero;
         let min_ended = if exempt { 0.0 } else { config.min_line_punctuation };
         report(Measure::at_least(RULES[1].rule, ended, min_ended))?;

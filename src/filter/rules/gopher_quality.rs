@@ -28,6 +28,7 @@ pub const ENTRY: Entry = Entry {
               symbols, bullets, ellipses, words without letters, no stop words",
     reference: "Gopher (arXiv 2112.11446, A1.1) as in datatrove 0.10",
     rules: RULES,
+    limits: None,
     build: |table| Ok(Box::new(GopherQuality::new(config::parse(table, "`gopher_quality`")?)?)),
 };
 

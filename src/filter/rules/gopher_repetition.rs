@@ -23,6 +23,7 @@ pub const ENTRY: Entry = Entry {
               words, repeated runs of five to ten",
     reference: "Gopher (arXiv 2112.11446, table A1) as in datatrove 0.10",
     rules: RULES,
+    limits: None,
     build: |table| {
         Ok(Box::new(GopherRepetition::new(config::parse(table, "`gopher_repetition`")?)?))
     },

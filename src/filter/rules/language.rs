@@ -23,6 +23,7 @@ pub const ENTRY: Entry = Entry {
     summary: "drops texts that are not in one of the wanted languages",
     reference: "datatrove 0.10 with `model` = lid.176.bin; built in: the crate whatlang",
     rules: RULES,
+    limits: None,
     build: |table| Ok(Box::new(Language::new(config::parse(table, "`language`")?)?)),
 };
 

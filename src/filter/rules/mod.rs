@@ -53,6 +53,8 @@ pub struct Entry {
     pub reference: &'static str,
     /// Its rules, in the order in which they are reported.
     pub rules: &'static [RuleInfo],
+    /// Its measures of nothing, for their limits, where [`Entry::build`] needs a file.
+    pub limits: Option<fn(Table) -> Result<Vec<Measure>>>,
     /// Makes it from its table; unknown keys and impossible values are configuration errors.
     pub build: fn(Table) -> Result<Box<dyn RuleSet>>,
 }

@@ -22,6 +22,7 @@ pub const ENTRY: Entry = Entry {
     summary: "edits: replaces e-mail addresses and public IP addresses; drops nothing",
     reference: "FineWeb (arXiv 2406.17557, 3.7) as in datatrove 0.10",
     rules: RULES,
+    limits: None,
     build: |table| Ok(Box::new(Pii { config: config::parse(table, "`pii`")? })),
 };
 

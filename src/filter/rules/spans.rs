@@ -173,8 +173,8 @@ mod tests {
 
     #[test]
     fn c4_marks_what_drops_the_page_behind_citations_and_capitals() {
-        let text = "{ in a line. And more of it here.\nHere is a İLOREM[1] ipsum { and Lorem Ipsum.\n\
-                    { x\nA { and a {{ in this line javascript.";
+        let text = "{ in a line. And more of it here.\n\
+                    Here is a İLOREM[1] ipsum { and Lorem Ipsum.\n{ x\nA { and a {{ in this line javascript.";
         let lines = [
             ("c4/lorem_ipsum", &["LOREM[1] ipsum", "Lorem Ipsum"] as &[&str]),
             // A line that is dropped, or breaks the other rule, does not count.
@@ -298,7 +298,7 @@ mod tests {
         fn spans_lie_in_the_text_apart_and_in_order(
             text in prop_oneof![
                 "[a-cé#.…•{\\[\\]1@ \n\u{85}\u{301}İ-]{0,120}",
-                "(lorem ipsum|LOREM|[0-9]\\.|a@b\\.c|The|\\. \\. \\.|\\[1\\]|[ \n]{1,3}|\\PC){0,60}",
+                "(lorem ipsum|LOREM|[0-9]\\.|a@b\\.c|\\. \\. \\.|\\[1\\]|[ \n]{1,3}|\\PC){0,60}",
                 "(a|b|no|where|nowhere|éé)([ \n]|, ){0,90}",
                 "((a|b|no|where|nowhere|éé)([ \n]|, )){0,90}",
             ],

@@ -26,6 +26,7 @@ pub const ENTRY: Entry = Entry {
     summary: "drops documents whose URL is on a list of yours: domains, addresses, words",
     reference: "the matching of datatrove 0.10",
     rules: RULES,
+    limits: None,
     build: |table| Ok(Box::new(UrlLists::new(config::parse(table, "`url_lists`")?)?)),
 };
 

@@ -46,6 +46,13 @@ pub struct Filtered {
     pub rules: Vec<Rule>,
 }
 
+impl Filtered {
+    /// Documents that were measured by every rule, also behind one that fails: a sample.
+    pub fn measured(&self) -> u64 {
+        self.rules.iter().map(|rule| rule.measured.documents()).max().unwrap_or(0)
+    }
+}
+
 /// Documents on their way through.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Flow {

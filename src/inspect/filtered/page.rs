@@ -148,10 +148,12 @@ fn matrix(html: &mut String, filtered: &Filtered, sources: &[&str]) {
         format_args!(
             "<h2 id=\"rules\">Rules in their order</h2>\n<p class=\"note\">“{word}” counts the \
              documents for which a rule is the first to fail, so an earlier rule hides what a \
-             later one would take; “fails” is the share of the measured documents that fail it, \
-             whatever comes before. Under each source: {}.</p>\n\
+             later one would take; “fails” is the share of the {} measured documents (a sample, \
+             unless they are few) that fail it, whatever comes before. Under each source: \
+             {}.</p>\n\
              <div class=\"wide\"><table class=\"matrix\">\n<thead><tr><th>rule</th><th>limit</th>\
              <th>fails</th><th>{word}</th><th class=\"share\"></th>",
+            crate::base::size::Count(filtered.measured()),
             match filtered.annotated {
                 true => "the share of its measured documents that fail",
                 false => "the share of its documents that the rule dropped",

@@ -20,6 +20,7 @@ use super::{
     Bin, Bound, Example, Filtered, Flow, Histogram, Moved, NEAREST, Nearest, Rule, Tally, axis,
 };
 use crate::base::counts::Counts;
+use crate::source::LEFT_OUT;
 
 /// Before a rule's name in the counts of a filter that annotates.
 const WOULD_DROP: &str = "would_drop ";
@@ -123,7 +124,9 @@ impl Reader {
             }
         }
         for (source, counts) in &counts.sources {
-            for (name, amount) in &counts.dropped {
+            // A condition is no rule: it chose what came before them.
+            let by_rules = counts.dropped.iter().filter(|(name, _)| *name != LEFT_OUT);
+            for (name, amount) in by_rules {
                 let rule = self.rule(name);
                 rule.dropped += amount;
                 rule.dropped_by_source.insert(source.clone(), *amount);

@@ -44,6 +44,13 @@ impl fmt::Display for Screen<'_> {
             return write!(f, "no rule has judged a document");
         }
         write!(f, "{}", costs(self.filtered))?;
+        let measured = self.filtered.measured();
+        write!(
+            f,
+            "\n\n  fails: of {} documents that every rule has measured{}; dropped: of all",
+            count(measured),
+            if measured < total.documents_in { ", a sample" } else { "" }
+        )?;
         let mut order: Vec<usize> = (0..rules.len()).collect();
         order.sort_by_key(|at| std::cmp::Reverse(rules[*at].dropped));
         let shown = if self.verbose { rules.len() } else { RULES_SHOWN };

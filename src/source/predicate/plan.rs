@@ -297,9 +297,10 @@ impl<'a> Planner<'a> {
                     let error = self.error(tree, &message);
                     return Err(match (known, *kind) {
                         (Kind::Text, Kind::Integer | Kind::Number)
-                        | (Kind::Integer | Kind::Number, Kind::Text) => {
-                            error.with_hint("put text in single quotes, or use CAST(… AS double)")
-                        }
+                        | (Kind::Integer | Kind::Number, Kind::Text) => error.with_hint(
+                            "text goes in single quotes, numbers in none; CAST(… AS double) \
+                                 and CAST(… AS varchar) make one the other",
+                        ),
                         _ => error,
                     });
                 }

@@ -107,11 +107,19 @@ impl Reference {
         for (index, part) in rest.iter().enumerate() {
             match &reference.data_type {
                 DataType::Struct(fields) => {
-                    let field = find(fields, part)?.ok_or_else(|| unknown(fields, part))?;
+                    let field = find(fields, part)?.ok_or_else(|| {
+                        let known = fields.iter().map(|field| field.name().as_str());
+                        let own = parts[..parts.len() - rest.len() + index].join(".");
+                        Error::config(format!("`{own}` has no field `{part}`"))
+                            .with_hint(format!("it has {}", known.collect::<Vec<_>>().join(", ")))
+                    })?;
                     reference.fields.push(field.name().clone());
                     reference.data_type = field.data_type().clone();
                 }
-                text if reference.column == JSON_COLUMN && Kind::of(text) == Some(Kind::Text) => {
+                text if reference.column == JSON_COLUMN
+                    && reference.fields.is_empty()
+                    && Kind::of(text) == Some(Kind::Text) =>
+                {
                     reference.keys = rest[index..].iter().map(|&key| key.to_owned()).collect();
                     break;
                 }
@@ -226,12 +234,15 @@ fn find<'a>(fields: &'a Fields, name: &str) -> Result<Option<&'a Arc<Field>>> {
 fn unknown(fields: &Fields, name: &str) -> Error {
     let names = fields.iter().map(|field| field.name().as_str());
     let error = Error::config(format!("there is no column `{name}`"));
-    if let Some(near) = nearest(name, names.clone()) {
-        return error.with_hint(format!("did you mean `{near}`?"));
-    }
-    let mut hint = format!("there are {}", names.clone().collect::<Vec<_>>().join(", "));
-    if names.clone().any(|known| known == JSON_COLUMN) {
-        hint += &format!("; a field of JSON Lines is `{JSON_COLUMN}.{name}`");
+    let mut hint = match nearest(name, names.clone()) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => format!("there are {}", names.clone().collect::<Vec<_>>().join(", ")),
+    };
+    let is_json = |field: &Arc<Field>| {
+        field.name() == JSON_COLUMN && Kind::of(field.data_type()) == Some(Kind::Text)
+    };
+    if fields.iter().any(is_json) {
+        hint += &format!(" A field of JSON Lines is written `{JSON_COLUMN}.{name}`");
     }
     error.with_hint(hint)
 }

@@ -40,9 +40,11 @@ pub(super) fn parse(sql: &str) -> Result<Expr> {
     refuse_deep(sql, &tokens)?;
     let mut parser = Parser::new(&dialect).with_tokens_with_locations(tokens);
     let expression = parser.parse_expr().map_err(|error| explain(sql, &error))?;
+    // One `;` may end it, as it ends SQL.
+    let _ = parser.consume_token(&Token::SemiColon);
     let next = parser.peek_token();
     match next.token {
-        Token::EOF | Token::SemiColon => Ok(expression),
+        Token::EOF => Ok(expression),
         found => {
             let message = format!("the condition should end before `{found}`");
             Err(at(sql, next.span.start, &message).with_hint(SUPPORTED))

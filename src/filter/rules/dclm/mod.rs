@@ -35,6 +35,7 @@ pub const ENTRY: Entry = Entry {
               text, lengths, symbols, repetition, lines around the text",
     reference: "DataComp-LM (arXiv 2406.11794), its code at 361714b",
     rules: RULES,
+    limits: None,
     build: |table| Ok(Box::new(Dclm::new(config::parse(table, "`dclm`")?)?)),
 };
 
@@ -252,8 +253,18 @@ impl Dclm {
         let most = |part: usize, limit: f64| {
             let value = share(part, lines);
             let product = limit * lines as f64;
-            let agree = (part as f64 > product) == (value > limit);
-            (value, Limit::AtMost(if agree { limit } else { product / lines as f64 }))
+            let breaks = part as f64 > product;
+            let limit = match breaks == (value > limit) {
+                true => limit,
+                false => {
+                    if breaks {
+                        value.next_down()
+                    } else {
+                        value
+                    }
+                }
+            };
+            (value, Limit::AtMost(limit))
         };
         let (value, limit) = most(bullets, config.max_bullet_lines);
         at(5, value, limit)?;
