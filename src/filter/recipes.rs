@@ -4,20 +4,7 @@
 //! (`--recipe FILE` reads the user's own): `rules` and the thresholds that differ from a rule set's
 //! defaults. Invariant: every recipe here builds. Cost: none.
 //!
-//! What they keep, in per cent of the documents, of the corpora that they were tried on:
-//!
-//! | recipe | textbooks | encyclopedia | manuals | government web | novels | code |
-//! | --- | ---: | ---: | ---: | ---: | ---: | ---: |
-//! | `gopher` | 88 | 54 | 5 | 78 | 69 | 0 |
-//! | `c4` | 98 | 76 | 82 | 90 | 98 | 39 |
-//! | `fineweb` | 86 | 47 | 4 | 73 | 66 | 0 |
-//! | `dclm` | 80 | 76 | 45 | 92 | 77 | 5 |
-//!
-//! Most of what Gopher's rules drop falls to one of them: a letter in four words of five, where
-//! each punctuation mark counts as a word (`quality/gopher_below_alpha_threshold`): formulas,
-//! tables, syntax, lists of names. Novels fall for being longer than 100,000 words, manuals for the
-//! headings and notes that all their pages share. `c4` drops short articles for having fewer than
-//! five sentences. `fineweb-edu` depends on a column that none of them has.
+//! What each keeps of six corpora, with examples of what goes, is in `docs/filters.md`.
 
 use std::path::Path;
 

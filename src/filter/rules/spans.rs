@@ -173,8 +173,11 @@ mod tests {
 
     #[test]
     fn c4_marks_what_drops_the_page_behind_citations_and_capitals() {
-        let text = "{ in a line. And more of it here.\n\
-                    Here is a İLOREM[1] ipsum { and Lorem Ipsum.\n{ x\nA { and a {{ in this line javascript.";
+        let text = concat!(
+            "{ in a line. And more of it here.\n",
+            "Here is a İLOREM[1] ipsum { and Lorem Ipsum.\n",
+            "{ x\nA { and a {{ in this line javascript.",
+        );
         let lines = [
             ("c4/lorem_ipsum", &["LOREM[1] ipsum", "Lorem Ipsum"] as &[&str]),
             // A line that is dropped, or breaks the other rule, does not count.
