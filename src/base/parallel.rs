@@ -89,6 +89,8 @@ struct State<I, P, T> {
     panic: Option<Box<dyn Any + Send>>,
 }
 
+type Guard<'a, I, P, T> = MutexGuard<'a, State<I, P, T>>;
+
 impl<I, P, T> Default for State<I, P, T> {
     fn default() -> Self {
         State {
@@ -130,11 +132,11 @@ where
     S: Fn(I) -> Result<Vec<P>>,
     M: Fn(P) -> Result<T>,
 {
-    fn lock(&self) -> MutexGuard<'_, State<I, P, T>> {
+    fn lock(&self) -> Guard<'_, I, P, T> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn wait<'a>(&self, state: MutexGuard<'a, State<I, P, T>>) -> MutexGuard<'a, State<I, P, T>> {
+    fn wait<'a>(&self, state: Guard<'a, I, P, T>) -> Guard<'a, I, P, T> {
         self.changed.wait(state).unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -178,8 +180,8 @@ where
     /// Maps the first part that waits, else splits the first item; `Err` when there is neither.
     fn step<'a>(
         &'a self,
-        mut state: MutexGuard<'a, State<I, P, T>>,
-    ) -> Result<MutexGuard<'a, State<I, P, T>>, MutexGuard<'a, State<I, P, T>>> {
+        mut state: Guard<'a, I, P, T>,
+    ) -> Result<Guard<'a, I, P, T>, Guard<'a, I, P, T>> {
         if let Some((place, part)) = state.parts.pop_first() {
             drop(state);
             let result = catch_unwind(AssertUnwindSafe(|| (self.map)(part)));

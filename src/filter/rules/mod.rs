@@ -43,6 +43,9 @@ pub const RULE_SETS: &[Entry] = &[
     pii::ENTRY,
 ];
 
+/// Reads limits from a rule set's table.
+pub type LimitsOf = fn(Table) -> Result<Vec<Measure>>;
+
 /// What the registry knows of a rule set.
 pub struct Entry {
     /// Its name in `rules`, its table of thresholds and the first half of its reasons.
@@ -54,7 +57,7 @@ pub struct Entry {
     /// Its rules, in the order in which they are reported.
     pub rules: &'static [RuleInfo],
     /// Its measures of nothing, for their limits, where [`Entry::build`] needs a file.
-    pub limits: Option<fn(Table) -> Result<Vec<Measure>>>,
+    pub limits: Option<LimitsOf>,
     /// Makes it from its table; unknown keys and impossible values are configuration errors.
     pub build: fn(Table) -> Result<Box<dyn RuleSet>>,
 }

@@ -193,7 +193,7 @@ pub fn column(records: &RecordBatch, name: &str, kind: Kind) -> Result<ArrayRef>
     Ok(found.pop().expect("one thing was asked for"))
 }
 
-/// What [`column`] would read, found out from the schema alone: refuses, before any work, a name
+/// What [`column()`] would read, found out from the schema alone: refuses, before any work, a name
 /// that no column bears or one of another kind.
 ///
 /// # Errors
