@@ -34,6 +34,8 @@ use crate::base::{
 
 /// Memory a lane of work is taken to need at least; fewer lanes run when there is less.
 const LANE_MEMORY: u64 = 512 << 20;
+/// Units a lane does at least, so that none waits long for the last of another.
+const UNITS_PER_LANE: usize = 8;
 
 /// *How* a stage runs; nothing here reaches its bytes.
 #[derive(Clone, Debug)]
@@ -215,14 +217,11 @@ impl<'a> Run<'a> {
         result
     }
 
-    /// Hands out units to lanes: one lane a thread when there are many, one lane with all
-    /// threads when there are few.
+    /// Hands out units to lanes: one lane with all threads when there are few, up to one a thread
+    /// when there are many.
     fn run_units(&self, phase: usize, open: &[usize]) -> Result<Vec<Error>> {
         let most = (self.options.memory.0 / LANE_MEMORY).max(1) as usize;
-        let lanes = match open.len() >= 2 * self.options.threads {
-            true => self.options.threads.min(most).max(1),
-            false => 1,
-        };
+        let lanes = (open.len() / UNITS_PER_LANE).clamp(1, self.options.threads.min(most).max(1));
         let (next, failed) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
         let lane = || {
             while let Some(&index) = open.get(next.fetch_add(1, Relaxed)) {
