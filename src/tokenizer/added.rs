@@ -110,6 +110,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
     use serde_json::json;
+    use std::panic::{AssertUnwindSafe, catch_unwind};
 
     fn token(id: u32, content: &str) -> AddedToken {
         AddedToken {
@@ -144,7 +145,9 @@ mod tests {
     }
 
     /// The crate's own answer: whitespace-free pieces of one model with every byte as a token.
-    fn reference(tokens: &[AddedToken], special_is_text: bool, text: &str) -> Vec<u32> {
+    /// `None` where it panics: a token whose `lstrip` begins behind its own end, in white space that
+    /// the token before has swallowed.
+    fn reference(tokens: &[AddedToken], special_is_text: bool, text: &str) -> Option<Vec<u32>> {
         let added: Vec<_> = tokens
             .iter()
             .map(|token| {
@@ -167,7 +170,8 @@ mod tests {
         let bytes = serde_json::to_vec(&file).unwrap();
         let mut tokenizer = tokenizers::Tokenizer::from_bytes(bytes).unwrap();
         tokenizer.set_encode_special_tokens(special_is_text);
-        tokenizer.encode_fast(text, false).unwrap().get_ids().to_vec()
+        let encode = || tokenizer.encode_fast(text, false).unwrap().get_ids().to_vec();
+        catch_unwind(AssertUnwindSafe(encode)).ok()
     }
 
     fn added() -> impl Strategy<Value = Vec<AddedToken>> {
@@ -209,7 +213,9 @@ mod tests {
                     }
                 },
             }
-            prop_assert_eq!(ids, expected);
+            if let Some(expected) = expected {
+                prop_assert_eq!(ids, expected);
+            }
         }
     }
 }
