@@ -145,8 +145,8 @@ mod tests {
     }
 
     /// The crate's own answer: whitespace-free pieces of one model with every byte as a token.
-    /// `None` where it panics: a token whose `lstrip` begins behind its own end, in white space that
-    /// the token before has swallowed.
+    /// `None` where it panics: a token that begins behind its own end, as `lstrip` says, in white
+    /// space that the token before has swallowed.
     fn reference(tokens: &[AddedToken], special_is_text: bool, text: &str) -> Option<Vec<u32>> {
         let added: Vec<_> = tokens
             .iter()
