@@ -6,8 +6,6 @@
 
 use std::path::Path;
 
-use serde::Serialize;
-
 use super::Commands;
 use super::args::InspectArgs;
 use crate::base::error::{Error, Result};
@@ -56,16 +54,6 @@ impl Commands<'_> {
             0 => Ok(()),
             count => Err(Error::failed(format!("{count} differences in `{}`", path.display()))),
         }
-    }
-
-    /// A report for people, or as the summary record.
-    fn show(&self, report: &impl Serialize, text: &str) {
-        if !self.printer.is_json() {
-            self.printer.raw(text);
-        }
-        let mut record = serde_json::to_value(report).expect("plain data");
-        record["type"] = "summary".into();
-        self.printer.record(&record);
     }
 
     /// `inspect TOKENIZER --on IN…`

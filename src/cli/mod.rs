@@ -15,6 +15,7 @@ mod vocabulary;
 use std::path::{Path, PathBuf};
 
 use clap::{Command as ClapCommand, CommandFactory, FromArgMatches};
+use serde::Serialize;
 use serde_json::json;
 
 use crate::{
@@ -311,6 +312,16 @@ impl Commands<'_> {
         record["type"] = "summary".into();
         self.printer.record(&record);
         Ok(())
+    }
+
+    /// A report for people, or as the summary record.
+    fn show(&self, report: &impl Serialize, text: &str) {
+        if !self.printer.is_json() {
+            self.printer.raw(text);
+        }
+        let mut record = serde_json::to_value(report).expect("plain data");
+        record["type"] = "summary".into();
+        self.printer.record(&record);
     }
 
     fn init(&self, directory: &Path) -> Result<()> {

@@ -38,12 +38,7 @@ impl Commands<'_> {
         let config: FilterConfig = config::parse(table, what)?;
         let path = args.flags.trial.as_deref().unwrap_or(Path::new("-"));
         let judged = explain::judge(config, &read_text(path)?)?;
-        if !self.printer.is_json() {
-            self.printer.raw(&format!("{judged}\n"));
-        }
-        let mut record = serde_json::to_value(&judged).expect("plain data");
-        record["type"] = "summary".into();
-        self.printer.record(&record);
+        self.show(&judged, &format!("{judged}\n"));
         Ok(())
     }
 }

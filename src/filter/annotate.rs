@@ -20,7 +20,7 @@ use arrow::array::{ArrayRef, Float64Array, StringArray};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
 
-use super::config::find;
+use super::evidence::{self, Rule};
 use super::rules::Measure;
 use super::run::bug;
 use crate::base::error::{Error, Result};
@@ -34,8 +34,7 @@ pub const EDITED: &str = "text_edited";
 
 /// Which columns are added.
 pub struct Annotator {
-    /// Every rule, in order: `filter/rule`.
-    rules: Vec<&'static str>,
+    rules: Vec<Rule>,
     schema: SchemaRef,
 }
 
@@ -45,11 +44,11 @@ impl Annotator {
     /// # Errors
     /// [`Error::Config`] when the input has a column of such a name already.
     pub fn new(rule_sets: &[String], input: &Schema) -> Result<Annotator> {
-        let rules = rules_of(rule_sets)?;
+        let rules = evidence::rules(rule_sets)?;
         let double = |name: &str| Field::new(name, DataType::Float64, true);
         let string = |name: &str| Field::new(name, DataType::Utf8, true);
         let mut added = vec![string(FIRST_RULE), double(FIRST_VALUE)];
-        added.extend(rules.iter().map(|rule| double(&column_name(rule))));
+        added.extend(rules.iter().map(|rule| double(&column_name(rule.info.rule))));
         added.push(string(EDITED));
         if let Some(field) = added.iter().find(|field| input.field_with_name(field.name()).is_ok())
         {
@@ -65,19 +64,6 @@ impl Annotator {
     pub fn schema(&self) -> SchemaRef {
         self.schema.clone()
     }
-}
-
-/// Every rule of the rule sets once, in their order.
-pub fn rules_of(rule_sets: &[String]) -> Result<Vec<&'static str>> {
-    let mut rules: Vec<&'static str> = Vec::new();
-    for name in rule_sets {
-        for info in find(name)?.rules {
-            if !rules.contains(&info.rule) {
-                rules.push(info.rule);
-            }
-        }
-    }
-    Ok(rules)
 }
 
 /// The column of a rule: its name, as SQL reads it without quotes.
@@ -113,9 +99,10 @@ impl<'a> Annotations<'a> {
     /// Takes the next document's measures, and its text where the rules changed it.
     pub fn push(&mut self, measures: &[Measure], edited: Option<&str>) {
         self.values.iter_mut().for_each(|values| values.push(None));
+        let mut next = 0;
         for measure in measures {
-            let place = self.annotator.rules.iter().position(|rule| *rule == measure.rule);
-            let place = place.expect("a rule set reports the rules of its entry");
+            let place = evidence::place_of(&self.annotator.rules, measure.rule, next);
+            next = place + 1;
             let value = self.values[place].last_mut().expect("pushed above");
             if value.is_none() {
                 *value = Some(measure.value);

@@ -5,6 +5,7 @@
 //! what turns the direction of writing are shown as escapes (`\n`, `\u{1b}`): nothing of a text
 //! reaches the terminal as a command. Invariant: a single line. Cost: the excerpt's length.
 
+use crate::base::text::acts;
 use std::ops::Range;
 
 /// Characters shown on either side of a span.
@@ -51,14 +52,13 @@ fn push_escaped(text: &str, line: &mut String) {
     }
 }
 
-/// Control characters (C0, DEL, C1), marks without width, separators and marks of direction.
+/// What acts, and marks without width.
 fn is_unseen(char: char) -> bool {
-    let code = char as u32;
-    matches!(
-        code,
-        0..=0x1f | 0x7f..=0x9f | 0xad | 0x61c | 0x200b..=0x200f | 0x2028..=0x202e
-            | 0x2060..=0x206f | 0xfeff | 0xe0000..=0xe007f
-    )
+    let without_width = matches!(
+        char as u32,
+        0xad | 0x61c | 0x200b..=0x200f | 0x2060..=0x206f | 0xfeff | 0xe0000..=0xe007f
+    );
+    acts(char) || without_width
 }
 
 #[cfg(test)]

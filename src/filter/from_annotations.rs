@@ -20,7 +20,7 @@ use arrow::datatypes::{DataType, Float64Type, Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
 use serde_json::Value;
 
-use super::annotate::{EDITED, FIRST_RULE, FIRST_VALUE, column_name, rules_of};
+use super::annotate::{EDITED, FIRST_RULE, FIRST_VALUE, column_name};
 use super::config::{FilterConfig, find, limits};
 use super::rules::{Limit, Measure, Report, RuleSet, Verdict};
 use super::run::bug;
@@ -31,9 +31,16 @@ use crate::base::manifest::Manifest;
 use crate::base::stage::{InputKind, InputRecord};
 use crate::source::schema::unknown_column;
 
+/// The one limit that a document may waive, and the key that has it so.
+const MIN_PUNCTUATION: &str = "min_line_punctuation";
+const EXCLUDE_ZERO: &str = "line_punctuation_exclude_zero";
+
 /// Where the values of the rules lie, and what they are held against.
 pub struct FromAnnotations {
     rules: Vec<Stored>,
+    /// Places of [`FIRST_RULE`] and [`EDITED`].
+    first: usize,
+    edited: usize,
     /// Columns that stay, by their place in the input.
     kept: Vec<usize>,
     schema: SchemaRef,
@@ -44,6 +51,8 @@ struct Stored {
     rule: &'static str,
     /// The rule set's place in the recipe.
     set: usize,
+    /// The place of its column.
+    column: usize,
     limit: Limit,
     /// Whether the limit is another than that of the annotation.
     is_new: bool,
@@ -91,12 +100,16 @@ pub struct Values<'a> {
     values: Vec<&'a Float64Array>,
 }
 
-/// The configuration that the inputs were annotated with, under the limits of `config`.
+/// The configuration that the inputs were annotated with, and the same under the limits of
+/// `config`.
 ///
 /// # Errors
 /// [`Error::Config`] for inputs that were not annotated, or not alike; for rules given anew, and
 /// for keys that are no limit.
-pub fn resolve(inputs: &[InputRecord], config: &FilterConfig) -> Result<FilterConfig> {
+pub fn resolve(
+    inputs: &[InputRecord],
+    config: &FilterConfig,
+) -> Result<(FilterConfig, FilterConfig)> {
     if config.recipe.is_some() || !config.rules.is_empty() || config.words.is_some() {
         let message = "`from_annotations` takes rules and words from the annotated corpus";
         return Err(Error::config(message).with_hint("leave them out; limits may be given"));
@@ -120,7 +133,9 @@ pub fn resolve(inputs: &[InputRecord], config: &FilterConfig) -> Result<FilterCo
             own.insert(key.clone(), value.clone());
         }
     }
-    Ok(FilterConfig { thresholds, annotate: false, from_annotations: true, ..annotated })
+    let under =
+        FilterConfig { thresholds, annotate: false, from_annotations: true, ..annotated.clone() };
+    Ok((annotated, under))
 }
 
 /// The one configuration that all inputs were annotated with.
@@ -188,52 +203,45 @@ fn check_key(set: &str, key: &str, table: &Table) -> Result<()> {
 }
 
 impl FromAnnotations {
-    /// For inputs of this schema, and a configuration that [`resolve`] has made of `inputs`.
+    /// For inputs of this schema, annotated with one configuration, under the limits of another:
+    /// the two of [`resolve`].
     ///
     /// # Errors
     /// [`Error::Config`] for a column that is missing, or of another type, and for a limit that
     /// makes no sense.
     pub fn new(
+        before: &FilterConfig,
         config: &FilterConfig,
-        inputs: &[InputRecord],
         schema: &Schema,
     ) -> Result<FromAnnotations> {
-        let before = annotated(inputs)?;
         let mut rules: Vec<Stored> = Vec::new();
         for (set, name) in config.rules.iter().enumerate() {
-            let (old, new) = (limits(name, &before)?, limits(name, config)?);
-            let of = |measures: &[Measure], rule: &str| {
-                let found = measures.iter().find(|measure| measure.rule == rule);
-                found.map(|measure| measure.limit)
-            };
+            let (old, new) = (limits(name, before)?, limits(name, config)?);
+            let zero_passes = config.table(name)?.get(EXCLUDE_ZERO).and_then(toml::Value::as_bool);
             for info in find(name)?.rules {
-                let is_known = rules.iter().any(|stored| stored.rule == info.rule);
-                if let Some(limit) = of(&new, info.rule).filter(|_| !is_known) {
-                    let is_new = of(&old, info.rule) != Some(limit);
-                    let flag = "line_punctuation_exclude_zero";
-                    let zero_passes = info.key == Some("min_line_punctuation")
-                        && config
-                            .table(name)?
-                            .get(flag)
-                            .is_some_and(|flag| flag.as_bool() == Some(true));
-                    rules.push(Stored { rule: info.rule, set, limit, is_new, zero_passes });
-                }
+                let of = |measures: &[Measure]| {
+                    let found = measures.iter().find(|measure| measure.rule == info.rule);
+                    found.map(|measure| measure.limit).expect("a rule set reports its rules")
+                };
+                let limit = of(&new);
+                rules.push(Stored {
+                    rule: info.rule,
+                    set,
+                    column: place_in(schema, &column_name(info.rule), &DataType::Float64)?,
+                    limit,
+                    is_new: limit != of(&old),
+                    zero_passes: info.key == Some(MIN_PUNCTUATION) && zero_passes == Some(true),
+                });
             }
         }
-        let added: Vec<String> = rules_of(&config.rules)?.into_iter().map(column_name).collect();
-        let is_added = |name: &str| {
-            [FIRST_RULE, FIRST_VALUE, EDITED].contains(&name) || added.iter().any(|own| own == name)
-        };
-        let text = [FIRST_RULE, EDITED].map(|name| (name, DataType::Utf8));
-        let doubles = added.iter().map(|name| (name.as_str(), DataType::Float64));
-        for (name, kind) in text.into_iter().chain(doubles) {
-            check_column(schema, name, &kind)?;
-        }
-        let fields = schema.fields().iter().enumerate();
+        let first = place_in(schema, FIRST_RULE, &DataType::Utf8)?;
+        let edited = place_in(schema, EDITED, &DataType::Utf8)?;
+        let mut added: Vec<usize> = rules.iter().map(|stored| stored.column).collect();
+        added.extend([first, edited, place_in(schema, FIRST_VALUE, &DataType::Float64)?]);
         let kept: Vec<usize> =
-            fields.filter(|(_, field)| !is_added(field.name())).map(|(place, _)| place).collect();
+            (0..schema.fields().len()).filter(|place| !added.contains(place)).collect();
         let schema = Arc::new(schema.project(&kept).map_err(bug)?);
-        Ok(FromAnnotations { rules, kept, schema })
+        Ok(FromAnnotations { rules, first, edited, kept, schema })
     }
 
     /// The columns without the annotations.
@@ -251,29 +259,26 @@ impl FromAnnotations {
 
     /// The annotations of a batch.
     pub fn values<'a>(&'a self, records: &'a RecordBatch) -> Values<'a> {
-        let column = |name: &str| records.column_by_name(name).expect("checked when opened");
+        let doubles = |stored: &Stored| records.column(stored.column).as_primitive::<Float64Type>();
         Values {
             from: self,
-            first: column(FIRST_RULE).as_string(),
-            edited: column(EDITED).as_string(),
-            values: self
-                .rules
-                .iter()
-                .map(|stored| column(&column_name(stored.rule)).as_primitive::<Float64Type>())
-                .collect(),
+            first: records.column(self.first).as_string(),
+            edited: records.column(self.edited).as_string(),
+            values: self.rules.iter().map(doubles).collect(),
         }
     }
 }
 
-fn check_column(schema: &Schema, name: &str, kind: &DataType) -> Result<()> {
-    let Ok(field) = schema.field_with_name(name) else {
+/// The place of a column of that type.
+fn place_in(schema: &Schema, name: &str, kind: &DataType) -> Result<usize> {
+    let Some((place, field)) = schema.column_with_name(name) else {
         return Err(unknown_column(
             name,
             schema.fields().iter().map(|field| field.name().as_str()),
         ));
     };
     match field.data_type() {
-        own if own == kind => Ok(()),
+        own if own == kind => Ok(place),
         own => Err(Error::config(format!("the column `{name}` is {own}, not {kind}"))),
     }
 }

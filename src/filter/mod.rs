@@ -14,6 +14,7 @@
 //! Read [`config`], then [`run`] (the flow), then [`rules`] and what they look through, [`view`].
 
 mod annotate;
+mod bits;
 mod columns;
 pub mod config;
 mod digits;

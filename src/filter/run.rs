@@ -142,8 +142,8 @@ impl Filter {
             return Err(Error::config(message)
                 .with_hint("leave it out: the columns of the annotation are not written"));
         }
-        let config = from_annotations::resolve(&inputs.records(), config)?;
-        let from = FromAnnotations::new(&config, &inputs.records(), &inputs.schema())?;
+        let (before, config) = from_annotations::resolve(&inputs.records(), config)?;
+        let from = FromAnnotations::new(&before, &config, &inputs.schema())?;
         let own = serde_json::to_value(&config).expect("plain data");
         let rule_sets = from_annotations::rule_sets(&config)?;
         Filter::new(inputs, config, own, Way::FromAnnotations(rule_sets, from))

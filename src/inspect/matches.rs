@@ -11,6 +11,7 @@ use super::{
     ratio,
     table::{Table, count, percent},
 };
+use crate::base::text::acts;
 use crate::base::{error::Result, progress::Progress, size::Bytes};
 use crate::source::{Batch, Columns, Inputs, LEFT_OUT};
 
@@ -123,7 +124,7 @@ impl fmt::Display for MatchesReport {
         write!(f, "where {}\n\n{table}", self.condition)?;
         for document in &self.first {
             let text: String =
-                document.text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+                document.text.chars().map(|char| if acts(char) { ' ' } else { char }).collect();
             write!(f, "\n\n  {} ({}:{})", document.id, document.file, document.row)?;
             write!(f, "\n  {text}")?;
         }

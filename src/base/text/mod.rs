@@ -75,6 +75,15 @@ pub fn is_letter(char: char) -> bool {
     LETTER.contains(char)
 }
 
+/// Whether a character acts instead of being seen: C0, DEL and C1, which a terminal obeys, and line
+/// separators and what turns the direction of text.
+pub fn acts(char: char) -> bool {
+    matches!(
+        char,
+        '\0'..='\u{1f}' | '\u{7f}'..='\u{9f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

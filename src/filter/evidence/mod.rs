@@ -160,7 +160,7 @@ impl Evidence {
 
 /// The place of a rule that is most likely at `guess`: rules are reported in order, but for c4's
 /// first two.
-fn place_of(rules: &[Rule], rule: &str, guess: usize) -> usize {
+pub fn place_of(rules: &[Rule], rule: &str, guess: usize) -> usize {
     let is_own = |own: &Rule| std::ptr::eq(own.info.rule, rule) || own.info.rule == rule;
     if rules.get(guess).is_some_and(is_own) {
         return guess;

@@ -7,11 +7,11 @@
 //! Invariants: pieces are equal when their bytes are; hashes only find candidates. Cost: one
 //! search for `\n` and one hash of the text; no memory a line once the buffers have grown.
 
-use super::bits::Bits;
 use super::giants::{GIANT, Pieces};
 use super::places::Places;
 use super::table::Table;
 use crate::base::text::is_white_space;
+use crate::filter::bits::Bits;
 use memchr::{memchr, memchr_iter, memmem};
 use std::ops::Range;
 use xxhash_rust::xxh3::xxh3_64;

@@ -5,14 +5,13 @@
 //! kept until a rule edits the text; later rules see the edited one.
 //! Invariants: nothing but text and columns decides; what a room held before does not. Cost: no
 //! allocation a word or line; a room's buffers grow to the largest document below [`GIANT`]. A
-//! giant is counted by slower ways that take some three times its bytes at most, and what it took
-//! is given back with its view.
+//! giant is counted by slower ways that take some three times its bytes at most (but for DCLM's own
+//! words and runs, [`Spare`]: ten times), and what it took is given back with its view.
 //!
 //! Parts: [`splitter`] cuts words and sentences, [`words`] lays them end to end, [`ngrams`],
 //! [`repeats`] and [`runs`] count runs of them, [`lines`] cuts lines, [`table`] is what all of them
-//! count with; [`giants`], [`places`] and [`bits`] do all of it for giants.
+//! count with; [`giants`] and [`places`] do all of it for giants.
 
-mod bits;
 mod giants;
 pub mod lines;
 pub mod ngrams;

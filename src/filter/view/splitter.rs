@@ -8,14 +8,11 @@
 
 use super::giants::GIANT;
 use crate::base::text::is_white_space;
-use crate::filter::words::{Sentence, Span, Words, WordsState};
+use crate::filter::words::{LIST, Sentence, Span, Words, WordsState};
 use std::sync::LazyLock;
 
 /// The reference's rules, made when first asked for and shared by all threads.
 static REFERENCE: LazyLock<Words> = LazyLock::new(Words::new);
-
-/// Words of a giant that are handed out at once.
-const LIST: usize = 1 << 14;
 
 /// A way of cutting, with what it keeps from text to text.
 pub enum Splitter {

@@ -36,6 +36,7 @@ use phrases::{Phrases, Room};
 pub use sentences::Sentence;
 use specials::{Cuts, Specials};
 use std::iter::Peekable;
+pub use stream::LIST;
 
 /// A stretch of a text: bytes, from `start` to before `end`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

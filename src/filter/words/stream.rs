@@ -11,23 +11,23 @@ use super::chunk::Taker;
 use super::phrases::LONGEST;
 use super::{MARKER, Span, Words, WordsState, put_back};
 use crate::base::text::is_white_space;
+use crate::filter::bits::Bits;
 use memchr::memmem;
 
 /// Bytes that are scanned at once.
 const STRETCH: usize = 1 << 20;
 /// Words that are handed out at once, at least.
-const LIST: usize = 1 << 14;
+pub const LIST: usize = 1 << 14;
 
 /// Where the words of a stretch end, from its start.
 struct Ends {
     start: u32,
-    bits: Vec<u64>,
+    places: Bits,
 }
 
 impl Taker for Ends {
     fn front(&mut self, word: Span) {
-        let end = (word.end - self.start) as usize;
-        self.bits[end / 64] |= 1 << (end % 64);
+        self.places.insert((word.end - self.start) as usize);
     }
 
     fn back(&mut self, word: Span) {
@@ -123,21 +123,16 @@ impl Words {
         list: &mut Vec<Span>,
         take: &mut impl FnMut(&[Span]),
     ) {
-        let mut ends = Ends { start: start as u32, bits: vec![0; (end - start) / 64 + 1] };
+        let mut ends = Ends { start: start as u32, places: Bits::new(end - start + 1) };
         self.cut(text, Span { start: start as u32, end: end as u32 }, &mut ends);
         let mut word_start = start;
         // The words behind this one have not been asked what they open.
         let mut asked = list.len();
-        for (index, &word) in ends.bits.iter().enumerate() {
-            let mut rest = word;
-            while rest != 0 {
-                let word_end = start + index * 64 + rest.trailing_zeros() as usize;
-                rest &= rest - 1;
-                let word = Span { start: word_start as u32, end: word_end as u32 };
-                state.marked |= word.of(text) == MARKER;
-                list.push(word);
-                word_start = word_end;
-            }
+        for place in ends.places.from(0) {
+            let word = Span { start: word_start as u32, end: (start + place) as u32 };
+            state.marked |= word.of(text) == MARKER;
+            list.push(word);
+            word_start = start + place;
             if list.len() >= asked + LIST + LONGEST {
                 self.ask(state, text, list, asked, list.len() - LONGEST);
                 asked = list.len() - LONGEST;

@@ -94,6 +94,12 @@ impl Axis {
         Some(axis)
     }
 
+    /// Cells whose limit is not placed yet.
+    fn of(steps: Steps, cells: Vec<Cell>, unit: f64, zero_apart: bool) -> Axis {
+        let (limit, bound, whole) = (None, Bound::AtLeast, steps == Steps::Whole);
+        Axis { steps, cells, limit, bound, unit, zero_apart, whole }
+    }
+
     fn whole(top: f64) -> Axis {
         let count = top.max(1.0).ceil() as usize + 1;
         let place = |number: usize| number as f64 / count as f64;
@@ -105,15 +111,7 @@ impl Axis {
         };
         let cells = (0..count).map(cell).collect();
         let unit = 1.0 / count as f64;
-        Axis {
-            steps: Steps::Whole,
-            cells,
-            limit: None,
-            bound: Bound::AtLeast,
-            unit,
-            zero_apart: false,
-            whole: true,
-        }
+        Axis::of(Steps::Whole, cells, unit, false)
     }
 
     fn equal(bins: &[Bin], limit: Option<f64>, zero: bool) -> Axis {
@@ -134,15 +132,7 @@ impl Axis {
             cells.push(Cell { low: 1.0, high: edge_after(1.0), left, right: 1.0 });
         }
         let unit = cells[cells.len() - 1].right - cells[cells.len() - 1].left;
-        Axis {
-            steps: Steps::Equal,
-            cells,
-            limit: None,
-            bound: Bound::AtLeast,
-            unit,
-            zero_apart: zero,
-            whole: false,
-        }
+        Axis::of(Steps::Equal, cells, unit, zero)
     }
 
     fn octaves(bins: &[Bin], limit: Option<f64>, zero: bool, cells_max: usize) -> Axis {
@@ -165,15 +155,7 @@ impl Axis {
         let apart = unit * (edges.len() as f64 / 40.0).max(1.0);
         let cells = spread(&edges, zero, apart);
         let unit = unit / (octaves + if zero { apart * APART } else { 0.0 });
-        Axis {
-            steps: Steps::Octaves,
-            cells,
-            limit: None,
-            bound: Bound::AtLeast,
-            unit,
-            zero_apart: zero,
-            whole: false,
-        }
+        Axis::of(Steps::Octaves, cells, unit, zero)
     }
 
     /// Gives cells that can hold no whole number to the cell before.

@@ -9,6 +9,8 @@
 
 use unicode_segmentation::GraphemeCursor;
 
+use crate::base::text::acts;
+
 /// Context that is left around a range when the budget is short, in bytes.
 const CONTEXT_MIN: usize = 40;
 /// Less than this is not worth leaving out, in bytes.
@@ -180,11 +182,8 @@ pub fn stand_in(char: char) -> Option<String> {
     match char {
         '\u{0}'..='\u{1f}' => char::from_u32(0x2400 + char as u32).map(String::from),
         '\u{7f}' => Some('\u{2421}'.into()),
-        '\u{80}'..='\u{9f}'
-        | '\u{2028}'..='\u{202e}'
-        | '\u{2066}'..='\u{2069}'
-        | '\u{fdd0}'..='\u{fdef}' => Some(format!("<{:04X}>", char as u32)),
-        _ if char as u32 & 0xfffe == 0xfffe => Some(format!("<{:04X}>", char as u32)),
+        '\u{fdd0}'..='\u{fdef}' => Some(format!("<{:04X}>", char as u32)),
+        _ if acts(char) || char as u32 & 0xfffe == 0xfffe => Some(format!("<{:04X}>", char as u32)),
         _ => None,
     }
 }

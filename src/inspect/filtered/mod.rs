@@ -30,6 +30,7 @@ pub use page::page;
 pub use read::{Malformed, Reader};
 pub use report::FilterReport;
 
+use super::ratio;
 use crate::base::counts::SourceCounts;
 
 /// Documents that are kept for each rule and side of its limit.
@@ -289,9 +290,4 @@ pub fn percent(share: Option<f64>) -> String {
         Some(share) if share < 100.0 => format!("{share:.1}%"),
         Some(share) => format!("{share:.0}%"),
     }
-}
-
-/// `part` / `whole`, or nothing of nothing.
-fn ratio(part: u64, whole: u64) -> Option<f64> {
-    (whole > 0).then(|| part as f64 / whole as f64)
 }
