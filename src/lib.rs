@@ -72,6 +72,7 @@ pub mod pipeline;
 pub mod runtime;
 pub mod shards;
 pub mod source;
+pub mod text;
 pub mod tokenize;
 pub mod tokenizer;
 #[cfg(feature = "train")]

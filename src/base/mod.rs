@@ -16,5 +16,4 @@ pub mod progress;
 pub mod rng;
 pub mod size;
 pub mod stage;
-pub mod text;
 pub mod unit;

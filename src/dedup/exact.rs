@@ -8,10 +8,8 @@
 //!
 //! Cost: one pass and one hash over the text.
 
-use crate::base::{
-    hash::{Fingerprint, xxh3_128},
-    text,
-};
+use crate::base::hash::{Fingerprint, xxh3_128};
+use crate::text;
 
 /// Buffers and tables for one thread.
 pub struct ExactHasher {

@@ -38,7 +38,6 @@ mod documents;
 mod exact;
 mod gather;
 mod keep;
-mod normalize;
 mod run;
 mod shingle;
 mod sign;

@@ -12,7 +12,8 @@
 //! of a long document are sorted and freed of repeats as they grow, so memory follows the distinct
 //! ones, and the work stays n log n.
 
-use crate::base::{hash::xxh3_64, text};
+use crate::base::hash::xxh3_64;
+use crate::text;
 
 /// Hashes held before repeats are looked for: 8 MiB, a text of about 6 MB.
 const REPEATS_AFTER: usize = 1 << 20;

@@ -16,11 +16,11 @@ use super::{
     documents::{self, Name, SignedBatch, SignedDocument},
     exact::ExactHasher,
     keep,
-    normalize::Normalizer,
     shingle::Shingler,
     signature::Signer,
     state::StateWriter,
 };
+use crate::text::normalize::Normalizer;
 use crate::{
     base::{
         config::nearest,

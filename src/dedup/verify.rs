@@ -17,10 +17,10 @@ use super::{
     decisions::{self, BYTES_PER_DECISION, Decision, Reason},
     documents::{Name, SignedUnit},
     gather::{self, SetUnit, SetWriter, Sets},
-    normalize::Normalizer,
     shingle::Shingler,
     state::StateReader,
 };
+use crate::text::normalize::Normalizer;
 use crate::{
     base::{
         error::{Error, Result},

@@ -5,7 +5,7 @@
 //! what turns the direction of writing are shown as escapes (`\n`, `\u{1b}`): nothing of a text
 //! reaches the terminal as a command. Invariant: a single line. Cost: the excerpt's length.
 
-use crate::base::text::acts;
+use crate::text::acts;
 use std::ops::Range;
 
 /// Characters shown on either side of a span.

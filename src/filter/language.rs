@@ -28,7 +28,7 @@ use whatlang::Lang;
 
 use super::fasttext::{Lines, Model, Prediction, Scratch};
 use crate::base::error::{Error, Result};
-use crate::base::text::{is_letter, lower};
+use crate::text::{is_letter, lower};
 
 /// The languages of the built-in identifier: whatlang's, each with its ISO 639-1 code.
 #[rustfmt::skip]

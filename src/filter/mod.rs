@@ -6,7 +6,7 @@
 //! dropped it, the value it measured and the limit. Method: rule sets with published thresholds
 //! ([`rules`]; each names its reference, [`recipes`] put them together) judge a document in the
 //! order of the configuration; the first limit that is broken drops it. Words and sentences are
-//! those of the reference ([`words`]), counted once for all rules ([`view`]).
+//! those of the reference ([`crate::text::words`]), counted once for all rules ([`view`]).
 //! Invariants: a verdict depends on text, columns and configuration alone; documents in = out +
 //! rejected + dropped; order and columns of the input stand. Cost: `fineweb` judges about 80 MB/s a
 //! core; nothing is held beyond the batches in flight.
@@ -14,23 +14,19 @@
 //! Read [`config`], then [`run`] (the flow), then [`rules`] and what they look through, [`view`].
 
 mod annotate;
-mod bits;
 mod columns;
 pub mod config;
-mod digits;
 pub mod evidence;
 pub mod excerpt;
 pub mod explain;
 pub mod fasttext;
 mod from_annotations;
 pub mod language;
-mod punctuation;
 pub mod recipes;
 pub mod rules;
 pub mod run;
 pub mod train_classifier;
 pub mod view;
-pub mod words;
 
 pub use config::FilterConfig;
 pub use run::Filter;

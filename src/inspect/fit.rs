@@ -15,8 +15,8 @@ use super::table::{Table, count, decimal, percent};
 use super::{fit_picture, ratio};
 use crate::base::error::Result;
 use crate::base::progress::Progress;
-use crate::base::text::is_white_space;
 use crate::source::{Batch, Columns, Inputs};
+use crate::text::is_white_space;
 use crate::tokenizer::Tokenizer;
 
 /// How many of the longest and of the most frequent tokens are shown.

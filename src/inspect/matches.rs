@@ -11,9 +11,9 @@ use super::{
     ratio,
     table::{Table, count, percent},
 };
-use crate::base::text::acts;
 use crate::base::{error::Result, progress::Progress, size::Bytes};
 use crate::source::{Batch, Columns, Inputs, LEFT_OUT};
+use crate::text::acts;
 
 /// Documents that are shown.
 const SHOWN: usize = 5;

@@ -18,7 +18,7 @@ const FILES: Homes = &["src/base/io.rs", "src/base/unit.rs"];
 const CLOCKS: Homes =
     &["src/base/progress.rs", "src/base/unit.rs", "src/pipeline/", "src/train/clock.rs"];
 /// Unicode's tables of a stated version.
-const UNICODE: Homes = &["src/base/text/"];
+const UNICODE: Homes = &["src/text/"];
 /// Kernels for the CPU's vector units.
 const UNSAFE: Homes = &[
     "src/runtime/cpu.rs",

@@ -18,7 +18,7 @@ use super::best::Best;
 use super::dictionary::RowScratch;
 use super::loss::probability;
 use super::model::Model;
-use crate::base::text::is_white_space;
+use crate::text::is_white_space;
 
 /// Room for predicting again and again.
 #[derive(Clone, Debug, Default)]

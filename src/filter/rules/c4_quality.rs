@@ -13,10 +13,10 @@
 use super::phrases::Phrases;
 use super::{Entry, Measure, Report, RuleInfo, RuleSet, spans};
 use crate::base::config;
-use crate::base::text::is_white_space;
-use crate::filter::digits::is_decimal;
 use crate::filter::view::lines::{count_chars, python_lines, strip};
 use crate::filter::view::{Draft, Edit, View};
+use crate::text::digits::is_decimal;
+use crate::text::is_white_space;
 use memchr::memchr;
 use serde::{Deserialize, Serialize};
 use std::ops::{ControlFlow, Range};
@@ -219,7 +219,7 @@ impl C4Quality {
         let lower = &mut outlook.lower;
         lower.clear();
         if outlook.phrases || is_cited {
-            crate::base::text::lower(own, lower);
+            crate::text::lower(own, lower);
         }
         if config.filter_lorem_ipsum && lower.contains(LOREM_IPSUM) {
             Fate::Drops(0)
@@ -311,7 +311,7 @@ fn lower_with_origins(
     for piece in whole.chain(removed.then(|| uncited(line)).into_iter().flatten()) {
         let start = spans::place(line, piece).start;
         for (at, char) in piece.char_indices() {
-            crate::base::text::lower(char.encode_utf8(&mut [0; 4]), small);
+            crate::text::lower(char.encode_utf8(&mut [0; 4]), small);
             origins.resize(small.len(), start + at..start + at + char.len_utf8());
         }
     }

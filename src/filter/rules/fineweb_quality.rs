@@ -10,9 +10,9 @@
 use super::{Entry, Measure, Report, RuleInfo, RuleSet, check_limits, share, spans};
 use crate::base::config;
 use crate::base::error::Result;
-use crate::filter::punctuation::is_terminal;
 use crate::filter::view::View;
 use crate::filter::view::lines::filled_lines;
+use crate::text::punctuation::is_terminal;
 use serde::{Deserialize, Serialize};
 use std::ops::{ControlFlow, Range};
 

@@ -13,10 +13,10 @@
 use super::{Entry, Measure, Report, RuleInfo, RuleSet, check_limits, optional, share, spans};
 use crate::base::config;
 use crate::base::error::{Error, Result};
-use crate::base::text::is_white_space;
 use crate::filter::view::View;
 use crate::filter::view::lines::python_lines;
 use crate::filter::view::words::{Words, key_of};
+use crate::text::is_white_space;
 use memchr::memmem;
 use serde::{Deserialize, Serialize};
 use std::ops::{ControlFlow, Range};

@@ -8,7 +8,7 @@
 use crate::base::error::{Error, Result};
 use crate::base::hash::{Fingerprint, xxh3_128};
 use crate::base::io;
-use crate::base::text::is_white_space;
+use crate::text::is_white_space;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 

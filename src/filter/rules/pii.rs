@@ -10,8 +10,8 @@
 
 use super::{Entry, Measure, Report, RuleInfo, RuleSet, spans};
 use crate::base::config;
-use crate::base::text::is_word;
 use crate::filter::view::{Edit, View};
+use crate::text::is_word;
 use memchr::memchr;
 use serde::{Deserialize, Serialize};
 use std::ops::{ControlFlow, Range};

@@ -16,8 +16,8 @@ use super::ngrams::Common;
 use super::places::{Places, Things};
 use super::repeats::{WIDE, WINDOW};
 use super::table::{hash, mix};
-use crate::filter::bits::Bits;
-use crate::filter::words::Span;
+use crate::text::bits::Bits;
+use crate::text::words::Span;
 
 /// By how many bits tests make giants, and all that is as large as they are, smaller.
 const SHRUNK: u32 = if cfg!(test) { 8 } else { 0 };

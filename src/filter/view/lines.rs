@@ -10,8 +10,8 @@
 use super::giants::{GIANT, Pieces};
 use super::places::Places;
 use super::table::Table;
-use crate::base::text::is_white_space;
-use crate::filter::bits::Bits;
+use crate::text::bits::Bits;
+use crate::text::is_white_space;
 use memchr::{memchr, memchr_iter, memmem};
 use std::ops::Range;
 use xxhash_rust::xxh3::xxh3_64;

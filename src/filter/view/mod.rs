@@ -22,9 +22,9 @@ pub mod splitter;
 pub mod table;
 pub mod words;
 
-use crate::base::text::is_white_space;
 use crate::filter::rules::ColumnValue;
-use crate::filter::words::Span;
+use crate::text::is_white_space;
+use crate::text::words::Span;
 pub use giants::GIANT;
 use giants::Giant;
 use lines::{Duplicates, Finder};

@@ -1,14 +1,14 @@
 //! Who cuts words and sentences: as the reference does, or at white space.
 //!
 //! In: a text. Out: byte ranges of its words, in order, and how many sentences it has. Method: the
-//! reference's are those of [`crate::filter::words`]; else words are runs without white space
+//! reference's are those of [`crate::text::words`]; else words are runs without white space
 //! (Python's `str.split()`), and a sentence ends at one that ends in `.`, `!` or `?`.
 //! Invariants: ranges are in order and do not overlap; no word holds white space or is empty.
 //! Cost: linear.
 
 use super::giants::GIANT;
-use crate::base::text::is_white_space;
-use crate::filter::words::{LIST, Sentence, Span, Words, WordsState};
+use crate::text::is_white_space;
+use crate::text::words::{LIST, Sentence, Span, Words, WordsState};
 use std::sync::LazyLock;
 
 /// The reference's rules, made when first asked for and shared by all threads.

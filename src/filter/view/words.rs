@@ -10,9 +10,9 @@
 use super::giants::Giant;
 use super::lines::count_chars;
 use super::table::{hash, mix, read};
-use crate::base::text::is_letter;
-use crate::filter::punctuation::is_punctuation;
-use crate::filter::words::Span;
+use crate::text::is_letter;
+use crate::text::punctuation::is_punctuation;
+use crate::text::words::Span;
 use std::ops::{ControlFlow, Range};
 
 /// Zeros behind the last word, so that sixteen bytes can be read at any word.
@@ -303,7 +303,7 @@ fn short_kind(key: u64) -> Kind {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::text::is_white_space;
+    use crate::text::is_white_space;
     use proptest::prelude::*;
 
     fn lay(text: &str) -> Words {

@@ -9,7 +9,7 @@
 
 use unicode_segmentation::GraphemeCursor;
 
-use crate::base::text::acts;
+use crate::text::acts;
 
 /// Context that is left around a range when the budget is short, in bytes.
 const CONTEXT_MIN: usize = 40;

@@ -85,7 +85,7 @@ pub(super) enum Function {
     Length,
     /// Bytes of a text in UTF-8.
     OctetLength,
-    /// Lower case, by the Unicode tables of `base::text`.
+    /// Lower case, by the Unicode tables of `text`.
     Lower,
     /// Absolute value of a number.
     Absolute,

@@ -8,7 +8,7 @@
 //! simple case folding (`ß` and `ẞ`, `σ`, `ς` and `Σ`, `k` and the Kelvin sign are equal; `İ` and
 //! `i` are not).
 //! Invariant: nothing depends on the compiler's Unicode tables: folding and classes (`\w`) are
-//! those of regex-syntax, which `Cargo.lock` pins, lower case those of `base::text`.
+//! those of regex-syntax, which `Cargo.lock` pins, lower case those of `text`.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ use arrow::compute::{contains, ends_with, starts_with};
 use arrow::error::ArrowError;
 use regex::Regex;
 
-use crate::base::text;
+use crate::text;
 
 /// A LIKE or a regular expression, compiled.
 #[derive(Clone, Debug)]

@@ -7,9 +7,9 @@
 //! Invariant: equal to the reference's text after each step. Cost: a pass a modifier.
 
 use super::Config;
-use crate::base::text::{is_white_space, is_word, lower};
-use crate::filter::digits::{is_decimal, is_digit, is_upper};
 use crate::filter::view::lines::strip;
+use crate::text::digits::{is_decimal, is_digit, is_upper};
+use crate::text::{is_white_space, is_word, lower};
 
 /// The text that the modifiers leave; empty where a modifier leaves nothing.
 pub fn modify(config: &Config, text: &str) -> String {

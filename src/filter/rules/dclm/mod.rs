@@ -18,11 +18,11 @@ mod urls;
 
 use super::{Entry, Limit, Measure, Report, RuleInfo, RuleSet, share, spans};
 use crate::base::config;
-use crate::base::text::{is_letter, is_white_space, is_word, lower};
 use crate::filter::view::lines::{count_chars, strip};
 use crate::filter::view::words::Words;
 use crate::filter::view::{Edit, Spare, View};
-use crate::filter::words::Span;
+use crate::text::words::Span;
+use crate::text::{is_letter, is_white_space, is_word, lower};
 use memchr::memmem;
 use serde::{Deserialize, Serialize};
 use std::ops::{ControlFlow, Range};

@@ -8,7 +8,7 @@
 //! Invariant: equal to the patterns' `sub("")`. Cost: a search for `.` and a look around each.
 
 use super::tlds::TLDS;
-use crate::base::text::{is_white_space, is_word, lower};
+use crate::text::{is_white_space, is_word, lower};
 use memchr::memchr;
 
 /// What a host's first 256 characters may be.

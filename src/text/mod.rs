@@ -5,15 +5,20 @@
 //! with the compiler, and every published filter was written against Python (`str.split`,
 //! `str.isalpha`, `re`'s `\w`, `str.lower`), whose classes differ from Rust's (U+001C to U+001F are
 //! white space; a combining vowel sign is no letter).
-//! Method: range tables written by `make_tables.py`, spread at compile time into bitmaps of 26 KiB
+//! Method: range tables written by `make_classes.py`, spread at compile time into bitmaps of 26 KiB
 //! a class; lower case by binary search in 186 runs for characters that have a small letter.
 //! Invariants: results depend on [`UNICODE_VERSION`] alone; surrogates do not occur in a `char`.
 //! Cost: one load and one shift a character; lower-casing runs of ASCII at memory speed, no
 //! allocation but the growth of the caller's string.
 
+pub mod bits;
+pub mod digits;
 mod lower;
+pub mod normalize;
+pub mod punctuation;
 #[rustfmt::skip]
 mod tables;
+pub mod words;
 
 pub use lower::lower;
 pub use tables::UNICODE_VERSION;

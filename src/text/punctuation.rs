@@ -5,7 +5,7 @@
 //! full-width `１` is punctuation, control characters are, `’` is but `‘` is not.
 //! Invariant: fixed tables, of no Unicode version. Cost: one load and one shift.
 
-use crate::base::text::Class;
+use crate::text::Class;
 
 /// Whether a sentence can end with it, in any script: `TERMINAL_PUNCTUATION`, 159 characters.
 pub fn is_terminal(char: char) -> bool {

@@ -1,6 +1,6 @@
 """Writes the tables of digits.rs: digits and capitals as Python's `str` knows them, in Unicode 16.
 
-  python3.11 -m venv V && V/bin/pip install unicodedata2==16.0.0 && V/bin/python make_tables.py
+  python3.11 -m venv V && V/bin/pip install unicodedata2==16.0.0 && V/bin/python make_digits.py
 
 Categories and digits come from unicodedata2, so that the interpreter's Unicode version does not matter. It does not hold
 Other_Uppercase, which `str.isupper` asks for beside category Lu: those five ranges are PropList.txt's of Unicode 16.

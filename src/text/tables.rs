@@ -1,6 +1,6 @@
 //! Tables of Unicode classes and lower-case mappings, as Python's `str` has them.
 //!
-//! Written by `make_tables.py`, never by hand; inclusive ranges of code points, ascending.
+//! Written by `make_classes.py`, never by hand; inclusive ranges of code points, ascending.
 
 /// The Unicode version of every table here.
 pub const UNICODE_VERSION: &str = "16.0.0";

@@ -12,7 +12,7 @@
 
 use super::characters::Characters;
 use super::classes::{DIGIT, LOWER};
-use crate::base::text::is_word;
+use crate::text::is_word;
 
 /// Characters of the longest label and of the longest top-level domain.
 const LONGEST_LABEL: usize = 64;

@@ -11,7 +11,7 @@
 use super::cache::Key;
 use super::chunk::Lists;
 use super::{MARKER, Span, Words, WordsState, specials};
-use crate::base::text::is_white_space;
+use crate::text::is_white_space;
 
 /// Bytes of a block.
 const BLOCK: usize = 64;

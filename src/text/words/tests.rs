@@ -5,7 +5,7 @@
 use super::chunk::Lists;
 use super::phrases::{Phrases, Room};
 use super::*;
-use crate::base::text::is_white_space;
+use crate::text::is_white_space;
 use proptest::prelude::*;
 use serde_json::Value;
 

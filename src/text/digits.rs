@@ -4,7 +4,7 @@
 //! `str.isupper` of one character ([`is_upper`]: Lu and Other_Uppercase). From `unicodedata2`
 //! 16.0.0. Invariant: fixed tables. Cost: one load and one shift.
 
-use crate::base::text::Class;
+use crate::text::Class;
 
 /// Category Nd.
 pub fn is_decimal(char: char) -> bool {

@@ -1,6 +1,6 @@
 """Writes tables.rs and golden.jsonl: Python's str.isspace, \\w, isalpha and lower as of one Unicode version.
 
-  python3.13 -m venv V && V/bin/pip install unicodedata2==16.0.0 && V/bin/python make_tables.py
+  python3.13 -m venv V && V/bin/pip install unicodedata2==16.0.0 && V/bin/python make_classes.py
 
 Classes come from unicodedata2, by CPython's own definitions (Objects/unicodetype.c, Tools/unicode/
 makeunicodedata.py). Lower-case mappings and the two properties behind the final sigma come from the
@@ -112,7 +112,7 @@ def write_tables():
     skipped = {code for first, last in ignorable for code in range(first, last + 1)}
     parts = [
         "//! Tables of Unicode classes and lower-case mappings, as Python's `str` has them.\n//!\n"
-        "//! Written by `make_tables.py`, never by hand; inclusive ranges of code points, ascending.\n",
+        "//! Written by `make_classes.py`, never by hand; inclusive ranges of code points, ascending.\n",
         f'/// The Unicode version of every table here.\npub const UNICODE_VERSION: &str = "{VERSION}";\n',
     ]
     for name, meaning, found in (

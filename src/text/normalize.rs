@@ -10,7 +10,7 @@
 
 use unicode_normalization::{IsNormalized, UnicodeNormalization, is_nfc_quick};
 
-use crate::base::text;
+use crate::text;
 
 /// Buffers for one thread.
 #[derive(Default)]

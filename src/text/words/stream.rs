@@ -10,8 +10,8 @@
 use super::chunk::Taker;
 use super::phrases::LONGEST;
 use super::{MARKER, Span, Words, WordsState, put_back};
-use crate::base::text::is_white_space;
-use crate::filter::bits::Bits;
+use crate::text::bits::Bits;
+use crate::text::is_white_space;
 use memchr::memmem;
 
 /// Bytes that are scanned at once.
