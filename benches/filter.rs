@@ -204,7 +204,7 @@ impl Bench {
     fn model(&self, path: &Path) {
         let mut file = std::io::BufReader::new(std::fs::File::open(path).unwrap());
         let size = path.metadata().unwrap().len();
-        let model = dataprep::filter::fasttext::Model::read(&mut file, size).unwrap();
+        let model = dataprep::fasttext::Model::read(&mut file, size).unwrap();
         let label = model.labels()[0].trim_start_matches("__label__").to_owned();
         let (set, key) = match model.labels().len() {
             2 => ("classifier", format!("label = '{label}'")),

@@ -61,8 +61,10 @@
 #![allow(rustdoc::private_intra_doc_links)]
 
 pub mod base;
+pub mod classifier;
 pub mod cli;
 pub mod dedup;
+pub mod fasttext;
 pub mod filter;
 pub mod ingest;
 pub mod inspect;

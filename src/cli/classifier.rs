@@ -1,7 +1,7 @@
 //! `dataprep classifier train`: texts that are wanted and texts that are not → a fastText model.
 //!
 //! In → arguments; out → the model's file and its report on a screen. What is computed lives in
-//! [`crate::filter::train_classifier`].
+//! [`crate::classifier`].
 
 use std::io::Write;
 
@@ -13,8 +13,8 @@ use crate::base::error::{Error, Result};
 use crate::base::io;
 use crate::base::progress::Progress;
 use crate::base::size::Bytes;
-use crate::filter::fasttext::train::TrainSettings;
-use crate::filter::train_classifier::{self, Settings};
+use crate::classifier::{self, Settings};
+use crate::fasttext::train::TrainSettings;
 use crate::pipeline::registry;
 use crate::source::{InputConfig, Inputs};
 

@@ -19,13 +19,10 @@ pub mod config;
 pub mod evidence;
 pub mod excerpt;
 pub mod explain;
-pub mod fasttext;
 mod from_annotations;
-pub mod language;
 pub mod recipes;
 pub mod rules;
 pub mod run;
-pub mod train_classifier;
 pub mod view;
 
 pub use config::FilterConfig;

@@ -12,7 +12,7 @@ use crate::base::config;
 use crate::base::error::{Error, Result};
 use crate::base::io;
 use crate::base::pool::Pool;
-use crate::filter::fasttext::{Lines, Model, Scratch};
+use crate::fasttext::{Lines, Model, Scratch};
 use crate::filter::view::View;
 use serde::{Deserialize, Serialize};
 use std::ops::ControlFlow;

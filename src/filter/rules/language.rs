@@ -3,7 +3,7 @@
 //! In: a text. Out: the identifier's score for the wanted languages, the highest of them.
 //! Reference: datatrove 0.10's `LanguageFilter` (`lid.176`, 0.65; FineWeb, arXiv 2406.17557, 3.3),
 //! with the model that `model` names; without one the built-in identifier of
-//! [`crate::filter::language`] judges, whose score is a confidence and no probability. Invariant:
+//! [`crate::fasttext::language`] judges, whose score is a confidence and no probability. Invariant:
 //! text and identifier alone decide; a model counts by the hash of its bytes. Cost: 20 to 40 MB/s.
 
 use super::{Entry, Measure, Report, RuleInfo, RuleSet, check_limits};
@@ -11,7 +11,7 @@ use crate::base::config;
 use crate::base::error::{Error, Result};
 use crate::base::io;
 use crate::base::pool::Pool;
-use crate::filter::language::{self, Identifier, IdentifierScratch};
+use crate::fasttext::language::{self, Identifier, IdentifierScratch};
 use crate::filter::view::View;
 use serde::{Deserialize, Serialize};
 use std::ops::ControlFlow;

@@ -155,7 +155,7 @@ mod tests {
 
     #[test]
     fn a_line_feed_is_a_space_and_dclms_probability_goes_by_the_best_label() {
-        let bytes = include_bytes!("../../../fixtures/fasttext/bigrams.bin");
+        let bytes = include_bytes!("../../fixtures/fasttext/bigrams.bin");
         let model = Model::read(&mut &bytes[..], bytes.len() as u64).expect("a golden model");
         let mut scratch = Scratch::default();
         let lines = "all human\nbeings\n\nare born free\n";

@@ -19,6 +19,7 @@ pub mod best;
 pub mod dictionary;
 pub mod evaluate;
 pub mod features;
+pub mod language;
 pub mod loss;
 pub mod matrix;
 pub mod model;

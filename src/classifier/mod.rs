@@ -2,7 +2,7 @@
 //!
 //! Two sets of inputs in → a fastText model and a [`Report`]: how well it does on texts that were
 //! kept out of training, and the threshold that keeps a wanted share. Method: fastText's supervised
-//! model with DCLM's settings (word pairs; arXiv 2406.11794, 4.4), as [`super::fasttext::train`]
+//! model with DCLM's settings (word pairs; arXiv 2406.11794, 4.4), as [`crate::fasttext::train`]
 //! makes it; texts are kept out by a hash of their bytes. The lines of a text are joined by spaces,
 //! as DCLM's filter does before it asks. Invariant: the model depends on texts, their order and the
 //! settings. Memory: 4 bytes a word of the texts, the texts kept out, and the model.
@@ -12,13 +12,13 @@ use std::ops::ControlFlow;
 
 use serde::Serialize;
 
-use super::fasttext::evaluate::{self, HeldOut, Point};
-use super::fasttext::train::{TrainSettings, Trainer};
-use super::fasttext::{Lines, Model, Scratch};
 use crate::base::counts::Counts;
 use crate::base::error::{Error, Result};
 use crate::base::interrupt;
 use crate::base::progress::Progress;
+use crate::fasttext::evaluate::{self, HeldOut, Point};
+use crate::fasttext::train::{TrainSettings, Trainer};
+use crate::fasttext::{Lines, Model, Scratch};
 use crate::source::{Batch, Columns, Inputs};
 
 /// The labels, as DCLM's model has them.

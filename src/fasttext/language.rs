@@ -26,7 +26,7 @@ use std::path::Path;
 
 use whatlang::Lang;
 
-use super::fasttext::{Lines, Model, Prediction, Scratch};
+use super::{Lines, Model, Prediction, Scratch};
 use crate::base::error::{Error, Result};
 use crate::text::{is_letter, lower};
 
