@@ -14,10 +14,11 @@ use std::path::Path;
 use std::sync::Mutex;
 use std::time::Instant;
 
+use dataprep::artifact::record::Notes;
+use dataprep::artifact::stage::{Published, Stage, Unit, Work};
 use dataprep::base::error::Result;
 use dataprep::base::io;
 use dataprep::base::progress::{Progress, Style};
-use dataprep::base::stage::{Notes, Published, Stage, Unit, Work};
 use dataprep::ingest::Ingest;
 use dataprep::source::{Columns, InputConfig, InputSpec, Inputs};
 

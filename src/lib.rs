@@ -60,6 +60,7 @@
 // Documentation is made with private items: modules lead to their private parts.
 #![allow(rustdoc::private_intra_doc_links)]
 
+pub mod artifact;
 pub mod base;
 pub mod classifier;
 pub mod cli;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use dataprep::base::manifest::Manifest;
+use dataprep::artifact::manifest::Manifest;
 
 use crate::support::{TestDir, project};
 

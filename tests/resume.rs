@@ -106,7 +106,7 @@ fn another_config_is_refused_by_a_bare_stage_and_replaces_with_fresh() {
 fn two_commands_on_one_output_do_not_meet() {
     let directory = with_recipe(&recipe_with_training());
     std::fs::create_dir_all(directory.path("unique.partial")).unwrap();
-    let lock = dataprep::base::unit::Lock::take(
+    let lock = dataprep::base::lock::Lock::take(
         &directory.path("unique.partial/lock"),
         &directory.path("unique"),
     )

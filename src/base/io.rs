@@ -148,6 +148,18 @@ pub fn list(directory: &Path) -> Result<Vec<PathBuf>> {
     Ok(paths)
 }
 
+/// All files below a directory, sorted by path.
+pub fn files_below(directory: &Path) -> Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for path in list(directory)? {
+        match path.is_dir() {
+            true => files.extend(files_below(&path)?),
+            false => files.push(path),
+        }
+    }
+    Ok(files)
+}
+
 /// XXH3-128 of a file's bytes `start..end` (the end of the file at most), read in 1 MiB pieces.
 /// Also says how many bytes there were.
 pub fn hash_range(path: &Path, start: u64, end: u64) -> Result<(Fingerprint, u64)> {

@@ -12,7 +12,7 @@ use std::ops::ControlFlow;
 
 use serde::Serialize;
 
-use crate::base::counts::Counts;
+use crate::artifact::counts::Counts;
 use crate::base::error::{Error, Result};
 use crate::base::interrupt;
 use crate::base::progress::Progress;

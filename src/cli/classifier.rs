@@ -61,7 +61,7 @@ impl Commands<'_> {
         let progress = Progress::new(self.printer.progress_style());
         let resources = (self.threads(), self.memory().0);
         let (model, report) =
-            train_classifier::train(&positive, &negative, &settings, resources, &progress)?;
+            classifier::train(&positive, &negative, &settings, resources, &progress)?;
         let written = model.write(&mut file).and_then(|()| file.flush());
         written.map_err(Error::io("write", &temporary))?;
         io::rename(&temporary, &args.out)?;

@@ -8,10 +8,8 @@ use serde_json::{Value, json};
 
 use super::printer::Printer;
 use crate::{
-    base::{
-        manifest::{self, Manifest},
-        size::Count,
-    },
+    artifact::manifest::{self, Manifest},
+    base::size::Count,
     pipeline::{
         recipe::Request,
         step::{StepResult, dry_run_lines},

@@ -27,12 +27,12 @@ use super::{
     verify::{Rows, changed},
 };
 use crate::{
-    base::{
+    artifact::{
         counts::{Counts, SourceCounts},
-        error::{Error, Result},
+        record::FileCounts,
         stage::Work,
-        unit::FileCounts,
     },
+    base::error::{Error, Result},
     source::{Batch, Columns, CorpusWriter, Inputs, ParquetSink},
 };
 

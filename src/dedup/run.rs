@@ -15,11 +15,12 @@ use super::{
     sign, verify,
 };
 use crate::{
-    base::{
+    artifact::{
         counts::Counts,
-        error::{Error, Result},
-        stage::{InputRecord, Needs, Phase, Plan, Publish, Published, Stage, Unit, UnitPlan, Work},
+        record::InputRecord,
+        stage::{Needs, Phase, Plan, Publish, Published, Stage, Unit, UnitPlan, Work},
     },
+    base::error::{Error, Result},
     source::{InputConfig, InputSpec, Inputs},
 };
 

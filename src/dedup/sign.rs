@@ -22,10 +22,10 @@ use super::{
 };
 use crate::text::normalize::Normalizer;
 use crate::{
+    artifact::stage::Work,
     base::{
         config::nearest,
         error::{Error, Result},
-        stage::Work,
     },
     source::{Batch, Columns, Inputs},
 };

@@ -22,10 +22,8 @@ use super::{
 };
 use crate::text::normalize::Normalizer;
 use crate::{
-    base::{
-        error::{Error, Result},
-        stage::Work,
-    },
+    artifact::stage::Work,
+    base::error::{Error, Result},
     source::{Batch, Columns, Inputs},
 };
 

@@ -25,10 +25,10 @@ use super::config::{FilterConfig, find, limits};
 use super::rules::{Limit, Measure, Report, RuleSet, Verdict};
 use super::run::bug;
 use super::view::View;
+use crate::artifact::manifest::Manifest;
+use crate::artifact::record::{InputKind, InputRecord};
 use crate::base::config::Table;
 use crate::base::error::{Error, Result};
-use crate::base::manifest::Manifest;
-use crate::base::stage::{InputKind, InputRecord};
 use crate::source::schema::unknown_column;
 
 /// The one limit that a document may waive, and the key that has it so.

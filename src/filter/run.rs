@@ -27,12 +27,15 @@ use arrow::error::ArrowError;
 use arrow::record_batch::RecordBatch;
 use serde_json::Value;
 
-use crate::base::counts::{Counts, SourceCounts};
+use crate::artifact::counts::{Counts, SourceCounts};
+use crate::artifact::record::FileCounts;
+use crate::artifact::{
+    record::InputRecord,
+    stage::{Needs, Phase, Plan, Publish, Stage, Unit, Work},
+};
 use crate::base::error::{Error, Result};
 use crate::base::pool::Pool;
 use crate::base::rng;
-use crate::base::stage::{InputRecord, Needs, Phase, Plan, Publish, Stage, Unit, Work};
-use crate::base::unit::FileCounts;
 use crate::filter::annotate::{Annotations, Annotator};
 use crate::filter::columns::BatchColumns;
 use crate::filter::config::FilterConfig;

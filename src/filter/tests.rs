@@ -13,10 +13,13 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use super::config::WordRules;
 use super::view::{Room, Splitter};
 use super::{Filter, FilterConfig, rules};
-use crate::base::counts::Counts;
+use crate::artifact::counts::Counts;
+use crate::artifact::{
+    record::Notes,
+    stage::{Published, Stage, Unit, Work},
+};
 use crate::base::io;
 use crate::base::progress::{Progress, Style};
-use crate::base::stage::{Notes, Published, Stage, Unit, Work};
 use crate::source::{InputConfig, InputSpec};
 
 const BOTH: [&str; 2] = ["gopher_quality", "fineweb_quality"];

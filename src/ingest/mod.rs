@@ -16,9 +16,12 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 
-use crate::base::counts::Counts;
+use crate::artifact::counts::Counts;
+use crate::artifact::{
+    record::InputRecord,
+    stage::{Needs, Phase, Plan, Publish, Stage, Unit, Work},
+};
 use crate::base::error::Result;
-use crate::base::stage::{InputRecord, Needs, Phase, Plan, Publish, Stage, Unit, Work};
 use crate::source::{InputSpec, Inputs};
 
 /// Raised whenever the same documents and config give other bytes.

@@ -1,9 +1,9 @@
 //! One unit of `ingest`: read, write, count.
 
-use crate::base::counts::Counts;
+use crate::artifact::counts::Counts;
+use crate::artifact::record::FileCounts;
+use crate::artifact::stage::Work;
 use crate::base::error::Result;
-use crate::base::stage::Work;
-use crate::base::unit::FileCounts;
 use crate::source::{Batch, Columns, CorpusWriter, Inputs};
 
 /// The part's name; published as `part-<unit>.parquet`.
@@ -39,11 +39,14 @@ mod tests {
 
     use proptest::prelude::*;
 
+    use crate::artifact::{
+        record::Notes,
+        stage::{Published, Stage, Unit, Work},
+    };
     use crate::base::hash::Fingerprint;
     use crate::base::io;
     use crate::base::progress::{Progress, Style};
     use crate::base::size::Bytes;
-    use crate::base::stage::{Notes, Published, Stage, Unit, Work};
     use crate::ingest::Ingest;
     use crate::source::{InputConfig, InputSpec};
 

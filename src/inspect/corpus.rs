@@ -15,11 +15,11 @@ use super::{
     Facts, ratio,
     table::{Table, count, percent},
 };
-use crate::base::{
+use crate::artifact::{
     counts::{Counts, SourceCounts},
     manifest::Manifest,
-    size::Bytes,
 };
+use crate::base::size::Bytes;
 
 /// Documents in and out.
 #[derive(Clone, Debug, Serialize)]

@@ -11,7 +11,8 @@ use super::{
     table::{Table, count, decimal, percent},
 };
 use crate::{
-    base::{error::Result, manifest::Manifest},
+    artifact::manifest::Manifest,
+    base::error::Result,
     shards::mix_record::{MixRecord, MixSource},
 };
 

@@ -34,10 +34,10 @@ pub use mix::MixReport;
 pub use shards::ShardsReport;
 pub use verify::{VerifyReport, verify};
 
+use crate::artifact::manifest::{FILE_NAME, Manifest};
 use crate::base::{
     error::{Error, Result},
     hash::Fingerprint,
-    manifest::{FILE_NAME, Manifest},
     size::{Bytes, Count},
 };
 

@@ -15,7 +15,8 @@ use super::{
     table::{Table, count, decimal},
 };
 use crate::{
-    base::{error::Result, hash::Fingerprint, io, manifest::Manifest},
+    artifact::manifest::Manifest,
+    base::{error::Result, hash::Fingerprint, io},
     shards::{BlockEntry, ShardReader, ShardSet, TokenWidth},
 };
 

@@ -5,13 +5,12 @@ use std::path::Path;
 use serde_json::json;
 
 use super::{Report, inspect, verify};
-use crate::base::{
+use crate::artifact::{
     counts::Counts,
-    hash::xxh3_128,
-    io,
     manifest::{self, Manifest},
-    stage::{InputKind, InputRecord, ReadRange},
+    record::{InputKind, InputRecord, ReadRange},
 };
+use crate::base::{hash::xxh3_128, io};
 use crate::shards::{
     ShardReader,
     fixture::{TestDocument, write_artifact},

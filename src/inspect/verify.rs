@@ -21,14 +21,15 @@ use serde_json::Value;
 
 use super::{open, table::count};
 use crate::{
+    artifact::{
+        manifest::{self, FILE_NAME, FileEntry, Manifest},
+        record::{InputKind, InputRecord, ReadRange},
+    },
     base::{
         error::{Error, Result},
         hash::Fingerprint,
         io,
-        manifest::{self, FILE_NAME, FileEntry, Manifest},
         size::Bytes,
-        stage::{InputKind, InputRecord, ReadRange},
-        unit,
     },
     shards::ShardReader,
 };
@@ -255,7 +256,7 @@ fn places(directory: &Path) -> Result<Vec<Vec<PathBuf>>> {
 fn unlisted(directory: &Path, manifest: &Manifest) -> Result<Vec<String>> {
     let listed: BTreeSet<&str> = manifest.files.iter().map(|file| file.name.as_str()).collect();
     let mut names = Vec::new();
-    for path in unit::files_below(directory)? {
+    for path in io::files_below(directory)? {
         let name = path.strip_prefix(directory).unwrap_or(&path).to_string_lossy().into_owned();
         if !listed.contains(name.as_str()) && name != FILE_NAME && name != RUN {
             names.push(name);

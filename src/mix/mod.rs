@@ -26,11 +26,12 @@ pub use config::{MixConfig, MixSpec, MixTokens};
 pub use plan::{MixPlan, PlannedSource};
 
 use crate::{
-    base::{
+    artifact::{
         counts::Counts,
-        error::Result,
-        stage::{InputRecord, Needs, Phase, Plan, Publish, Published, Stage, Unit, UnitPlan, Work},
+        record::InputRecord,
+        stage::{Needs, Phase, Plan, Publish, Published, Stage, Unit, UnitPlan, Work},
     },
+    base::error::Result,
     shards::mix_record::MIX_FILE,
 };
 

@@ -17,7 +17,8 @@ use super::{
     weights::{decimal, fraction},
 };
 use crate::{
-    base::{counts::Counts, error::Result, io, parallel, rng::hash, stage::Work, unit::FileCounts},
+    artifact::{counts::Counts, record::FileCounts, stage::Work},
+    base::{error::Result, io, parallel, rng::hash},
     shards::{
         MixRecord, MixSource, ShardFile, ValidationDocument, ValidationSource,
         mix_record::{MIX_FILE, MIX_FORMAT},

@@ -10,6 +10,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
+    artifact::record::Notes,
     base::{
         error::Error,
         hash::xxh3_128,
@@ -17,7 +18,6 @@ use crate::{
         progress::{Progress, Style},
         rng::Stream,
         size::Count,
-        stage::Notes,
     },
     shards::{
         MixReader, MixRecord,
@@ -304,7 +304,7 @@ fn an_edited_shard_is_never_trained_on() {
     let mut edited = corpus.documents["code"].clone();
     edited[3].tokens.push(1);
     let second = corpus.directory.path().join("second");
-    let manifest = crate::base::manifest::Manifest::read(&second).unwrap();
+    let manifest = crate::artifact::manifest::Manifest::read(&second).unwrap();
     crate::shards::fixture::write_shard(
         &second.join("shard-00000.arrow"),
         crate::shards::TokenWidth::U16,

@@ -20,16 +20,20 @@ use std::{
 use serde_json::json;
 
 use super::{publish, up_to_date};
-use crate::base::{
+use crate::artifact::{
     counts::Counts,
+    manifest::{self, Manifest, ManifestCounts, Tool},
+    record::Notes,
+    stage::{Phase, Plan, Published, Stage, Unit, Work},
+    unit::{self},
+};
+use crate::base::lock::Lock;
+use crate::base::{
     error::{Error, Result},
     hash::{Fingerprint, xxh3_64},
     interrupt, io,
-    manifest::{self, Manifest, ManifestCounts, Tool},
     progress::Progress,
     size::Bytes,
-    stage::{Notes, Phase, Plan, Published, Stage, Unit, Work},
-    unit::{self, Lock},
 };
 
 /// Memory a lane of work is taken to need at least; fewer lanes run when there is less.

@@ -14,14 +14,17 @@ use rustix::fs::{CWD, RenameFlags, renameat_with};
 use serde_json::{Value, json};
 
 use super::execute::Options;
+use crate::artifact::{
+    manifest::{FileEntry, Manifest},
+    record::{FileCounts, InputRecord, ReadRange},
+    stage::{Phase, Publish},
+    unit::{self, Done},
+};
 use crate::base::{
     error::{Error, Result},
     hash::Fingerprint,
     io, machine,
-    manifest::{FileEntry, Manifest},
     size::Bytes,
-    stage::{InputRecord, Phase, Publish, ReadRange},
-    unit::{self, Done},
 };
 
 /// `OUT.partial`
@@ -188,7 +191,7 @@ pub fn link_files(partial: &Path, phases: &[Phase]) -> Result<(Vec<FileEntry>, V
 }
 
 fn entry(name: String, file: &unit::DoneFile) -> FileEntry {
-    let unit::FileCounts { rows, documents, tokens } = file.counts;
+    let FileCounts { rows, documents, tokens } = file.counts;
     FileEntry { name, bytes: file.bytes, rows, documents, tokens, xxh3: file.xxh3 }
 }
 

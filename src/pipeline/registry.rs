@@ -6,10 +6,10 @@
 use std::fmt;
 
 use super::recipe::Request;
+use crate::artifact::stage::Stage;
 use crate::base::{
     config::{self, Table},
     error::{Error, Result},
-    stage::Stage,
 };
 use crate::dedup::{Dedup, DedupConfig};
 use crate::filter::{Filter, config::OWN_KEYS, rules::RULE_SETS};

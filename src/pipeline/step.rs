@@ -13,14 +13,13 @@ use super::{
     registry::{self, Opened},
     up_to_date,
 };
+use crate::artifact::{manifest::Manifest, stage::Stage};
 use crate::base::{
     config::{self, Table},
     error::{Error, Result},
     io,
-    manifest::Manifest,
     progress::Progress,
     size::{Bytes, Count},
-    stage::Stage,
 };
 use crate::tokenize::{Tokenize, TokenizeConfig};
 use crate::tokenizer::{TokenizerConfig, TokenizerTrain};

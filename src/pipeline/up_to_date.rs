@@ -8,13 +8,8 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::base::{
-    error::Result,
-    hash::Fingerprint,
-    io,
-    manifest::Manifest,
-    stage::{InputKind, Stage},
-};
+use crate::artifact::{manifest::Manifest, record::InputKind, stage::Stage};
+use crate::base::{error::Result, hash::Fingerprint, io};
 
 /// The manifest of an OUT that needs no work.
 pub fn check(stage: &dyn Stage, out: &Path, fingerprint: Fingerprint) -> Result<Option<Manifest>> {

@@ -12,13 +12,11 @@ use super::{
     set::{TOKENIZER_DIRECTORY, TOKENIZER_FILE},
     writer::{ShardDocument, ShardWriter},
 };
-use crate::base::{
+use crate::artifact::{
     counts::Counts,
-    hash::xxh3_128,
-    io,
     manifest::{FORMAT, FileEntry, Manifest, Tool},
-    rng::Stream,
 };
+use crate::base::{hash::xxh3_128, io, rng::Stream};
 
 /// The end-of-text id of every fixture.
 pub const END_OF_TEXT_ID: u32 = 0;

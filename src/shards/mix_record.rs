@@ -14,11 +14,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{block::TokenWidth, reader::ShardReader};
+use crate::artifact::manifest::Manifest;
 use crate::base::{
     error::{Error, Result},
     hash::Fingerprint,
     io,
-    manifest::Manifest,
 };
 
 /// The file's name in a mix.

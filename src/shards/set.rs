@@ -9,11 +9,11 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use super::{block::TokenWidth, reader::ShardReader};
+use crate::artifact::manifest::Manifest;
 use crate::base::{
     error::{Error, Result},
     hash::Fingerprint,
     io,
-    manifest::Manifest,
 };
 
 /// Where an artifact of shards (and a mix) keeps its tokenizer.
@@ -109,7 +109,7 @@ impl ShardSet {
     pub fn vocab_size(&self) -> Result<u64> {
         let size = self.manifest.config.get("vocab_size").and_then(Value::as_u64);
         size.ok_or_else(|| {
-            let path = self.directory.join(crate::base::manifest::FILE_NAME);
+            let path = self.directory.join(crate::artifact::manifest::FILE_NAME);
             Error::damaged(&path, None, "the config has no `vocab_size`")
         })
     }

@@ -13,12 +13,15 @@ use arrow::datatypes::{DataType, Schema, SchemaRef};
 use rayon::prelude::*;
 use serde_json::Value;
 
+use crate::artifact::{
+    record::{InputKind, InputRecord},
+    stage::{Needs, UnitPlan},
+};
 use crate::base::config::nearest;
 use crate::base::error::{Error, Result};
 use crate::base::hash::{Fingerprint, Hasher};
 use crate::base::io;
 use crate::base::size::Bytes;
-use crate::base::stage::{InputKind, InputRecord, Needs, UnitPlan};
 use crate::source::config::InputConfig;
 use crate::source::formats::{Ask, Format, Layout, Limit, Probe};
 use crate::source::held_out::HOLDOUT_DEFAULT;
@@ -196,7 +199,7 @@ impl Inputs {
         &self.ignored
     }
 
-    /// The ignored files in one sentence, for [`Stage::notices`](crate::base::stage::Stage).
+    /// The ignored files in one sentence, for [`Stage::notices`](crate::artifact::stage::Stage).
     pub fn notices(&self) -> Vec<String> {
         let shown: Vec<&str> = self.ignored.iter().take(5).map(String::as_str).collect();
         let more = match self.ignored.len() - shown.len() {

@@ -16,13 +16,16 @@ use arrow::compute::{filter, filter_record_batch, not};
 use arrow::datatypes::{DataType, Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
 
-use crate::base::counts::{Counts, SourceCounts};
+use crate::artifact::counts::{Counts, SourceCounts};
+use crate::artifact::{
+    record::ReadRange,
+    stage::{Published, Work},
+};
 use crate::base::error::{Error, Result};
 use crate::base::hash::xxh3_128;
 use crate::base::interrupt;
 use crate::base::parallel;
 use crate::base::progress::Progress;
-use crate::base::stage::{Published, ReadRange, Work};
 use crate::source::formats::{
     Decoded, Extent, Layout, Request, Slice, TASK_TEXT_BYTES_MAX, Task, Tasks,
 };

@@ -7,9 +7,9 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use crate::artifact::manifest::{self, Manifest};
 use crate::base::error::{Error, Result};
 use crate::base::io;
-use crate::base::manifest::{self, Manifest};
 use crate::source::formats::{FORMATS, Format, by_name, parquet::Parquet, recognize};
 use crate::source::spec::{InputSpec, check_source_name};
 

@@ -13,13 +13,16 @@ use parquet::file::properties::WriterProperties;
 use proptest::prelude::*;
 
 use super::*;
-use crate::base::counts::Counts;
+use crate::artifact::counts::Counts;
+use crate::artifact::manifest::{FileEntry, Manifest, Tool};
+use crate::artifact::{
+    record::{Notes, ReadRange},
+    stage::{Published, Work},
+};
 use crate::base::error::{Error, Result};
 use crate::base::io;
-use crate::base::manifest::{FileEntry, Manifest, Tool};
 use crate::base::progress::{Progress, Style};
 use crate::base::size::{Bytes, Count};
-use crate::base::stage::{Notes, Published, ReadRange, Work};
 use crate::source::held_out::is_held_out;
 
 /// Everything a reading gave.

@@ -24,9 +24,12 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use self::vocabulary::Vocabulary;
-use crate::base::counts::Counts;
+use crate::artifact::counts::Counts;
+use crate::artifact::{
+    record::InputRecord,
+    stage::{Needs, Phase, Plan, Publish, Stage, Unit, UnitPlan, Work},
+};
 use crate::base::error::Result;
-use crate::base::stage::{InputRecord, Needs, Phase, Plan, Publish, Stage, Unit, UnitPlan, Work};
 use crate::source::{InputConfig, InputSpec, Inputs};
 use crate::tokenizer::bpe::encode::STATE_BYTES;
 use crate::tokenizer::{SpecialText, UNICODE_VERSION};

@@ -4,10 +4,10 @@
 //! and written in input order. Memory: two tasks a thread (up to 64 MiB of text each, and about as
 //! much in tokens each), 64 MiB of known pieces a thread, and one open block.
 
-use crate::base::counts::Counts;
+use crate::artifact::counts::Counts;
+use crate::artifact::record::FileCounts;
+use crate::artifact::stage::Work;
 use crate::base::error::{Error, Result};
-use crate::base::stage::Work;
-use crate::base::unit::FileCounts;
 use crate::shards::{ShardDocument, ShardWriter, TokenWidth};
 use crate::source::{Batch, Columns, Inputs};
 use crate::tokenizer::Tokenizer;

@@ -5,14 +5,14 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use super::{Tokenize, TokenizeConfig};
-use crate::base::counts::Counts;
+use crate::artifact::counts::Counts;
+use crate::artifact::manifest::{self, FORMAT, FileEntry, Manifest, ManifestCounts, Tool};
+use crate::artifact::unit;
+use crate::artifact::{record::InputKind, stage::Stage};
 use crate::base::error::Error;
 use crate::base::hash::xxh3_128;
 use crate::base::io;
-use crate::base::manifest::{self, FORMAT, FileEntry, Manifest, ManifestCounts, Tool};
 use crate::base::size::Bytes;
-use crate::base::stage::{InputKind, Stage};
-use crate::base::unit;
 use crate::shards::{Block, ShardReader};
 use crate::source::InputConfig;
 use crate::tokenizer::{Tokenizer, harness};

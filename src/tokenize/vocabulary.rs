@@ -6,11 +6,14 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::base::counts::Counts;
+use crate::artifact::counts::Counts;
+use crate::artifact::manifest::{self, Manifest};
+use crate::artifact::{
+    record::{InputKind, InputRecord, ReadRange},
+    stage::Work,
+};
 use crate::base::error::{Error, Result};
 use crate::base::io;
-use crate::base::manifest::{self, Manifest};
-use crate::base::stage::{InputKind, InputRecord, ReadRange, Work};
 use crate::shards::set::TOKENIZER_DIRECTORY;
 use crate::tokenizer::{SpecialText, TOKENIZER_CONFIG_JSON, TOKENIZER_JSON, Tokenizer};
 

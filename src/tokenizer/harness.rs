@@ -6,11 +6,14 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Mutex;
 
-use crate::base::counts::Counts;
+use crate::artifact::counts::Counts;
+use crate::artifact::unit;
+use crate::artifact::{
+    record::Notes,
+    stage::{Published, Stage, Unit, Work},
+};
 use crate::base::error::Result;
 use crate::base::progress::{Progress, Style};
-use crate::base::stage::{Notes, Published, Stage, Unit, Work};
-use crate::base::unit;
 use crate::source::InputSpec;
 
 /// Runs every unit of `stage` below `partial` with `threads` threads and `memory` bytes.

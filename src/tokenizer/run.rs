@@ -24,11 +24,12 @@ use super::learn::{self, Vocabulary};
 use super::split::{self, Cut};
 use super::words::run::merge_runs;
 use super::words::{self, Totals};
-use crate::base::counts::{Counts, SourceCounts};
-use crate::base::error::{Error, Result};
-use crate::base::stage::{
-    InputRecord, Needs, Phase, Plan, Publish, Published, Stage, Unit, UnitPlan, Work,
+use crate::artifact::counts::{Counts, SourceCounts};
+use crate::artifact::{
+    record::InputRecord,
+    stage::{Needs, Phase, Plan, Publish, Published, Stage, Unit, UnitPlan, Work},
 };
+use crate::base::error::{Error, Result};
 use crate::base::{interrupt, io, rng};
 use crate::source::{Batch, Columns, InputConfig, InputSpec, Inputs};
 

@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 use super::config::{TokenizerConfig, VocabSizes};
 use super::harness;
 use super::run::TokenizerTrain;
-use crate::base::counts::Counts;
+use crate::artifact::counts::Counts;
+use crate::artifact::stage::Stage;
+use crate::artifact::unit;
 use crate::base::error::{Error, Result};
 use crate::base::size::Bytes;
-use crate::base::stage::Stage;
-use crate::base::unit;
 use crate::source::InputConfig;
 
 const MEMORY: u64 = 1 << 30;

@@ -17,12 +17,14 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use super::config::{Extension, Steps, TrainConfig};
+use crate::artifact::{
+    manifest::{self, FileEntry, Manifest, ManifestCounts, Tool},
+    record::InputRecord,
+};
 use crate::base::{
     error::{Error, Result},
     io,
-    manifest::{self, FileEntry, Manifest, ManifestCounts, Tool},
-    stage::InputRecord,
-    unit::{self, Lock},
+    lock::Lock,
 };
 use crate::runtime::checkpoint::{self, Checkpoint};
 use crate::tokenizer::Tokenizer;
@@ -353,7 +355,7 @@ fn new_manifest(config: &TrainConfig, end_of_text: &str, inputs: Vec<InputRecord
 /// What equal runs share, by name.
 fn files(out: &Path) -> Result<Vec<FileEntry>> {
     let mut entries = Vec::new();
-    for path in unit::files_below(out)? {
+    for path in io::files_below(out)? {
         let name = path.strip_prefix(out).expect("listed below").to_string_lossy().into_owned();
         let unshared = UNSHARED.contains(&name.as_str())
             || name == manifest::FILE_NAME

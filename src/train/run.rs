@@ -26,6 +26,7 @@ use super::{
     summary::{Seconds, Timing, TrainSummary},
     validate::{SourceEval, Validation},
 };
+use crate::artifact::record::InputRecord;
 use crate::base::{
     config::Table,
     error::{Error, Result},
@@ -33,7 +34,6 @@ use crate::base::{
     io, machine,
     progress::Progress,
     size::Count,
-    stage::InputRecord,
 };
 use crate::runtime::{
     checkpoint::{self, Best},

@@ -10,10 +10,10 @@ use std::path::{Component, Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::clock;
+use crate::artifact::record::InputRecord;
 use crate::base::{
     error::{Error, Result},
     io, machine,
-    stage::InputRecord,
 };
 use crate::runtime::device::Numerics;
 

@@ -18,11 +18,11 @@ use super::{
     Context, GenerateOptions, TrainOptions, TrainSummary, directory, generate, page::Metric,
     records, run,
 };
+use crate::artifact::manifest::Manifest;
 use crate::base::{
     config::{self, Table},
     error::{Error, Result},
     io,
-    manifest::Manifest,
     progress::{Progress, Style},
 };
 use fixture::{MIX_TOKENS, write_mix};

@@ -12,11 +12,11 @@ type Homes = &'static [&'static str];
 /// The only writers to the terminal, so that `--json`, `-q` and colour are decided once.
 const PRINTER: Homes = &["src/cli/printer.rs", "src/base/progress.rs"];
 /// The only callers of the file system, so that every error carries its path.
-const FILES: Homes = &["src/base/io.rs", "src/base/unit.rs"];
+const FILES: Homes = &["src/artifact/unit.rs", "src/base/io.rs", "src/base/lock.rs"];
 /// Whoever may know the time: what they learn reaches no published byte. Progress shows a rate,
 /// the lock of an OUT waits a few seconds, the executor writes `run.json`, training `timing.jsonl`.
 const CLOCKS: Homes =
-    &["src/base/progress.rs", "src/base/unit.rs", "src/pipeline/", "src/train/clock.rs"];
+    &["src/base/lock.rs", "src/base/progress.rs", "src/pipeline/", "src/train/clock.rs"];
 /// Unicode's tables of a stated version.
 const UNICODE: Homes = &["src/text/"];
 /// Kernels for the CPU's vector units.

@@ -31,7 +31,7 @@ pub use read::{Malformed, Reader};
 pub use report::FilterReport;
 
 use super::ratio;
-use crate::base::counts::SourceCounts;
+use crate::artifact::counts::SourceCounts;
 
 /// Documents that are kept for each rule and side of its limit.
 pub const NEAREST: usize = 3;

@@ -19,7 +19,7 @@ use arrow::{
 use super::{
     Bin, Bound, Example, Filtered, Flow, Histogram, Moved, NEAREST, Nearest, Rule, Tally, axis,
 };
-use crate::base::counts::Counts;
+use crate::artifact::counts::Counts;
 use crate::source::LEFT_OUT;
 
 /// Before a rule's name in the counts of a filter that annotates.

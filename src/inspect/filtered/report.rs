@@ -11,11 +11,10 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde::Serialize;
 
 use super::{Filtered, Malformed, Reader, page, screen::Screen};
+use crate::artifact::{counts::Counts, manifest::Manifest};
 use crate::base::{
-    counts::Counts,
     error::{Error, Result},
     io,
-    manifest::Manifest,
 };
 use crate::inspect::CorpusReport;
 

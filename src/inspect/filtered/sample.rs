@@ -15,7 +15,7 @@ use arrow::{
 };
 
 use super::{Filtered, Reader};
-use crate::base::counts::Counts;
+use crate::artifact::counts::Counts;
 
 /// A histogram row.
 #[derive(Clone, Debug)]

@@ -10,7 +10,7 @@ use super::{
     sample::{self, BinRow, ExampleRow, bins, edges, examples},
     screen::{COLUMNS, Screen},
 };
-use crate::base::counts::Counts;
+use crate::artifact::counts::Counts;
 
 fn screen(filtered: &Filtered, verbose: bool) -> String {
     Screen { filtered, verbose }.to_string()

@@ -4,7 +4,8 @@ use std::path::Path;
 
 use serde_json::{Map, Value, json};
 
-use crate::base::{hash::xxh3_128, io, manifest::Manifest};
+use crate::artifact::manifest::Manifest;
+use crate::base::{hash::xxh3_128, io};
 use crate::shards::{
     MixRecord, MixSource, ShardFile, ShardReader, TokenWidth, ValidationDocument, ValidationSource,
     fixture::{END_OF_TEXT_ID, TestDocument, write_artifact, write_manifest},

@@ -1,4 +1,4 @@
-//! Units on disk: one attempt, one record, one rename; and the lock that keeps commands apart.
+//! Units on disk: one attempt, one record, one rename.
 //!
 //! In → the files of an attempt in `units/000017.<random>.tmp/`; out → `units/000017/` with
 //! `done.json`. The rename refuses a filled target, so whoever comes second compares records:
@@ -7,26 +7,24 @@
 
 use std::{
     collections::BTreeMap,
-    fs::{self, File, TryLockError},
-    os::unix::fs::MetadataExt,
+    fs,
     path::{Path, PathBuf},
-    time::{Duration, Instant},
 };
 
 use serde::{Deserialize, Serialize};
 
 use super::{
     counts::Counts,
+    record::{FileCounts, Notes, ReadRange},
+};
+use crate::base::{
     error::{Error, Result},
     hash::Fingerprint,
     io,
-    stage::{Notes, ReadRange},
 };
 
 /// The name of a unit's record.
 const DONE: &str = "done.json";
-/// How long a second command waits: a killed process may still be dying.
-const LOCK_WAIT: Duration = Duration::from_secs(5);
 
 /// The record of a published unit. No clock, host or path: equal work, equal bytes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,24 +42,6 @@ pub struct DoneFile {
     pub xxh3: Fingerprint,
     #[serde(flatten)]
     pub counts: FileCounts,
-}
-
-/// How much is in a file, where its stage says so.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct FileCounts {
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub rows: Option<u64>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub documents: Option<u64>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub tokens: Option<u64>,
-}
-
-impl FileCounts {
-    /// A file of one row a document.
-    pub fn documents(documents: u64) -> FileCounts {
-        FileCounts { rows: Some(documents), documents: Some(documents), tokens: None }
-    }
 }
 
 impl Done {
@@ -123,7 +103,7 @@ pub fn publish(
 fn record(attempt: &Path, notes: Notes, counts: Counts) -> Result<Done> {
     let Notes { files: mut described, mut read } = notes;
     let mut files = Vec::new();
-    for path in files_below(attempt)? {
+    for path in io::files_below(attempt)? {
         let name = path.strip_prefix(attempt).expect("listed below the attempt");
         let name = name.to_string_lossy().into_owned();
         let (xxh3, bytes) = io::hash_file(&path)?;
@@ -135,18 +115,6 @@ fn record(attempt: &Path, notes: Notes, counts: Counts) -> Result<Done> {
     assert!(unknown.is_empty(), "described but not written: {:?}", unknown.keys());
     read.sort_by(|a, b| (a.input, &a.file, a.start).cmp(&(b.input, &b.file, b.start)));
     Ok(Done { files, read, counts })
-}
-
-/// All files below a directory, sorted by path.
-pub fn files_below(directory: &Path) -> Result<Vec<PathBuf>> {
-    let mut files = Vec::new();
-    for path in io::list(directory)? {
-        match path.is_dir() {
-            true => files.extend(files_below(&path)?),
-            false => files.push(path),
-        }
-    }
-    Ok(files)
 }
 
 /// Removes what killed attempts left. Only under the lock.
@@ -161,50 +129,6 @@ pub fn remove_attempts(partial: &Path) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// A kernel lock on a file: it falls when the process dies, however it dies.
-#[derive(Debug)]
-pub struct Lock {
-    _file: File,
-}
-
-impl Lock {
-    /// Takes the lock file `path` (made when missing) for the work on `what`; a second process
-    /// waits 5 seconds, then is refused by name.
-    pub fn take(path: &Path, what: &Path) -> Result<Lock> {
-        let start = Instant::now();
-        loop {
-            if let Some(lock) = Lock::attempt(path)? {
-                return Ok(lock);
-            }
-            if start.elapsed() > LOCK_WAIT {
-                let message = format!("another dataprep is working on `{}`", what.display());
-                return Err(Error::failed(message)
-                    .with_hint("wait for it to end, or choose another `--out`"));
-            }
-            std::thread::sleep(Duration::from_millis(50));
-        }
-    }
-
-    /// One try. The file may have been removed by its last holder between open and lock: only a
-    /// lock on the file that still stands under the name counts.
-    fn attempt(path: &Path) -> Result<Option<Lock>> {
-        let file = File::options()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(path)
-            .map_err(Error::io("lock", path))?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Ok(None),
-            Err(TryLockError::Error(error)) => return Err(Error::io("lock", path)(error)),
-        }
-        let locked = file.metadata().map_err(Error::io("read", path))?.ino();
-        let named = fs::metadata(path).map(|metadata| metadata.ino()).ok();
-        Ok((named == Some(locked)).then_some(Lock { _file: file }))
-    }
 }
 
 #[cfg(test)]
@@ -239,15 +163,5 @@ mod tests {
             publish(partial, 3, &second, Notes::default(), Counts::default())
         });
         assert!(result.is_err());
-    }
-
-    #[test]
-    fn a_lock_keeps_a_second_holder_out_until_it_falls() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("lock");
-        let lock = Lock::take(&path, directory.path()).unwrap();
-        assert!(Lock::attempt(&path).unwrap().is_none());
-        drop(lock);
-        assert!(Lock::attempt(&path).unwrap().is_some());
     }
 }

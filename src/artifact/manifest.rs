@@ -11,10 +11,12 @@ use serde_json::Value;
 
 use super::{
     counts::{Counts, SourceCounts},
+    record::{InputKind, InputRecord, ReadRange},
+};
+use crate::base::{
     error::{Error, Result},
     hash::{Fingerprint, xxh3_128},
     io,
-    stage::{InputRecord, ReadRange},
 };
 
 /// The file's name in every artifact.
@@ -166,6 +168,23 @@ impl Manifest {
     }
 }
 
+impl InputRecord {
+    /// The record of an artifact directory: its identity is the hash of its file list, so an
+    /// edited file never looks up to date.
+    pub fn artifact(directory: &Path) -> Result<InputRecord> {
+        let manifest = Manifest::read(directory)?;
+        let name = directory.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        Ok(InputRecord {
+            kind: InputKind::Artifact,
+            name,
+            source: None,
+            bytes: manifest.files.iter().map(|file| file.bytes).sum(),
+            identity: manifest.files_identity(),
+            path: directory.to_owned(),
+        })
+    }
+}
+
 /// The fingerprint of a stage's work.
 pub fn fingerprint(
     stage: &str,
@@ -200,7 +219,7 @@ mod tests {
     #[test]
     fn the_fingerprint_does_not_see_key_order_or_an_artifacts_place() {
         let input = |name: &str| InputRecord {
-            kind: crate::base::stage::InputKind::Artifact,
+            kind: InputKind::Artifact,
             name: name.into(),
             source: None,
             bytes: 3,

@@ -16,11 +16,13 @@ use serde_json::Value;
 
 use super::{
     counts::Counts,
+    record::{FileCounts, InputRecord, Notes, ReadRange},
+    unit::{self, Done},
+};
+use crate::base::{
     error::{Error, Result},
-    hash::Fingerprint,
-    manifest::Manifest,
     progress::Progress,
-    unit::{self, Done, FileCounts},
+    size::Bytes,
 };
 
 /// A stage with its configuration and its opened inputs.
@@ -69,59 +71,6 @@ pub trait Stage: Sync {
     /// Keys of the manifest that only this stage writes.
     fn manifest_keys(&self, _published: &Published<'_>) -> Result<BTreeMap<String, Value>> {
         Ok(BTreeMap::new())
-    }
-}
-
-/// One input as the fingerprint sees it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct InputRecord {
-    /// `file` for a raw file, `artifact` for a directory with a manifest.
-    pub kind: InputKind,
-    /// A file's name relative to its root, an artifact's folder name.
-    pub name: String,
-    /// The source's name, for raw files.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub source: Option<String>,
-    /// Size of the file, or of the artifact's files together.
-    pub bytes: u64,
-    /// Raw files: XXH3 of their first, middle and last 64 KiB. Artifacts: of their file list.
-    pub identity: Fingerprint,
-    /// Where it lies; for `run.json`, never in the manifest.
-    #[serde(skip)]
-    pub path: PathBuf,
-}
-
-/// What kind of input a record is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum InputKind {
-    File,
-    Artifact,
-}
-
-impl InputRecord {
-    /// The record of an artifact directory: its identity is the hash of its file list, so an
-    /// edited file never looks up to date.
-    pub fn artifact(directory: &Path) -> Result<InputRecord> {
-        let manifest = Manifest::read(directory)?;
-        let name = directory.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        Ok(InputRecord {
-            kind: InputKind::Artifact,
-            name,
-            source: None,
-            bytes: manifest.files.iter().map(|file| file.bytes).sum(),
-            identity: manifest.files_identity(),
-            path: directory.to_owned(),
-        })
-    }
-
-    /// The part that enters the fingerprint: an artifact may move and be renamed.
-    pub fn key(&self) -> Value {
-        let name = (self.kind == InputKind::File).then_some(&self.name);
-        serde_json::json!({
-            "kind": self.kind, "name": name, "source": self.source,
-            "bytes": self.bytes, "identity": self.identity,
-        })
     }
 }
 
@@ -188,19 +137,6 @@ pub struct Unit {
     pub index: usize,
 }
 
-/// A range of an input file that a unit read; `verify` reads it again.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ReadRange {
-    /// Index into [`Stage::inputs`].
-    pub input: usize,
-    /// The file's name, relative to its root.
-    pub file: String,
-    /// First byte, and one past the last.
-    pub start: u64,
-    pub end: u64,
-    pub xxh3: Fingerprint,
-}
-
 /// What a unit is given to work with.
 pub struct Work<'a> {
     /// Where its files go.
@@ -219,13 +155,6 @@ pub struct Work<'a> {
     pub progress: &'a Progress,
     /// What it noted about its files and its reading.
     pub notes: Mutex<Notes>,
-}
-
-/// Facts a unit notes for its record.
-#[derive(Default)]
-pub struct Notes {
-    pub files: BTreeMap<String, FileCounts>,
-    pub read: Vec<ReadRange>,
 }
 
 impl Work<'_> {
@@ -259,7 +188,7 @@ impl Work<'_> {
         if needed <= self.memory {
             return Ok(());
         }
-        let (needed, allowed) = (super::size::Bytes(needed), super::size::Bytes(self.memory));
+        let (needed, allowed) = (Bytes(needed), Bytes(self.memory));
         Err(Error::failed(format!("{what} needs {needed} of memory, allowed are {allowed}"))
             .with_hint("raise `--memory`, or work on fewer documents at once"))
     }
