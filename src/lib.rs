@@ -22,13 +22,17 @@
 //!
 //! # Code map
 //!
-//! - [`base`]: errors, config, hashes, seeded draws, units, manifests, ordered parallel maps,
-//!   Unicode tables. Imports nothing of ours.
+//! - [`base`]: errors, config, hashes, seeded draws, files, locks, ordered parallel maps. Imports
+//!   nothing of ours.
+//! - [`text`]: characters, words, sentences and normal forms, at one stated version of Unicode.
+//!   Imports nothing of ours.
+//! - [`fasttext`]: fastText models, and languages by them or built in.
+//! - [`artifact`]: what a stage is and what it leaves behind: units, records, manifests.
 //! - [`source`]: any input → Arrow record batches in the corpus schema, with rejects counted.
 //! - [`shards`]: the token shard format and the order of a mix: writers, readers, checks.
-//! - [`ingest`], [`filter`], [`dedup`], [`tokenizer`], [`tokenize`], [`mix`]: the stages. Each has
-//!   `mod` (what, how, cost), `config` (keys), `run` (the flow), then pure parts: data in, data
-//!   out, no paths, threads or clocks.
+//! - [`ingest`], [`filter`], [`classifier`], [`dedup`], [`tokenizer`], [`tokenize`], [`mix`]: the
+//!   stages. Each has `mod` (what, how, cost), `config` (keys), `run` (the flow), then pure parts:
+//!   data in, data out, no paths, threads or clocks.
 //! - `runtime` (feature `train`): the separable trainer library: values, ops, model, optimizer,
 //!   checkpoints. It knows nothing of stages.
 //! - `train` (feature `train`): the run: feed, steps, validation, samples, records.
@@ -37,10 +41,10 @@
 //!   resume, staging, manifests and renames.
 //! - [`cli`]: arguments → requests; the only writer to the terminal.
 //!
-//! Imports run one way: `base` ← `source`, `shards` ← stages, `inspect`; `base`, `shards` ←
-//! `runtime` ← `train` (which also imports `tokenizer`); everything ← `pipeline` ← `cli` ← `main`.
-//! Only `runtime` and `train` name candle, so `--no-default-features` builds the data tools alone.
-//! A test keeps this table.
+//! Imports run one way: `base`, `text` ← `fasttext`, `artifact` ← `source`, `shards` ← stages,
+//! `inspect`; `base`, `shards` ← `runtime` ← `train` (which also imports `tokenizer`); everything ←
+//! `pipeline` ← `cli` ← `main`. Only `runtime` and `train` name candle, so `--no-default-features`
+//! builds the data tools alone. A test keeps this table.
 //!
 //! # Invariants
 //!

@@ -1,9 +1,9 @@
-//! What a stage is and what it leaves behind: units of work, their records, artifacts and manifests.
+//! What a stage is and what it leaves behind: units of work, their records, manifests.
 //!
 //! In → a stage's plan, the files of its units, its counts; out → the records on disk that every
-//! later command leans on. [`stage`] is the contract that a stage implements, [`unit`] one piece of
-//! its work on disk, [`manifest`] what a finished artifact says of itself, [`counts`] what became of
-//! the documents, [`record`] the plain data that these share. Nothing here runs a stage:
+//! later command leans on. [`stage`] is the contract that a stage implements, [`unit`] one piece
+//! of its work on disk, [`manifest`] what a finished artifact says of itself, [`counts`] what
+//! became of the documents, [`record`] the plain data that these share. Nothing here runs a stage:
 //! `pipeline` does. Imports `base` only.
 
 pub mod counts;
