@@ -14,3 +14,4 @@ pub mod pool;
 pub mod progress;
 pub mod rng;
 pub mod size;
+pub mod spec;

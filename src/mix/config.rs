@@ -1,9 +1,13 @@
 //! What a mix is asked for: sources with weights, and how many tokens.
 //!
-//! In → `name=SHARDS[#source]:WEIGHT` and TOML keys; out → [`MixSpec`] and [`MixConfig`]. Pure: no
-//! file is opened here.
+//! In → `name=SHARDS[#source]:WEIGHT` and TOML keys; out → [`MixSpec`] and [`MixConfig`]. No file
+//! is opened; a place that exists as written is one, whatever signs its name holds.
 
-use std::{fmt, path::PathBuf, str::FromStr};
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+    str::FromStr,
+};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
@@ -11,6 +15,7 @@ use super::weights::Weight;
 use crate::base::{
     error::{Error, Result},
     size::Count,
+    spec::{Form, Spec},
 };
 
 /// One source of a mix as a person names it.
@@ -29,28 +34,25 @@ pub struct MixSpec {
 impl FromStr for MixSpec {
     type Err = Error;
 
-    /// The weight stands behind the last `:`, the source behind the last `#` before that, so a
-    /// path may hold both signs.
     fn from_str(text: &str) -> Result<MixSpec> {
         let wrong = |message: String| {
             Error::config(message)
                 .with_hint("write `name=SHARDS[#source]:WEIGHT`, as `web=out/shards:0.7`")
         };
-        let (name, rest) = text
-            .split_once('=')
-            .filter(|(name, _)| !name.is_empty())
-            .ok_or_else(|| wrong(format!("`{text}` names no source")))?;
-        let (place, weight) =
-            rest.rsplit_once(':').ok_or_else(|| wrong(format!("`{text}` has no weight")))?;
+        let spec = Spec::parse(text, Form::Share, |place| Path::new(place).exists());
+        let name = spec.name.filter(|name| !name.is_empty());
+        let name = name.ok_or_else(|| wrong(format!("`{text}` names no source")))?;
+        let weight = spec.weight.ok_or_else(|| wrong(format!("`{text}` has no weight")))?;
         let weight = weight.parse().map_err(|message: String| wrong(message))?;
-        let (shards, source) = match place.rsplit_once('#') {
-            Some((shards, source)) => (shards, Some(source.to_owned())),
-            None => (place, None),
-        };
-        if shards.is_empty() || source.as_deref() == Some("") {
+        if spec.place.is_empty() || spec.selection == Some("") {
             return Err(wrong(format!("`{text}` names no shards, or an empty source")));
         }
-        Ok(MixSpec { name: name.to_owned(), shards: shards.into(), source, weight })
+        Ok(MixSpec {
+            name: name.to_owned(),
+            shards: spec.place.into(),
+            source: spec.selection.map(str::to_owned),
+            weight,
+        })
     }
 }
 

@@ -1,12 +1,13 @@
 //! `[NAME=]PATH`: one input as a person names it.
 //!
-//! In → a string of the command line or a recipe; out → [`InputSpec`]. No file is touched.
+//! In → a string of the command line or a recipe; out → [`InputSpec`]. No file is opened.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use crate::base::error::{Error, Result};
+use crate::base::spec::{Form, Spec};
 
 /// One input: a path, and the name its documents carry in the column `source`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,21 +32,17 @@ impl InputSpec {
 impl FromStr for InputSpec {
     type Err = Error;
 
-    /// A `=` before the first path separator parts name and path, so `a/b=c.jsonl` is a path;
-    /// `./b=c.jsonl` is how to write a path whose first part holds a `=`.
+    /// A path that exists as written is a path: `lang=en` too.
     fn from_str(text: &str) -> Result<InputSpec> {
-        let (source, path) = match text.split_once('=') {
-            Some((name, path)) if !name.contains(['/', '\\']) && name != "." => (Some(name), path),
-            _ => (None, text),
-        };
-        if path.is_empty() {
+        let spec = Spec::parse(text, Form::Text, |place| Path::new(place).exists());
+        if spec.place.is_empty() {
             return Err(Error::config(format!("an input without a path: `{text}`"))
                 .with_hint("inputs are written `PATH` or `NAME=PATH`"));
         }
-        if let Some(name) = source {
+        if let Some(name) = spec.name {
             check_source_name(name)?;
         }
-        Ok(InputSpec { source: source.map(str::to_owned), path: path.into() })
+        Ok(InputSpec { source: spec.name.map(str::to_owned), path: spec.place.into() })
     }
 }
 
