@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::{
     counts::{Counts, SourceCounts},
-    record::{InputKind, InputRecord, ReadRange},
+    record::{InputKind, InputRecord, Kind, ReadRange},
 };
 use crate::base::{
     error::{Error, Result},
@@ -21,13 +21,14 @@ use crate::base::{
 
 /// The file's name in every artifact.
 pub const FILE_NAME: &str = "manifest.json";
-/// The version of the manifest's form.
-pub const FORMAT: u32 = 1;
+/// The version of the manifest's form. 2 says what kind of artifact it is, and of each input.
+pub const FORMAT: u32 = 2;
 
 /// An artifact's manifest.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Manifest {
     pub format: u32,
+    pub kind: Kind,
     pub stage: String,
     pub stage_version: u32,
     pub tool: Tool,
@@ -123,7 +124,25 @@ impl Manifest {
             ));
         }
         let text = io::read_text(&path)?;
-        serde_json::from_str(&text).map_err(|error| Error::damaged(&path, None, error))
+        let damaged = |error| Error::damaged(&path, None, error);
+        let format: Format = serde_json::from_str(&text).map_err(damaged)?;
+        if format.format != FORMAT {
+            return Err(other_format(directory, &format));
+        }
+        serde_json::from_str(&text).map_err(damaged)
+    }
+
+    /// The manifest of an artifact that this build can read; `None` for any other.
+    pub fn read_if_known(directory: &Path) -> Result<Option<Manifest>> {
+        let path = directory.join(FILE_NAME);
+        if !path.is_file() {
+            return Ok(None);
+        }
+        let format: Option<Format> = serde_json::from_str(&io::read_text(&path)?).ok();
+        match format {
+            Some(Format { format: FORMAT, .. }) => Manifest::read(directory).map(Some),
+            _ => Ok(None),
+        }
     }
 
     /// Whether `directory` holds a manifest.
@@ -155,17 +174,34 @@ impl Manifest {
         xxh3_128(list.as_bytes())
     }
 
-    /// Fails unless the artifact was made by one of `stages`.
-    pub fn expect_stage(&self, directory: &Path, stages: &[&str], wanted: &str) -> Result<()> {
-        if stages.contains(&self.stage.as_str()) {
+    /// Fails unless the artifact is of this kind.
+    pub fn expect_kind(&self, directory: &Path, wanted: Kind) -> Result<()> {
+        if self.kind == wanted {
             return Ok(());
         }
-        Err(Error::config(format!(
-            "`{}` was made by `{}`: expected {wanted}",
-            directory.display(),
-            self.stage
-        )))
+        let (found, stage) = (self.kind, &self.stage);
+        let message = format!("`{}` is {found}, made by `{stage}`", directory.display());
+        Err(Error::config(format!("expected {wanted}: {message}")))
     }
+}
+
+/// What every format of the manifest has.
+#[derive(Deserialize)]
+struct Format {
+    format: u32,
+    tool: Option<Tool>,
+}
+
+fn other_format(directory: &Path, found: &Format) -> Error {
+    let tool = found.tool.as_ref().map_or("another version".to_owned(), |tool| {
+        format!("dataprep {} ({})", tool.version, tool.commit)
+    });
+    let message = format!(
+        "`{}` was written by {tool} in format {}; this build reads format {FORMAT}",
+        directory.display(),
+        found.format
+    );
+    Error::config(message).with_hint("make it again, or read it with the version that wrote it")
 }
 
 impl InputRecord {
@@ -175,9 +211,11 @@ impl InputRecord {
         let manifest = Manifest::read(directory)?;
         let name = directory.file_name().unwrap_or_default().to_string_lossy().into_owned();
         Ok(InputRecord {
-            kind: InputKind::Artifact,
+            kind: InputKind::Artifact(manifest.kind),
             name,
             source: None,
+            stage: Some(manifest.stage.clone()),
+            fingerprint: Some(manifest.fingerprint),
             bytes: manifest.files.iter().map(|file| file.bytes).sum(),
             identity: manifest.files_identity(),
             path: directory.to_owned(),
@@ -219,9 +257,11 @@ mod tests {
     #[test]
     fn the_fingerprint_does_not_see_key_order_or_an_artifacts_place() {
         let input = |name: &str| InputRecord {
-            kind: InputKind::Artifact,
+            kind: InputKind::Artifact(Kind::Corpus),
             name: name.into(),
             source: None,
+            stage: None,
+            fingerprint: None,
             bytes: 3,
             identity: xxh3_128(b"files"),
             path: name.into(),
@@ -239,5 +279,25 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let error = Manifest::read(directory.path()).unwrap_err();
         assert!(error.to_string().contains("is no artifact"), "{error}");
+    }
+
+    #[test]
+    fn a_manifest_of_another_format_says_who_wrote_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let json = r#"{"format": 1, "tool": {"version": "0.0.9", "commit": "abc"}}"#;
+        io::write(&directory.path().join(FILE_NAME), json.as_bytes()).unwrap();
+        let error = Manifest::read(directory.path()).unwrap_err().to_string();
+        assert!(error.contains("dataprep 0.0.9 (abc) in format 1"), "{error}");
+        assert_eq!(Manifest::read_if_known(directory.path()).unwrap(), None);
+    }
+
+    #[test]
+    fn an_inputs_kind_is_one_word() {
+        let words = [InputKind::File, InputKind::Artifact(Kind::Corpus)];
+        assert_eq!(serde_json::to_value(words).unwrap(), json!(["file", "corpus"]));
+        assert_eq!(
+            serde_json::from_value::<[InputKind; 2]>(json!(["file", "corpus"])).unwrap(),
+            words
+        );
     }
 }

@@ -3,23 +3,59 @@
 //! In → facts that a stage or a unit states; out → the same facts as they stand in `plan.json`,
 //! `done.json` and `manifest.json`. No clock, host or path is among them: equal work, equal bytes.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{collections::BTreeMap, fmt, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::base::hash::Fingerprint;
 
+/// What an artifact is, whichever stage made it; readers ask for this and never for a stage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// Documents in Parquet. Whatever reads one reads raw files too.
+    Corpus,
+    /// A fastText model that tells wanted texts from others.
+    Classifier,
+    /// A vocabulary, as `tokenizer.json`.
+    Tokenizer,
+    /// Documents as token ids, in Arrow files.
+    Shards,
+    /// The order in which a model reads shards.
+    Mix,
+    /// A model in training, or trained.
+    Run,
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Kind::Corpus => "a corpus",
+            Kind::Classifier => "a classifier",
+            Kind::Tokenizer => "a tokenizer",
+            Kind::Shards => "token shards",
+            Kind::Mix => "a mix",
+            Kind::Run => "a run",
+        })
+    }
+}
+
 /// One input as the fingerprint sees it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InputRecord {
-    /// `file` for a raw file, `artifact` for a directory with a manifest.
+    /// `file` for a raw file, else the kind of the artifact.
     pub kind: InputKind,
     /// A file's name relative to its root, an artifact's folder name.
     pub name: String,
     /// The source's name, for raw files.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<String>,
+    /// The stage that made an artifact, and its fingerprint: lineage needs no second look.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stage: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fingerprint: Option<Fingerprint>,
     /// Size of the file, or of the artifact's files together.
     pub bytes: u64,
     /// Raw files: XXH3 of their first, middle and last 64 KiB. Artifacts: of their file list.
@@ -29,20 +65,68 @@ pub struct InputRecord {
     pub path: PathBuf,
 }
 
-/// What kind of input a record is.
+/// What kind of input a record is: `file`, or the name of an artifact's [`Kind`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(from = "StoredKind", into = "StoredKind")]
 pub enum InputKind {
     File,
-    Artifact,
+    Artifact(Kind),
+}
+
+/// [`InputKind`] as it is stored: one word.
+#[derive(Clone, Copy, Serialize, Deserialize)]
+#[serde(untagged)]
+enum StoredKind {
+    File(FileWord),
+    Artifact(Kind),
+}
+
+#[derive(Clone, Copy, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum FileWord {
+    File,
+}
+
+impl From<StoredKind> for InputKind {
+    fn from(stored: StoredKind) -> InputKind {
+        match stored {
+            StoredKind::File(FileWord::File) => InputKind::File,
+            StoredKind::Artifact(kind) => InputKind::Artifact(kind),
+        }
+    }
+}
+
+impl From<InputKind> for StoredKind {
+    fn from(kind: InputKind) -> StoredKind {
+        match kind {
+            InputKind::File => StoredKind::File(FileWord::File),
+            InputKind::Artifact(kind) => StoredKind::Artifact(kind),
+        }
+    }
 }
 
 impl InputRecord {
-    /// The part that enters the fingerprint: an artifact may move and be renamed.
+    /// The record of a raw file.
+    pub fn file(
+        name: String,
+        source: Option<String>,
+        bytes: u64,
+        identity: Fingerprint,
+        path: PathBuf,
+    ) -> InputRecord {
+        let (kind, stage, fingerprint) = (InputKind::File, None, None);
+        InputRecord { kind, name, source, stage, fingerprint, bytes, identity, path }
+    }
+
+    /// The part that enters the fingerprint: an artifact may move, be renamed and be made by
+    /// another stage, as long as its files are the same.
     pub fn key(&self) -> Value {
-        let name = (self.kind == InputKind::File).then_some(&self.name);
+        let (kind, name) = match self.kind {
+            InputKind::File => ("file", Some(&self.name)),
+            InputKind::Artifact(_) => ("artifact", None),
+        };
         serde_json::json!({
-            "kind": self.kind, "name": name, "source": self.source,
+            "kind": kind, "name": name, "source": self.source,
             "bytes": self.bytes, "identity": self.identity,
         })
     }

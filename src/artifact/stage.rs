@@ -16,7 +16,7 @@ use serde_json::Value;
 
 use super::{
     counts::Counts,
-    record::{FileCounts, InputRecord, Notes, ReadRange},
+    record::{FileCounts, InputRecord, Kind, Notes, ReadRange},
     unit::{self, Done},
 };
 use crate::base::{
@@ -29,6 +29,9 @@ use crate::base::{
 pub trait Stage: Sync {
     /// The stage's name in manifests and messages: `filter`.
     fn name(&self) -> &'static str;
+
+    /// What it makes.
+    fn kind(&self) -> Kind;
 
     /// Raised whenever the same inputs and config give other bytes.
     fn version(&self) -> u32;

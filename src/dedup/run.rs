@@ -17,7 +17,7 @@ use super::{
 use crate::{
     artifact::{
         counts::Counts,
-        record::InputRecord,
+        record::{InputRecord, Kind},
         stage::{Needs, Phase, Plan, Publish, Published, Stage, Unit, UnitPlan, Work},
     },
     base::error::{Error, Result},
@@ -103,6 +103,10 @@ fn unverified(found: &Candidates) -> Vec<Decision> {
 impl Stage for Dedup {
     fn name(&self) -> &'static str {
         "dedup"
+    }
+
+    fn kind(&self) -> Kind {
+        Kind::Corpus
     }
 
     fn version(&self) -> u32 {

@@ -28,9 +28,8 @@ use arrow::record_batch::RecordBatch;
 use serde_json::Value;
 
 use crate::artifact::counts::{Counts, SourceCounts};
-use crate::artifact::record::FileCounts;
 use crate::artifact::{
-    record::InputRecord,
+    record::{FileCounts, InputRecord, Kind},
     stage::{Needs, Phase, Plan, Publish, Stage, Unit, Work},
 };
 use crate::base::error::{Error, Result};
@@ -381,6 +380,10 @@ impl Verdicts {
 impl Stage for Filter {
     fn name(&self) -> &'static str {
         "filter"
+    }
+
+    fn kind(&self) -> Kind {
+        Kind::Corpus
     }
 
     fn version(&self) -> u32 {

@@ -18,7 +18,7 @@ use serde_json::Value;
 
 use crate::artifact::counts::Counts;
 use crate::artifact::{
-    record::InputRecord,
+    record::{InputRecord, Kind},
     stage::{Needs, Phase, Plan, Publish, Stage, Unit, Work},
 };
 use crate::base::error::Result;
@@ -47,6 +47,10 @@ impl Ingest {
 impl Stage for Ingest {
     fn name(&self) -> &'static str {
         "ingest"
+    }
+
+    fn kind(&self) -> Kind {
+        Kind::Corpus
     }
 
     fn version(&self) -> u32 {

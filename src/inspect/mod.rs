@@ -23,6 +23,7 @@ mod table;
 mod tests;
 pub mod verify;
 
+use crate::artifact::record::Kind;
 use std::{fmt, path::Path};
 
 use serde::Serialize;
@@ -137,10 +138,10 @@ impl fmt::Display for Facts {
 /// [`Error::Config`] where no artifact is, [`Error::Damaged`] for what cannot be read.
 pub fn inspect(path: &Path) -> Result<Report> {
     let manifest = open(path)?;
-    match manifest.stage.as_str() {
-        "tokenize" => ShardsReport::read(path, &manifest).map(Report::Shards),
-        "mix" => MixReport::read(path, &manifest).map(Report::Mix),
-        "filter" if FilterReport::is_there(&manifest) => {
+    match manifest.kind {
+        Kind::Shards => ShardsReport::read(path, &manifest).map(Report::Shards),
+        Kind::Mix => MixReport::read(path, &manifest).map(Report::Mix),
+        Kind::Corpus if FilterReport::is_there(&manifest) => {
             FilterReport::read(path, &manifest).map(|read| Report::Filter(Box::new(read)))
         }
         _ if manifest.counts.documents_in > 0 => {

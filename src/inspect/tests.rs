@@ -8,7 +8,7 @@ use super::{Report, inspect, verify};
 use crate::artifact::{
     counts::Counts,
     manifest::{self, Manifest},
-    record::{InputKind, InputRecord, ReadRange},
+    record::{InputKind, InputRecord, Kind, ReadRange},
 };
 use crate::base::{hash::xxh3_128, io};
 use crate::shards::{
@@ -86,7 +86,7 @@ fn what_became_of_documents_is_shown_by_reason_and_source() {
     counts.source("web").documents_in = 1;
     counts.source("web").drop_document("too_short");
     refresh(directory.path(), |manifest| {
-        manifest.stage = "filter".into();
+        (manifest.kind, manifest.stage) = (Kind::Corpus, "filter".into());
         manifest.counts = counts.clone().into();
     });
     let text = inspect(directory.path()).unwrap().to_string();
@@ -164,6 +164,8 @@ fn what_was_read_is_read_again_and_an_input_that_is_gone_is_no_difference() {
         kind,
         name: path.file_name().unwrap().to_string_lossy().into_owned(),
         source: None,
+        stage: None,
+        fingerprint: None,
         bytes: 10,
         identity: xxh3_128(b"ends"),
         path: path.to_owned(),

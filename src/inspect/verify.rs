@@ -23,7 +23,7 @@ use super::{open, table::count};
 use crate::{
     artifact::{
         manifest::{self, FILE_NAME, FileEntry, Manifest},
-        record::{InputKind, InputRecord, ReadRange},
+        record::{InputKind, InputRecord, Kind, ReadRange},
     },
     base::{
         error::{Error, Result},
@@ -158,7 +158,7 @@ fn check_file(directory: &Path, manifest: &Manifest, file: &FileEntry) -> Result
     } else if xxh3 != file.xxh3 {
         part.differs(&file.name, file.xxh3, xxh3);
     }
-    if manifest.stage == "tokenize" && file.name.ends_with(".arrow") {
+    if manifest.kind == Kind::Shards && file.name.ends_with(".arrow") {
         check_blocks(&path, &file.name, &mut part)?;
     }
     Ok(part)
@@ -202,7 +202,7 @@ fn check_input(
     let Some(path) = standing else {
         return Ok(Part { gone: vec![input.name.clone()], ..Part::default() });
     };
-    if input.kind == InputKind::Artifact {
+    if input.kind != InputKind::File {
         return Ok(check_artifact(input, path));
     }
     let ranges = read.par_iter().filter(|range| range.input == index);

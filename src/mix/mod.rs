@@ -28,7 +28,7 @@ pub use plan::{MixPlan, PlannedSource};
 use crate::{
     artifact::{
         counts::Counts,
-        record::InputRecord,
+        record::{InputRecord, Kind},
         stage::{Needs, Phase, Plan, Publish, Published, Stage, Unit, UnitPlan, Work},
     },
     base::error::Result,
@@ -63,6 +63,10 @@ impl Mix {
 impl Stage for Mix {
     fn name(&self) -> &'static str {
         "mix"
+    }
+
+    fn kind(&self) -> Kind {
+        Kind::Mix
     }
 
     fn version(&self) -> u32 {

@@ -1,5 +1,6 @@
 //! The stage from shards to a stream of tokens, against what the documents say.
 
+use crate::artifact::record::Kind;
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
@@ -100,7 +101,7 @@ fn run_mix(specs: &[MixSpec], config: &MixConfig, out: &Path, threads: usize) ->
     let stage = Mix::open(specs, config.clone()).unwrap();
     let counts = run_stage(&stage, out, threads, 1 << 30).unwrap();
     let names = [MIX_FILE, ORDER_FILE, "tokenizer/tokenizer.json", VALIDATION_FILE];
-    write_manifest(out, "mix", stage.config(), &names.map(str::to_owned));
+    write_manifest(out, Kind::Mix, stage.config(), &names.map(str::to_owned));
     counts.assert_balanced("mix");
     counts
 }

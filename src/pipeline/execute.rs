@@ -368,6 +368,7 @@ impl<'a> Run<'a> {
         let records = self.stage.inputs();
         let manifest = Manifest {
             format: manifest::FORMAT,
+            kind: self.stage.kind(),
             stage: self.stage.name().to_owned(),
             stage_version: self.stage.version(),
             tool: Tool::current(),

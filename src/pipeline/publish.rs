@@ -75,8 +75,11 @@ pub fn refuse_foreign(out: &Path, fingerprint: Fingerprint, replace: bool) -> Re
         let message = format!("`{}` exists and is no artifact of dataprep", out.display());
         return Err(Error::config(message).with_hint("choose another `--out`, or remove it"));
     }
+    if replace {
+        return Ok(());
+    }
     let manifest = Manifest::read(out)?;
-    if replace || manifest.fingerprint == fingerprint {
+    if manifest.fingerprint == fingerprint {
         return Ok(());
     }
     let message = format!(

@@ -4,6 +4,7 @@
 //! way of their own: `tokenize --vocab` is two stages laid one after the other (no stage calls
 //! another), and `train` writes its run in place.
 
+use crate::artifact::record::Kind;
 use std::path::{Path, PathBuf};
 
 use super::{
@@ -105,7 +106,8 @@ impl Runner<'_> {
                 let outcome = self.execute(stage, &request.out)?;
                 // The tokenizer lies in OUT; what a kill may have left beside it is not needed.
                 let beside = beside_tokenizer(&request.out);
-                if Manifest::stands_in(&beside) && Manifest::read(&beside)?.stage == "tokenizer" {
+                if Manifest::stands_in(&beside) && Manifest::read(&beside)?.kind == Kind::Tokenizer
+                {
                     io::remove_directory(&beside)?;
                 }
                 Ok(outcome)

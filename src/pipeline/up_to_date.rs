@@ -23,10 +23,7 @@ pub fn check_inside(
     outer: &Path,
     fingerprint: Fingerprint,
 ) -> Result<Option<Manifest>> {
-    if !Manifest::stands_in(out) {
-        return Ok(None);
-    }
-    let manifest = Manifest::read(out)?;
+    let Some(manifest) = Manifest::read_if_known(out)? else { return Ok(None) };
     if manifest.fingerprint != fingerprint || manifest.stage != stage.name() {
         return Ok(None);
     }
@@ -42,7 +39,7 @@ pub fn check_inside(
 fn inputs_unchanged(stage: &dyn Stage, out: &Path, manifest: &Manifest) -> Result<bool> {
     let seen = modification_times(out)?;
     for (index, input) in stage.inputs().iter().enumerate() {
-        if input.kind == InputKind::Artifact {
+        if input.kind != InputKind::File {
             continue;
         }
         let modified = io::modified_nanoseconds(&io::metadata(&input.path)?);

@@ -3,6 +3,7 @@
 //! In → documents of one or more files; out → a directory as `tokenize` publishes it. Compiled for
 //! tests only.
 
+use crate::artifact::record::Kind;
 use std::path::Path;
 
 use serde_json::{Value, json};
@@ -77,11 +78,11 @@ pub fn write_artifact(directory: &Path, tokenizer: &str, files: &[Vec<TestDocume
     let config = json!({
         "end_of_text": end_of_text, "end_of_text_id": END_OF_TEXT_ID, "vocab_size": 5000,
     });
-    write_manifest(directory, "tokenize", config, &names);
+    write_manifest(directory, Kind::Shards, config, &names);
 }
 
 /// Writes the manifest of a finished directory.
-pub fn write_manifest(directory: &Path, stage: &str, config: Value, names: &[String]) {
+pub fn write_manifest(directory: &Path, kind: Kind, config: Value, names: &[String]) {
     let files: Vec<FileEntry> = names
         .iter()
         .map(|name| {
@@ -91,7 +92,8 @@ pub fn write_manifest(directory: &Path, stage: &str, config: Value, names: &[Str
         .collect();
     let mut manifest = Manifest {
         format: FORMAT,
-        stage: stage.to_owned(),
+        kind,
+        stage: "fixture".to_owned(),
         stage_version: 1,
         tool: Tool::current(),
         config,

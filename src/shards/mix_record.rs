@@ -8,6 +8,7 @@
 //! here; the footer of each file is compared when it is opened ([`ShardFile::open`]), and names the
 //! checksums of all blocks, so an edited shard is never trained on. Cost: one manifest a candidate.
 
+use crate::artifact::record::Kind;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -118,7 +119,7 @@ impl MixRecord {
     /// The record of the mix in `directory`.
     pub fn read(directory: &Path) -> Result<MixRecord> {
         let manifest = Manifest::read(directory)?;
-        manifest.expect_stage(directory, &["mix"], "a mix")?;
+        manifest.expect_kind(directory, Kind::Mix)?;
         let path = directory.join(MIX_FILE);
         let record: MixRecord = serde_json::from_str(&io::read_text(&path)?)
             .map_err(|error| Error::damaged(&path, None, error))?;

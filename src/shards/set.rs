@@ -4,6 +4,7 @@
 //! stands with the size its manifest says and has one token width. Cost: one manifest, one footer a
 //! file; no block is read.
 
+use crate::artifact::record::Kind;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
@@ -44,7 +45,7 @@ impl ShardSet {
     /// Opens the artifact in `directory` and every footer in it.
     pub fn open(directory: &Path) -> Result<ShardSet> {
         let manifest = Manifest::read(directory)?;
-        manifest.expect_stage(directory, &["tokenize"], "token shards")?;
+        manifest.expect_kind(directory, Kind::Shards)?;
         let mut shards = Vec::new();
         for file in manifest.files.iter().filter(|file| file.name.ends_with(".arrow")) {
             let path = directory.join(&file.name);

@@ -14,7 +14,7 @@ use rayon::prelude::*;
 use serde_json::Value;
 
 use crate::artifact::{
-    record::{InputKind, InputRecord},
+    record::InputRecord,
     stage::{Needs, UnitPlan},
 };
 use crate::base::config::nearest;
@@ -381,14 +381,9 @@ fn take_leading_columns(file: &mut InputFile) {
 
 fn raw_records(files: &[InputFile], source: &str) -> Result<Vec<InputRecord>> {
     let record = |file: &InputFile| -> Result<InputRecord> {
-        Ok(InputRecord {
-            kind: InputKind::File,
-            name: file.name.clone(),
-            source: Some(source.to_owned()),
-            bytes: file.bytes,
-            identity: identity(&file.path, file.bytes)?,
-            path: file.path.clone(),
-        })
+        let identity = identity(&file.path, file.bytes)?;
+        let (name, source) = (file.name.clone(), Some(source.to_owned()));
+        Ok(InputRecord::file(name, source, file.bytes, identity, file.path.clone()))
     };
     let records: Vec<Result<InputRecord>> = files.par_iter().map(record).collect();
     records.into_iter().collect()

@@ -4,6 +4,7 @@
 //! Hidden and temporary entries (`.x`, `_x`, `*.tmp`, `*.partial`) are passed over; files of no
 //! known format are named, not read. No text is read.
 
+use crate::artifact::record::Kind;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -125,6 +126,9 @@ fn corpus(spec: &InputSpec, manifest: Manifest) -> Result<Root> {
         return Err(Error::config(message)
             .with_hint("a corpus keeps its own source names: leave `NAME=` out"));
     }
+    manifest.expect_kind(path, Kind::Corpus).map_err(|error| {
+        error.with_hint("give a corpus (made by ingest, filter or dedup) or raw files")
+    })?;
     let is_part = |name: &str| name.starts_with("part-") && name.ends_with(".parquet");
     let mut files = Vec::new();
     for entry in manifest.files.iter().filter(|entry| is_part(&entry.name)) {
@@ -136,12 +140,6 @@ fn corpus(spec: &InputSpec, manifest: Manifest) -> Result<Root> {
         files.push((entry.name.clone(), file));
     }
     files.sort();
-    if files.is_empty() {
-        let message =
-            format!("`{}` was made by `{}`, and is no corpus", path.display(), manifest.stage);
-        return Err(Error::config(message)
-            .with_hint("give a corpus (made by ingest, filter or dedup) or raw files"));
-    }
     Ok(Root {
         path: path.clone(),
         kind: RootKind::Corpus(Box::new(manifest)),

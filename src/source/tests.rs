@@ -1,5 +1,6 @@
 //! Reading as a whole: inputs made on the spot, read unit by unit as a stage would.
 
+use crate::artifact::record::Kind;
 use std::collections::BTreeSet;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -14,7 +15,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::artifact::counts::Counts;
-use crate::artifact::manifest::{FileEntry, Manifest, Tool};
+use crate::artifact::manifest::{FORMAT, FileEntry, Manifest, Tool};
 use crate::artifact::{
     record::{Notes, ReadRange},
     stage::{Published, Work},
@@ -412,7 +413,8 @@ fn corpus(directory: &Path, parts: &[Vec<RecordBatch>], holdout: f64) {
         files.push(FileEntry { name, bytes, rows, documents: rows, tokens: None, xxh3 });
     }
     let manifest = Manifest {
-        format: 1,
+        format: FORMAT,
+        kind: Kind::Corpus,
         stage: "ingest".into(),
         stage_version: 1,
         tool: Tool::current(),

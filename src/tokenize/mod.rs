@@ -26,7 +26,7 @@ use serde_json::Value;
 use self::vocabulary::Vocabulary;
 use crate::artifact::counts::Counts;
 use crate::artifact::{
-    record::InputRecord,
+    record::{InputRecord, Kind},
     stage::{Needs, Phase, Plan, Publish, Stage, Unit, UnitPlan, Work},
 };
 use crate::base::error::Result;
@@ -69,6 +69,10 @@ impl Tokenize {
 impl Stage for Tokenize {
     fn name(&self) -> &'static str {
         "tokenize"
+    }
+
+    fn kind(&self) -> Kind {
+        Kind::Shards
     }
 
     fn version(&self) -> u32 {

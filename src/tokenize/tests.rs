@@ -8,7 +8,10 @@ use super::{Tokenize, TokenizeConfig};
 use crate::artifact::counts::Counts;
 use crate::artifact::manifest::{self, FORMAT, FileEntry, Manifest, ManifestCounts, Tool};
 use crate::artifact::unit;
-use crate::artifact::{record::InputKind, stage::Stage};
+use crate::artifact::{
+    record::{InputKind, Kind},
+    stage::Stage,
+};
 use crate::base::error::Error;
 use crate::base::hash::xxh3_128;
 use crate::base::io;
@@ -129,12 +132,12 @@ fn the_tokenizer_lies_beside_the_shards_with_its_manifest() {
     let open =
         || Tokenize::open(&specs, InputConfig::default(), TokenizeConfig::default(), &artifact);
     let stage = open().unwrap();
-    assert_eq!(Stage::inputs(&stage).last().unwrap().kind, InputKind::Artifact);
+    assert_eq!(Stage::inputs(&stage).last().unwrap().kind, InputKind::Artifact(Kind::Tokenizer));
     let partial = folder.path().join("out.partial");
     harness::run(&stage, &partial, 1, MEMORY).unwrap();
     let beside = unit::directory(&partial, 1).join("tokenizer");
     assert_eq!(io::read(&beside.join("tokenizer.json")).unwrap(), json);
-    assert_eq!(Manifest::read(&beside).unwrap().stage, "tokenizer");
+    assert_eq!(Manifest::read(&beside).unwrap().kind, Kind::Tokenizer);
     io::write(&artifact.join("tokenizer.json"), &[json.as_slice(), b"\n"].concat()).unwrap();
     let edited = open().err().expect("an edited tokenizer is noticed");
     assert!(matches!(edited, Error::Damaged { .. }), "{edited}");
@@ -156,6 +159,7 @@ fn make_artifact(folder: &Path) -> Vec<u8> {
     let config = Value::Null;
     let manifest = Manifest {
         format: FORMAT,
+        kind: Kind::Tokenizer,
         stage: "tokenizer".into(),
         stage_version: 1,
         tool: Tool::current(),

@@ -9,16 +9,13 @@ use std::path::{Path, PathBuf};
 use crate::artifact::counts::Counts;
 use crate::artifact::manifest::{self, Manifest};
 use crate::artifact::{
-    record::{InputKind, InputRecord, ReadRange},
+    record::{InputRecord, Kind, ReadRange},
     stage::Work,
 };
 use crate::base::error::{Error, Result};
 use crate::base::io;
 use crate::shards::set::TOKENIZER_DIRECTORY;
 use crate::tokenizer::{SpecialText, TOKENIZER_CONFIG_JSON, TOKENIZER_JSON, Tokenizer};
-
-/// The stage that makes tokenizers.
-const TOKENIZER_STAGE: &str = "tokenizer";
 
 /// A tokenizer and where it came from.
 pub(super) struct Vocabulary {
@@ -36,7 +33,7 @@ impl Vocabulary {
             .map_err(|error| hint_at_shards(error, path))?;
         let folder = if path.is_dir() { path } else { path.parent().unwrap_or(Path::new("")) };
         let is_artifact = Manifest::stands_in(folder)
-            && Manifest::read(folder)?.stage == TOKENIZER_STAGE
+            && Manifest::read(folder)?.kind == Kind::Tokenizer
             && (path.is_dir() || path.ends_with(TOKENIZER_JSON));
         if is_artifact {
             check_unchanged(folder)?;
@@ -103,6 +100,5 @@ fn hint_at_shards(error: Error, path: &Path) -> Error {
 fn record(path: &Path) -> Result<InputRecord> {
     let (identity, bytes) = io::hash_file(path)?;
     let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let path = path.to_owned();
-    Ok(InputRecord { kind: InputKind::File, name, source: None, bytes, identity, path })
+    Ok(InputRecord::file(name, None, bytes, identity, path.to_owned()))
 }

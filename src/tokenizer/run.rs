@@ -26,7 +26,7 @@ use super::words::run::merge_runs;
 use super::words::{self, Totals};
 use crate::artifact::counts::{Counts, SourceCounts};
 use crate::artifact::{
-    record::InputRecord,
+    record::{InputRecord, Kind},
     stage::{Needs, Phase, Plan, Publish, Published, Stage, Unit, UnitPlan, Work},
 };
 use crate::base::error::{Error, Result};
@@ -219,6 +219,10 @@ impl TokenizerTrain {
 impl Stage for TokenizerTrain {
     fn name(&self) -> &'static str {
         "tokenizer"
+    }
+
+    fn kind(&self) -> Kind {
+        Kind::Tokenizer
     }
 
     fn version(&self) -> u32 {

@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use super::config::{Extension, Steps, TrainConfig};
 use crate::artifact::{
     manifest::{self, FileEntry, Manifest, ManifestCounts, Tool},
-    record::InputRecord,
+    record::{InputRecord, Kind},
 };
 use crate::base::{
     error::{Error, Result},
@@ -219,7 +219,7 @@ pub fn document_evals(run: &Path, step: u64) -> PathBuf {
 /// The id of the token that every text of the run starts from.
 pub fn end_of_text(run: &Path, tokenizer: &Tokenizer) -> Result<u32> {
     let manifest = Manifest::read(run)?;
-    manifest.expect_stage(run, &[STAGE], "a run")?;
+    manifest.expect_kind(run, Kind::Run)?;
     let name = manifest.extra.get(END_OF_TEXT).and_then(|name| name.as_str());
     let missing = || Error::damaged(&run.join(manifest::FILE_NAME), None, "no `end_of_text`");
     let (_, id) = tokenizer.end_of_text(name)?.ok_or_else(missing)?;
@@ -239,7 +239,7 @@ fn read_state(out: &Path) -> Result<Option<Standing>> {
 fn standing_run(out: &Path) -> Result<Option<Manifest>> {
     if Manifest::stands_in(out) {
         let standing = Manifest::read(out)?;
-        standing.expect_stage(out, &[STAGE], "a run, or a new directory")?;
+        standing.expect_kind(out, Kind::Run)?;
         return Ok(Some(standing));
     }
     let foreign = io::list(out)?.into_iter().find(|path| {
@@ -336,6 +336,7 @@ fn new_manifest(config: &TrainConfig, end_of_text: &str, inputs: Vec<InputRecord
     let seed = config.train.seed;
     Manifest {
         format: manifest::FORMAT,
+        kind: Kind::Run,
         stage: STAGE.to_owned(),
         stage_version: STAGE_VERSION,
         tool: Tool::current(),

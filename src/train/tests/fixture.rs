@@ -1,5 +1,6 @@
 //! A mix for tests: a byte-level tokenizer without merges, one artifact of shards, two sources.
 
+use crate::artifact::record::Kind;
 use std::path::Path;
 
 use serde_json::{Map, Value, json};
@@ -69,7 +70,7 @@ pub fn write_mix(directory: &Path) {
     let run = json!({ "inputs": [{ "name": "shards", "absolute": shards }] });
     io::write(&mix.join("run.json"), run.to_string().as_bytes()).unwrap();
     let names = [ORDER_FILE, VALIDATION_FILE, MIX_FILE].map(str::to_owned);
-    write_manifest(&mix, "mix", json!({}), &names);
+    write_manifest(&mix, Kind::Mix, json!({}), &names);
 }
 
 fn record(artifact: &Manifest, shards: &Path, tokenizer: &[u8]) -> MixRecord {
