@@ -7,6 +7,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+/// Why a document is dropped that a condition (`where`) leaves out.
+pub const LEFT_OUT: &str = "where";
+
 /// Counts of one source in one stage.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]

@@ -16,7 +16,9 @@ use serde_json::Value;
 
 use super::{
     counts::Counts,
+    manifest::Manifest,
     record::{FileCounts, InputRecord, Kind, Notes, ReadRange},
+    summary::{DocumentsSummary, Summary},
     unit::{self, Done},
 };
 use crate::base::{
@@ -44,21 +46,36 @@ pub trait Stage: Sync {
         0
     }
 
+    /// Where its text comes from, for the stages that read text: what follows up to
+    /// [`Stage::needs`] is then its by default.
+    fn text(&self) -> Option<&dyn TextInputs> {
+        None
+    }
+
     /// What the fingerprint covers.
-    fn inputs(&self) -> Vec<InputRecord>;
+    fn inputs(&self) -> Vec<InputRecord> {
+        self.text().map(TextInputs::records).unwrap_or_default()
+    }
 
     /// The input files that [`UnitPlan::files`] and [`Work::skipped`] index.
     fn files(&self) -> Vec<PathBuf> {
-        Vec::new()
+        self.text().map(TextInputs::paths).unwrap_or_default()
     }
 
     /// What a person should know before the work: files that are none of its inputs.
     fn notices(&self) -> Vec<String> {
-        Vec::new()
+        self.text().map(TextInputs::notices).unwrap_or_default()
+    }
+
+    /// How bad input is treated; outside the fingerprint.
+    fn tolerance(&self) -> Tolerance {
+        self.text().map(TextInputs::tolerance).unwrap_or_default()
     }
 
     /// About what the work takes with so many threads, from metadata only.
-    fn needs(&self, threads: usize) -> Needs;
+    fn needs(&self, threads: usize) -> Needs {
+        self.text().map(|text| text.needs(threads)).unwrap_or_default()
+    }
 
     /// Phases and units, from metadata only.
     fn plan(&self) -> Result<Plan>;
@@ -75,6 +92,38 @@ pub trait Stage: Sync {
     fn manifest_keys(&self, _published: &Published<'_>) -> Result<BTreeMap<String, Value>> {
         Ok(BTreeMap::new())
     }
+
+    /// What to tell a person of the artifact in `out`, whose manifest this is.
+    fn summary(&self, manifest: &Manifest, _out: &Path) -> Result<Box<dyn Summary>> {
+        Ok(Box::new(DocumentsSummary::new(manifest)))
+    }
+}
+
+/// The text that a stage reads: what every such stage says of its inputs.
+pub trait TextInputs: Sync {
+    /// What the fingerprint covers.
+    fn records(&self) -> Vec<InputRecord>;
+
+    /// Every file, in input order.
+    fn paths(&self) -> Vec<PathBuf>;
+
+    /// Files that are none of its inputs.
+    fn notices(&self) -> Vec<String>;
+
+    /// How bad input is treated.
+    fn tolerance(&self) -> Tolerance;
+
+    /// What reading takes, and a corpus of all that is read.
+    fn needs(&self, threads: usize) -> Needs;
+}
+
+/// *How* bad input is treated.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Tolerance {
+    /// The share of a source's documents that may be unreadable.
+    pub max_bad: f64,
+    /// Whether damaged files are left out whole.
+    pub skip_bad_files: bool,
 }
 
 /// What the work takes, about: what `--dry-run` prints.

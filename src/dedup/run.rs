@@ -17,8 +17,8 @@ use super::{
 use crate::{
     artifact::{
         counts::Counts,
-        record::{InputRecord, Kind},
-        stage::{Needs, Phase, Plan, Publish, Published, Stage, Unit, UnitPlan, Work},
+        record::Kind,
+        stage::{Needs, Phase, Plan, Publish, Published, Stage, TextInputs, Unit, UnitPlan, Work},
     },
     base::error::{Error, Result},
     source::{InputConfig, InputSpec, Inputs},
@@ -126,16 +126,8 @@ impl Stage for Dedup {
         self.config.seed
     }
 
-    fn inputs(&self) -> Vec<InputRecord> {
-        self.inputs.records()
-    }
-
-    fn files(&self) -> Vec<std::path::PathBuf> {
-        self.inputs.paths()
-    }
-
-    fn notices(&self) -> Vec<String> {
-        self.inputs.notices()
+    fn text(&self) -> Option<&dyn TextInputs> {
+        Some(&self.inputs)
     }
 
     fn needs(&self, threads: usize) -> Needs {

@@ -16,7 +16,6 @@
 //! rejected + dropped by reason, for each source; both keep the input's order. Cost: judging runs
 //! beside decoding on the workers, a few batches at a time; writing follows in order.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray, BooleanArray, Float64Array, StringArray, UInt64Array};
@@ -29,8 +28,8 @@ use serde_json::Value;
 
 use crate::artifact::counts::{Counts, SourceCounts};
 use crate::artifact::{
-    record::{FileCounts, InputRecord, Kind},
-    stage::{Needs, Phase, Plan, Publish, Stage, Unit, Work},
+    record::{FileCounts, Kind},
+    stage::{Phase, Plan, Publish, Stage, TextInputs, Unit, Work},
 };
 use crate::base::error::{Error, Result};
 use crate::base::pool::Pool;
@@ -394,20 +393,8 @@ impl Stage for Filter {
         self.resolved.clone()
     }
 
-    fn inputs(&self) -> Vec<InputRecord> {
-        self.inputs.records()
-    }
-
-    fn files(&self) -> Vec<PathBuf> {
-        self.inputs.paths()
-    }
-
-    fn notices(&self) -> Vec<String> {
-        self.inputs.notices()
-    }
-
-    fn needs(&self, threads: usize) -> Needs {
-        self.inputs.needs(threads)
+    fn text(&self) -> Option<&dyn TextInputs> {
+        Some(&self.inputs)
     }
 
     fn plan(&self) -> Result<Plan> {

@@ -12,14 +12,12 @@ mod run;
 
 pub use config::IngestConfig;
 
-use std::path::PathBuf;
-
 use serde_json::Value;
 
 use crate::artifact::counts::Counts;
 use crate::artifact::{
-    record::{InputRecord, Kind},
-    stage::{Needs, Phase, Plan, Publish, Stage, Unit, Work},
+    record::Kind,
+    stage::{Phase, Plan, Publish, Stage, TextInputs, Unit, Work},
 };
 use crate::base::error::Result;
 use crate::source::{InputSpec, Inputs};
@@ -61,20 +59,8 @@ impl Stage for Ingest {
         self.inputs.config_json()
     }
 
-    fn inputs(&self) -> Vec<InputRecord> {
-        self.inputs.records()
-    }
-
-    fn files(&self) -> Vec<PathBuf> {
-        self.inputs.paths()
-    }
-
-    fn notices(&self) -> Vec<String> {
-        self.inputs.notices()
-    }
-
-    fn needs(&self, threads: usize) -> Needs {
-        self.inputs.needs(threads)
+    fn text(&self) -> Option<&dyn TextInputs> {
+        Some(&self.inputs)
     }
 
     fn plan(&self) -> Result<Plan> {

@@ -15,7 +15,7 @@ use serde_json::Value;
 
 use crate::artifact::{
     record::InputRecord,
-    stage::{Needs, UnitPlan},
+    stage::{Needs, TextInputs, Tolerance, UnitPlan},
 };
 use crate::base::config::nearest;
 use crate::base::error::{Error, Result};
@@ -243,6 +243,30 @@ impl Inputs {
     /// The share of documents held out for validation.
     pub fn holdout(&self) -> f64 {
         self.holdout
+    }
+}
+
+/// What every stage that reads text says of its inputs.
+impl TextInputs for Inputs {
+    fn records(&self) -> Vec<InputRecord> {
+        self.records()
+    }
+
+    fn paths(&self) -> Vec<PathBuf> {
+        self.paths()
+    }
+
+    fn notices(&self) -> Vec<String> {
+        self.notices()
+    }
+
+    fn tolerance(&self) -> Tolerance {
+        let InputConfig { max_bad, skip_bad_files, .. } = self.config;
+        Tolerance { max_bad, skip_bad_files }
+    }
+
+    fn needs(&self, threads: usize) -> Needs {
+        self.needs(threads)
     }
 }
 

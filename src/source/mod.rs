@@ -37,6 +37,7 @@ mod tests;
 use arrow::array::{Array, AsArray, BooleanArray, StringArray};
 use arrow::record_batch::RecordBatch;
 
+pub use crate::artifact::counts::LEFT_OUT;
 pub use config::{InputConfig, SourceConfig};
 pub use corpus::{CorpusWriter, ParquetSink};
 pub use inputs::{InputFile, Inputs};
@@ -85,9 +86,6 @@ impl LeftOut {
         LeftOut { ids: StringArray::new_null(0), rows: Vec::new() }
     }
 }
-
-/// Why such a document is dropped.
-pub const LEFT_OUT: &str = "where";
 
 impl Batch {
     /// Documents in the batch.

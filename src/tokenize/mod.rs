@@ -19,7 +19,7 @@ mod vocabulary;
 
 pub use config::TokenizeConfig;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde_json::Value;
 
@@ -27,7 +27,7 @@ use self::vocabulary::Vocabulary;
 use crate::artifact::counts::Counts;
 use crate::artifact::{
     record::{InputRecord, Kind},
-    stage::{Needs, Phase, Plan, Publish, Stage, Unit, UnitPlan, Work},
+    stage::{Needs, Phase, Plan, Publish, Stage, TextInputs, Unit, UnitPlan, Work},
 };
 use crate::base::error::Result;
 use crate::source::{InputConfig, InputSpec, Inputs};
@@ -97,8 +97,8 @@ impl Stage for Tokenize {
         records
     }
 
-    fn files(&self) -> Vec<PathBuf> {
-        self.inputs.paths()
+    fn text(&self) -> Option<&dyn TextInputs> {
+        Some(&self.inputs)
     }
 
     fn notices(&self) -> Vec<String> {

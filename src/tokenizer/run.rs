@@ -26,8 +26,8 @@ use super::words::run::merge_runs;
 use super::words::{self, Totals};
 use crate::artifact::counts::{Counts, SourceCounts};
 use crate::artifact::{
-    record::{InputRecord, Kind},
-    stage::{Needs, Phase, Plan, Publish, Published, Stage, Unit, UnitPlan, Work},
+    record::Kind,
+    stage::{Needs, Phase, Plan, Publish, Published, Stage, TextInputs, Unit, UnitPlan, Work},
 };
 use crate::base::error::{Error, Result};
 use crate::base::{interrupt, io, rng};
@@ -239,16 +239,8 @@ impl Stage for TokenizerTrain {
         config
     }
 
-    fn inputs(&self) -> Vec<InputRecord> {
-        self.inputs.records()
-    }
-
-    fn files(&self) -> Vec<PathBuf> {
-        self.inputs.paths()
-    }
-
-    fn notices(&self) -> Vec<String> {
-        self.inputs.notices()
+    fn text(&self) -> Option<&dyn TextInputs> {
+        Some(&self.inputs)
     }
 
     fn needs(&self, threads: usize) -> Needs {
