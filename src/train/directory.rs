@@ -239,7 +239,9 @@ fn read_state(out: &Path) -> Result<Option<Standing>> {
 fn standing_run(out: &Path) -> Result<Option<Manifest>> {
     if Manifest::stands_in(out) {
         let standing = Manifest::read(out)?;
-        standing.expect_kind(out, Kind::Run)?;
+        standing
+            .expect_kind(out, Kind::Run)
+            .map_err(|error| error.with_hint("choose a new directory for `--out`"))?;
         return Ok(Some(standing));
     }
     let foreign = io::list(out)?.into_iter().find(|path| {

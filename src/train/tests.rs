@@ -308,7 +308,7 @@ fn a_mix_is_read_once_and_more_is_refused_with_both_numbers() {
 fn a_directory_that_is_no_run_is_left_alone() {
     let bench = Bench::new();
     let error = bench.train("mix", &[], &options()).unwrap_err();
-    assert!(error.to_string().contains("was made by `mix`"), "{error}");
+    assert!(error.to_string().contains("is a mix, made by `fixture`"), "{error}");
     io::create_directory(&bench.path("notes")).unwrap();
     io::write(&bench.path("notes").join("a.txt"), b"mine").unwrap();
     let error = bench.train("notes", &[], &options()).unwrap_err();
