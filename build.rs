@@ -1,5 +1,7 @@
 //! Tells the binary which commit it was built from, for manifests: `DATAPREP_COMMIT`.
 
+#![allow(clippy::print_stdout, reason = "this is how cargo is told")]
+
 use std::{path::Path, process::Command};
 
 fn main() {

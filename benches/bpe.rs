@@ -12,6 +12,9 @@
 //! CPU_SECONDS` (reading excluded) and writes the tokenizer. One thread. Without arguments, as
 //! `cargo bench` calls it for all benches, it measures a text of its own.
 
+#![allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "a bench reads a clock")]
+#![allow(clippy::print_stdout, clippy::unwrap_used, reason = "and prints what it found")]
+
 use std::path::Path;
 
 use dataprep::tokenizer::{SpecialText, Tokenizer, TokenizerConfig, VocabSizes, learn_from};

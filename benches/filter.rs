@@ -13,6 +13,9 @@
 //! `benches/compare_fasttext.py` compares that with the package fastText. `only=` measures one
 //! part.
 
+#![allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "a bench reads a clock")]
+#![allow(clippy::print_stdout, clippy::unwrap_used, reason = "and prints what it found")]
+
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 

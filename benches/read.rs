@@ -8,6 +8,9 @@
 //!
 //!     cargo bench --no-default-features --bench read -- ../shared/data/corpora/wikipedia
 
+#![allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "a bench reads a clock")]
+#![allow(clippy::print_stdout, clippy::unwrap_used, reason = "and prints what it found")]
+
 use std::collections::BTreeSet;
 use std::io::Write;
 use std::path::Path;

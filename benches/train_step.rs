@@ -8,6 +8,9 @@
 //!     cargo bench --bench train_step            # 3m and 14m
 //!     cargo bench --bench train_step -- 3m --composed
 
+#![allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "a bench reads a clock")]
+#![allow(clippy::print_stdout, clippy::unwrap_used, reason = "and prints what it found")]
+
 use std::io::Write;
 use std::time::Instant;
 

@@ -61,8 +61,19 @@
 //!   train no tokenizer, enter no mix, and their twins are dropped from what does.
 //! - A run resumed from a checkpoint is bitwise the run that never stopped.
 
-// Documentation is made with private items: modules lead to their private parts.
-#![allow(rustdoc::private_intra_doc_links)]
+#![allow(rustdoc::private_intra_doc_links, reason = "documentation is made with private items")]
+#![cfg_attr(
+    test,
+    allow(
+        clippy::disallowed_methods,
+        clippy::disallowed_types,
+        clippy::iter_over_hash_type,
+        clippy::print_stderr,
+        clippy::print_stdout,
+        clippy::unwrap_used,
+        reason = "what tests make is not kept; the library itself is linted without `test`"
+    )
+)]
 
 pub mod artifact;
 pub mod base;

@@ -1,5 +1,14 @@
 //! One test binary: behaviour through the command line, formats, and the house rules.
 
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    clippy::print_stderr,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "what tests make is not kept"
+)]
+
 mod cli;
 mod conditions;
 mod damage;

@@ -1,10 +1,12 @@
-//! The house rules, as tests: what CONTRIBUTING.md asks for and a compiler cannot see.
+//! The house rules, as tests: what CONTRIBUTING.md asks for and neither compiler nor clippy sees.
 //!
 //! In → the repository's own files; out → every line that breaks a rule, with what to do instead.
 //! A rule is one row of [`RULES`] and carries its own counter-example, so that a rule which has
 //! stopped finding anything fails too. Cost: well under a second, every file is read once.
 
+mod circles;
 mod lexer;
+mod paths;
 mod rules;
 
 use std::{
@@ -52,11 +54,7 @@ fn read(path: &Path) -> String {
 fn sources() -> Vec<Source> {
     let folders = ["src", "tests", "benches", "kernels"];
     let paths = folders.iter().flat_map(|folder| files(folder, "rs"));
-    let mut sources: Vec<Source> = paths.map(|p| Source::new(&relative(&p), &read(&p))).collect();
-    let tests: Vec<String> = sources.iter().flat_map(Source::test_files).collect();
-    for source in sources.iter_mut().filter(|source| tests.contains(&source.path)) {
-        source.is_test.fill(true);
-    }
+    let sources: Vec<Source> = paths.map(|p| Source::new(&relative(&p), &read(&p))).collect();
     assert!(sources.iter().any(|source| source.path == "src/lib.rs"), "found no src/lib.rs");
     sources
 }
@@ -91,6 +89,14 @@ fn every_rule_finds_its_bad_sample_and_passes_its_good_one() {
         let found = broken(rule, &Source::new(path, &text));
         assert_eq!(found, [""; 0], "`{}` in its good sample", rule.name);
     }
+}
+
+#[test]
+fn no_part_of_a_folder_needs_another_that_needs_it() {
+    let found = circles::circles(&sources());
+    let new = found.iter().filter(|circle| !circles::is_within(circle, rules::CIRCLES));
+    let new: Vec<&String> = new.collect();
+    assert!(new.is_empty(), "hint: move what both need to a file below them: {new:#?}");
 }
 
 /// A list of homes that names what is gone hides the next offender under an old name.

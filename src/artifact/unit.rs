@@ -7,7 +7,6 @@
 
 use std::{
     collections::BTreeMap,
-    fs,
     path::{Path, PathBuf},
 };
 
@@ -88,14 +87,14 @@ pub fn publish(
     io::write(&attempt.join(DONE), &json)?;
     io::sync(attempt)?;
     let target = directory(partial, unit);
-    match fs::rename(attempt, &target) {
+    match io::rename(attempt, &target) {
         Ok(()) => io::sync(&partial.join("units")),
         Err(_) if is_published(partial, unit) => {
             let first = Done::read(&target)?;
             assert_eq!(first, done, "unit {unit} is not pure: two attempts differ");
             io::remove_directory(attempt)
         }
-        Err(error) => Err(Error::io("publish", &target)(error)),
+        Err(error) => Err(error),
     }
 }
 

@@ -3,6 +3,8 @@
 //! In → paths; out → handles, bytes, sorted listings. The only place (with `unit`) that names
 //! `std::fs`, so that an I/O error never loses its path and durability is decided in one place.
 
+#![expect(clippy::disallowed_methods, reason = "the home of `std::fs`")]
+
 use std::{
     fs::{self, File},
     io::{BufWriter, Read, Seek, SeekFrom},

@@ -3,6 +3,9 @@
 //! In → a path; out → a [`Lock`] that falls when the process dies, however it dies. A second
 //! process waits 5 seconds, since a killed one may still be dying, and is then refused by name.
 
+#![expect(clippy::disallowed_methods, reason = "a lock is no file that anybody reads")]
+#![expect(clippy::disallowed_types, reason = "the lock of an OUT is waited for a few seconds")]
+
 use std::{
     fs::{self, File, TryLockError},
     os::unix::fs::MetadataExt,

@@ -3,6 +3,9 @@
 //! In → `begin`, `advance`, `message` from any thread; out → text on stderr. Rates and times are
 //! for the eye only and reach no file of an output. Hidden without a terminal, unless asked for.
 
+#![expect(clippy::disallowed_methods, reason = "progress is drawn on stderr")]
+#![expect(clippy::disallowed_types, reason = "progress shows a rate")]
+
 use std::{
     sync::{
         Mutex,

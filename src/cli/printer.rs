@@ -4,6 +4,8 @@
 //! results and notices, `-qq` leaves errors only. Every message reads without colour. A reader that
 //! went away (`| head`) is no error.
 
+#![expect(clippy::disallowed_methods, reason = "the printer owns stdout and stderr")]
+
 use std::io::{IsTerminal, Write};
 
 use serde_json::Value;

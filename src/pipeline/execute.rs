@@ -7,6 +7,8 @@
 //! all of them (DESIGN: sections 3.4 and 8). Parallel over units when there are many, inside them
 //! when there are few; the bytes are the same.
 
+#![expect(clippy::disallowed_types, reason = "`run.json` says how long it took")]
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
@@ -441,7 +443,7 @@ impl<'a> Run<'a> {
 
 /// How the names of the folders in `--temp-dir` begin that serve an OUT: by where it lies.
 fn spill_prefix(partial: &Path) -> String {
-    let place = partial.canonicalize().unwrap_or_else(|_| partial.to_owned());
+    let place = io::canonical(partial).unwrap_or_else(|_| partial.to_owned());
     format!("dataprep-{:016x}-", xxh3_64(place.as_os_str().as_encoded_bytes()))
 }
 

@@ -4,6 +4,8 @@
 //! an old OUT where the system can). A kill at any point leaves either the old OUT or the new one,
 //! and [`recover`] finishes or undoes what is between.
 
+#![expect(clippy::disallowed_types, reason = "`run.json` says when")]
+
 use std::{
     collections::BTreeSet,
     path::{Path, PathBuf},

@@ -9,6 +9,8 @@
 //! Products depend on the instruction set (the kernel blocks their inner dimension by it), which is
 //! why it is in the numerics key.
 
+#![allow(unsafe_code, reason = "kernels for the vector units")]
+
 use std::ops::{Deref, Range};
 
 use candle_core::{CpuStorage, DType, Device, Shape, Storage, StorageRef, Tensor};
@@ -213,6 +215,7 @@ macro_rules! kernel {
             fn avx2($($argument: $type),*) $(-> $output)? { body($($argument),*) }
 
             #[cfg(target_arch = "x86_64")]
+            #[allow(unsafe_code, reason = "the level is checked")]
             match $crate::runtime::cpu::Level::detected() {
                 $crate::runtime::cpu::Level::Avx512 => {
                     // SAFETY: the level was detected, so the CPU has these features.

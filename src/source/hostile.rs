@@ -21,7 +21,6 @@ fn folder() -> Option<PathBuf> {
     Some(folder)
 }
 
-#[allow(clippy::print_stderr)]
 fn writeln_skipped(folder: &std::path::Path) {
     use std::io::Write;
     let _ = writeln!(std::io::stderr(), "skipped: there is no `{}`", folder.display());

@@ -3,6 +3,8 @@
 //! Out → seconds for `timing.jsonl`, wall times for `events.*` and `run.json`. None of it reaches a
 //! file that equal runs share.
 
+#![expect(clippy::disallowed_types, reason = "the clock of `timing.jsonl`")]
+
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 /// Seconds since 1970.

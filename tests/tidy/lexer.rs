@@ -12,7 +12,7 @@ pub struct Source {
     pub lines: Vec<String>,
     /// The same lines, comments and literals blanked.
     pub code: Vec<String>,
-    /// Whether a line stands in an item under `#[cfg(test)]`, or the whole file is a test.
+    /// Whether a line stands in an item under `#[cfg(test)]`.
     pub is_test: Vec<bool>,
 }
 
@@ -21,18 +21,21 @@ impl Source {
         let code: Vec<String> = blank(text).lines().map(str::to_owned).collect();
         let lines: Vec<String> = text.lines().map(str::to_owned).collect();
         assert_eq!(lines.len(), code.len(), "{path}: blanking keeps the lines");
-        let whole = path.starts_with("tests/");
-        let mut is_test = vec![whole; lines.len()];
+        let mut is_test = vec![false; lines.len()];
         for (start, end) in test_items(&code) {
             is_test[start..=end].fill(true);
         }
         Source { path: path.to_owned(), lines, code, is_test }
     }
 
-    /// Lines of code that no test holds: (index, code).
-    pub fn production(&self) -> impl Iterator<Item = (usize, &str)> {
-        let pairs = self.code.iter().enumerate();
-        pairs.filter(|(index, _)| !self.is_test[*index]).map(|(index, code)| (index, code.as_str()))
+    /// Names of the files that this one declares: `mod name;`.
+    pub fn children(&self) -> Vec<&str> {
+        let lines = self.code.iter().map(|line| line.trim());
+        let names = lines.filter_map(|line| {
+            let at = word_positions(line, "mod").next()?;
+            line[at + 3..].strip_suffix(';').map(str::trim)
+        });
+        names.collect()
     }
 
     /// Paths of the files that this one declares as tests: `#[cfg(test)] mod name;`.

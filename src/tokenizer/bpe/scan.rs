@@ -12,6 +12,8 @@
 //! Invariants: pieces equal those of `Pattern::piece_end`, on every instruction set.
 //! Cost: about 0.6 ns a byte of English, keys included.
 
+#![allow(unsafe_code, reason = "calls the kernels for the vector units")]
+
 use super::pattern::Pattern;
 #[cfg(target_arch = "x86_64")]
 use super::rules::{self, Rules};

@@ -8,6 +8,8 @@
 //! of [`Isa`] may be called only where [`level`] has found its instructions.
 //! Cost: 20 to 60 instructions a block.
 
+#![allow(unsafe_code, reason = "kernels for the vector units")]
+
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]

@@ -12,6 +12,8 @@
 //! larger than the stated limit: it then stops learning.
 //! Cost: one cache line, prefetched, for a look-up; 32 bytes a slot, filled to three quarters.
 
+#![allow(unsafe_code, reason = "slots of a cache line, prefetched and unchecked")]
+
 use super::scan::{Piece, Pieces};
 use std::ptr::NonNull;
 

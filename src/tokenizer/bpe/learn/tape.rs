@@ -7,6 +7,8 @@
 //! Invariant: what stands without [`TAG`] and is no [`EDGE`] is a token's id at its first byte.
 //! Cost: 4 bytes a byte of the words, and while laying it 1 more and 16 a word.
 
+#![allow(unsafe_code, reason = "a prefetch")]
+
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 
@@ -293,6 +295,7 @@ pub struct PairCounts {
 
 impl PairCounts {
     /// Calls `see` with left, right, count, number of places; in no order.
+    #[expect(clippy::iter_over_hash_type, reason = "the caller asks for no order")]
     pub fn for_each(&self, mut see: impl FnMut(u32, u32, u64, u32)) {
         for (pair, &(count, number)) in self.bytes.iter().enumerate().filter(|pair| pair.1.1 > 0) {
             see(self.id[pair >> 8], self.id[pair & 0xFF], count, number);
