@@ -236,24 +236,121 @@ fn annotations_refuse_what_they_cannot_tell() {
     }
 }
 
-#[test]
-fn a_classifier_learns_what_is_wanted_and_filters_by_it() {
+/// Texts that are wanted, and others.
+fn sides() -> TestDir {
     let directory = TestDir::new();
     let wanted: Vec<String> = (0..200).map(|n| format!("cells divide and grow {n}")).collect();
     let other: Vec<String> = (0..200).map(|n| format!("buy cheap shoes now {n}")).collect();
     directory.write_documents("wanted/a.jsonl", &wanted);
     directory.write_documents("other/a.jsonl", &other);
-    let train = "classifier train --positive wanted --negative other --dimensions 8 --epochs 200";
-    let report = directory.dataprep(&format!("{train} --out model.bin --json")).ok().summary();
-    assert!(report["held_out"]["area_under_curve"].as_f64() > Some(0.99), "{report:#}");
-    directory.dataprep(&format!("{train} --out again.bin")).ok();
-    let bytes = |name: &str| std::fs::read(directory.path(name)).unwrap();
-    assert!(bytes("model.bin") == bytes("again.bin"), "equal texts, equal models");
-    let filter = "filter wanted other --rules classifier --set classifier.model=model.bin \
-                  --set classifier.min_score=0.5 --out kept --json";
-    let counts = directory.dataprep(filter).ok().summary()["counts"].clone();
-    let out = |source: &str| counts["sources"][source]["out"].as_u64().unwrap_or(0);
-    assert!(out("wanted") > 190 && out("other") < 10, "{counts:#}");
+    directory
+}
+
+const TRAIN: &str = "classifier train --positive wanted --negative other --dimensions 8 \
+                     --epochs 200 --set buckets=10000";
+
+#[test]
+fn a_classifier_learns_what_is_wanted_and_filters_by_it() {
+    let directory = sides();
+    let summary = directory.dataprep(&format!("{TRAIN} --out model --json")).ok().summary();
+    let report = &summary["report"];
+    assert!(report["held_out"]["area_under_curve"].as_f64() > Some(0.99), "{summary:#}");
+    assert_eq!(
+        summary["counts"]["out"],
+        report["positives"].as_u64().unwrap() + report["negatives"].as_u64().unwrap(),
+        "what trains it is counted: {summary:#}"
+    );
+    for threads in [1, 2] {
+        directory.dataprep(&format!("{TRAIN} --out again{threads} -j{threads}")).ok();
+        assert_eq!(directory.tree("model"), directory.tree(&format!("again{threads}")));
+    }
+    directory.dataprep("verify model").ok();
+    // The artifact and its file alike name the model.
+    let kept = ["model", "again1/model.bin"].map(|model| {
+        let filter = format!(
+            "filter wanted other --rules classifier --set classifier.model={model} \
+             --set classifier.min_score=0.5 --out kept --json"
+        );
+        let summary = directory.dataprep(&filter).ok().summary();
+        let out = |source: &str| summary["counts"]["sources"][source]["out"].as_u64();
+        assert!(out("wanted") > Some(190) && out("other") < Some(10), "{summary:#}");
+        summary["up_to_date"].clone()
+    });
+    assert_eq!(kept, [false, true], "equal models are equal work");
+}
+
+#[test]
+fn training_a_classifier_is_a_stage_like_others() {
+    let directory = sides();
+    let again = |arguments: &str| directory.dataprep(&format!("{TRAIN} --out model {arguments}"));
+    let plan = again("--dry-run");
+    assert!(plan.stdout.contains("train 1 units") && !directory.path("model").exists(), "{plan:?}");
+    again("").ok();
+    assert!(again("").ok().stdout.contains("up to date"));
+    let other = again("--set rate=0.2");
+    assert_eq!(other.status, 2, "{}", other.stderr);
+    assert!(other.stderr.contains("with other inputs or config"), "{}", other.stderr);
+    again("--set rate=0.2 --fresh").ok();
+    // Nothing but an artifact is ever replaced.
+    let text = directory.read("wanted/a.jsonl");
+    let over = directory.dataprep(&format!("{TRAIN} --out wanted/a.jsonl --fresh"));
+    assert_eq!(over.status, 2, "{}", over.stderr);
+    assert_eq!(directory.read("wanted/a.jsonl"), text);
+    for (arguments, expected) in [
+        ("--positive wanted", "`negative` names no texts"),
+        ("--positive wanted --negative wanted", "is on both sides"),
+        ("--positive wanted --negative other --keep 2", "`keep` is a share"),
+        ("--positive wanted --negative other --set epoch=2", "did you mean `epochs`?"),
+        ("--positive wanted --negative other --set source.wnted.text_column=a", "source.wnted"),
+    ] {
+        let run = directory.dataprep(&format!("classifier train {arguments} --out x"));
+        assert_eq!(run.status, 2, "{arguments}\n{}", run.stderr);
+        assert!(run.stderr.contains(expected), "{arguments}\n{}", run.stderr);
+    }
+}
+
+#[test]
+fn a_classifier_bears_bad_texts_as_other_stages_do() {
+    let directory = sides();
+    let texts = directory.read("other/a.jsonl");
+    directory.write("other/a.jsonl", format!("{texts}no JSON\n"));
+    directory.write("other/b.parquet", "no Parquet");
+    let run = directory.dataprep(&format!("{TRAIN} --out model"));
+    assert_eq!(run.status, 1, "{}", run.stderr);
+    assert!(run.stderr.contains("b.parquet"), "{}", run.stderr);
+    let run = directory.dataprep(&format!("{TRAIN} --out model --skip-bad-files --json")).ok();
+    assert_eq!(run.summary()["counts"]["rejected"], 1);
+    let manifest: serde_json::Value =
+        serde_json::from_str(&directory.read("model/manifest.json")).unwrap();
+    assert_eq!(manifest["skipped_files"], serde_json::json!(["b.parquet"]));
+    assert!(directory.read("model/rejects.jsonl").contains("invalid_json"));
+    assert!(directory.dataprep("verify model").ok().stdout.contains("2 ranges"));
+}
+
+#[test]
+fn a_recipe_trains_a_classifier_and_filters_by_it() {
+    let directory = sides();
+    let recipe = |model: &str| {
+        format!(
+            "out = 'runs'\n\
+             [[step]]\nname = 'web'\nstage = 'ingest'\nin = ['../other']\n\
+             [[step]]\nname = 'quality'\nstage = 'classifier'\n\
+             set = {{ positive = ['good=../wanted'], negative = ['web'], dimensions = 8, \
+             epochs = 200, buckets = 1000 }}\n\
+             [[step]]\nname = 'kept'\nstage = 'filter'\nin = ['../wanted', 'web']\n\
+             set = {{ rules = ['classifier'], classifier.model = '{model}', \
+             classifier.min_score = 0.5 }}\n"
+        )
+    };
+    directory.write("recipes/r.toml", recipe("quality"));
+    let run = directory.dataprep("run recipes/r.toml --json").ok();
+    let kept = run.stdout.lines().find(|line| line.contains("\"step\":\"kept\"")).unwrap();
+    let kept: serde_json::Value = serde_json::from_str(kept).unwrap();
+    assert!(kept["counts"]["sources"]["wanted"]["out"].as_u64() > Some(190), "{kept:#}");
+    assert!(kept["counts"]["sources"]["other"]["out"].as_u64() < Some(10), "{kept:#}");
+    directory.write("recipes/r.toml", recipe("web"));
+    let run = directory.dataprep("run recipes/r.toml");
+    assert!(run.stderr.contains("holds no model"), "{}", run.stderr);
 }
 
 #[test]

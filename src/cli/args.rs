@@ -131,39 +131,57 @@ pub enum ClassifierCommand {
 /// Arguments of `classifier train`.
 #[derive(Args, Debug)]
 pub struct ClassifierArgs {
-    /// Texts that are wanted: `[NAME=]PATH`, as stages take them
-    #[arg(long, value_name = "IN", num_args = 1.., required = true)]
-    pub positive: Vec<String>,
+    /// Directory to write; appears when it is complete
+    #[arg(long, short, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    #[command(flatten)]
+    pub config: ConfigArgs,
+    #[command(flatten)]
+    pub flags: ClassifierFlags,
+}
+
+/// Flags of `classifier train`.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Classifier")]
+pub struct ClassifierFlags {
+    /// Texts that are wanted: `[NAME=]PATH`; without `--positive` and `--negative`, the step of
+    /// this stage in `dataprep.toml` runs
+    #[arg(long, value_name = "IN", num_args = 1..)]
+    positive: Vec<String>,
     /// Texts that are not
-    #[arg(long, value_name = "IN", num_args = 1.., required = true)]
-    pub negative: Vec<String>,
-    /// File to write; fastText reads it too
-    #[arg(long, short, value_name = "FILE")]
-    pub out: PathBuf,
-    /// Share of the texts kept out of training, to measure the model on
-    #[arg(long, value_name = "SHARE", default_value_t = 0.2)]
-    pub held_out: f64,
-    /// Share of the pool to keep: a threshold for it is reported
-    #[arg(long, value_name = "SHARE", default_value_t = 0.1)]
-    pub keep: f64,
-    /// Visits to each text
-    #[arg(long, value_name = "N", default_value_t = 5)]
-    pub epochs: u32,
-    /// Numbers in a word's vector
-    #[arg(long, value_name = "N", default_value_t = 100)]
-    pub dimensions: usize,
-    /// Longest word n-gram
-    #[arg(long, value_name = "N", default_value_t = 2)]
-    pub word_ngrams: u32,
-    /// Makes the first vectors and the order of the texts
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    pub seed: u64,
-    /// Column or JSON field with the text [default: text]
-    #[arg(long, value_name = "NAME")]
-    pub text_column: Option<String>,
-    /// Read only the first so many documents of each side
+    #[arg(long, value_name = "IN", num_args = 1..)]
+    negative: Vec<String>,
+    /// Share of the texts kept out of training, to measure the model on [default: 0.2]
+    #[arg(long, value_name = "SHARE")]
+    held_out: Option<f64>,
+    /// Share of the pool to keep: thresholds for it are reported [default: 0.1]
+    #[arg(long, value_name = "SHARE")]
+    keep: Option<f64>,
+    /// Visits to each text [default: 5]
     #[arg(long, value_name = "N")]
-    pub limit_documents: Option<Count>,
+    epochs: Option<u32>,
+    /// Numbers in a word's vector [default: 100]
+    #[arg(long, value_name = "N")]
+    dimensions: Option<u32>,
+    /// Longest word n-gram [default: 2]
+    #[arg(long, value_name = "N")]
+    word_ngrams: Option<u32>,
+    #[command(flatten)]
+    text: TextFlags,
+}
+
+impl Flags for ClassifierFlags {
+    fn fill(&self, keys: &mut Table) {
+        let texts = |side: &[String]| (!side.is_empty()).then(|| side.to_vec());
+        put(keys, "positive", texts(&self.positive));
+        put(keys, "negative", texts(&self.negative));
+        put(keys, "held_out", self.held_out);
+        put(keys, "keep", self.keep);
+        put(keys, "epochs", self.epochs.map(i64::from));
+        put(keys, "dimensions", self.dimensions.map(i64::from));
+        put(keys, "word_ngrams", self.word_ngrams.map(i64::from));
+        self.text.fill(keys);
+    }
 }
 
 /// `dataprep tokenizer …`

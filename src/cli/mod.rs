@@ -4,7 +4,6 @@
 //! can be typed is in [`args`], how results look in [`screen`], where they go in [`printer`].
 
 pub mod args;
-mod classifier;
 mod init;
 mod inspect;
 pub mod printer;
@@ -62,9 +61,10 @@ fn command() -> ClapCommand {
         let keys = (entry.keys)().join(", ");
         let help = format!("Config keys, in TOML or as `--set key=value`: {keys}");
         match entry.name {
-            "tokenizer" => command.mut_subcommand("tokenizer", |tokenizer| {
-                tokenizer.mut_subcommand("train", |train| train.after_help(help))
+            name @ ("classifier" | "tokenizer") => command.mut_subcommand(name, |parent| {
+                parent.mut_subcommand("train", |train| train.after_help(help))
             }),
+
             name => command.mut_subcommand(name, |stage| stage.after_help(help)),
         }
     })
@@ -77,9 +77,7 @@ fn run(cli: Cli, printer: &Printer) -> Result<()> {
         Command::Filter(args) if args.flags.list => cx.list_rules(),
         Command::Filter(args) if args.flags.trial.is_some() => cx.try_rules(args),
         Command::Filter(args) => cx.stage("filter", args),
-        Command::Classifier { command: ClassifierCommand::Train(args) } => {
-            cx.train_classifier(args)
-        }
+        Command::Classifier { command: ClassifierCommand::Train(args) } => cx.classifier(args),
         Command::Dedup(args) => cx.stage("dedup", args),
         Command::Tokenizer { command: TokenizerCommand::Train(args) } => {
             cx.stage("tokenizer", args)
@@ -108,14 +106,28 @@ struct Commands<'a> {
 impl Commands<'_> {
     /// A bare stage command, or the step of that stage in `dataprep.toml`.
     fn stage<F: Flags>(&self, stage: &str, args: &StageArgs<F>) -> Result<()> {
-        let mut keys = Table::new();
-        args.flags.fill(&mut keys);
-        if let Some(seed) = args.config.seed {
-            keys.insert("seed".into(), toml::Value::Integer(seed as i64));
-        }
+        let keys = Commands::flags(&args.flags, &args.config);
         let request =
             self.request(stage, args.inputs.clone(), args.out.as_deref(), &args.config, keys)?;
         self.one(&request, Training::default())
+    }
+
+    /// `classifier train`, or that step in `dataprep.toml`.
+    fn classifier(&self, args: &args::ClassifierArgs) -> Result<()> {
+        let keys = Commands::flags(&args.flags, &args.config);
+        let out = args.out.as_deref();
+        let request = self.request("classifier", Vec::new(), out, &args.config, keys)?;
+        self.one(&request, Training::default())
+    }
+
+    /// The keys that flags fill in, `--seed` among them.
+    fn flags(flags: &impl Flags, config: &ConfigArgs) -> Table {
+        let mut keys = Table::new();
+        flags.fill(&mut keys);
+        if let Some(seed) = config.seed {
+            keys.insert("seed".into(), toml::Value::Integer(seed as i64));
+        }
+        keys
     }
 
     /// The keys of a command: flags > `--set` > `--config`.
@@ -162,7 +174,7 @@ impl Commands<'_> {
     ) -> Result<Request> {
         let table = Commands::keys(config, flags)?;
         let name = stage.to_owned();
-        if inputs.is_empty() {
+        if inputs.is_empty() && !registry::find(stage)?.lists_inputs(&table) {
             let mut request = self.step_of(stage)?;
             registry::lay(&mut request.config, table);
             request.out = out.map_or(request.out, Path::to_owned);
@@ -178,8 +190,13 @@ impl Commands<'_> {
         let path = Path::new(recipe::FILE_NAME);
         if !path.is_file() {
             let message = format!("`{stage}` has no inputs, and there is no {}", recipe::FILE_NAME);
+            let command = match stage {
+                "classifier" => "classifier train --positive IN… --negative IN…".to_owned(),
+                "tokenizer" => "tokenizer train IN…".to_owned(),
+                stage => format!("{stage} IN…"),
+            };
             return Err(Error::config(message)
-                .with_hint(format!("name them, as in `dataprep {stage} IN… --out DIR`")));
+                .with_hint(format!("name them, as in `dataprep {command} --out DIR`")));
         }
         Recipe::read(path, &[], None)?.only_step_of(stage).cloned()
     }

@@ -10,6 +10,7 @@ use super::printer::Printer;
 use crate::{
     artifact::manifest::{self, Manifest},
     base::size::Count,
+    classifier,
     pipeline::{
         recipe::Request,
         step::{StepResult, dry_run_lines},
@@ -85,6 +86,9 @@ pub fn step(request: &Request, result: &StepResult, printer: &Printer) -> String
             text.push_str(&sources(manifest));
             if let Some(mix) = mix_record(&request.out) {
                 text.push_str(&shares(&mix));
+            }
+            if let Some(report) = classifier_report(&request.out) {
+                let _ = writeln!(text, "{report}");
             }
         }
         #[cfg(feature = "train")]
@@ -195,6 +199,10 @@ fn mix_record(directory: &Path) -> Option<MixRecord> {
     MixRecord::read(directory).ok()
 }
 
+fn classifier_report(directory: &Path) -> Option<classifier::Report> {
+    classifier::Report::read(&directory.join(classifier::REPORT)).ok()
+}
+
 /// The closing screen of `dataprep run`.
 pub fn closing(out: &Path, results: &[(&Request, StepResult)], printer: &Printer) -> String {
     let mut text = format!("\n{}\n", printer.bold("What became of the text"));
@@ -303,6 +311,9 @@ pub fn record(kind: &str, request: &Request, result: &StepResult) -> Value {
     };
     if let (Value::Object(record), Value::Object(more)) = (&mut record, more) {
         record.extend(more);
+    }
+    if let Some(report) = classifier_report(&request.out) {
+        record["report"] = serde_json::to_value(report).expect("plain data");
     }
     manifest::canonical(&record)
 }

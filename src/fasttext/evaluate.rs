@@ -3,7 +3,8 @@
 //! In → scores of held-out texts of both kinds; out → precision, recall, area under the ROC curve,
 //! and the threshold that keeps a wanted share ([`HeldOut::report`]). A threshold keeps what scores
 //! at least as much (DCLM's and datatrove's `>=`); texts of equal scores are kept or left together,
-//! so the share really kept is reported beside the threshold.
+//! so the share really kept is reported beside the threshold. A threshold is the shortest decimal
+//! that keeps the same texts, so that it can be typed.
 //! Invariants: a report depends on the set of scores, not on their order. Cost: a sort.
 
 use crate::base::rng::hash;
@@ -67,13 +68,15 @@ impl HeldOut {
         self.negatives.sort_by(|left, right| right.total_cmp(left));
         let mut all = [&self.positives[..], &self.negatives].concat();
         all.sort_by(|left, right| right.total_cmp(left));
+        let shortest =
+            |falling: &[f64]| shortest_threshold(&all, threshold_for_share(falling, share));
         Some(Report {
             positives: self.positives.len() as u64,
             negatives: self.negatives.len() as u64,
             area_under_curve: self.area_under_curve(),
             at_half: self.point(0.5),
-            at_share_of_negatives: self.point(threshold_for_share(&self.negatives, share)),
-            at_share_of_all: self.point(threshold_for_share(&all, share)),
+            at_share_of_negatives: self.point(shortest(&self.negatives)),
+            at_share_of_all: self.point(shortest(&all)),
         })
     }
 
@@ -107,9 +110,36 @@ pub fn threshold_for_share(falling: &[f64], share: f64) -> f64 {
     falling[wanted.clamp(1, falling.len()) - 1]
 }
 
+/// The shortest decimal that keeps what the score `threshold` keeps of some scores, which fall: not
+/// over it, and over the next lower score.
+fn shortest_threshold(falling: &[f64], threshold: f64) -> f64 {
+    /// So many decimals tell any two probabilities of 1e-4 or more apart.
+    const DECIMALS_MAX: usize = 20;
+    let below = falling[falling.partition_point(|&score| score >= threshold)..].first();
+    let below = below.copied().unwrap_or(0.0);
+    let keeps_the_same = |decimal: &f64| *decimal <= threshold && *decimal > below;
+    let rounded = |decimals: usize| {
+        let nearest: f64 = format!("{threshold:.decimals$}").parse().ok()?;
+        let step: f64 = format!("1e-{decimals}").parse().ok()?;
+        let lower: f64 = format!("{:.decimals$}", nearest - step).parse().ok()?;
+        [nearest, lower].into_iter().find(keeps_the_same)
+    };
+    (1..=DECIMALS_MAX).find_map(rounded).unwrap_or(threshold)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_threshold_is_as_short_as_keeps_the_same_texts() {
+        let falling = [0.500037, 0.500031, 0.50003, 0.2];
+        assert_eq!(shortest_threshold(&falling, 0.500037), 0.500037);
+        assert_eq!(shortest_threshold(&falling, 0.500031), 0.500031);
+        assert_eq!(shortest_threshold(&falling, 0.50003), 0.5);
+        assert_eq!(shortest_threshold(&falling, 0.2), 0.2);
+        assert_eq!(shortest_threshold(&[0.0], 0.0), 0.0);
+    }
 
     #[test]
     fn a_report_counts_what_each_threshold_keeps() {

@@ -108,7 +108,7 @@ pub fn train<T: AsRef<str>>(
 impl Trainer {
     /// A trainer for texts of these labels (names without fastText's `__label__`).
     pub fn new(labels: &[&str], settings: TrainSettings) -> Result<Trainer> {
-        check(&settings)?;
+        settings.check()?;
         let prefix = String::from_utf8_lossy(LABEL_PREFIX);
         let labels: Vec<String> = labels.iter().map(|name| format!("{prefix}{name}")).collect();
         let mut distinct = labels.clone();
@@ -158,6 +158,11 @@ impl Trainer {
         }
         self.counts[id as usize] += 1;
         Ok(id)
+    }
+
+    /// Bytes of memory that training on the texts added so far takes.
+    pub fn memory(&self) -> u64 {
+        self.settings.memory(self.words.len() as u64, self.tokens.len() as u64)
     }
 
     /// Trains; `watch` is told the share done (0 to 1) now and then and may end it early with
@@ -219,24 +224,42 @@ impl Trainer {
     }
 }
 
-fn check(settings: &TrainSettings) -> Result<()> {
-    let within = |name: &str, value: f64, low: f64, high: f64| {
-        if (low..=high).contains(&value) {
-            return Ok(());
-        }
-        Err(Error::config(format!("`{name}` must be {low} to {high}, not {value}")))
-    };
-    within("dimensions", settings.dimensions as f64, 1.0, 1024.0)?;
-    within("epochs", f64::from(settings.epochs), 1.0, 1000.0)?;
-    within("rate", f64::from(settings.rate), 1e-6, 100.0)?;
-    within("word_ngrams", f64::from(settings.word_ngrams), 1.0, 5.0)?;
-    within("longest", f64::from(settings.longest), 0.0, 10.0)?;
-    within("shortest", f64::from(settings.shortest), 0.0, f64::from(settings.longest))?;
-    let least = if settings.has_ngrams() { 1.0 } else { 0.0 };
-    within("buckets", f64::from(settings.buckets), least, 1e9)
-}
-
 impl TrainSettings {
+    /// Refuses settings out of range.
+    ///
+    /// # Errors
+    /// [`Error::Config`] with the name, the range and what was given.
+    pub fn check(&self) -> Result<()> {
+        let within = |name: &str, value: f64, low: f64, high: f64| {
+            if (low..=high).contains(&value) {
+                return Ok(());
+            }
+            Err(Error::config(format!("`{name}` must be {low} to {high}, not {value}")))
+        };
+        within("dimensions", self.dimensions as f64, 1.0, 1024.0)?;
+        within("epochs", f64::from(self.epochs), 1.0, 1000.0)?;
+        within("rate", f64::from(self.rate), 1e-6, 100.0)?;
+        within("word_ngrams", f64::from(self.word_ngrams), 1.0, 5.0)?;
+        within("longest", f64::from(self.longest), 0.0, 10.0)?;
+        within("shortest", f64::from(self.shortest), 0.0, f64::from(self.longest))?;
+        let least = if self.has_ngrams() { 1.0 } else { 0.0 };
+        within("buckets", f64::from(self.buckets), least, 1e9)
+    }
+
+    /// Bytes of the model of so many distinct words, as a file and in memory.
+    pub fn model_bytes(&self, words: u64) -> u64 {
+        let buckets = if self.has_ngrams() { u64::from(self.buckets) } else { 0 };
+        (words + buckets) * self.dimensions as u64 * size_of::<f32>() as u64
+    }
+
+    /// Bytes of memory that training takes, for so many distinct words and words in all.
+    pub fn memory(&self, words: u64, tokens: u64) -> u64 {
+        /// A word with its hash, its count and its place in the table, in the trainer and in the
+        /// dictionary.
+        const WORD_BYTES: u64 = 64;
+        self.model_bytes(words) + words * WORD_BYTES + tokens * size_of::<u32>() as u64
+    }
+
     fn has_ngrams(&self) -> bool {
         self.word_ngrams > 1 || self.longest > 0
     }

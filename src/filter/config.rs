@@ -6,7 +6,7 @@
 //! errors; the resolved configuration names every threshold, defaults included.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -168,11 +168,11 @@ const FILES: [(&str, &str); 7] = [
     ("url_lists", "banned_subwords"),
 ];
 
-/// Takes the files that a configuration names as relative to `folder`, where it stands.
-pub fn join_paths(table: &mut Table, folder: &Path) {
+/// Puts `place` of them where a configuration names files: where they lie from here.
+pub fn place_paths(table: &mut Table, place: impl Fn(&Path) -> PathBuf) {
     let join = |value: Option<&mut toml::Value>| {
         if let Some(toml::Value::String(path)) = value {
-            *path = folder.join(&*path).to_string_lossy().into_owned();
+            *path = place(Path::new(&*path)).to_string_lossy().into_owned();
         }
     };
     for (set, key) in FILES {

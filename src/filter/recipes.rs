@@ -10,7 +10,7 @@ use std::path::Path;
 
 use crate::base::config::{self, nearest};
 use crate::base::error::{Error, Result};
-use crate::filter::config::{FilterConfig, join_paths};
+use crate::filter::config::{FilterConfig, place_paths};
 
 /// A published recipe.
 pub struct Recipe {
@@ -78,7 +78,8 @@ pub fn open(name_or_path: &str) -> Result<FilterConfig> {
         return named(name_or_path);
     }
     let mut table = config::read(path)?;
-    join_paths(&mut table, path.parent().unwrap_or(Path::new("")));
+    let folder = path.parent().unwrap_or(Path::new(""));
+    place_paths(&mut table, |path| folder.join(path));
     let recipe: FilterConfig = config::parse(table, &format!("the recipe `{name_or_path}`"))?;
     match recipe.recipe {
         None => Ok(recipe),

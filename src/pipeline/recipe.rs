@@ -91,16 +91,28 @@ impl Recipe {
             return Err(Error::config(message).with_hint("use letters, digits, `-` and `_`"));
         }
         let entry = registry::find(&step.stage)?;
-        if step.inputs.is_empty() {
-            return Err(Error::config(format!("the step `{}` has no `in`", step.name)));
-        }
         let mut config = match &step.config {
             Some(path) => config::read(&join(folder, path))?,
             None => Table::new(),
         };
         registry::lay(&mut config, step.set.clone());
+        if step.inputs.is_empty() && !entry.lists_inputs(&config) {
+            return Err(Error::config(format!("the step `{}` has no `in`", step.name)));
+        }
         if step.stage == "filter" {
-            crate::filter::config::join_paths(&mut config, folder);
+            let place = |path: &Path| match path.to_str().and_then(|name| self.find(name)) {
+                Some(earlier) => earlier.out.clone(),
+                None => join(folder, path),
+            };
+            crate::filter::config::place_paths(&mut config, place);
+        }
+        for key in entry.sides {
+            let listed = config.get_mut(*key).and_then(toml::Value::as_array_mut);
+            for input in listed.into_iter().flatten() {
+                if let toml::Value::String(input) = input {
+                    *input = self.resolve_input(input, entry, &step.name, folder)?;
+                }
+            }
         }
         let resolve = |input: &String| self.resolve_input(input, entry, &step.name, folder);
         let inputs = step.inputs.iter().map(resolve).collect::<Result<_>>()?;

@@ -11,6 +11,7 @@ use crate::base::{
     config::{self, Table},
     error::{Error, Result},
 };
+use crate::classifier::{ClassifierConfig, ClassifierTrain};
 use crate::dedup::{Dedup, DedupConfig};
 use crate::filter::{Filter, config::OWN_KEYS, rules::RULE_SETS};
 use crate::ingest::Ingest;
@@ -23,6 +24,7 @@ use crate::tokenizer::{TokenizerConfig, TokenizerTrain};
 pub enum Kind {
     /// A corpus, or raw files.
     Text,
+    Classifier,
     Tokenizer,
     Shards,
     Mix,
@@ -33,6 +35,7 @@ impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Kind::Text => "text",
+            Kind::Classifier => "a classifier",
             Kind::Tokenizer => "a tokenizer",
             Kind::Shards => "token shards",
             Kind::Mix => "a mix",
@@ -46,10 +49,27 @@ pub struct StageEntry {
     pub name: &'static str,
     pub takes: Kind,
     pub makes: Kind,
+    /// Config keys that list further inputs, written as in `in`; with one of them `in` may be
+    /// missing.
+    pub sides: &'static [&'static str],
     /// The names of its config keys.
     pub keys: fn() -> Vec<&'static str>,
     /// Opens it for the executor; `None` for a stage with a way of its own (`pipeline::step`).
     pub open: Option<fn(&Request) -> Result<Opened>>,
+}
+
+impl StageEntry {
+    /// Every input of a request as it is written: those of `in`, and those that keys list.
+    pub fn inputs(&self, request: &Request) -> Vec<String> {
+        let listed = self.sides.iter().filter_map(|key| request.config.get(*key)?.as_array());
+        let listed = listed.flatten().filter_map(|input| Some(input.as_str()?.to_owned()));
+        request.inputs.iter().cloned().chain(listed).collect()
+    }
+
+    /// Whether a configuration lists inputs by keys.
+    pub fn lists_inputs(&self, config: &Table) -> bool {
+        self.sides.iter().any(|key| config.contains_key(*key))
+    }
 }
 
 /// A stage that is ready to run.
@@ -66,6 +86,7 @@ pub const STAGES: &[StageEntry] = &[
         name: "ingest",
         takes: Kind::Text,
         makes: Kind::Text,
+        sides: &[],
         keys: || text_keys(&[]),
         open: Some(|request| {
             open_text(request, |specs, input, NoKeys {}| Ingest::open(specs, input.clone()))
@@ -75,6 +96,7 @@ pub const STAGES: &[StageEntry] = &[
         name: "filter",
         takes: Kind::Text,
         makes: Kind::Text,
+        sides: &[],
         keys: || {
             let rule_sets = RULE_SETS.iter().map(|entry| entry.name);
             text_keys(&OWN_KEYS.into_iter().chain(rule_sets).collect::<Vec<_>>())
@@ -82,9 +104,18 @@ pub const STAGES: &[StageEntry] = &[
         open: Some(|request| open_text(request, Filter::open)),
     },
     StageEntry {
+        name: "classifier",
+        takes: Kind::Text,
+        makes: Kind::Classifier,
+        sides: &["positive", "negative"],
+        keys: || text_keys(config::fields::<ClassifierConfig>()),
+        open: Some(open_classifier),
+    },
+    StageEntry {
         name: "dedup",
         takes: Kind::Text,
         makes: Kind::Text,
+        sides: &[],
         keys: || text_keys(config::fields::<DedupConfig>()),
         open: Some(|request| open_text(request, Dedup::open)),
     },
@@ -92,6 +123,7 @@ pub const STAGES: &[StageEntry] = &[
         name: "tokenizer",
         takes: Kind::Text,
         makes: Kind::Tokenizer,
+        sides: &[],
         keys: || text_keys(config::fields::<TokenizerConfig>()),
         open: Some(|request| {
             open_text(request, |specs, input, own| TokenizerTrain::open(specs, input.clone(), own))
@@ -101,6 +133,7 @@ pub const STAGES: &[StageEntry] = &[
         name: "tokenize",
         takes: Kind::Text,
         makes: Kind::Shards,
+        sides: &[],
         keys: || {
             let own = ["special_text", "tokenizer"];
             [text_keys(config::fields::<TokenizerConfig>()), own.into()].concat()
@@ -111,6 +144,7 @@ pub const STAGES: &[StageEntry] = &[
         name: "mix",
         takes: Kind::Shards,
         makes: Kind::Mix,
+        sides: &[],
         keys: || config::fields::<MixConfig>().to_vec(),
         open: Some(open_mix),
     },
@@ -119,6 +153,7 @@ pub const STAGES: &[StageEntry] = &[
         name: "train",
         takes: Kind::Mix,
         makes: Kind::Run,
+        sides: &[],
         keys: || vec!["train", "model"],
         open: None,
     },
@@ -188,6 +223,17 @@ fn open_text<S: Stage + 'static, C: serde::de::DeserializeOwned>(
     let (specs, input, own) = input_and_own::<C>(request)?;
     let (max_bad, skip_bad_files) = (input.max_bad, input.skip_bad_files);
     Ok(Opened { stage: Box::new(open(&specs, &input, own)?), max_bad, skip_bad_files })
+}
+
+fn open_classifier(request: &Request) -> Result<Opened> {
+    let (inputs, input, own) = input_and_own::<ClassifierConfig>(request)?;
+    if let Some(input) = inputs.first() {
+        let message = format!("`{input}` is on no side of the classifier");
+        return Err(Error::config(message).with_hint("list inputs under `positive` and `negative`"));
+    }
+    let (max_bad, skip_bad_files) = (input.max_bad, input.skip_bad_files);
+    let stage = ClassifierTrain::open(&input, own)?;
+    Ok(Opened { stage: Box::new(stage), max_bad, skip_bad_files })
 }
 
 fn open_mix(request: &Request) -> Result<Opened> {

@@ -246,7 +246,7 @@ pub fn dry_run(request: &Request, threads: usize) -> Result<Option<serde_json::V
         !Path::new(path).exists()
     };
     let entry = registry::find(&request.stage)?;
-    if request.inputs.iter().any(missing) {
+    if entry.inputs(request).iter().any(missing) {
         return Ok(None);
     }
     let stage = match entry.open {

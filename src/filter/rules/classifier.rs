@@ -7,7 +7,7 @@
 //! model. Invariant: text and model alone decide; the model counts by the hash of its bytes. Cost:
 //! about 30 MB/s with word pairs and 100 dimensions.
 
-use super::{Entry, Measure, Report, RuleInfo, RuleSet, check_limits};
+use super::{Entry, Measure, Report, RuleInfo, RuleSet, check_limits, model};
 use crate::base::config;
 use crate::base::error::{Error, Result};
 use crate::base::io;
@@ -52,7 +52,7 @@ pub enum JoinLines {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// A fastText `.bin` or `.ftz`. Must be given.
+    /// A fastText `.bin` or `.ftz`, or what `classifier train` made. Must be given.
     pub model: Option<PathBuf>,
     /// The wanted label, without `__label__`.
     pub label: String,
@@ -91,6 +91,7 @@ impl Classifier {
             return Err(Error::config("which model? `classifier.model` is not set")
                 .with_hint("name a fastText model, or make one with `dataprep classifier train`"));
         };
+        let path = &model::file(path, "classifier.model")?;
         let mut file = std::io::BufReader::with_capacity(1 << 20, io::open(path)?);
         let model = Model::read(&mut file, io::size(path)?).map_err(|error| error.at(path))?;
         let Some(label) = model.label(&config.label) else {

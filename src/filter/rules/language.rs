@@ -6,7 +6,7 @@
 //! [`crate::fasttext::language`] judges, whose score is a confidence and no probability. Invariant:
 //! text and identifier alone decide; a model counts by the hash of its bytes. Cost: 20 to 40 MB/s.
 
-use super::{Entry, Measure, Report, RuleInfo, RuleSet, check_limits};
+use super::{Entry, Measure, Report, RuleInfo, RuleSet, check_limits, model};
 use crate::base::config;
 use crate::base::error::{Error, Result};
 use crate::base::io;
@@ -38,7 +38,8 @@ pub struct Config {
     pub languages: Vec<String>,
     /// Least score. FineWeb: 0.65.
     pub min_score: f64,
-    /// A fastText model (`lid.176.bin`, `.ftz`, GlotLID); the built-in identifier without one.
+    /// A fastText model (`lid.176.bin`, `.ftz`, GlotLID, or what `classifier train` made); without
+    /// one, the built-in identifier.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub model: Option<PathBuf>,
 }
@@ -74,6 +75,7 @@ impl Language {
                 (identifier, name)
             }
             Some(path) => {
+                let path = &model::file(path, "language.model")?;
                 let mut file = std::io::BufReader::with_capacity(1 << 20, io::open(path)?);
                 let identifier = language::read(&mut file, io::size(path)?, path)?;
                 (identifier, io::hash_file(path)?.0.to_string())

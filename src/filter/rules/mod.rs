@@ -18,6 +18,7 @@ pub mod gopher_quality;
 pub mod gopher_repetition;
 pub mod language;
 mod lists;
+mod model;
 mod phrases;
 pub mod pii;
 pub mod spans;
