@@ -15,6 +15,8 @@ mod damage;
 mod dedup;
 mod determinism;
 mod filter;
+#[cfg(feature = "train")]
+mod formats;
 mod quickstart;
 mod resume;
 mod support;

@@ -5,6 +5,7 @@
 //! stopped finding anything fails too. Cost: well under a second, every file is read once.
 
 mod circles;
+mod citations;
 mod lexer;
 mod paths;
 mod rules;
@@ -105,6 +106,26 @@ fn every_home_a_rule_names_is_there() {
     let homes = rules::HOMES.iter().flat_map(|homes| homes.iter());
     let gone: Vec<&str> = homes.copied().filter(|home| !root().join(home).exists()).collect();
     assert!(gone.is_empty(), "hint: take these from the lists in tests/tidy/rules.rs: {gone:?}");
+}
+
+#[test]
+fn what_is_cited_is_there() {
+    let (source, markdown) = (files("src", "rs"), files("docs", "md"));
+    let tests = files("tests", "rs").into_iter();
+    // The tests of this rule name documents that are not there.
+    let tests = tests.filter(|path| !path.ends_with("tidy/citations.rs"));
+    let top = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"].map(|name| root().join(name));
+    let markdown: Vec<PathBuf> = markdown.into_iter().chain(top).collect();
+    let mut wrong = Vec::new();
+    for path in source.into_iter().chain(tests).chain(markdown.clone()) {
+        let cited = citations::unfounded(root(), &read(&path)).into_iter();
+        wrong.extend(cited.map(|cited| format!("{} cites {cited}", relative(&path))));
+    }
+    for path in &markdown {
+        let dead = citations::dead_links(root(), Path::new(&relative(path))).into_iter();
+        wrong.extend(dead.map(|target| format!("{} links to {target}", relative(path))));
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
 #[test]

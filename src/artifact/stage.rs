@@ -2,8 +2,8 @@
 //!
 //! In → a configured stage; out → units that anybody may run, twice, late or at once, with the
 //! same bytes. A stage knows nothing of resume, publishing or manifests: `pipeline::execute` does
-//! all of that (DESIGN: section 8). Phases run one after another; the units of a phase in any
-//! order. A unit reads its inputs and units published by earlier phases, and nothing else.
+//! all of that (docs/design.md, section 8). Phases run one after another; the units of a phase in
+//! any order. A unit reads its inputs and units published by earlier phases, and nothing else.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

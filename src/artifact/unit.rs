@@ -3,7 +3,7 @@
 //! In → the files of an attempt in `units/000017.<random>.tmp/`; out → `units/000017/` with
 //! `done.json`. The rename refuses a filled target, so whoever comes second compares records:
 //! equal, and it drops its own; different, and the unit is not pure, which is a bug. State is what
-//! is published: no clocks, no leases (DESIGN: section 8).
+//! is published: no clocks, no leases (docs/design.md, section 8.2).
 
 use std::{
     collections::BTreeMap,

@@ -86,7 +86,7 @@ impl Error {
         }
     }
 
-    /// 1 the work failed, 2 usage or config, 130 interrupted (DESIGN: section 4).
+    /// 1 the work failed, 2 usage or config, 130 interrupted (docs/design.md, section 9).
     pub fn exit_status(&self) -> u8 {
         match self {
             Error::Config { .. } => 2,

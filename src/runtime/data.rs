@@ -2,7 +2,7 @@
 //!
 //! In → token ids with their documents' borders; out → [`Batch`]. A feed's row `i` is a pure
 //! function of (mix, `i`), so a run's position is one integer and any micro-batch size, worker
-//! count or rank count reads the same rows (DESIGN: invariant 9).
+//! count or rank count reads the same rows (docs/design.md, section 3.9).
 
 use crate::base::error::{Error, Result};
 

@@ -2,7 +2,7 @@
 //!
 //! In → a name from the command line; out → [`Device`], and [`Numerics`], the record behind the
 //! *numerics key*: resume is bitwise equal where it is equal, and a difference is a warning and a
-//! recorded fact, never a refusal (DESIGN: invariant 9).
+//! recorded fact, never a refusal (docs/design.md, section 3.9).
 
 use serde::{Deserialize, Serialize};
 

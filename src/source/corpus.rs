@@ -22,7 +22,7 @@ use crate::base::io;
 use crate::source::schema::LEADING;
 use std::fs::File;
 
-/// Documents in a row group at most (DESIGN: section 2).
+/// Documents in a row group at most (docs/design.md, section 4.3).
 const GROUP_ROWS: usize = 8192;
 /// Bytes of strings that close a row group.
 const GROUP_BYTES: usize = 32 << 20;

@@ -1,10 +1,10 @@
 //! One schema for all inputs, from their metadata alone.
 //!
 //! In → each file's columns; out → `id`, `text`, `source`, `held_out`, then every other column by
-//! first appearance. Types are united by the rules of DESIGN section 4: null gives way, string
-//! kinds become string, integers int64, floats (and integers with floats) double; anything else is
-//! an error that names both files. A raw column that bears one of the four names without meaning
-//! it keeps its values under `<name>_original`.
+//! first appearance. Types are united by the rules of docs/design.md, section 4.3: null gives way,
+//! string kinds become string, integers int64, floats (and integers with floats) double; anything
+//! else is an error that names both files. A raw column that bears one of the four names without
+//! meaning it keeps its values under `<name>_original`.
 
 use std::sync::Arc;
 

@@ -2,7 +2,7 @@
 //!
 //! In → how each file may be cut and how much text it has; out → units, each a contiguous run of
 //! the input: several whole small files, or a part of one large file. A pure function of (inputs,
-//! config): threads, memory and time do not enter it (DESIGN: section 8).
+//! config): threads, memory and time do not enter it (docs/design.md, section 8.1).
 
 use crate::source::formats::{BlockSize, Extent, Layout, Limit, Slice};
 

@@ -1,7 +1,8 @@
 //! What `dataprep tokenizer train` can be told.
 //!
-//! Keys of the stage's own table in → a checked [`TokenizerConfig`]. Defaults are DESIGN.md
-//! section 4's: one special token with id 0, no minimum frequency, the GPT-4 style split.
+//! Keys of the stage's own table in → a checked [`TokenizerConfig`]. Defaults are those of
+//! docs/design.md, section 5: one special token with id 0, no minimum frequency, the GPT-4 style
+//! split.
 
 use std::collections::BTreeSet;
 

@@ -95,7 +95,7 @@ impl TestDir {
     }
 }
 
-/// Files that may differ between equal runs (DESIGN: section 2).
+/// Files that may differ between equal runs (docs/design.md, section 2.3).
 fn may_differ(name: &str) -> bool {
     let clocks = ["run.json", "timing.jsonl", "report.html", ".lock", "state.json"];
     clocks.contains(&name) || name.starts_with("events.")

@@ -175,8 +175,8 @@ pub const RULES: &[Rule] = &[
     },
     Rule {
         name: "imports run one way",
-        remedy: "the table of `IMPORTS` in tests/tidy/rules.rs (DESIGN: base ← source, shards ← \
-                 stages ← pipeline ← cli): move what both need further down",
+        remedy: "the table of `IMPORTS` in tests/tidy/rules.rs (base ← source, shards ← stages ← \
+                 pipeline ← cli; docs/design.md, section 1): move what both need further down",
         check: |source| {
             let Some(module) = module(&source.path).map(|path| path.into_iter().next()) else {
                 return vec![];

@@ -25,7 +25,7 @@ use crate::source::reject::Reject;
 /// Every format, asked in this order.
 pub static FORMATS: [&dyn Format; 2] = [&parquet::Parquet, &jsonl::JsonLines];
 
-/// Documents in one batch at most; what a corpus's row group holds (DESIGN: section 2).
+/// Documents in one batch at most; what a corpus's row group holds (docs/design.md, section 4.3).
 pub const BATCH_DOCUMENTS: usize = 8192;
 /// Text in one batch, about: one document may be longer. Small, so that the threads that share the
 /// batches of a task end together.
