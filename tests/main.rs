@@ -9,6 +9,7 @@
     reason = "what tests make is not kept"
 )]
 
+mod changing_inputs;
 mod cli;
 mod conditions;
 mod damage;

@@ -3,12 +3,13 @@
 //! In → a stage's plan, the files of its units, its counts; out → the records on disk that every
 //! later command leans on. [`stage`] is the contract that a stage implements, [`unit`] one piece
 //! of its work on disk, [`manifest`] what a finished artifact says of itself, [`counts`] what
-//! became of the documents, [`record`] the plain data that these share, [`summary`]
-//! what a person is told. Nothing here runs a stage:
+//! became of the documents, [`planned`] an input file as the plan saw it, [`record`] the plain data
+//! that these share, [`summary`] what a person is told. Nothing here runs a stage:
 //! `pipeline` does. Imports `base` only.
 
 pub mod counts;
 pub mod manifest;
+pub mod planned;
 pub mod record;
 pub mod stage;
 pub mod summary;

@@ -17,6 +17,7 @@ use serde_json::Value;
 use super::{
     counts::Counts,
     manifest::Manifest,
+    planned::PlannedFile,
     record::{FileCounts, InputRecord, Kind, Notes, ReadRange},
     summary::{DocumentsSummary, Summary},
     unit::{self, Done},
@@ -57,9 +58,9 @@ pub trait Stage: Sync {
         self.text().map(TextInputs::records).unwrap_or_default()
     }
 
-    /// The input files that [`UnitPlan::files`] and [`Work::skipped`] index.
-    fn files(&self) -> Vec<PathBuf> {
-        self.text().map(TextInputs::paths).unwrap_or_default()
+    /// The input files that [`UnitPlan::files`] and [`Work::skipped`] index, as they were planned.
+    fn files(&self) -> Vec<PlannedFile> {
+        self.text().map(TextInputs::planned_files).unwrap_or_default()
     }
 
     /// What a person should know before the work: files that are none of its inputs.
@@ -104,8 +105,8 @@ pub trait TextInputs: Sync {
     /// What the fingerprint covers.
     fn records(&self) -> Vec<InputRecord>;
 
-    /// Every file, in input order.
-    fn paths(&self) -> Vec<PathBuf>;
+    /// Every file, in input order, as the plan saw it.
+    fn planned_files(&self) -> Vec<PlannedFile>;
 
     /// Files that are none of its inputs.
     fn notices(&self) -> Vec<String>;

@@ -8,8 +8,11 @@
 use std::{
     fs::{self, File},
     io::{BufWriter, Read, Seek, SeekFrom},
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
 };
+
+use serde::{Deserialize, Serialize};
 
 use super::{
     error::{Error, Result},
@@ -132,6 +135,36 @@ pub fn modified_nanoseconds(metadata: &fs::Metadata) -> u64 {
     let modified = metadata.modified().ok();
     let since = modified.and_then(|time| time.duration_since(std::time::UNIX_EPOCH).ok());
     since.map_or(0, |since| since.as_nanos() as u64)
+}
+
+/// What the file system says of a file that tells whether it may hold other bytes than before:
+/// writing sets both times, replacing changes the inode. Equal stamps are taken for equal bytes;
+/// different ones mean that the bytes have to be looked at.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stamp {
+    pub bytes: u64,
+    /// Nanoseconds since 1970, which `touch` and `cp -p` set at will.
+    pub modified_ns: u64,
+    /// Likewise, of the last change of the content or of its entry, which nobody sets at will.
+    pub changed_ns: i64,
+    pub inode: u64,
+}
+
+/// The file's stamp; `None` where there is no such file.
+pub fn stamp(path: &Path) -> Result<Option<Stamp>> {
+    let metadata = match fs::metadata(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        metadata => metadata.map_err(Error::io("read", path))?,
+    };
+    Ok(Some(Stamp {
+        bytes: metadata.len(),
+        modified_ns: modified_nanoseconds(&metadata),
+        changed_ns: metadata
+            .ctime()
+            .wrapping_mul(1_000_000_000)
+            .wrapping_add(metadata.ctime_nsec()),
+        inode: metadata.ino(),
+    }))
 }
 
 /// The absolute path with links resolved.

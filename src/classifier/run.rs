@@ -25,6 +25,7 @@ use super::config::ClassifierConfig;
 use super::report::{self, Report};
 use crate::artifact::counts::{Counts, SourceCounts};
 use crate::artifact::manifest::Manifest;
+use crate::artifact::planned::PlannedFile;
 use crate::artifact::record::{InputRecord, Kind};
 use crate::artifact::stage::{
     Needs, Phase, Plan, Publish, Stage, TextInputs, Tolerance, Unit, UnitPlan, Work,
@@ -278,8 +279,12 @@ impl Stage for ClassifierTrain {
         self.sides.iter().flat_map(Inputs::records).collect()
     }
 
-    fn files(&self) -> Vec<PathBuf> {
-        self.sides.iter().flat_map(Inputs::paths).collect()
+    fn files(&self) -> Vec<PlannedFile> {
+        let [mut files, mut negative] = self.sides.each_ref().map(Inputs::planned_files);
+        let first = self.sides[0].records().len();
+        negative.iter_mut().for_each(|file| file.input += first);
+        files.append(&mut negative);
+        files
     }
 
     fn notices(&self) -> Vec<String> {
@@ -370,7 +375,7 @@ fn source_names(specs: &[InputSpec]) -> Result<BTreeSet<String>> {
 
 fn refuse_shared_files(sides: &[Inputs; 2]) -> Result<()> {
     let places = |side: &Inputs| -> Result<BTreeSet<PathBuf>> {
-        side.paths().iter().map(|path| io::canonical(path)).collect()
+        side.files().iter().map(|file| io::canonical(&file.path)).collect()
     };
     let (positive, negative) = (places(&sides[0])?, places(&sides[1])?);
     let Some(path) = positive.intersection(&negative).next() else { return Ok(()) };

@@ -21,7 +21,7 @@ use std::{
 
 use serde_json::json;
 
-use super::{publish, up_to_date};
+use super::{publish, unchanged::Watch, up_to_date};
 use crate::artifact::{
     counts::Counts,
     manifest::{self, Manifest, ManifestCounts, Tool},
@@ -135,6 +135,7 @@ struct Run<'a> {
     fingerprint: Fingerprint,
     plan: Plan,
     files: Vec<PathBuf>,
+    watch: Watch,
     skipped: Mutex<BTreeSet<usize>>,
     reused: AtomicUsize,
     notices: Mutex<Vec<String>>,
@@ -166,6 +167,8 @@ impl<'a> Run<'a> {
         if skipped.is_empty() {
             publish::forget_skipped(partial)?;
         }
+        let (watch, discarded) = Watch::resume(stage.files(), partial, &plan.phases)?;
+        let notices = stage.notices().into_iter().chain(notices).chain(discarded);
         Ok(Run {
             stage,
             out,
@@ -173,11 +176,12 @@ impl<'a> Run<'a> {
             options,
             progress,
             fingerprint,
-            files: stage.files(),
+            files: stage.files().into_iter().map(|file| file.path).collect(),
+            watch,
             plan,
             skipped: Mutex::new(skipped),
             reused: AtomicUsize::new(0),
-            notices: Mutex::new(stage.notices().into_iter().chain(notices).collect()),
+            notices: Mutex::new(notices.collect()),
             phase_seconds: Mutex::default(),
         })
     }
@@ -187,7 +191,10 @@ impl<'a> Run<'a> {
         let mut phase = 0;
         while phase < self.plan.phases.len() {
             let start = Instant::now();
-            let damaged = self.phase(phase)?;
+            let mut damaged = self.phase(phase)?;
+            if damaged.is_empty() {
+                damaged = self.watch.damaged(&locked(&self.skipped))?;
+            }
             let seconds = start.elapsed().as_secs_f64();
             locked(&self.phase_seconds).push((self.plan.phases[phase].name, seconds));
             if damaged.is_empty() {
@@ -260,7 +267,19 @@ impl<'a> Run<'a> {
     /// Does and publishes one unit.
     fn unit(&self, phase: usize, index: usize, lanes: usize) -> Result<()> {
         let skipped = locked(&self.skipped).clone();
-        let (attempt, notes, counts) = self.attempt(phase, index, lanes, &skipped)?;
+        let files = &self.plan.phases[phase].units[index].files;
+        let files = || files.iter().copied().filter(|file| !skipped.contains(file));
+        self.watch.confirm(files())?;
+        let (attempt, notes, counts) = match self.attempt(phase, index, lanes, &skipped) {
+            Ok(done) => done,
+            // A file that changed meanwhile explains whatever else went wrong.
+            Err(error) => return self.watch.confirm(files()).and(Err(error)),
+        };
+        let read = self.watch.note_all(&notes.read);
+        if let Err(error) = read.and_then(|()| self.watch.confirm(files())) {
+            io::remove_directory(&attempt)?;
+            return Err(error);
+        }
         unit::publish(self.partial, self.first_unit(phase) + index, &attempt, notes, counts)
     }
 
@@ -393,9 +412,13 @@ impl<'a> Run<'a> {
             inputs: records,
         };
         let seconds = start.elapsed().as_secs_f64();
-        let run = publish::run_json(&manifest.inputs, self.out, self.options, seconds, &{
-            locked(&self.phase_seconds).iter().map(|(name, s)| json!([name, s])).collect::<Vec<_>>()
-        })?;
+        let run =
+            publish::run_json(&manifest.inputs, &self.watch, self.out, self.options, seconds, &{
+                locked(&self.phase_seconds)
+                    .iter()
+                    .map(|(name, s)| json!([name, s]))
+                    .collect::<Vec<_>>()
+            })?;
         publish::publish(self.out, &manifest, &run)?;
         Ok(Outcome {
             manifest,

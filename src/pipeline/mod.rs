@@ -9,4 +9,5 @@ mod publish;
 pub mod recipe;
 pub mod registry;
 pub mod step;
+mod unchanged;
 mod up_to_date;

@@ -15,7 +15,7 @@ use std::{
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use serde_json::{Value, json};
 
-use super::execute::Options;
+use super::{execute::Options, unchanged::Watch};
 use crate::artifact::{
     manifest::{FileEntry, Manifest},
     record::{FileCounts, InputRecord, ReadRange},
@@ -218,6 +218,7 @@ fn part_name(name: &str, index: usize) -> String {
 /// Clock, host and places: everything that may differ between equal runs.
 pub fn run_json(
     inputs: &[InputRecord],
+    watch: &Watch,
     out: &Path,
     options: &Options,
     seconds: f64,
@@ -228,12 +229,19 @@ pub fn run_json(
     let parent = io::canonical(parent.unwrap_or(Path::new(".")))?;
     let base = parent.join(out.file_name().unwrap_or_default());
     let mut places = Vec::new();
-    for input in inputs {
-        let absolute = io::canonical(&input.path)?;
-        let metadata = io::metadata(&absolute)?;
+    for (index, input) in inputs.iter().enumerate() {
+        // A damaged file that was left out may be gone by now.
+        let absolute = match input.path.exists() {
+            true => io::canonical(&input.path)?,
+            false => std::path::absolute(&input.path).map_err(Error::io("find", &input.path))?,
+        };
+        let modified = match watch.modified_ns(index) {
+            Some(modified) => modified,
+            None => io::modified_nanoseconds(&io::metadata(&absolute)?),
+        };
         places.push(json!({
             "name": input.name, "absolute": absolute, "relative": relative(&absolute, &base),
-            "bytes": input.bytes, "modified_ns": io::modified_nanoseconds(&metadata),
+            "bytes": input.bytes, "modified_ns": modified,
         }));
     }
     Ok(json!({

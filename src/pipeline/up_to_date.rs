@@ -1,14 +1,15 @@
 //! Whether OUT already is what a stage would make: in about a second, whatever its size.
 //!
 //! In → a stage and OUT; out → OUT's manifest, or `None`. The fingerprint must be equal, every file
-//! must stand with its size, and a raw input whose modification time changed is read again in the
-//! ranges that were used: a difference there means that the stage must run.
+//! must stand with its size, and an input whose modification time changed is read again: a raw file
+//! in the ranges that were used, a part of an artifact whole. A difference means that the stage
+//! must run (and will name the part that is not what its manifest says).
 
 use std::path::Path;
 
 use serde_json::Value;
 
-use crate::artifact::{manifest::Manifest, record::InputKind, stage::Stage};
+use crate::artifact::{manifest::Manifest, planned::Content, record::InputKind, stage::Stage};
 use crate::base::{error::Result, hash::Fingerprint, io};
 
 /// The manifest of an OUT that needs no work.
@@ -38,12 +39,22 @@ pub fn check_inside(
 
 fn inputs_unchanged(stage: &dyn Stage, out: &Path, manifest: &Manifest) -> Result<bool> {
     let seen = modification_times(out)?;
+    let seen = |input: usize| seen.get(input).copied().flatten();
+    let parts = stage.files();
+    let parts = parts.iter().filter(|file| matches!(file.content, Content::Whole { .. }));
+    for part in parts.filter(|part| !part.is_trusted()) {
+        let is_seen = seen(part.input).is_some_and(|newest| part.stamp.modified_ns <= newest);
+        let is_whole = || part.stamp_now().and_then(|_| part.check_content()).is_ok();
+        if part.stamp.bytes != part.bytes || !(is_seen || is_whole()) {
+            return Ok(false);
+        }
+    }
     for (index, input) in stage.inputs().iter().enumerate() {
         if input.kind != InputKind::File {
             continue;
         }
         let modified = io::modified_nanoseconds(&io::metadata(&input.path)?);
-        if seen.get(index).copied().flatten() == Some(modified) {
+        if seen(index) == Some(modified) {
             continue;
         }
         for range in manifest.read.iter().filter(|range| range.input == index) {

@@ -5,7 +5,6 @@
 //! whose metadata is broken stays in the list: reading it fails as a damaged file, so everything
 //! else can be finished first.
 
-use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -14,12 +13,12 @@ use rayon::prelude::*;
 use serde_json::Value;
 
 use crate::artifact::{
+    planned::{Content, PlannedFile, identity},
     record::InputRecord,
     stage::{Needs, TextInputs, Tolerance, UnitPlan},
 };
 use crate::base::config::nearest;
 use crate::base::error::{Error, Result};
-use crate::base::hash::{Fingerprint, Hasher};
 use crate::base::io;
 use crate::base::size::Bytes;
 use crate::source::config::InputConfig;
@@ -30,9 +29,6 @@ use crate::source::roots::{self, Root, RootKind};
 use crate::source::schema::{FileColumns, LEADING, unite, united_name};
 use crate::source::spec::InputSpec;
 use crate::source::units::{self, FileExtent, UnitSlices};
-
-/// How much of each end, and of the middle, of a raw file enters its identity.
-const IDENTITY_BYTES: u64 = 64 << 10;
 
 /// Text of a document, where only its files' sizes are known; on the low side of the web's mean, so
 /// that what is counted by documents is not too little.
@@ -48,6 +44,7 @@ pub struct InputFile {
     pub name: String,
     pub path: PathBuf,
     pub bytes: u64,
+    planned: PlannedFile,
     /// Index into [`Inputs::sources`]; `None` for a corpus's file, whose documents carry theirs.
     pub source: Option<usize>,
     /// Index into [`Inputs::records`].
@@ -63,8 +60,10 @@ pub struct InputFile {
 }
 
 impl InputFile {
-    /// The error that reading this file gives, when its metadata is broken.
+    /// The error that reading this file gives, when it has another size than planned or its
+    /// metadata is broken.
     pub(super) fn check(&self) -> Result<()> {
+        self.planned.stamp_now()?;
         match &self.damage {
             Some((offset, message)) => Err(Error::damaged(&self.path, *offset, message)),
             None => Ok(()),
@@ -111,7 +110,7 @@ impl Inputs {
             };
             let opened = open_files(root, source, config, records.len())?;
             match &root.kind {
-                RootKind::Raw { source } => records.extend(raw_records(&opened, source)?),
+                RootKind::Raw { source } => records.extend(raw_records(&opened, source)),
                 RootKind::Corpus(_) => records.push(InputRecord::artifact(&root.path)?),
             }
             files.extend(opened);
@@ -189,9 +188,9 @@ impl Inputs {
         &self.files
     }
 
-    /// The paths of [`Inputs::files`], as `Stage::files` wants them.
-    pub fn paths(&self) -> Vec<PathBuf> {
-        self.files.iter().map(|file| file.path.clone()).collect()
+    /// What the plan knows of [`Inputs::files`], as `Stage::files` wants it.
+    pub fn planned_files(&self) -> Vec<PlannedFile> {
+        self.files.iter().map(|file| file.planned.clone()).collect()
     }
 
     /// Files of no known format that lie in the directories given, by relative name.
@@ -252,8 +251,8 @@ impl TextInputs for Inputs {
         self.records()
     }
 
-    fn paths(&self) -> Vec<PathBuf> {
-        self.paths()
+    fn planned_files(&self) -> Vec<PlannedFile> {
+        self.planned_files()
     }
 
     fn notices(&self) -> Vec<String> {
@@ -360,6 +359,10 @@ fn open_files(
         RootKind::Corpus(_) => Ask { text_column: "text".into(), id_column: Some("id".into()) },
     };
     let open = |(index, (name, path)): (usize, &(String, PathBuf))| -> Result<InputFile> {
+        let corpus = source.is_none();
+        let record = first_record + if corpus { 0 } else { index };
+        // First of all, so that a change while the rest is looked at is seen later.
+        let planned = planned_file(root, record, name, path)?;
         let format = roots::format_of(name, path)?;
         let (probe, damage) = match format.probe(path, &ask) {
             Ok(probe) => (probe, None),
@@ -368,14 +371,14 @@ fn open_files(
             }
             Err(error) => return Err(error),
         };
-        let corpus = source.is_none();
         let united = |raw: &str| if corpus { raw.to_owned() } else { united_name(raw) };
         Ok(InputFile {
             name: name.clone(),
             path: path.clone(),
-            bytes: io::size(path)?,
+            bytes: planned.bytes,
+            planned,
             source,
-            record: first_record + if corpus { 0 } else { index },
+            record,
             columns: probe.columns.iter().map(|(raw, kind)| (united(raw), kind.clone())).collect(),
             format,
             ask: ask.clone(),
@@ -403,34 +406,32 @@ fn take_leading_columns(file: &mut InputFile) {
     file.columns.retain(|column| !leading(column));
 }
 
-fn raw_records(files: &[InputFile], source: &str) -> Result<Vec<InputRecord>> {
-    let record = |file: &InputFile| -> Result<InputRecord> {
-        let identity = identity(&file.path, file.bytes)?;
-        let (name, source) = (file.name.clone(), Some(source.to_owned()));
-        Ok(InputRecord::file(name, source, file.bytes, identity, file.path.clone()))
-    };
-    let records: Vec<Result<InputRecord>> = files.par_iter().map(record).collect();
-    records.into_iter().collect()
+/// What is known of a file before its metadata are read.
+fn planned_file(root: &Root, input: usize, name: &str, path: &Path) -> Result<PlannedFile> {
+    if let RootKind::Corpus(manifest) = &root.kind {
+        let entry = manifest.files.iter().find(|entry| entry.name == name);
+        return PlannedFile::part(&root.path, input, entry.expect("listed from the manifest"));
+    }
+    let stamp = io::stamp(path)?.ok_or_else(|| gone(path))?;
+    let content = Content::Sampled(identity(path, stamp.bytes)?);
+    let (name, path) = (name.to_owned(), path.to_owned());
+    Ok(PlannedFile { path, input, name, bytes: stamp.bytes, stamp, content })
 }
 
-/// XXH3-128 of a file's first, middle and last 64 KiB; of all of it where that is not more.
-fn identity(path: &Path, bytes: u64) -> Result<Fingerprint> {
-    let starts = match bytes <= 3 * IDENTITY_BYTES {
-        true => vec![(0, bytes)],
-        false => [0, (bytes - IDENTITY_BYTES) / 2, bytes - IDENTITY_BYTES]
-            .map(|start| (start, IDENTITY_BYTES))
-            .to_vec(),
+/// A file that was listed a moment ago.
+fn gone(path: &Path) -> Error {
+    Error::failed(format!("`{}` was removed while the inputs were opened", path.display()))
+}
+
+fn raw_records(files: &[InputFile], source: &str) -> Vec<InputRecord> {
+    let record = |file: &InputFile| {
+        let Content::Sampled(identity) = file.planned.content else {
+            unreachable!("`{}` is a raw file", file.path.display())
+        };
+        let (name, source) = (file.name.clone(), Some(source.to_owned()));
+        InputRecord::file(name, source, file.bytes, identity, file.path.clone())
     };
-    let mut file = io::open(path)?;
-    let mut hasher = Hasher::new();
-    for (start, length) in starts {
-        let mut buffer = Vec::with_capacity(length as usize);
-        file.seek(SeekFrom::Start(start)).map_err(Error::io("read", path))?;
-        let part = (&mut file).take(length).read_to_end(&mut buffer);
-        part.map_err(Error::io("read", path))?;
-        hasher.update(&buffer);
-    }
-    Ok(hasher.finish())
+    files.iter().map(record).collect()
 }
 
 /// Hands the limit out to the files, in input order.

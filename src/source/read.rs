@@ -377,6 +377,7 @@ impl<'a> UnitTasks<'a, '_> {
         opened.check()?;
         opened.format.read(&Request {
             path: &opened.path,
+            bytes: opened.bytes,
             probe: &opened.probe,
             ask: &opened.ask,
             slice,

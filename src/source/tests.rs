@@ -532,3 +532,51 @@ fn the_ways_to_ask_for_what_is_not_there_are_refused_before_any_work() {
         assert!(error.exit_status() == 2 && error.to_string().contains("which is not read"));
     }
 }
+
+/// Documents of random letters, which no codec makes small.
+fn noise(documents: u64) -> Vec<String> {
+    let mut stream = crate::base::rng::Stream::new(1, "noise");
+    let word = |stream: &mut crate::base::rng::Stream| format!("{:016x}", stream.next_u64());
+    (0..documents).map(|_| (0..4096).map(|_| word(&mut stream)).collect()).collect()
+}
+
+/// What the rest of a file's only unit gives when the file gets another size behind its first task.
+fn read_after(path: &Path, size: impl Fn(u64) -> u64) -> Error {
+    let inputs = Inputs::open(&[InputSpec::of(path)], &InputConfig::default()).unwrap();
+    let (file, (_, slice)) = (&inputs.files[0], &inputs.units[0].slices[0]);
+    let tasks = file.format.read(&super::formats::Request {
+        path,
+        bytes: file.bytes,
+        probe: &file.probe,
+        ask: &file.ask,
+        slice,
+        columns: &[],
+        document_bytes_max: 1 << 20,
+    });
+    let mut tasks = tasks.unwrap();
+    drop(tasks.next().unwrap().unwrap());
+    std::fs::File::options().write(true).open(path).unwrap().set_len(size(file.bytes)).unwrap();
+    tasks.find_map(Result::err).expect("a file that was cut passed for a shorter one")
+}
+
+#[test]
+fn a_file_cut_behind_what_was_read_says_what_is_missing() {
+    let directory = tempfile::tempdir().unwrap();
+    let texts = noise(200);
+    let line = |text: &String| format!("{{\"text\":\"{text}\"}}\n");
+    let lines: String = texts.iter().map(line).collect();
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    gzip.write_all(lines.as_bytes()).unwrap();
+    file(directory.path(), "a.jsonl", lines.as_bytes());
+    file(directory.path(), "b.jsonl.gz", &gzip.finish().unwrap());
+    file(directory.path(), "c.jsonl.zst", &zstd::encode_all(lines.as_bytes(), 1).unwrap());
+    parquet(&directory.path().join("d.parquet"), vec![("text", strings(texts))], 20);
+    for name in ["a.jsonl", "b.jsonl.gz", "c.jsonl.zst", "d.parquet"] {
+        let path = directory.path().join(name);
+        let bytes = io::size(&path).unwrap();
+        let error = read_after(&path, |bytes| bytes - bytes / 5).to_string();
+        let found = bytes - bytes / 5;
+        let expected = format!("at byte {found}: expected {bytes} bytes, found {found}");
+        assert!(error.contains(name) && error.contains(&expected), "{error}");
+    }
+}

@@ -45,6 +45,11 @@ impl TestDir {
         self.directory.path().join(name)
     }
 
+    /// How many files and folders there are, to make a name that is new.
+    pub fn entries(&self) -> usize {
+        fs::read_dir(self.directory.path()).unwrap().count()
+    }
+
     pub fn write(&self, name: &str, text: impl AsRef<[u8]>) {
         let path = self.path(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();

@@ -22,6 +22,7 @@ use super::{
     Ask, BATCH_DOCUMENTS, BATCH_TEXT_BYTES, Decoded, Extent, Format, Layout, Limit, Probe, Request,
     Task, Tasks,
 };
+use crate::artifact::planned::size_differs;
 use crate::base::error::{Error, Result};
 use crate::base::hash::{Fingerprint, Hasher};
 use crate::base::io::{open, size};
@@ -129,6 +130,7 @@ impl Format for JsonLines {
         let input = input(request.path, start.saturating_sub(1))?;
         Ok(Box::new(LineTasks {
             path: request.path.to_owned(),
+            bytes: request.bytes,
             blocks: Blocks::new(input, range, BLOCK_BYTES),
             parser: Arc::new(Parser::new(request)),
         }))
@@ -138,6 +140,8 @@ impl Format for JsonLines {
 /// The blocks of one slice of a file.
 struct LineTasks {
     path: PathBuf,
+    /// Size of the file when it was planned.
+    bytes: u64,
     blocks: Blocks<Input>,
     parser: Arc<Parser>,
 }
@@ -146,7 +150,14 @@ impl Iterator for LineTasks {
     type Item = Result<Task>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let block = match self.blocks.next_block() {
+        let block = self.blocks.next_block();
+        // What ends somewhere else than planned was cut or continued while it was read: its last
+        // line is none, and what is missing must not pass for a shorter file.
+        let raw = self.blocks.input().raw();
+        if raw.is_at_end && raw.end != self.bytes {
+            return Some(Err(size_differs(&self.path, self.bytes, Some(raw.end))));
+        }
+        let block = match block {
             Ok(block) => block?,
             Err(error) => return Some(Err(refused(&self.path, error))),
         };
@@ -293,13 +304,17 @@ enum Input {
 }
 
 impl Input {
-    /// Which bytes of the file were read, and their hash.
-    fn range(&self) -> (Span<u64>, Fingerprint) {
-        let raw = match self {
+    fn raw(&self) -> &HashingReader {
+        match self {
             Input::Plain(raw) => raw,
             Input::Gzip(decoder) => decoder.get_ref().get_ref(),
             Input::Zstd(decoder) => decoder.get_ref().get_ref(),
-        };
+        }
+    }
+
+    /// Which bytes of the file were read, and their hash.
+    fn range(&self) -> (Span<u64>, Fingerprint) {
+        let raw = self.raw();
         (raw.start..raw.end, raw.hasher.finish())
     }
 }
@@ -319,7 +334,7 @@ fn input(path: &Path, start: u64) -> Result<Input> {
     let compression = compression_of(path)?;
     let mut file = open(path)?;
     file.seek(SeekFrom::Start(start)).map_err(Error::io("read", path))?;
-    let raw = HashingReader { file, start, end: start, hasher: Hasher::new() };
+    let raw = HashingReader { file, start, end: start, hasher: Hasher::new(), is_at_end: false };
     let buffered = |raw| BufReader::with_capacity(1 << 20, raw);
     Ok(match compression {
         Compression::Plain => Input::Plain(raw),
@@ -338,11 +353,14 @@ struct HashingReader {
     start: u64,
     end: u64,
     hasher: Hasher,
+    /// Whether the file had no more bytes.
+    is_at_end: bool,
 }
 
 impl Read for HashingReader {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let read = self.file.read(buffer)?;
+        self.is_at_end |= read == 0 && !buffer.is_empty();
         self.hasher.update(&buffer[..read]);
         self.end += read as u64;
         Ok(read)

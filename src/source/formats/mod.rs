@@ -144,6 +144,8 @@ pub enum Extent {
 /// One file's slice, and what is wanted of it.
 pub struct Request<'a> {
     pub path: &'a Path,
+    /// Size of the file when it was planned.
+    pub bytes: u64,
     pub probe: &'a Probe,
     pub ask: &'a Ask,
     pub slice: &'a Slice,

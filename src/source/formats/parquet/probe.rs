@@ -27,19 +27,7 @@ pub(super) fn probe(path: &Path, ask: &Ask) -> Result<Probe> {
     let text = text_column(&footer, path, ask)?;
     let id = id_column(&footer, path, ask)?;
     check_codecs(footer.metadata(), path)?;
-    let schema = footer.parquet_schema();
-    let text_leaves: Vec<usize> = (0..schema.num_columns())
-        .filter(|leaf| schema.get_column_root_idx(*leaf) == text)
-        .collect();
-    let mut blocks = Vec::with_capacity(footer.metadata().num_row_groups());
-    for group in footer.metadata().row_groups() {
-        span(group, file_bytes, path)?;
-        let text_bytes: i64 =
-            text_leaves.iter().map(|leaf| group.column(*leaf).uncompressed_size()).sum();
-        let records = u64::try_from(group.num_rows());
-        let records = records.map_err(|_| Error::damaged(path, None, "a negative row count"))?;
-        blocks.push(BlockSize { records, text_bytes: text_bytes.max(0) as u64 });
-    }
+    let blocks = blocks(&footer, path, file_bytes, text)?;
     let others = footer.schema().fields().iter().enumerate();
     let others = others.filter(|(index, _)| *index != text && Some(*index) != id);
     Ok(Probe {
@@ -49,6 +37,28 @@ pub(super) fn probe(path: &Path, ask: &Ask) -> Result<Probe> {
         records: Some(blocks.iter().map(|block| block.records).sum()),
         layout: Layout::Blocks(blocks),
     })
+}
+
+/// The sizes of the row groups; each must lie inside the file.
+pub(super) fn blocks(
+    footer: &ArrowReaderMetadata,
+    path: &Path,
+    file_bytes: u64,
+    text: usize,
+) -> Result<Vec<BlockSize>> {
+    let schema = footer.parquet_schema();
+    let is_text = |leaf: &usize| schema.get_column_root_idx(*leaf) == text;
+    let text_leaves: Vec<usize> = (0..schema.num_columns()).filter(is_text).collect();
+    let mut blocks = Vec::with_capacity(footer.metadata().num_row_groups());
+    for group in footer.metadata().row_groups() {
+        span(group, file_bytes, path)?;
+        let text_bytes: i64 =
+            text_leaves.iter().map(|leaf| group.column(*leaf).uncompressed_size()).sum();
+        let records = u64::try_from(group.num_rows());
+        let records = records.map_err(|_| Error::damaged(path, None, "a negative row count"))?;
+        blocks.push(BlockSize { records, text_bytes: text_bytes.max(0) as u64 });
+    }
+    Ok(blocks)
 }
 
 /// The index of the text column.

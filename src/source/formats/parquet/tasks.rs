@@ -21,9 +21,10 @@ use parquet::errors::ParquetError;
 use parquet::file::reader::{ChunkReader, Length};
 
 use super::decode::Decoder;
-use super::probe::{id_column, span, text_column};
+use super::probe::{self, id_column, span, text_column};
 use super::schema::{footer, footer_as_bytes};
 use super::{GROUP_TEXT_BYTES_MAX, TASK_TEXT_BYTES, refused};
+use crate::artifact::planned::size_differs;
 use crate::base::error::{Error, Result};
 use crate::base::hash::{Fingerprint, Hasher};
 use crate::base::io;
@@ -69,12 +70,14 @@ impl GroupTasks {
         else {
             unreachable!("a Parquet file is cut into row groups, not {:?}", request.slice)
         };
-        if footer.metadata().num_row_groups() != blocks.len() {
-            return Err(Error::damaged(path, None, "it changed since the plan was made"));
+        if probe::blocks(&footer, path, request.bytes, text)? != *blocks {
+            let message = "its footer changed since the plan was made";
+            return Err(Error::damaged(path, None, message));
         }
-        let runs = runs(&footer, path, io::size(path)?, blocks, extent.clone())?;
+        let runs = runs(&footer, path, request.bytes, blocks, extent.clone())?;
+        let (path, file_bytes) = (path.to_owned(), request.bytes);
         Ok(GroupTasks {
-            bytes: SpanReader { file, path: path.to_owned(), current: None, done: Vec::new() },
+            bytes: SpanReader { file, path, file_bytes, current: None, done: Vec::new() },
             footer,
             mask,
             decoder: Arc::new(decoder),
@@ -229,6 +232,8 @@ fn runs(
 struct SpanReader {
     file: File,
     path: PathBuf,
+    /// Size of the file when it was planned.
+    file_bytes: u64,
     current: Option<(Range<u64>, Hasher)>,
     done: Vec<(Range<u64>, Fingerprint)>,
 }
@@ -285,7 +290,7 @@ impl SpanReader {
         if end == span.end {
             return Ok(());
         }
-        Err(Error::damaged(&self.path, Some(end), "it ends too early: it changed since the plan"))
+        Err(size_differs(&self.path, self.file_bytes, Some(end)))
     }
 
     fn finish(&mut self) {
