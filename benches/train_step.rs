@@ -19,6 +19,7 @@ use dataprep::base::error::Result;
 use dataprep::base::rng::Stream;
 use dataprep::runtime::data::Batch;
 use dataprep::runtime::device::{Device, Numerics};
+use dataprep::runtime::first_step::Expected;
 use dataprep::runtime::model::{Model, ModelConfig};
 use dataprep::runtime::optim::adamw::{AdamW, AdamWConfig};
 use dataprep::runtime::optim::{Optimizer, clip::clip};
@@ -60,6 +61,7 @@ fn main() -> Result<()> {
 fn measure(name: &str, config: &ModelConfig, form: Form) -> Result<()> {
     let model = Model::new(config, 0, &Device::cpu())?.with_form(form);
     let mut optimizer = AdamW::new(model.parameters(), &AdamWConfig::default())?;
+    let expected = Expected::of(&model, &random(0), ROWS)?.loss;
     let (mut times, mut first_loss) = (Vec::new(), 0.0);
     let start = Instant::now();
     while times.len() < 8 || start.elapsed().as_secs_f64() < SECONDS {
@@ -86,7 +88,7 @@ fn measure(name: &str, config: &ModelConfig, form: Form) -> Result<()> {
         median * 1e3,
         times[0] * 1e3,
         peak_gibibytes(),
-        config.expected_initial_loss(),
+        expected,
     ));
     Ok(())
 }

@@ -124,7 +124,7 @@ impl Manifest {
             ));
         }
         let text = io::read_text(&path)?;
-        let damaged = |error| Error::damaged(&path, None, error);
+        let damaged = |error| Error::damaged_artifact(&path, None, error);
         let format: Format = serde_json::from_str(&text).map_err(damaged)?;
         if format.format != FORMAT {
             return Err(other_format(directory, &format));

@@ -48,7 +48,7 @@ impl Done {
     pub fn read(directory: &Path) -> Result<Done> {
         let path = directory.join(DONE);
         let text = io::read_text(&path)?;
-        serde_json::from_str(&text).map_err(|error| Error::damaged(&path, None, error))
+        serde_json::from_str(&text).map_err(|error| Error::damaged_artifact(&path, None, error))
     }
 }
 

@@ -24,7 +24,7 @@ pub enum Error {
 
     /// A file that is not what its format promises: truncated, bad checksum, unreadable footer.
     #[error("damaged file `{}`{}: {message}", path.display(), at(*.offset))]
-    Damaged { path: PathBuf, offset: Option<u64>, message: String },
+    Damaged { path: PathBuf, offset: Option<u64>, message: String, of: Origin },
 
     /// The work was asked for correctly and failed. Exit status 1.
     #[error("{message}")]
@@ -33,6 +33,15 @@ pub enum Error {
     /// Ctrl-C or SIGTERM; what is finished is kept. Exit status 130.
     #[error("interrupted; what is finished is kept, the same command continues")]
     Interrupted,
+}
+
+/// Where a damaged file comes from, and so what can be done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// Somebody's data: it is fetched again, or left out.
+    Input,
+    /// A stage or `train` wrote it: it is made again.
+    Artifact,
 }
 
 fn at(offset: Option<u64>) -> String {
@@ -52,7 +61,14 @@ impl Error {
 
     /// A file that breaks its format's promises; `offset` in bytes where known.
     pub fn damaged(path: &Path, offset: Option<u64>, message: impl ToString) -> Error {
-        Error::Damaged { path: path.to_owned(), offset, message: message.to_string() }
+        let (path, message) = (path.to_owned(), message.to_string());
+        Error::Damaged { path, offset, message, of: Origin::Input }
+    }
+
+    /// The same of a file that dataprep wrote, which `--skip-bad-files` cannot leave out.
+    pub fn damaged_artifact(path: &Path, offset: Option<u64>, message: impl ToString) -> Error {
+        let (path, message) = (path.to_owned(), message.to_string());
+        Error::Damaged { path, offset, message, of: Origin::Artifact }
     }
 
     /// `|source| Error::io("open", path)(source)`: for `map_err`.
@@ -73,6 +89,11 @@ impl Error {
     pub fn hint(&self) -> Option<String> {
         match self {
             Error::Config { hint, .. } | Error::Failed { hint, .. } => hint.clone(),
+            Error::Damaged { of: Origin::Artifact, .. } => Some(
+                "put it back from a copy, or make it again with the command that wrote it; \
+                 `dataprep verify` on its folder names everything that differs"
+                    .into(),
+            ),
             Error::Damaged { .. } => {
                 Some("fetch the file again, or leave it out whole with `--skip-bad-files`".into())
             }
@@ -108,6 +129,8 @@ mod tests {
             "damaged file `a/b.parquet` at byte 17: page checksum differs"
         );
         assert!(error.hint().is_some_and(|hint| hint.contains("--skip-bad-files")));
+        let error = Error::damaged_artifact(Path::new("run/manifest.json"), None, "no JSON");
+        assert!(error.hint().is_some_and(|hint| !hint.contains("--skip-bad-files")));
         let error = Error::config("unknown key `treads`").with_hint("did you mean `threads`?");
         assert_eq!(error.hint().as_deref(), Some("did you mean `threads`?"));
         assert_eq!(error.exit_status(), 2);

@@ -42,6 +42,8 @@ struct State {
     task: String,
     total: u64,
     bytes: bool,
+    /// What was done before the task began; rates and times leave it out.
+    before: u64,
     started: Instant,
     line_at: Instant,
     note: String,
@@ -56,6 +58,7 @@ impl Progress {
             task: String::new(),
             total: 0,
             bytes: false,
+            before: 0,
             started: now,
             line_at: now,
             note: String::new(),
@@ -65,26 +68,32 @@ impl Progress {
 
     /// Starts a task of `total` bytes of text.
     pub fn begin(&self, task: &str, total: u64) {
-        self.start(task, total, true);
+        self.start(task, total, 0, true);
     }
 
     /// Starts a task of `total` steps.
     pub fn begin_steps(&self, task: &str, total: u64) {
-        self.start(task, total, false);
+        self.start(task, total, 0, false);
     }
 
-    fn start(&self, task: &str, total: u64, bytes: bool) {
+    /// The same where `before` of the steps were done by an earlier process.
+    pub fn begin_steps_at(&self, task: &str, total: u64, before: u64) {
+        self.start(task, total, before, false);
+    }
+
+    fn start(&self, task: &str, total: u64, before: u64, bytes: bool) {
         let now = Instant::now();
         let mut state = self.state();
         *state = State {
             task: task.to_owned(),
             total,
             bytes,
+            before,
             started: now,
             line_at: now,
             note: String::new(),
         };
-        self.done.store(0, Relaxed);
+        self.done.store(before, Relaxed);
         if self.style != Style::Bar {
             return;
         }
@@ -99,6 +108,8 @@ impl Progress {
         self.bar.set_prefix(task.to_owned());
         self.bar.set_message("");
         self.bar.set_length(total);
+        self.bar.set_position(before);
+        self.bar.reset_eta();
         self.bar.set_draw_target(ProgressDrawTarget::stderr_with_hz(8));
     }
 
@@ -153,12 +164,13 @@ impl State {
         if style == Style::Json {
             return serde_json::json!({
                 "type": "progress", "task": self.task, "done": done, "total": self.total,
+                "before": self.before,
                 "seconds": (seconds * 10.0).round() / 10.0, "note": self.note,
             })
             .to_string();
         }
         let percent = 100.0 * done as f64 / self.total.max(1) as f64;
-        let rate = done as f64 / seconds.max(1e-9);
+        let rate = done.saturating_sub(self.before) as f64 / seconds.max(1e-9);
         let rate = match self.bytes {
             true => format!("{:.1} MB/s", rate / 1e6),
             false => format!("{rate:.1}/s"),
@@ -170,6 +182,17 @@ impl State {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_rate_leaves_out_what_was_done_before() {
+        let progress = Progress::new(Style::None);
+        progress.begin_steps_at("train", 1000, 400);
+        progress.advance(50);
+        assert_eq!(progress.done.load(Relaxed), 450);
+        let state = progress.state();
+        let line = state.render(Style::Plain, 450, state.started + Duration::from_secs(10));
+        assert_eq!(line, "train: 45% 5.0/s ");
+    }
 
     #[test]
     fn a_json_line_is_json_with_done_and_total() {

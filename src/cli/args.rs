@@ -270,9 +270,12 @@ pub struct ConfigArgs {
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub set: Vec<String>,
     /// Seed of every random choice (the key `seed`)
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(..=SEED_MAX))]
     pub seed: Option<u64>,
 }
+
+/// The largest seed: it is a key, and TOML's integers end here.
+const SEED_MAX: u64 = i64::MAX as u64;
 
 /// Flags that fill in keys.
 pub trait Flags: Args {
@@ -490,10 +493,11 @@ pub struct TrainArgs {
     /// auto, or cpu [default: auto]
     #[arg(long)]
     pub device: Option<String>,
-    /// Continue also with another `train.steps`
+    /// Continue also with another `train.steps`: a `wsd` run from the last checkpoint before its
+    /// decay, while the finished one steps aside; a cosine run from its end, where the rate jumps
     #[arg(long)]
     pub resume: bool,
-    /// Stop after this step, counted from the beginning, with a checkpoint
+    /// Stop after this step, counted from the beginning, with a checkpoint; 0: the initial weights
     #[arg(long, value_name = "STEP")]
     pub stop_after: Option<u64>,
 }
@@ -511,7 +515,7 @@ pub struct GenerateArgs {
     #[arg(long, default_value_t = 100, value_name = "N")]
     pub max_tokens: usize,
     /// Divides the logits; 0 takes the likeliest token
-    #[arg(long, default_value_t = 0.8, value_name = "T")]
+    #[arg(long, default_value_t = 0.8, value_name = "T", allow_hyphen_values = true)]
     pub temperature: f64,
     /// Makes the draws; another seed, another text
     #[arg(long, default_value_t = 0, value_name = "N")]

@@ -208,7 +208,8 @@ impl Commands<'_> {
         }
         let progress = Progress::new(self.printer.progress_style());
         let say = |text: &str| self.printer.detail(text);
-        let runner = self.runner(&progress, &say, training, false);
+        let warn = |text: &str| self.printer.warning(text);
+        let runner = self.runner(&progress, &say, &warn, training, false);
         let result = self.step(&runner, request)?;
         self.printer.result(&screen::step(request, &result, self.printer));
         self.printer.record(&screen::record("summary", request, &result));
@@ -234,7 +235,8 @@ impl Commands<'_> {
         }
         let progress = Progress::new(self.printer.progress_style());
         let say = |text: &str| self.printer.detail(text);
-        let runner = self.runner(&progress, &say, Training::default(), true);
+        let warn = |text: &str| self.printer.warning(text);
+        let runner = self.runner(&progress, &say, &warn, Training::default(), true);
         let mut results = Vec::new();
         for request in requests {
             let result = self.step(&runner, request)?;
@@ -258,10 +260,6 @@ impl Commands<'_> {
             let alarms = screen::alarms(&outcome.manifest);
             alarms.iter().for_each(|alarm| self.printer.warning(alarm));
         }
-        #[cfg(feature = "train")]
-        if let StepResult::Train(summary) = &result {
-            summary.warnings.iter().for_each(|warning| self.printer.warning(warning));
-        }
         Ok(result)
     }
 
@@ -269,6 +267,7 @@ impl Commands<'_> {
         &self,
         progress: &'a Progress,
         say: &'a (dyn Fn(&str) + Sync),
+        warn: &'a (dyn Fn(&str) + Sync),
         training: Training,
         replace: bool,
     ) -> Runner<'a> {
@@ -281,7 +280,7 @@ impl Commands<'_> {
             max_bad: 0.0,
             skip_bad_files: false,
         };
-        Runner { options, progress, say, training }
+        Runner { options, progress, say, warn, training }
     }
 
     fn memory(&self) -> Bytes {
@@ -313,10 +312,12 @@ impl Commands<'_> {
             seed: args.seed,
             device: args.device.clone(),
         };
+        let warn = |text: &str| self.printer.warning(text);
+        let generator = crate::train::Generator::open(&args.run, &options, &warn)?;
         if !self.printer.is_json() {
             self.printer.raw(&args.prompt);
         }
-        let sample = crate::train::generate(&args.run, &options, |text| {
+        let sample = generator.write(|text| {
             if !self.printer.is_json() {
                 self.printer.raw(text);
             }

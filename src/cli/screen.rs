@@ -240,11 +240,25 @@ fn learned(summary: &crate::train::TrainSummary, printer: &Printer) -> String {
     let mut text = format!("\n{}\n", printer.bold("What the model learned"));
     let last = summary.evals.iter().map(|eval| eval.step).max();
     let evals = summary.evals.iter().filter(|eval| Some(eval.step) == last);
-    let _ = writeln!(
-        text,
-        "  {:<12} {:>9} {:>9} {:>14} {:>17}",
-        "validation", "documents", "loss", "bits per byte", "unigram baseline"
-    );
+    for warning in &summary.warnings {
+        let _ = writeln!(text, "  {} {warning}", printer.bold("warning:"));
+    }
+    if summary.evals.is_empty() {
+        let _ = match summary.first_evaluation {
+            Some(step) => writeln!(
+                text,
+                "  stopped before its first evaluation, which is due after step {}",
+                Count(step)
+            ),
+            None => writeln!(text, "  nothing is held out, so nothing was evaluated"),
+        };
+    } else {
+        let _ = writeln!(
+            text,
+            "  {:<12} {:>9} {:>9} {:>14} {:>17}",
+            "validation", "documents", "loss", "bits per byte", "unigram baseline"
+        );
+    }
     for eval in evals {
         let loss = eval.nats / eval.tokens.max(1) as f64;
         let _ = writeln!(
@@ -258,11 +272,12 @@ fn learned(summary: &crate::train::TrainSummary, printer: &Printer) -> String {
     }
     let _ = write!(
         text,
-        "  {} parameters, {} of {} steps, {} tokens",
+        "  {} parameters, {} of {} steps, {} of the mix's {} tokens read by this run so far",
         Count(summary.parameters),
         Count(summary.step),
         Count(summary.steps),
-        Count(summary.tokens)
+        Count(summary.tokens),
+        Count(summary.mix_tokens)
     );
     if let Some(loss) = summary.loss {
         let _ = write!(text, ", training loss {loss:.3}");

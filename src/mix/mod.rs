@@ -134,7 +134,7 @@ impl Stage for Mix {
         let path = published.dir(PHASE, 0).join(MIX_FILE);
         let text = crate::base::io::read_text(&path)?;
         let record: Value = serde_json::from_str(&text)
-            .map_err(|error| crate::base::error::Error::damaged(&path, None, error))?;
+            .map_err(|error| crate::base::error::Error::damaged_artifact(&path, None, error))?;
         let keys = ["shards", "sources"].map(|key| (key.to_owned(), record[key].clone()));
         Ok(keys.into_iter().collect())
     }

@@ -141,7 +141,7 @@ pub fn read_skipped(partial: &Path) -> Result<BTreeSet<usize>> {
     let path = partial.join("skipped.json");
     match path.exists() {
         true => serde_json::from_slice(&io::read(&path)?)
-            .map_err(|error| Error::damaged(&path, None, error)),
+            .map_err(|error| Error::damaged_artifact(&path, None, error)),
         false => Ok(BTreeSet::new()),
     }
 }
@@ -206,7 +206,7 @@ fn check_size(path: &Path, expected: u64) -> Result<()> {
         return Ok(());
     }
     let (expected, found) = (Bytes(expected), Bytes(found));
-    Err(Error::damaged(path, None, format!("recorded with {expected}, found {found}")))
+    Err(Error::damaged_artifact(path, None, format!("recorded with {expected}, found {found}")))
 }
 
 /// `part.parquet` of unit 17 → `part-00017.parquet`.

@@ -154,7 +154,7 @@ pub const STAGES: &[StageEntry] = &[
         takes: Kind::Mix,
         makes: Kind::Run,
         sides: &[],
-        keys: || vec!["train", "model"],
+        keys: || config::fields::<crate::train::TrainConfig>().to_vec(),
         open: None,
     },
 ];

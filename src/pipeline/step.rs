@@ -59,6 +59,8 @@ pub struct Runner<'a> {
     pub progress: &'a Progress,
     /// Facts worth a line on stderr.
     pub say: &'a (dyn Fn(&str) + Sync),
+    /// What must not be missed while a step runs.
+    pub warn: &'a (dyn Fn(&str) + Sync),
     /// `train`'s own: device, resume, stop-after, places of moved shards.
     pub training: Training,
 }
@@ -155,6 +157,7 @@ impl Runner<'_> {
         let options = crate::train::TrainOptions {
             device: self.training.device.clone().unwrap_or_else(|| "auto".to_owned()),
             threads: Some(self.options.threads),
+            memory: self.options.memory,
             resume: self.training.resume,
             stop_after: self.training.stop_after,
             fresh: self.options.fresh,
@@ -163,6 +166,7 @@ impl Runner<'_> {
         let cx = crate::train::Context {
             progress: self.progress,
             say: self.say,
+            warn: self.warn,
             interrupted: &crate::base::interrupt::requested,
         };
         let (config, mix) = (request.config.clone(), Path::new(mix));

@@ -1,31 +1,52 @@
 //! Checkpoints: parameters, optimizer and position of a run, published by one rename.
 //!
 //! In → a model, its optimizer, a [`TrainState`]; out → `step-000500/` with `model.safetensors`,
-//! `optimizer.safetensors` and `state.json`. It is written as `step-000500.tmp-<random>`, flushed
-//! to disk and renamed, so a checkpoint that can be seen is whole; a leftover of a kill is never
-//! read and is removed at the next start.
+//! `optimizer.safetensors`, `state.json` and `hashes.json`. It is written as
+//! `step-000500.tmp-<process>`, flushed to disk, read again, held against the hashes of what was
+//! meant and renamed, so a checkpoint that can be seen is whole; a leftover of a kill is never read
+//! and is removed at the next start.
+//!
+//! **Damage.** `hashes.json` holds the XXH3-128 of the other three and of the run's records as far
+//! as the checkpoint goes with them ([`Hashes`]). [`Checkpoint::check`] holds every file against
+//! it; whoever loads has checked before. A checkpoint of an earlier version has no `hashes.json`:
+//! its caller gives the hashes that it knows of.
 //!
 //! **Invariants.** Equal state, equal bytes: names are sorted, no clock, host or path is stored.
-//! Loading and saving again gives the same files. **Cost.** One pass over the tensors; one tensor's
-//! bytes are held at a time when saving, one file's when loading.
+//! Loading and saving again gives the same files. **Cost.** Saving writes the tensors once and
+//! reads them once, checking and loading read them once each.
 
-use std::collections::BTreeMap;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use candle_core::{DType, Device as CandleDevice, Tensor};
-use safetensors::{Dtype, SafeTensors};
 use serde::{Deserialize, Serialize};
 
 use crate::base::error::{Error, Result};
+use crate::base::hash::xxh3_128;
 use crate::base::io;
 use crate::runtime::device::{Device, Numerics};
+use crate::runtime::hashed::FileHash;
 use crate::runtime::model::{Model, ModelConfig};
 use crate::runtime::optim::Optimizer;
+use crate::runtime::tensors::{read_tensors, write_tensors};
 
+/// Names inside a checkpoint.
 const MODEL: &str = "model.safetensors";
 const OPTIMIZER: &str = "optimizer.safetensors";
-const STATE: &str = "state.json";
+pub const STATE: &str = "state.json";
+pub const HASHES: &str = "hashes.json";
+
+/// What follows a checkpoint's name while a later start has put it out of the way: it is damaged,
+/// or lies behind the step the run went back to.
+const ASIDE: &str = ".aside";
+
+/// `hashes.json`: what a checkpoint vouches for.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Hashes {
+    /// The checkpoint's other files, whole.
+    pub files: Vec<FileHash>,
+    /// The run's records up to the checkpoint's step, named relative to the run.
+    pub records: Vec<FileHash>,
+}
 
 /// Where a run stands, and what its parameters mean.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -66,13 +87,15 @@ pub struct Checkpoint {
     pub path: PathBuf,
 }
 
-/// Publishes `step-NNNNNN` in `directory`. A published checkpoint of the same step and state is
-/// kept: a run that reaches a step twice reaches it equally. One of another state is an error.
+/// Publishes `step-NNNNNN` in `directory`; `records`: what of the run goes with it. A published
+/// checkpoint of the same step and state is kept: a run that reaches a step twice reaches it
+/// equally. One of another state is an error. One that was put aside is no longer needed.
 pub fn save(
     directory: &Path,
     model: &Model,
     optimizer: &dyn Optimizer,
     state: &TrainState,
+    records: &[FileHash],
 ) -> Result<Checkpoint> {
     let path = directory.join(name(state.step));
     let checkpoint = Checkpoint { step: state.step, path };
@@ -85,25 +108,46 @@ pub fn save(
             .with_hint("it is another run's, or this machine computes otherwise: remove it"));
     }
     io::create_directory(directory)?;
-    let random = std::process::id();
-    let attempt = directory.join(format!("{}.tmp-{random:08x}", name(state.step)));
+    let process = std::process::id();
+    let attempt = directory.join(format!("{}.tmp-{process:08x}", name(state.step)));
     io::remove_directory(&attempt)?;
     io::create_directory(&attempt)?;
-    let parameters = model.parameters().iter();
-    let parameters = parameters.map(|(name, tensor)| (name.to_owned(), tensor.clone())).collect();
-    write_tensors(&attempt.join(MODEL), &parameters)?;
-    write_tensors(&attempt.join(OPTIMIZER), &optimizer.state().into_iter().collect())?;
-    let mut text = serde_json::to_vec_pretty(state)
-        .map_err(|error| Error::failed(format!("cannot write the state of the run: {error}")))?;
-    text.push(b'\n');
-    io::write(&attempt.join(STATE), &text)?;
+    write_files(&attempt, model, optimizer, state, records)?;
     io::sync(&attempt)?;
     io::rename(&attempt, &checkpoint.path)?;
     io::sync(directory)?;
+    io::remove_directory(&checkpoint.aside())?;
     Ok(checkpoint)
 }
 
-fn name(step: u64) -> String {
+/// Writes the files of a checkpoint, and reads them again.
+fn write_files(
+    attempt: &Path,
+    model: &Model,
+    optimizer: &dyn Optimizer,
+    state: &TrainState,
+    records: &[FileHash],
+) -> Result<()> {
+    let parameters = model.parameters().iter();
+    let parameters = parameters.map(|(name, tensor)| (name.to_owned(), tensor.clone())).collect();
+    let files = vec![
+        write_tensors(attempt, MODEL, &parameters)?,
+        write_tensors(attempt, OPTIMIZER, &optimizer.state().into_iter().collect())?,
+        write_json(attempt, STATE, state)?,
+    ];
+    let hashes = Hashes { files, records: records.to_vec() };
+    let own = write_json(attempt, HASHES, &hashes)?;
+    for file in hashes.files.iter().chain([&own]) {
+        file.hold(attempt, true).map_err(|error| {
+            Error::failed(format!("what was written is not what the disk gives back: {error}"))
+                .with_hint("the disk or its memory is faulty; the checkpoint before still stands")
+        })?;
+    }
+    Ok(())
+}
+
+/// `step-000500`.
+pub fn name(step: u64) -> String {
     format!("step-{step:06}")
 }
 
@@ -153,27 +197,47 @@ pub fn remove_temporary(directory: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Keeps the last `keep` checkpoints and those whose step is `protected` (milestones, the best),
-/// removes the others and returns their steps.
-pub fn prune(directory: &Path, keep: usize, protected: &dyn Fn(u64) -> bool) -> Result<Vec<u64>> {
-    let checkpoints = list(directory)?;
-    let old = checkpoints.len().saturating_sub(keep.max(1));
-    let mut removed = Vec::new();
-    for checkpoint in &checkpoints[..old] {
-        if !protected(checkpoint.step) {
-            checkpoint.remove()?;
-            removed.push(checkpoint.step);
-        }
-    }
-    Ok(removed)
-}
-
 impl Checkpoint {
     /// Where the run stood.
     pub fn state(&self) -> Result<TrainState> {
         let path = self.path.join(STATE);
         let text = io::read(&path)?;
-        serde_json::from_slice(&text).map_err(|error| Error::damaged(&path, None, error))
+        serde_json::from_slice(&text).map_err(|error| Error::damaged_artifact(&path, None, error))
+    }
+
+    /// What the checkpoint vouches for; `None`: an earlier version wrote it, without hashes.
+    pub fn hashes(&self) -> Result<Option<Hashes>> {
+        let path = self.path.join(HASHES);
+        if !path.exists() {
+            return Ok(None);
+        }
+        let text = io::read(&path)?;
+        let hashes: Hashes = serde_json::from_slice(&text)
+            .map_err(|error| Error::damaged_artifact(&path, None, error))?;
+        if json(&hashes) != text {
+            return Err(Error::damaged_artifact(&path, None, "it is not as it was written"));
+        }
+        Ok(Some(hashes))
+    }
+
+    /// Holds every file against `hashes`; the error names one that differs.
+    pub fn check(&self, hashes: &[FileHash]) -> Result<()> {
+        for name in [STATE, MODEL, OPTIMIZER] {
+            self.check_file(hashes, name)?;
+        }
+        Ok(())
+    }
+
+    /// The same for what [`Checkpoint::model`] reads, which is all that generation needs.
+    pub fn check_model(&self, hashes: &[FileHash]) -> Result<()> {
+        self.check_file(hashes, STATE)?;
+        self.check_file(hashes, MODEL)
+    }
+
+    fn check_file(&self, hashes: &[FileHash], name: &str) -> Result<()> {
+        let unlisted =
+            || Error::damaged_artifact(&self.path.join(HASHES), None, format!("no `{name}`"));
+        hashes.iter().find(|file| file.name == name).ok_or_else(unlisted)?.hold(&self.path, true)
     }
 
     /// The model as of this checkpoint.
@@ -185,8 +249,22 @@ impl Checkpoint {
     /// Gives `optimizer`, made for [`Checkpoint::model`]'s parameters, its state back.
     pub fn restore(&self, optimizer: &mut dyn Optimizer) -> Result<TrainState> {
         let device = Device::cpu();
-        optimizer.load_state(&read_tensors(&self.path.join(OPTIMIZER), &device)?)?;
+        optimizer.load_state(read_tensors(&self.path.join(OPTIMIZER), &device)?)?;
         self.state()
+    }
+
+    /// Puts it out of the way until its step is reached again.
+    pub fn set_aside(&self) -> Result<PathBuf> {
+        let aside = self.aside();
+        io::remove_directory(&aside)?;
+        io::rename(&self.path, &aside)?;
+        Ok(aside)
+    }
+
+    fn aside(&self) -> PathBuf {
+        let mut path = self.path.clone().into_os_string();
+        path.push(ASIDE);
+        PathBuf::from(path)
     }
 
     /// Removes it: renamed out of sight first, so a kill leaves no half checkpoint.
@@ -200,77 +278,22 @@ impl Checkpoint {
     }
 }
 
-#[derive(Serialize)]
-struct Entry {
-    dtype: &'static str,
-    shape: Vec<usize>,
-    data_offsets: [usize; 2],
+/// Whether a path inside a run belongs to a checkpoint that was put aside.
+pub fn is_aside(name: &str) -> bool {
+    name.split('/').any(|part| part.starts_with("step-") && part.ends_with(ASIDE))
 }
 
-/// Writes the safetensors format: the length of a JSON header as u64, the header padded with spaces
-/// to eight bytes, the tensors' little-endian elements, here by rising name. Flushed to disk.
-fn write_tensors(path: &Path, tensors: &BTreeMap<String, Tensor>) -> Result<()> {
-    let mut header = serde_json::Map::new();
-    header.insert("__metadata__".to_owned(), serde_json::json!({ "format": "pt" }));
-    let mut end = 0;
-    for (name, tensor) in tensors {
-        let start = end;
-        end += tensor.elem_count() * tensor.dtype().size_in_bytes();
-        let dtype = match tensor.dtype() {
-            DType::F32 => "F32",
-            DType::I64 => "I64",
-            other => panic!("a checkpoint holds f32 and i64 tensors, `{name}` is {other:?}"),
-        };
-        let entry = Entry { dtype, shape: tensor.dims().to_vec(), data_offsets: [start, end] };
-        header.insert(name.clone(), serde_json::json!(entry));
-    }
-    let mut header = serde_json::Value::Object(header).to_string();
-    while !header.len().is_multiple_of(8) {
-        header.push(' ');
-    }
-    let mut file = io::create(path)?;
-    let mut write = |bytes: &[u8]| file.write_all(bytes).map_err(Error::io("write", path));
-    write(&(header.len() as u64).to_le_bytes())?;
-    write(header.as_bytes())?;
-    for tensor in tensors.values() {
-        write(&bytes(tensor)?)?;
-    }
-    file.flush().map_err(Error::io("write", path))?;
-    io::sync(path)
+/// Pretty JSON with a final newline.
+fn json(value: &impl Serialize) -> Vec<u8> {
+    let mut text = serde_json::to_vec_pretty(value).expect("numbers, text and lists serialize");
+    text.push(b'\n');
+    text
 }
 
-fn bytes(tensor: &Tensor) -> Result<Vec<u8>> {
-    let flat = tensor.flatten_all()?;
-    Ok(match tensor.dtype() {
-        DType::F32 => flat.to_vec1::<f32>()?.iter().flat_map(|x| x.to_le_bytes()).collect(),
-        _ => flat.to_vec1::<i64>()?.iter().flat_map(|x| x.to_le_bytes()).collect(),
-    })
-}
-
-fn read_tensors(path: &Path, device: &Device) -> Result<BTreeMap<String, Tensor>> {
-    let bytes = io::read(path)?;
-    let damaged = |message: String| Error::damaged(path, None, message);
-    let file = SafeTensors::deserialize(&bytes).map_err(|error| damaged(error.to_string()))?;
-    let mut tensors = BTreeMap::new();
-    for (name, view) in file.tensors() {
-        let tensor = match view.dtype() {
-            Dtype::F32 => {
-                let numbers = view.data().chunks_exact(4);
-                let numbers = numbers.map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]));
-                let numbers: Vec<f32> = numbers.collect();
-                Tensor::from_vec(numbers, view.shape(), device.candle())?
-            }
-            Dtype::I64 => {
-                let numbers = view.data().chunks_exact(8);
-                let number = |b: &[u8]| [b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7]];
-                let numbers: Vec<i64> = numbers.map(|b| i64::from_le_bytes(number(b))).collect();
-                Tensor::from_vec(numbers, view.shape(), &CandleDevice::Cpu)?
-            }
-            other => return Err(damaged(format!("`{name}` has the unexpected type {other:?}"))),
-        };
-        tensors.insert(name, tensor);
-    }
-    Ok(tensors)
+fn write_json(directory: &Path, name: &str, value: &impl Serialize) -> Result<FileHash> {
+    let text = json(value);
+    io::write(&directory.join(name), &text)?;
+    Ok(FileHash { name: name.to_owned(), bytes: text.len() as u64, xxh3: xxh3_128(&text) })
 }
 
 #[cfg(test)]
@@ -324,7 +347,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let (whole, mut optimizer) = fresh();
         train(&whole, &mut optimizer, 0..3);
-        let saved = save(directory.path(), &whole, &optimizer, &state(3)).unwrap();
+        let saved = save(directory.path(), &whole, &optimizer, &state(3), &[]).unwrap();
         train(&whole, &mut optimizer, 3..6);
 
         let resumed = saved.model(&Device::cpu()).unwrap();
@@ -340,51 +363,101 @@ mod tests {
         let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let (model, mut optimizer) = fresh();
         train(&model, &mut optimizer, 0..2);
-        let first = save(one.path(), &model, &optimizer, &state(2)).unwrap();
+        let first = save(one.path(), &model, &optimizer, &state(2), &[]).unwrap();
         let loaded = first.model(&Device::cpu()).unwrap();
         let mut restored = AdamW::new(loaded.parameters(), &AdamWConfig::default()).unwrap();
         first.restore(&mut restored).unwrap();
-        let second = save(two.path(), &loaded, &restored, &state(2)).unwrap();
-        for file in [MODEL, OPTIMIZER, STATE] {
+        let second = save(two.path(), &loaded, &restored, &state(2), &[]).unwrap();
+        for file in [MODEL, OPTIMIZER, STATE, HASHES] {
             let read = |checkpoint: &Checkpoint| io::read(&checkpoint.path.join(file)).unwrap();
             assert!(read(&first) == read(&second), "{file}");
         }
     }
 
     #[test]
-    fn leftovers_are_neither_listed_nor_kept_and_pruning_spares_the_protected() {
+    fn leftovers_are_neither_listed_nor_kept() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path();
         let (model, optimizer) = fresh();
         for step in [10, 2, 30, 1_000_000, 4] {
-            save(path, &model, &optimizer, &state(step)).unwrap();
+            save(path, &model, &optimizer, &state(step), &[]).unwrap();
         }
         io::create_directory(&path.join("step-000005.tmp-1234")).unwrap();
         remove_temporary(path).unwrap();
         assert!(!path.join("step-000005.tmp-1234").exists());
         assert_eq!(latest(path).unwrap().unwrap().step, 1_000_000);
-        let removed = prune(path, 2, &|step| step == 4).unwrap();
-        assert_eq!(removed, [2, 10]);
+        for step in [2, 10] {
+            find(path, step).unwrap().remove().unwrap();
+        }
         let steps: Vec<u64> = list(path).unwrap().iter().map(|found| found.step).collect();
         assert_eq!(steps, [4, 30, 1_000_000]);
         let message = find(path, 5).unwrap_err().to_string();
         assert!(message.contains("found: 4, 30, 1000000"), "{message}");
         assert!(list(&path.join("nowhere")).unwrap().is_empty());
-        let twice = save(path, &model, &optimizer, &state(4)).unwrap();
+        let twice = save(path, &model, &optimizer, &state(4), &[]).unwrap();
         assert_eq!(twice, find(path, 4).unwrap());
         let other = TrainState { tokens_seen: 1, ..state(4) };
-        assert!(save(path, &model, &optimizer, &other).is_err());
+        assert!(save(path, &model, &optimizer, &other, &[]).is_err());
     }
 
     #[test]
-    fn a_damaged_checkpoint_is_named() {
+    fn any_damage_to_any_file_is_named() {
         let directory = tempfile::tempdir().unwrap();
         let (model, optimizer) = fresh();
-        let saved = save(directory.path(), &model, &optimizer, &state(1)).unwrap();
+        let saved = save(directory.path(), &model, &optimizer, &state(1), &[]).unwrap();
+        let check = || saved.check(&saved.hashes()?.expect("it has hashes").files);
+        check().unwrap();
+        for name in [MODEL, OPTIMIZER, STATE, HASHES] {
+            let path = saved.path.join(name);
+            let bytes = io::read(&path).unwrap();
+            let flipped = |at: usize| {
+                let mut bytes = bytes.clone();
+                bytes[at] ^= 0x10;
+                bytes
+            };
+            let last = bytes.len() - 1;
+            for damage in [
+                flipped(0),
+                flipped(last / 2),
+                flipped(last),
+                bytes[..last].to_vec(),
+                vec![],
+                [&bytes[..], b"\n"].concat(),
+            ] {
+                io::write(&path, &damage).unwrap();
+                let error = check().unwrap_err().to_string();
+                assert!(error.contains(name) || name == HASHES, "{name}: {error}");
+            }
+            io::write(&path, &bytes).unwrap();
+        }
+        io::remove_file(&saved.path.join(OPTIMIZER)).unwrap();
+        assert!(check().unwrap_err().to_string().contains("optimizer.safetensors`: it is missing"));
+    }
+
+    #[test]
+    fn without_hashes_the_format_itself_shows_a_cut() {
+        let directory = tempfile::tempdir().unwrap();
+        let (model, optimizer) = fresh();
+        let saved = save(directory.path(), &model, &optimizer, &state(1), &[]).unwrap();
         let path = saved.path.join(MODEL);
         let bytes = io::read(&path).unwrap();
-        io::write(&path, &bytes[..bytes.len() / 2]).unwrap();
-        let Err(error) = saved.model(&Device::cpu()) else { panic!("half a file was read") };
-        assert!(error.to_string().contains("model.safetensors"), "{error}");
+        for length in [0, 7, 20, bytes.len() / 2, bytes.len() - 1] {
+            io::write(&path, &bytes[..length]).unwrap();
+            let Err(error) = saved.model(&Device::cpu()) else { panic!("half a file was read") };
+            assert!(error.to_string().contains("model.safetensors"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_step_reached_again_replaces_what_was_put_aside() {
+        let directory = tempfile::tempdir().unwrap();
+        let (model, optimizer) = fresh();
+        let saved = save(directory.path(), &model, &optimizer, &state(1), &[]).unwrap();
+        let aside = saved.set_aside().unwrap();
+        assert!(list(directory.path()).unwrap().is_empty() && aside.is_dir());
+        save(directory.path(), &model, &optimizer, &state(1), &[]).unwrap();
+        assert!(saved.path.is_dir() && !aside.exists());
+        assert!(is_aside("checkpoints/step-000001.aside/model.safetensors"));
+        assert!(!is_aside("checkpoints/step-000001/model.safetensors"));
     }
 }

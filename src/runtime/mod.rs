@@ -11,8 +11,11 @@
 //! | [`ops`] | the table [`ops::OPS`], one file an operation: reference, fast form, backward |
 //! | [`model`] | the decoder, written once on `ops`; its shape, initialisation and generation |
 //! | [`step`] | the gradients of one optimizer step, in micro-batches |
+//! | [`first_step`] | what the first loss must be, and what can only be wrong code |
 //! | [`optim`] | AdamW, clipping, learning-rate schedules |
 //! | [`data`] | what a trainer reads: batches, and the feed that makes them |
+//! | [`hashed`] | files that are held against a hash |
+//! | [`tensors`] | tensors in a file |
 //! | [`checkpoint`] | parameters, optimizer and position on disk, published by one rename |
 //!
 //! **Invariants.** Equal parameters, batch, threads and build give equal bits, both ways: every sum
@@ -23,10 +26,13 @@ pub mod checkpoint;
 pub mod cpu;
 pub mod data;
 pub mod device;
+pub mod first_step;
+pub mod hashed;
 pub mod model;
 pub mod ops;
 pub mod optim;
 pub mod step;
+pub mod tensors;
 pub mod value;
 
 use crate::base::error::Error;

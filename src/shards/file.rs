@@ -178,7 +178,7 @@ impl<L: Layout> CheckedFile<L> {
     pub fn open(path: &Path) -> Result<Self> {
         let size = io::size(path)?;
         let bytes = footer_bytes(path, size)?;
-        let damaged = |message: String| Error::damaged(path, None, message);
+        let damaged = |message: String| Error::damaged_artifact(path, None, message);
         let unreadable =
             |error: serde_json::Error| damaged(format!("the footer's `{METADATA_KEY}`: {error}"));
         let arrow = root_as_footer(&bytes)
@@ -312,7 +312,7 @@ impl RawBatch<'_> {
 
     /// The damage, with the place of this batch.
     pub fn damaged(&self, message: impl ToString) -> Error {
-        Error::damaged(self.path, Some(self.offset), message)
+        Error::damaged_artifact(self.path, Some(self.offset), message)
     }
 
     /// Bytes before the batch's body: prefix, flatbuffer, padding.
@@ -328,7 +328,7 @@ impl RawBatch<'_> {
 
 /// The footer's flatbuffer.
 fn footer_bytes(path: &Path, size: u64) -> Result<Vec<u8>> {
-    let damaged = |message: &str| Error::damaged(path, None, message);
+    let damaged = |message: &str| Error::damaged_artifact(path, None, message);
     let trailer_start = size.checked_sub(TRAILER_BYTES);
     let trailer_start = trailer_start.ok_or_else(|| damaged("too short for an Arrow file"))?;
     let trailer = io::read_range(path, trailer_start, TRAILER_BYTES as usize)?;

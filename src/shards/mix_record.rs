@@ -111,7 +111,7 @@ impl ShardFile {
     fn edited(&self, path: &Path) -> Error {
         let name = &self.name;
         let message = format!("not the file the mix was made of (source `{name}`)");
-        Error::damaged(path, None, message)
+        Error::damaged_artifact(path, None, message)
     }
 }
 
@@ -122,10 +122,10 @@ impl MixRecord {
         manifest.expect_kind(directory, Kind::Mix)?;
         let path = directory.join(MIX_FILE);
         let record: MixRecord = serde_json::from_str(&io::read_text(&path)?)
-            .map_err(|error| Error::damaged(&path, None, error))?;
+            .map_err(|error| Error::damaged_artifact(&path, None, error))?;
         if record.format != MIX_FORMAT {
             let message = format!("expected format {MIX_FORMAT}, found {}", record.format);
-            return Err(Error::damaged(&path, None, message));
+            return Err(Error::damaged_artifact(&path, None, message));
         }
         Ok(record)
     }

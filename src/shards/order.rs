@@ -158,7 +158,11 @@ impl OrderReader {
         let even = full.iter().all(|batch| batch.documents == BATCH_DOCUMENTS as u64);
         let begins = starts.clone().next().unwrap_or(0) == 0;
         if !(rising && even && begins && documents == reader.documents()) {
-            return Err(Error::damaged(path, None, "the batches do not follow one another"));
+            return Err(Error::damaged_artifact(
+                path,
+                None,
+                "the batches do not follow one another",
+            ));
         }
         Ok(reader)
     }

@@ -52,7 +52,7 @@ impl ShardSet {
             let size = io::size(&path)?;
             if size != file.bytes {
                 let message = format!("expected {} bytes, found {size}", file.bytes);
-                return Err(Error::damaged(&path, None, message));
+                return Err(Error::damaged_artifact(&path, None, message));
             }
             let reader = ShardReader::open(&path)?;
             shards.push(ShardInSet { name: file.name.clone(), xxh3: file.xxh3, reader });
@@ -63,7 +63,7 @@ impl ShardSet {
         };
         if let Some(other) = shards.iter().find(|shard| shard.reader.width() != width) {
             let message = format!("expected {width:?} tokens, found {:?}", other.reader.width());
-            return Err(Error::damaged(other.reader.path(), None, message));
+            return Err(Error::damaged_artifact(other.reader.path(), None, message));
         }
         let tokenizer = tokenizer_fingerprint(directory, &manifest)?;
         Ok(ShardSet { directory: directory.to_owned(), manifest, shards, width, tokenizer })
@@ -111,7 +111,7 @@ impl ShardSet {
         let size = self.manifest.config.get("vocab_size").and_then(Value::as_u64);
         size.ok_or_else(|| {
             let path = self.directory.join(crate::artifact::manifest::FILE_NAME);
-            Error::damaged(&path, None, "the config has no `vocab_size`")
+            Error::damaged_artifact(&path, None, "the config has no `vocab_size`")
         })
     }
 

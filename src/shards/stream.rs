@@ -38,7 +38,7 @@ impl MixReader {
         let (expected, found) = (record.tokens, order.tokens());
         if expected != found {
             let message = format!("expected {expected} tokens, found {found}");
-            return Err(Error::damaged(&path, None, message));
+            return Err(Error::damaged_artifact(&path, None, message));
         }
         let paths = record.locate(directory, data)?;
         let shards = paths.iter().map(|_| None).collect();
@@ -53,6 +53,11 @@ impl MixReader {
     /// Tokens of the stream.
     pub fn tokens(&self) -> u64 {
         self.record.tokens
+    }
+
+    /// Holds up to `cache_bytes_max` of decoded blocks from here on.
+    pub fn limit(&mut self, cache_bytes_max: u64) {
+        self.cache = BlockCache::new(cache_bytes_max);
     }
 
     /// Memory of one window of each source, with a quarter for blocks that straddle two.
@@ -129,7 +134,7 @@ impl MixReader {
         let shard = self.shards[place].as_ref().expect("opened just above");
         let found = shard.find_row(u64::from(row.row));
         let (block, within) = found.ok_or_else(|| {
-            Error::damaged(shard.path(), None, format!("the mix asks for row {}", row.row))
+            Error::damaged_artifact(shard.path(), None, format!("the mix asks for row {}", row.row))
         })?;
         let key = BlockKey { source: row.source, shard: row.shard, block: block as u32 };
         let lists = self.cache.get(key, || {
@@ -139,7 +144,7 @@ impl MixReader {
         let stored = lists.tokens(within);
         if last > stored.len() {
             let message = format!("row {} has {} tokens, not {last}", row.row, stored.len());
-            return Err(Error::damaged(shard.path(), None, message));
+            return Err(Error::damaged_artifact(shard.path(), None, message));
         }
         stored.append(first..last, tokens);
         if is_end {

@@ -82,7 +82,7 @@ fn check_unchanged(folder: &Path) -> Result<()> {
         let found = if path.is_file() { Some(io::hash_file(&path)?.0) } else { None };
         if entry.map(|entry| entry.xxh3) != found {
             let message = "its content is not what the manifest beside it says";
-            return Err(Error::damaged(&path, None, message));
+            return Err(Error::damaged_artifact(&path, None, message));
         }
     }
     Ok(())

@@ -90,8 +90,8 @@ impl Tokenizer {
         special_text: SpecialText,
         path: &Path,
     ) -> Result<Tokenizer> {
-        let file: Value =
-            serde_json::from_slice(&json).map_err(|error| Error::damaged(path, None, error))?;
+        let file: Value = serde_json::from_slice(&json)
+            .map_err(|error| Error::damaged_artifact(path, None, error))?;
         if file["model"]["dropout"].as_f64().is_some_and(|share| share > 0.0) {
             let message = format!("`{}` drops merges at random", path.display());
             return Err(Error::config(message).with_hint("set its `model.dropout` to null"));
@@ -244,7 +244,7 @@ impl fmt::Debug for Tokenizer {
 
 /// The file as the crate reads it, without what shortens or lengthens a document.
 fn load(json: &[u8], special_text: SpecialText, path: &Path) -> Result<tokenizers::Tokenizer> {
-    let damaged = |error| Error::damaged(path, None, error);
+    let damaged = |error| Error::damaged_artifact(path, None, error);
     let mut inner = tokenizers::Tokenizer::from_bytes(json).map_err(damaged)?;
     inner.set_encode_special_tokens(special_text == SpecialText::Text);
     inner.with_padding(None);

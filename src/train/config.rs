@@ -2,9 +2,9 @@
 //!
 //! In → a TOML table; out → [`TrainConfig`], checked, with every number that follows from it named
 //! ([`TrainConfig::derived`]). Keys are strict. Everything here is *what*, so it belongs to the
-//! run's fingerprint, except `train.log_every`; device, threads and paths are *how* and live in
-//! [`TrainOptions`](super::TrainOptions). `micro_batch` is *what*: it changes the order in which
-//! gradients are added, and so their bits.
+//! run's fingerprint, except `train.log_every` and `train.on_divergence`; device, threads and paths
+//! are *how* and live in [`TrainOptions`](super::TrainOptions). `micro_batch` is *what*: it changes
+//! the order in which gradients are added, and so their bits.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -106,10 +106,24 @@ pub struct Settings {
     pub sample_temperature: f64,
     /// Steps between progress messages. Changes no file, so it is no part of the fingerprint.
     pub log_every: u64,
+    /// What happens when training has left its way (`health`): `warn` says so and goes on, `stop`
+    /// ends the run. Changes no file, so it is no part of the fingerprint.
+    pub on_divergence: OnDivergence,
     /// Where the run was given another `steps`: written by `--resume`, so that an extended run,
     /// whose learning rate followed the earlier horizon at first, has its own fingerprint.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub extended: Vec<Extension>,
+}
+
+/// What to do about training that leads nowhere.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnDivergence {
+    /// Say it, at once and at the end, and go on.
+    #[default]
+    Warn,
+    /// End with an error; the checkpoints stay.
+    Stop,
 }
 
 /// Up to `at`, the learning rate followed the horizon `steps`.
@@ -161,6 +175,7 @@ impl Default for Settings {
             sample_prompts: vec![String::new()],
             sample_temperature: 0.8,
             log_every: 10,
+            on_divergence: OnDivergence::Warn,
             extended: Vec::new(),
         }
     }
@@ -171,6 +186,9 @@ impl TrainConfig {
     pub fn parse(table: Table) -> Result<TrainConfig> {
         let config: TrainConfig = config::parse(table, "the training configuration")?;
         config.train.check()?;
+        // The tokenizer decides the vocabulary; everything else of the shape is known here.
+        let vocab_size = config.model.vocab_size.max(1);
+        ModelConfig { vocab_size, ..config.model.clone() }.validate()?;
         Ok(config)
     }
 
@@ -178,7 +196,8 @@ impl TrainConfig {
     pub fn fingerprinted(&self) -> serde_json::Value {
         let mut value = serde_json::to_value(self).expect("numbers, text and lists serialize");
         let train = value.get_mut("train").and_then(|train| train.as_object_mut());
-        train.expect("a table was just written").remove("log_every");
+        let train = train.expect("a table was just written");
+        train.retain(|key, _| !["log_every", "on_divergence"].contains(&key.as_str()));
         value
     }
 
@@ -204,7 +223,7 @@ impl TrainConfig {
             ("tokens a micro-batch", (train.micro_batch * train.sequence) as u64),
             ("tokens a step", train.batch_tokens.0),
             ("steps", steps),
-            ("tokens to train on", steps * train.batch_tokens.0),
+            ("tokens to train on", steps.saturating_mul(train.batch_tokens.0)),
             ("FLOPs a token", self.model.flops_per_token(train.sequence)),
         ]
     }
@@ -244,43 +263,75 @@ impl Settings {
         extended.map(|extension| extension.at).chain([steps]).collect()
     }
 
+    /// The first step after which a run over `steps` evaluates.
+    pub fn first_evaluation(&self, steps: u64) -> u64 {
+        if self.eval_every == 0 { steps } else { steps.min(self.eval_every) }
+    }
+
     /// The horizon that holds at `step` (0-based), of a run over `steps`.
     pub fn horizon(&self, step: u64, steps: u64) -> u64 {
         let earlier = self.extended.iter().find(|extension| step < extension.at);
         earlier.map_or(steps, |extension| extension.steps)
     }
 
+    /// Every key inside its range, by the name that was typed.
     fn check(&self) -> Result<()> {
-        let positive = [
-            ("train.batch_tokens", self.batch_tokens.0),
-            ("train.micro_batch", self.micro_batch as u64),
-            ("train.sequence", self.sequence as u64),
-            ("train.keep", self.keep as u64),
-            ("train.log_every", self.log_every),
+        let steps = match self.steps {
+            Steps::All => 1,
+            Steps::Number(steps) => steps,
+        };
+        let counts = [
+            ("steps", steps, 1, COUNT_MAX),
+            ("batch_tokens", self.batch_tokens.0, 1, COUNT_MAX),
+            ("micro_batch", self.micro_batch as u64, 1, 1 << 20),
+            ("sequence", self.sequence as u64, 1, 1 << 24),
+            ("warmup_steps", self.warmup_steps, 0, COUNT_MAX),
+            ("seed", self.seed, 0, i64::MAX as u64),
+            ("checkpoint_every", self.checkpoint_every, 0, COUNT_MAX),
+            ("keep", self.keep as u64, 1, COUNT_MAX),
+            ("eval_every", self.eval_every, 0, COUNT_MAX),
+            ("eval_tokens", self.eval_tokens.0, 0, COUNT_MAX),
+            ("sample_every", self.sample_every, 0, COUNT_MAX),
+            ("sample_tokens", self.sample_tokens as u64, 0, 1 << 24),
+            ("log_every", self.log_every, 1, COUNT_MAX),
         ];
-        if let Some((key, _)) = positive.iter().find(|(_, number)| *number == 0) {
-            return Err(Error::config(format!("`{key}` is 0: at least 1 is needed")));
-        }
-        if self.steps == Steps::Number(0) {
-            return Err(Error::config("`train.steps` is 0").with_hint("`\"all\"` is one pass"));
-        }
-        self.check_batch()?;
-        self.schedule().validate()?;
-        let moments = [("train.beta1", self.beta1), ("train.beta2", self.beta2)];
-        if let Some((key, value)) = moments.iter().find(|(_, value)| !(0.0..1.0).contains(value)) {
-            return Err(Error::config(format!("`{key}` is {value}: expected 0 or more, below 1")));
-        }
-        let signs = [
-            ("train.epsilon", self.epsilon),
-            ("train.weight_decay", self.weight_decay),
-            ("train.clip_norm", self.clip_norm),
-            ("train.sample_temperature", self.sample_temperature),
-        ];
-        match signs.iter().find(|(_, value)| !(value.is_finite() && *value >= 0.0)) {
-            Some((key, value)) => {
-                Err(Error::config(format!("`{key}` is {value}: expected 0 or more")))
+        let milestones = self.milestones.iter().map(|step| ("milestones", *step, 0, COUNT_MAX));
+        for (key, number, least, most) in counts.into_iter().chain(milestones) {
+            if !(least..=most).contains(&number) {
+                let message = format!("`train.{key}` is {number}: expected {least} to {most}");
+                return Err(Error::config(message));
             }
-            None => Ok(()),
+        }
+        // (key, value, what fits it, whether it does); NaN fits nothing.
+        let (rate, share) = (self.learning_rate, self.learning_rate_min);
+        let (decay, weights) = (self.decay_fraction, self.weight_decay);
+        let below_one = |number: f64| (0.0..1.0).contains(&number);
+        let numbers = [
+            ("learning_rate", rate, "above 0, at most 1000", rate > 0.0 && rate <= 1e3),
+            ("learning_rate_min", share, "0 to 1", (0.0..=1.0).contains(&share)),
+            ("decay_fraction", decay, "above 0, at most 1", decay > 0.0 && decay <= 1.0),
+            ("weight_decay", weights, "0 or more, below 1000", (0.0..1e3).contains(&weights)),
+            ("beta1", self.beta1, "0 or more, below 1", below_one(self.beta1)),
+            ("beta2", self.beta2, "0 or more, below 1", below_one(self.beta2)),
+            (
+                "epsilon",
+                self.epsilon,
+                "above 0, at most 1",
+                self.epsilon > 0.0 && self.epsilon <= 1.0,
+            ),
+            ("clip_norm", self.clip_norm, "0 to 1e9", (0.0..=1e9).contains(&self.clip_norm)),
+            (
+                "sample_temperature",
+                self.sample_temperature,
+                "0 to 1e6",
+                (0.0..=1e6).contains(&self.sample_temperature),
+            ),
+        ];
+        match numbers.iter().find(|(_, _, _, fits)| !fits) {
+            Some((key, value, range, _)) => {
+                Err(Error::config(format!("`train.{key}` is {value}: expected {range}")))
+            }
+            None => self.check_batch(),
         }
     }
 
@@ -299,6 +350,10 @@ impl Settings {
         Err(Error::config(arithmetic).with_hint(format!("set `train.batch_tokens` to {near}")))
     }
 }
+
+/// The largest count of steps or tokens: beyond any run, and below it sums of counts and the
+/// integers of TOML hold.
+const COUNT_MAX: u64 = 1 << 40;
 
 impl Serialize for Steps {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -356,16 +411,48 @@ mod tests {
     }
 
     #[test]
-    fn unknown_and_senseless_values_are_refused_by_key() {
-        for (text, key) in [
-            ("[train]\nstep = 1", "step"),
-            ("[train]\nbeta2 = 1.0", "train.beta2"),
-            ("[train]\nclip_norm = nan", "train.clip_norm"),
-            ("[train]\nkeep = 0", "train.keep"),
-            ("[train]\nsteps = 0", "train.steps"),
+    fn unknown_and_senseless_values_are_refused_by_the_key_that_was_typed() {
+        for (key, values) in [
+            ("train.steps", &["0", "\"20000000T\"", "9223372036854775807"][..]),
+            ("train.batch_tokens", &["0", "9223372036854775807"]),
+            ("train.micro_batch", &["0", "4294967296", "9223372036854775807"]),
+            ("train.sequence", &["0", "4294967296"]),
+            ("train.warmup_steps", &["9223372036854775807"]),
+            ("train.checkpoint_every", &["9223372036854775807"]),
+            ("train.sample_tokens", &["4294967296"]),
+            ("train.eval_tokens", &["\"18446744T\""]),
+            ("train.milestones", &["[1, 9223372036854775807]"]),
+            ("train.learning_rate", &["0", "0.0", "-1e-3", "nan", "inf", "1e4"]),
+            ("train.learning_rate_min", &["-0.1", "1.5", "nan"]),
+            ("train.decay_fraction", &["0.0", "1.5", "nan"]),
+            ("train.epsilon", &["0", "0.0", "-1e-8", "inf", "2"]),
+            ("train.weight_decay", &["-1", "1000", "nan"]),
+            ("train.beta1", &["1.0", "-0.1"]),
+            ("train.beta2", &["1.0", "nan"]),
+            ("train.clip_norm", &["nan", "-1", "inf"]),
+            ("train.sample_temperature", &["nan", "-1"]),
+            ("train.keep", &["0"]),
+            ("train.log_every", &["0"]),
+            ("train.on_divergence", &["\"panic\""]),
+            ("train.step", &["1"]),
+            ("model.d_model", &["0", "9223372036854775807", "100"]),
+            ("model.n_layer", &["0", "4294967296"]),
+            ("model.n_head", &["0", "9223372036854775807"]),
+            ("model.n_kv_head", &["4", "9223372036854775807"]),
+            ("model.d_ff", &["0", "9223372036854775807"]),
+            ("model.rope_theta", &["1.0", "nan"]),
+            ("model.norm_eps", &["0.0", "inf"]),
+            ("model.init_std", &["0.0", "-1", "nan"]),
+            ("model.vocab_size", &["9223372036854775807"]),
         ] {
-            let message = parse(text).unwrap_err().to_string();
-            assert!(message.contains(key), "{text}: {message}");
+            for value in values {
+                let (table, name) = key.split_once('.').unwrap();
+                let found = parse(&format!("[{table}]\n{name} = {value}"));
+                let message = found.unwrap_err().to_string();
+                let named = if name == "step" { "step" } else { key };
+                let named = if name == "on_divergence" { name } else { named };
+                assert!(message.contains(named), "{key} = {value}: {message}");
+            }
         }
     }
 

@@ -4,19 +4,30 @@
 //! holds and the checkpoint to continue from. A run is the one artifact that is written in place:
 //! its manifest stands from step 0, each checkpoint is published by one rename, and `state.json`
 //! says running, stopped or done. **Rules.** An equal fingerprint continues, or is up to date.
-//! `--resume` also takes another `train.steps`. Anything else makes the standing run step aside as
-//! `NAME@<first 8 of its fingerprint>`; a run is never replaced. What is no run is refused.
+//! `--resume` also takes another `train.steps` (see `extend`). Anything else makes the standing run
+//! step aside as `NAME@<first 8 of its fingerprint>`; a run is never replaced. What is no run is
+//! refused, and left as it is.
 //! **Invariants.** One process an OUT, by a kernel lock on a file in it. The manifest is the first
-//! file, so a directory with files but without one is never taken for a run.
+//! file, so a directory with files but without one is never taken for a run. Until
+//! [`RunDirectory::begin`] nothing of a standing run is changed.
 
 use std::{
     collections::BTreeMap,
+    fmt,
     path::{Path, PathBuf},
 };
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
-use super::config::{Extension, Steps, TrainConfig};
+use super::{
+    config::{Steps, TrainConfig},
+    extend::{self, Asked, Continuation},
+    layout::{
+        CHECKPOINTS, CONFIG, DOCUMENT_EVALS, END_OF_TEXT, LOCK, REPORT, STAGE, STAGE_VERSION,
+        STATE, Standing, State, TOKENIZER, TOKENIZER_SETTINGS, UNSHARED, read_manifest, read_state,
+    },
+    recovery::{self, Recovery},
+};
 use crate::artifact::{
     manifest::{self, FileEntry, Manifest, ManifestCounts, Tool},
     record::{InputRecord, Kind},
@@ -25,66 +36,105 @@ use crate::base::{
     error::{Error, Result},
     io,
     lock::Lock,
+    size::Count,
 };
-use crate::runtime::checkpoint::{self, Checkpoint};
-use crate::tokenizer::Tokenizer;
+use crate::runtime::{
+    checkpoint::{self, Checkpoint},
+    hashed::FileHash,
+};
 
-/// The stage's name and version; the version rises when equal inputs and config give other bytes.
-pub const STAGE: &str = "train";
-const STAGE_VERSION: u32 = 1;
-
-/// Names inside a run.
-pub const CHECKPOINTS: &str = "checkpoints";
-pub const CONFIG: &str = "config.toml";
-pub const DOCUMENT_EVALS: &str = "evals";
-pub const EVALS: &str = "evals.jsonl";
-pub const METRICS: &str = "metrics.jsonl";
-pub const REPORT: &str = "report.html";
-pub const RUN: &str = "run.json";
-pub const SAMPLES: &str = "samples.jsonl";
-pub const TIMING: &str = "timing.jsonl";
-pub const TOKENIZER: &str = "tokenizer.json";
-/// The manifest's key that names the token every text starts from.
-const END_OF_TEXT: &str = "end_of_text";
-const LOCK: &str = ".lock";
-const STATE: &str = "state.json";
-
-/// What holds clocks or places, and so is no part of what equal runs share.
-const UNSHARED: [&str; 5] = [LOCK, REPORT, RUN, STATE, TIMING];
-
-/// Whether somebody works on a run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum State {
-    /// A process does, or was killed: without its lock, a running run is a stopped one.
-    Running,
-    /// It ended before its last step; the same command continues.
-    Stopped,
-    /// It reached its last step.
-    Done,
+/// What becomes of OUT.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "is", rename_all = "snake_case")]
+pub enum Start {
+    /// Nothing stands there.
+    New,
+    /// The run there goes on after this step.
+    Continues { step: u64 },
+    /// The run there is finished, and is what is asked for.
+    UpToDate,
+    /// The run there steps aside for one that begins anew, or goes on from one of its steps.
+    StepsAside { why: String, from: u64 },
 }
 
-/// `state.json`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Standing {
-    /// Whether somebody works on it.
-    pub state: State,
-    /// The step of its latest checkpoint, or its last.
-    pub step: u64,
+impl fmt::Display for Start {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Start::New => write!(f, "begins"),
+            Start::Continues { step } => write!(f, "continues after step {}", Count(*step)),
+            Start::UpToDate => write!(f, "up to date"),
+            Start::StepsAside { why, .. } => write!(f, "the run that stands steps aside: {why}"),
+        }
+    }
 }
 
-/// What is asked for.
-pub struct Asked<'a> {
-    /// Resolved: `steps` and `vocab_size` are numbers.
-    pub config: &'a TrainConfig,
-    /// The token that opens every document.
-    pub end_of_text: &'a str,
-    /// The mix.
-    pub input: InputRecord,
-    /// Whether another `train.steps` may extend a standing run.
-    pub resume: bool,
-    /// Whether a standing run of equal fingerprint steps aside too.
-    pub fresh: bool,
+/// What [`RunDirectory::open`] would do with OUT, without touching it.
+pub fn look(out: &Path, asked: &Asked<'_>) -> Result<Start> {
+    let standing = if out.exists() { standing_run(out)? } else { None };
+    let Some(standing) = standing else { return Ok(Start::New) };
+    Ok(match decision(out, &standing, asked)? {
+        Continuation::Aside(why) => Start::StepsAside { why, from: 0 },
+        Continuation::Branch { why, recovery, .. } => {
+            let from = recovery.checkpoint.map_or(0, |checkpoint| checkpoint.step);
+            Start::StepsAside { why, from }
+        }
+        Continuation::Here { config, warnings } => {
+            let found = Found::read(out, *config, warnings, &standing, asked)?;
+            match found.is_done(out) {
+                true => Start::UpToDate,
+                false => Start::Continues { step: found.step() },
+            }
+        }
+    })
+}
+
+/// What is done about the standing run.
+fn decision(out: &Path, standing: &Manifest, asked: &Asked<'_>) -> Result<Continuation> {
+    match asked.fresh {
+        true => Ok(Continuation::Aside("a new one was asked for".to_owned())),
+        false => extend::continuation(out, standing, asked),
+    }
+}
+
+/// A standing run, read.
+struct Found {
+    config: TrainConfig,
+    recovery: Recovery,
+    before: Option<Standing>,
+    warnings: Vec<String>,
+}
+
+impl Found {
+    fn read(
+        out: &Path,
+        config: TrainConfig,
+        mut warnings: Vec<String>,
+        standing: &Manifest,
+        asked: &Asked<'_>,
+    ) -> Result<Found> {
+        let before = read_state(out).unwrap_or_else(|error| {
+            warnings.push(format!("{error}; the checkpoints say where the run stands"));
+            None
+        });
+        let mut recovery = recovery::recover(out, standing, &config, before, u64::MAX)?;
+        if before.is_some() {
+            recovery.damage.extend(damaged_copies(out, standing, &asked.tokenizer)?);
+        }
+        warnings.extend(recovery.damage.iter().cloned());
+        Ok(Found { config, recovery, before, warnings })
+    }
+
+    fn step(&self) -> u64 {
+        self.recovery.checkpoint.as_ref().map_or(0, |latest| latest.step)
+    }
+
+    /// Whether the run is over and everything of it stands.
+    fn is_done(&self, out: &Path) -> bool {
+        let Steps::Number(steps) = self.config.train.steps else { return false };
+        let done = self.before.is_some_and(|before| before.state == State::Done);
+        let whole = self.warnings.is_empty() && out.join(REPORT).is_file();
+        done && whole && self.step() == steps
+    }
 }
 
 /// A run's directory, locked.
@@ -93,61 +143,120 @@ pub struct RunDirectory {
     pub path: PathBuf,
     /// What the run is: as asked for, with the horizons it was extended at.
     pub config: TrainConfig,
-    /// Where to continue; `None`: at the beginning.
-    pub checkpoint: Option<Checkpoint>,
-    /// What `state.json` said; `None` for a new run.
+    /// Where to continue, and what was found damaged.
+    pub recovery: Recovery,
+    /// What `state.json` said; `None` for a new run, or where it cannot be read.
     pub before: Option<Standing>,
-    /// Where an earlier run of this name went.
-    pub stepped_aside: Option<PathBuf>,
+    done: bool,
+    /// Where an earlier run of this name went, and why.
+    pub stepped_aside: Option<(PathBuf, String)>,
+    /// Facts about how it goes on that a person must know.
+    pub warnings: Vec<String>,
     manifest: Manifest,
+    tokenizer: PathBuf,
     lock: Lock,
 }
 
 impl RunDirectory {
     /// Locks OUT and decides what to do there.
     pub fn open(out: &Path, asked: Asked<'_>) -> Result<RunDirectory> {
+        if out.exists() {
+            standing_run(out)?; // refuses before a lock file is left there
+        }
         io::create_directory(out)?;
-        let mut lock = Lock::take(&out.join(LOCK), out)?;
-        let mut stepped_aside = None;
-        if let Some(standing) = standing_run(out)? {
-            let decision = if asked.fresh { None } else { continuation(out, &standing, &asked)? };
-            match decision {
-                Some(config) => {
-                    let manifest = new_manifest(&config, asked.end_of_text, vec![asked.input]);
-                    return RunDirectory::resume(out, config, manifest, lock);
-                }
-                None => {
-                    stepped_aside = Some(step_aside(out, &standing)?);
-                    io::create_directory(out)?;
-                    lock = Lock::take(&out.join(LOCK), out)?;
-                }
+        let lock = Lock::take(&out.join(LOCK), out)?;
+        let Some(standing) = standing_run(out)? else {
+            return RunDirectory::create(out, asked, lock, None);
+        };
+        match decision(out, &standing, &asked)? {
+            Continuation::Aside(why) => {
+                let aside = step_aside(out, &standing)?;
+                drop(lock);
+                io::create_directory(out)?;
+                let lock = Lock::take(&out.join(LOCK), out)?;
+                RunDirectory::create(out, asked, lock, Some((aside, why)))
+            }
+            Continuation::Here { config, warnings } => {
+                let found = Found::read(out, *config, warnings, &standing, &asked)?;
+                Ok(RunDirectory::resume(out, found, &standing, asked, lock))
+            }
+            Continuation::Branch { config, recovery, why } => {
+                let (made, recovery) = extend::branch(out, *recovery)?;
+                let version = standing.stage_version;
+                let manifest = new_manifest(&config, asked.end_of_text, asked.input, version);
+                manifest.write(&made)?;
+                let aside = step_aside(out, &standing)?;
+                drop(lock);
+                io::rename(&made, out)?;
+                let lock = Lock::take(&out.join(LOCK), out)?;
+                Ok(RunDirectory {
+                    path: out.to_owned(),
+                    config: *config,
+                    recovery,
+                    before: None,
+                    done: false,
+                    stepped_aside: Some((aside, why)),
+                    warnings: Vec::new(),
+                    manifest,
+                    tokenizer: asked.tokenizer,
+                    lock,
+                })
             }
         }
-        let config = asked.config.clone();
-        let manifest = new_manifest(&config, asked.end_of_text, vec![asked.input]);
-        manifest.write(out)?;
-        let path = out.to_owned();
-        let (checkpoint, before) = (None, None);
-        Ok(RunDirectory { path, config, checkpoint, before, stepped_aside, manifest, lock })
     }
 
-    fn resume(
+    /// A new run.
+    fn create(
         out: &Path,
-        config: TrainConfig,
-        manifest: Manifest,
+        asked: Asked<'_>,
         lock: Lock,
+        stepped_aside: Option<(PathBuf, String)>,
     ) -> Result<RunDirectory> {
-        let checkpoints = out.join(CHECKPOINTS);
-        checkpoint::remove_temporary(&checkpoints)?;
+        let config = asked.config.clone();
+        let manifest = new_manifest(&config, asked.end_of_text, asked.input, STAGE_VERSION);
+        manifest.write(out)?;
         Ok(RunDirectory {
             path: out.to_owned(),
-            checkpoint: checkpoint::latest(&checkpoints)?,
-            before: read_state(out)?,
-            stepped_aside: None,
-            manifest,
             config,
+            recovery: Recovery::default(),
+            before: None,
+            done: false,
+            stepped_aside,
+            warnings: Vec::new(),
+            manifest,
+            tokenizer: asked.tokenizer,
             lock,
         })
+    }
+
+    /// A standing run, read whole.
+    fn resume(
+        out: &Path,
+        found: Found,
+        standing: &Manifest,
+        asked: Asked<'_>,
+        lock: Lock,
+    ) -> RunDirectory {
+        let done = found.is_done(out);
+        let Found { config, recovery, before, warnings } = found;
+        let version = standing.stage_version;
+        RunDirectory {
+            path: out.to_owned(),
+            manifest: new_manifest(&config, asked.end_of_text, asked.input, version),
+            tokenizer: asked.tokenizer,
+            recovery,
+            before,
+            done,
+            stepped_aside: None,
+            warnings,
+            config,
+            lock,
+        }
+    }
+
+    /// Where to continue; `None`: at the beginning.
+    pub fn checkpoint(&self) -> Option<&Checkpoint> {
+        self.recovery.checkpoint.as_ref()
     }
 
     /// A path inside.
@@ -157,27 +266,34 @@ impl RunDirectory {
 
     /// Whether the run is over and everything of it stands.
     pub fn is_done(&self) -> bool {
-        let Steps::Number(steps) = self.config.train.steps else { return false };
-        let reached = self.checkpoint.as_ref().is_some_and(|latest| latest.step == steps);
-        let done = self.before.is_some_and(|before| before.state == State::Done);
-        done && reached && self.join(REPORT).is_file()
+        self.done
     }
 
-    /// Says that a process works on the run: manifest without files, `config.toml`.
-    pub fn begin(&self, tokenizer_json: &Path) -> Result<()> {
+    /// Says that a process works on the run: manifest without files, `config.toml`. What cannot be
+    /// continued from is put aside. From here on the standing run is changed.
+    pub fn begin(&self) -> Result<()> {
         io::replace(&self.join(manifest::FILE_NAME), self.manifest.to_json().as_bytes())?;
-        let config = toml::to_string_pretty(&self.config).expect("tables of plain values");
-        let head = "# The resolved configuration of this run; `train --config` takes it back.\n\n";
-        io::replace(&self.join(CONFIG), format!("{head}{config}").as_bytes())?;
-        io::replace(&self.join(TOKENIZER), &io::read(tokenizer_json)?)?;
-        let settings = tokenizer_json.with_file_name("tokenizer_config.json");
-        if settings.is_file() {
-            io::replace(&self.join("tokenizer_config.json"), &io::read(&settings)?)?;
+        checkpoint::remove_temporary(&self.join(CHECKPOINTS))?;
+        for checkpoint in &self.recovery.aside {
+            checkpoint.set_aside()?;
+        }
+        io::replace(&self.join(CONFIG), config_text(&self.config).as_bytes())?;
+        for (name, source) in tokenizer_files(&self.tokenizer) {
+            io::replace(&self.join(name), &io::read(&source)?)?;
         }
         io::create_directory(&self.join(CHECKPOINTS))?;
         io::create_directory(&self.join(DOCUMENT_EVALS))?;
-        let step = self.checkpoint.as_ref().map_or(0, |latest| latest.step);
+        let step = self.checkpoint().map_or(0, |latest| latest.step);
         self.write_state(Standing { state: State::Running, step })
+    }
+
+    /// Hashes of the tokenizer's files, which every checkpoint vouches for.
+    pub fn tokenizer_hashes(&self) -> Result<Vec<FileHash>> {
+        let hash = |(name, source): (&str, PathBuf)| {
+            let (xxh3, bytes) = io::hash_file(&source)?;
+            Ok(FileHash { name: name.to_owned(), bytes, xxh3 })
+        };
+        tokenizer_files(&self.tokenizer).into_iter().map(hash).collect()
     }
 
     /// Replaces `state.json`.
@@ -204,45 +320,12 @@ impl RunDirectory {
     }
 }
 
-/// `RUN/checkpoints/step-000500` → (RUN, `step-000500`); `None` for any other path.
-pub fn of_checkpoint(path: &Path) -> Option<(PathBuf, PathBuf)> {
-    let name = path.file_name()?;
-    let parent = path.parent().filter(|parent| parent.ends_with(CHECKPOINTS))?;
-    Some((parent.parent()?.to_owned(), name.into()))
-}
-
-/// `evals/step-000500.jsonl`: an evaluation's documents.
-pub fn document_evals(run: &Path, step: u64) -> PathBuf {
-    run.join(DOCUMENT_EVALS).join(format!("step-{step:06}.jsonl"))
-}
-
-/// The id of the token that every text of the run starts from.
-pub fn end_of_text(run: &Path, tokenizer: &Tokenizer) -> Result<u32> {
-    let manifest = Manifest::read(run)?;
-    manifest.expect_kind(run, Kind::Run)?;
-    let name = manifest.extra.get(END_OF_TEXT).and_then(|name| name.as_str());
-    let missing = || Error::damaged(&run.join(manifest::FILE_NAME), None, "no `end_of_text`");
-    let (_, id) = tokenizer.end_of_text(name)?.ok_or_else(missing)?;
-    Ok(id)
-}
-
-fn read_state(out: &Path) -> Result<Option<Standing>> {
-    let path = out.join(STATE);
-    if !path.is_file() {
-        return Ok(None);
-    }
-    let text = io::read_text(&path)?;
-    serde_json::from_str(&text).map(Some).map_err(|error| Error::damaged(&path, None, error))
-}
-
 /// The manifest of the run that stands in `out`; `None` when the directory is empty.
 fn standing_run(out: &Path) -> Result<Option<Manifest>> {
     if Manifest::stands_in(out) {
-        let standing = Manifest::read(out)?;
-        standing
-            .expect_kind(out, Kind::Run)
-            .map_err(|error| error.with_hint("choose a new directory for `--out`"))?;
-        return Ok(Some(standing));
+        return read_manifest(out)
+            .map(Some)
+            .map_err(|error| error.with_hint("choose a new directory for `--out`"));
     }
     let foreign = io::list(out)?.into_iter().find(|path| {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
@@ -259,63 +342,47 @@ fn standing_run(out: &Path) -> Result<Option<Manifest>> {
     }
 }
 
-/// The configuration under which the standing run goes on; `None` when it must step aside.
-fn continuation(out: &Path, standing: &Manifest, asked: &Asked<'_>) -> Result<Option<TrainConfig>> {
-    let input = asked.input.key();
-    let same_input = standing.inputs.iter().map(InputRecord::key).eq([input]);
-    let same_version = standing.stage_version == STAGE_VERSION;
-    let run: Option<TrainConfig> = serde_json::from_value(standing.config.clone()).ok();
-    let run = run.filter(|_| same_input && same_version);
-    if let Some(run) = &run {
-        let mut config = run.clone();
-        config.train.log_every = asked.config.train.log_every;
-        if asked.config.asks_for(run) {
-            return Ok(Some(config));
-        }
-        config.train.steps = asked.config.train.steps;
-        if asked.resume && asked.config.asks_for(&config) {
-            return extended(out, run, config).map(Some);
+/// What of the files that a start writes anew is not as it was, a sentence each.
+fn damaged_copies(out: &Path, standing: &Manifest, tokenizer: &Path) -> Result<Vec<String>> {
+    let mut damaged = Vec::new();
+    let mut rewritten = |name: &str, what: &str| {
+        let path = out.join(name);
+        damaged.push(format!("damaged file `{}`: {what}; it was written anew", path.display()));
+    };
+    for (name, source) in tokenizer_files(tokenizer) {
+        let path = out.join(name);
+        if !path.is_file() {
+            rewritten(name, "it is missing");
+        } else if io::read(&path)? != io::read(&source)? {
+            rewritten(name, "it differs from the mix's");
         }
     }
-    if !asked.resume {
-        return Ok(None);
-    }
-    let what = match &run {
-        Some(run) => format!("differs in: {}", differing_keys(run, asked.config).join(", ")),
-        None => "was made from another mix, or by another version".to_owned(),
+    let path = out.join(CONFIG);
+    let table = io::read(&path).ok().and_then(|bytes| String::from_utf8(bytes).ok());
+    let config = table.and_then(|text| text.parse().ok()).map(TrainConfig::parse);
+    let listed = standing.files.iter().find(|file| file.name == CONFIG);
+    let unlike = match listed {
+        Some(file) => !path.is_file() || io::hash_file(&path)?.0 != file.xxh3,
+        None => false,
     };
-    Err(Error::config(format!("cannot resume `{}`: it {what}", out.display())).with_hint(
-        "only `train.steps` may change; without `--resume` the run steps aside for a new one",
-    ))
+    match config {
+        Some(Ok(config)) if config.fingerprinted() == standing.config && !unlike => {}
+        _ => rewritten(CONFIG, "it is not this run's configuration"),
+    }
+    Ok(damaged)
 }
 
-/// Another horizon from the latest checkpoint on.
-fn extended(out: &Path, run: &TrainConfig, mut config: TrainConfig) -> Result<TrainConfig> {
-    let latest = checkpoint::latest(&out.join(CHECKPOINTS))?.map_or(0, |latest| latest.step);
-    let (Steps::Number(old), Steps::Number(new)) = (run.train.steps, config.train.steps) else {
-        panic!("steps of a run are numbers: {:?}, {:?}", run.train.steps, config.train.steps)
-    };
-    if new < latest {
-        let message = format!("`train.steps` is {new}, but the run has done {latest} steps");
-        return Err(Error::config(message).with_hint("a run can only grow"));
-    }
-    if latest > 0 {
-        config.train.extended.push(Extension { at: latest, steps: old });
-    }
-    Ok(config)
+/// The resolved configuration as text.
+fn config_text(config: &TrainConfig) -> String {
+    let config = toml::to_string_pretty(config).expect("tables of plain values");
+    format!("# The resolved configuration of this run; `train --config` takes it back.\n\n{config}")
 }
 
-/// Keys, as `train.steps`, whose values differ.
-fn differing_keys(run: &TrainConfig, asked: &TrainConfig) -> Vec<String> {
-    let (run, asked) = (run.fingerprinted(), asked.fingerprinted());
-    let tables = run.as_object().into_iter().flatten();
-    let keys = tables.flat_map(|(table, values)| {
-        let keys = values.as_object().into_iter().flatten();
-        keys.map(move |(key, value)| (table, key, value))
-    });
-    keys.filter(|(table, key, value)| asked[table.as_str()].get(key.as_str()) != Some(*value))
-        .map(|(table, key, _)| format!("`{table}.{key}`"))
-        .collect()
+/// (name in the run, file of the mix) of `tokenizer.json` and what lies beside it.
+fn tokenizer_files(tokenizer_json: &Path) -> Vec<(&'static str, PathBuf)> {
+    let settings = tokenizer_json.with_file_name(TOKENIZER_SETTINGS);
+    let files = [(TOKENIZER, tokenizer_json.to_owned()), (TOKENIZER_SETTINGS, settings)];
+    files.into_iter().filter(|(name, path)| *name == TOKENIZER || path.is_file()).collect()
 }
 
 /// Renames `NAME` to `NAME@1a2b3c4d`, or `NAME@1a2b3c4d-2` where that stands already.
@@ -333,16 +400,21 @@ fn step_aside(out: &Path, standing: &Manifest) -> Result<PathBuf> {
     Ok(target)
 }
 
-fn new_manifest(config: &TrainConfig, end_of_text: &str, inputs: Vec<InputRecord>) -> Manifest {
+fn new_manifest(
+    config: &TrainConfig,
+    end_of_text: &str,
+    input: InputRecord,
+    version: u32,
+) -> Manifest {
     let value = config.fingerprinted();
-    let seed = config.train.seed;
+    let (seed, inputs) = (config.train.seed, vec![input]);
     Manifest {
         format: manifest::FORMAT,
         kind: Kind::Run,
         stage: STAGE.to_owned(),
-        stage_version: STAGE_VERSION,
+        stage_version: version,
         tool: Tool::current(),
-        fingerprint: manifest::fingerprint(STAGE, STAGE_VERSION, seed, &value, &inputs),
+        fingerprint: manifest::fingerprint(STAGE, version, seed, &value, &inputs),
         config: value,
         seed,
         inputs,
@@ -362,6 +434,7 @@ fn files(out: &Path) -> Result<Vec<FileEntry>> {
         let name = path.strip_prefix(out).expect("listed below").to_string_lossy().into_owned();
         let unshared = UNSHARED.contains(&name.as_str())
             || name == manifest::FILE_NAME
+            || checkpoint::is_aside(&name)
             || name.starts_with("events.out.tfevents.");
         if !unshared {
             let (xxh3, bytes) = io::hash_file(&path)?;

@@ -16,10 +16,6 @@ use crate::base::error::{Error, Result};
 use crate::runtime::data::{Batch, Feed};
 use crate::shards::{MixReader, MixRecord};
 
-/// Decoded blocks held at most. A window of 2^24 tokens of one source takes 40 MB at two bytes a
-/// token, so some fifty sources fit before a block is decoded twice.
-const CACHE_BYTES_MAX: u64 = 2 << 30;
-
 /// The feed of a run.
 pub struct MixFeed {
     reader: MixReader,
@@ -29,15 +25,26 @@ pub struct MixFeed {
 }
 
 impl MixFeed {
-    /// Opens the mix for rows of `sequence` tokens; `data`: where else its shards may lie.
+    /// Opens the mix for rows of `sequence` tokens; `data`: where else its shards may lie. No block
+    /// is held beside the one that is read until [`MixFeed::limit`] allows more.
     pub fn open(mix: &Path, data: &[PathBuf], sequence: usize) -> Result<MixFeed> {
-        let reader = MixReader::open(mix, data, CACHE_BYTES_MAX)?;
+        let reader = MixReader::open(mix, data, 0)?;
         Ok(MixFeed { reader, sequence, tokens: Vec::new(), starts: Vec::new() })
     }
 
     /// What the mix was resolved to.
     pub fn record(&self) -> &MixRecord {
         self.reader.record()
+    }
+
+    /// Holds up to `bytes` of decoded blocks.
+    pub fn limit(&mut self, bytes: u64) {
+        self.reader.limit(bytes);
+    }
+
+    /// Bytes of decoded blocks with which none is decoded twice.
+    pub fn window_bytes(&self) -> u64 {
+        self.reader.window_bytes()
     }
 
     /// Whole rows of the mix.

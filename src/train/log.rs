@@ -2,15 +2,17 @@
 //!
 //! In → metrics, timings, evaluations, samples; out → `metrics.jsonl`, `timing.jsonl`,
 //! `evals.jsonl`, `evals/step-….jsonl`, `samples.jsonl`, `events.out.tfevents.*`. What a checkpoint
-//! covers is on the disk ([`RunLog::sync`]) before that checkpoint is published.
+//! covers is on the disk ([`RunLog::sync`]) before that checkpoint is published, and its hash is in
+//! the checkpoint ([`RunLog::hashes`]).
 
 use std::path::{Path, PathBuf};
 
 use super::{
-    clock, directory, events::EventWriter, page::Metric, records::Records, sample::Sample,
+    clock, events::EventWriter, layout, page::Metric, records::Records, sample::Sample,
     summary::Timing, validate::Evaluation,
 };
-use crate::base::{error::Result, io};
+use crate::base::{error::Result, hash::xxh3_128, io};
+use crate::runtime::hashed::FileHash;
 
 /// All records of a run.
 pub struct RunLog {
@@ -19,21 +21,31 @@ pub struct RunLog {
     timing: Records,
     evals: Records,
     samples: Records,
+    /// Of the files of documents' evaluations.
+    documents: Vec<FileHash>,
     events: EventWriter,
 }
 
 impl RunLog {
-    /// Cuts the records of `run` back to `step`; `session` tells processes' event files apart.
-    pub fn open(run: &Path, step: u64, session: usize) -> Result<RunLog> {
-        let cut = |name: &str| Records::cut(&run.join(name), step);
+    /// Cuts the records of `run` back to `step`: to what `covered` says of them where it does.
+    /// `session` tells processes' event files apart.
+    pub fn open(run: &Path, step: u64, covered: &[FileHash], session: usize) -> Result<RunLog> {
+        let cut = |name: &str| match covered.iter().find(|record| record.name == name) {
+            Some(record) => Records::cut_at(&run.join(name), record.bytes),
+            None => Records::cut(&run.join(name), step),
+        };
+        let is_document = |record: &&FileHash| record.name.starts_with(layout::DOCUMENT_EVALS);
+        let mut documents: Vec<FileHash> = covered.iter().filter(is_document).cloned().collect();
+        documents.retain(|file| file.name != layout::EVALS);
         let wall_time = clock::wall_time();
         let events = format!("events.out.tfevents.{}.dataprep.{session}", wall_time as u64);
         Ok(RunLog {
             run: run.to_owned(),
-            metrics: cut(directory::METRICS)?,
-            timing: cut(directory::TIMING)?,
-            evals: cut(directory::EVALS)?,
-            samples: cut(directory::SAMPLES)?,
+            metrics: cut(layout::METRICS)?,
+            timing: cut(layout::TIMING)?,
+            evals: cut(layout::EVALS)?,
+            samples: cut(layout::SAMPLES)?,
+            documents,
             events: EventWriter::create(&run.join(events), wall_time, step)?,
         })
     }
@@ -63,7 +75,19 @@ impl RunLog {
             serde_json::to_writer(&mut lines, document).expect("plain values into memory");
             lines.push(b'\n');
         }
-        io::replace(&directory::document_evals(&self.run, step), &lines)
+        let path = layout::document_evals(&self.run, step);
+        let name = path.strip_prefix(&self.run).expect("a file of the run");
+        let name = name.to_string_lossy().into_owned();
+        self.documents.retain(|file| file.name != name);
+        let (bytes, xxh3) = (lines.len() as u64, xxh3_128(&lines));
+        self.documents.push(FileHash { name, bytes, xxh3 });
+        io::replace(&path, &lines)
+    }
+
+    /// What stands of the records that equal runs share.
+    pub fn hashes(&self) -> Vec<FileHash> {
+        let records = [&self.metrics, &self.evals, &self.samples].map(Records::hash);
+        records.into_iter().chain(self.documents.iter().cloned()).collect()
     }
 
     /// Records a sample.

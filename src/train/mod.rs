@@ -1,11 +1,13 @@
 //! Trains a decoder on a mix, and generates from any of its checkpoints.
 //!
 //! In → a mix and the tables `[train]`, `[model]`; out → a run: a directory with its configuration,
-//! records, checkpoints and a page. Reading order: [`config`] what can be asked for; [`mod@run`]
-//! the run itself, top to bottom; then its parts, each one thing: [`directory`] who may work in OUT
-//! and what stands there, `learner` what training changes, `feed` rows of the mix, [`validate`]
-//! bits per byte, [`sample`] text, `rotation` which checkpoints stay, `log` with [`records`] and
-//! `events`, `sessions`, `page`, [`summary`] what is written down, `clock` the only clocks.
+//! records, checkpoints and a page. Reading order: [`config`] what can be asked for; [`mod@plan`]
+//! what it will take; [`mod@run`] the run itself, top to bottom; then its parts, each one thing:
+//! [`layout`] what lies in a run, [`directory`] who may work in it, `extend` more steps, `recovery`
+//! which checkpoint is sound, `learner` what training changes, `feed` rows of the mix, [`validate`]
+//! bits per byte, [`sample`] text and [`generate`] for others, `health` whether it leads anywhere,
+//! `rotation` which checkpoints stay, `log` with [`records`] and `events`, `sessions`, `page`,
+//! [`summary`] what is written down, `clock` the only clocks.
 //!
 //! **Invariants.** A run is a pure function of (config, mix, numerics): stopped, killed or
 //! interrupted and resumed, it ends with the same bytes, clocks apart. The model, its gradients and
@@ -17,11 +19,17 @@ pub mod run;
 mod clock;
 pub mod directory;
 mod events;
+mod extend;
 mod feed;
+pub mod generate;
+mod health;
+pub mod layout;
 mod learner;
 mod log;
 mod page;
+pub mod plan;
 pub mod records;
+mod recovery;
 mod rotation;
 pub mod sample;
 mod sessions;
@@ -31,7 +39,9 @@ mod tests;
 pub mod validate;
 
 pub use config::TrainConfig;
+pub use generate::{GenerateOptions, Generator};
 pub use page::Metric;
-pub use run::{Context, TrainOptions, run};
-pub use sample::{GenerateOptions, Sample, generate};
+pub use plan::{TrainOptions, TrainPlan, plan};
+pub use run::{Context, run};
+pub use sample::Sample;
 pub use summary::TrainSummary;

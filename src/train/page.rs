@@ -31,6 +31,8 @@ pub struct Page<'a> {
     pub title: &'a str,
     /// The line with clocks and places.
     pub clocks: &'a str,
+    /// What must not be missed.
+    pub warnings: &'a [String],
     /// Numbers that follow from the configuration.
     pub derived: &'a [(&'static str, u64)],
     /// One a step.
@@ -55,7 +57,8 @@ const STYLE: &str = "body{font:15px/1.5 system-ui,sans-serif;max-width:60rem;mar
 padding:0 1rem;color:#1a1a1a}table{border-collapse:collapse}td,th{padding:.2rem .8rem .2rem 0;\
 text-align:right}td:first-child,th:first-child{text-align:left}pre{white-space:pre-wrap;\
 background:#f5f5f5;padding:.8rem;border-radius:4px}svg{width:100%;height:auto}svg text{font-size:\
-12px;fill:#666}.clocks{color:#666}mark{background:#e3ecff}";
+12px;fill:#666}.clocks{color:#666}.warning{background:#fde7e7;color:#8a1010;padding:.6rem .8rem;\
+border-radius:4px;font-weight:600}mark{background:#e3ecff}";
 
 impl Page<'_> {
     /// The HTML.
@@ -68,6 +71,10 @@ impl Page<'_> {
              <p class=\"clocks\">{}</p>\n",
             escape(self.clocks)
         );
+        for warning in self.warnings {
+            let warning = escape(warning);
+            put(&mut html, format_args!("<p class=\"warning\">Warning: {warning}</p>\n"));
+        }
         html.push_str("<h2>Loss</h2>\n");
         html.push_str(&curve(self.metrics));
         self.evaluations(&mut html);
@@ -222,6 +229,7 @@ mod tests {
         let page = Page {
             title: "run",
             clocks: "now",
+            warnings: &["training <diverged>".into()],
             derived: &[("parameters", 7)],
             metrics: &metrics,
             evals: &[],
@@ -230,6 +238,7 @@ mod tests {
         };
         let html = page.render();
         assert!(html.contains("<mark>a</mark>&lt;script&gt;") && !html.contains("<script>"));
+        assert!(html.contains("class=\"warning\">Warning: training &lt;diverged&gt;"));
         assert!(html.contains("last: 0.0018 nats a token at step 5000"));
         assert!(averaged(&metrics).len() <= POINTS_MAX);
         assert!(html.len() < 40_000, "{}", html.len());

@@ -1,9 +1,10 @@
 //! Which checkpoints a run keeps.
 //!
 //! In → the steps that have a checkpoint, the configuration, the best step; out → the steps to
-//! remove. Kept are the last `train.keep` regular ones, the milestones and the best; a checkpoint
-//! that only a stop made (`--stop-after`, Ctrl-C) goes as soon as a later one stands, so that a run
-//! that was stopped and resumed ends with the files of one that never stopped. Pure.
+//! remove. Kept are the last `train.keep` regular ones, the milestones, the best, and the one
+//! before a `wsd` run decays, from which it can be made longer. A checkpoint that only a stop made
+//! (`--stop-after`, Ctrl-C) goes as soon as a later one stands, so that a run that was stopped and
+//! resumed ends with the files of one that never stopped. Pure.
 
 use super::config::Extension;
 
@@ -19,6 +20,8 @@ pub struct Rotation<'a> {
     pub last: u64,
     /// Where it was extended.
     pub extended: &'a [Extension],
+    /// After how many steps the learning rate begins to decay (`wsd`).
+    pub decay_start: Option<u64>,
     /// The step of the best validation, among those with a checkpoint.
     pub best: Option<u64>,
 }
@@ -28,7 +31,12 @@ impl Rotation<'_> {
     pub fn is_regular(&self, step: u64) -> bool {
         let periodic = self.every > 0 && step > 0 && step.is_multiple_of(self.every);
         let extended = self.extended.iter().any(|extension| extension.at == step);
-        periodic || extended || self.milestones.contains(&step) || self.last == step
+        periodic || extended || self.is_lasting(step) || self.last == step
+    }
+
+    /// Whether the configuration asks for it to stay.
+    fn is_lasting(&self, step: u64) -> bool {
+        self.milestones.contains(&step) || (self.decay_start == Some(step) && step > 0)
     }
 
     /// The steps of `standing` (rising) to remove, now that the last of them is complete.
@@ -40,7 +48,7 @@ impl Rotation<'_> {
         let protected = |step: u64| {
             step == newest
                 || recent.contains(&step)
-                || self.milestones.contains(&step)
+                || self.is_lasting(step)
                 || self.best == Some(step)
         };
         standing.iter().copied().filter(|&step| !protected(step)).collect()
@@ -52,7 +60,15 @@ mod tests {
     use super::*;
 
     fn rotation(best: Option<u64>) -> Rotation<'static> {
-        Rotation { every: 10, keep: 2, milestones: &[25], last: 100, extended: &[], best }
+        Rotation {
+            every: 10,
+            keep: 2,
+            milestones: &[25],
+            last: 100,
+            extended: &[],
+            decay_start: None,
+            best,
+        }
     }
 
     #[test]
@@ -69,9 +85,15 @@ mod tests {
     }
 
     #[test]
+    fn the_checkpoint_before_a_decay_is_made_and_stays() {
+        let rotation = Rotation { decay_start: Some(33), ..rotation(None) };
+        assert!(rotation.is_regular(33));
+        assert_eq!(rotation.surplus(&[20, 30, 33, 40, 50, 60]), [20, 30, 40]);
+    }
+
+    #[test]
     fn the_newest_always_stands() {
-        let rotation =
-            Rotation { every: 0, keep: 0, milestones: &[], last: 9, extended: &[], best: None };
+        let rotation = Rotation { every: 0, keep: 0, milestones: &[], ..rotation(None) };
         assert_eq!(rotation.surplus(&[7]), [0u64; 0]);
         assert_eq!(rotation.surplus(&[]), [0u64; 0]);
     }

@@ -9,16 +9,19 @@
 //! comes before a stop is looked at. **Cost.** Beside the model's: one write a record a step, one
 //! sync of the records a checkpoint.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::{
     clock::Stopwatch,
-    config::{Steps, TrainConfig},
-    directory::{self, Asked, RunDirectory, Standing, State},
+    config::{OnDivergence, Steps, TrainConfig},
+    directory::RunDirectory,
     feed::MixFeed,
+    health::{Health, Trouble},
+    layout::{self, Standing, State},
     learner::Learner,
     log::RunLog,
     page::{Metric, Page},
+    plan::{self, Prepared, TrainOptions},
     records,
     rotation::Rotation,
     sample::{Request, Sample, Writer},
@@ -26,7 +29,6 @@ use super::{
     summary::{Seconds, Timing, TrainSummary},
     validate::{SourceEval, Validation},
 };
-use crate::artifact::record::InputRecord;
 use crate::base::{
     config::Table,
     error::{Error, Result},
@@ -39,40 +41,23 @@ use crate::runtime::{
     checkpoint::{self, Best},
     data::Feed,
     device::Device,
+    first_step,
     model::Sampling,
     optim::{Optimizer, clip::clip},
     step,
 };
-use crate::shards::{
-    read_validation,
-    set::{TOKENIZER_DIRECTORY, TOKENIZER_FILE},
-    validation::VALIDATION_FILE,
-};
+use crate::shards::{read_validation, validation::VALIDATION_FILE};
 use crate::tokenizer::Tokenizer;
-
-/// *How* to train: nothing here is part of the fingerprint.
-#[derive(Clone, Debug)]
-pub struct TrainOptions {
-    /// `auto`, `cpu`, `cuda`, `cuda:1`.
-    pub device: String,
-    /// Threads of the CPU; `None`: those there are.
-    pub threads: Option<usize>,
-    /// Continue, also when `train.steps` differs, and refuse to begin another run in OUT's place.
-    pub resume: bool,
-    /// Stop after this step, counted from the run's beginning.
-    pub stop_after: Option<u64>,
-    /// Begin anew, though an equal run stands.
-    pub fresh: bool,
-    /// Where to look for shards that moved.
-    pub data: Vec<PathBuf>,
-}
 
 /// What a run talks to.
 pub struct Context<'a> {
     /// Steps done, and the loss.
     pub progress: &'a Progress,
-    /// Facts worth a line: derived numbers, where it resumes, warnings.
+    /// Facts worth a line: derived numbers, where it resumes.
     pub say: &'a (dyn Fn(&str) + Sync),
+    /// What must not be missed: damage, a machine that differs, training that leads nowhere. It is
+    /// in the summary too.
+    pub warn: &'a (dyn Fn(&str) + Sync),
     /// Whether Ctrl-C asked for the end: the step is finished, a checkpoint written.
     pub interrupted: &'a (dyn Fn() -> bool + Sync),
 }
@@ -89,80 +74,38 @@ pub fn run(
     options: &TrainOptions,
     cx: &Context<'_>,
 ) -> Result<TrainSummary> {
-    let config = TrainConfig::parse(table)?;
-    let Some(threads) = options.threads else { return train(config, mix, out, options, cx) };
+    let prepared = plan::prepare(table, mix, options)?;
+    let Some(threads) = options.threads else { return train(prepared, mix, out, options, cx) };
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
     let pool = pool.map_err(|error| Error::failed(format!("cannot start threads: {error}")))?;
-    pool.install(|| train(config, mix, out, options, cx))
+    pool.install(|| train(prepared, mix, out, options, cx))
 }
 
 fn train(
-    config: TrainConfig,
+    prepared: Prepared,
     mix: &Path,
     out: &Path,
     options: &TrainOptions,
     cx: &Context<'_>,
 ) -> Result<TrainSummary> {
-    let device = Device::from_name(&options.device)?;
-    let feed = MixFeed::open(mix, &options.data, config.train.sequence)?;
-    let tokenizer = Tokenizer::open(&mix.join(TOKENIZER_DIRECTORY))?;
-    let config = resolve(config, &feed)?;
-    let input = InputRecord::artifact(mix)?;
-    let asked = Asked {
-        config: &config,
-        end_of_text: &feed.record().end_of_text,
-        input,
-        resume: options.resume,
-        fresh: options.fresh,
-    };
-    let directory = RunDirectory::open(out, asked)?;
-    if directory.is_done() {
-        return up_to_date(directory);
+    let directory = RunDirectory::open(out, prepared.asked(mix, options))?;
+    if let Some((aside, why)) = &directory.stepped_aside {
+        (cx.warn)(&format!("the run that stood here is `{}` now: {why}", aside.display()));
     }
+    if directory.is_done() {
+        return up_to_date(directory, prepared.feed.record().tokens);
+    }
+    let Prepared { device, feed, tokenizer, .. } = prepared;
     let mut run = Run::open(mix, directory, &device, feed, &tokenizer, cx)?;
     let state = run.advance(options.stop_after)?;
     run.finish(state)
 }
 
-/// Makes numbers of what the mix decides: the vocabulary, `steps = "all"`.
-fn resolve(mut config: TrainConfig, feed: &MixFeed) -> Result<TrainConfig> {
-    let vocabulary = feed.record().vocab_size as usize;
-    if ![0, vocabulary].contains(&config.model.vocab_size) {
-        return Err(Error::config(format!(
-            "`model.vocab_size` is {}, the mix's tokenizer has {vocabulary} tokens",
-            config.model.vocab_size
-        ))
-        .with_hint("leave the key out: the tokenizer decides"));
-    }
-    config.model.vocab_size = vocabulary;
-    config.model.validate()?;
-    let rows_per_step = config.train.rows_per_step() as u64;
-    let possible = feed.row_count() / rows_per_step;
-    let steps = match config.train.steps {
-        Steps::All => possible,
-        Steps::Number(steps) => steps,
-    };
-    let has = Count(feed.record().tokens);
-    if steps > possible || steps == 0 {
-        let wanted = Count(steps.max(1) * config.train.batch_tokens.0);
-        let batch = config.train.batch_tokens;
-        return Err(Error::config(format!(
-            "{} steps of {batch} tokens need {wanted} tokens, the mix has {has}",
-            Count(steps.max(1))
-        ))
-        .with_hint(format!(
-            "it is enough for {} steps; `train.steps = \"all\"` takes them, or make a larger mix",
-            Count(possible)
-        )));
-    }
-    config.train.steps = Steps::Number(steps);
-    Ok(config)
-}
-
 /// The summary of a run that stands complete.
-fn up_to_date(directory: RunDirectory) -> Result<TrainSummary> {
+fn up_to_date(directory: RunDirectory, mix_tokens: u64) -> Result<TrainSummary> {
     let standing = directory.before.expect("a run that is done has a state");
     let mut summary = TrainSummary::of_records(&directory, standing)?;
+    summary.mix_tokens = mix_tokens;
     summary.up_to_date = true;
     summary.resumed_from = standing.step;
     directory.close();
@@ -181,6 +124,7 @@ struct Run<'a> {
     validation: Validation,
     log: RunLog,
     sessions: Sessions,
+    health: Health,
     resumed_from: u64,
     seconds: Seconds,
     warnings: Vec<String>,
@@ -201,18 +145,18 @@ impl<'a> Run<'a> {
         for (name, number) in config.derived(steps) {
             (cx.say)(&format!("{name}: {}", Count(number)));
         }
-        directory.begin(&mix.join(TOKENIZER_DIRECTORY).join(TOKENIZER_FILE))?;
         let learner = Learner::open(&directory, device)?;
         let (step, differences) = (learner.state.step, &learner.numerics_differences);
-        if step > 0 {
-            (cx.say)(&format!("continues after step {}", Count(step)));
-        }
-        let mut warnings = Vec::new();
+        let mut warnings = directory.warnings.clone();
         if !differences.is_empty() {
             let list = differences.join("; ");
             warnings.push(format!("the machine differs, so bits may from here on: {list}"));
-            warnings.iter().for_each(|warning| (cx.say)(warning));
         }
+        warnings.iter().for_each(|warning| (cx.warn)(warning));
+        if step > 0 {
+            (cx.say)(&format!("continues after step {}", Count(step)));
+        }
+        directory.begin()?;
         let input = &directory.manifest().inputs[0];
         let numerics = &learner.state.numerics;
         let sessions = Sessions::begin(&directory.path, input, mix, step, numerics, differences)?;
@@ -223,8 +167,15 @@ impl<'a> Run<'a> {
             feed.record().end_of_text_id,
             config.train.eval_tokens.0,
         );
-        Ok(Run {
-            log: RunLog::open(&directory.path, step, sessions.sessions.len())?,
+        let (model, train) = (&config.model, &config.train);
+        let mut run = Run {
+            health: Health::new(model.vocab_size, train.warmup_steps),
+            log: RunLog::open(
+                &directory.path,
+                step,
+                &directory.recovery.records,
+                sessions.sessions.len(),
+            )?,
             resumed_from: step,
             seconds: Seconds::default(),
             cx,
@@ -237,15 +188,40 @@ impl<'a> Run<'a> {
             validation,
             sessions,
             warnings,
-        })
+        };
+        run.look_back()?;
+        Ok(run)
+    }
+
+    /// What must be said before the first step: nothing is held out, training went wrong before.
+    fn look_back(&mut self) -> Result<()> {
+        let sources = &self.feed.record().sources;
+        let without = sources.iter().filter(|source| source.validation_documents == 0);
+        let without: Vec<_> = without.map(|source| format!("`{}`", source.name)).collect();
+        if self.validation.tokens() == 0 {
+            self.warn(
+                "the mix holds out no document, so nothing will say how the model does on text it \
+                 has not seen: raise `--holdout` where the text is first read"
+                    .to_owned(),
+            );
+        } else if !without.is_empty() {
+            self.warn(format!("no document is held out of {}", without.join(", ")));
+        }
+        let metrics = records::read::<Metric>(&self.directory.join(layout::METRICS))?;
+        for trouble in self.health.troubles(&metrics) {
+            self.trouble(trouble)?;
+        }
+        Ok(())
     }
 
     /// The training loop. Returns how it ended.
     fn advance(&mut self, stop_after: Option<u64>) -> Result<State> {
-        self.cx.progress.begin_steps("train", self.steps);
-        self.cx.progress.advance(self.learner.state.step);
+        self.cx.progress.begin_steps_at("train", self.steps, self.learner.state.step);
         let stop = stop_after.unwrap_or(u64::MAX);
         let mut watch = Stopwatch::start();
+        if self.learner.state.step == 0 && self.config.train.milestones.contains(&0) {
+            self.checkpoint(State::Running)?;
+        }
         while self.learner.state.step < self.steps
             && self.learner.state.step < stop
             && !self.is_interrupted()
@@ -269,7 +245,8 @@ impl<'a> Run<'a> {
         if self.learner.state.step == self.steps {
             return Ok(State::Done);
         }
-        if self.learner.state.step > self.resumed_from {
+        // Also before the first step: `--stop-after 0` leaves the initial weights.
+        if self.directory.checkpoint().is_none_or(|from| from.step < self.learner.state.step) {
             self.checkpoint(State::Stopped)?;
         }
         Ok(State::Stopped)
@@ -284,8 +261,10 @@ impl<'a> Run<'a> {
         let feed = watch.lap();
 
         let mut found = step::gradients(&self.learner.model, &batch, settings.micro_batch)?;
+        let mut unusual = Vec::new();
         if self.learner.state.step == 0 {
-            step::check_first_step(&self.learner.model, &found)?;
+            let model = &self.learner.model;
+            unusual = first_step::check(model, &batch, settings.micro_batch, &found)?;
         }
         if !found.loss.is_finite() {
             return Err(self.diverged(format!("the loss is {}", found.loss)));
@@ -310,6 +289,10 @@ impl<'a> Run<'a> {
         self.seconds.add_step(&timing);
         self.log.step(&metric, &timing)?;
         self.cx.progress.advance(1);
+        unusual.into_iter().for_each(|warning| self.warn(warning));
+        if let Some(trouble) = self.health.see(&metric) {
+            self.trouble(trouble)?;
+        }
         if step.is_multiple_of(self.config.train.log_every) {
             let rate = self.seconds.tokens_per_second().unwrap_or(0.0);
             let smoothed = self.learner.state.smoothed_loss.unwrap_or(found.loss);
@@ -359,12 +342,15 @@ impl<'a> Run<'a> {
     /// Everything up to this step on the disk, then the checkpoint, then what it makes surplus.
     fn checkpoint(&mut self, state: State) -> Result<()> {
         self.log.sync()?;
-        let directory = self.directory.join(directory::CHECKPOINTS);
+        let directory = self.directory.join(layout::CHECKPOINTS);
+        let mut records = self.log.hashes();
+        records.extend(self.directory.tokenizer_hashes()?);
         checkpoint::save(
             &directory,
             &self.learner.model,
             &self.learner.optimizer,
             &self.learner.state,
+            &records,
         )?;
         let standing = checkpoint::list(&directory)?;
         let steps: Vec<u64> = standing.iter().map(|checkpoint| checkpoint.step).collect();
@@ -385,13 +371,14 @@ impl<'a> Run<'a> {
         let page = Page {
             title: &name,
             clocks: &clocks,
+            warnings: &self.warnings,
             derived: &self.config.derived(self.steps),
-            metrics: &records::read::<Metric>(&self.directory.join(directory::METRICS))?,
-            evals: &records::read::<SourceEval>(&self.directory.join(directory::EVALS))?,
-            samples: &records::read::<Sample>(&self.directory.join(directory::SAMPLES))?,
-            config: &io::read_text(&self.directory.join(directory::CONFIG))?,
+            metrics: &records::read::<Metric>(&self.directory.join(layout::METRICS))?,
+            evals: &records::read::<SourceEval>(&self.directory.join(layout::EVALS))?,
+            samples: &records::read::<Sample>(&self.directory.join(layout::SAMPLES))?,
+            config: &io::read_text(&self.directory.join(layout::CONFIG))?,
         };
-        io::replace(&self.directory.join(directory::REPORT), page.render().as_bytes())
+        io::replace(&self.directory.join(layout::REPORT), page.render().as_bytes())
     }
 
     /// Manifest and state of the end; Ctrl-C becomes its error here.
@@ -409,6 +396,10 @@ impl<'a> Run<'a> {
         summary.seconds = self.seconds;
         summary.peak_memory = machine::peak_memory_bytes();
         summary.warnings = self.warnings;
+        summary.mix_tokens = self.feed.record().tokens;
+        let has_documents = self.validation.tokens() > 0;
+        summary.first_evaluation = (summary.evals.is_empty() && has_documents)
+            .then(|| self.config.train.first_evaluation(self.steps));
         self.directory.close();
         Ok(summary)
     }
@@ -428,8 +419,36 @@ impl<'a> Run<'a> {
             milestones: &train.milestones,
             last: self.steps,
             extended: &train.extended,
+            decay_start: train.schedule().decay_start(self.steps),
             best: self.learner.state.best.as_ref().map(|best| best.step),
         }
+    }
+
+    /// Training leads nowhere: it is said, or ends the run with its records as they are.
+    fn trouble(&mut self, trouble: Trouble) -> Result<()> {
+        if self.config.train.on_divergence == OnDivergence::Warn {
+            self.warn(trouble.what);
+            return Ok(());
+        }
+        self.warnings.push(trouble.what.clone());
+        self.log.sync()?;
+        self.report()?;
+        let latest = checkpoint::latest(&self.directory.join(layout::CHECKPOINTS))?;
+        let step = latest.map_or(0, |latest| latest.step);
+        self.directory.finish(Standing { state: State::Stopped, step })?;
+        Err(Error::failed(format!("stopped at step {}: {}", trouble.step, trouble.what)).with_hint(
+            format!(
+                "a lower `train.learning_rate` ({}), a longer `train.warmup_steps` or \
+                 `train.clip_norm` = 1; `train.on_divergence = \"warn\"` goes on",
+                self.config.train.learning_rate
+            ),
+        ))
+    }
+
+    /// Says it now, and again in the summary.
+    fn warn(&mut self, warning: String) {
+        (self.cx.warn)(&warning);
+        self.warnings.push(warning);
     }
 
     fn is_interrupted(&self) -> bool {

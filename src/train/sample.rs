@@ -1,22 +1,15 @@
-//! Text from a model: the samples of a run, and `generate` from any of its checkpoints.
+//! Text from a model: what it continues a prompt with.
 //!
-//! In → a prompt; out → what the model continues it with. Every text starts from end-of-text, as
-//! every training document does, and ends at the model's own end-of-text or at the limit. The draws
-//! are functions of (seed, place in the text), so a prompt gives the same text again, and the
-//! samples of two milestones differ by the model alone. Tokens may end inside a character:
-//! [`TextStream`] holds such bytes back until the rest is there.
-
-use std::path::{Path, PathBuf};
+//! In → a prompt; out → [`Sample`]. Every text starts from end-of-text, as every training document
+//! does, and ends at the model's own end-of-text or at the limit. The draws are functions of (seed,
+//! place in the text), so a prompt gives the same text again, and the samples of two milestones
+//! differ by the model alone. Tokens may end inside a character: [`TextStream`] holds such bytes
+//! back until the rest is there.
 
 use serde::{Deserialize, Serialize};
 
-use super::directory;
-use crate::base::error::{Error, Result};
-use crate::runtime::{
-    checkpoint::{self, Checkpoint},
-    device::Device,
-    model::{self, Model, Sampling},
-};
+use crate::base::error::Result;
+use crate::runtime::model::{self, Model, Sampling};
 use crate::tokenizer::Tokenizer;
 
 /// A line of `samples.jsonl`.
@@ -32,60 +25,6 @@ pub struct Sample {
     pub tokens: u64,
     /// Whether the model ended the text itself.
     pub ended: bool,
-}
-
-/// How to continue a prompt.
-#[derive(Clone, Debug)]
-pub struct GenerateOptions {
-    /// A step of the run; the latest checkpoint without one.
-    pub step: Option<u64>,
-    /// The text to continue; may be empty.
-    pub prompt: String,
-    /// Tokens at most.
-    pub max_tokens: usize,
-    /// Divides the logits; 0 takes the likeliest token.
-    pub temperature: f64,
-    /// Makes the draws.
-    pub seed: u64,
-    /// `auto`, `cpu`, `cuda`, `cuda:1`.
-    pub device: String,
-}
-
-/// Loads a checkpoint of `run` (a run, or one of its checkpoints' directories) and continues the
-/// prompt; `on_text` gets the text as it comes, whole characters only.
-pub fn generate(
-    run: &Path,
-    options: &GenerateOptions,
-    mut on_text: impl FnMut(&str) -> Result<()>,
-) -> Result<Sample> {
-    let (root, checkpoint) = find_checkpoint(run, options.step)?;
-    let tokenizer = Tokenizer::open(&root.join(directory::TOKENIZER))?;
-    let model = checkpoint.model(&Device::from_name(&options.device)?)?;
-    let end_of_text = directory::end_of_text(&root, &tokenizer)?;
-    let writer = Writer::new(&tokenizer, end_of_text);
-    let sampling = Sampling { temperature: options.temperature, seed: options.seed };
-    let request = Request { prompt: &options.prompt, max_tokens: options.max_tokens, sampling };
-    writer.write(&model, checkpoint.step, &request, &mut on_text)
-}
-
-/// The run's directory and the checkpoint meant.
-fn find_checkpoint(run: &Path, step: Option<u64>) -> Result<(PathBuf, Checkpoint)> {
-    if let Some((root, name)) = directory::of_checkpoint(run) {
-        let found = checkpoint::list(&root.join(directory::CHECKPOINTS))?;
-        let found = found.into_iter().find(|checkpoint| checkpoint.path.ends_with(&name));
-        let missing = || Error::config(format!("`{}` is no checkpoint", run.display()));
-        return Ok((root, found.ok_or_else(missing)?));
-    }
-    let checkpoints = run.join(directory::CHECKPOINTS);
-    let found = match step {
-        Some(step) => Some(checkpoint::find(&checkpoints, step)?),
-        None => checkpoint::latest(&checkpoints)?,
-    };
-    let checkpoint = found.ok_or_else(|| {
-        Error::config(format!("`{}` has no checkpoint to generate from", run.display()))
-            .with_hint("give the directory of a run; `train.checkpoint_every` makes checkpoints")
-    })?;
-    Ok((run.to_owned(), checkpoint))
 }
 
 /// One continuation asked for.

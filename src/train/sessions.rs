@@ -11,10 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::clock;
 use crate::artifact::record::InputRecord;
-use crate::base::{
-    error::{Error, Result},
-    io, machine,
-};
+use crate::base::{error::Result, io, machine};
 use crate::runtime::device::Numerics;
 
 /// `run.json`.
@@ -62,11 +59,14 @@ impl Sessions {
         numerics: &Numerics,
         numerics_differences: &[String],
     ) -> Result<Sessions> {
-        let path = run.join(super::directory::RUN);
+        let path = run.join(super::layout::RUN);
         let mut sessions = Sessions::default();
         if path.is_file() {
-            sessions = serde_json::from_str(&io::read_text(&path)?)
-                .map_err(|error| Error::damaged(&path, None, error))?;
+            match serde_json::from_slice(&io::read(&path)?) {
+                Ok(standing) => sessions = standing,
+                // Times and places decide nothing: they are kept, and counted anew.
+                Err(_) => io::rename(&path, &run.join(super::layout::RUN_DAMAGED))?,
+            }
         }
         let base = io::canonical(run)?;
         let absolute = io::canonical(mix)?;
@@ -97,7 +97,7 @@ impl Sessions {
     fn write(&self, run: &Path) -> Result<()> {
         let mut json = serde_json::to_string_pretty(self).expect("a record is plain data");
         json.push('\n');
-        io::replace(&run.join(super::directory::RUN), json.as_bytes())
+        io::replace(&run.join(super::layout::RUN), json.as_bytes())
     }
 }
 

@@ -8,7 +8,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     config::Steps,
-    directory::{self, RunDirectory, Standing, State},
+    directory::RunDirectory,
+    health::Health,
+    layout::{self, Standing, State},
     page::Metric,
     records,
     sample::Sample,
@@ -31,14 +33,18 @@ pub struct TrainSummary {
     pub steps: u64,
     /// The step this process continued from; 0: the beginning.
     pub resumed_from: u64,
-    /// Tokens trained on, in all.
+    /// Tokens that this run has trained on so far, over all its sessions.
     pub tokens: u64,
+    /// Tokens of the mix, all of which it would read with `train.steps = "all"`.
+    pub mix_tokens: u64,
     /// Trainable numbers.
     pub parameters: u64,
     /// Mean loss of the last step, nats a token.
     pub loss: Option<f64>,
     /// The latest evaluation, a source each, with its unigram baseline.
     pub evals: Vec<SourceEval>,
+    /// The step of the first evaluation, where none has been and something is held out.
+    pub first_evaluation: Option<u64>,
     /// The latest samples, two at most.
     pub samples: Vec<Sample>,
     /// Of this process's training steps, evaluation and checkpoints left out.
@@ -47,7 +53,7 @@ pub struct TrainSummary {
     pub seconds: Seconds,
     /// The most memory the process held, bytes.
     pub peak_memory: u64,
-    /// Facts to be said aloud, such as other numerics at a resume.
+    /// Facts to be said aloud: damage, other numerics at a resume, training that leads nowhere.
     pub warnings: Vec<String>,
     /// The page to open in a browser.
     pub report: PathBuf,
@@ -129,14 +135,16 @@ impl Seconds {
 impl TrainSummary {
     /// What the records and the directory say; the process adds its own.
     pub fn of_records(run: &RunDirectory, standing: Standing) -> Result<TrainSummary> {
-        let metrics: Vec<Metric> = records::read(&run.join(directory::METRICS))?;
-        let evals: Vec<SourceEval> = records::read(&run.join(directory::EVALS))?;
-        let samples: Vec<Sample> = records::read(&run.join(directory::SAMPLES))?;
+        let metrics: Vec<Metric> = records::read(&run.join(layout::METRICS))?;
+        let evals: Vec<SourceEval> = records::read(&run.join(layout::EVALS))?;
+        let samples: Vec<Sample> = records::read(&run.join(layout::SAMPLES))?;
         let (last_eval, last) = (evals.last().map(|eval| eval.step), metrics.last());
         let Steps::Number(steps) = run.config.train.steps else {
             panic!("steps of a run are resolved: {:?}", run.config.train.steps)
         };
-        let checkpoints = run.join(directory::CHECKPOINTS);
+        let (model, train) = (&run.config.model, &run.config.train);
+        let troubles = Health::new(model.vocab_size, train.warmup_steps).troubles(&metrics);
+        let checkpoints = run.join(layout::CHECKPOINTS);
         Ok(TrainSummary {
             run: run.path.clone(),
             state: standing.state,
@@ -145,6 +153,8 @@ impl TrainSummary {
             steps,
             resumed_from: 0,
             tokens: last.map_or(0, |last| last.tokens),
+            mix_tokens: 0,
+            first_evaluation: None,
             parameters: run.config.model.parameter_count(),
             loss: last.map(|last| last.loss),
             evals: evals.iter().filter(|eval| Some(eval.step) == last_eval).cloned().collect(),
@@ -152,10 +162,10 @@ impl TrainSummary {
             tokens_per_second: None,
             seconds: Seconds::default(),
             peak_memory: 0,
-            warnings: Vec::new(),
-            report: run.join(directory::REPORT),
+            warnings: troubles.into_iter().map(|trouble| trouble.what).collect(),
+            report: run.join(layout::REPORT),
             checkpoint: checkpoint::latest(&checkpoints)?.map(|latest| latest.path),
-            stepped_aside: run.stepped_aside.clone(),
+            stepped_aside: run.stepped_aside.as_ref().map(|(path, _)| path.clone()),
         })
     }
 }

@@ -4,6 +4,8 @@
 //! compared by their manifests, which hold the hash of every file that equal runs share.
 
 #[cfg(test)]
+mod damage;
+#[cfg(test)]
 mod fixture;
 #[cfg(test)]
 mod validation;
@@ -15,8 +17,8 @@ use std::{
 };
 
 use super::{
-    Context, GenerateOptions, TrainOptions, TrainSummary, directory, generate, page::Metric,
-    records, run,
+    Context, GenerateOptions, Generator, TrainOptions, TrainSummary, layout, page::Metric, records,
+    run,
 };
 use crate::artifact::manifest::Manifest;
 use crate::base::{
@@ -24,6 +26,7 @@ use crate::base::{
     error::{Error, Result},
     io,
     progress::{Progress, Style},
+    size::Bytes,
 };
 use fixture::{MIX_TOKENS, write_mix};
 
@@ -90,7 +93,7 @@ impl Bench {
         interrupted: &(dyn Fn() -> bool + Sync),
     ) -> Result<TrainSummary> {
         let progress = Progress::new(Style::None);
-        let cx = Context { progress: &progress, say: &|_| (), interrupted };
+        let cx = Context { progress: &progress, say: &|_| (), warn: &|_| (), interrupted };
         run(table, &self.path("mix"), &self.path(name), options, &cx)
     }
 
@@ -100,12 +103,12 @@ impl Bench {
     }
 
     fn checkpoints(&self, name: &str) -> Vec<String> {
-        let listed = io::list(&self.path(name).join(directory::CHECKPOINTS)).unwrap();
+        let listed = io::list(&self.path(name).join(layout::CHECKPOINTS)).unwrap();
         listed.iter().map(|path| path.file_name().unwrap().to_str().unwrap().to_owned()).collect()
     }
 
     fn metrics(&self, name: &str) -> Vec<Metric> {
-        records::read(&self.path(name).join(directory::METRICS)).unwrap()
+        records::read(&self.path(name).join(layout::METRICS)).unwrap()
     }
 }
 
@@ -113,6 +116,7 @@ fn options() -> TrainOptions {
     TrainOptions {
         device: "cpu".into(),
         threads: None,
+        memory: Bytes(4 << 30),
         resume: false,
         stop_after: None,
         fresh: false,
@@ -164,7 +168,7 @@ fn stopped_and_resumed_is_the_run_that_never_stopped() {
     for stop in [7, 10] {
         let name = format!("stopped-{stop}");
         let summary = bench.train(&name, &[], &stop_after(stop)).unwrap();
-        assert_eq!((summary.state, summary.step), (directory::State::Stopped, stop));
+        assert_eq!((summary.state, summary.step), (layout::State::Stopped, stop));
         let again = bench.train(&name, &[], &stop_after(stop)).unwrap();
         assert_eq!(again.step, stop);
         let summary = bench.train(&name, &[], &resume()).unwrap();
@@ -199,13 +203,13 @@ fn killed_anywhere_and_started_again_is_the_run_that_never_stopped() {
 fn leave_halves(run: &Path) {
     use std::io::Write;
     for (name, half) in [
-        (directory::METRICS, "{\"step\":21,\"tokens\":1,\"loss\":1.0,\"lear"),
-        (directory::EVALS, "{\"step\":99}\n"),
-        (directory::SAMPLES, "{\"st"),
+        (layout::METRICS, "{\"step\":21,\"tokens\":1,\"loss\":1.0,\"lear"),
+        (layout::EVALS, "{\"step\":99}\n"),
+        (layout::SAMPLES, "{\"st"),
     ] {
         io::append(&run.join(name)).unwrap().write_all(half.as_bytes()).unwrap();
     }
-    let attempt = run.join(directory::CHECKPOINTS).join("step-000020.tmp-00000001");
+    let attempt = run.join(layout::CHECKPOINTS).join("step-000020.tmp-00000001");
     io::create_directory(&attempt).unwrap();
     io::write(&attempt.join("model.safetensors"), b"half").unwrap();
 }
@@ -231,7 +235,7 @@ fn a_finished_run_is_up_to_date_and_its_config_is_taken_back() {
     let again = bench.train("run", &["train.log_every=1"], &options()).unwrap();
     assert!(again.up_to_date && !first.up_to_date);
     assert_eq!((again.loss, again.evals, again.samples), (first.loss, first.evals, first.samples));
-    let resolved = config::read(&bench.path("run").join(directory::CONFIG)).unwrap();
+    let resolved = config::read(&bench.path("run").join(layout::CONFIG)).unwrap();
     assert!(bench.train_table("run", resolved, &options(), &|| false).unwrap().up_to_date);
     assert_eq!(bench.manifest("run"), before);
 }
@@ -267,7 +271,7 @@ fn resume_takes_more_steps_and_nothing_else() {
     assert_eq!((summary.resumed_from, summary.step), (10, 20));
     assert!(bench.train("run", &[], &options()).unwrap().up_to_date);
     // An extended run is a function of its own config, which says where it was extended.
-    let resolved = config::read(&bench.path("run").join(directory::CONFIG)).unwrap();
+    let resolved = config::read(&bench.path("run").join(layout::CONFIG)).unwrap();
     bench.train_table("again", resolved, &options(), &|| false).unwrap();
     assert_eq!(bench.manifest("again"), bench.manifest("run"));
     bench.train("straight", &[], &options()).unwrap();
@@ -329,7 +333,7 @@ fn any_checkpoint_generates_and_the_same_text_each_time() {
             device: "cpu".into(),
         };
         let mut streamed = String::new();
-        let sample = generate(&bench.path(path), &request, |text| {
+        let sample = Generator::open(&bench.path(path), &request, &|_| ())?.write(|text| {
             streamed.push_str(text);
             Ok(())
         })?;

@@ -11,6 +11,7 @@
 mod config;
 mod generate;
 mod init;
+mod memory;
 
 use std::collections::BTreeMap;
 
@@ -18,6 +19,7 @@ use candle_core::Tensor;
 
 pub use config::ModelConfig;
 pub use generate::{KvCache, Sampling, generate};
+pub use memory::{StepMemory, StepShape};
 
 use crate::base::error::{Error, Result};
 use crate::runtime::data::Batch;

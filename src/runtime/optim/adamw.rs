@@ -129,7 +129,7 @@ impl Optimizer for AdamW {
         state
     }
 
-    fn load_state(&mut self, state: &BTreeMap<String, Tensor>) -> Result<()> {
+    fn load_state(&mut self, mut state: BTreeMap<String, Tensor>) -> Result<()> {
         let expected = 2 * self.slots.len() + 1;
         if state.len() != expected {
             let found = state.len();
@@ -137,14 +137,14 @@ impl Optimizer for AdamW {
                 "the state of AdamW has {expected} tensors here, found {found}"
             )));
         }
-        let find = |name: String| {
+        let mut take = |name: String| {
             let missing = || Error::failed(format!("the state of AdamW lacks `{name}`"));
-            state.get(&name).ok_or_else(missing)
+            state.remove(&name).ok_or_else(missing)
         };
         let mut loaded = Vec::new();
         for (name, slot) in &self.slots {
-            let (mean, square) = (find(format!("mean.{name}"))?, find(format!("square.{name}"))?);
-            for moment in [mean, square] {
+            let (mean, square) = (take(format!("mean.{name}"))?, take(format!("square.{name}"))?);
+            for moment in [&mean, &square] {
                 if moment.dims() != slot.parameter.dims() {
                     return Err(Error::failed(format!(
                         "the moments of `{name}` must be {:?}, found {:?}",
@@ -153,9 +153,9 @@ impl Optimizer for AdamW {
                     )));
                 }
             }
-            loaded.push((mean.copy()?, square.copy()?));
+            loaded.push((mean, square));
         }
-        let steps = find("steps".to_owned())?.get(0)?.to_scalar::<i64>()?;
+        let steps = take("steps".to_owned())?.get(0)?.to_scalar::<i64>()?;
         self.steps = u64::try_from(steps)
             .map_err(|_| Error::failed(format!("AdamW cannot have taken {steps} steps")))?;
         for (slot, (mean, square)) in self.slots.values_mut().zip(loaded) {
@@ -357,7 +357,7 @@ mod tests {
         (1..=2).for_each(|step| first.step(&gradients(step), 1e-2).unwrap());
         let state = first.state().into_iter().collect();
         let mut second = AdamW::new(&halves, &AdamWConfig::default()).unwrap();
-        second.load_state(&state).unwrap();
+        second.load_state(state).unwrap();
         (3..=4).for_each(|step| second.step(&gradients(step), 1e-2).unwrap());
         assert_eq!(numbers(&whole, "m"), numbers(&halves, "m"));
         assert_eq!(numbers(&whole, "n"), numbers(&halves, "n"));
@@ -373,6 +373,6 @@ mod tests {
         assert!(message.contains("`n` has no gradient"), "{message}");
         let mut state: BTreeMap<String, Tensor> = optimizer.state().into_iter().collect();
         state.insert("mean.m".to_owned(), tensor(&[0.0; 2], &[2]));
-        assert!(optimizer.load_state(&state).unwrap_err().to_string().contains("moments of `m`"));
+        assert!(optimizer.load_state(state).unwrap_err().to_string().contains("moments of `m`"));
     }
 }

@@ -24,5 +24,5 @@ pub trait Optimizer: Send {
     fn state(&self) -> Vec<(String, Tensor)>;
 
     /// Takes back what [`Optimizer::state`] gave; names and shapes must fit.
-    fn load_state(&mut self, state: &BTreeMap<String, Tensor>) -> Result<()>;
+    fn load_state(&mut self, state: BTreeMap<String, Tensor>) -> Result<()>;
 }

@@ -67,6 +67,17 @@ impl Schedule {
         }
     }
 
+    /// How many steps are taken before the decay of `wsd` has any effect on the rate; `None` where
+    /// every rate depends on `steps`.
+    pub fn decay_start(&self, steps: u64) -> Option<u64> {
+        (self.kind == Kind::Wsd).then(|| self.first_decaying(steps))
+    }
+
+    fn first_decaying(&self, steps: u64) -> u64 {
+        let decaying = ((steps as f64 * self.decay) as u64).max(1);
+        steps.saturating_sub(decaying).max(self.warmup_steps)
+    }
+
     /// The rate of step `step` (from 0) of `steps`.
     pub fn learning_rate(&self, step: u64, steps: u64) -> f64 {
         let peak = self.learning_rate;
@@ -79,8 +90,7 @@ impl Schedule {
                 0.5 * (1.0 + libm::cos(std::f64::consts::PI * progress))
             }
             Kind::Wsd => {
-                let decaying = ((steps as f64 * self.decay) as u64).max(1);
-                let first = steps.saturating_sub(decaying).max(self.warmup_steps);
+                let first = self.first_decaying(steps);
                 if step < first { 1.0 } else { 1.0 - share(step - first, steps, first) }
             }
         };

@@ -1,0 +1,122 @@
+//! The memory that a training step of a decoder takes on the CPU, counted from its shape.
+//!
+//! In → shape, rows at once, tokens a row, parts of a batch, threads; out → [`StepMemory`], bytes
+//! by what holds them. **Method.** The tape of `runtime::value` keeps, for each token and block,
+//! what the backward of each op reads: the inputs of the two norms, the normed inputs, q, k, v and
+//! the output of attention with a log-sum a head, gate, up and their product. These are
+//! 6·d + 2·k + 3·F + H numbers for a width d, a key width k, a feed-forward width F and H heads.
+//! Parameters and moments stand throughout. The most is held at one of two moments: where the
+//! backward begins, all activations stand, with the gradients of the last block's feed-forward
+//! layer; where it ends, all gradients stand, with one block's activations.
+//! **Invariant.** Counted in u128: no shape overflows it.
+
+use serde::Serialize;
+
+use super::ModelConfig;
+use crate::runtime::ops::{attention, cross_entropy};
+
+/// Bytes of one f32.
+const FLOAT: u128 = 4;
+
+/// Bytes that a training step holds at its fullest, by part.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct StepMemory {
+    /// The parameters.
+    pub weights: u64,
+    /// AdamW's two numbers a parameter.
+    pub moments: u64,
+    /// Gradients that stand at the fullest moment.
+    pub gradients: u64,
+    /// What the backward reads of the forward, and its own intermediate results.
+    pub activations: u64,
+    /// Logits of the rows that exist at once, and each thread's scores of attention.
+    pub scratch: u64,
+}
+
+impl StepMemory {
+    /// All parts together.
+    pub fn total(&self) -> u64 {
+        let parts = [self.weights, self.moments, self.gradients, self.activations, self.scratch];
+        parts.iter().fold(0, |sum: u64, part| sum.saturating_add(*part))
+    }
+}
+
+/// How a step goes through a batch.
+#[derive(Clone, Copy, Debug)]
+pub struct StepShape {
+    /// Rows that go through the model at once.
+    pub rows: usize,
+    /// Tokens a row.
+    pub sequence: usize,
+    /// Such parts of a batch, whose gradients are added up.
+    pub parts: usize,
+    /// Threads that compute.
+    pub threads: usize,
+}
+
+impl ModelConfig {
+    /// What a training step takes.
+    pub fn step_memory(&self, shape: StepShape) -> StepMemory {
+        let wide = |number: usize| number as u128;
+        let (d, ff, heads) = (wide(self.d_model), wide(self.d_ff), wide(self.n_head));
+        let (keys, layers) = (wide(self.kv_heads()) * wide(self.head_dim()), wide(self.n_layer));
+        let tokens = wide(shape.rows) * wide(shape.sequence);
+        let parameters = u128::from(self.parameter_count()) * FLOAT;
+        let table = wide(self.padded_vocab()) * d * FLOAT;
+
+        let block = tokens * (6 * d + 2 * keys + 3 * ff + heads) * FLOAT;
+        // Hidden state and its gradient, rotations, the gradients inside the last block.
+        let ends = tokens * (3 * d + wide(self.head_dim()) + 3 * ff + 2 * d) * FLOAT;
+        let before = if shape.parts > 1 { parameters } else { 0 };
+        // The head's gradient exists before the backward begins; at its end that of the embedding
+        // joins it, and their sum.
+        let begin = (before + table, layers * block + ends);
+        let sums = if self.tied { 2 * table } else { 0 };
+        let end = (before + parameters + sums, block);
+        let fullest = if begin.0 + begin.1 > end.0 + end.1 { begin } else { end };
+
+        let rows = wide(cross_entropy::CHUNK).min(tokens);
+        let logits = rows * wide(self.vocab_size) * FLOAT;
+        let scores = wide(attention::BLOCK.min(shape.sequence)) * wide(shape.sequence) * FLOAT;
+        let bytes = |number: u128| u64::try_from(number).unwrap_or(u64::MAX);
+        StepMemory {
+            weights: bytes(parameters),
+            moments: bytes(2 * parameters),
+            gradients: bytes(fullest.0),
+            activations: bytes(fullest.1),
+            scratch: bytes(logits + 2 * scores * wide(shape.threads)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config() -> ModelConfig {
+        ModelConfig { vocab_size: 8192, ..ModelConfig::default() }
+    }
+
+    fn memory(config: &ModelConfig, rows: usize, parts: usize) -> StepMemory {
+        config.step_memory(StepShape { rows, sequence: 256, parts, threads: 2 })
+    }
+
+    #[test]
+    fn activations_grow_with_the_rows_and_gradients_with_the_parts() {
+        let (one, two) = (memory(&config(), 16, 1), memory(&config(), 32, 1));
+        assert_eq!(two.activations, 2 * one.activations);
+        assert_eq!((two.weights, two.moments), (one.weights, 2 * one.weights));
+        let parts = memory(&config(), 16, 4);
+        assert_eq!(parts.gradients - one.gradients, one.weights);
+        assert_eq!(parts.activations, one.activations);
+    }
+
+    #[test]
+    fn a_shape_beyond_any_machine_is_counted_and_does_not_wrap() {
+        let config = ModelConfig { d_model: 1 << 20, d_ff: 1 << 24, n_head: 1 << 19, ..config() };
+        let config = ModelConfig { n_kv_head: 0, n_layer: 10_000, ..config };
+        config.validate().unwrap();
+        let shape = StepShape { rows: 1 << 20, sequence: 1 << 24, parts: 2, threads: 4096 };
+        assert_eq!(config.step_memory(shape).total(), u64::MAX);
+    }
+}

@@ -1,0 +1,227 @@
+//! How a standing run goes on under what is asked for: as it is, over more steps, or not at all.
+//!
+//! In → the standing run's manifest, the request; out → [`Continuation`]. **More steps.** The
+//! learning rate is a function of (step, `train.steps`), so another `train.steps` changes rates
+//! that were already used, and how much decides what happens:
+//! - `wsd`, up to the first step of the decay: none was. The run goes on, and is from then on the
+//!   run that was longer from its beginning.
+//! - `wsd`, behind it: the rates of the decay were those of the shorter run. The finished run steps
+//!   aside as it stands, and the longer one goes on from the last checkpoint before the decay,
+//!   which `rotation` always keeps (Hu et al., *MiniCPM*, 2024, section 4.2).
+//! - `cosine`: every rate was. The run goes on from its last step, where the rate jumps: that is
+//!   said with both numbers, and the run's configuration records the step ([`Extension`]).
+//!
+//! **Invariant.** A finished run is never lost by making it longer.
+
+use std::path::{Path, PathBuf};
+
+use super::{
+    config::{Extension, Settings, Steps, TrainConfig},
+    layout::{self, CHECKPOINTS, CONTINUED, DOCUMENT_EVALS, RUN, TIMING},
+    records,
+    recovery::{self, Recovery},
+    validate::SourceEval,
+};
+use crate::artifact::{manifest::Manifest, record::InputRecord};
+use crate::base::{
+    error::{Error, Result},
+    io,
+    size::Count,
+};
+use crate::runtime::checkpoint;
+
+/// What is asked for.
+pub struct Asked<'a> {
+    /// Resolved: `steps` and `vocab_size` are numbers.
+    pub config: &'a TrainConfig,
+    /// The token that opens every document.
+    pub end_of_text: &'a str,
+    /// The mix.
+    pub input: InputRecord,
+    /// The mix's `tokenizer.json`, which the run gets a copy of.
+    pub tokenizer: PathBuf,
+    /// Whether another `train.steps` may extend a standing run.
+    pub resume: bool,
+    /// Whether a standing run of equal fingerprint steps aside too.
+    pub fresh: bool,
+}
+
+/// What becomes of the standing run.
+pub enum Continuation {
+    /// It goes on under this configuration.
+    Here {
+        config: Box<TrainConfig>,
+        /// What a person must know of it.
+        warnings: Vec<String>,
+    },
+    /// It steps aside as it stands, and another goes on from one of its checkpoints.
+    Branch { config: Box<TrainConfig>, recovery: Box<Recovery>, why: String },
+    /// It steps aside for a new one, for this reason.
+    Aside(String),
+}
+
+/// Decides; reads of the run what the decision needs.
+///
+/// # Errors
+/// Config: `--resume` was asked for, and the run cannot go on so.
+pub fn continuation(out: &Path, standing: &Manifest, asked: &Asked<'_>) -> Result<Continuation> {
+    let same_input = standing.inputs.iter().map(InputRecord::key).eq([asked.input.key()]);
+    let same_version = CONTINUED.contains(&standing.stage_version);
+    let run: Option<TrainConfig> = serde_json::from_value(standing.config.clone()).ok();
+    let run = run.filter(|_| same_input && same_version);
+    if let Some(run) = &run {
+        let mut config = run.clone();
+        config.train.log_every = asked.config.train.log_every;
+        config.train.on_divergence = asked.config.train.on_divergence;
+        if asked.config.asks_for(run) {
+            return Ok(Continuation::Here { config: Box::new(config), warnings: Vec::new() });
+        }
+        config.train.steps = asked.config.train.steps;
+        if asked.resume && asked.config.asks_for(&config) {
+            return extended(out, standing, run, config);
+        }
+    }
+    let what = match &run {
+        Some(run) => format!("it differs in {}", differing_keys(run, asked.config).join(", ")),
+        None if !same_input => "it was made from another mix".to_owned(),
+        None => format!("it was made by version {} of `train`", standing.stage_version),
+    };
+    if !asked.resume {
+        return Ok(Continuation::Aside(what));
+    }
+    let message = format!("cannot resume `{}`: {what}", out.display());
+    Err(Error::config(message).with_hint(
+        "only `train.steps` may change; without `--resume` the run steps aside for a new one",
+    ))
+}
+
+/// Another horizon.
+fn extended(
+    out: &Path,
+    standing: &Manifest,
+    run: &TrainConfig,
+    mut config: TrainConfig,
+) -> Result<Continuation> {
+    let latest = checkpoint::latest(&out.join(CHECKPOINTS))?.map_or(0, |latest| latest.step);
+    let (old, new) = (steps(run), steps(&config));
+    if new < latest {
+        let message = format!("`train.steps` is {new}, but the run has done {latest} steps");
+        return Err(Error::config(message).with_hint("a run can only grow"));
+    }
+    let schedule = run.train.schedule();
+    let Some(decay) = schedule.decay_start(old) else {
+        let warnings = jump(&run.train, latest, old, new).into_iter().collect();
+        if latest > 0 {
+            config.train.extended.push(Extension { at: latest, steps: old });
+        }
+        return Ok(Continuation::Here { config: Box::new(config), warnings });
+    };
+    let decay = decay.min(schedule.decay_start(new).unwrap_or(decay));
+    if latest <= decay {
+        return Ok(Continuation::Here { config: Box::new(config), warnings: Vec::new() });
+    }
+    let recovery = recovery::recover(out, standing, run, None, decay)?;
+    let extended = run.train.extended.last().map_or(0, |extension| extension.at);
+    let from = recovery.checkpoint.as_ref().map(|checkpoint| checkpoint.step);
+    let Some(from) = from.filter(|&step| step >= extended) else {
+        let message = format!(
+            "cannot resume `{}` over {} steps: it decays from step {} on, and no checkpoint from \
+             before stands",
+            out.display(),
+            Count(new),
+            Count(decay)
+        );
+        return Err(Error::config(message).with_hint(
+            "without `--resume` the run steps aside for one that begins anew; runs of this \
+             version keep the checkpoint before their decay",
+        ));
+    };
+    let why = format!(
+        "the learning rate decayed from step {} on; the longer run goes on from step {}",
+        Count(decay),
+        Count(from)
+    );
+    Ok(Continuation::Branch { config: Box::new(config), recovery: Box::new(recovery), why })
+}
+
+/// The sentence about a rate that another horizon changes at `step`.
+fn jump(train: &Settings, step: u64, old: u64, new: u64) -> Option<String> {
+    let schedule = train.schedule();
+    let before = schedule.learning_rate(step.checked_sub(1)?, old);
+    let after = schedule.learning_rate(step, new);
+    let share = (after / before - 1.0).abs();
+    (share > 0.02).then(|| {
+        format!(
+            "a cosine run is made longer: its learning rate goes from {before:.3e} to {after:.3e} \
+             at step {}, and the loss with it; `train.schedule = \"wsd\"` makes runs that can grow \
+             without",
+            Count(step + 1)
+        )
+    })
+}
+
+fn steps(config: &TrainConfig) -> u64 {
+    match config.train.steps {
+        Steps::Number(steps) => steps,
+        Steps::All => panic!("steps of a run are numbers"),
+    }
+}
+
+/// Keys, as `train.steps`, whose values differ.
+fn differing_keys(run: &TrainConfig, asked: &TrainConfig) -> Vec<String> {
+    let (run, asked) = (run.fingerprinted(), asked.fingerprinted());
+    let tables = run.as_object().into_iter().flatten();
+    let keys = tables.flat_map(|(table, values)| {
+        let keys = values.as_object().into_iter().flatten();
+        keys.map(move |(key, value)| (table, key, value))
+    });
+    keys.filter(|(table, key, value)| asked[table.as_str()].get(key.as_str()) != Some(*value))
+        .map(|(table, key, _)| format!("`{table}.{key}`"))
+        .collect()
+}
+
+/// Makes beside the run in `from` what of it lies before the checkpoint to continue from: the
+/// checkpoints by link, the records by copy. Returns the directory, to be renamed to `from`'s name,
+/// and the recovery as of then.
+pub fn branch(from: &Path, recovery: Recovery) -> Result<(PathBuf, Recovery)> {
+    let chosen = recovery.checkpoint.expect("a branch begins at a checkpoint");
+    let mut name = from.file_name().unwrap_or_default().to_owned();
+    name.push(".longer.tmp");
+    let out = from.with_file_name(name);
+    io::remove_directory(&out)?;
+    io::create_directory(&out.join(CHECKPOINTS))?;
+    io::create_directory(&out.join(DOCUMENT_EVALS))?;
+    for standing in checkpoint::list(&from.join(CHECKPOINTS))? {
+        if standing.step <= chosen.step {
+            link_all(&standing.path, &out.join(CHECKPOINTS).join(checkpoint::name(standing.step)))?;
+        }
+    }
+    for step in evaluated(&from.join(layout::EVALS), chosen.step)? {
+        let file = layout::document_evals(from, step);
+        if file.is_file() {
+            io::link_or_copy(&file, &layout::document_evals(&out, step))?;
+        }
+    }
+    for name in [layout::METRICS, layout::EVALS, layout::SAMPLES, TIMING, RUN] {
+        if from.join(name).is_file() {
+            io::write(&out.join(name), &io::read(&from.join(name))?)?;
+        }
+    }
+    Ok((out, Recovery { checkpoint: Some(chosen), aside: Vec::new(), ..recovery }))
+}
+
+/// Steps up to `last` that were evaluated.
+fn evaluated(path: &Path, last: u64) -> Result<Vec<u64>> {
+    let evals = records::read_until::<SourceEval>(path, last)?;
+    let mut steps: Vec<u64> = evals.iter().map(|eval| eval.step).collect();
+    steps.dedup();
+    Ok(steps)
+}
+
+fn link_all(from: &Path, to: &Path) -> Result<()> {
+    io::create_directory(to)?;
+    for file in io::list(from)? {
+        io::link_or_copy(&file, &to.join(file.file_name().unwrap_or_default()))?;
+    }
+    io::sync(to)
+}

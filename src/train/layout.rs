@@ -1,0 +1,150 @@
+//! What lies in a run's directory: names, `state.json`, the manifest.
+//!
+//! In → a run's directory; out → paths in it, its [`Standing`], its [`Manifest`]. Nothing here
+//! writes.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::artifact::{
+    manifest::{self, Manifest},
+    record::Kind,
+};
+use crate::base::{
+    error::{Error, Result},
+    io,
+};
+use crate::tokenizer::Tokenizer;
+
+/// The stage's name and version; the version rises when equal inputs and config give other bytes.
+pub const STAGE: &str = "train";
+pub const STAGE_VERSION: u32 = 2;
+/// Versions whose runs go on, each under its own: version 1 had no hashes in its checkpoints.
+pub const CONTINUED: [u32; 2] = [1, STAGE_VERSION];
+
+/// Names inside a run.
+pub const CHECKPOINTS: &str = "checkpoints";
+pub const CONFIG: &str = "config.toml";
+pub const DOCUMENT_EVALS: &str = "evals";
+pub const EVALS: &str = "evals.jsonl";
+pub const METRICS: &str = "metrics.jsonl";
+pub const REPORT: &str = "report.html";
+pub const RUN: &str = "run.json";
+/// Where a `run.json` goes that cannot be read.
+pub const RUN_DAMAGED: &str = "run.json.damaged";
+pub const SAMPLES: &str = "samples.jsonl";
+pub const TIMING: &str = "timing.jsonl";
+pub const TOKENIZER: &str = "tokenizer.json";
+pub const TOKENIZER_SETTINGS: &str = "tokenizer_config.json";
+/// The manifest's key that names the token every text starts from.
+pub const END_OF_TEXT: &str = "end_of_text";
+pub const LOCK: &str = ".lock";
+pub const STATE: &str = "state.json";
+
+/// What holds clocks or places, and so is no part of what equal runs share.
+pub const UNSHARED: [&str; 6] = [LOCK, REPORT, RUN, RUN_DAMAGED, STATE, TIMING];
+
+/// What a start writes anew, from the mix and the configuration.
+const REWRITTEN: [&str; 3] = [CONFIG, TOKENIZER, TOKENIZER_SETTINGS];
+
+/// Whether a start writes the file anew, so that damage to it stops nothing.
+pub fn is_rewritten(name: &str) -> bool {
+    REWRITTEN.contains(&name)
+}
+
+/// Whether a file of the run is its tokenizer's.
+pub fn is_tokenizer(name: &str) -> bool {
+    [TOKENIZER, TOKENIZER_SETTINGS].contains(&name)
+}
+
+/// Whether somebody works on a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// A process does, or was killed: without its lock, a running run is a stopped one.
+    Running,
+    /// It ended before its last step; the same command continues.
+    Stopped,
+    /// It reached its last step.
+    Done,
+}
+
+/// `state.json`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Standing {
+    /// Whether somebody works on it.
+    pub state: State,
+    /// The step of its latest checkpoint, or its last.
+    pub step: u64,
+}
+
+/// `RUN/checkpoints/step-000500` → (RUN, `step-000500`); `None` for any other path.
+pub fn of_checkpoint(path: &Path) -> Option<(PathBuf, PathBuf)> {
+    let name = path.file_name()?;
+    let parent = path.parent().filter(|parent| parent.ends_with(CHECKPOINTS))?;
+    Some((parent.parent()?.to_owned(), name.into()))
+}
+
+/// `evals/step-000500.jsonl`: an evaluation's documents.
+pub fn document_evals(run: &Path, step: u64) -> PathBuf {
+    run.join(DOCUMENT_EVALS).join(format!("step-{step:06}.jsonl"))
+}
+
+/// The manifest of a run, held against its own fingerprint. Also one of the first format, which did
+/// not say what kind of artifact it is: runs last longer than builds.
+pub fn read_manifest(run: &Path) -> Result<Manifest> {
+    let path = run.join(manifest::FILE_NAME);
+    let manifest = match first_format(&path)? {
+        Some(manifest) => manifest,
+        None => Manifest::read(run)?,
+    };
+    manifest.expect_kind(run, Kind::Run)?;
+    let Manifest { stage, stage_version, seed, config, inputs, .. } = &manifest;
+    let found = manifest::fingerprint(stage, *stage_version, *seed, config, inputs);
+    if found != manifest.fingerprint {
+        let message = format!("it says `{}` and is `{found}`", manifest.fingerprint);
+        return Err(Error::damaged_artifact(&path, None, message));
+    }
+    Ok(manifest)
+}
+
+/// A run's manifest of format 1 in today's form; `None` for any other.
+fn first_format(path: &Path) -> Result<Option<Manifest>> {
+    if !path.is_file() {
+        return Ok(None);
+    }
+    let Ok(mut value) = serde_json::from_slice::<Value>(&io::read(path)?) else { return Ok(None) };
+    if value["format"] != 1 || value["stage"] != STAGE {
+        return Ok(None);
+    }
+    value["format"] = manifest::FORMAT.into();
+    value["kind"] = serde_json::json!(Kind::Run);
+    for input in value["inputs"].as_array_mut().into_iter().flatten() {
+        input["kind"] = serde_json::json!(Kind::Mix);
+    }
+    let read = serde_json::from_value(value);
+    read.map(Some).map_err(|error| Error::damaged_artifact(path, None, error))
+}
+
+/// The id of the token that every text of the run starts from.
+pub fn end_of_text(run: &Path, manifest: &Manifest, tokenizer: &Tokenizer) -> Result<u32> {
+    let name = manifest.extra.get(END_OF_TEXT).and_then(|name| name.as_str());
+    let missing =
+        || Error::damaged_artifact(&run.join(manifest::FILE_NAME), None, "no `end_of_text`");
+    let (_, id) = tokenizer.end_of_text(name)?.ok_or_else(missing)?;
+    Ok(id)
+}
+
+/// What `state.json` says; `None` where there is none.
+pub fn read_state(out: &Path) -> Result<Option<Standing>> {
+    let path = out.join(STATE);
+    if !path.is_file() {
+        return Ok(None);
+    }
+    let text = io::read_text(&path)?;
+    serde_json::from_str(&text)
+        .map(Some)
+        .map_err(|error| Error::damaged_artifact(&path, None, error))
+}
