@@ -384,7 +384,8 @@ pub struct DedupFlags {
     /// exact, minhash, or both [default: exact,minhash]
     #[arg(long, value_name = "A,B")]
     method: Option<String>,
-    /// Words a shingle (runs of letters, digits and `_`, lower-cased) [default: 5]
+    /// Words a shingle: runs of letters, digits and `_`, lower-cased; in scripts without spaces
+    /// between words (Chinese, Japanese, Thai, Khmer, Burmese, …) each letter is one [default: 5]
     #[arg(long, value_name = "N")]
     ngram: Option<u32>,
     /// Bands of a signature [default: 14]

@@ -22,7 +22,8 @@ pub struct DedupConfig {
     #[serde(deserialize_with = "methods")]
     pub method: Vec<Method>,
     /// Words a shingle. 5: FineWeb, DCLM and Lee and others (2022). Shorter ones also match
-    /// documents that share phrases only, longer ones miss copies with many small changes.
+    /// documents that share phrases only, longer ones miss copies with many small changes. In
+    /// scripts that put no space between words each letter is a word (see [`super::shingle`]).
     pub ngram: usize,
     /// Bands of a signature: each is one more chance to meet. 14 × 8 is FineWeb's shape: a pair of
     /// Jaccard 0.8 meets with a chance of 92.4%, one of 0.7 with 56.5%.
@@ -121,7 +122,8 @@ fn at_least_one(key: &str, value: usize) -> Result<()> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Method {
-    /// Equal text but for case, white space and Unicode composition.
+    /// Equal text but for case, white space and Unicode composition; empty texts say nothing about
+    /// each other, and all stay.
     Exact,
     /// Similar sets of word shingles.
     Minhash,

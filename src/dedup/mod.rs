@@ -7,7 +7,8 @@
 //! Method, in order of work. **Exact**: equal text but for case, white space and Unicode
 //! composition ([`exact`]). **MinHash**: of the survivors, those whose signatures agree in a band
 //! are candidates (Broder 1997; Leskovec, Rajaraman, Ullman, "Mining of Massive Datasets", chapter
-//! 3; FineWeb's 14 × 8 over 5-word shingles); then each is compared by its exact shingle set with
+//! 3; FineWeb's 14 × 8 over 5-word shingles, where a letter is a word in scripts that put no space
+//! between words: [`shingle`]); then each is compared by its exact shingle set with
 //! the documents already kept of its component, and goes only if one of them is similar enough:
 //! LSH proposes, verification disposes ([`decide`]).
 //!

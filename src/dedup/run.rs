@@ -25,7 +25,7 @@ use crate::{
 };
 
 /// Raised whenever the same documents and config give other bytes.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 
 /// The `dedup` stage with its inputs opened.
 pub struct Dedup {

@@ -1,10 +1,16 @@
 //! Word shingles: the set of runs of n successive words that stands for a document.
 //!
 //! In → normalized text (see `normalize`); out → one xxh3-64 for each run of n words, hashed as the
-//! words joined by single spaces. A word is a run of `\w` as Python means it (letters, digits,
-//! marks that are not, and `_`). A document of fewer than n words is one shingle; one without words
-//! has none and is left to exact deduplication. 5 words: Lee and others, "Deduplicating Training
-//! Data Makes Language Models Better" (2022), and FineWeb's `n_grams = 5`.
+//! words joined by single spaces. A document of fewer than n words is one shingle; one without
+//! words has none and is left to exact deduplication. 5 words: Lee and others, "Deduplicating
+//! Training Data Makes Language Models Better" (2022), and FineWeb's `n_grams = 5`.
+//!
+//! A word is a run of `\w` as Python means it: letters, numbers and `_`, but no combining marks. In
+//! scripts that put no space between words (see [`text::is_unspaced`]) such a run is a clause, and
+//! one changed character would change all of it; so there each letter is a word, with the marks that
+//! follow it: vowels and tones are marks in most of these scripts. Where Unicode's word boundaries
+//! (UAX #29) have no dictionary they cut these scripts in the same way, but for runs of Katakana,
+//! which are cut here too. Spaces between words, which some write and some do not, change nothing.
 //!
 //! Two shingles of a pair of documents collide with a chance below 10^-7 for a million shingles.
 //!
@@ -54,8 +60,10 @@ impl Shingler {
     pub fn hashes(&mut self, normalized: &str) -> &mut Vec<u64> {
         self.hashes.clear();
         self.repeats_after = REPEATS_AFTER;
-        self.joined.clear();
-        self.joined.resize(normalized.len() + 1, 0);
+        // A word that stands alone has three bytes at least, and brings a space before and behind
+        // it: at worst four bytes of text become six.
+        let room = normalized.len() + normalized.len() / 2 + 2;
+        self.joined.resize(room.max(self.joined.len()), 0);
         self.count = 0;
         let end = self.join(normalized);
         if (1..self.words).contains(&self.count) {
@@ -90,6 +98,7 @@ impl Shingler {
     /// Copies the word that starts at `at` to `end` of `joined`. Returns where it ends in either.
     fn copy_word(&mut self, normalized: &str, mut at: usize, mut end: usize) -> (usize, usize) {
         let bytes = normalized.as_bytes();
+        let start = at;
         while let Some(&byte) = bytes.get(at) {
             if byte < 128 {
                 if !self.is_word[usize::from(byte)] {
@@ -103,9 +112,19 @@ impl Shingler {
             if !text::is_word(letter) {
                 break;
             }
-            let len = letter.len_utf8();
+            let mut len = letter.len_utf8();
+            let alone = text::is_unspaced(letter);
+            if alone && at > start {
+                break;
+            }
+            if alone {
+                len += marks_bytes(&normalized[at + len..]);
+            }
             self.joined[end..end + len].copy_from_slice(&bytes[at..at + len]);
             (at, end) = (at + len, end + len);
+            if alone {
+                break;
+            }
         }
         (at, end)
     }
@@ -146,6 +165,12 @@ impl Shingler {
     }
 }
 
+/// Bytes of the marks that `text` starts with, which belong to a letter before it that stands alone.
+fn marks_bytes(text: &str) -> usize {
+    let is_mark = |letter: &char| text::is_unspaced(*letter) && !text::is_word(*letter);
+    text.chars().take_while(is_mark).map(char::len_utf8).sum()
+}
+
 /// The character that starts at `at`.
 fn char_at(text: &str, at: usize) -> char {
     text[at..].chars().next().expect("`at` is a char boundary inside the text")
@@ -156,10 +181,29 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    /// The words of a text, one by one.
+    fn words_of(text: &str) -> Vec<String> {
+        let (mut all, mut open): (Vec<String>, Option<bool>) = (Vec::new(), None);
+        for char in text.chars() {
+            // Whether the open word, if there is one, stands alone.
+            open = match (text::is_word(char), text::is_unspaced(char), open) {
+                (true, false, Some(false)) | (false, true, Some(true)) => {
+                    all.last_mut().unwrap().push(char);
+                    open
+                }
+                (true, alone, _) => {
+                    all.push(char.to_string());
+                    Some(alone)
+                }
+                (false, ..) => None,
+            };
+        }
+        all
+    }
+
     /// The definition, word by word.
     fn reference(text: &str, words: usize) -> Vec<u64> {
-        let all: Vec<&str> =
-            text.split(|c| !text::is_word(c)).filter(|word| !word.is_empty()).collect();
+        let all = words_of(text);
         let mut hashes: Vec<u64> = match all.len() {
             0 => Vec::new(),
             len if len < words => vec![xxh3_64(all.join(" ").as_bytes())],
@@ -189,6 +233,26 @@ mod tests {
     }
 
     #[test]
+    fn letters_of_scripts_without_spaces_are_words_with_their_marks() {
+        for (text, expected) in [
+            ("我用python3写了5行代码。", "我 用 python3 写 了 5 行 代 码"),
+            ("データは々ﾃﾞｰﾀ", "デ ー タ は 々 ﾃ ﾞ ｰ ﾀ"),
+            ("ที่นี่ปี๒๕๖๗", "ที่ นี่ ปี ๒๕๖๗"),
+            ("ខ្មែរ\u{200b}ភាសា", "ខ្ មែ រ ភា សា"),
+            ("မြန်မာ ၁၂", "မြ န် မာ ၁၂"),
+            ("བོད་སྐད།", "བོ ད སྐ ད"),
+            ("葛\u{e0100}城", "葛 城"),
+            ("한국어 텍스트 हिन्दी", "한국어 텍스트 ह न द"),
+        ] {
+            let expected = xxh3_64(expected.as_bytes());
+            assert_eq!(Shingler::new(100).set(text), [expected], "{text}");
+        }
+        let mut shingler = Shingler::new(5);
+        let plain = shingler.set("機械学習の基礎").to_vec();
+        assert_eq!((plain.len(), shingler.set("機械 学習、の　基礎")), (3, &plain[..]));
+    }
+
+    #[test]
     fn a_long_document_of_one_word_holds_few_hashes() {
         let mut shingler = Shingler::new(5);
         let text = "spam ".repeat(3 * REPEATS_AFTER);
@@ -199,7 +263,7 @@ mod tests {
     proptest! {
         #[test]
         fn shingles_are_those_of_the_definition(
-            text in "[a-cé語_0 .,\u{301}\u{2019}\n]{0,60}",
+            text in "[a-cé語ー่กី_0๓ .,\u{301}\u{2019}\n]{0,60}",
             words in 1usize..7,
         ) {
             let mut shingler = Shingler::new(words);

@@ -1,11 +1,12 @@
 """Writes tables.rs and golden.jsonl: Python's str.isspace, \\w, isalpha and lower as of one Unicode version.
 
-  python3.13 -m venv V && V/bin/pip install unicodedata2==16.0.0 && V/bin/python make_classes.py
+  python3.13 -m venv V && V/bin/pip install unicodedata2==16.0.0 regex==2024.11.6 && V/bin/python make_classes.py
 
 Classes come from unicodedata2, by CPython's own definitions (Objects/unicodetype.c, Tools/unicode/
 makeunicodedata.py). Lower-case mappings and the two properties behind the final sigma come from the
 interpreter for every code point it knows, and for newer ones from what the standard says of them:
 the small letter has the capital's name, cased are Lu, Ll, Lt, ignorable are Mn, Me, Cf, Lm, Sk.
+Scripts and Line_Break come from regex, whose 2024.11.6 has the same version.
 Any CPython from 3.11 (Unicode 14) to 3.14 (Unicode 16) writes the same two files.
 """
 import json
@@ -13,6 +14,7 @@ import pathlib
 import re
 import unicodedata
 
+import regex
 import unicodedata2 as stated
 
 VERSION = "16.0.0"
@@ -59,6 +61,33 @@ def lower(char):
     if stated.category(char) == "Lu" and " CAPITAL " in name:
         return stated.lookup(name.replace(" CAPITAL ", " SMALL "))
     return char
+
+
+# Scripts that put no space between words: those whose letters let a line break inside a word (UAX #14:
+# classes ID and CJ of ideographs, kana and syllabaries; SA of South-East Asia; AK, AP and AS of orthographic
+# syllables), but for Hangul, which has spaces, and wide Latin. And Tibetan, which divides syllables alone.
+BREAKING = [regex.compile(rf"\p{{Line_Break={name}}}") for name in ("ID", "CJ", "SA", "AK", "AP", "AS")]
+UNSPACED_SCRIPTS = (
+    "Hani Hira Kana Bopo Yiii Tang Nshu "
+    "Thai Laoo Mymr Khmr Tale Talu Lana Tavt Ahom "
+    "Bali Java Batk Cham Kawi Brah Gran Tutg Diak Maka Gukh "
+    "Tibt"
+).split()
+# The scripts with spaces that share characters with those.
+SPACED_SCRIPTS = "Latn Hang Cyrl Deva Beng Taml Knda Mlym Telu".split()
+UNSPACED, SPACED = (
+    regex.compile("[" + "".join(rf"\p{{scx={name}}}" for name in names) + "]")
+    for names in (UNSPACED_SCRIPTS, SPACED_SCRIPTS)
+)
+
+
+def is_unspaced(char):
+    """Letters, marks and numbers but decimal digits, of those scripts alone."""
+    category = stated.category(char)
+    if category[0] == "L" and any(breaking.match(char) for breaking in BREAKING):
+        assert SPACED.match(char) or UNSPACED.match(char), f"a script that is not listed: {ord(char):#x}"
+    listed = UNSPACED.match(char) and not SPACED.match(char)
+    return category[0] in "LMN" and category != "Nd" and bool(listed)
 
 
 def ranges(holds):
@@ -122,6 +151,8 @@ def write_tables():
         ("CASE_IGNORABLE", "Case_Ignorable: skipped in the search around a capital sigma.", ignorable),
         ("CASED", "Cased, of the code points that are not ignorable.",
          ranges(lambda char: ord(char) not in skipped and is_cased(char))),
+        ("UNSPACED", "Letters, marks and numbers (decimal digits apart) of scripts without spaces between words.",
+         ranges(is_unspaced)),
     ):
         parts.append(table(name, meaning, [f"({a:#x}, {b:#x})" for a, b in found], pairs))
     parts.append(table(
@@ -155,6 +186,6 @@ def write_golden():
 if __name__ == "__main__":
     write_tables()
     write_golden()
-    for holds in (is_white_space, is_word, is_letter):
+    for holds in (is_white_space, is_word, is_letter, is_unspaced):
         print(holds.__name__, sum(b - a + 1 for a, b in ranges(holds)))
     print("lower", sum(lower(chr(code)) != chr(code) for code in SCALARS))

@@ -1,4 +1,5 @@
-//! Unicode text as Python's `str` sees it, at one stated version: classes and lower case.
+//! Unicode text as Python's `str` sees it, at one stated version: classes and lower case; and which
+//! characters belong to scripts that put no space between words.
 //!
 //! In: characters and strings. Out: membership in a class, lower-cased text. Rust's own
 //! `char::is_alphabetic` and `str::to_lowercase` are no substitute: their Unicode version moves
@@ -62,6 +63,7 @@ impl Class {
 static WHITE_SPACE: Class = Class::new(tables::WHITE_SPACE);
 static WORD: Class = Class::new(tables::WORD);
 static LETTER: Class = Class::new(tables::LETTER);
+static UNSPACED: Class = Class::new(tables::UNSPACED);
 
 /// Python's `str.isspace`, which is also `\s` and what `str.split()` and `str.strip()` cut at: the
 /// 25 code points of Unicode's White_Space and U+001C to U+001F.
@@ -78,6 +80,16 @@ pub fn is_word(char: char) -> bool {
 /// Python's `str.isalpha`: categories Lu, Ll, Lt, Lm and Lo.
 pub fn is_letter(char: char) -> bool {
     LETTER.contains(char)
+}
+
+/// Whether a character is a letter, a mark or a number (no decimal digit) of a script that puts no
+/// space between words, so that a run of [`is_word`] is a clause there and no word: Han, Hiragana,
+/// Katakana, Bopomofo, Yi, Tangut, Nushu; Thai, Lao, Khmer, Myanmar, Tai Le, New Tai Lue, Tai Tham,
+/// Tai Viet, Ahom; Balinese, Javanese, Batak, Cham, Kawi, Brahmi, Grantha, Tulu-Tigalari, Dives
+/// Akuru, Makasar, Gurung Khema (those whose letters let a line break inside a word, UAX #14); and
+/// Tibetan. A character that scripts with spaces use too is none.
+pub fn is_unspaced(char: char) -> bool {
+    UNSPACED.contains(char)
 }
 
 /// Whether a character acts instead of being seen: C0, DEL and C1, which a terminal obeys, and line
@@ -109,6 +121,7 @@ mod tests {
         assert_eq!(count(is_white_space), 29);
         assert_eq!(count(is_letter), 141_028);
         assert_eq!(count(is_word), 142_940);
+        assert_eq!(count(is_unspaced), 109_482);
     }
 
     #[test]
@@ -117,6 +130,19 @@ mod tests {
             assert!(!is_letter(char) || is_word(char), "{char:?}");
             assert!(!is_white_space(char) || !is_word(char), "{char:?}");
         }
+    }
+
+    #[test]
+    fn scripts_without_spaces_have_their_letters_and_marks_alone() {
+        for char in "漢々〇〆ひらーカﾅㄅꀀไทยัດขែมွ་ཀྵᬅꦄ".chars().filter(|&char| char != '་') {
+            assert!(is_unspaced(char), "{char:?}");
+        }
+        // Digits, punctuation, and what writes words apart or is shared with it.
+        for char in "a_é7ø٣हिक한글ㄱ๓၃，。་ʼˇ\u{301}\u{951}௰Ａ０½\u{200b}".chars() {
+            assert!(!is_unspaced(char), "{char:?}");
+        }
+        let two_bytes = ('\0'..'\u{800}').filter(|&char| is_unspaced(char)).count();
+        assert_eq!(two_bytes, 0, "a shingle's room counts on three bytes");
     }
 
     #[test]
