@@ -406,10 +406,29 @@ fn a_column_that_cannot_rank_is_refused_before_any_work() {
         let opened = Dedup::open(&[InputSpec::of(fixture())], &InputConfig::default(), config);
         opened.err().map(|error| (error.to_string(), error.hint().unwrap_or_default()))
     };
-    let (message, hint) = open("max:urll").unwrap();
-    assert!(message.contains("`urll`") && hint.contains("max:url"), "{message}: {hint}");
+    // Only what could rank is proposed: `url`, which is nearer, is text.
+    for (name, near) in [("scor", "max:score"), ("int_scor", "max:int_score")] {
+        let (message, hint) = open(&format!("max:{name}")).unwrap();
+        assert!(message.contains(name) && hint.contains(near), "{message}: {hint}");
+    }
+    let (_, hint) = open("max:urll").unwrap();
+    assert!(hint.contains("score") && !hint.contains("url"), "{hint}");
     let (message, _) = open("max:url").unwrap();
     assert!(message.contains("numbers or times, `url` is"), "{message}");
+}
+
+#[test]
+fn a_field_of_json_lines_is_sought_in_the_metadata() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("documents.jsonl");
+    let hint = |lines: &str| {
+        fs::write(&path, lines).unwrap();
+        let config = DedupConfig { keep: "max:score".parse().unwrap(), ..DedupConfig::default() };
+        let opened = Dedup::open(&[InputSpec::of(&path)], &InputConfig::default(), config);
+        opened.err().unwrap().hint().unwrap_or_default()
+    };
+    let with = hint("{\"text\":\"a\",\"score\":1}\n");
+    assert!(with.contains("max:metadata.score"), "{with}");
 }
 
 // Scripts.

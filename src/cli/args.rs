@@ -381,7 +381,8 @@ impl Flags for FilterFlags {
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Duplicates")]
 pub struct DedupFlags {
-    /// exact, minhash, or both [default: exact,minhash]
+    /// exact (equal but for case and white space), minhash (nearly equal), or both; empty texts
+    /// are no duplicates of each other [default: exact,minhash]
     #[arg(long, value_name = "A,B")]
     method: Option<String>,
     /// Words a shingle: runs of letters, digits and `_`, lower-cased; in scripts without spaces
@@ -397,7 +398,8 @@ pub struct DedupFlags {
     /// Exact Jaccard from which a candidate is dropped, or `off` [default: 0.8]
     #[arg(long, value_name = "SHARE")]
     verify: Option<String>,
-    /// Which copy stays: first, longest, or max:COLUMN [default: first]
+    /// Which copy stays: first, longest, or the greatest of a column of numbers or times,
+    /// max:COLUMN (of JSON Lines: max:metadata.FIELD) [default: first]
     #[arg(long, value_name = "POLICY")]
     keep: Option<String>,
     #[command(flatten)]

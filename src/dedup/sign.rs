@@ -27,7 +27,7 @@ use crate::{
         config::nearest,
         error::{Error, Result},
     },
-    source::{Batch, Columns, Inputs},
+    source::{Batch, Columns, Inputs, formats::jsonl::METADATA, schema::LEADING},
 };
 
 /// Documents of a run of sections in `signed.bin`. A constant, as it shapes the file.
@@ -110,20 +110,14 @@ impl<'a> Ranking<'a> {
     /// Refuses a name that no column or metadata has, and a column without an order.
     fn of(schema: &Schema, name: &'a str) -> Result<Ranking<'a>> {
         let Ok(field) = schema.field_with_name(name) else {
-            let field = name.strip_prefix("metadata.");
-            if let (Some(field), true) = (field, schema.field_with_name("metadata").is_ok()) {
+            let field = name.strip_prefix(METADATA).and_then(|rest| rest.strip_prefix('.'));
+            if let (Some(field), true) = (field, schema.field_with_name(METADATA).is_ok()) {
                 return Ok(Ranking::Metadata { pointer: format!("/{}", field.replace('.', "/")) });
             }
-            let names = schema.fields().iter().map(|field| field.name().as_str());
-            let error = Error::config(format!("`keep` names a column that no input has: `{name}`"));
-            return Err(match nearest(name, names) {
-                Some(name) => error.with_hint(format!("did you mean `max:{name}`?")),
-                None => error.with_hint("`dataprep inspect` lists the columns"),
-            });
+            return Err(unknown_ranking(schema, name));
         };
         let kind = field.data_type();
-        let is_number = kind.is_integer() || kind.is_floating() || is_decimal(kind);
-        if is_number || kind.is_temporal() || *kind == DataType::Boolean {
+        if has_order(kind) {
             return Ok(Ranking::Column(name));
         }
         let message = format!("`keep` needs a column of numbers or times, `{name}` is: {kind}");
@@ -134,9 +128,33 @@ impl<'a> Ranking<'a> {
     fn column(&self) -> &'a str {
         match self {
             Ranking::Column(name) => name,
-            Ranking::Metadata { .. } => "metadata",
+            Ranking::Metadata { .. } => METADATA,
         }
     }
+}
+
+/// A name that no input has: of the columns that could rank the nearest, or where else to look.
+fn unknown_ranking(schema: &Schema, name: &str) -> Error {
+    let others = schema.fields().iter().skip(LEADING.len());
+    let ranking = others.filter(|field| has_order(field.data_type()));
+    let ranking: Vec<&str> = ranking.map(|field| field.name().as_str()).collect();
+    let hint = match nearest(name, ranking.iter().copied()) {
+        Some(near) => format!("did you mean `max:{near}`?"),
+        None if schema.field_with_name(METADATA).is_ok() => {
+            format!("JSON lines keep other fields in `{METADATA}`: try `max:{METADATA}.{name}`")
+        }
+        None if ranking.is_empty() => {
+            "no column of these inputs holds numbers or times: use `first` or `longest`".to_owned()
+        }
+        None => format!("columns of numbers or times: {}", ranking.join(", ")),
+    };
+    Error::config(format!("`keep` names a column that no input has: `{name}`")).with_hint(hint)
+}
+
+/// Whether values of this type have a least and a greatest.
+fn has_order(kind: &DataType) -> bool {
+    let is_number = kind.is_integer() || kind.is_floating() || is_decimal(kind);
+    is_number || kind.is_temporal() || *kind == DataType::Boolean
 }
 
 /// Refuses a policy that the inputs cannot serve, before any work.
