@@ -426,8 +426,6 @@ impl Stage for Filter {
         let rows = Some(removed.finish()?);
         work.describe("removed.parquet", FileCounts { rows, ..FileCounts::default() });
         self.write_evidence(&evidence, work)?;
-        // Of what was read: held out are counted among the documents written.
-        counts.sources.values_mut().for_each(|source| source.held_out = 0);
         counts.add(&out);
         Ok(counts)
     }

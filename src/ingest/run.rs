@@ -12,18 +12,16 @@ const PART: &str = "part.parquet";
 /// Writes the documents of `unit` to one part.
 pub(super) fn run_unit(inputs: &Inputs, unit: usize, work: &Work<'_>) -> Result<Counts> {
     let mut writer = CorpusWriter::create(&work.path(PART), inputs.schema())?;
-    let mut bytes_out = vec![0; inputs.sources().len()];
+    let mut out = Counts::default();
     let sink = |batch: Batch| {
-        bytes_out[batch.source] += batch.text_bytes();
+        let counts = out.source(&inputs.sources()[batch.source]);
+        counts.documents_out += batch.len() as u64;
+        counts.bytes_out += batch.text_bytes();
+        counts.held_out += batch.held_out().true_count() as u64;
         writer.write(&batch.records)
     };
     let mut counts = inputs.read(unit, Columns::All, work, Ok, sink)?;
-    for (name, counts) in &mut counts.sources {
-        let left = counts.rejected_total() + counts.dropped_total();
-        counts.documents_out = counts.documents_in - left;
-        let source = inputs.sources().iter().position(|known| known == name);
-        counts.bytes_out = bytes_out[source.expect("a source that was read")];
-    }
+    counts.add(&out);
     let written = writer.finish()?;
     let out = counts.total().documents_out;
     assert_eq!(written, out, "documents written differ from those counted");

@@ -54,8 +54,9 @@ impl Inputs {
     /// Reads unit `unit` in input order. Documents that cannot be read go to `rejects.jsonl` in
     /// `work.dir` and into the counts; the byte ranges read of raw files go into the unit's record.
     /// Files in `work.skipped` are left out. `map` runs on worker threads, `sink` on the caller's,
-    /// in input order. The counts returned hold `documents_in`, `rejected`, `bytes_in` and
-    /// `held_out` of each source.
+    /// in input order. The counts returned hold what was read of each source: `documents_in`,
+    /// `rejected`, `bytes_in` and what the condition dropped; what is written is the caller's to
+    /// add.
     pub fn read<T: Send>(
         &self,
         unit: usize,
@@ -194,7 +195,6 @@ impl Inputs {
                 ..SourceCounts::default()
             };
             let batch = self.select(batch, view, &mut counts)?;
-            counts.held_out = batch.held_out().true_count() as u64;
             batches.push((batch.source, counts, map(batch)?));
         }
         Ok(Piece { file, rejects, input_bytes, batches })

@@ -45,12 +45,12 @@ pub(super) fn encode(
     };
     let mut counts = inputs.read(unit, Columns::Text, work, map, sink)?;
     let written = writer.finish()?;
-    for (name, counts) in &mut counts.sources {
-        let written = written.sources.get(name).copied().unwrap_or_default();
+    for (name, written) in &written.sources {
+        let counts = counts.source(name);
         counts.documents_out = written.documents;
         counts.bytes_out = written.bytes;
         counts.tokens = written.tokens;
-        assert_eq!(counts.held_out, written.held_out, "held-out documents of `{name}` written");
+        counts.held_out = written.held_out;
     }
     if special_token_texts > 0 {
         counts.add_extra(SPECIAL_TOKEN_TEXTS, special_token_texts);
