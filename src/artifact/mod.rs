@@ -4,13 +4,16 @@
 //! later command leans on. [`stage`] is the contract that a stage implements, [`unit`] one piece
 //! of its work on disk, [`manifest`] what a finished artifact says of itself, [`counts`] what
 //! became of the documents, [`planned`] an input file as the plan saw it, [`record`] the plain data
-//! that these share, [`summary`] what a person is told. Nothing here runs a stage:
-//! `pipeline` does. Imports `base` only.
+//! that these share, [`summary`] what a person is told; [`section`] and [`spill`] are the forms of
+//! what units hand to later phases. Nothing here runs a stage: `pipeline` does. Imports `base`
+//! only.
 
 pub mod counts;
 pub mod manifest;
 pub mod planned;
 pub mod record;
+pub mod section;
+pub mod spill;
 pub mod stage;
 pub mod summary;
 pub mod unit;

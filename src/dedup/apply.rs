@@ -24,6 +24,7 @@ use super::{
     config::DedupConfig,
     decisions::{self, Dropped},
     documents::SignedUnit,
+    phases::{DedupPhase, SIGN},
     verify::{Rows, changed},
 };
 use crate::{
@@ -50,17 +51,17 @@ struct Applied {
 
 /// Applies the decisions to one unit.
 pub fn run(inputs: &Inputs, config: &DedupConfig, unit: usize, work: &Work<'_>) -> Result<Counts> {
-    let phase = if config.limit().is_some() { "decide" } else { "candidates" };
-    let drops = decisions::read(&work.published.dir(phase, 0), unit)?;
+    let decided = work.published.dir(DedupPhase::that_decides(config), 0);
+    let drops = decisions::read(&decided, unit)?;
     let places: Vec<u32> = drops.iter().map(|drop| drop.place).collect();
-    let signed = SignedUnit::open(&work.published.dir("sign", unit), config.bands_wanted())?;
+    let signed = SignedUnit::open(&work.published.dir(SIGN, unit), config.bands_wanted())?;
     let names = signed.names(&places)?.into_iter().map(|(name, _)| name);
     let rows = Rows::new(names.zip(drops));
     let removed_schema = removed_schema();
     let mut part = CorpusWriter::create(&work.path("part.parquet"), inputs.schema())?;
     let mut removed = ParquetSink::create(&work.path("removed.parquet"), removed_schema.clone())?;
     let (mut out, mut dropped) = (Counts::default(), 0);
-    let read = inputs.read(
+    let mut counts = inputs.read(
         unit,
         Columns::All,
         work,
@@ -80,14 +81,8 @@ pub fn run(inputs: &Inputs, config: &DedupConfig, unit: usize, work: &Work<'_>) 
     work.describe("part.parquet", FileCounts::documents(part.finish()?));
     let rows = Some(removed.finish()?);
     work.describe("removed.parquet", FileCounts { rows, ..FileCounts::default() });
-    Ok(sum(read, out))
-}
-
-/// What was read and what was written, as one: `held_out` counts what is written.
-fn sum(mut read: Counts, out: Counts) -> Counts {
-    read.sources.values_mut().for_each(|counts| counts.held_out = 0);
-    read.add(&out);
-    read
+    counts.add(&out);
+    Ok(counts)
 }
 
 fn apply(

@@ -2,7 +2,7 @@
 //!
 //! In → the signed documents of all units; out → the exact duplicates with the document that stays
 //! for each, and the components of the survivors that share a band. One unit, since it needs
-//! everything; in memory is one column at a time. The file `candidates.bin` (see `state`):
+//! everything; in memory is one column at a time. The file `candidates.bin`, in checked sections:
 //!
 //! ```text
 //! 0    exact duplicates   document u32 · kept u32 · cluster u32
@@ -26,12 +26,16 @@ use super::{
     components::Components,
     documents::{EXACT, HELD_OUT, SHINGLED, SignedUnit},
     keep::KeepOrder,
-    state::{Fields, StateReader, StateWriter},
 };
-use crate::base::error::{Error, Result};
+use crate::{
+    artifact::section::{Kind, SectionReader, SectionWriter},
+    base::error::{Error, Result},
+};
 
 /// The file's name inside its unit.
 pub const FILE: &str = "candidates.bin";
+/// What its sections are.
+const KIND: Kind = Kind { name: *b"candidat", version: 1 };
 
 /// Memory of this phase, for each document: flags, keys, shingle counts, stand-ins, parents and
 /// component sizes (25), then either the column being sorted (24 exact, 16 a band) or members and
@@ -176,31 +180,30 @@ impl<'a> Documents<'a> {
         let mut shingles = Vec::new();
         shingles.reserve_exact(roots.len());
         self.units.iter().try_for_each(|unit| unit.shingles(&mut shingles))?;
-        let is_member = |document: u32| {
-            self.survives(document) && survivors[roots[document as usize] as usize] > 1
-        };
-        let documents = || (0..roots.len() as u32).filter(|&document| is_member(document));
         let mut members = Vec::new();
-        members.reserve_exact(documents().count());
         let mut weights = Vec::new();
-        weights.reserve_exact(members.capacity());
-        weights
-            .extend(documents().map(|at| (roots[at as usize], u64::from(shingles[at as usize]))));
-        let (partition_of, partitions) = cut(weights);
-        members.extend(documents().map(|document| {
-            let component = roots[document as usize];
-            let partition = partition_of(component);
-            Member { order: self.order(document), component, partition }
-        }));
+        let most = survivors.iter().filter(|&&survivors| survivors > 1).map(|&n| n as usize).sum();
+        members.reserve_exact(most);
+        weights.reserve_exact(most);
+        for (document, &component) in (0u32..).zip(&roots) {
+            if self.survives(document) && survivors[component as usize] > 1 {
+                members.push(Member { order: self.order(document), component, partition: 0 });
+                weights.push((component, u64::from(shingles[document as usize])));
+            }
+        }
+        let (starts, partitions) = cut(weights);
+        for member in &mut members {
+            let after = starts.partition_point(|&start| start <= member.component);
+            member.partition = after as u32 - 1;
+        }
         Ok(Candidates { exact: duplicates, members, partitions })
     }
 }
 
 /// Cuts the components, in order of their names, into partitions. Takes (component, shingles) of
-/// each member; returns the partition of a component, and the shingles of each partition.
-fn cut(mut weights: Vec<(u32, u64)>) -> (impl Fn(u32) -> u32, Vec<u64>) {
+/// each member; returns the name of the first component of each partition, and its shingles.
+fn cut(mut weights: Vec<(u32, u64)>) -> (Vec<u32>, Vec<u64>) {
     weights.sort_unstable();
-    // Where each partition starts: the name of its first component.
     let (mut starts, mut partitions) = (Vec::new(), Vec::new());
     for component in weights.chunk_by(|left, right| left.0 == right.0) {
         let weight: u64 = component.iter().map(|member| member.1).sum();
@@ -212,14 +215,13 @@ fn cut(mut weights: Vec<(u32, u64)>) -> (impl Fn(u32) -> u32, Vec<u64>) {
             }
         }
     }
-    let find = move |component| starts.partition_point(|&start| start <= component) as u32 - 1;
-    (find, partitions)
+    (starts, partitions)
 }
 
 impl Candidates {
     /// Writes the file; `documents` of each unit, in order.
     pub fn write(&self, path: &std::path::Path, documents: &[u64]) -> Result<()> {
-        let mut writer = StateWriter::create(path)?;
+        let mut writer = SectionWriter::create(path, KIND)?;
         let exact: Vec<u8> = self
             .exact
             .iter()
@@ -251,34 +253,35 @@ impl Candidates {
     }
 }
 
+/// Opens the file in a published unit's folder.
+pub fn open(folder: &std::path::Path) -> Result<SectionReader> {
+    SectionReader::open(&folder.join(FILE), KIND)
+}
+
 /// Reads the exact duplicates, by ordinal.
-pub fn read_exact(reader: &StateReader) -> Result<Vec<ExactDuplicate>> {
+pub fn read_exact(reader: &SectionReader) -> Result<Vec<ExactDuplicate>> {
     let section = reader.section(EXACT_SECTION)?;
-    let (mut fields, mut exact) = (Fields::new(&section), Vec::new());
+    let (mut fields, mut exact) = (section.fields(), Vec::new());
     while !fields.is_empty() {
-        let (document, kept, cluster) = (fields.u32(), fields.u32(), fields.u32());
+        let (document, kept, cluster) = (fields.u32()?, fields.u32()?, fields.u32()?);
         exact.push(ExactDuplicate { document, kept, cluster });
     }
     Ok(exact)
 }
 
 /// Reads how many shingles each partition has.
-pub fn read_partitions(reader: &StateReader) -> Result<Vec<u64>> {
+pub fn read_partitions(reader: &SectionReader) -> Result<Vec<u64>> {
     let section = reader.section(PARTITIONS_SECTION)?;
-    let (mut fields, mut partitions) = (Fields::new(&section), Vec::new());
-    while !fields.is_empty() {
-        partitions.push(fields.u64());
-    }
-    Ok(partitions)
+    Ok(section.records()?.iter().map(|shingles| u64::from_le_bytes(*shingles)).collect())
 }
 
 /// Reads the members of one unit; `ordinal` of a member is its place in the unit here.
-pub fn read_members(reader: &StateReader, unit: usize) -> Result<Vec<Member>> {
+pub fn read_members(reader: &SectionReader, unit: usize) -> Result<Vec<Member>> {
     let section = reader.section(MEMBERS_SECTION + unit)?;
-    let (mut fields, mut members) = (Fields::new(&section), Vec::new());
+    let (mut fields, mut members) = (section.fields(), Vec::new());
     while !fields.is_empty() {
-        let (ordinal, component, partition) = (fields.u32(), fields.u32(), fields.u32());
-        let (key, training) = (fields.u64(), fields.u8() != 0);
+        let (ordinal, component, partition) = (fields.u32()?, fields.u32()?, fields.u32()?);
+        let (key, training) = (fields.u64()?, fields.u8()? != 0);
         let order = KeepOrder { training, key, ordinal };
         members.push(Member { order, component, partition });
     }
@@ -293,9 +296,9 @@ mod tests {
     fn partitions_are_runs_of_components_and_a_large_component_has_its_own() {
         let half = PARTITION_SHINGLES / 2;
         let weights = vec![(9, half), (4, 1), (2, half), (4, half), (7, 5 * half), (9, 3), (2, 0)];
-        let (partition_of, partitions) = cut(weights);
+        let (starts, partitions) = cut(weights);
         assert_eq!(partitions, [half, half + 1, 5 * half, half + 3]);
-        assert_eq!([2, 4, 7, 9].map(partition_of), [0, 1, 2, 3]);
+        assert_eq!(starts, [2, 4, 7, 9]);
     }
 
     #[test]
@@ -309,7 +312,7 @@ mod tests {
         let path = folder.path().join(FILE);
         found.write(&path, &[2, 0, 5, 2]).unwrap();
 
-        let reader = StateReader::open(&path).unwrap();
+        let reader = open(folder.path()).unwrap();
         assert_eq!(read_exact(&reader).unwrap(), found.exact);
         assert_eq!(read_partitions(&reader).unwrap(), [30]);
         let units: Vec<Vec<u32>> = (0..4)

@@ -1,7 +1,7 @@
 //! What is dropped, and for whom: the one list that `apply` obeys.
 //!
 //! In → exact duplicates and near-duplicates; out → for each dropped document the document that
-//! stays for it in the output, grouped by unit (`decisions.bin`, see `state`; a section a unit):
+//! stays for it in the output, grouped by unit (`decisions.bin`, a checked section a unit):
 //!
 //! ```text
 //! place u32 · reason u8 · jaccard f64 (NaN: not computed) · cluster u64 · kept held out u8 ·
@@ -19,12 +19,16 @@ use std::path::Path;
 use super::{
     candidates::ExactDuplicate,
     documents::{HELD_OUT, Name, SignedUnit},
-    state::{Fields, StateReader, StateWriter},
 };
-use crate::base::error::Result;
+use crate::{
+    artifact::section::{Kind, SectionReader, SectionWriter},
+    base::error::Result,
+};
 
 /// The file's name inside its unit.
 pub const FILE: &str = "decisions.bin";
+/// What its sections are.
+const KIND: Kind = Kind { name: *b"decision", version: 1 };
 
 /// Memory for each exact duplicate or candidate while decisions are made and written: the decision
 /// as found and as resolved (40 each), and the name of what is kept.
@@ -85,7 +89,7 @@ pub fn write(decisions: &[Decision], units: &[SignedUnit], path: &Path) -> Resul
     kept.sort_unstable();
     kept.dedup();
     let names = look_up(&kept, units)?;
-    let mut writer = StateWriter::create(path)?;
+    let mut writer = SectionWriter::create(path, KIND)?;
     let (mut first, mut rest) = (0u64, decisions);
     for unit in units {
         let end = first + unit.documents;
@@ -145,14 +149,14 @@ pub struct Dropped {
 
 /// Reads what is dropped from one unit, by place.
 pub fn read(folder: &Path, unit: usize) -> Result<Vec<Dropped>> {
-    let section = StateReader::open(&folder.join(FILE))?.section(unit)?;
-    let (mut fields, mut drops) = (Fields::new(&section), Vec::new());
+    let section = SectionReader::open(&folder.join(FILE), KIND)?.section(unit)?;
+    let (mut fields, mut drops) = (section.fields(), Vec::new());
     while !fields.is_empty() {
-        let place = fields.u32();
-        let reason = if fields.u8() == 0 { Reason::Exact } else { Reason::Near };
-        let jaccard = Some(f64::from_bits(fields.u64())).filter(|jaccard| !jaccard.is_nan());
-        let (cluster, kept_held_out) = (fields.u64(), fields.u8() != 0);
-        let kept = Name::read(&mut fields);
+        let place = fields.u32()?;
+        let reason = if fields.u8()? == 0 { Reason::Exact } else { Reason::Near };
+        let jaccard = Some(f64::from_bits(fields.u64()?)).filter(|jaccard| !jaccard.is_nan());
+        let (cluster, kept_held_out) = (fields.u64()?, fields.u8()? != 0);
+        let kept = Name::read(&mut fields)?;
         drops.push(Dropped { place, reason, jaccard, cluster, kept_held_out, kept });
     }
     Ok(drops)

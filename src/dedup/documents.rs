@@ -1,6 +1,6 @@
 //! What deduplication knows of each document: the file that `sign` writes and later phases read.
 //!
-//! In → documents in input order; out → `signed.bin`, a file of sections (see `state`). A batch of
+//! In → documents in input order; out → `signed.bin`, a file of checked sections. A batch of
 //! them makes one run of sections, a column each, so that a later phase reads one column of all
 //! documents and no more:
 //!
@@ -18,13 +18,21 @@
 //! Cost: 13 bytes, 16 for exact, 8 a band, and the name:
 //! about [`SIGNED_BYTES_PER_DOCUMENT`] on disk with the defaults.
 
+use std::io::Write;
 use std::path::Path;
 
-use super::state::{Fields, StateReader, StateWriter};
-use crate::base::{error::Result, hash::Fingerprint};
+use crate::{
+    artifact::section::{Fields, Kind, Section, SectionReader, SectionWriter},
+    base::{
+        error::{Error, Result},
+        hash::Fingerprint,
+    },
+};
 
 /// The file's name inside its unit.
 pub const FILE: &str = "signed.bin";
+/// What its sections are.
+pub const KIND: Kind = Kind { name: *b"signed\0\0", version: 1 };
 
 /// What a document takes in it with the default bands and an id of 32 digits.
 pub const SIGNED_BYTES_PER_DOCUMENT: u64 = 190;
@@ -66,11 +74,14 @@ impl Name {
     }
 
     /// Reads one from a section.
-    pub fn read(fields: &mut Fields<'_>) -> Name {
-        let (file, source, row) = (fields.u32(), fields.u32(), fields.u64());
-        let len = fields.u32() as usize;
-        let id = String::from_utf8_lossy(fields.bytes(len)).into_owned();
-        Name { file, source, row, id }
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] when it ends early.
+    pub fn read(fields: &mut Fields<'_>) -> Result<Name> {
+        let (file, source, row) = (fields.u32()?, fields.u32()?, fields.u64()?);
+        let len = fields.u32()? as usize;
+        let id = String::from_utf8_lossy(fields.bytes(len)?).into_owned();
+        Ok(Name { file, source, row, id })
     }
 }
 
@@ -130,7 +141,7 @@ impl SignedBatch {
     }
 
     /// Writes the batch as one run of sections and empties it.
-    pub fn flush(&mut self, writer: &mut StateWriter) -> Result<()> {
+    pub fn flush<W: Write>(&mut self, writer: &mut SectionWriter<W>) -> Result<()> {
         for column in &mut self.columns {
             writer.section(column)?;
             column.clear();
@@ -141,9 +152,11 @@ impl SignedBatch {
 
 /// The signed documents of one unit.
 pub struct SignedUnit {
-    reader: StateReader,
+    reader: SectionReader,
     /// Sections of a batch.
     columns: usize,
+    /// Documents of each batch.
+    batches: Vec<u64>,
     /// Documents of the unit.
     pub documents: u64,
 }
@@ -151,22 +164,26 @@ pub struct SignedUnit {
 impl SignedUnit {
     /// Opens the file in a published unit's folder; `bands` as it was written with.
     pub fn open(folder: &Path, bands: usize) -> Result<SignedUnit> {
-        let reader = StateReader::open(&folder.join(FILE))?;
+        let reader = SectionReader::open(&folder.join(FILE), KIND)?;
         let columns = BANDS + bands;
-        assert_eq!(reader.len() % columns, 0, "{} sections, {columns} a batch", reader.len());
-        let documents = (0..reader.len()).step_by(columns).map(|at| reader.bytes(at + FLAGS)).sum();
-        Ok(SignedUnit { reader, columns, documents })
+        if !reader.len().is_multiple_of(columns) {
+            let message = format!("expected {columns} sections a batch, found: {}", reader.len());
+            return Err(Error::damaged(&folder.join(FILE), Some(0), message));
+        }
+        let batches: Vec<u64> = reader.lengths().skip(FLAGS).step_by(columns).collect();
+        let documents = batches.iter().sum();
+        Ok(SignedUnit { reader, columns, batches, documents })
     }
 
     /// One column of all documents, batch by batch.
-    fn column(&self, column: usize) -> impl Iterator<Item = Result<Vec<u8>>> {
+    fn column(&self, column: usize) -> impl Iterator<Item = Result<Section>> {
         (column..self.reader.len()).step_by(self.columns).map(|at| self.reader.section(at))
     }
 
     /// Appends the flags of all documents.
     pub fn flags(&self, flags: &mut Vec<u8>) -> Result<()> {
         self.column(FLAGS).try_for_each(|batch| {
-            flags.extend_from_slice(&batch?);
+            flags.extend_from_slice(batch?.bytes());
             Ok(())
         })
     }
@@ -174,8 +191,7 @@ impl SignedUnit {
     /// Appends the keep keys of all documents.
     pub fn keys(&self, keys: &mut Vec<u64>) -> Result<()> {
         self.column(KEYS).try_for_each(|batch| {
-            let batch = batch?;
-            keys.extend(numbers(&batch));
+            keys.extend(batch?.records()?.iter().map(|key| u64::from_le_bytes(*key)));
             Ok(())
         })
     }
@@ -183,11 +199,7 @@ impl SignedUnit {
     /// Appends the number of shingles of all documents.
     pub fn shingles(&self, shingles: &mut Vec<u32>) -> Result<()> {
         self.column(SHINGLES).try_for_each(|batch| {
-            let batch = batch?;
-            let mut fields = Fields::new(&batch);
-            while !fields.is_empty() {
-                shingles.push(fields.u32());
-            }
+            shingles.extend(batch?.records()?.iter().map(|count| u32::from_le_bytes(*count)));
             Ok(())
         })
     }
@@ -196,8 +208,8 @@ impl SignedUnit {
     pub fn hashes(&self, mut each: impl FnMut(u32, u128)) -> Result<()> {
         let mut place = 0;
         self.column(HASHES).try_for_each(|batch| {
-            for hash in batch?.chunks_exact(16) {
-                each(place, u128::from_le_bytes(std::array::from_fn(|at| hash[at])));
+            for hash in batch?.records()? {
+                each(place, u128::from_le_bytes(*hash));
                 place += 1;
             }
             Ok(())
@@ -208,8 +220,8 @@ impl SignedUnit {
     pub fn band(&self, band: usize, mut each: impl FnMut(u32, u64)) -> Result<()> {
         let mut place = 0;
         self.column(BANDS + band).try_for_each(|batch| {
-            for key in numbers(&batch?) {
-                each(place, key);
+            for key in batch?.records()? {
+                each(place, u64::from_le_bytes(*key));
                 place += 1;
             }
             Ok(())
@@ -220,36 +232,39 @@ impl SignedUnit {
     pub fn names(&self, places: &[u32]) -> Result<Vec<(Name, u8)>> {
         let mut found = Vec::with_capacity(places.len());
         let (mut first, mut rest) = (0u64, places);
-        for at in (0..self.reader.len()).step_by(self.columns) {
-            let end = first + self.reader.bytes(at + FLAGS);
+        for (batch, documents) in self.batches.iter().enumerate() {
+            let (at, end) = (batch * self.columns, first + documents);
             let inside = rest.partition_point(|&place| u64::from(place) < end);
             let (wanted, later) = rest.split_at(inside);
             if !wanted.is_empty() {
                 let flags = self.reader.section(at + FLAGS)?;
                 let names = self.reader.section(at + NAMES)?;
-                pick(&names, &flags, first, wanted, &mut found);
+                pick(&names, flags.bytes(), first, wanted, &mut found)?;
             }
             (first, rest) = (end, later);
         }
-        assert_eq!(found.len(), places.len(), "documents of a unit of {}", self.documents);
+        assert!(rest.is_empty(), "places {rest:?} of a unit of {} documents", self.documents);
         Ok(found)
     }
 }
 
 /// Appends the documents of one batch that are wanted; `first` is the batch's first place.
-fn pick(names: &[u8], flags: &[u8], first: u64, wanted: &[u32], found: &mut Vec<(Name, u8)>) {
-    let mut fields = Fields::new(names);
+fn pick(
+    names: &Section,
+    flags: &[u8],
+    first: u64,
+    wanted: &[u32],
+    found: &mut Vec<(Name, u8)>,
+) -> Result<()> {
+    let mut fields = names.fields();
     let mut wanted = wanted.iter().peekable();
     for (place, &flags) in (first..).zip(flags) {
-        let name = Name::read(&mut fields);
+        let name = Name::read(&mut fields)?;
         if wanted.next_if(|&&at| u64::from(at) == place).is_some() {
             found.push((name, flags));
         }
     }
-}
-
-fn numbers(bytes: &[u8]) -> impl Iterator<Item = u64> {
-    bytes.chunks_exact(8).map(|number| u64::from_le_bytes(std::array::from_fn(|at| number[at])))
+    Ok(())
 }
 
 #[cfg(test)]
@@ -259,7 +274,7 @@ mod tests {
     #[test]
     fn columns_come_back_as_they_were_signed() {
         let folder = tempfile::tempdir().unwrap();
-        let mut writer = StateWriter::create(&folder.path().join(FILE)).unwrap();
+        let mut writer = SectionWriter::create(&folder.path().join(FILE), KIND).unwrap();
         for batch in 0..3u32 {
             let mut signed = SignedBatch::new(2);
             for at in 0..=batch {

@@ -1,8 +1,8 @@
 //! The shingle sets that verification compares: what phase `gather` writes and `decide` reads.
 //!
-//! In → the sets of a unit's members, in any order of components; out → `sets.bin` (see `state`),
-//! in which the sets of one partition of components can be read alone. Sections, in any number for
-//! a partition, hold records of
+//! In → the sets of a unit's members, in any order of components; out → `sets.bin`, a file of
+//! checked sections in which the sets of one partition of components can be read alone. Sections,
+//! in any number for a partition, hold records of
 //!
 //! ```text
 //! component u32 · ordinal u32 · keep key u64 · training u8 · shingles u32 · hashes u64…
@@ -12,24 +12,27 @@
 //!
 //! Cost: sets are buffered up to [`BUFFERED_BYTES`], then flushed partition by partition.
 
+use std::fs::File;
+use std::io::BufWriter;
 use std::path::Path;
 
-use super::{
-    candidates::Member,
-    keep::KeepOrder,
-    state::{Fields, StateReader, StateWriter},
+use super::{candidates::Member, keep::KeepOrder};
+use crate::{
+    artifact::section::{Kind, Section, SectionReader, SectionWriter},
+    base::error::Result,
 };
-use crate::base::error::Result;
 
 /// The file's name inside its unit.
 pub const FILE: &str = "sets.bin";
+/// What its sections are.
+const KIND: Kind = Kind { name: *b"sets\0\0\0\0", version: 1 };
 
 /// Bytes of records held before they are written. A constant, as it shapes the file.
 const BUFFERED_BYTES: usize = 64 << 20;
 
 /// Collects the sets of one unit.
 pub struct SetWriter {
-    writer: StateWriter,
+    writer: SectionWriter<BufWriter<File>>,
     /// By partition.
     buffers: Vec<Vec<u8>>,
     buffered: usize,
@@ -41,7 +44,7 @@ impl SetWriter {
     /// A new file for sets of `partitions` partitions.
     pub fn create(path: &Path, partitions: usize) -> Result<SetWriter> {
         let buffers = vec![Vec::new(); partitions];
-        let writer = StateWriter::create(path)?;
+        let writer = SectionWriter::create(path, KIND)?;
         Ok(SetWriter { writer, buffers, buffered: 0, sections: Vec::new() })
     }
 
@@ -87,7 +90,7 @@ pub fn record(member: &Member, first: u32, set: &[u64]) -> Vec<u8> {
 
 /// The sets of one unit, as written.
 pub struct SetUnit {
-    reader: StateReader,
+    reader: SectionReader,
     /// The partition of each section.
     partitions: Vec<u32>,
 }
@@ -95,14 +98,15 @@ pub struct SetUnit {
 impl SetUnit {
     /// Opens the file in a published unit's folder.
     pub fn open(folder: &Path) -> Result<SetUnit> {
-        let reader = StateReader::open(&folder.join(FILE))?;
-        let last = reader.len().checked_sub(1).expect("the index is always written");
+        let reader = SectionReader::open(&folder.join(FILE), KIND)?;
+        let last = reader.len().saturating_sub(1);
         let index = reader.section(last)?;
-        let (mut fields, mut partitions) = (Fields::new(&index), Vec::new());
-        while !fields.is_empty() {
-            partitions.push(fields.u32());
+        let partitions: Vec<u32> =
+            index.records()?.iter().map(|partition| u32::from_le_bytes(*partition)).collect();
+        if partitions.len() != last {
+            let message = format!("expected {last} partitions, found: {}", partitions.len());
+            return Err(index.fields().damaged(message));
         }
-        assert_eq!(partitions.len(), last, "sections with and without a partition");
         Ok(SetUnit { reader, partitions })
     }
 
@@ -110,7 +114,7 @@ impl SetUnit {
     pub fn read(&self, partition: u32, sets: &mut Sets) -> Result<()> {
         for section in 0..self.partitions.len() {
             if self.partitions[section] == partition {
-                sets.read(&self.reader.section(section)?);
+                sets.read(&self.reader.section(section)?)?;
             }
         }
         Ok(())
@@ -131,16 +135,18 @@ impl Sets {
         Sets { hashes: Vec::with_capacity(shingles as usize), members: Vec::new() }
     }
 
-    fn read(&mut self, section: &[u8]) {
-        let mut fields = Fields::new(section);
+    fn read(&mut self, section: &Section) -> Result<()> {
+        let mut fields = section.fields();
         while !fields.is_empty() {
-            let (component, ordinal) = (fields.u32(), fields.u32());
-            let (key, training) = (fields.u64(), fields.u8() != 0);
-            let (start, len) = (self.hashes.len(), fields.u32() as usize);
-            self.hashes.extend((0..len).map(|_| fields.u64()));
+            let (component, ordinal) = (fields.u32()?, fields.u32()?);
+            let (key, training) = (fields.u64()?, fields.u8()? != 0);
+            let (start, len) = (self.hashes.len(), fields.u32()? as usize);
+            let (hashes, _) = fields.bytes(len.saturating_mul(8))?.as_chunks();
+            self.hashes.extend(hashes.iter().map(|hash| u64::from_le_bytes(*hash)));
             let order = KeepOrder { training, key, ordinal };
             self.members.push((component, order, start, len));
         }
+        Ok(())
     }
 
     /// The components by name; the members of each in keep order, with their sets.

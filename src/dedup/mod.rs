@@ -25,7 +25,7 @@
 //! there are so many); both refuse with the number when `--memory` is less.
 //!
 //! Reading order: [`run`] (the flow), [`sign`] → [`candidates`] → [`verify`] → [`apply`] (one a
-//! phase), then the pure parts and the files between phases ([`state`], [`documents`], [`gather`],
+//! phase), then the pure parts and the files between phases ([`documents`], [`gather`],
 //! [`decisions`]).
 
 mod apply;
@@ -39,11 +39,11 @@ mod documents;
 mod exact;
 mod gather;
 mod keep;
+mod phases;
 mod run;
 mod shingle;
 mod sign;
 mod signature;
-mod state;
 mod verify;
 
 pub use config::{DedupConfig, Keep, Method, Verify};

@@ -2,7 +2,7 @@
 //!
 //! In → opened inputs and a checked configuration; out → a [`Stage`]. With `verify` the phases are
 //! `sign` → `candidates` → `gather` → `decide` → `apply`; without it, or with `exact` alone,
-//! `candidates` decides and `gather` and `decide` are not planned.
+//! `candidates` decides and `gather` and `decide` are not planned ([`super::phases`]).
 
 use serde_json::{Value, json};
 
@@ -12,6 +12,7 @@ use super::{
     config::{DedupConfig, Method},
     decisions::{self, BYTES_PER_DECISION, Decision, Reason},
     documents::{SIGNED_BYTES_PER_DOCUMENT, SignedUnit},
+    phases::{CANDIDATES, DedupPhase, SIGN},
     sign, verify,
 };
 use crate::{
@@ -47,18 +48,11 @@ impl Dedup {
         &self.inputs
     }
 
-    fn phases(&self) -> Vec<&'static str> {
-        match self.config.limit() {
-            Some(_) => vec!["sign", "candidates", "gather", "decide", "apply"],
-            None => vec!["sign", "candidates", "apply"],
-        }
-    }
-
     /// Finds exact duplicates and components; decides as well when nothing is verified.
     fn find_candidates(&self, work: &Work<'_>) -> Result<Counts> {
         let bands = self.config.bands_wanted();
-        let units = (0..work.published.units("sign"))
-            .map(|unit| SignedUnit::open(&work.published.dir("sign", unit), bands))
+        let units = (0..work.published.units(SIGN))
+            .map(|unit| SignedUnit::open(&work.published.dir(SIGN, unit), bands))
             .collect::<Result<Vec<_>>>()?;
         let documents: Vec<u64> = units.iter().map(|unit| unit.documents).collect();
         let total: u64 = documents.iter().sum();
@@ -140,17 +134,19 @@ impl Stage for Dedup {
     fn plan(&self) -> Result<Plan> {
         let units = self.inputs.units();
         let bytes = units.iter().map(|unit| unit.bytes).sum();
-        let phase = |name: &'static str| {
-            let single = name == "candidates" || name == "decide";
-            let apply = name == "apply";
+        let phase = |phase: DedupPhase| {
+            let apply = phase == DedupPhase::Apply;
             Phase {
-                name,
-                units: if single { vec![UnitPlan::single(bytes)] } else { units.clone() },
+                name: phase.name(),
+                units: match phase.is_single() {
+                    true => vec![UnitPlan::single(bytes)],
+                    false => units.clone(),
+                },
                 publish: if apply { Publish::Parts } else { Publish::No },
                 counts: apply,
             }
         };
-        let phases = self.phases().into_iter().map(phase).collect();
+        let phases = DedupPhase::of(&self.config).into_iter().map(phase).collect();
         Ok(Plan { phases, holdout: Some(self.inputs.holdout()) })
     }
 
@@ -160,20 +156,23 @@ impl Stage for Dedup {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(work.threads).build();
             pool.map_err(|error| Error::failed(format!("cannot start worker threads: {error}")))
         };
-        match (self.phases()[unit.phase], config.limit()) {
-            ("sign", _) => sign::run(inputs, config, unit.index, work)?,
-            ("candidates", _) => return pool()?.install(|| self.find_candidates(work)),
-            ("gather", _) => verify::gather(inputs, config, unit.index, work)?,
-            ("decide", Some(limit)) => pool()?.install(|| verify::run(config, limit, work))?,
-            ("apply", _) => return apply::run(inputs, config, unit.index, work),
-            (phase, limit) => unreachable!("phase `{phase}` with limit {limit:?} is not planned"),
+        let nothing_counted = |()| Counts::default();
+        match DedupPhase::of(config)[unit.phase] {
+            DedupPhase::Sign => sign::run(inputs, config, unit.index, work).map(nothing_counted),
+            DedupPhase::Candidates => pool()?.install(|| self.find_candidates(work)),
+            DedupPhase::Gather => {
+                verify::gather(inputs, config, unit.index, work).map(nothing_counted)
+            }
+            DedupPhase::Decide { limit } => {
+                pool()?.install(|| verify::run(config, limit, work)).map(nothing_counted)
+            }
+            DedupPhase::Apply => apply::run(inputs, config, unit.index, work),
         }
-        Ok(Counts::default())
     }
 
     fn finish(&self, published: &Published<'_>) -> Result<Counts> {
         let mut counts = published.sum_of_counting_phases()?;
-        counts.add(&published.counts("candidates", 0)?);
+        counts.add(&published.counts(CANDIDATES, 0)?);
         Ok(counts)
     }
 }

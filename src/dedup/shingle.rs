@@ -7,10 +7,11 @@
 //!
 //! A word is a run of `\w` as Python means it: letters, numbers and `_`, but no combining marks. In
 //! scripts that put no space between words (see [`text::is_unspaced`]) such a run is a clause, and
-//! one changed character would change all of it; so there each letter is a word, with the marks that
-//! follow it: vowels and tones are marks in most of these scripts. Where Unicode's word boundaries
-//! (UAX #29) have no dictionary they cut these scripts in the same way, but for runs of Katakana,
-//! which are cut here too. Spaces between words, which some write and some do not, change nothing.
+//! one changed character would change all of it; so there each letter is a word, with the marks
+//! that follow it: vowels and tones are marks in most of these scripts. Where Unicode's word
+//! boundaries (UAX #29) have no dictionary they cut these scripts in the same way, but for runs of
+//! Katakana, which are cut here too. Spaces between words, which some write and some do not, change
+//! nothing.
 //!
 //! Two shingles of a pair of documents collide with a chance below 10^-7 for a million shingles.
 //!
@@ -165,7 +166,7 @@ impl Shingler {
     }
 }
 
-/// Bytes of the marks that `text` starts with, which belong to a letter before it that stands alone.
+/// Bytes of the marks that `text` starts with; they belong to a letter alone before it.
 fn marks_bytes(text: &str) -> usize {
     let is_mark = |letter: &char| text::is_unspaced(*letter) && !text::is_word(*letter);
     text.chars().take_while(is_mark).map(char::len_utf8).sum()

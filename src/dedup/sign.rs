@@ -18,11 +18,10 @@ use super::{
     keep,
     shingle::Shingler,
     signature::Signer,
-    state::StateWriter,
 };
 use crate::text::normalize::Normalizer;
 use crate::{
-    artifact::stage::Work,
+    artifact::{section::SectionWriter, stage::Work},
     base::{
         config::nearest,
         error::{Error, Result},
@@ -41,7 +40,7 @@ pub fn run(inputs: &Inputs, config: &DedupConfig, unit: usize, work: &Work<'_>) 
         Keep::Max(column) => vec![Ranking::of(&schema, column)?.column()],
         Keep::First | Keep::Longest => Vec::new(),
     };
-    let mut writer = StateWriter::create(&work.path(documents::FILE))?;
+    let mut writer = SectionWriter::create(&work.path(documents::FILE), documents::KIND)?;
     let mut waiting = SignedBatch::new(config.bands_wanted());
     inputs.read(
         unit,

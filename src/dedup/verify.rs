@@ -17,8 +17,8 @@ use super::{
     decisions::{self, BYTES_PER_DECISION, Decision, Reason},
     documents::{Name, SignedUnit},
     gather::{self, SetUnit, SetWriter, Sets},
+    phases::{CANDIDATES, GATHER, SIGN},
     shingle::Shingler,
-    state::StateReader,
 };
 use crate::text::normalize::Normalizer;
 use crate::{
@@ -27,14 +27,9 @@ use crate::{
     source::{Batch, Columns, Inputs},
 };
 
-/// Where the units of earlier phases lie that both phases need.
-pub fn open_candidates(work: &Work<'_>) -> Result<StateReader> {
-    StateReader::open(&work.published.dir("candidates", 0).join(candidates::FILE))
-}
-
 /// Gathers the sets of one unit.
 pub fn gather(inputs: &Inputs, config: &DedupConfig, unit: usize, work: &Work<'_>) -> Result<()> {
-    let candidates = open_candidates(work)?;
+    let candidates = candidates::open(&work.published.dir(CANDIDATES, 0))?;
     let partitions = candidates::read_partitions(&candidates)?;
     let members = candidates::read_members(&candidates, unit)?;
     let mut writer = SetWriter::create(&work.path(gather::FILE), partitions.len())?;
@@ -43,12 +38,12 @@ pub fn gather(inputs: &Inputs, config: &DedupConfig, unit: usize, work: &Work<'_
     }
     let first: u64 = (0..unit)
         .map(|unit| {
-            let folder = work.published.dir("sign", unit);
+            let folder = work.published.dir(SIGN, unit);
             SignedUnit::open(&folder, config.bands_wanted()).map(|unit| unit.documents)
         })
         .sum::<Result<u64>>()?;
     let places: Vec<u32> = members.iter().map(|member| member.order.ordinal).collect();
-    let signed = SignedUnit::open(&work.published.dir("sign", unit), config.bands_wanted())?;
+    let signed = SignedUnit::open(&work.published.dir(SIGN, unit), config.bands_wanted())?;
     let rows = Rows::new(signed.names(&places)?.into_iter().map(|(name, _)| name).zip(members));
     let mut found = 0;
     inputs.read(
@@ -118,16 +113,16 @@ pub fn changed(expected: usize, found: usize) -> Error {
 
 /// Decides over all components.
 pub fn run(config: &DedupConfig, limit: f64, work: &Work<'_>) -> Result<()> {
-    let candidates = open_candidates(work)?;
+    let candidates = candidates::open(&work.published.dir(CANDIDATES, 0))?;
     let exact = candidates::read_exact(&candidates)?;
     let partitions = candidates::read_partitions(&candidates)?;
-    let units = work.published.units("gather");
+    let units = work.published.units(GATHER);
     let mut signed = Vec::with_capacity(units);
     let mut gathered = Vec::with_capacity(units);
     let mut members = 0;
     for unit in 0..units {
-        signed.push(SignedUnit::open(&work.published.dir("sign", unit), config.bands_wanted())?);
-        gathered.push(SetUnit::open(&work.published.dir("gather", unit))?);
+        signed.push(SignedUnit::open(&work.published.dir(SIGN, unit), config.bands_wanted())?);
+        gathered.push(SetUnit::open(&work.published.dir(GATHER, unit))?);
         members += candidates::read_members(&candidates, unit)?.len();
     }
     let largest = partitions.iter().copied().max().unwrap_or(0);

@@ -71,7 +71,7 @@ impl fmt::Display for MixSpec {
 pub enum MixTokens {
     /// The most that repeats no source.
     All,
-    /// Exactly so many, openers included.
+    /// Exactly this many tokens, openers included.
     Exactly(Count),
 }
 

@@ -30,7 +30,7 @@ pub struct BlockRows {
     pub shard: u32,
     /// Index of the block in its file.
     pub block: u32,
-    /// Tokens of all its documents, held-out ones too: what a window holds of it.
+    /// Tokens of all the block's documents, held-out ones too: what a window holds of the block.
     pub tokens: u64,
     /// Row in the file of its first document.
     pub first_row: u32,

@@ -103,12 +103,6 @@ impl MixReader {
         Ok(())
     }
 
-    /// Document and shard place of the token at `position`: for `trace`.
-    pub fn document_at(&mut self, position: u64) -> Result<OrderRow> {
-        let document = self.order.find(position)?;
-        Ok(self.order.row(document)?.0)
-    }
-
     /// Appends positions `from..to` of the stream, which lie in the document `row`.
     fn read_document(
         &mut self,

@@ -18,7 +18,7 @@ use unicode_normalization_alignments::UnicodeNormalization;
 
 use super::added::{AddedToken, AddedTokens, Part};
 use super::bpe::encode::{Encoder, EncoderState};
-use super::encode::SpecialText;
+use super::config::SpecialText;
 use super::file::BytePairFile;
 use super::split::{self, Splitter};
 use crate::base::error::Result;

@@ -80,6 +80,17 @@ pub enum Alphabet {
     Seen,
 }
 
+/// What text that spells a special token becomes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SpecialText {
+    /// The tokens of its characters: a document that quotes `<|endoftext|>` does not end there.
+    #[default]
+    Text,
+    /// The special token, as Hugging Face's `tokenizers` has it.
+    Token,
+}
+
 /// The keys of `tokenizer train`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]

@@ -6,15 +6,14 @@
 //! counter became full. Cost: about 3 ns a byte for a pattern with a scanner, 50 for a regular
 //! expression; a spilled run costs some 30 ns a piece twice.
 
-use std::io::{BufReader, Cursor, Read};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use super::bpe::scan::{Scanner, Scratch};
 use super::config::Sequence;
 use super::split::{self, Cut, Splitter};
-use super::words::run::merge_runs;
-use super::words::{RunReader, RunWriter, Totals, WordCounts};
+use super::words::WordCounts;
+use crate::artifact::spill::{Merged, RunReader, Totals};
 use crate::base::error::Result;
 use crate::base::io;
 use crate::base::pool::Pool;
@@ -69,49 +68,6 @@ impl Cutter {
     }
 }
 
-/// Runs that are read at once: files may be opened up to a limit, often of 1,024.
-const RUNS_AT_ONCE: usize = 256;
-
-/// The same counts in few runs: more than can be read at once are merged into new ones in `folder`.
-///
-/// # Errors
-/// [`crate::base::error::Error::Io`], or a run that is damaged.
-pub fn few_runs(mut paths: Vec<PathBuf>, folder: &Path) -> Result<Vec<PathBuf>> {
-    let mut merged = 0;
-    while paths.len() > RUNS_AT_ONCE {
-        io::create_directory(folder)?;
-        let path = folder.join(format!("merged-{merged:06}"));
-        let rest = paths.split_off(RUNS_AT_ONCE);
-        let runs = paths.iter().map(|path| open_run(path)).collect::<Result<Vec<_>>>()?;
-        write_sum(runs, &path)?;
-        paths = rest;
-        paths.push(path);
-        merged += 1;
-    }
-    Ok(paths)
-}
-
-/// A run in a file, or in memory.
-pub type Run = RunReader<BufReader<Box<dyn Read>>>;
-
-/// Opens the run at `path`.
-///
-/// # Errors
-/// [`crate::base::error::Error::Io`], or what is no run.
-pub fn open_run(path: &Path) -> Result<Run> {
-    RunReader::new(BufReader::new(Box::new(io::open(path)?) as Box<dyn Read>), path)
-}
-
-/// Writes the sum of `runs` to `path`.
-fn write_sum(runs: Vec<Run>, path: &Path) -> Result<Totals> {
-    let mut sum = merge_runs(runs)?;
-    let mut out = RunWriter::new(io::create(path)?, path)?;
-    while let Some((piece, count)) = sum.advance()? {
-        out.push(piece, count)?;
-    }
-    out.finish()
-}
-
 /// One thread's counts.
 pub struct Counter {
     words: WordCounts,
@@ -119,7 +75,7 @@ pub struct Counter {
 }
 
 impl Counter {
-    /// A counter that takes so many bytes of memory at most.
+    /// A counter that takes at most `budget` bytes of memory.
     pub fn new(budget: usize) -> Counter {
         Counter { words: WordCounts::new(budget), scratch: Box::default() }
     }
@@ -194,13 +150,9 @@ impl Counters<'_> {
         for mut counter in counters {
             let mut run = Vec::new();
             counter.words.drain_sorted(&mut run, path)?;
-            let run: Box<dyn Read> = Box::new(Cursor::new(run));
-            runs.push(RunReader::new(BufReader::new(run), path)?);
+            runs.push(RunReader::of_bytes(run, path)?);
         }
-        for run in few_runs(spilled_paths, self.folder)? {
-            runs.push(open_run(&run)?);
-        }
-        let totals = write_sum(runs, path)?;
+        let totals = Merged::of_files(spilled_paths, self.folder, runs)?.write(path)?;
         if spilled > 0 {
             io::remove_directory(self.folder)?;
         }
@@ -257,28 +209,6 @@ mod tests {
                 prop_assert_eq!(by_line, counted(&lines, "gpt2", Sequence::Document, lanes));
             }
         }
-    }
-
-    #[test]
-    fn more_runs_than_files_may_be_open_are_summed_in_rounds() {
-        let folder = tempfile::tempdir().unwrap();
-        let paths: Vec<PathBuf> = (0..3 * RUNS_AT_ONCE)
-            .map(|number| {
-                let path = folder.path().join(format!("run-{number}"));
-                let mut words = WordCounts::new(0);
-                words.add(b"all", 1);
-                words.add(format!("own {number}").as_bytes(), 2);
-                words.drain_sorted(io::create(&path).unwrap(), &path).unwrap();
-                path
-            })
-            .collect();
-        let few = few_runs(paths.clone(), &folder.path().join("merged")).unwrap();
-        assert!(few.len() <= RUNS_AT_ONCE, "{}", few.len());
-        let out = folder.path().join("sum");
-        let runs = few.iter().map(|path| open_run(path).unwrap()).collect();
-        let totals = write_sum(runs, &out).unwrap();
-        let number = paths.len() as u64;
-        assert_eq!((totals.pieces, totals.occurrences), (number + 1, number * 3));
     }
 
     #[test]

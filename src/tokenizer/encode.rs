@@ -14,30 +14,18 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 use aho_corasick::AhoCorasick;
-use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokenizers::{DecoderWrapper, Model};
 
 use super::added::AddedToken;
 use super::alphabet;
 use super::byte_pair::BytePair;
-use super::config::END_OF_TEXT;
+use super::config::{END_OF_TEXT, SpecialText};
 use super::file;
 use super::format::{self, TOKENIZER_CONFIG_JSON, TOKENIZER_JSON};
 use crate::base::error::{Error, Result};
 use crate::base::hash::{Fingerprint, xxh3_128};
 use crate::base::io;
-
-/// What text that spells a special token becomes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum SpecialText {
-    /// The tokens of its characters: a document that quotes `<|endoftext|>` does not end there.
-    #[default]
-    Text,
-    /// The special token, as Hugging Face's `tokenizers` has it.
-    Token,
-}
 
 /// A vocabulary with its split, opened from Hugging Face's files.
 pub struct Tokenizer {
@@ -170,6 +158,14 @@ impl Tokenizer {
     pub fn special_ids(&self) -> BTreeSet<u32> {
         let added = self.inner.get_added_tokens_decoder();
         added.into_iter().filter(|(_, token)| token.special).map(|(id, _)| id).collect()
+    }
+
+    /// The special tokens as they are spelled, by id.
+    pub fn special_tokens(&self) -> Vec<String> {
+        let mut added: Vec<_> = self.inner.get_added_tokens_decoder().into_iter().collect();
+        added.sort_unstable_by_key(|(id, _)| *id);
+        let special = added.into_iter().filter(|(_, token)| token.special);
+        special.map(|(_, token)| token.content).collect()
     }
 
     /// What a person should know of the file: ids that move, an encoder that is not ours.

@@ -9,8 +9,8 @@ use std::sync::LazyLock;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::config::{TokenizerConfig, VocabSizes};
-use super::encode::{SpecialText, Tokenizer};
+use super::config::{SpecialText, TokenizerConfig, VocabSizes};
+use super::encode::Tokenizer;
 use super::learn::learn_from;
 use super::split::{CL100K as CL100K_REGEX, O200K, QWEN2};
 

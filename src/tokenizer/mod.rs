@@ -35,8 +35,8 @@ mod tests;
 mod words;
 
 pub use bpe::classes::UNICODE_VERSION;
-pub use config::{TokenizerConfig, VocabSizes};
-pub use encode::{SpecialText, Tokenizer};
+pub use config::{SpecialText, TokenizerConfig, VocabSizes};
+pub use encode::Tokenizer;
 pub use format::{TOKENIZER_CONFIG_JSON, TOKENIZER_JSON};
 pub use learn::learn_from;
 pub use run::TokenizerTrain;

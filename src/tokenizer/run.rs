@@ -17,16 +17,16 @@ use serde_json::Value;
 use super::bpe::classes::UNICODE_VERSION;
 use super::bpe::learn::Words;
 use super::config::TokenizerConfig;
-use super::count::{self, Counters, Cutter};
+use super::count::{Counters, Cutter};
 use super::export;
 use super::format::{self, TOKENIZER_CONFIG_JSON, TOKENIZER_JSON};
 use super::learn::{self, Vocabulary};
 use super::split::{self, Cut};
-use super::words::run::merge_runs;
-use super::words::{self, Totals};
+use super::words;
 use crate::artifact::counts::{Counts, SourceCounts};
 use crate::artifact::{
     record::Kind,
+    spill::{Merged, Totals},
     stage::{Needs, Phase, Plan, Publish, Published, Stage, TextInputs, Unit, UnitPlan, Work},
 };
 use crate::base::error::{Error, Result};
@@ -82,26 +82,16 @@ impl TokenizerTrain {
     fn count(&self, unit: usize, work: &Work<'_>) -> Result<Counts> {
         let folder = work.spill_folder();
         let counters = Counters::new(work.memory / COUNTERS_SHARE, work.threads, &folder);
-        let mut trained: Vec<SourceCounts> = vec![SourceCounts::default(); self.sources()];
+        let mut trained = Counts::default();
         let map = |batch: Batch| self.count_batch(&batch, &counters);
         let sink = |(source, counts): (usize, SourceCounts)| {
-            trained[source].add(&counts);
+            trained.source(&self.inputs.sources()[source]).add(&counts);
             Ok(())
         };
         let mut counts = self.inputs.read(unit, Columns::Text, work, map, sink)?;
-        for (name, trained) in self.inputs.sources().iter().zip(&trained) {
-            if trained != &SourceCounts::default() {
-                let counts = counts.source(name);
-                counts.add(trained);
-                counts.held_out = 0; // none of those "out" is
-            }
-        }
+        counts.add(&trained);
         counters.finish(&work.path(WORDS))?;
         Ok(counts)
-    }
-
-    fn sources(&self) -> usize {
-        self.inputs.sources().len()
     }
 
     /// Counts the pieces of one batch: its source, and what happened to its documents.
@@ -157,18 +147,16 @@ impl TokenizerTrain {
         let mut most = Totals::default();
         for path in &paths {
             let totals = Totals::of_file(path)?;
-            most.pieces = most.pieces.max(totals.pieces);
-            most.piece_bytes = most.piece_bytes.max(totals.piece_bytes);
+            most.keys = most.keys.max(totals.keys);
+            most.key_bytes = most.key_bytes.max(totals.key_bytes);
         }
         let require = |cells: u64| {
             let what = format!("learning from {cells} or more bytes of distinct words");
             work.require_memory(learn::memory(cells, self.largest()), &what)
         };
-        require(most.pieces + most.piece_bytes)?;
-        let mut words = Words::with_capacity(most.pieces as usize, most.piece_bytes as usize);
-        let runs = count::few_runs(paths, &work.spill_folder())?;
-        let runs = runs.iter().map(|path| count::open_run(path)).collect::<Result<Vec<_>>>()?;
-        let mut sum = merge_runs(runs)?;
+        require(most.keys + most.key_bytes)?;
+        let mut words = Words::with_capacity(most.keys as usize, most.key_bytes as usize);
+        let mut sum = Merged::of_files(paths, &work.spill_folder(), Vec::new())?;
         let mut pushed = 0u64;
         while let Some((piece, count)) = sum.advance()? {
             words.push(piece, count)?;

@@ -1,12 +1,12 @@
 //! How often each piece occurs: the table that a tokenizer is trained on.
 //!
-//! Texts in → (piece, count) in sorted runs ([`run`]), summed over threads, units and processes by
-//! [`run::Merged`]; the sums depend on nothing but the texts. Method: pieces and keys from the
-//! block scanner, a table of 32 bytes a slot. What a table holds is written as a sorted run when it
-//! is full, and it starts empty again: so memory is bounded, and the sums stay exact wherever that
-//! happens. Cost: 2 ns a byte of text, 0.1 µs a distinct piece for a run; memory as asked for.
+//! Texts in → (piece, count) in sorted runs, summed over threads, units and processes by a merge
+//! ([`spill`](crate::artifact::spill)); the sums depend on nothing but the texts. Method: pieces
+//! and keys from the block scanner, a table of 32 bytes a slot. What a table holds is written as a
+//! sorted run when it is full, and it starts empty again: so memory is bounded, and the sums stay
+//! exact wherever that happens. Cost: 2 ns a byte of text, 0.1 µs a distinct piece for a run;
+//! memory as asked for.
 
-pub mod run;
 #[cfg(test)]
 mod tests;
 
@@ -14,10 +14,11 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::Path;
 
-use super::bpe::scan::{Piece, Pieces, Scanner, Scratch, Sink, piece_of};
+use super::bpe::piece::{Piece, Pieces, piece_of};
+use super::bpe::scan::{Scanner, Scratch, Sink};
 use super::bpe::table::{Found, Table};
+use crate::artifact::spill::{RunWriter, Totals};
 use crate::base::error::Result;
-pub use run::{RunReader, RunWriter, Totals};
 
 /// Bytes of distinct pieces to expect in so much text. They grow with its size to the power of 0.65
 /// (Heaps' law): 3.3 MB were measured in 100 MB of mixed text, 0.7 MB in 10 MB.
@@ -155,7 +156,7 @@ impl Sink for WordCounts {
 /// In a key: the piece is longer than 15 bytes.
 const LONG: u128 = 0xFF;
 
-/// Pieces to be sorted: those of up to 15 bytes as numbers in their order.
+/// Pieces to be sorted. One of up to 15 bytes is a number, and numbers sort as the pieces do.
 #[derive(Default)]
 struct Sorted {
     /// The first 15 bytes, highest first, then the length or [`LONG`]; with the count, or the place

@@ -89,8 +89,6 @@ pub const CIRCLES: &[&str] = &[
     "pipeline: execute publish",
     "pipeline: recipe registry",
     "source/predicate: json reference",
-    "tokenizer/bpe: rules scan simd table",
-    "tokenizer: byte_pair encode",
 ];
 
 const FUNCTION_LINES_MAX: usize = 70;

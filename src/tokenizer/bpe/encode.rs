@@ -10,7 +10,8 @@
 
 use super::merge::{MergeScratch, Ranks};
 use super::pattern::Pattern;
-use super::scan::{Piece, Pieces, Scanner, Scratch, Sink, piece_of};
+use super::piece::{Piece, Pieces, piece_of};
+use super::scan::{Scanner, Scratch, Sink};
 use super::table::{Found, NEAR, Table};
 use crate::base::error::Result;
 use std::collections::HashMap;
@@ -23,7 +24,8 @@ const KEY_BYTES: usize = 16 << 20;
 const FAR_IDS: usize = 4 << 20;
 /// Most memory that an [`EncoderState`] keeps.
 pub const STATE_BYTES: usize = SLOT_BYTES + KEY_BYTES + 4 * FAR_IDS;
-/// Longer pieces are merged anew each time. Rulers and table lines of some hundred bytes recur.
+/// Pieces longer than this many bytes are not kept but merged each time. Rulers and table lines of
+/// some hundred bytes recur, so they are kept.
 const KEPT_LENGTH: usize = 4096;
 /// In the fourth number of an answer: the ids lie apart, from the first number on, as many as the
 /// second says. Otherwise the fourth is how many of the first three are ids.

@@ -49,7 +49,7 @@ pub fn memory(cells: u64, vocabulary: u64) -> u64 {
 pub struct LearnSettings {
     /// Tokens in all: special ones, 256 bytes, merges. Fewer when the words have no more pairs.
     pub vocabulary: usize,
-    /// Special tokens as text; those named twice count once.
+    /// Special tokens as text; a token named twice counts once.
     pub special_tokens: Vec<String>,
     /// A pair that occurs less often is not merged; 0 is as 1.
     pub min_frequency: u64,

@@ -38,7 +38,7 @@ const SYMBOL: u32 = (1 << SYMBOL_BITS) - 1;
 /// In a symbol: some merge has it on its left, on its right. Most pairs end at these bits.
 const STANDS_LEFT: u32 = 1 << 31;
 const STANDS_RIGHT: u32 = 1 << 30;
-/// The symbol that merges with nothing.
+/// A symbol that no merge takes.
 const EDGE: u32 = SYMBOL;
 /// The rank of a pair that does not merge.
 const NEVER: u32 = (1 << RANK_BITS) - 1;
@@ -67,7 +67,7 @@ pub struct Ranks {
     meets: Box<[[u64; 4]; 256]>,
     /// Every byte has a token.
     every_byte: bool,
-    /// Each merge stands behind all those that make its parts.
+    /// Each merge stands behind the merges that make its parts.
     ordered: bool,
 }
 

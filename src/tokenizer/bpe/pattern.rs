@@ -59,11 +59,11 @@ pub enum Pattern {
 /// Which letters count after an apostrophe.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Case {
-    /// Small ones.
+    /// Small letters.
     Lower,
-    /// Small and capital ones.
+    /// Small and capital letters.
     Both,
-    /// Those, and U+017F, which Oniguruma folds to `s`.
+    /// Small and capital letters, and U+017F, which Oniguruma folds to `s`.
     Folded,
 }
 
@@ -166,7 +166,7 @@ fn gpt2(text: &[u8], start: usize) -> usize {
     white(text, start)
 }
 
-/// Every number is a text of its own, so is what stands between two of them.
+/// Numbers are cut out first; each number and each stretch between two is cut by itself.
 fn gpt2_digits(text: &[u8], start: usize) -> usize {
     let (class, length) = at(text, start);
     if class == NUMBER {

@@ -175,8 +175,8 @@ impl Masks {
         self.valid & !(self.letter | self.number | self.white)
     }
 
-    /// Starts without those in white space that runs out of the window, of which the window cannot
-    /// say how it is cut: of it only its own start, one of `sure`, stays.
+    /// Takes out the starts inside white space that reaches the window's end: how that is cut
+    /// depends on what follows the window. Where it begins, which is in `sure`, stays a start.
     #[inline(always)]
     fn decided(&self, starts: u64, sure: u64) -> u64 {
         if self.at_end {

@@ -15,91 +15,12 @@
 #![allow(unsafe_code, reason = "calls the kernels for the vector units")]
 
 use super::pattern::Pattern;
+use super::piece::{FULL, LONG_PIECE, MOST, Pieces, hash_long, mix};
 #[cfg(target_arch = "x86_64")]
 use super::rules::{self, Rules};
 #[cfg(target_arch = "x86_64")]
 use super::simd::{Avx2, Avx512, Isa, keys_512};
 use super::simd::{Level, level};
-use super::table::{LONG_PIECE, hash_long, mix};
-
-/// A piece of the text and its key: up to 15 bytes as they are (padded with 0) with the length in
-/// the top byte of `hi`; a longer one as hash (`lo`) and [`LONG_PIECE`] (`hi`).
-#[derive(Clone, Copy, Default, Debug)]
-pub struct Piece {
-    /// First eight bytes, or the hash.
-    pub lo: u64,
-    /// The other seven and the length, or `LONG_PIECE`.
-    pub hi: u64,
-    /// Where the search in the table starts.
-    pub hash: u64,
-    /// First byte in the text that is handed over with the batch.
-    pub at: u32,
-    /// Length in bytes.
-    pub length: u32,
-}
-
-impl Piece {
-    /// Length in bytes.
-    #[inline(always)]
-    pub fn length(&self) -> usize {
-        self.length as usize
-    }
-
-    /// The piece's bytes; `text` as handed over with its batch.
-    #[inline(always)]
-    pub fn bytes<'a>(&self, text: &'a [u8]) -> &'a [u8] {
-        &text[self.at as usize..self.at as usize + self.length()]
-    }
-}
-
-/// The pieces of a batch, in order.
-#[repr(align(64))]
-pub struct Pieces {
-    /// `lo` and `hi` of each.
-    keys: [[u64; 2]; MOST],
-    hashes: [u64; MOST],
-    /// Where pieces start, and behind them where the last ends; as many again as a list may write
-    /// beyond.
-    starts: [u32; MOST + 64],
-    number: usize,
-}
-
-impl Pieces {
-    /// Number of pieces.
-    pub fn len(&self) -> usize {
-        self.number
-    }
-
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.number == 0
-    }
-
-    /// `lo` and `hi` of all pieces.
-    #[inline(always)]
-    pub fn keys(&self) -> &[[u64; 2]] {
-        &self.keys[..self.number]
-    }
-
-    /// Hashes of all pieces.
-    #[inline(always)]
-    pub fn hashes(&self) -> &[u64] {
-        &self.hashes[..self.number]
-    }
-
-    /// One piece.
-    #[inline(always)]
-    pub fn get(&self, index: usize) -> Piece {
-        let ([lo, hi], hash) = (self.keys()[index], self.hashes()[index]);
-        let (at, end) = (self.starts[index], self.starts[index + 1]);
-        Piece { lo, hi, hash, at, length: end - at }
-    }
-
-    /// All of them.
-    pub fn iter(&self) -> impl Iterator<Item = Piece> + '_ {
-        (0..self.number).map(|index| self.get(index))
-    }
-}
 
 /// What is done with the pieces.
 pub trait Sink {
@@ -109,10 +30,6 @@ pub trait Sink {
     fn take(&mut self, text: &[u8], pieces: &Pieces);
 }
 
-/// A batch is handed over when it has this many pieces.
-const FULL: usize = 256;
-/// Most pieces in a batch: a window's or a rare stretch's more than `FULL`.
-pub const MOST: usize = FULL + 64;
 /// Bytes from a window's start that have to be there: the window, and a key's 16 from its end.
 const REACH: usize = 80;
 
@@ -121,12 +38,7 @@ pub struct Scratch(Box<Pieces>);
 
 impl Default for Scratch {
     fn default() -> Scratch {
-        Scratch(Box::new(Pieces {
-            keys: [[0; 2]; MOST],
-            hashes: [0; MOST],
-            starts: [0; MOST + 64],
-            number: 0,
-        }))
+        Scratch(Box::new(Pieces::new()))
     }
 }
 
@@ -381,19 +293,4 @@ impl Pieces {
         self.hashes[index] = hash;
         sink.prefetch(hash);
     }
-}
-
-/// A piece that was cut elsewhere and begins its text.
-pub fn piece_of(bytes: &[u8]) -> Piece {
-    let length = u32::try_from(bytes.len()).expect("a piece is shorter than 4 GiB");
-    if bytes.len() > 15 {
-        let hash = hash_long(bytes);
-        return Piece { lo: hash, hi: LONG_PIECE, hash, at: 0, length };
-    }
-    let mut sixteen = [0; 16];
-    sixteen[..bytes.len()].copy_from_slice(bytes);
-    sixteen[15] = length as u8;
-    let sixteen = u128::from_le_bytes(sixteen);
-    let (lo, hi) = (sixteen as u64, (sixteen >> 64) as u64);
-    Piece { lo, hi, hash: mix(lo, hi), at: 0, length }
 }

@@ -14,14 +14,11 @@
 
 #![allow(unsafe_code, reason = "slots of a cache line, prefetched and unchecked")]
 
-use super::scan::{Piece, Pieces};
+use super::piece::{LONG_PIECE, Piece, Pieces, mix};
 use std::ptr::NonNull;
 
 /// In a slot: the key is a hash, and the bytes lie at the place in the lower bits.
 const LONG: u64 = 0xFF << 56;
-/// `Piece::hi` of a piece longer than 15 bytes: above [`LONG`] and never in a slot, so that
-/// comparing keys alone finds short pieces only.
-pub const LONG_PIECE: u64 = u64::MAX;
 /// The longest search, in slots. A piece that finds no place in it is not kept.
 const PROBES: usize = 64;
 /// Slots of a new table: one huge page of 2 MiB.
@@ -290,36 +287,6 @@ impl Table<[u32; 4]> {
     }
 }
 
-/// Multipliers of [`mix`]: odd, without pattern. The fractions of the golden ratio and of √3 (as in
-/// splitmix64 and PCG's streams); any such would do.
-pub const FACTORS: [u64; 2] = [0x9E37_79B9_7F4A_7C15, 0xBB67_AE85_84CA_A73B];
-
-/// The hash of a short key: a sum of products, whose upper half, the well mixed one, comes to lie
-/// below. Vector units compute it as well as scalar ones.
-#[inline(always)]
-pub fn mix(lo: u64, hi: u64) -> u64 {
-    let sum = lo.wrapping_mul(FACTORS[0]).wrapping_add(hi.wrapping_mul(FACTORS[1]));
-    sum.rotate_left(32)
-}
-
-/// The hash of more than 15 bytes.
-#[inline]
-pub fn hash_long(bytes: &[u8]) -> u64 {
-    let word = |at: usize| u64::from_le_bytes(std::array::from_fn(|index| bytes[at + index]));
-    let folded = |lo: u64, hi: u64| {
-        let product = u128::from(lo ^ FACTORS[0]) * u128::from(hi ^ FACTORS[1]);
-        product as u64 ^ (product >> 64) as u64
-    };
-    let last = bytes.len() - 16;
-    let mut hash = folded(word(last), word(last + 8) ^ bytes.len() as u64);
-    let mut at = 0;
-    while at < last {
-        hash = folded(word(at) ^ hash, word(at + 8));
-        at += 16;
-    }
-    hash
-}
-
 /// Slots, all zero at first, on huge pages where possible.
 struct Slots<A> {
     start: NonNull<Slot<A>>,
@@ -425,7 +392,7 @@ impl Table<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tokenizer::bpe::scan::piece_of;
+    use crate::tokenizer::bpe::piece::piece_of;
 
     /// Puts a text in with its number, or finds it.
     fn learn(table: &mut Table<u64>, text: &[u8], number: u64) -> Option<u64> {

@@ -3,7 +3,8 @@
 
 use super::encode::{Encoder, EncoderState};
 use super::pattern::{self, Pattern};
-use super::scan::{Pieces, Scanner, Scratch, Sink, piece_of};
+use super::piece::{Pieces, piece_of};
+use super::scan::{Scanner, Scratch, Sink};
 use super::simd::{Level, level};
 use proptest::prelude::*;
 

@@ -1,12 +1,11 @@
-//! Counting against a plain map, runs against damage.
+//! Counting against a plain map.
 
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 
-use super::run::merge_runs;
 use super::*;
-use crate::base::error::Error;
+use crate::artifact::spill::{Merged, RunReader};
 use crate::tokenizer::bpe::pattern::Pattern;
 
 type Plain = BTreeMap<Vec<u8>, u64>;
@@ -22,17 +21,17 @@ fn drained(counts: &mut WordCounts) -> Vec<u8> {
 }
 
 fn read(run: &[u8]) -> Result<Plain> {
-    let mut reader = RunReader::new(run, place())?;
+    let mut reader = RunReader::of_bytes(run.to_vec(), place())?;
     let mut plain = Plain::new();
     while let Some(count) = reader.advance()? {
-        assert_eq!(plain.insert(reader.piece().to_vec(), count), None);
+        assert_eq!(plain.insert(reader.key().to_vec(), count), None);
     }
     Ok(plain)
 }
 
 fn summed(runs: &[Vec<u8>]) -> Plain {
-    let readers = runs.iter().map(|run| RunReader::new(&run[..], place()).unwrap()).collect();
-    let mut merged = merge_runs(readers).unwrap();
+    let readers = runs.iter().map(|run| RunReader::of_bytes(run.clone(), place()).unwrap());
+    let mut merged = Merged::new(readers.collect()).unwrap();
     let (mut plain, mut before) = (Plain::new(), Vec::new());
     while let Some((piece, count)) = merged.advance().unwrap() {
         assert!(before[..] < *piece);
@@ -103,24 +102,6 @@ proptest! {
         }
         prop_assert_eq!(read(&drained(&mut counts)).unwrap(), plain);
     }
-
-    #[test]
-    fn a_run_that_is_not_whole_is_damaged(
-        entries in entries(), cut in any::<prop::sample::Index>()
-    ) {
-        let run = drained(&mut counted(&entries));
-        let part = &run[..cut.index(run.len())];
-        let damaged = matches!(read(part), Err(Error::Damaged { .. }));
-        prop_assert!(damaged);
-        let longer = [&run[..], &[0]].concat();
-        let damaged = matches!(read(&longer), Err(Error::Damaged { .. }));
-        prop_assert!(damaged);
-    }
-
-    #[test]
-    fn bytes_that_are_no_run_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..60)) {
-        let _ = read(&[&b"dpwords2"[..], &bytes].concat());
-    }
 }
 
 #[test]
@@ -156,23 +137,4 @@ fn a_piece_in_the_table_and_apart_is_one_in_the_run() {
         assert_eq!(read(&drained(&mut counts)).unwrap(), expected);
         assert!(counts.is_empty());
     }
-}
-
-#[test]
-fn totals_stand_at_the_end_and_a_file_out_of_order_is_damaged() {
-    let entries = [(b"b".to_vec(), 5), (b"abc".to_vec(), 2)];
-    let mut run = Vec::new();
-    let totals = counted(&entries).drain_sorted(&mut run, place()).unwrap();
-    assert_eq!(totals, Totals { pieces: 2, piece_bytes: 4, occurrences: 7 });
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("run");
-    std::fs::write(&path, &run).unwrap();
-    assert_eq!(Totals::of_file(&path).unwrap(), totals);
-    // "abc" 2, then "b" 5.
-    assert_eq!(&run[8..17], b"\x00\x03abc\x02\x00\x01b");
-    run[16] = b'a';
-    assert!(read(&run).unwrap_err().to_string().contains("order"));
-    run[16] = b'c';
-    run[17] = 6;
-    assert!(read(&run).unwrap_err().to_string().contains("totals"));
 }

@@ -43,7 +43,7 @@ impl Pairs {
         *self = Pairs::new(self.floor);
     }
 
-    /// Lists a pair that has arisen; the number of its list of places.
+    /// Adds a pair that a merge has made. Returns the number of its list of places.
     pub fn push(&mut self, left: u32, right: u32, count: u64, places: Vec<u32>) -> u32 {
         let (key, list) = (key(left, right), self.places.len() as u32);
         self.by_key.insert(key, Pair { count, list });
@@ -101,7 +101,7 @@ pub struct Neighbours {
 struct Sum {
     count: u64,
     number: u32,
-    /// The list of its pair's places, plus 1; 0 for none.
+    /// The number of the list of the pair's places, plus 1; 0 when it has none.
     list: u32,
 }
 

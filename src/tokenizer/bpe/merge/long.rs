@@ -7,7 +7,8 @@
 
 use super::{EDGE, Ranks, SYMBOL};
 
-/// In the tape: this is no start of a token, but the last of its bytes, and these are its bytes.
+/// Marks a cell of the tape that is the last byte of a token, not its start; the lower bits are the
+/// token's length in bytes.
 const TAIL: u32 = 1 << 29;
 const LENGTH: u32 = TAIL - 1;
 

@@ -10,7 +10,7 @@ use super::{
     APOSTROPHE, Ascii, BLANK, BREAK, CASELESS, HIGH, Isa, LETTER, LOW, LOWER, NUMBER, PUNCTUATION,
     SIGN, SLASH, WHITE, Wide,
 };
-use crate::tokenizer::bpe::table::FACTORS;
+use crate::tokenizer::bpe::piece::FACTORS;
 use std::arch::x86_64::*;
 
 /// AVX-512 with VBMI2.
