@@ -2,7 +2,7 @@
 //! on ugly inputs.
 //!
 //! The truth is `fixtures/dedup` (see `fixtures/make_dedup.py`), and, where it is there, the larger
-//! set it was taken from.
+//! set it was taken from. Scripts without spaces between words have a file of their own, `scripts`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -25,7 +25,7 @@ fn root() -> PathBuf {
 }
 
 /// One run of the stage in a folder of its own.
-struct Run {
+pub struct Run {
     folder: tempfile::TempDir,
     outcome: Outcome,
 }
@@ -50,7 +50,7 @@ fn run_with(input: &Path, input_config: &str, config: &str, threads: usize) -> R
     Run { folder, outcome }
 }
 
-fn run(input: &Path, config: &str) -> Run {
+pub fn run(input: &Path, config: &str) -> Run {
     run_with(input, "holdout = 0.0", config, 2)
 }
 
@@ -84,11 +84,11 @@ impl Run {
     }
 
     /// Ids of the documents that stay, in order.
-    fn kept(&self) -> Vec<String> {
+    pub fn kept(&self) -> Vec<String> {
         self.batches("part-").iter().flat_map(|batch| strings(batch, "id")).collect()
     }
 
-    fn removed(&self) -> Vec<Removed> {
+    pub fn removed(&self) -> Vec<Removed> {
         let mut removed = Vec::new();
         for batch in self.batches("removed-") {
             let (ids, kept, reasons) =
@@ -117,11 +117,11 @@ impl Run {
     }
 }
 
-struct Removed {
-    id: String,
-    kept: String,
+pub struct Removed {
+    pub id: String,
+    pub kept: String,
     reason: String,
-    jaccard: Option<f64>,
+    pub jaccard: Option<f64>,
     cluster: u64,
 }
 
@@ -135,7 +135,7 @@ fn strings(batch: &RecordBatch, column: &str) -> Vec<String> {
 }
 
 /// Writes JSON lines of (id, text).
-fn documents<S: AsRef<str>>(folder: &Path, texts: &[(&str, S)]) -> PathBuf {
+pub fn documents<S: AsRef<str>>(folder: &Path, texts: &[(&str, S)]) -> PathBuf {
     let path = folder.join("documents.jsonl");
     let lines: Vec<String> = texts
         .iter()
@@ -195,8 +195,8 @@ impl Truth {
 }
 
 /// Checks a verified run against the truth: what it drops, it drops rightly. Returns the share of
-/// the documents to drop that it found.
-fn check_against(truth: &Truth, run: &Run, limit: f64) -> f64 {
+/// the documents to drop that it found. `tolerance`: of a similarity.
+fn check_against(truth: &Truth, run: &Run, limit: f64, tolerance: f64) -> f64 {
     let (kept, removed) = (run.kept(), run.removed());
     let stays: BTreeSet<&String> = kept.iter().collect();
     for one in &removed {
@@ -204,7 +204,7 @@ fn check_against(truth: &Truth, run: &Run, limit: f64) -> f64 {
         let (jaccard, expected) = (one.jaccard.unwrap(), truth.jaccard(&one.id, &one.kept));
         assert!(jaccard >= limit, "{} goes with a Jaccard of {jaccard}", one.id);
         assert!(
-            (jaccard - expected).abs() < 1e-6,
+            (jaccard - expected).abs() < tolerance,
             "{} and {}: {jaccard}, exactly {expected}",
             one.id,
             one.kept
@@ -255,7 +255,7 @@ fn the_fixture_loses_what_an_exact_comparison_of_all_pairs_drops() {
     let truth = Truth::read(&root().join("fixtures/dedup/pairs.tsv"), "jaccard");
     for limit in [0.7, 0.8, 0.9] {
         let run = with_order(run(&fixture(), &format!("verify = {limit}")), &[fixture()]);
-        let recall = check_against(&truth, &run, limit);
+        let recall = check_against(&truth, &run, limit, 1e-6);
         assert!(recall >= if limit < 0.8 { 0.95 } else { 0.99 }, "{recall} at {limit}");
     }
 }
@@ -271,7 +271,9 @@ fn the_whole_set_of_near_duplicates_is_decided_rightly() {
     let paths = [shared.join("000_00000.parquet"), shared.join("001_00000.parquet")];
     for (config, limit) in [("", 0.8), ("method = \"minhash\"", 0.8), ("verify = 0.9", 0.9)] {
         let run = with_order(run(&shared, config), &paths);
-        let recall = check_against(&truth, &run, limit);
+        // The truth's words are runs of `\w` in any script: a book that says hello in Chinese and
+        // Japanese has some more here.
+        let recall = check_against(&truth, &run, limit, 1e-4);
         assert!(recall >= 0.99, "{recall} of the documents to drop, with `{config}`");
     }
 }
@@ -403,7 +405,8 @@ fn held_out_documents_stay_whatever_the_policy() {
 fn a_column_that_cannot_rank_is_refused_before_any_work() {
     let open = |keep: &str| {
         let config = DedupConfig { keep: keep.parse().unwrap(), ..DedupConfig::default() };
-        let opened = Dedup::open(&[InputSpec::of(fixture())], &InputConfig::default(), config);
+        let input = InputSpec::of(root().join("fixtures/corpora/openstax"));
+        let opened = Dedup::open(&[input], &InputConfig::default(), config);
         opened.err().map(|error| (error.to_string(), error.hint().unwrap_or_default()))
     };
     // Only what could rank is proposed: `url`, which is nearer, is text.
@@ -429,110 +432,6 @@ fn a_field_of_json_lines_is_sought_in_the_metadata() {
     };
     let with = hint("{\"text\":\"a\",\"score\":1}\n");
     assert!(with.contains("max:metadata.score"), "{with}");
-}
-
-// Scripts.
-
-/// A text in clauses of 7 to 14 letters, drawn from an alphabet; equal seeds give equal texts.
-fn clauses(alphabet: &str, space: &str, seed: u64, letters: usize) -> Vec<String> {
-    // Each letter with the marks behind it.
-    let mut units: Vec<String> = Vec::new();
-    for char in alphabet.chars() {
-        match units.last_mut() {
-            Some(last) if !char.is_alphanumeric() => last.push(char),
-            _ => units.push(char.to_string()),
-        }
-    }
-    let mut state = seed;
-    let mut draw = |below: usize| {
-        state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
-        (state >> 33) as usize % below
-    };
-    let (mut text, mut left) = (Vec::new(), 0);
-    for _ in 0..letters {
-        if left == 0 {
-            left = 7 + draw(8);
-            text.push(space.to_owned());
-        }
-        left -= 1;
-        text.push(units[draw(units.len())].clone());
-    }
-    text
-}
-
-const SCRIPTS: [(&str, &str, &str); 9] = [
-    ("Chinese", "的一是不了人我在有他这为之大来以个中上们到说国和地也子时道出而要于就下得可你年生", "，"),
-    ("Japanese", "あいうえおかきくけこさしすせそたちつてとなにのはひふまみもやよらりるれろわをんアイウエオカキクコサシスタツテトナニノ日本語人年大出本中見行", "、"),
-    ("Thai", "กขคงจชซดตถทนบปผพฟมยรลวสหอกาขิคีงุจูช่ซ้", " "),
-    ("Lao", "ກຂຄງຈສຊຍດຕຖທນບປຜຝພຟມຢຣລວຫອຮກິຂີຄຸງູ", " "),
-    ("Khmer", "កខគឃងចឆជឈញដឋឌឍណតថទធនបផពភមយរលវសហអកាខិគី", "\u{200b}"),
-    ("Burmese", "ကခဂဃငစဆဇဈညဋဌဍဎဏတထဒဓနပဖဗဘမယရလဝသဟအကာခိဂီ", "။"),
-    ("Tibetan", "ཀཁགངཅཆཇཉཏཐདནཔཕབམཙཚཛཝཞཟའཡརལཤསཧཨཀིཁུགེངོ", "།"),
-    ("Javanese", "ꦏꦐꦑꦒꦓꦔꦕꦖꦗꦘꦙꦚꦛꦜꦝꦞꦟꦠꦡꦢꦣꦤꦥꦦꦧꦨꦩꦪꦫꦭꦮꦯꦰꦱꦲ", "\u{a9c8}"),
-    ("mixed", "的一是不了人我在有他这为之大来以个中abcdefghijkกขคงจชซ0123456789", " "),
-];
-
-#[test]
-fn near_copies_are_found_in_scripts_without_spaces_between_words() {
-    for (name, alphabet, space) in SCRIPTS {
-        let plain = clauses(alphabet, space, 1, 400);
-        let mut edited = plain.clone();
-        let letters = plain.len();
-        (edited[letters / 3], edited[2 * letters / 3]) = ("甲".into(), "ยย".into());
-        let mut longer = plain.clone();
-        longer.extend(clauses(alphabet, space, 9, 20));
-        // The same letters and clauses, but few of them where they were.
-        let mut shuffled = plain.clone();
-        (0..letters / 2).step_by(3).for_each(|at| shuffled.swap(at, letters - 1 - at));
-        let folder = tempfile::tempdir().unwrap();
-        let texts = [
-            ("plain", plain.concat()),
-            ("edited", edited.concat()),
-            ("longer", longer.concat()),
-            ("shuffled", shuffled.concat()),
-            ("other", clauses(alphabet, space, 2, 400).concat()),
-            ("half", [&plain[..letters / 2], &clauses(alphabet, space, 3, 200)].concat().concat()),
-        ];
-        let path = documents(folder.path(), &texts.each_ref().map(|(id, text)| (*id, text)));
-        let run = run(&path, "");
-        assert_eq!(run.kept(), ["plain", "shuffled", "other", "half"], "{name}");
-        for one in run.removed() {
-            let jaccard = one.jaccard.unwrap();
-            assert!(one.kept == "plain" && (0.8..1.0).contains(&jaccard), "{name}: {jaccard}");
-        }
-    }
-}
-
-#[test]
-fn spaces_that_some_write_between_words_make_no_other_text() {
-    let folder = tempfile::tempdir().unwrap();
-    let plain = clauses(SCRIPTS[0].1, "", 1, 300).concat();
-    let spaced: String = plain.chars().flat_map(|char| [char, ' ']).collect();
-    let texts = [("plain", plain.as_str()), ("spaced", &spaced)];
-    let run = run(&documents(folder.path(), &texts), "");
-    assert_eq!(run.removed()[0].jaccard, Some(1.0));
-}
-
-#[test]
-fn short_texts_in_any_script_fall_to_equal_ones_alone() {
-    let folder = tempfile::tempdir().unwrap();
-    let texts = [
-        ("zh-1", "你好，世界"),
-        ("zh-2", "你好世界！"),
-        ("zh-3", "你好，世间"),
-        ("th-1", "สวัสดี"),
-        ("th-2", "สวัสดิ"),
-        ("my-1", "ကောင်း"),
-        ("my-2", "ကောင်"),
-        ("ja-1", "カタカナ"),
-        ("ja-2", "カタカタ"),
-        ("hi-1", "नमस्ते"),
-        ("ko-1", "안녕하세요"),
-        ("ko-2", "안녕하십니까"),
-    ];
-    let run = run(&documents(folder.path(), &texts), "");
-    let removed: Vec<String> = run.removed().into_iter().map(|one| one.id).collect();
-    assert_eq!(removed, ["zh-2"]);
 }
 
 // Ugly inputs.

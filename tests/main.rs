@@ -20,6 +20,7 @@ mod filter;
 mod formats;
 mod quickstart;
 mod resume;
+mod scripts;
 mod support;
 mod tidy;
 mod vocabulary;

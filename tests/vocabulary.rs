@@ -29,6 +29,63 @@ fn several_sizes_are_one_training_and_each_is_what_it_would_be_alone() {
 }
 
 #[test]
+fn sizes_that_the_text_does_not_reach_are_said_for_each_and_under_q() {
+    let directory = TestDir::new();
+    directory.write("tiny.jsonl", "{\"text\":\"ab ab\"}\n");
+    let train = "tokenizer train tiny.jsonl --holdout 0 --vocab";
+    let several = directory.dataprep(&format!("{train} 8k,32k --out several -q")).ok();
+    assert!(several.stderr.contains("of 8,000 and 32,000 are the same 259"), "{}", several.stderr);
+    let again = directory.dataprep(&format!("{train} 8k,32k --out several --json")).ok();
+    let sizes = &again.summary()["vocabularies"];
+    assert_eq!(sizes[0], serde_json::json!({"asked": 8000, "entries": 259}), "{sizes}");
+    let one = directory.dataprep(&format!("{train} 9k --out one")).ok();
+    assert!(one.stderr.contains("has 259 entries of 9,000 asked for"), "{}", one.stderr);
+    assert!(one.stdout.contains("9,000  259 entries"), "{}", one.stdout);
+    // Where the vocabulary is trained on the way to shards, too.
+    let command = "tokenize tiny.jsonl --holdout 0 --vocab 9k --out tokens -q";
+    let tokens = directory.dataprep(command).ok();
+    assert!(tokens.stderr.contains("has 259 entries of 9,000"), "{}", tokens.stderr);
+    let reached = directory.dataprep(&format!("{train} 259 --out reached")).ok();
+    assert_eq!(reached.stderr, "");
+}
+
+#[test]
+fn shards_without_an_end_of_text_are_warned_of_before_text_is_read() {
+    let directory = TestDir::new();
+    directory.write_documents("text.jsonl", &documents(40, 1));
+    let train = "tokenizer train text.jsonl --out nameless --vocab 300 --holdout 0";
+    directory.write("keys.toml", "special_tokens = ['<a>', '<b>']\n");
+    directory.dataprep(&format!("{train} --config keys.toml")).ok();
+    // Nothing can be read, and still it is said.
+    directory.write("broken.jsonl", "no JSON\n");
+    let broken = directory.dataprep("tokenize broken.jsonl --tokenizer nameless --out x -q");
+    assert_eq!(broken.status, 1, "{}", broken.stderr);
+    let first = broken.stderr.lines().next().unwrap();
+    assert!(first.contains("--set end_of_text=TOKEN") && first.contains("<a>, <b>"), "{first}");
+    let command = "tokenize text.jsonl --tokenizer nameless --holdout 0";
+    directory.dataprep(&format!("{command} --out without")).ok();
+    let refused = directory.dataprep("mix a=without:1 --out mix");
+    assert!(refused.stderr.contains("run `tokenize` again with"), "{}", refused.stderr);
+    let named = directory.dataprep(&format!("{command} --out with --set end_of_text=<b>")).ok();
+    assert_eq!(named.stderr, "");
+    directory.dataprep("mix a=with:1 --out mix").ok();
+}
+
+#[test]
+fn a_source_without_validation_is_named_by_tokenize_and_mix() {
+    let directory = TestDir::new();
+    directory.write_documents("few.jsonl", &documents(3, 1));
+    let tokens = directory.dataprep("tokenize few.jsonl --vocab 300 --out tokens -q").ok();
+    assert!(tokens.stderr.contains("no document of source `few` is held out"), "{}", tokens.stderr);
+    let mix = directory.dataprep("mix a=tokens:1 --out mix -q").ok();
+    assert!(mix.stderr.contains("no document of source `a` is held out"), "{}", mix.stderr);
+    // Who asked for none hears nothing.
+    directory.dataprep("tokenize few.jsonl --vocab 300 --out none --holdout 0").ok();
+    let none = directory.dataprep("mix a=none:1 --out mix-none").ok();
+    assert!(!none.stderr.contains("held out"), "{}", none.stderr);
+}
+
+#[test]
 fn spilled_counts_give_the_same_vocabulary() {
     let directory = trained();
     let command = "tokenizer train text --out small --vocab 300 --memory 64MiB --temp-dir spill";

@@ -131,8 +131,8 @@ impl DocumentsSummary {
             ));
         }
         let holds_out = self.manifest.holdout.is_some_and(|share| share > 0.0);
-        let is_text = self.manifest.kind == Kind::Corpus;
-        if is_text && holds_out && source.documents_out > 0 && source.held_out == 0 {
+        let is_written = matches!(self.manifest.kind, Kind::Corpus | Kind::Shards);
+        if is_written && holds_out && source.documents_out > 0 && source.held_out == 0 {
             let enough = (20.0 / source.documents_out as f64).min(0.5);
             alarms.push(format!(
                 "no document of source `{name}` is held out for validation; \

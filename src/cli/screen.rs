@@ -17,6 +17,7 @@ use crate::{
     },
     shards::MixRecord,
     source::LEFT_OUT,
+    tokenizer::{vocabulary_shortfall, vocabulary_sizes},
 };
 
 /// A source that loses more than this share of its documents raises an alarm.
@@ -84,6 +85,7 @@ pub fn step(request: &Request, result: &StepResult, printer: &Printer) -> String
             }
             text.push('\n');
             text.push_str(&sources(manifest));
+            text.push_str(&vocabularies(manifest));
             if let Some(mix) = mix_record(&request.out) {
                 text.push_str(&shares(&mix));
             }
@@ -121,6 +123,11 @@ fn sources(manifest: &Manifest) -> String {
     text
 }
 
+/// A line a vocabulary size, with what was reached of it.
+fn vocabularies(manifest: &Manifest) -> String {
+    vocabulary_sizes(manifest).iter().map(|size| format!("{size}\n")).collect()
+}
+
 /// `gopher_quality/… 301, short 12, other reasons 9`, most frequent first.
 fn reasons(dropped: &BTreeMap<String, u64>, rejected: &BTreeMap<String, u64>) -> String {
     let rejected = rejected.iter().map(|(reason, count)| (format!("unreadable: {reason}"), *count));
@@ -139,7 +146,7 @@ fn reasons(dropped: &BTreeMap<String, u64>, rejected: &BTreeMap<String, u64>) ->
 
 /// Warnings about what a stage did to a source.
 pub fn alarms(manifest: &Manifest) -> Vec<String> {
-    let mut alarms = Vec::new();
+    let mut alarms = Vec::from_iter(vocabulary_shortfall(&vocabulary_sizes(manifest)));
     for (name, source) in &manifest.counts.sources {
         let held_back = source.dropped.get("held_out").copied().unwrap_or(0)
             + source.dropped.get("over_budget").copied().unwrap_or(0);
@@ -164,7 +171,8 @@ pub fn alarms(manifest: &Manifest) -> Vec<String> {
                 reasons(&by_rules, &BTreeMap::new())
             ));
         }
-        let reads_text = matches!(manifest.stage.as_str(), "ingest" | "filter" | "dedup");
+        let reads_text =
+            matches!(manifest.stage.as_str(), "ingest" | "filter" | "dedup" | "tokenize");
         let wanted = manifest.holdout.is_some_and(|share| share > 0.0);
         if reads_text && wanted && source.documents_out > 0 && source.held_out == 0 {
             let enough = (20.0 / source.documents_out as f64).min(0.5);
@@ -214,6 +222,7 @@ pub fn closing(out: &Path, results: &[(&Request, StepResult)], printer: &Printer
         let manifest = &outcome.manifest;
         let _ = writeln!(text, "{:<10} {}", request.name, flow(manifest));
         text.push_str(&sources(manifest));
+        text.push_str(&vocabularies(manifest));
     }
     for (request, _) in results.iter().filter(|(request, _)| request.stage == "mix") {
         if let Some(mix) = mix_record(&request.out) {
@@ -319,6 +328,7 @@ pub fn record(kind: &str, request: &Request, result: &StepResult) -> Value {
         StepResult::Stage(outcome) => json!({
             "units": outcome.units, "units_reused": outcome.units_reused,
             "seconds": outcome.seconds, "counts": outcome.manifest.counts,
+            "vocabularies": vocabulary_sizes(&outcome.manifest),
             "fingerprint": outcome.manifest.fingerprint,
         }),
         #[cfg(feature = "train")]

@@ -98,6 +98,22 @@ impl Stage for Mix {
         self.inputs.clone()
     }
 
+    /// Sources that no validation will speak of, unless nothing was to be held out.
+    fn notices(&self) -> Vec<String> {
+        let wanted = |source: &&PlannedSource| {
+            source.held_out_documents == 0
+                && self.plan.sets[source.set].manifest().holdout != Some(0.0)
+        };
+        let notice = |source: &PlannedSource| {
+            format!(
+                "no document of source `{}` is held out: it has no validation. Documents are held \
+                 out where their text is first read, by `--holdout`",
+                source.name
+            )
+        };
+        self.plan.sources.iter().filter(wanted).map(notice).collect()
+    }
+
     fn needs(&self, _threads: usize) -> Needs {
         let documents = self.plan.sources.iter().map(|source| source.documents).sum();
         let validation: u64 = self

@@ -281,7 +281,7 @@ fn check_tokenizers(sets: &[ShardSet]) -> Result<()> {
         if set.end_of_text().is_none() {
             let message = format!("the shards `{path}` have no end-of-text");
             return Err(Error::config(message).with_hint(
-                "tokenize with a tokenizer that has one, or name it with `--set end_of_text=…`",
+                "run `tokenize` again with `--set end_of_text=TOKEN` or a tokenizer that has one",
             ));
         }
         if set.end_of_text() != first.end_of_text() {

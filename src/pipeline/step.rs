@@ -23,7 +23,7 @@ use crate::base::{
     size::{Bytes, Count},
 };
 use crate::tokenize::{Tokenize, TokenizeConfig};
-use crate::tokenizer::{TokenizerConfig, TokenizerTrain};
+use crate::tokenizer::{TokenizerConfig, TokenizerTrain, vocabulary_shortfall, vocabulary_sizes};
 
 /// What a step did.
 pub enum StepResult {
@@ -101,11 +101,12 @@ impl Runner<'_> {
     fn tokenize(&self, request: &Request) -> Result<Outcome> {
         let (own, vocabulary) = Vocabulary::of(request)?;
         match vocabulary {
-            Vocabulary::Given(path) => self.execute(open_tokenize(&own, &path)?, &request.out),
+            Vocabulary::Given(path) => self.encode(&own, &path),
             Vocabulary::Train => {
                 let trained = self.train_tokenizer(&own)?;
-                let stage = open_tokenize(&applied(&own), &trained)?;
-                let outcome = self.execute(stage, &request.out)?;
+                let sizes = vocabulary_sizes(&Manifest::read(&trained)?);
+                let mut outcome = self.encode(&applied(&own), &trained)?;
+                outcome.notices.extend(vocabulary_shortfall(&sizes));
                 // The tokenizer lies in OUT; what a kill may have left beside it is not needed.
                 let beside = beside_tokenizer(&request.out);
                 if Manifest::stands_in(&beside) && Manifest::read(&beside)?.kind == Kind::Tokenizer
@@ -115,6 +116,14 @@ impl Runner<'_> {
                 Ok(outcome)
             }
         }
+    }
+
+    /// Encodes with the tokenizer at `path`; shards that no mix takes are warned of first.
+    fn encode(&self, request: &Request, tokenizer: &Path) -> Result<Outcome> {
+        let (stage, max_bad, skip_bad_files) = open_tokenize(request, tokenizer)?;
+        stage.missing_end_of_text().iter().for_each(|warning| (self.warn)(warning));
+        let opened = Opened { stage: Box::new(stage), max_bad, skip_bad_files };
+        self.execute(opened, &request.out)
     }
 
     /// Where the trained tokenizer lies: in OUT if that one is up to date, else beside it.
@@ -235,11 +244,11 @@ fn beside_tokenizer(out: &Path) -> PathBuf {
     out.with_file_name(name)
 }
 
-fn open_tokenize(request: &Request, tokenizer: &Path) -> Result<Opened> {
+/// The stage, `max_bad` and `skip_bad_files`.
+fn open_tokenize(request: &Request, tokenizer: &Path) -> Result<(Tokenize, f64, bool)> {
     let (specs, input, own) = registry::input_and_own::<TokenizeConfig>(request)?;
     let (max_bad, skip_bad_files) = (input.max_bad, input.skip_bad_files);
-    let stage = Tokenize::open(&specs, input, own, tokenizer)?;
-    Ok(Opened { stage: Box::new(stage), max_bad, skip_bad_files })
+    Ok((Tokenize::open(&specs, input, own, tokenizer)?, max_bad, skip_bad_files))
 }
 
 /// What a step would do, without doing it; `None` while its inputs are not made yet.
@@ -273,16 +282,16 @@ fn dry_run_stage(stage: &dyn Stage, out: &Path, threads: usize) -> Result<serde_
 fn dry_run_tokenize(request: &Request, threads: usize) -> Result<Option<serde_json::Value>> {
     let (own, vocabulary) = Vocabulary::of(request)?;
     if let Vocabulary::Given(path) = &vocabulary {
-        let stage = open_tokenize(&own, path)?.stage;
-        return dry_run_stage(stage.as_ref(), &request.out, threads).map(Some);
+        let (stage, ..) = open_tokenize(&own, path)?;
+        return dry_run_stage(&stage, &request.out, threads).map(Some);
     }
     let (specs, input, config) = registry::input_and_own::<TokenizerConfig>(&training(&own))?;
     let training = TokenizerTrain::open(&specs, input, config)?;
     let inside = request.out.join("tokenizer");
     let fingerprint = execute::fingerprint(&training);
     if up_to_date::check_inside(&training, &inside, &request.out, fingerprint)?.is_some() {
-        let stage = open_tokenize(&applied(&own), &inside)?.stage;
-        return dry_run_stage(stage.as_ref(), &request.out, threads).map(Some);
+        let (stage, ..) = open_tokenize(&applied(&own), &inside)?;
+        return dry_run_stage(&stage, &request.out, threads).map(Some);
     }
     let text = training.inputs().needs(threads);
     let mut plan = execute::dry_run(&training, threads)?;

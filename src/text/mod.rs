@@ -134,11 +134,13 @@ mod tests {
 
     #[test]
     fn scripts_without_spaces_have_their_letters_and_marks_alone() {
-        for char in "漢々〇〆ひらーカﾅㄅꀀไทยัດขែมွ་ཀྵᬅꦄ".chars().filter(|&char| char != '་') {
+        for char in "漢々〇〆ひらーカﾅㄅꀀไทยัດขែมွ་ཀྵᬅꦄ".chars().filter(|&char| char != '་')
+        {
             assert!(is_unspaced(char), "{char:?}");
         }
         // Digits, punctuation, and what writes words apart or is shared with it.
-        for char in "a_é7ø٣हिक한글ㄱ๓၃，。་ʼˇ\u{301}\u{951}௰Ａ０½\u{200b}".chars() {
+        for char in "a_é7ø٣हिक한글ㄱ๓၃，。་ʼˇ\u{301}\u{951}௰Ａ０½\u{200b}".chars()
+        {
             assert!(!is_unspaced(char), "{char:?}");
         }
         let two_bytes = ('\0'..'\u{800}').filter(|&char| is_unspaced(char)).count();

@@ -34,6 +34,9 @@ use crate::source::{InputConfig, InputSpec, Inputs};
 use crate::tokenizer::bpe::encode::STATE_BYTES;
 use crate::tokenizer::{SpecialText, UNICODE_VERSION};
 
+/// Special tokens that a warning lists.
+const SPECIAL_SHOWN: usize = 8;
+
 /// The stage with its opened inputs and its tokenizer.
 pub struct Tokenize {
     inputs: Inputs,
@@ -63,6 +66,27 @@ impl Tokenize {
     /// What is read.
     pub fn inputs(&self) -> &Inputs {
         &self.inputs
+    }
+
+    /// Shards without an end-of-text are of use to other tools, but `mix` refuses them: to be said
+    /// before text is read.
+    pub fn missing_end_of_text(&self) -> Option<String> {
+        if self.end_of_text.is_some() {
+            return None;
+        }
+        let special = self.vocabulary.tokenizer.special_tokens();
+        let known = match special.as_slice() {
+            [] => "it has no special token".to_owned(),
+            some => {
+                let shown = &some[..some.len().min(SPECIAL_SHOWN)];
+                let more = if some.len() > SPECIAL_SHOWN { ", …" } else { "" };
+                format!("its special tokens: {}{more}", shown.join(", "))
+            }
+        };
+        Some(format!(
+            "the tokenizer names no end-of-text, and `mix` refuses shards without one; name it \
+             here, with `--set end_of_text=TOKEN` ({known})"
+        ))
     }
 }
 

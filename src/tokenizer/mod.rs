@@ -29,6 +29,7 @@ mod golden;
 pub mod harness;
 mod learn;
 mod run;
+mod sizes;
 mod split;
 #[cfg(test)]
 mod tests;
@@ -40,3 +41,4 @@ pub use encode::Tokenizer;
 pub use format::{TOKENIZER_CONFIG_JSON, TOKENIZER_JSON};
 pub use learn::learn_from;
 pub use run::TokenizerTrain;
+pub use sizes::{VocabularySize, VocabularySummary, vocabulary_shortfall, vocabulary_sizes};

@@ -21,13 +21,16 @@ use super::count::{Counters, Cutter};
 use super::export;
 use super::format::{self, TOKENIZER_CONFIG_JSON, TOKENIZER_JSON};
 use super::learn::{self, Vocabulary};
+use super::sizes::{VOCABULARY, VocabularySummary};
 use super::split::{self, Cut};
 use super::words;
 use crate::artifact::counts::{Counts, SourceCounts};
+use crate::artifact::manifest::Manifest;
 use crate::artifact::{
     record::Kind,
     spill::{Merged, Totals},
     stage::{Needs, Phase, Plan, Publish, Published, Stage, TextInputs, Unit, UnitPlan, Work},
+    summary::Summary,
 };
 use crate::base::error::{Error, Result};
 use crate::base::{interrupt, io, rng};
@@ -136,7 +139,7 @@ impl TokenizerTrain {
             io::create_directory(&folder)?;
             self.write(&vocabulary, size, &folder)?;
         }
-        counts.add_extra("vocabulary", vocabulary.entries(self.largest()));
+        counts.add_extra(VOCABULARY, vocabulary.entries(self.largest()));
         Ok(counts)
     }
 
@@ -255,6 +258,10 @@ impl Stage for TokenizerTrain {
             1 => self.merge(work),
             phase => panic!("phase {phase} of 2"),
         }
+    }
+
+    fn summary(&self, manifest: &Manifest, _out: &Path) -> Result<Box<dyn Summary>> {
+        Ok(Box::new(VocabularySummary::new(manifest)))
     }
 
     /// llama.cpp holds its splits in its code: the name that this one has there.
