@@ -268,6 +268,8 @@ fn every_file_is_as_the_document_of_formats_says() {
     for file in ["metrics.jsonl", "timing.jsonl", "evals.jsonl", "samples.jsonl"] {
         of_run(&format!("`{file}`"), file);
     }
+    let config = fs::read_to_string(at("runs/model/config.toml")).unwrap();
+    check_json(&document, "`config.toml`", &[toml::from_str(&config).unwrap()]);
     of_run("`state.json` of a run", "state.json");
     of_run("`run.json` of a run", "run.json");
     let check = |heading: &str, ending: &dyn Fn(&str) -> bool| {
