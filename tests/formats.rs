@@ -279,6 +279,7 @@ fn every_file_is_as_the_document_of_formats_says() {
     check("`state.json` of a checkpoint", &|name| {
         name.contains("/step-") && name.ends_with("/state.json")
     });
+    check("`hashes.json` of a checkpoint", &|name| name.ends_with("/hashes.json"));
     check("`mix.json`", &|name| name.ends_with("/mix.json"));
     check("`rejects-*.jsonl`", &|name| name.contains("/rejects"));
     check("`report.json`", &|name| name.ends_with("/report.json"));
