@@ -23,4 +23,6 @@ mod resume;
 mod scripts;
 mod support;
 mod tidy;
+#[cfg(feature = "train")]
+mod training;
 mod vocabulary;

@@ -89,7 +89,7 @@ pub struct Checkpoint {
 
 /// Publishes `step-NNNNNN` in `directory`; `records`: what of the run goes with it. A published
 /// checkpoint of the same step and state is kept: a run that reaches a step twice reaches it
-/// equally. One of another state is an error. One that was put aside is no longer needed.
+/// equally. One of another state is an error. What was put aside up to this step is removed.
 pub fn save(
     directory: &Path,
     model: &Model,
@@ -116,8 +116,20 @@ pub fn save(
     io::sync(&attempt)?;
     io::rename(&attempt, &checkpoint.path)?;
     io::sync(directory)?;
-    io::remove_directory(&checkpoint.aside())?;
+    remove_aside(directory, state.step)?;
     Ok(checkpoint)
+}
+
+/// Removes what was put aside of the steps up to `step`: the run has passed them anew.
+fn remove_aside(directory: &Path, step: u64) -> Result<()> {
+    for path in io::list(directory)? {
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let aside = name.strip_prefix("step-").and_then(|name| name.strip_suffix(ASIDE));
+        if aside.and_then(|aside| aside.parse::<u64>().ok()).is_some_and(|aside| aside <= step) {
+            io::remove_directory(&path)?;
+        }
+    }
+    Ok(())
 }
 
 /// Writes the files of a checkpoint, and reads them again.
@@ -253,7 +265,7 @@ impl Checkpoint {
         self.state()
     }
 
-    /// Puts it out of the way until its step is reached again.
+    /// Puts it out of the way until its step is passed again.
     pub fn set_aside(&self) -> Result<PathBuf> {
         let aside = self.aside();
         io::remove_directory(&aside)?;
@@ -449,14 +461,16 @@ mod tests {
     }
 
     #[test]
-    fn a_step_reached_again_replaces_what_was_put_aside() {
+    fn a_step_passed_again_replaces_what_was_put_aside() {
         let directory = tempfile::tempdir().unwrap();
         let (model, optimizer) = fresh();
         let saved = save(directory.path(), &model, &optimizer, &state(1), &[]).unwrap();
         let aside = saved.set_aside().unwrap();
         assert!(list(directory.path()).unwrap().is_empty() && aside.is_dir());
-        save(directory.path(), &model, &optimizer, &state(1), &[]).unwrap();
-        assert!(saved.path.is_dir() && !aside.exists());
+        save(directory.path(), &model, &optimizer, &state(0), &[]).unwrap();
+        assert!(aside.is_dir());
+        save(directory.path(), &model, &optimizer, &state(2), &[]).unwrap();
+        assert!(!aside.exists());
         assert!(is_aside("checkpoints/step-000001.aside/model.safetensors"));
         assert!(!is_aside("checkpoints/step-000001/model.safetensors"));
     }

@@ -156,10 +156,6 @@ impl<'a> Run<'a> {
         if step > 0 {
             (cx.say)(&format!("continues after step {}", Count(step)));
         }
-        directory.begin()?;
-        let input = &directory.manifest().inputs[0];
-        let numerics = &learner.state.numerics;
-        let sessions = Sessions::begin(&directory.path, input, mix, step, numerics, differences)?;
         let validation = Validation::new(
             read_validation(&mix.join(VALIDATION_FILE))?,
             &|tokens| xxh3_128(&tokenizer.decode(tokens)),
@@ -167,6 +163,10 @@ impl<'a> Run<'a> {
             feed.record().end_of_text_id,
             config.train.eval_tokens.0,
         );
+        directory.begin()?; // everything was read
+        let input = &directory.manifest().inputs[0];
+        let numerics = &learner.state.numerics;
+        let sessions = Sessions::begin(&directory.path, input, mix, step, numerics, differences)?;
         let (model, train) = (&config.model, &config.train);
         let mut run = Run {
             health: Health::new(model.vocab_size, train.warmup_steps),

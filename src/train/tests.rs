@@ -8,6 +8,8 @@ mod damage;
 #[cfg(test)]
 mod fixture;
 #[cfg(test)]
+mod plans;
+#[cfg(test)]
 mod validation;
 
 use std::{

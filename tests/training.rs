@@ -1,0 +1,192 @@
+//! Training and generation as people meet them: refused before any work, damaged, extended.
+
+use crate::{
+    determinism::{RECIPE, with_recipe},
+    support::{Run, TestDir},
+};
+
+/// A model of some thousand parameters, and few steps.
+const SMALL: &str = "--set model.d_model=32 --set model.n_layer=1 --set model.n_head=2 \
+    --set model.n_kv_head=1 --set model.d_ff=48 --set train.sequence=64 \
+    --set train.micro_batch=4 --set train.batch_tokens=256 --set train.warmup_steps=2 \
+    --set train.checkpoint_every=5 --set train.sample_tokens=8";
+
+/// A directory with a mix of 24,000 tokens.
+fn with_mix() -> TestDir {
+    let directory = with_recipe(RECIPE);
+    directory.dataprep("run recipe.toml -q").ok();
+    directory
+}
+
+fn train(directory: &TestDir, more: &str) -> Run {
+    directory.dataprep(&format!("train --data runs/mix --out run {SMALL} {more}"))
+}
+
+#[track_caller]
+fn assert_refused(run: &Run, parts: &[&str]) {
+    assert_eq!(run.status, 2, "{}", run.stderr);
+    assert_eq!(run.stdout, "", "something was done");
+    for part in parts {
+        assert!(run.stderr.contains(part), "{part}: {}", run.stderr);
+    }
+}
+
+#[test]
+fn what_cannot_be_trained_is_refused_by_the_keys_that_were_typed() {
+    let directory = with_mix();
+    for (sets, parts) in [
+        ("--set train.decay_fraction=2.0", &["`train.decay_fraction` is 2"][..]),
+        ("--set train.learning_rate_min=-1.0", &["`train.learning_rate_min` is -1"]),
+        ("--set train.epsilon=0.0", &["`train.epsilon` is 0"]),
+        ("--set train.weight_decay=1000.0", &["`train.weight_decay` is 1000"]),
+        ("--set train.micro_batch=4294967296", &["`train.micro_batch` is 4294967296"]),
+        ("--set train.sequence=4294967296", &["`train.sequence` is 4294967296"]),
+        ("--set train.steps=1000000000000", &["256,000,000,000,000 tokens", "the mix has"]),
+        ("--set train.nonsense=1", &["unknown key `nonsense`"]),
+        ("--seed 18446744073709551615", &["18446744073709551615", "9223372036854775807"]),
+        ("--set train.batch_tokens=256k --set train.steps=all", &["lower `train.batch_tokens`"]),
+        (
+            "--set model.d_model=1048576",
+            &["training needs", "allowed", "`model.d_model`", "--memory"],
+        ),
+        ("--memory 20MiB", &["training needs", "20.0 MiB are allowed", "process"]),
+    ] {
+        assert_refused(&train(&directory, sets), parts);
+        assert!(!directory.path("run").exists(), "{sets}");
+    }
+    let refused = train(&directory, "--set train.batch_tokens=256k --set train.steps=all");
+    assert!(!refused.stderr.contains("steps = \"all\""), "{}", refused.stderr);
+    // A smaller part of a batch is offered where it fits.
+    let wide = "--set train.batch_tokens=16384 --set train.micro_batch=256 --memory 90MiB";
+    assert_refused(&train(&directory, wide), &["`train.micro_batch = "]);
+}
+
+#[test]
+fn memory_that_is_planned_is_memory_that_is_taken() {
+    let directory = with_mix();
+    let wide = "--set model.d_model=128 --set model.n_layer=4 --set train.micro_batch=64 \
+                --set train.batch_tokens=8192 --set train.steps=2 --json";
+    let run = train(&directory, wide).ok();
+    let taken = run.summary()["peak_memory"].as_u64().unwrap();
+    std::fs::remove_dir_all(directory.path("run")).unwrap();
+    let wide = wide.replace("--json", "");
+    let with = |memory: u64| train(&directory, &format!("{wide} --memory {memory}B"));
+    assert_refused(&with(taken * 8 / 10), &["training needs"]);
+    with(taken * 12 / 10).ok();
+}
+
+#[test]
+fn a_folder_that_is_refused_is_left_as_it_was() {
+    let directory = with_mix();
+    directory.write("own/notes.txt", "mine");
+    let refused = directory.dataprep(&format!("train --data runs/mix --out own {SMALL}"));
+    assert_refused(&refused, &["notes.txt"]);
+    let left: Vec<_> = std::fs::read_dir(directory.path("own")).unwrap().collect();
+    assert_eq!(left.len(), 1, "{left:?}");
+}
+
+#[test]
+fn a_damaged_checkpoint_is_named_and_what_cannot_go_on_is_not_touched() {
+    let directory = with_mix();
+    train(&directory, "--set train.steps=20").ok();
+    let whole = directory.tree("run");
+    std::fs::remove_dir_all(directory.path("run")).unwrap();
+    train(&directory, "--set train.steps=20 --stop-after 12").ok();
+    let flip = |file: &str| {
+        let path = directory.path(file);
+        let mut bytes = std::fs::read(&path).unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        std::fs::write(&path, bytes).unwrap();
+    };
+    flip("run/checkpoints/step-000012/optimizer.safetensors");
+    let resumed = train(&directory, "--set train.steps=20 -q").ok();
+    assert!(resumed.stderr.contains("step-000012/optimizer.safetensors"), "{}", resumed.stderr);
+    assert_eq!(directory.tree("run"), whole);
+    directory.dataprep("verify run").ok();
+
+    for step in ["10", "15", "20"] {
+        flip(&format!("run/checkpoints/step-0000{step}/model.safetensors"));
+    }
+    let failed = train(&directory, "--set train.steps=20");
+    assert_eq!(failed.status, 1);
+    assert!(failed.stderr.contains("--fresh"), "{}", failed.stderr);
+    assert!(!failed.stderr.contains("--skip-bad-files"), "{}", failed.stderr);
+    let verified = directory.dataprep("verify run");
+    assert_eq!(verified.status, 1);
+    assert!(verified.stdout.contains("step-000020/model.safetensors"), "{}", verified.stdout);
+    let generated = directory.dataprep("generate run --prompt hello --step 20");
+    assert_eq!((generated.status, generated.stdout.as_str()), (1, ""));
+    assert!(!generated.stderr.contains("--skip-bad-files"), "{}", generated.stderr);
+}
+
+#[test]
+fn generation_prints_its_prompt_only_when_it_will_work() {
+    let directory = with_mix();
+    train(&directory, "--set train.steps=6").ok();
+    for (arguments, part) in [
+        ("--temperature nan", "`--temperature` is NaN"),
+        ("--temperature -1", "`--temperature` is -1"),
+        ("--step 3", "found: 5, 6"),
+        ("--device tpu", "unknown device"),
+    ] {
+        let run = directory.dataprep(&format!("generate run --prompt hello {arguments}"));
+        assert_refused(&run, &[part]);
+    }
+    let run = directory.dataprep("generate run --prompt hello --max-tokens 3").ok();
+    assert!(run.stdout.starts_with("hello"), "{}", run.stdout);
+}
+
+#[test]
+fn a_run_says_what_became_of_the_one_before_and_what_it_read() {
+    let directory = with_mix();
+    let stopped = train(&directory, "--set train.steps=20 --stop-after 3").ok();
+    assert!(stopped.stdout.contains("stopped before its first evaluation"), "{}", stopped.stdout);
+    assert!(!stopped.stdout.contains("bits per byte"), "{}", stopped.stdout);
+    assert!(stopped.stdout.contains("768 of the mix's"), "{}", stopped.stdout);
+    let other = train(&directory, "--set train.steps=5 --stop-after 0").ok();
+    assert!(other.stderr.contains("run@"), "{}", other.stderr);
+    assert!(other.stderr.contains("it differs in `train.steps`"), "{}", other.stderr);
+    assert!(directory.path("run/checkpoints/step-000000/model.safetensors").is_file());
+    directory.dataprep("generate run --max-tokens 2").ok();
+}
+
+#[test]
+fn training_that_leads_nowhere_cannot_be_missed() {
+    let directory = with_mix();
+    let wild = "--set train.learning_rate=10.0 --set train.clip_norm=0.0 --set train.steps=40";
+    let run = train(&directory, wild).ok();
+    for text in [&run.stdout, &run.stderr, &directory.read("run/report.html")] {
+        assert!(text.contains("training diverged"), "{text}");
+    }
+    let stop = format!("{wild} --set train.on_divergence=stop --fresh");
+    let stopped = train(&directory, &stop);
+    assert_eq!(stopped.status, 1, "{}", stopped.stderr);
+    assert!(stopped.stderr.contains("training diverged"), "{}", stopped.stderr);
+    assert!(stopped.stderr.contains("`train.learning_rate` (10)"), "{}", stopped.stderr);
+}
+
+#[test]
+fn a_longer_wsd_run_goes_on_from_before_its_decay_and_a_cosine_run_says_that_its_rate_jumps() {
+    let directory = with_mix();
+    let wsd = "--set train.schedule=wsd --set train.keep=1 --set train.eval_every=4";
+    train(&directory, &format!("{wsd} --set train.steps=30")).ok();
+    let longer = directory.tree("run");
+    std::fs::remove_dir_all(directory.path("run")).unwrap();
+    train(&directory, &format!("{wsd} --set train.steps=20")).ok();
+    assert!(directory.path("run/checkpoints/step-000016").is_dir());
+    let finished = directory.tree("run");
+    let run = train(&directory, &format!("{wsd} --set train.steps=30 --resume")).ok();
+    assert!(run.stderr.contains("goes on from step 16"), "{}", run.stderr);
+    assert_eq!(directory.tree("run"), longer);
+    let aside = std::fs::read_dir(directory.path("")).unwrap().find_map(|entry| {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        name.starts_with("run@").then_some(name)
+    });
+    assert_eq!(directory.tree(&aside.unwrap()), finished);
+
+    std::fs::remove_dir_all(directory.path("run")).unwrap();
+    train(&directory, "--set train.steps=10").ok();
+    let run = train(&directory, "--set train.steps=20 --resume").ok();
+    assert!(run.stderr.contains("learning rate goes from"), "{}", run.stderr);
+}
