@@ -15,7 +15,8 @@ use arrow::datatypes::{Float64Type, UInt64Type};
 use dataprep::base::progress::{Progress, Style};
 use dataprep::base::size::Bytes;
 use dataprep::dedup::{Dedup, DedupConfig};
-use dataprep::pipeline::execute::{Options, Outcome, execute};
+use dataprep::pipeline::execute::execute;
+use dataprep::pipeline::options::{Options, Outcome};
 use dataprep::source::{InputConfig, InputSpec};
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
@@ -36,15 +37,8 @@ fn run_with(input: &Path, input_config: &str, config: &str, threads: usize) -> R
     let config: DedupConfig = table(config).try_into().unwrap();
     let stage = Dedup::open(&[InputSpec::of(input)], &input_config, config).unwrap();
     let folder = tempfile::tempdir().unwrap();
-    let options = Options {
-        threads,
-        memory: Bytes(2 << 30),
-        temp_dir: None,
-        fresh: false,
-        replace: false,
-        max_bad: input_config.max_bad,
-        skip_bad_files: false,
-    };
+    let options =
+        Options { threads, memory: Bytes(2 << 30), temp_dir: None, fresh: false, replace: false };
     let out = folder.path().join("out");
     let outcome = execute(&stage, &out, &options, &Progress::new(Style::None)).unwrap();
     Run { folder, outcome }

@@ -18,7 +18,9 @@ mod determinism;
 mod filter;
 #[cfg(feature = "train")]
 mod formats;
+mod outputs;
 mod quickstart;
+mod recipes;
 mod resume;
 mod scripts;
 mod support;

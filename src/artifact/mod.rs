@@ -9,6 +9,8 @@
 //! only.
 
 pub mod counts;
+pub mod forecast;
+pub mod in_place;
 pub mod manifest;
 pub mod planned;
 pub mod record;

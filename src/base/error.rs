@@ -85,6 +85,14 @@ impl Error {
         self
     }
 
+    /// Says first in what it went wrong: a step of a recipe.
+    pub fn within(mut self, what: &str) -> Error {
+        if let Error::Config { message, .. } | Error::Failed { message, .. } = &mut self {
+            *message = format!("{what}: {message}");
+        }
+        self
+    }
+
     /// What to try, printed after `hint:`.
     pub fn hint(&self) -> Option<String> {
         match self {

@@ -10,6 +10,7 @@ pub mod io;
 pub mod lock;
 pub mod machine;
 pub mod parallel;
+pub mod place;
 pub mod pool;
 pub mod progress;
 pub mod rng;

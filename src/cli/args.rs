@@ -115,6 +115,10 @@ pub enum Command {
         #[arg(value_name = "DIR")]
         directory: PathBuf,
     },
+    /// Write a completion script: `source <(dataprep completions bash)`
+    Completions { shell: clap_complete::Shell },
+    /// Write the manual: `dataprep manual | man -l -`
+    Manual,
     /// Show what is in an artifact, or how well a tokenizer fits a text
     Inspect(InspectArgs),
     /// Read an artifact and what it was made from again, and name what differs

@@ -4,6 +4,9 @@
 
 use std::path::{Path, PathBuf};
 
+use serde_json::json;
+
+use super::Commands;
 use crate::base::{
     error::{Error, Result},
     io,
@@ -15,8 +18,19 @@ const RECIPE: &str = include_str!("init.toml");
 /// What a project's steps write is not for its repository.
 const IGNORE: &str = "/runs\n*.partial\n";
 
+impl Commands<'_> {
+    /// `init DIR`
+    pub(super) fn init(&self, directory: &Path) -> Result<()> {
+        let files = init(directory)?;
+        let names: Vec<_> = files.iter().map(|path| path.display().to_string()).collect();
+        self.printer.result(&format!("wrote {}", names.join(" and ")));
+        self.printer.record(&json!({"type": "summary", "files": names}));
+        Ok(())
+    }
+}
+
 /// Writes the project's files; returns their paths.
-pub fn init(directory: &Path) -> Result<Vec<PathBuf>> {
+fn init(directory: &Path) -> Result<Vec<PathBuf>> {
     let files = [(recipe::FILE_NAME, RECIPE), (".gitignore", IGNORE)];
     let paths = files.map(|(name, _)| directory.join(name));
     if let Some(standing) = paths.iter().find(|path| path.exists()) {

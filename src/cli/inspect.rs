@@ -11,6 +11,7 @@ use super::args::InspectArgs;
 use crate::base::error::{Error, Result};
 use crate::base::io;
 use crate::base::progress::Progress;
+use crate::inspect::filtered::page::MARK as PAGE_MARK;
 use crate::inspect::fit::{self, FitReport};
 use crate::inspect::{self, Report, fit_picture, matches};
 use crate::pipeline::registry;
@@ -33,7 +34,10 @@ impl Commands<'_> {
         match (&mut report, html) {
             (Report::Filter(filter), html) => {
                 filter.verbose = self.shared.verbose;
-                html.map_or(Ok(()), |html| io::write(html, filter.page().as_bytes()))?;
+                if let Some(html) = html {
+                    let place = self.output_file(html, &[path.to_owned()], Some(PAGE_MARK))?;
+                    io::write(&place, filter.page().as_bytes())?;
+                }
             }
             (_, Some(_)) => {
                 let message =
@@ -65,11 +69,16 @@ impl Commands<'_> {
             })
             .collect::<Result<Vec<(String, Tokenizer)>>>()?;
         let inputs = self.open_inputs(&args.on, args)?;
+        let read = args.against.iter().chain([&args.path]).cloned();
+        let read: Vec<_> = read.chain(inputs.paths()).collect();
+        let mark = Some(fit_picture::MARK);
+        let picture = args.picture.as_deref().map(|path| self.output_file(path, &read, mark));
+        let picture = picture.transpose()?;
         let progress = Progress::new(self.printer.progress_style());
         let resources = (self.threads(), self.memory().0);
         let report: FitReport = fit::fit(&tokenizers, &inputs, resources, &progress)?;
-        if let Some(path) = &args.picture {
-            io::write(path, fit_picture::draw(&report).as_bytes())?;
+        if let Some(place) = picture {
+            io::write(&place, fit_picture::draw(&report).as_bytes())?;
         }
         self.show(&report, &report.to_string());
         Ok(())

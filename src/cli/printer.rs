@@ -62,7 +62,7 @@ impl Printer {
     /// A result: text on stdout; nothing with `--json` or `-q`.
     pub fn result(&self, text: &str) {
         if !self.json && self.quiet == 0 {
-            write(&mut std::io::stdout().lock(), text);
+            write_result(text);
         }
     }
 
@@ -70,7 +70,7 @@ impl Printer {
     pub fn raw(&self, text: &str) {
         let mut stdout = std::io::stdout().lock();
         let written = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
-        end_quietly_if_closed(written);
+        end_if_unwritten(written);
     }
 
     /// A token of a text: every other one on a coloured ground, or all between bars.
@@ -85,14 +85,14 @@ impl Printer {
     /// A JSON record on stdout, with `--json`.
     pub fn record(&self, value: &Value) {
         if self.json {
-            write(&mut std::io::stdout().lock(), &value.to_string());
+            write_result(&value.to_string());
         }
     }
 
     /// A fact worth a line, on stderr.
     pub fn notice(&self, text: &str) {
         if self.quiet < 2 {
-            write(&mut std::io::stderr().lock(), text);
+            tell(&mut std::io::stderr().lock(), text);
         }
     }
 
@@ -107,16 +107,16 @@ impl Printer {
     pub fn warning(&self, text: &str) {
         if self.quiet < 2 {
             let label = self.paint("33;1", "warning:");
-            write(&mut std::io::stderr().lock(), &format!("{label} {text}"));
+            tell(&mut std::io::stderr().lock(), &format!("{label} {text}"));
         }
     }
 
     /// An error with its hint, on stderr.
     pub fn error(&self, error: &Error) {
         let mut stderr = std::io::stderr().lock();
-        write(&mut stderr, &format!("{} {error}", self.paint("31;1", "error:")));
+        tell(&mut stderr, &format!("{} {error}", self.paint("31;1", "error:")));
         if let Some(hint) = error.hint() {
-            write(&mut stderr, &format!("{} {hint}", self.paint("36;1", "hint:")));
+            tell(&mut stderr, &format!("{} {hint}", self.paint("36;1", "hint:")));
         }
     }
 
@@ -133,12 +133,25 @@ impl Printer {
     }
 }
 
-fn write(stream: &mut impl Write, text: &str) {
-    end_quietly_if_closed(writeln!(stream, "{}", text.trim_end_matches('\n')));
+/// A line on stdout.
+fn write_result(text: &str) {
+    let mut stdout = std::io::stdout().lock();
+    end_if_unwritten(writeln!(stdout, "{}", text.trim_end_matches('\n')));
 }
 
-fn end_quietly_if_closed(written: std::io::Result<()>) {
-    if written.is_err_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe) {
-        std::process::exit(0);
+/// A line on stderr; where nobody can be told, nothing is.
+fn tell(stderr: &mut impl Write, text: &str) {
+    let _ = writeln!(stderr, "{}", text.trim_end_matches('\n'));
+}
+
+/// A result that cannot be written is no success; a reader that went away wants no more of it.
+fn end_if_unwritten(written: std::io::Result<()>) {
+    match written {
+        Ok(()) => {}
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => std::process::exit(0),
+        Err(error) => {
+            tell(&mut std::io::stderr().lock(), &format!("error: cannot write to stdout: {error}"));
+            std::process::exit(1);
+        }
     }
 }

@@ -23,9 +23,10 @@ impl Commands<'_> {
             ExportFormat::Tiktoken => tokenizer::export::Format::Tiktoken,
             ExportFormat::MergesAsText => tokenizer::export::Format::MergesAsText,
         };
+        let place = self.output_file(&args.out, std::slice::from_ref(&args.path), None)?;
         let opened = self.open_tokenizer(&args.path, SpecialText::Text)?;
         let bytes = tokenizer::export::export(opened.json(), format)?;
-        io::write(&args.out, &bytes)?;
+        io::write(&place, &bytes)?;
         self.printer.result(&format!("wrote {}", args.out.display()));
         self.printer.record(&json!({"type": "summary", "files": [args.out]}));
         Ok(())

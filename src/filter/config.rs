@@ -97,6 +97,12 @@ impl FilterConfig {
     /// [`Error::Config`] for rule sets and keys that nobody knows, values that make no sense, and
     /// for no rules.
     pub fn build(&self) -> Result<Vec<Box<dyn RuleSet>>> {
+        self.check_names()?;
+        self.rules.iter().map(|name| (find(name)?.build)(self.table(name)?)).collect()
+    }
+
+    /// Rule sets that there are, each once, and no thresholds of others.
+    fn check_names(&self) -> Result<()> {
         if self.rules.is_empty() {
             return Err(Error::config("no rules chosen").with_hint(format!(
                 "choose with `--recipe fineweb`, or with `--rules`, for example `--rules {}`, or \
@@ -111,8 +117,7 @@ impl FilterConfig {
                 return Err(Error::config(format!("`rules` names `{name}` twice")));
             }
         }
-        self.check_tables()?;
-        self.rules.iter().map(|name| (find(name)?.build)(self.table(name)?)).collect()
+        self.check_tables()
     }
 
     /// `rules` and every threshold of them: what the fingerprint covers.
@@ -157,8 +162,28 @@ impl FilterConfig {
 /// The keys that are no rule set's table.
 pub const OWN_KEYS: [&str; 5] = ["recipe", "rules", "words", "annotate", "from_annotations"];
 
+/// Fails for a configuration that cannot work, whatever the inputs are; `conditioned` is one beside
+/// which a condition decides as well. No file is read but a recipe's: a model may be what an earlier
+/// step makes.
+///
+/// # Errors
+/// Those of [`FilterConfig::build`], and of a recipe that nobody knows.
+pub fn check(config: FilterConfig, conditioned: bool) -> Result<()> {
+    if config.from_annotations {
+        return Ok(());
+    }
+    let mut config = config.with_recipe()?;
+    if conditioned && config.rules.is_empty() && !config.annotate {
+        return config.check_tables();
+    }
+    config.check_names()?;
+    const READS_FILES: [&str; 3] = ["classifier", "language", "url_lists"];
+    config.rules.retain(|name| !READS_FILES.contains(&name.as_str()));
+    config.rules.iter().try_for_each(|name| (find(name)?.build)(config.table(name)?).map(drop))
+}
+
 /// Keys that name files, as table and key; `recipe` does when it ends in `.toml`.
-const FILES: [(&str, &str); 7] = [
+pub const FILES: [(&str, &str); 7] = [
     ("classifier", "model"),
     ("language", "model"),
     ("url_lists", "domains"),
@@ -170,16 +195,12 @@ const FILES: [(&str, &str); 7] = [
 
 /// Puts `place` of them where a configuration names files: where they lie from here.
 pub fn place_paths(table: &mut Table, place: impl Fn(&Path) -> PathBuf) {
-    let join = |value: Option<&mut toml::Value>| {
+    for (set, key) in FILES {
+        let value = table.get_mut(set).and_then(|set| set.get_mut(key));
         if let Some(toml::Value::String(path)) = value {
             *path = place(Path::new(&*path)).to_string_lossy().into_owned();
         }
-    };
-    for (set, key) in FILES {
-        join(table.get_mut(set).and_then(|set| set.get_mut(key)));
     }
-    let recipe = table.get_mut("recipe");
-    join(recipe.filter(|recipe| recipe.as_str().is_some_and(|name| name.ends_with(".toml"))));
 }
 
 /// How messages call this configuration.

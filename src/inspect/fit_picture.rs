@@ -15,6 +15,9 @@ const LEFT: f64 = 150.0;
 const BAR: f64 = 14.0;
 const COLORS: [&str; 6] = ["#2f6db5", "#d98324", "#4a9a57", "#9a5ab0", "#c0504d", "#777777"];
 
+/// How a picture of ours is known again, so that it may be written anew.
+pub const MARK: &str = "generator: dataprep";
+
 /// The picture.
 pub fn draw(report: &FitReport) -> String {
     let fits = &report.tokenizers;
@@ -25,7 +28,7 @@ pub fn draw(report: &FitReport) -> String {
     let height = lengths + 230.0;
     let mut svg = format!(
         "<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 {WIDTH} {height}' \
-         font-family='system-ui,sans-serif' font-size='12'>\n\
+         font-family='system-ui,sans-serif' font-size='12'>\n<!-- {MARK} -->\n\
          <rect width='{WIDTH}' height='{height}' fill='white'/>\n"
     );
     text(&mut svg, 16.0, 24.0, "bytes a token, by source", "font-size='16'");

@@ -13,26 +13,30 @@ pub mod config;
 pub mod order;
 pub mod plan;
 pub mod run;
+mod summary;
 #[cfg(test)]
 mod tests;
 pub mod validation;
 pub mod weights;
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, path::Path};
 
 use serde_json::{Value, json};
 
 pub use config::{MixConfig, MixSpec, MixTokens};
 pub use plan::{MixPlan, PlannedSource};
+use summary::MixSummary;
 
 use crate::{
     artifact::{
         counts::Counts,
+        manifest::Manifest,
         record::{InputRecord, Kind},
         stage::{Needs, Phase, Plan, Publish, Published, Stage, Unit, UnitPlan, Work},
+        summary::Summary,
     },
     base::error::Result,
-    shards::mix_record::MIX_FILE,
+    shards::{MixRecord, mix_record::MIX_FILE},
 };
 
 /// The one phase.
@@ -153,6 +157,10 @@ impl Stage for Mix {
             .map_err(|error| crate::base::error::Error::damaged_artifact(&path, None, error))?;
         let keys = ["shards", "sources"].map(|key| (key.to_owned(), record[key].clone()));
         Ok(keys.into_iter().collect())
+    }
+
+    fn summary(&self, manifest: &Manifest, out: &Path) -> Result<Box<dyn Summary>> {
+        Ok(Box::new(MixSummary::new(manifest, MixRecord::read(out)?)))
     }
 }
 

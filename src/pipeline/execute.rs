@@ -4,13 +4,13 @@
 //! `OUT.partial/` while the work goes on: `plan.json`, published units, killed attempts. State is
 //! what is published, so running the same command again is how one resumes. A damaged input file
 //! stops only the units that read it; everything else is finished before the stage fails naming
-//! all of them (docs/design.md, section 3.4, and for units section 8). Parallel over units when
-//! there are many, inside them when there are few; the bytes are the same.
+//! all of them (DESIGN: sections 3.4 and 8). Parallel over units when there are many, inside them
+//! when there are few; the bytes are the same.
 
 #![expect(clippy::disallowed_types, reason = "`run.json` says how long it took")]
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeSet,
     path::{Path, PathBuf},
     sync::{
         Mutex,
@@ -21,56 +21,30 @@ use std::{
 
 use serde_json::json;
 
-use super::{publish, unchanged::Watch, up_to_date};
+use super::{
+    options::{Options, Outcome},
+    output::{self, Output},
+    unchanged::Watch,
+    up_to_date,
+};
 use crate::artifact::{
     counts::Counts,
     manifest::{self, Manifest, ManifestCounts, Tool},
     record::Notes,
-    stage::{Phase, Plan, Published, Stage, Unit, Work},
-    unit::{self},
+    stage::{Phase, Plan, Published, Stage, Tolerance, Unit, Work},
+    unit,
 };
-use crate::base::lock::Lock;
 use crate::base::{
     error::{Error, Result},
     hash::{Fingerprint, xxh3_64},
     interrupt, io,
     progress::Progress,
-    size::Bytes,
 };
 
 /// Memory a lane of work is taken to need at least; fewer lanes run when there is less.
 const LANE_MEMORY: u64 = 512 << 20;
 /// Units a lane does at least, so that none waits long for the last of another.
 const UNITS_PER_LANE: usize = 8;
-
-/// *How* a stage runs; nothing here reaches its bytes.
-#[derive(Clone, Debug)]
-pub struct Options {
-    pub threads: usize,
-    pub memory: Bytes,
-    /// Where what does not fit the memory goes; beside OUT without one.
-    pub temp_dir: Option<PathBuf>,
-    /// Do it again, even if it is up to date.
-    pub fresh: bool,
-    /// Replace an OUT, or discard a half-done OUT.partial, of another fingerprint.
-    pub replace: bool,
-    /// The share of a source's documents that may be unreadable.
-    pub max_bad: f64,
-    /// Leave damaged files out whole.
-    pub skip_bad_files: bool,
-}
-
-/// What came of it.
-#[derive(Debug)]
-pub struct Outcome {
-    pub manifest: Manifest,
-    pub up_to_date: bool,
-    pub units: usize,
-    pub units_reused: usize,
-    pub seconds: f64,
-    /// What a person should know: what was discarded, which files were skipped.
-    pub notices: Vec<String>,
-}
 
 /// The fingerprint a stage's output would have.
 pub fn fingerprint(stage: &dyn Stage) -> Fingerprint {
@@ -87,50 +61,44 @@ pub fn execute(
 ) -> Result<Outcome> {
     let start = Instant::now();
     let fingerprint = fingerprint(stage);
-    let partial = publish::partial(out);
     if !options.fresh
-        && !partial.exists()
+        && !output::partial(out).exists()
         && let Some(manifest) = up_to_date::check(stage, out, fingerprint)?
     {
-        return Ok(unchanged(manifest, start));
+        return unchanged(stage, out, manifest, start);
     }
-    io::create_directory(&partial)?;
-    let _lock = Lock::take(&partial.join("lock"), out)?;
-    publish::recover(out)?;
+    let output = Output::open(out)?;
     if !options.fresh
         && let Some(manifest) = up_to_date::check(stage, out, fingerprint)?
     {
-        publish::discard(&partial)?;
-        return Ok(unchanged(manifest, start));
+        output.discard()?;
+        return unchanged(stage, out, manifest, start);
     }
     // Also with `--fresh`: what is no artifact is never replaced.
-    let replace = options.replace || options.fresh;
-    if let Err(error) = publish::refuse_foreign(out, fingerprint, replace) {
-        publish::discard_if_empty(&partial)?;
-        return Err(error);
-    }
-    let run = Run::open(stage, out, &partial, options, progress, fingerprint)?;
+    output.refuse_foreign(fingerprint, options.replace || options.fresh)?;
+    let run = Run::open(stage, output, options, progress, fingerprint)?;
     run.all_phases()?;
     run.finish(start)
 }
 
-fn unchanged(manifest: Manifest, start: Instant) -> Outcome {
-    Outcome {
+fn unchanged(stage: &dyn Stage, out: &Path, manifest: Manifest, start: Instant) -> Result<Outcome> {
+    Ok(Outcome {
+        summary: stage.summary(&manifest, out)?,
         manifest,
         up_to_date: true,
         units: 0,
         units_reused: 0,
         seconds: start.elapsed().as_secs_f64(),
         notices: Vec::new(),
-    }
+    })
 }
 
 /// One run of a stage, under the lock.
 struct Run<'a> {
     stage: &'a dyn Stage,
-    out: &'a Path,
-    partial: &'a Path,
+    output: Output,
     options: &'a Options,
+    tolerance: Tolerance,
     progress: &'a Progress,
     fingerprint: Fingerprint,
     plan: Plan,
@@ -146,34 +114,33 @@ impl<'a> Run<'a> {
     /// Plans, and continues what an equal plan has published.
     fn open(
         stage: &'a dyn Stage,
-        out: &'a Path,
-        partial: &'a Path,
+        output: Output,
         options: &'a Options,
         progress: &'a Progress,
         fingerprint: Fingerprint,
     ) -> Result<Run<'a>> {
-        let plan = stage.plan()?;
+        let (plan, tolerance) = (stage.plan()?, stage.tolerance());
         let json = plan_json(stage, &plan, fingerprint)?;
-        let discard = options.fresh || options.replace;
-        let notices = publish::adopt_plan(partial, out, &json, discard)?;
-        unit::remove_attempts(partial)?;
+        let notices = output.adopt_plan(&json, options.fresh || options.replace)?;
+        output.remove_attempts()?;
         if let Some(directory) = &options.temp_dir {
-            remove_spilled(directory, partial)?;
+            remove_spilled(directory, output.partial())?;
         }
-        let skipped = match options.skip_bad_files {
-            true => publish::read_skipped(partial)?,
+        let skipped = match tolerance.skip_bad_files {
+            true => output.read_skipped()?,
             false => BTreeSet::new(),
         };
         if skipped.is_empty() {
-            publish::forget_skipped(partial)?;
+            output.forget_skipped()?;
         }
-        let (watch, discarded) = Watch::resume(stage.files(), partial, &plan.phases)?;
+        let (watch, discarded) =
+            Watch::resume(stage.files(), output.partial(), &plan.phases)?;
         let notices = stage.notices().into_iter().chain(notices).chain(discarded);
         Ok(Run {
             stage,
-            out,
-            partial,
+            output,
             options,
+            tolerance,
             progress,
             fingerprint,
             files: stage.files().into_iter().map(|file| file.path).collect(),
@@ -201,7 +168,7 @@ impl<'a> Run<'a> {
                 phase += 1;
                 continue;
             }
-            if !self.options.skip_bad_files {
+            if !self.tolerance.skip_bad_files {
                 return Err(all_damaged(damaged));
             }
             self.skip(damaged)?;
@@ -214,7 +181,7 @@ impl<'a> Run<'a> {
     fn phase(&self, phase: usize) -> Result<Vec<Error>> {
         let first = self.first_unit(phase);
         let units = &self.plan.phases[phase].units;
-        let is_open = |index: &usize| !unit::is_published(self.partial, first + index);
+        let is_open = |index: &usize| !unit::is_published(self.output.partial(), first + index);
         let open: Vec<usize> = (0..units.len()).filter(is_open).collect();
         self.reused.fetch_add(units.len() - open.len(), Relaxed);
         if open.is_empty() {
@@ -280,7 +247,13 @@ impl<'a> Run<'a> {
             io::remove_directory(&attempt)?;
             return Err(error);
         }
-        unit::publish(self.partial, self.first_unit(phase) + index, &attempt, notes, counts)
+        unit::publish(
+            self.output.partial(),
+            self.first_unit(phase) + index,
+            &attempt,
+            notes,
+            counts,
+        )
     }
 
     /// A unit stops at its first damaged file: reads on without that one, for nothing but to name
@@ -314,11 +287,11 @@ impl<'a> Run<'a> {
         lanes: usize,
         skipped: &BTreeSet<usize>,
     ) -> Result<(PathBuf, Notes, Counts)> {
-        let attempt = unit::begin(self.partial, self.first_unit(phase) + index)?;
+        let attempt = unit::begin(self.output.partial(), self.first_unit(phase) + index)?;
         let work = Work {
             dir: attempt.clone(),
             spill: self.spill_folder(&attempt),
-            published: Published { partial: self.partial, phases: &self.plan.phases },
+            published: Published { partial: self.output.partial(), phases: &self.plan.phases },
             threads: (self.options.threads / lanes).max(1),
             memory: self.options.memory.0 / lanes as u64,
             skipped,
@@ -346,7 +319,7 @@ impl<'a> Run<'a> {
             None => attempt.join("spill"),
             Some(directory) => {
                 let name = attempt.file_name().unwrap_or_default().to_string_lossy();
-                directory.join(format!("{}{name}", spill_prefix(self.partial)))
+                directory.join(format!("{}{name}", spill_prefix(self.output.partial())))
             }
         }
     }
@@ -364,13 +337,13 @@ impl<'a> Run<'a> {
             skipped.insert(file);
         }
         assert!(skipped.len() > before, "a skipped file was read: {skipped:?}");
-        publish::write_skipped(self.partial, &skipped)?;
+        self.output.write_skipped(&skipped)?;
         for (phase, plan) in self.plan.phases.iter().enumerate() {
             for (index, unit) in plan.units.iter().enumerate() {
                 let reads_inputs = phase == 0 && !unit.files.is_empty();
                 if !reads_inputs || unit.files.iter().any(|file| skipped.contains(file)) {
                     let number = self.first_unit(phase) + index;
-                    io::remove_directory(&unit::directory(self.partial, number))?;
+                    io::remove_directory(&unit::directory(self.output.partial(), number))?;
                 }
             }
         }
@@ -378,16 +351,43 @@ impl<'a> Run<'a> {
     }
 
     /// Checks every record, asserts the counts, publishes.
-    fn finish(&self, start: Instant) -> Result<Outcome> {
-        let published = Published { partial: self.partial, phases: &self.plan.phases };
+    fn finish(self, start: Instant) -> Result<Outcome> {
+        let published = Published { partial: self.output.partial(), phases: &self.plan.phases };
         let counts = self.stage.finish(&published)?;
         counts.assert_balanced(self.stage.name());
-        self.refuse_too_many_rejects(&counts)?;
-        let (files, read) = publish::link_files(self.partial, &self.plan.phases)?;
+        if let Err(error) = self.refuse_too_many_rejects(&counts) {
+            self.output.note_failure(&error)?;
+            return Err(error);
+        }
+        let manifest = self.manifest(counts, &published)?;
+        let seconds = start.elapsed().as_secs_f64();
+        let phases: Vec<_> =
+            locked(&self.phase_seconds).iter().map(|(name, s)| json!([name, s])).collect();
+        let out = self.output.out().to_owned();
+        let run = output::run_json(&manifest.inputs, &self.watch, &out, self.options, seconds, &phases)?;
+        self.output.publish(&manifest, &run)?;
+        Ok(Outcome {
+            summary: self.stage.summary(&manifest, &out)?,
+            manifest,
+            up_to_date: false,
+            units: self.plan.phases.iter().map(|phase| phase.units.len()).sum(),
+            units_reused: self.reused.load(Relaxed),
+            seconds,
+            notices: std::mem::take(&mut *locked(&self.notices)),
+        })
+    }
+
+    /// Links the files that are published and describes them.
+    fn manifest(&self, counts: Counts, published: &Published<'_>) -> Result<Manifest> {
+        let (files, read) = self.output.link_files(&self.plan.phases)?;
+        let inputs = self.stage.inputs();
         let skipped = locked(&self.skipped);
-        let name = |file: &usize| self.files[*file].to_string_lossy().into_owned();
-        let records = self.stage.inputs();
-        let manifest = Manifest {
+        let name = |file: &usize| {
+            let path = &self.files[*file];
+            let record = inputs.iter().find(|record| record.path == *path);
+            record.map_or_else(|| path.to_string_lossy().into_owned(), |record| record.name.clone())
+        };
+        Ok(Manifest {
             format: manifest::FORMAT,
             kind: self.stage.kind(),
             stage: self.stage.name().to_owned(),
@@ -398,35 +398,11 @@ impl<'a> Run<'a> {
             files,
             counts: ManifestCounts::from(counts),
             holdout: self.plan.holdout,
-            skipped_files: skipped
-                .iter()
-                .map(|file| {
-                    let path = &self.files[*file];
-                    let record = records.iter().find(|record| record.path == *path);
-                    record.map_or_else(|| name(file), |record| record.name.clone())
-                })
-                .collect(),
+            skipped_files: skipped.iter().map(name).collect(),
             read,
             fingerprint: self.fingerprint,
-            extra: self.stage.manifest_keys(&published)?,
-            inputs: records,
-        };
-        let seconds = start.elapsed().as_secs_f64();
-        let run =
-            publish::run_json(&manifest.inputs, &self.watch, self.out, self.options, seconds, &{
-                locked(&self.phase_seconds)
-                    .iter()
-                    .map(|(name, s)| json!([name, s]))
-                    .collect::<Vec<_>>()
-            })?;
-        publish::publish(self.out, &manifest, &run)?;
-        Ok(Outcome {
-            manifest,
-            up_to_date: false,
-            units: self.plan.phases.iter().map(|phase| phase.units.len()).sum(),
-            units_reused: self.reused.load(Relaxed),
-            seconds,
-            notices: std::mem::take(&mut *locked(&self.notices)),
+            extra: self.stage.manifest_keys(published)?,
+            inputs,
         })
     }
 
@@ -437,7 +413,7 @@ impl<'a> Run<'a> {
             let (rejected, documents) = (source.rejected_total(), source.documents_in);
             let share = rejected as f64 / documents.max(1) as f64;
             let all = rejected == documents && documents > 0;
-            if !all && (rejected <= 100 || share <= self.options.max_bad) {
+            if !all && (rejected <= 100 || share <= self.tolerance.max_bad) {
                 continue;
             }
             let reasons: Vec<String> =
@@ -449,10 +425,10 @@ impl<'a> Run<'a> {
             let remedy = match all {
                 true => "is `text_column` the name of the text".to_owned(),
                 false => {
-                    format!("`max_bad` allows {}: raise it or mend them", self.options.max_bad)
+                    format!("`max_bad` allows {}: raise it or mend them", self.tolerance.max_bad)
                 }
             };
-            let list = self.partial.join("units/*/rejects.jsonl");
+            let list = self.output.partial().join("units/*/rejects.jsonl");
             return Err(Error::failed(message)
                 .with_hint(format!("{remedy}; `{}` lists them", list.display())));
         }
@@ -517,29 +493,4 @@ fn all_damaged(damaged: Vec<Error>) -> Error {
     };
     Error::failed(message)
         .with_hint("fetch them again, or leave them out whole with `--skip-bad-files`")
-}
-
-/// Documents and bytes that a plan would read, and what it takes, without doing it.
-pub fn dry_run(
-    stage: &dyn Stage,
-    threads: usize,
-) -> Result<BTreeMap<&'static str, serde_json::Value>> {
-    let plan = stage.plan()?;
-    let phases: Vec<_> = plan
-        .phases
-        .iter()
-        .map(|phase| {
-            let bytes: u64 = phase.units.iter().map(|unit| unit.bytes).sum();
-            json!({"name": phase.name, "units": phase.units.len(), "bytes": bytes})
-        })
-        .collect();
-    let bytes: u64 = stage.inputs().iter().map(|input| input.bytes).sum();
-    Ok(BTreeMap::from([
-        ("stage", json!(stage.name())),
-        ("fingerprint", json!(fingerprint(stage))),
-        ("inputs", json!(stage.inputs().len())),
-        ("input_bytes", json!(bytes)),
-        ("needs", json!(stage.needs(threads))),
-        ("phases", json!(phases)),
-    ]))
 }

@@ -5,9 +5,11 @@
 //! never sees them. Imports every stage; only `cli` imports it.
 
 pub mod execute;
-mod publish;
+pub mod job;
+pub mod options;
+mod output;
 pub mod recipe;
 pub mod registry;
-pub mod step;
+pub mod request;
 mod unchanged;
 mod up_to_date;

@@ -2,34 +2,28 @@
 //!
 //! In → `dataprep.toml` or `pipelines/*.toml` and `--set step.key=value`; out → one [`Request`] a
 //! step, in order, with every path and key resolved. A step's `in` names earlier steps or paths
-//! relative to the recipe's folder. Whether a step can read what an earlier one makes is checked
-//! here, so that a wrong recipe fails before any work.
+//! relative to the recipe's folder, and so do its keys that name files. A recipe is **checked
+//! whole** before any work: every key and value of every step, every input's grammar, what the steps
+//! make and read of each other, and that what no step makes is there.
 
 use std::path::{Component, Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::registry::{self, Kind};
+use super::{
+    registry::{self, StageEntry},
+    request::{Request, Training},
+};
+use crate::artifact::record::Kind;
 use crate::base::{
     config::{self, Table},
     error::{Error, Result},
-    io,
+    io, place,
+    spec::Spec,
 };
 
 /// The recipe that a folder's commands run by default.
 pub const FILE_NAME: &str = "dataprep.toml";
-
-/// A stage to run, with everything resolved.
-#[derive(Clone, Debug)]
-pub struct Request {
-    /// The step's name, or the stage's for a bare command.
-    pub name: String,
-    pub stage: String,
-    /// As on the command line: `[NAME=]PATH`, `name=SHARDS[#source]:WEIGHT`.
-    pub inputs: Vec<String>,
-    pub out: PathBuf,
-    pub config: Table,
-}
 
 /// A recipe's steps in order.
 #[derive(Clone, Debug)]
@@ -73,23 +67,17 @@ impl Recipe {
         let folder = folder.unwrap_or(Path::new("."));
         let out = out.map_or_else(|| join(folder, &file.out), Path::to_owned);
         let mut recipe = Recipe { out, requests: Vec::new() };
+        let overrides = overrides.iter().map(|text| Override::parse(text, &file.step));
+        let overrides = overrides.collect::<Result<Vec<Override>>>()?;
         for step in &file.step {
-            let request = recipe.resolve(step, folder)?;
+            let request = recipe.resolve(step, folder, &overrides)?;
             recipe.requests.push(request);
         }
-        recipe.apply(overrides)?;
         Ok(recipe)
     }
 
-    fn resolve(&self, step: &Step, folder: &Path) -> Result<Request> {
-        if self.find(&step.name).is_some() {
-            return Err(Error::config(format!("two steps are called `{}`", step.name)));
-        }
-        let plain = |c: char| c.is_ascii_alphanumeric() || "-_".contains(c);
-        if step.name.is_empty() || !step.name.chars().all(plain) {
-            let message = format!("`{}` is no name for a step", step.name);
-            return Err(Error::config(message).with_hint("use letters, digits, `-` and `_`"));
-        }
+    fn resolve(&self, step: &Step, folder: &Path, overrides: &[Override]) -> Result<Request> {
+        self.check_name(&step.name)?;
         let entry = registry::find(&step.stage)?;
         let mut config = match &step.config {
             Some(path) => config::read(&join(folder, path))?,
@@ -99,86 +87,142 @@ impl Recipe {
         if step.inputs.is_empty() && !entry.lists_inputs(&config) {
             return Err(Error::config(format!("the step `{}` has no `in`", step.name)));
         }
-        if step.stage == "filter" {
-            let place = |path: &Path| match path.to_str().and_then(|name| self.find(name)) {
-                Some(earlier) => earlier.out.clone(),
-                None => join(folder, path),
-            };
-            crate::filter::config::place_paths(&mut config, place);
-        }
-        for key in entry.sides {
-            let listed = config.get_mut(*key).and_then(toml::Value::as_array_mut);
-            for input in listed.into_iter().flatten() {
-                if let toml::Value::String(input) = input {
-                    *input = self.resolve_input(input, entry, &step.name, folder)?;
+        let mut request = Request {
+            name: step.name.clone(),
+            stage: step.stage.clone(),
+            inputs: Vec::new(),
+            out: self.out.join(&step.name),
+            config,
+            after: Vec::new(),
+            training: Training::default(),
+        };
+        self.resolve_keys(&mut request, entry, folder)?;
+        // What is typed with the command is relative to where it is typed, but steps have names.
+        for own in overrides.iter().filter(|own| own.step == step.name) {
+            let mut over = own.keys.clone();
+            for path in (entry.paths)() {
+                if let Some(value) = path.value_mut(&mut over)
+                    && let Some(earlier) = self.earlier(value, path.takes, &request, entry)?
+                {
+                    request.after.push(earlier.name.clone());
+                    *value = earlier.out.to_string_lossy().into_owned();
                 }
             }
+            registry::lay(&mut request.config, over);
         }
-        let resolve = |input: &String| self.resolve_input(input, entry, &step.name, folder);
-        let inputs = step.inputs.iter().map(resolve).collect::<Result<_>>()?;
-        if let Some(toml::Value::String(tokenizer)) = config.get_mut("tokenizer") {
-            let path = match self.find(tokenizer) {
-                Some(earlier) => earlier.out.clone(),
-                None => join(folder, Path::new(tokenizer)),
+        for key in entry.sides {
+            let Some(toml::Value::Array(mut listed)) = request.config.remove(*key) else {
+                continue;
             };
-            *tokenizer = path.to_string_lossy().into_owned();
+            for input in &mut listed {
+                if let toml::Value::String(input) = input {
+                    *input = self.resolve_input(input, &mut request, entry, folder)?;
+                }
+            }
+            request.config.insert((*key).to_owned(), listed.into());
         }
-        let (name, stage) = (step.name.clone(), step.stage.clone());
-        Ok(Request { out: self.out.join(&name), name, stage, inputs, config })
+        for input in &step.inputs {
+            let resolved = self.resolve_input(input, &mut request, entry, folder)?;
+            request.inputs.push(resolved);
+        }
+        Ok(request)
+    }
+
+    fn check_name(&self, name: &str) -> Result<()> {
+        if self.find(name).is_some() {
+            return Err(Error::config(format!("two steps are called `{name}`")));
+        }
+        let plain = |c: char| c.is_ascii_alphanumeric() || "-_".contains(c);
+        if name.is_empty() || !name.chars().all(plain) {
+            let message = format!("`{name}` is no name for a step");
+            return Err(Error::config(message).with_hint("use letters, digits, `-` and `_`"));
+        }
+        Ok(())
+    }
+
+    /// Makes whole the keys that name files or steps.
+    fn resolve_keys(&self, request: &mut Request, entry: &StageEntry, folder: &Path) -> Result<()> {
+        for path in (entry.paths)() {
+            let Some(value) = path.value(&request.config) else { continue };
+            let place = match self.earlier(value, path.takes, request, entry)? {
+                Some(earlier) => {
+                    request.after.push(earlier.name.clone());
+                    earlier.out.clone()
+                }
+                None => join(folder, value),
+            };
+            let value = path.value_mut(&mut request.config).expect("it was there above");
+            *value = place.to_string_lossy().into_owned();
+        }
+        Ok(())
     }
 
     /// `wiki=STEP#wiki:0.3` or `wiki=../path` with the step or the path made whole.
     fn resolve_input(
         &self,
         input: &str,
-        entry: &registry::StageEntry,
-        step: &str,
+        request: &mut Request,
+        entry: &StageEntry,
         folder: &Path,
     ) -> Result<String> {
-        let (name, rest) = match input.split_once('=') {
-            Some((name, rest)) if !name.contains('/') => (format!("{name}="), rest),
-            _ => (String::new(), input),
-        };
-        let end = match entry.takes {
-            Kind::Shards => rest.find('#').or_else(|| rest.rfind(':')).unwrap_or(rest.len()),
-            _ => rest.len(),
-        };
-        let (place, suffix) = rest.split_at(end);
-        let place = match self.find(place) {
+        let exists = |place: &str| self.find(place).is_some() || join(folder, place).exists();
+        let spec = Spec::parse(input, entry.form(), exists);
+        let place = match self.earlier(spec.place, Some(entry.takes), request, entry)? {
             Some(earlier) => {
-                let made = registry::find(&earlier.stage)?.makes;
-                if made != entry.takes {
-                    return Err(Error::config(format!(
-                        "the step `{step}` ({}) reads {}, but `{place}` ({}) makes {made}",
-                        entry.name, entry.takes, earlier.stage
-                    )));
-                }
+                request.after.push(earlier.name.clone());
                 earlier.out.clone()
             }
-            None => join(folder, Path::new(place)),
+            None => join(folder, spec.place),
         };
-        Ok(format!("{name}{}{suffix}", place.display()))
+        Ok(Spec { place: &place.to_string_lossy(), ..spec }.to_string())
     }
 
-    /// Applies `step.key=value` to the named steps.
-    fn apply(&mut self, overrides: &[String]) -> Result<()> {
-        for text in overrides {
-            let wrong = || {
-                Error::config(format!("`--set {text}` names no step"))
-                    .with_hint("write `--set step.key=value`, as in `--set model.train.steps=100`")
-            };
-            let (step, assignment) = text.split_once('.').ok_or_else(wrong)?;
-            let names: Vec<_> = self.requests.iter().map(|r| r.name.clone()).collect();
-            let found = self.requests.iter_mut().find(|request| request.name == step);
-            let Some(request) = found else {
-                return Err(match config::nearest(step, names.iter().map(String::as_str)) {
-                    Some(name) => wrong().with_hint(format!("did you mean `{name}`?")),
-                    None => wrong().with_hint(format!("steps: {}", names.join(", "))),
-                });
-            };
-            config::set(&mut request.config, assignment)?;
+    /// The earlier step called `name`, whose output must be what is read.
+    fn earlier(
+        &self,
+        name: &str,
+        takes: Option<Kind>,
+        request: &Request,
+        entry: &StageEntry,
+    ) -> Result<Option<&Request>> {
+        let (Some(earlier), Some(takes)) = (self.find(name), takes) else { return Ok(None) };
+        let made = registry::find(&earlier.stage)?.makes;
+        if made == takes {
+            return Ok(Some(earlier));
         }
-        Ok(())
+        Err(Error::config(format!(
+            "the step `{}` ({}) reads {takes} there, but `{name}` ({}) makes {made}",
+            request.name, entry.name, earlier.stage
+        )))
+    }
+
+    /// Fails where any of the steps from `first` on cannot work, before the first of them runs.
+    pub fn check(&self, first: usize) -> Result<()> {
+        let steps = &self.requests[first..];
+        steps.iter().enumerate().try_for_each(|(at, step)| self.check_step(step, &steps[..at]))
+    }
+
+    /// Fails where a step cannot work once the steps `before` have run.
+    pub fn check_step(&self, step: &Request, before: &[Request]) -> Result<()> {
+        (registry::find(&step.stage)?.check)(step)
+            .map_err(|error| error.within(&format!("step `{}`", step.name)))?;
+        let reads = registry::reads(step);
+        place::output_directory(&step.out, &reads)?;
+        let will_stand = |path: &Path| before.iter().any(|earlier| path.starts_with(&earlier.out));
+        match reads.iter().find(|path| !will_stand(path) && !stands(path)) {
+            Some(missing) => Err(self.missing(missing, step)),
+            None => Ok(()),
+        }
+    }
+
+    /// A path that a step reads and that nobody makes.
+    fn missing(&self, path: &Path, request: &Request) -> Error {
+        let message = format!("step `{}`: there is nothing at `{}`", request.name, path.display());
+        match self.requests.iter().find(|step| path.starts_with(&step.out)) {
+            Some(step) => Error::config(message)
+                .with_hint(format!("`{}` makes it: run that step first", step.name)),
+            None => Error::config(message).with_hint("paths are relative to the recipe's folder"),
+        }
     }
 
     /// The step called `name`.
@@ -200,10 +244,44 @@ impl Recipe {
     }
 }
 
+/// `--set step.key=value`
+struct Override {
+    step: String,
+    keys: Table,
+}
+
+impl Override {
+    fn parse(text: &str, steps: &[Step]) -> Result<Override> {
+        let wrong = || {
+            Error::config(format!("`--set {text}` names no step"))
+                .with_hint("write `--set step.key=value`, as in `--set model.train.steps=100`")
+        };
+        let (step, assignment) = text.split_once('.').ok_or_else(wrong)?;
+        let names = || steps.iter().map(|step| step.name.as_str());
+        if !names().any(|name| name == step) {
+            return Err(match config::nearest(step, names()) {
+                Some(name) => wrong().with_hint(format!("did you mean `{name}`?")),
+                None => {
+                    let names: Vec<&str> = names().collect();
+                    wrong().with_hint(format!("steps: {}", names.join(", ")))
+                }
+            });
+        }
+        let mut keys = Table::new();
+        config::set(&mut keys, assignment)?;
+        Ok(Override { step: step.to_owned(), keys })
+    }
+}
+
+/// Whether a path is there, or a pattern that may match some.
+fn stands(path: &Path) -> bool {
+    path.exists() || path.to_string_lossy().contains(['*', '?', '['])
+}
+
 /// `pipelines` and `../runs` → `runs`: what a person would type.
-fn join(folder: &Path, path: &Path) -> PathBuf {
+fn join(folder: &Path, path: impl AsRef<Path>) -> PathBuf {
     let mut joined = if folder == Path::new(".") { PathBuf::new() } else { folder.to_owned() };
-    for part in path.components() {
+    for part in path.as_ref().components() {
         let named = matches!(joined.components().next_back(), Some(Component::Normal(_)));
         match part {
             // A folder that is a link has another parent than its name says.

@@ -1,52 +1,35 @@
-//! The stages there are: what each takes and makes, its keys, how it is opened.
+//! The stages there are: what each takes and makes, its keys, how it is checked and opened.
 //!
 //! In → a stage's name; out → its [`StageEntry`]. A stage is added here by one row; recipes, help
-//! and the command line follow.
+//! and the command line follow. **Checked** means all that can be known without the inputs: every
+//! key and its value, the grammar of every input. **Opened** means all that can be known without
+//! reading text.
 
-use std::fmt;
+use std::path::{Path, PathBuf};
 
-use super::recipe::Request;
-use crate::artifact::stage::Stage;
+use super::{
+    job::{Chain, Job, Work},
+    request::Request,
+};
+use crate::artifact::{record::Kind, stage::Stage};
 use crate::base::{
     config::{self, Table},
     error::{Error, Result},
+    spec::{Form, Spec},
 };
 use crate::classifier::{ClassifierConfig, ClassifierTrain};
 use crate::dedup::{Dedup, DedupConfig};
-use crate::filter::{Filter, config::OWN_KEYS, rules::RULE_SETS};
+use crate::filter::{self, Filter, FilterConfig, config::OWN_KEYS, rules::RULE_SETS};
 use crate::ingest::Ingest;
-use crate::mix::{Mix, MixConfig};
+use crate::mix::{Mix, MixConfig, MixSpec};
 use crate::source::{InputConfig, InputSpec};
+use crate::tokenize::{Tokenize, TokenizeConfig};
 use crate::tokenizer::{TokenizerConfig, TokenizerTrain};
-
-/// What lies between two stages.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// A corpus, or raw files.
-    Text,
-    Classifier,
-    Tokenizer,
-    Shards,
-    Mix,
-    Run,
-}
-
-impl fmt::Display for Kind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Kind::Text => "text",
-            Kind::Classifier => "a classifier",
-            Kind::Tokenizer => "a tokenizer",
-            Kind::Shards => "token shards",
-            Kind::Mix => "a mix",
-            Kind::Run => "a run",
-        })
-    }
-}
 
 /// One stage.
 pub struct StageEntry {
     pub name: &'static str,
+    /// What it reads. A stage that takes a corpus takes raw files as well.
     pub takes: Kind,
     pub makes: Kind,
     /// Config keys that list further inputs, written as in `in`; with one of them `in` may be
@@ -54,91 +37,125 @@ pub struct StageEntry {
     pub sides: &'static [&'static str],
     /// The names of its config keys.
     pub keys: fn() -> Vec<&'static str>,
-    /// Opens it for the executor; `None` for a stage with a way of its own (`pipeline::step`).
-    pub open: Option<fn(&Request) -> Result<Opened>>,
+    /// The keys that have a value when nobody sets them, with that value.
+    pub defaults: fn() -> Table,
+    /// Keys that name files or artifacts: in a recipe they are relative to its folder, and may name
+    /// an earlier step.
+    pub paths: fn() -> Vec<PathKey>,
+    /// Fails where the request cannot work, whatever its inputs are.
+    pub check: fn(&Request) -> Result<()>,
+    /// Opens the inputs; no text is read.
+    pub open: fn(&Request) -> Result<Job>,
 }
 
-impl StageEntry {
-    /// Every input of a request as it is written: those of `in`, and those that keys list.
-    pub fn inputs(&self, request: &Request) -> Vec<String> {
-        let listed = self.sides.iter().filter_map(|key| request.config.get(*key)?.as_array());
-        let listed = listed.flatten().filter_map(|input| Some(input.as_str()?.to_owned()));
-        request.inputs.iter().cloned().chain(listed).collect()
-    }
-
-    /// Whether a configuration lists inputs by keys.
-    pub fn lists_inputs(&self, config: &Table) -> bool {
-        self.sides.iter().any(|key| config.contains_key(*key))
-    }
-}
-
-/// A stage that is ready to run.
-pub struct Opened {
-    pub stage: Box<dyn Stage>,
-    /// *How* bad input is treated; outside the fingerprint.
-    pub max_bad: f64,
-    pub skip_bad_files: bool,
+/// A key whose value is a path.
+#[derive(Clone, Copy, Debug)]
+pub struct PathKey {
+    /// `model` of the table `classifier`; the key of a plain one stands alone.
+    pub table: Option<&'static str>,
+    pub key: &'static str,
+    /// What an earlier step must make to be named; `None`: a file, never a step.
+    pub takes: Option<Kind>,
+    /// Only a value that ends so is a path; other values are names.
+    pub ending: &'static str,
 }
 
 /// Every stage, in the order of the flow.
 pub const STAGES: &[StageEntry] = &[
     StageEntry {
         name: "ingest",
-        takes: Kind::Text,
-        makes: Kind::Text,
+        takes: Kind::Corpus,
+        makes: Kind::Corpus,
         sides: &[],
         keys: || text_keys(&[]),
-        open: Some(|request| {
-            open_text(request, |specs, input, NoKeys {}| Ingest::open(specs, input.clone()))
-        }),
+        defaults: defaults::<InputConfig>,
+        paths: Vec::new,
+        check: |request| check_text(request, |NoKeys {}| Ok(())),
+        open: |request| open_text(request, |specs, input, NoKeys {}| Ingest::open(specs, input)),
     },
     StageEntry {
         name: "filter",
-        takes: Kind::Text,
-        makes: Kind::Text,
+        takes: Kind::Corpus,
+        makes: Kind::Corpus,
         sides: &[],
         keys: || {
             let rule_sets = RULE_SETS.iter().map(|entry| entry.name);
             text_keys(&OWN_KEYS.into_iter().chain(rule_sets).collect::<Vec<_>>())
         },
-        open: Some(|request| open_text(request, Filter::open)),
+        defaults: text_defaults::<FilterConfig>,
+        paths: || {
+            let files = filter::config::FILES.into_iter().map(|(table, key)| {
+                let takes = (table == "classifier").then_some(Kind::Classifier);
+                PathKey { table: Some(table), key, takes, ending: "" }
+            });
+            let recipe = PathKey { table: None, key: "recipe", takes: None, ending: ".toml" };
+            files.chain([recipe]).collect()
+        },
+        check: |request| {
+            let (input, config) = keys_of::<FilterConfig>(request)?;
+            filter::config::check(config, input.condition.is_some())
+        },
+        open: |request| open_text(request, |specs, input, own| Filter::open(specs, &input, own)),
     },
     StageEntry {
         name: "classifier",
-        takes: Kind::Text,
+        takes: Kind::Corpus,
         makes: Kind::Classifier,
         sides: &["positive", "negative"],
         keys: || text_keys(config::fields::<ClassifierConfig>()),
-        open: Some(open_classifier),
+        defaults: text_defaults::<ClassifierConfig>,
+        paths: Vec::new,
+        check: |request| keys_of::<ClassifierConfig>(request)?.1.check(),
+        open: open_classifier,
     },
     StageEntry {
         name: "dedup",
-        takes: Kind::Text,
-        makes: Kind::Text,
+        takes: Kind::Corpus,
+        makes: Kind::Corpus,
         sides: &[],
         keys: || text_keys(config::fields::<DedupConfig>()),
-        open: Some(|request| open_text(request, Dedup::open)),
+        defaults: text_defaults::<DedupConfig>,
+        paths: Vec::new,
+        check: |request| check_text(request, |own: DedupConfig| own.validated().map(drop)),
+        open: |request| open_text(request, |specs, input, own| Dedup::open(specs, &input, own)),
     },
     StageEntry {
         name: "tokenizer",
-        takes: Kind::Text,
+        takes: Kind::Corpus,
         makes: Kind::Tokenizer,
         sides: &[],
         keys: || text_keys(config::fields::<TokenizerConfig>()),
-        open: Some(|request| {
-            open_text(request, |specs, input, own| TokenizerTrain::open(specs, input.clone(), own))
-        }),
+        defaults: text_defaults::<TokenizerConfig>,
+        paths: Vec::new,
+        check: check_training,
+        open: |request| open_text(request, TokenizerTrain::open),
     },
     StageEntry {
         name: "tokenize",
-        takes: Kind::Text,
+        takes: Kind::Corpus,
         makes: Kind::Shards,
         sides: &[],
         keys: || {
             let own = ["special_text", "tokenizer"];
             [text_keys(config::fields::<TokenizerConfig>()), own.into()].concat()
         },
-        open: None,
+        defaults: || {
+            let mut all = text_defaults::<TokenizerConfig>();
+            config::merge(&mut all, defaults::<TokenizeConfig>());
+            all
+        },
+        paths: || {
+            let takes = Some(Kind::Tokenizer);
+            vec![PathKey { table: None, key: "tokenizer", takes, ending: "" }]
+        },
+        check: |request| match Vocabulary::of(request)? {
+            Vocabulary::Given(_) => check_text(&encoding(request), |TokenizeConfig { .. }| Ok(())),
+            Vocabulary::Train => {
+                check_text(&applying(request), |TokenizeConfig { .. }| Ok(()))?;
+                check_training(&training(request)).and_then(|()| one_size(request))
+            }
+        },
+        open: open_tokenize,
     },
     StageEntry {
         name: "mix",
@@ -146,7 +163,16 @@ pub const STAGES: &[StageEntry] = &[
         makes: Kind::Mix,
         sides: &[],
         keys: || config::fields::<MixConfig>().to_vec(),
-        open: Some(open_mix),
+        defaults: defaults::<MixConfig>,
+        paths: Vec::new,
+        check: |request| {
+            let _: Vec<MixSpec> = specs(&request.inputs)?;
+            mix_config(request).map(drop)
+        },
+        open: |request| {
+            let stage = Mix::open(&specs(&request.inputs)?, mix_config(request)?)?;
+            Ok(units(request, stage))
+        },
     },
     #[cfg(feature = "train")]
     StageEntry {
@@ -155,7 +181,24 @@ pub const STAGES: &[StageEntry] = &[
         makes: Kind::Run,
         sides: &[],
         keys: || config::fields::<crate::train::TrainConfig>().to_vec(),
-        open: None,
+        defaults: defaults::<crate::train::TrainConfig>,
+        paths: Vec::new,
+        check: |request| {
+            crate::train::TrainConfig::parse(request.config.clone()).map(drop)?;
+            only_input(request).map(drop)
+        },
+        open: |request| {
+            let mix = only_input(request)?;
+            let asked = &request.training;
+            let how = crate::train::HowToTrain {
+                device: asked.device.clone(),
+                resume: asked.resume,
+                stop_after: asked.stop_after,
+                data: asked.data.clone(),
+            };
+            let work = crate::train::TrainJob::open(request.config.clone(), mix, how)?;
+            Ok(Job { work: Work::InPlace(Box::new(work)), reads: reads(request) })
+        },
     },
 ];
 
@@ -171,24 +214,44 @@ pub fn find(name: &str) -> Result<&'static StageEntry> {
     })
 }
 
-fn text_keys(own: &[&'static str]) -> Vec<&'static str> {
-    [config::fields::<InputConfig>(), own].concat()
+impl StageEntry {
+    /// Every input of a request as it is written: those of `in`, and those that keys list.
+    pub fn inputs(&self, request: &Request) -> Vec<String> {
+        let listed = self.sides.iter().filter_map(|key| request.config.get(*key)?.as_array());
+        let listed = listed.flatten().filter_map(|input| Some(input.as_str()?.to_owned()));
+        request.inputs.iter().cloned().chain(listed).collect()
+    }
+
+    /// Whether a configuration lists inputs by keys.
+    pub fn lists_inputs(&self, config: &Table) -> bool {
+        self.sides.iter().any(|key| config.contains_key(*key))
+    }
+
+    /// How its inputs are written.
+    pub fn form(&self) -> Form {
+        if self.takes == Kind::Shards { Form::Share } else { Form::Text }
+    }
+
+    /// Every key as it is typed, with its default where it has one: `mix.seed = 0`.
+    pub fn key_lines(&self) -> Vec<String> {
+        let defaults = (self.defaults)();
+        let line = |name: &&str| match defaults.get(*name) {
+            Some(value) => value_lines(name, value),
+            None => vec![(*name).to_owned()],
+        };
+        (self.keys)().iter().flat_map(line).collect()
+    }
 }
 
-/// Splits a flat table into the keys of every text stage and the stage's own.
-pub fn input_and_own<C: serde::de::DeserializeOwned>(
-    request: &Request,
-) -> Result<(Vec<InputSpec>, InputConfig, C)> {
-    let what = format!("the config of `{}`", request.name);
-    let mut table: Table = request.config.clone();
-    let known = (find(&request.stage)?.keys)();
-    if known.contains(&"vocab") {
-        TokenizerConfig::refuse_random(&table)?;
+fn value_lines(name: &str, value: &toml::Value) -> Vec<String> {
+    match value {
+        toml::Value::Table(table) if !table.is_empty() => {
+            let line = |(key, value)| value_lines(&format!("{name}.{key}"), value);
+            table.iter().flat_map(line).collect()
+        }
+        toml::Value::Table(_) => vec![name.to_owned()],
+        value => vec![format!("{name} = {value}")],
     }
-    config::refuse_unknown(&table, &known, &what)?;
-    let input: InputConfig = config::take(&mut table, &what)?;
-    input.validate()?;
-    Ok((specs(&request.inputs)?, input, config::parse(table, &what)?))
 }
 
 /// Keys of which one layer of a configuration sets at most one: it replaces the other's below.
@@ -206,39 +269,215 @@ pub fn lay(table: &mut Table, over: Table) {
     config::merge(table, over);
 }
 
+/// Parses inputs.
+pub fn specs<S: std::str::FromStr<Err = E>, E: Into<Error>>(inputs: &[String]) -> Result<Vec<S>> {
+    inputs.iter().map(|input| input.parse().map_err(Into::into)).collect()
+}
+
+/// The values that a configuration has when nothing is set.
+fn defaults<C: Default + serde::Serialize>() -> Table {
+    Table::try_from(C::default()).expect("a configuration is a table of plain values")
+}
+
+/// The same, with those of reading text.
+fn text_defaults<C: Default + serde::Serialize>() -> Table {
+    let mut all = defaults::<InputConfig>();
+    config::merge(&mut all, defaults::<C>());
+    all
+}
+
+fn text_keys(own: &[&'static str]) -> Vec<&'static str> {
+    [config::fields::<InputConfig>(), own].concat()
+}
+
 /// The keys of a stage that has none of its own.
 #[derive(serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 struct NoKeys {}
 
-/// Parses `[NAME=]PATH`.
-pub fn specs<S: std::str::FromStr<Err = E>, E: Into<Error>>(inputs: &[String]) -> Result<Vec<S>> {
-    inputs.iter().map(|input| input.parse().map_err(Into::into)).collect()
+/// Splits a flat table into the keys of every text stage and the stage's own.
+fn keys_of<C: serde::de::DeserializeOwned>(request: &Request) -> Result<(InputConfig, C)> {
+    let what = format!("the config of `{}`", request.name);
+    let mut table: Table = request.config.clone();
+    let known = (find(&request.stage)?.keys)();
+    if known.contains(&"vocab") {
+        TokenizerConfig::refuse_random(&table)?;
+    }
+    config::refuse_unknown(&table, &known, &what)?;
+    let input: InputConfig = config::take(&mut table, &what)?;
+    input.validate()?;
+    Ok((input, config::parse(table, &what)?))
+}
+
+fn check_text<C: serde::de::DeserializeOwned>(
+    request: &Request,
+    check: impl FnOnce(C) -> Result<()>,
+) -> Result<()> {
+    let _: Vec<InputSpec> = specs(&request.inputs)?;
+    check(keys_of::<C>(request)?.1)
 }
 
 fn open_text<S: Stage + 'static, C: serde::de::DeserializeOwned>(
     request: &Request,
-    open: impl FnOnce(&[InputSpec], &InputConfig, C) -> Result<S>,
-) -> Result<Opened> {
-    let (specs, input, own) = input_and_own::<C>(request)?;
-    let (max_bad, skip_bad_files) = (input.max_bad, input.skip_bad_files);
-    Ok(Opened { stage: Box::new(open(&specs, &input, own)?), max_bad, skip_bad_files })
+    open: impl FnOnce(&[InputSpec], InputConfig, C) -> Result<S>,
+) -> Result<Job> {
+    let (input, own) = keys_of::<C>(request)?;
+    Ok(units(request, open(&specs(&request.inputs)?, input, own)?))
 }
 
-fn open_classifier(request: &Request) -> Result<Opened> {
-    let (inputs, input, own) = input_and_own::<ClassifierConfig>(request)?;
-    if let Some(input) = inputs.first() {
+fn units(request: &Request, stage: impl Stage + 'static) -> Job {
+    Job { work: Work::Units(Box::new(stage)), reads: reads(request) }
+}
+
+/// The paths that a request names: of its inputs, and of its keys.
+pub fn reads(request: &Request) -> Vec<PathBuf> {
+    let Ok(entry) = find(&request.stage) else { return Vec::new() };
+    let exists = |place: &str| Path::new(place).exists();
+    let inputs = entry.inputs(request);
+    let inputs = inputs.iter().map(|input| Spec::parse(input, entry.form(), exists).place);
+    let keys = (entry.paths)();
+    let keys = keys.iter().filter_map(|path| path.value(&request.config));
+    inputs.chain(keys).map(PathBuf::from).collect()
+}
+
+impl PathKey {
+    /// The path in a configuration.
+    pub fn value<'a>(&self, config: &'a Table) -> Option<&'a str> {
+        let value = match self.table {
+            Some(table) => config.get(table)?.get(self.key)?,
+            None => config.get(self.key)?,
+        };
+        value.as_str().filter(|path| path.ends_with(self.ending))
+    }
+
+    /// The same, to be changed.
+    pub fn value_mut<'a>(&self, config: &'a mut Table) -> Option<&'a mut String> {
+        let value = match self.table {
+            Some(table) => config.get_mut(table)?.get_mut(self.key)?,
+            None => config.get_mut(self.key)?,
+        };
+        match value {
+            toml::Value::String(path) if path.ends_with(self.ending) => Some(path),
+            _ => None,
+        }
+    }
+}
+
+fn open_classifier(request: &Request) -> Result<Job> {
+    if let Some(input) = request.inputs.first() {
         let message = format!("`{input}` is on no side of the classifier");
         return Err(Error::config(message).with_hint("list inputs under `positive` and `negative`"));
     }
-    let (max_bad, skip_bad_files) = (input.max_bad, input.skip_bad_files);
-    let stage = ClassifierTrain::open(&input, own)?;
-    Ok(Opened { stage: Box::new(stage), max_bad, skip_bad_files })
+    let (input, own) = keys_of::<ClassifierConfig>(request)?;
+    Ok(units(request, ClassifierTrain::open(&input, own)?))
 }
 
-fn open_mix(request: &Request) -> Result<Opened> {
-    let config: MixConfig =
-        config::parse(request.config.clone(), &format!("the config of `{}`", request.name))?;
-    let stage = Mix::open(&specs(&request.inputs)?, config)?;
-    Ok(Opened { stage: Box::new(stage), max_bad: 0.0, skip_bad_files: false })
+fn mix_config(request: &Request) -> Result<MixConfig> {
+    config::parse(request.config.clone(), &format!("the config of `{}`", request.name))
+}
+
+#[cfg(feature = "train")]
+fn only_input(request: &Request) -> Result<&Path> {
+    match request.inputs.as_slice() {
+        [mix] => Ok(Path::new(mix)),
+        inputs => {
+            let message = format!("`train` reads one mix, given are {}", inputs.len());
+            Err(Error::config(message).with_hint("lay several sources together with `mix`"))
+        }
+    }
+}
+
+fn check_training(request: &Request) -> Result<()> {
+    check_text(request, |own: TokenizerConfig| own.resolve().map(drop))
+}
+
+/// Where `tokenize` has its vocabulary from.
+enum Vocabulary {
+    /// A `tokenizer.json` or its folder.
+    Given(PathBuf),
+    /// It is trained first, by the request's keys.
+    Train,
+}
+
+impl Vocabulary {
+    /// What the key `tokenizer` or the key `vocab` asks for.
+    fn of(request: &Request) -> Result<Vocabulary> {
+        let vocab = request.config.contains_key("vocab");
+        match (request.config.get("tokenizer"), vocab) {
+            (Some(toml::Value::String(path)), false) => Ok(Vocabulary::Given(path.into())),
+            (None, true) => Ok(Vocabulary::Train),
+            (Some(_), true) => {
+                let message = "`vocab` trains a tokenizer, `tokenizer` names one";
+                Err(Error::config(message).with_hint("give one of them"))
+            }
+            (Some(other), false) => {
+                let message = format!("`tokenizer` is no path but `{other}`");
+                Err(Error::config(message).with_hint("name a `tokenizer.json` or its folder"))
+            }
+            (None, false) => {
+                let message = "which tokenizer? neither `vocab` nor `tokenizer` is set";
+                Err(Error::config(message)
+                    .with_hint("`--vocab 32000` trains one, `--tokenizer FILE` applies one"))
+            }
+        }
+    }
+}
+
+/// `tokenizer = PATH` applies a tokenizer; `vocab` trains one first, which then lies in
+/// OUT/tokenizer like any other.
+fn open_tokenize(request: &Request) -> Result<Job> {
+    let reads = reads(request);
+    let work = match Vocabulary::of(request)? {
+        Vocabulary::Given(path) => Work::Units(open_encoding(&encoding(request), &path)?),
+        Vocabulary::Train => {
+            one_size(request)?;
+            let training = training(request);
+            let (input, own) = keys_of::<TokenizerConfig>(&training)?;
+            let first = TokenizerTrain::open(&specs(&training.inputs)?, input, own)?;
+            let applying = applying(request);
+            let then = Box::new(move |path: &Path| open_encoding(&applying, path));
+            Work::Chain(Chain { first: Box::new(first), place: "tokenizer", then })
+        }
+    };
+    Ok(Job { work, reads })
+}
+
+fn open_encoding(request: &Request, tokenizer: &Path) -> Result<Box<dyn Stage>> {
+    let (input, own) = keys_of::<TokenizeConfig>(request)?;
+    Ok(Box::new(Tokenize::open(&specs(&request.inputs)?, input, own, tokenizer)?))
+}
+
+/// Text is encoded with one vocabulary.
+fn one_size(request: &Request) -> Result<()> {
+    let (_, own) = keys_of::<TokenizerConfig>(&training(request))?;
+    if own.vocab.as_ref().is_none_or(|sizes| sizes.0.len() <= 1) {
+        return Ok(());
+    }
+    let message = "text is encoded with one vocabulary, and `vocab` lists several";
+    Err(Error::config(message)
+        .with_hint("`dataprep tokenizer train` makes all of them; then `--tokenizer OUT/SIZE`"))
+}
+
+/// The request without the key that names the tokenizer.
+fn encoding(request: &Request) -> Request {
+    without(request, &["tokenizer"], &[])
+}
+
+/// The request without the keys of training: what applies the tokenizer.
+fn applying(request: &Request) -> Request {
+    without(request, config::fields::<TokenizerConfig>(), config::fields::<TokenizeConfig>())
+}
+
+/// The request without the keys of applying: what trains the tokenizer.
+fn training(request: &Request) -> Request {
+    without(request, config::fields::<TokenizeConfig>(), config::fields::<TokenizerConfig>())
+}
+
+/// The request without the keys that are in the first list only.
+fn without(request: &Request, keys: &[&str], kept: &[&str]) -> Request {
+    let mut own = request.clone();
+    for key in keys.iter().filter(|key| !kept.contains(key)) {
+        own.config.remove(*key);
+    }
+    own
 }

@@ -23,6 +23,7 @@ mod extend;
 mod feed;
 pub mod generate;
 mod health;
+mod job;
 pub mod layout;
 mod learner;
 mod log;
@@ -40,6 +41,7 @@ pub mod validate;
 
 pub use config::TrainConfig;
 pub use generate::{GenerateOptions, Generator};
+pub use job::{HowToTrain, TrainJob};
 pub use page::Metric;
 pub use plan::{TrainOptions, TrainPlan, plan};
 pub use run::{Context, run};

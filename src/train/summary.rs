@@ -1,10 +1,12 @@
 //! What a run has come to: the closing screen's figures, as one struct.
 //!
-//! In → the run's records and this process's clocks; out → [`TrainSummary`].
+//! In → the run's records and this process's clocks; out → [`TrainSummary`], which says of itself
+//! what the model learned.
 
-use std::path::PathBuf;
+use std::{fmt, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::{
     config::Steps,
@@ -16,7 +18,11 @@ use super::{
     sample::Sample,
     validate::SourceEval,
 };
-use crate::base::error::Result;
+use crate::artifact::summary::Summary;
+use crate::base::{
+    error::Result,
+    size::{Bytes, Count},
+};
 use crate::runtime::checkpoint;
 
 /// Figures of a run, at its end or where it stopped.
@@ -172,3 +178,87 @@ impl TrainSummary {
 
 /// Samples on the closing screen.
 const SAMPLES_SHOWN: usize = 2;
+
+impl Summary for TrainSummary {
+    fn head(&self) -> String {
+        "What the model learned".to_owned()
+    }
+
+    fn line(&self) -> String {
+        format!("step {} of {}", Count(self.step), Count(self.steps))
+    }
+
+    fn record(&self) -> Value {
+        serde_json::to_value(self).expect("plain data")
+    }
+}
+
+impl fmt::Display for TrainSummary {
+    /// Warnings, validation, speed and samples of a run.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for warning in &self.warnings {
+            writeln!(f, "  warning: {warning}")?;
+        }
+        self.write_evals(f)?;
+        write!(
+            f,
+            "  {} parameters, {} of {} steps, {} of the mix's {} tokens read by this run so far",
+            Count(self.parameters),
+            Count(self.step),
+            Count(self.steps),
+            Count(self.tokens),
+            Count(self.mix_tokens)
+        )?;
+        if let Some(loss) = self.loss {
+            write!(f, ", training loss {loss:.3}")?;
+        }
+        if let Some(rate) = self.tokens_per_second {
+            let memory = Bytes(self.peak_memory);
+            write!(f, ", {} tokens/s, peak memory {memory}", Count(rate as u64))?;
+        }
+        for sample in &self.samples {
+            let sampled = format!("{}{}", sample.prompt, sample.text);
+            write!(f, "\n\n  step {}: {}", sample.step, one_line(&sampled))?;
+        }
+        writeln!(f, "\n\n  {}", self.report.display())
+    }
+}
+
+impl TrainSummary {
+    /// The latest evaluation as a table, or why there is none.
+    fn write_evals(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.evals.is_empty() {
+            return match self.first_evaluation {
+                Some(step) => writeln!(
+                    f,
+                    "  stopped before its first evaluation, which is due after step {}",
+                    Count(step)
+                ),
+                None => writeln!(f, "  nothing is held out, so nothing was evaluated"),
+            };
+        }
+        writeln!(
+            f,
+            "  {:<12} {:>9} {:>9} {:>14} {:>17}",
+            "validation", "documents", "loss", "bits per byte", "unigram baseline"
+        )?;
+        let last = self.evals.iter().map(|eval| eval.step).max();
+        for eval in self.evals.iter().filter(|eval| Some(eval.step) == last) {
+            writeln!(
+                f,
+                "  {:<12} {:>9} {:>9.3} {:>14.3} {:>17.3}",
+                eval.source,
+                Count(eval.documents).to_string(),
+                eval.nats / eval.tokens.max(1) as f64,
+                eval.bits_per_byte,
+                eval.unigram_bits_per_byte
+            )?;
+        }
+        Ok(())
+    }
+}
+
+/// Text with line breaks shown as spaces, so that a sample stays one paragraph.
+fn one_line(text: &str) -> String {
+    text.split_ascii_whitespace().collect::<Vec<_>>().join(" ")
+}

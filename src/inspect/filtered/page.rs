@@ -37,6 +37,7 @@ pub fn page(filtered: &Filtered, title: &str) -> String {
         "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
          <meta name=\"color-scheme\" content=\"light dark\">\n\
+         <meta {MARK}>\n\
          <title>{title}</title>\n<style>\n{STYLE}</style></head>\n<body>\n<header>\
          <p class=\"kind\">What a filter did</p>\n<h1>{title}</h1></header>\n<main>\n"
     );
@@ -464,3 +465,5 @@ pub fn escape(text: &str) -> String {
     }
     html
 }
+/// How a page of ours is known again, so that it may be written anew.
+pub const MARK: &str = "name=\"generator\" content=\"dataprep\"";

@@ -1,0 +1,72 @@
+//! What a piece of work would do, without doing it: what `--dry-run` prints.
+//!
+//! In → a stage's plan, or whatever else knows what it would take; out → a [`Forecast`]. Reads
+//! metadata only and writes nothing.
+
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::stage::{Needs, Phase, Stage};
+use crate::base::{
+    error::Result,
+    hash::Fingerprint,
+    size::{Bytes, Count},
+};
+
+/// What would be done.
+#[derive(Clone, Debug, Serialize)]
+pub struct Forecast {
+    /// Whether there is nothing to do.
+    pub up_to_date: bool,
+    /// For people: what is read by which phase, and what it takes.
+    #[serde(skip)]
+    pub text: String,
+    /// The same for programs.
+    #[serde(flatten)]
+    pub plan: Value,
+}
+
+impl Forecast {
+    /// Of a stage of units.
+    pub fn of_stage(
+        stage: &dyn Stage,
+        fingerprint: Fingerprint,
+        needs: Needs,
+        up_to_date: bool,
+    ) -> Result<Forecast> {
+        let (plan, inputs) = (stage.plan()?, stage.inputs());
+        let bytes = |phase: &Phase| -> u64 { phase.units.iter().map(|unit| unit.bytes).sum() };
+        let phases = plan.phases.iter().map(|phase| {
+            format!("{} {} units, {}", phase.name, phase.units.len(), Bytes(bytes(phase)))
+        });
+        let documents = match needs.documents {
+            Some(documents) => format!("{} documents", Count(documents)),
+            None => "documents are counted as they are read".to_owned(),
+        };
+        let text = format!(
+            "{} inputs: {}\n    {documents}; takes up to {} of memory and about {} of disk",
+            inputs.len(),
+            phases.collect::<Vec<_>>().join("; "),
+            Bytes(needs.memory),
+            Bytes(needs.disk),
+        );
+        let phases: Vec<Value> = plan
+            .phases
+            .iter()
+            .map(|phase| {
+                json!({"name": phase.name, "units": phase.units.len(), "bytes": bytes(phase)})
+            })
+            .collect();
+        let plan = json!({
+            "stage": stage.name(), "fingerprint": fingerprint, "inputs": inputs.len(),
+            "input_bytes": inputs.iter().map(|input| input.bytes).sum::<u64>(),
+            "needs": needs, "phases": phases, "notices": stage.notices(),
+        });
+        Ok(Forecast { up_to_date, text, plan })
+    }
+
+    /// The line for people.
+    pub fn line(&self) -> &str {
+        if self.up_to_date { "up to date" } else { &self.text }
+    }
+}

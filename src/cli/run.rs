@@ -1,0 +1,113 @@
+//! `run`: the steps of a recipe, one after the other, those that are up to date left as they are.
+//!
+//! In → a recipe; out → a line a step, and one closing screen. The recipe is checked whole, and
+//! what needs no earlier step is opened, before the first step runs. A dry run resolves the chain
+//! as the run would: a step that reads what will be made anew will run as well.
+
+use std::path::PathBuf;
+
+use serde_json::json;
+
+use super::Commands;
+use super::args::RunArgs;
+use super::screen;
+use crate::artifact::forecast::Forecast;
+use crate::base::error::{Error, Result};
+use crate::pipeline::job::Job;
+use crate::pipeline::recipe::{self, Recipe};
+use crate::pipeline::registry;
+use crate::pipeline::request::Request;
+
+impl Commands<'_> {
+    /// `run`
+    pub(super) fn run(&self, args: &RunArgs) -> Result<()> {
+        let path = args.recipe.clone().unwrap_or_else(|| PathBuf::from(recipe::FILE_NAME));
+        let recipe = Recipe::read(&path, &args.set, args.out.as_deref())?;
+        let first = first_step(&recipe, args.from.as_deref())?;
+        recipe.check(first)?;
+        let requests = &recipe.requests[first..];
+        let mut jobs = requests.iter().map(|step| opened_early(step, requests));
+        let jobs: Vec<Option<Job>> = jobs.by_ref().collect::<Result<_>>()?;
+        match self.shared.dry_run {
+            true => self.forecast_steps(requests, jobs),
+            false => self.run_steps(&recipe, requests, jobs),
+        }
+    }
+
+    fn run_steps(
+        &self,
+        recipe: &Recipe,
+        requests: &[Request],
+        jobs: Vec<Option<Job>>,
+    ) -> Result<()> {
+        let options = self.options(true);
+        let mut results = Vec::new();
+        for (request, job) in requests.iter().zip(jobs) {
+            let job = job.map_or_else(|| open(request), Ok)?;
+            let outcome =
+                self.listening(|listener| self.step(request, &job, &options, listener))?;
+            self.printer.result(&screen::line(request, &outcome));
+            self.printer.record(&screen::record("step", request, &outcome));
+            results.push((request, outcome));
+        }
+        self.printer.result(&screen::closing(&results, self.printer));
+        let up_to_date = results.iter().filter(|(_, outcome)| outcome.up_to_date).count();
+        self.printer.record(&json!({"type": "summary", "out": recipe.out.to_string_lossy(),
+            "steps": results.len(), "up_to_date": up_to_date}));
+        Ok(())
+    }
+
+    fn forecast_steps(&self, requests: &[Request], jobs: Vec<Option<Job>>) -> Result<()> {
+        let options = self.options(true);
+        let mut will_run: Vec<&str> = Vec::new();
+        for (request, job) in requests.iter().zip(jobs) {
+            // What it reads is made anew first: only then is known what there is to do.
+            let waits = request.after.iter().any(|step| will_run.contains(&step.as_str()));
+            let forecast = match waits {
+                true => None,
+                false => {
+                    let job = job.map_or_else(|| open(request), Ok)?;
+                    let out = &request.out;
+                    Some(self.listening(|listener| job.forecast(out, &options, listener))?)
+                }
+            };
+            if forecast.as_ref().is_none_or(|forecast| !forecast.up_to_date) {
+                will_run.push(&request.name);
+            }
+            self.show_forecast(request, forecast.as_ref());
+        }
+        self.printer.record(&json!({"type": "summary", "dry_run": true, "steps": requests.len(),
+            "will_run": will_run}));
+        Ok(())
+    }
+
+    /// What one step would do; `None`: it comes after steps that will run.
+    pub(super) fn show_forecast(&self, request: &Request, forecast: Option<&Forecast>) {
+        self.printer.result(&screen::dry_run(request, forecast));
+        self.printer.record(&json!({"type": "plan", "step": request.name, "stage": request.stage,
+            "out": request.out.to_string_lossy(), "after": request.after, "plan": forecast}));
+    }
+}
+
+/// The place of the step to begin with.
+fn first_step(recipe: &Recipe, from: Option<&str>) -> Result<usize> {
+    let Some(from) = from else { return Ok(0) };
+    let names = || recipe.requests.iter().map(|request| request.name.as_str());
+    names().position(|name| name == from).ok_or_else(|| {
+        let names = names().collect::<Vec<_>>().join(", ");
+        Error::config(format!("the recipe has no step `{from}`"))
+            .with_hint(format!("steps: {names}"))
+    })
+}
+
+/// Opens a step that reads nothing which an earlier one of `steps` makes: what is wrong with its
+/// inputs is known before any step runs.
+fn opened_early(step: &Request, steps: &[Request]) -> Result<Option<Job>> {
+    let waits = steps.iter().any(|earlier| step.after.contains(&earlier.name));
+    if waits { Ok(None) } else { open(step).map(Some) }
+}
+
+fn open(request: &Request) -> Result<Job> {
+    (registry::find(&request.stage)?.open)(request)
+        .map_err(|error| error.within(&format!("step `{}`", request.name)))
+}

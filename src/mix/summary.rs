@@ -1,0 +1,64 @@
+//! What a mix has become: the shares that were asked for and those that were reached.
+//!
+//! In → the manifest and the record of a mix; out → its [`Summary`].
+
+use std::fmt;
+
+use serde_json::Value;
+
+use crate::artifact::{
+    manifest::Manifest,
+    summary::{DocumentsSummary, Summary},
+};
+use crate::base::size::Count;
+use crate::shards::MixRecord;
+
+/// Of a finished mix.
+pub struct MixSummary {
+    documents: DocumentsSummary,
+    record: MixRecord,
+}
+
+impl MixSummary {
+    /// Of the mix with this manifest and record.
+    pub fn new(manifest: &Manifest, record: MixRecord) -> MixSummary {
+        MixSummary { documents: DocumentsSummary::new(manifest), record }
+    }
+}
+
+impl Summary for MixSummary {
+    fn head(&self) -> String {
+        "What the model reads".to_owned()
+    }
+
+    fn line(&self) -> String {
+        self.documents.line()
+    }
+
+    fn record(&self) -> Value {
+        self.documents.record()
+    }
+
+    fn alarms(&self) -> Vec<String> {
+        self.documents.alarms()
+    }
+}
+
+impl fmt::Display for MixSummary {
+    /// A line a source: shares asked for and achieved.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for source in &self.record.sources {
+            let share = 100.0 * source.achieved_tokens as f64 / self.record.tokens.max(1) as f64;
+            writeln!(
+                f,
+                "  {:<12} {share:>5.1}%  asked {}  {:>12} tokens  {} epochs  {} documents",
+                source.name,
+                source.weight,
+                Count(source.achieved_tokens).to_string(),
+                source.epochs_decimal,
+                Count(source.documents)
+            )?;
+        }
+        Ok(())
+    }
+}

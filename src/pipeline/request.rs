@@ -1,0 +1,37 @@
+//! What is asked of one stage, with every path and key resolved.
+//!
+//! In → a bare command's arguments, or a step of a recipe; out → a [`Request`], which
+//! [`super::registry`] opens as a [`super::job::Job`].
+
+use std::path::PathBuf;
+
+use crate::base::config::Table;
+
+/// A stage to run.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// The step's name, or the stage's for a bare command.
+    pub name: String,
+    pub stage: String,
+    /// As on the command line: `[NAME=]PATH`, `name=SHARDS[#source]:WEIGHT`.
+    pub inputs: Vec<String>,
+    pub out: PathBuf,
+    pub config: Table,
+    /// Earlier steps whose outputs it reads, by name.
+    pub after: Vec<String>,
+    /// *How* to train, for the stage that does.
+    pub training: Training,
+}
+
+/// *How* to train: nothing here is part of a fingerprint.
+#[derive(Clone, Debug, Default)]
+pub struct Training {
+    /// `auto`, `cpu`, `cuda`, `cuda:1`; `auto` by default.
+    pub device: Option<String>,
+    /// Continue, also with another `train.steps`.
+    pub resume: bool,
+    /// Stop after this step, counted from the run's beginning.
+    pub stop_after: Option<u64>,
+    /// Where to look for shards that moved.
+    pub data: Vec<PathBuf>,
+}

@@ -1,0 +1,77 @@
+//! A training run as a piece of work that writes in place: what `pipeline` opens and runs.
+//!
+//! In → `[train]` and `[model]`, a mix, how to train; out → [`TrainJob`]. What happens in a run is in
+//! [`super::run`], what it would take in [`super::plan`].
+
+use std::path::{Path, PathBuf};
+
+use super::directory::Start;
+use super::{Context, TrainConfig, TrainOptions, TrainPlan, plan, run};
+use crate::artifact::{
+    forecast::Forecast,
+    in_place::{Done, InPlace, Resources},
+};
+use crate::base::{config::Table, error::Result, interrupt, size::Bytes};
+
+/// *How* to train, as it is asked for.
+#[derive(Clone, Debug, Default)]
+pub struct HowToTrain {
+    /// `auto`, `cpu`, `cuda`, `cuda:1`; `auto` by default.
+    pub device: Option<String>,
+    /// Continue, also with another `train.steps`.
+    pub resume: bool,
+    /// Stop after this step, counted from the run's beginning.
+    pub stop_after: Option<u64>,
+    /// Where to look for shards that moved.
+    pub data: Vec<PathBuf>,
+}
+
+/// A run that is ready to begin or to go on.
+pub struct TrainJob {
+    table: Table,
+    mix: PathBuf,
+    how: HowToTrain,
+}
+
+impl TrainJob {
+    /// Of a mix; the configuration is checked here.
+    pub fn open(table: Table, mix: &Path, how: HowToTrain) -> Result<TrainJob> {
+        TrainConfig::parse(table.clone())?;
+        Ok(TrainJob { table, mix: mix.to_owned(), how })
+    }
+
+    fn options(&self, resources: &Resources<'_>) -> TrainOptions {
+        TrainOptions {
+            device: self.how.device.clone().unwrap_or_else(|| "auto".to_owned()),
+            threads: Some(resources.threads),
+            memory: Bytes(resources.memory),
+            resume: self.how.resume,
+            stop_after: self.how.stop_after,
+            fresh: resources.fresh,
+            data: self.how.data.clone(),
+        }
+    }
+}
+
+impl InPlace for TrainJob {
+    fn forecast(&self, out: &Path, resources: &Resources<'_>) -> Result<Forecast> {
+        let plan: TrainPlan = plan(self.table.clone(), &self.mix, out, &self.options(resources))?;
+        Ok(Forecast {
+            up_to_date: plan.start == Start::UpToDate,
+            text: plan.to_string(),
+            plan: serde_json::to_value(&plan).expect("plain data"),
+        })
+    }
+
+    fn run(&self, out: &Path, resources: &Resources<'_>) -> Result<Done> {
+        let cx = Context {
+            progress: resources.progress,
+            say: resources.say,
+            warn: resources.warn,
+            interrupted: &interrupt::requested,
+        };
+        let options = self.options(resources);
+        let summary = run(self.table.clone(), &self.mix, out, &options, &cx)?;
+        Ok(Done { up_to_date: summary.up_to_date, summary: Box::new(summary) })
+    }
+}
