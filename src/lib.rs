@@ -16,10 +16,10 @@
 //!
 //! # Entry points
 //!
-//! `main` → [`cli::main`] → one file a command → [`pipeline::registry`], which opens a request as a
-//! [`pipeline::job::Job`] → [`pipeline::execute`], which runs an [`artifact::stage::Stage`] as units
-//! and publishes its output by one rename. To read one stage whole, take `filter`: `mod`, `config`,
-//! `run`, then the rules.
+//! `main` → [`cli::main`] → one file a command → [`pipeline::registry`], which opens a request as
+//! a [`pipeline::job::Job`] → [`pipeline::execute`], which runs an [`artifact::stage::Stage`] as
+//! units and publishes its output by one rename. To read one stage whole, take `filter`: `mod`,
+//! `config`, `run`, then the rules.
 //!
 //! # Code map
 //!

@@ -1,7 +1,7 @@
 //! What explains the command line: help, completions and the manual, from one table.
 //!
-//! In → the arguments that [`super::args`] declares and the keys that the registry knows; out → text
-//! on stdout. Nothing here is written by hand, so none of the three can lag behind.
+//! In → the arguments that [`super::args`] declares and the keys that the registry knows; out →
+//! text on stdout. Nothing here is written by hand, so none of the three can lag behind.
 
 use clap::{Command as ClapCommand, CommandFactory};
 use clap_complete::Shell;

@@ -163,8 +163,8 @@ impl FilterConfig {
 pub const OWN_KEYS: [&str; 5] = ["recipe", "rules", "words", "annotate", "from_annotations"];
 
 /// Fails for a configuration that cannot work, whatever the inputs are; `conditioned` is one beside
-/// which a condition decides as well. No file is read but a recipe's: a model may be what an earlier
-/// step makes.
+/// which a condition decides as well. No file is read but a recipe's: a model may be what an
+/// earlier step makes.
 ///
 /// # Errors
 /// Those of [`FilterConfig::build`], and of a recipe that nobody knows.

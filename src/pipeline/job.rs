@@ -1,8 +1,8 @@
 //! A piece of work that is ready to run, whichever stage it is of.
 //!
-//! In → what [`super::registry`] has opened; out → an [`Outcome`], or a [`Forecast`] of one. Work has
-//! one of three shapes: units of a stage, a stage and then another one over its output (no stage
-//! calls another), and work that writes in place.
+//! In → what [`super::registry`] has opened; out → an [`Outcome`], or a [`Forecast`] of one. Work
+//! has one of three shapes: units of a stage, a stage and then another one over its output (no
+//! stage calls another), and work that writes in place.
 
 #![expect(clippy::disallowed_types, reason = "an outcome says how long it took")]
 

@@ -1,10 +1,10 @@
 //! An output while it is made: OUT, what stands beside it, and how the one becomes the other.
 //!
-//! In → OUT; out → [`Output`], opened once under a lock, with all that happens there as its methods.
-//! Beside OUT stands `OUT.partial/`: `plan.json`, published units, killed attempts. It becomes OUT by
-//! one rename of a complete directory (an atomic exchange with an old OUT where the system can). A
-//! kill at any point leaves either the old OUT or the new one; the next start finishes or undoes
-//! what is between.
+//! In → OUT; out → [`Output`], opened once under a lock, with all that happens there as its
+//! methods. Beside OUT stands `OUT.partial/`: `plan.json`, published units, killed attempts. It
+//! becomes OUT by one rename of a complete directory (an atomic exchange with an old OUT where the
+//! system can). A kill at any point leaves either the old OUT or the new one; the next start
+//! finishes or undoes what is between.
 
 #![expect(clippy::disallowed_types, reason = "`run.json` says when")]
 

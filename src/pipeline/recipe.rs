@@ -3,8 +3,8 @@
 //! In → `dataprep.toml` or `pipelines/*.toml` and `--set step.key=value`; out → one [`Request`] a
 //! step, in order, with every path and key resolved. A step's `in` names earlier steps or paths
 //! relative to the recipe's folder, and so do its keys that name files. A recipe is **checked
-//! whole** before any work: every key and value of every step, every input's grammar, what the steps
-//! make and read of each other, and that what no step makes is there.
+//! whole** before any work: every key and value of every step, every input's grammar, what the
+//! steps make and read of each other, and that what no step makes is there.
 
 use std::path::{Component, Path, PathBuf};
 
