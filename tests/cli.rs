@@ -125,6 +125,20 @@ fn the_help_of_a_stage_names_all_its_keys() {
     }
 }
 
+#[test]
+fn completions_and_the_manual_know_every_command() {
+    let directory = TestDir::new();
+    let manual = directory.dataprep("manual").ok().stdout;
+    for shell in ["bash", "zsh", "fish"] {
+        let script = directory.dataprep(&format!("completions {shell}")).ok().stdout;
+        assert!(script.contains("tokenize") && script.contains("dry-run"), "{shell}");
+    }
+    for stage in dataprep::pipeline::registry::STAGES {
+        assert!(manual.contains(stage.name), "{}", stage.name);
+    }
+    assert!(manual.contains("unit_bytes"), "keys are part of the manual");
+}
+
 #[cfg(feature = "train")]
 #[test]
 fn a_new_project_has_a_valid_recipe_and_is_never_overwritten() {
