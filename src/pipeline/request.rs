@@ -26,7 +26,7 @@ pub struct Request {
 /// *How* to train: nothing here is part of a fingerprint.
 #[derive(Clone, Debug, Default)]
 pub struct Training {
-    /// `auto`, `cpu`, `cuda`, `cuda:1`; `auto` by default.
+    /// `auto` or `cpu`; `auto` by default.
     pub device: Option<String>,
     /// Continue, also with another `train.steps`.
     pub resume: bool,

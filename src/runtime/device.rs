@@ -15,19 +15,16 @@ use crate::runtime::cpu::Level;
 pub struct Device(candle_core::Device);
 
 impl Device {
-    /// `auto` (a GPU where this build can use one, else the CPU), `cpu`, `cuda` or `cuda:N`.
+    /// `auto` or `cpu`: the CPU, which is what this build computes on.
     pub fn from_name(name: &str) -> Result<Device> {
-        let ordinal = match name {
-            "cpu" => return Ok(Device::cpu()),
-            "auto" if !candle_core::utils::cuda_is_available() => return Ok(Device::cpu()),
-            "auto" => return Ok(cuda(0).unwrap_or_else(|_| Device::cpu())),
-            "cuda" => Some(0),
-            _ => name.strip_prefix("cuda:").and_then(|ordinal| ordinal.parse().ok()),
-        };
-        match ordinal {
-            Some(ordinal) => cuda(ordinal),
-            None => Err(Error::config(format!("unknown device `{name}`"))
-                .with_hint("devices are `auto`, `cpu`, `cuda` and `cuda:N`")),
+        match name {
+            "auto" | "cpu" => Ok(Device::cpu()),
+            _ if name.starts_with("cuda") => Err(Error::config(format!(
+                "device `{name}` is not in this build"
+            ))
+            .with_hint("this binary computes on the CPU: use `--device cpu` or leave it out")),
+            _ => Err(Error::config(format!("unknown device `{name}`"))
+                .with_hint("devices are `auto` and `cpu`")),
         }
     }
 
@@ -36,13 +33,9 @@ impl Device {
         Device(candle_core::Device::Cpu)
     }
 
-    /// `cpu` or `cuda:N`.
-    pub fn name(&self) -> String {
-        match self.0.location() {
-            candle_core::DeviceLocation::Cpu => "cpu".to_owned(),
-            candle_core::DeviceLocation::Cuda { gpu_id } => format!("cuda:{gpu_id}"),
-            candle_core::DeviceLocation::Metal { gpu_id } => format!("metal:{gpu_id}"),
-        }
+    /// `cpu`.
+    pub fn name(&self) -> &'static str {
+        "cpu"
     }
 
     /// The tensor library's own handle.
@@ -51,20 +44,10 @@ impl Device {
     }
 }
 
-fn cuda(ordinal: usize) -> Result<Device> {
-    if !candle_core::utils::cuda_is_available() {
-        return Err(Error::config(format!("device `cuda:{ordinal}` is not in this build"))
-            .with_hint("this binary computes on the CPU: use `--device cpu` or `--device auto`"));
-    }
-    let device = candle_core::Device::new_cuda(ordinal)
-        .map_err(|error| Error::failed(format!("cannot use `cuda:{ordinal}`: {error}")))?;
-    Ok(Device(device))
-}
-
 /// What a bitwise equal run needs equal, besides config and data.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Numerics {
-    /// Kind of device: `cpu` or `cuda`.
+    /// Kind of device: `cpu`.
     pub device: String,
     /// Threads of the pool that computes.
     pub threads: usize,
@@ -89,7 +72,6 @@ const GEMM: &str = "0.19.0";
 impl Numerics {
     /// The record of this process on `device`.
     pub fn of(device: &Device) -> Numerics {
-        let kind = device.name();
         let (cpu_features, kernels) = match Level::detected() {
             Level::Avx512 => (vec!["avx2", "fma", "avx512"], "avx512"),
             Level::Avx2 => (vec!["avx2", "fma"], "avx2"),
@@ -97,7 +79,7 @@ impl Numerics {
         };
         let optimised = if cfg!(debug_assertions) { "debug" } else { "release" };
         Numerics {
-            device: kind.split(':').next().unwrap_or_default().to_owned(),
+            device: device.name().to_owned(),
             threads: rayon::current_num_threads(),
             cpu_features: cpu_features.into_iter().map(str::to_owned).collect(),
             matmul: format!("gemm {GEMM} {kernels}"),
@@ -146,20 +128,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn devices_have_names_and_unknown_ones_say_what_there_is() {
+    fn devices_have_names_and_others_say_what_there_is() {
         assert_eq!(Device::from_name("cpu").unwrap().name(), "cpu");
         assert!(Device::from_name("auto").is_ok());
-        for name in ["tpu", "cuda:x", ""] {
+        for name in ["tpu", ""] {
             let error = Device::from_name(name).unwrap_err();
-            assert!(error.hint().is_some_and(|hint| hint.contains("`cuda:N`")), "{name}");
+            assert!(error.hint().is_some_and(|hint| hint.contains("`auto`")), "{name}");
         }
-    }
-
-    #[test]
-    fn cuda_without_its_kernels_is_a_clear_error() {
-        if !candle_core::utils::cuda_is_available() {
-            let error = Device::from_name("cuda:1").unwrap_err();
-            assert_eq!(error.to_string(), "device `cuda:1` is not in this build");
+        for name in ["cuda", "cuda:1"] {
+            let error = Device::from_name(name).unwrap_err();
+            assert_eq!(error.to_string(), format!("device `{name}` is not in this build"));
             assert_eq!(error.exit_status(), 2);
         }
     }

@@ -32,7 +32,7 @@ pub struct GenerateOptions {
     pub temperature: f64,
     /// Makes the draws.
     pub seed: u64,
-    /// `auto`, `cpu`, `cuda`, `cuda:1`.
+    /// `auto` or `cpu`.
     pub device: String,
 }
 

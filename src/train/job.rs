@@ -16,7 +16,7 @@ use crate::base::{config::Table, error::Result, interrupt, size::Bytes};
 /// *How* to train, as it is asked for.
 #[derive(Clone, Debug, Default)]
 pub struct HowToTrain {
-    /// `auto`, `cpu`, `cuda`, `cuda:1`; `auto` by default.
+    /// `auto` or `cpu`; `auto` by default.
     pub device: Option<String>,
     /// Continue, also with another `train.steps`.
     pub resume: bool,
