@@ -24,9 +24,11 @@ use dataprep::{
         size::Bytes,
     },
     pipeline::{
-        execute::{self, Options, Outcome},
-        recipe::Request,
+        execute,
+        job::Work as Shape,
+        options::{Listener, Options, Outcome},
         registry,
+        request::{Request, Training},
     },
 };
 
@@ -115,16 +117,22 @@ impl<'a> Job<'a> {
 
     fn open(&self, out: &str) -> (Box<dyn Stage>, std::path::PathBuf) {
         let out = self.directory.path(out);
-        let config = format!("unit_bytes = '128KiB'\nholdout = 0\n{}", self.keys);
+        let config = format!(
+            "unit_bytes = '128KiB'\nholdout = 0\nmax_bad = 1.0\nskip_bad_files = {}\n{}",
+            self.skip_bad_files, self.keys
+        );
         let request = Request {
             name: self.stage.to_owned(),
             stage: self.stage.to_owned(),
             inputs: vec![self.directory.path(self.input).to_string_lossy().into_owned()],
             out: out.clone(),
             config: config.parse().unwrap(),
+            after: Vec::new(),
+            training: Training::default(),
         };
-        let open = registry::find(self.stage).unwrap().open.unwrap();
-        (open(&request).unwrap().stage, out)
+        let job = (registry::find(self.stage).unwrap().open)(&request).unwrap();
+        let Shape::Units(stage) = job.work else { panic!("`{}` has units", self.stage) };
+        (stage, out)
     }
 
     fn execute(&self, stage: &dyn Stage, out: &Path) -> Result<Outcome> {
@@ -134,10 +142,10 @@ impl<'a> Job<'a> {
             temp_dir: None,
             fresh: false,
             replace: false,
-            max_bad: 1.0,
-            skip_bad_files: self.skip_bad_files,
         };
-        execute::execute(stage, out, &options, &Progress::new(Style::None))
+        let (progress, silent) = (Progress::new(Style::None), |_: &str| ());
+        let listener = Listener { progress: &progress, say: &silent, warn: &silent };
+        execute::execute(stage, out, &options, listener)
     }
 
     /// Runs undisturbed.
@@ -158,7 +166,7 @@ impl<'a> Job<'a> {
         let (at, happened) = (Unit { phase, index }, AtomicBool::new(false));
         let stage = Disturbed { stage, at, before, event, happened };
         let outcome = self.execute(&stage, &out);
-        assert!(stage.happened.load(Relaxed), "unit {at:?} did not run: {outcome:?}");
+        assert!(stage.happened.load(Relaxed), "unit {at:?} did not run: {:?}", outcome.err());
         outcome
     }
 }

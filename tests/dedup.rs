@@ -16,7 +16,7 @@ use dataprep::base::progress::{Progress, Style};
 use dataprep::base::size::Bytes;
 use dataprep::dedup::{Dedup, DedupConfig};
 use dataprep::pipeline::execute::execute;
-use dataprep::pipeline::options::{Options, Outcome};
+use dataprep::pipeline::options::{Listener, Options, Outcome};
 use dataprep::source::{InputConfig, InputSpec};
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
@@ -40,7 +40,9 @@ fn run_with(input: &Path, input_config: &str, config: &str, threads: usize) -> R
     let options =
         Options { threads, memory: Bytes(2 << 30), temp_dir: None, fresh: false, replace: false };
     let out = folder.path().join("out");
-    let outcome = execute(&stage, &out, &options, &Progress::new(Style::None)).unwrap();
+    let (progress, silent) = (Progress::new(Style::None), |_: &str| ());
+    let listener = Listener { progress: &progress, say: &silent, warn: &silent };
+    let outcome = execute(&stage, &out, &options, listener).unwrap();
     Run { folder, outcome }
 }
 

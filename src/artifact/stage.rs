@@ -68,6 +68,11 @@ pub trait Stage: Sync {
         self.text().map(TextInputs::notices).unwrap_or_default()
     }
 
+    /// What a person must not miss and is known before the work.
+    fn warnings(&self) -> Vec<String> {
+        Vec::new()
+    }
+
     /// How bad input is treated; outside the fingerprint.
     fn tolerance(&self) -> Tolerance {
         self.text().map(TextInputs::tolerance).unwrap_or_default()

@@ -25,7 +25,7 @@ const REASONS_SHOWN: usize = 4;
 
 /// What came of a piece of work. `Display` is the paragraph below the line: it ends with a newline,
 /// or is empty.
-pub trait Summary: fmt::Display {
+pub trait Summary: fmt::Display + fmt::Debug {
     /// Under which head the closing screen of a recipe shows the paragraph.
     fn head(&self) -> String;
 

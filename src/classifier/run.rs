@@ -337,6 +337,7 @@ impl Stage for ClassifierTrain {
 }
 
 /// What became of the texts, and the report.
+#[derive(Debug)]
 struct ClassifierSummary {
     documents: DocumentsSummary,
     report: Report,

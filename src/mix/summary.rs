@@ -14,6 +14,7 @@ use crate::base::size::Count;
 use crate::shards::MixRecord;
 
 /// Of a finished mix.
+#[derive(Debug)]
 pub struct MixSummary {
     documents: DocumentsSummary,
     record: MixRecord,

@@ -4,7 +4,7 @@
 //! `OUT.partial/` while the work goes on: `plan.json`, published units, killed attempts. State is
 //! what is published, so running the same command again is how one resumes. A damaged input file
 //! stops only the units that read it; everything else is finished before the stage fails naming
-//! all of them (DESIGN: sections 3.4 and 8). Parallel over units when there are many, inside them
+//! all of them (docs/design.md, sections 3.4 and 8). Parallel over units when there are many, inside them
 //! when there are few; the bytes are the same.
 
 #![expect(clippy::disallowed_types, reason = "`run.json` says how long it took")]
@@ -22,7 +22,7 @@ use std::{
 use serde_json::json;
 
 use super::{
-    options::{Options, Outcome},
+    options::{Listener, Options, Outcome},
     output::{self, Output},
     unchanged::Watch,
     up_to_date,
@@ -57,7 +57,7 @@ pub fn execute(
     stage: &dyn Stage,
     out: &Path,
     options: &Options,
-    progress: &Progress,
+    listener: Listener<'_>,
 ) -> Result<Outcome> {
     let start = Instant::now();
     let fingerprint = fingerprint(stage);
@@ -76,7 +76,8 @@ pub fn execute(
     }
     // Also with `--fresh`: what is no artifact is never replaced.
     output.refuse_foreign(fingerprint, options.replace || options.fresh)?;
-    let run = Run::open(stage, output, options, progress, fingerprint)?;
+    stage.warnings().iter().for_each(|warning| (listener.warn)(warning));
+    let run = Run::open(stage, output, options, listener.progress, fingerprint)?;
     run.all_phases()?;
     run.finish(start)
 }
@@ -133,8 +134,7 @@ impl<'a> Run<'a> {
         if skipped.is_empty() {
             output.forget_skipped()?;
         }
-        let (watch, discarded) =
-            Watch::resume(stage.files(), output.partial(), &plan.phases)?;
+        let (watch, discarded) = Watch::resume(stage.files(), output.partial(), &plan.phases)?;
         let notices = stage.notices().into_iter().chain(notices).chain(discarded);
         Ok(Run {
             stage,
@@ -364,7 +364,8 @@ impl<'a> Run<'a> {
         let phases: Vec<_> =
             locked(&self.phase_seconds).iter().map(|(name, s)| json!([name, s])).collect();
         let out = self.output.out().to_owned();
-        let run = output::run_json(&manifest.inputs, &self.watch, &out, self.options, seconds, &phases)?;
+        let run =
+            output::run_json(&manifest.inputs, &self.watch, &out, self.options, seconds, &phases)?;
         self.output.publish(&manifest, &run)?;
         Ok(Outcome {
             summary: self.stage.summary(&manifest, &out)?,

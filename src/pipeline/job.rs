@@ -58,7 +58,7 @@ impl Job {
     pub fn run(&self, out: &Path, options: &Options, listener: Listener<'_>) -> Result<Outcome> {
         let out = &place::output_directory(out, &self.reads)?;
         match &self.work {
-            Work::Units(stage) => execute::execute(&**stage, out, options, listener.progress),
+            Work::Units(stage) => execute::execute(&**stage, out, options, listener),
             Work::Chain(chain) => chain.run(out, options, listener),
             Work::InPlace(work) => {
                 let start = Instant::now();
@@ -116,7 +116,7 @@ impl Chain {
     fn run(&self, out: &Path, options: &Options, listener: Listener<'_>) -> Result<Outcome> {
         let first = self.first_output(out, options, listener)?;
         let second = (self.then)(&first)?;
-        let outcome = execute::execute(&*second, out, options, listener.progress)?;
+        let outcome = execute::execute(&*second, out, options, listener)?;
         // It lies in OUT now; what a kill may have left beside it is not needed.
         let beside = beside(out, self.place);
         let is_ours =
@@ -144,7 +144,8 @@ impl Chain {
         let beside = beside(out, self.place);
         // Half of an earlier one is ours to discard, whatever it was about.
         let options = Options { replace: true, ..options.clone() };
-        execute::execute(&*self.first, &beside, &options, listener.progress)?;
+        let outcome = execute::execute(&*self.first, &beside, &options, listener)?;
+        outcome.summary.alarms().iter().for_each(|alarm| (listener.warn)(alarm));
         Ok(beside)
     }
 

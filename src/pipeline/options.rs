@@ -33,6 +33,7 @@ pub struct Listener<'a> {
 }
 
 /// What came of it.
+#[derive(Debug)]
 pub struct Outcome {
     pub manifest: Manifest,
     pub up_to_date: bool,

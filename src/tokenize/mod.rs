@@ -67,12 +67,18 @@ impl Tokenize {
     pub fn inputs(&self) -> &Inputs {
         &self.inputs
     }
+}
+
+impl Stage for Tokenize {
+    fn name(&self) -> &'static str {
+        "tokenize"
+    }
 
     /// Shards without an end-of-text are of use to other tools, but `mix` refuses them: to be said
     /// before text is read.
-    pub fn missing_end_of_text(&self) -> Option<String> {
+    fn warnings(&self) -> Vec<String> {
         if self.end_of_text.is_some() {
-            return None;
+            return Vec::new();
         }
         let special = self.vocabulary.tokenizer.special_tokens();
         let known = match special.as_slice() {
@@ -83,16 +89,10 @@ impl Tokenize {
                 format!("its special tokens: {}{more}", shown.join(", "))
             }
         };
-        Some(format!(
+        vec![format!(
             "the tokenizer names no end-of-text, and `mix` refuses shards without one; name it \
              here, with `--set end_of_text=TOKEN` ({known})"
-        ))
-    }
-}
-
-impl Stage for Tokenize {
-    fn name(&self) -> &'static str {
-        "tokenize"
+        )]
     }
 
     fn kind(&self) -> Kind {

@@ -41,4 +41,4 @@ pub use encode::Tokenizer;
 pub use format::{TOKENIZER_CONFIG_JSON, TOKENIZER_JSON};
 pub use learn::learn_from;
 pub use run::TokenizerTrain;
-pub use sizes::{VocabularySize, VocabularySummary, vocabulary_shortfall, vocabulary_sizes};
+pub use sizes::{VocabularySize, VocabularySummary};

@@ -34,7 +34,7 @@ impl fmt::Display for VocabularySize {
 
 /// The sizes of a tokenizer, ascending; none for other artifacts. With an alphabet of the bytes
 /// that were seen, which may be more than a small size, the largest alone is known.
-pub fn vocabulary_sizes(manifest: &Manifest) -> Vec<VocabularySize> {
+fn vocabulary_sizes(manifest: &Manifest) -> Vec<VocabularySize> {
     let Some(&reached) = manifest.counts.extra.get(VOCABULARY) else { return Vec::new() };
     let mut asked: Vec<u64> = match &manifest.config["vocab"] {
         Value::Array(sizes) => sizes.iter().filter_map(Value::as_u64).collect(),
@@ -47,7 +47,7 @@ pub fn vocabulary_sizes(manifest: &Manifest) -> Vec<VocabularySize> {
 }
 
 /// The warning where sizes were not reached, or came to be one vocabulary.
-pub fn vocabulary_shortfall(sizes: &[VocabularySize]) -> Option<String> {
+fn vocabulary_shortfall(sizes: &[VocabularySize]) -> Option<String> {
     let short: Vec<VocabularySize> =
         sizes.iter().copied().filter(|size| size.entries < size.asked).collect();
     let entries = Count(short.first()?.entries);
