@@ -114,7 +114,10 @@ fn every_recipe_and_config_of_the_project_is_valid() {
 fn the_help_of_a_stage_names_all_its_keys() {
     let directory = TestDir::new();
     for stage in dataprep::pipeline::registry::STAGES {
-        let command = if stage.name == "tokenizer" { "tokenizer train" } else { stage.name };
+        let command = match stage.name {
+            name @ ("classifier" | "tokenizer") => format!("{name} train"),
+            name => name.to_owned(),
+        };
         let help = directory.dataprep(&format!("{command} --help")).ok().stdout;
         let keys = (stage.keys)();
         assert!(!keys.is_empty(), "{}", stage.name);
