@@ -1,6 +1,6 @@
 //! Bad data is counted, a damaged file fails at the end, bad config stops before any work.
 
-use crate::support::{TestDir, documents, shared_data};
+use crate::support::{TestDir, beside::beside, documents};
 
 fn zstd(text: &str) -> Vec<u8> {
     zstd::encode_all(text.as_bytes(), 3).unwrap()
@@ -124,13 +124,13 @@ fn a_flipped_byte_is_named_by_verify() {
 
 #[test]
 fn every_hostile_file_ends_in_documents_or_a_message() {
-    let Some(data) = shared_data("the hostile inputs") else { return };
-    let expected = std::fs::read_to_string(data.join("hostile/EXPECTED.tsv")).unwrap();
+    let Some(data) = beside("data/hostile") else { return };
+    let expected = std::fs::read_to_string(data.join("EXPECTED.tsv")).unwrap();
     let directory = TestDir::new();
     let mut checked = 0;
     for line in expected.lines().skip(1) {
         let fields: Vec<&str> = line.split('\t').collect();
-        let path = data.join("hostile").join(fields[0]);
+        let path = data.join(fields[0]);
         if fields[0].starts_with("names/") || path.metadata().unwrap().len() > 2 << 20 {
             continue;
         }
@@ -150,7 +150,7 @@ fn every_hostile_file_ends_in_documents_or_a_message() {
         checked += 1;
     }
     assert!(checked > 50, "{checked}");
-    let names = data.join("hostile/names");
+    let names = data.join("names");
     let run = directory.dataprep(&format!("ingest {} --out names --json", names.display())).ok();
     assert_eq!(run.summary()["counts"]["out"], 6, "hidden and temporary files are none");
 }

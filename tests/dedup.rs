@@ -21,6 +21,8 @@ use dataprep::source::{InputConfig, InputSpec};
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
+use crate::support::beside::beside;
+
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
@@ -258,11 +260,7 @@ fn the_fixture_loses_what_an_exact_comparison_of_all_pairs_drops() {
 
 #[test]
 fn the_whole_set_of_near_duplicates_is_decided_rightly() {
-    let shared = root().join("../shared/data/near-duplicates");
-    if !shared.exists() {
-        println!("skipped: {} is not there", shared.display());
-        return;
-    }
+    let Some(shared) = beside("data/near-duplicates") else { return };
     let truth = Truth::read(&shared.join("pairs.tsv"), "jaccard_norm_w5");
     let paths = [shared.join("000_00000.parquet"), shared.join("001_00000.parquet")];
     for (config, limit) in [("", 0.8), ("method = \"minhash\"", 0.8), ("verify = 0.9", 0.9)] {

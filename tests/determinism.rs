@@ -35,6 +35,11 @@ in = ["a=tokens#a:0.7", "b=tokens#b:0.3"]
 set = { tokens = "24k" }
 "#;
 
+/// The longest recipe that this build can run.
+pub fn whole_recipe() -> String {
+    if cfg!(feature = "train") { recipe_with_training() } else { RECIPE.to_owned() }
+}
+
 /// The recipe with a model of a few thousand parameters behind it.
 pub fn recipe_with_training() -> String {
     format!(

@@ -9,8 +9,8 @@ use std::{
 use dataprep::base::rng::Stream;
 
 use crate::{
-    determinism::{recipe_with_training, with_recipe},
-    support::TestDir,
+    determinism::{whole_recipe, with_recipe},
+    support::{TestDir, documents},
 };
 
 /// Kills after a random part of `whole`, the time of an undisturbed run, until the command ends by
@@ -39,7 +39,7 @@ fn run_with_kills(directory: &TestDir, whole: Duration, seed: u64, interrupt: bo
 
 /// A directory in which the recipe ran undisturbed, and how long that took.
 fn undisturbed() -> (TestDir, Duration) {
-    let directory = with_recipe(&recipe_with_training());
+    let directory = with_recipe(&whole_recipe());
     let start = Instant::now();
     directory.dataprep("run recipe.toml --threads 2").ok();
     (directory, start.elapsed())
@@ -50,7 +50,7 @@ fn killed_at_random_moments_the_whole_path_ends_with_the_same_bytes() {
     let (whole, duration) = undisturbed();
     let expected = whole.tree("runs");
     for seed in [1, 2] {
-        let killed = with_recipe(&recipe_with_training());
+        let killed = with_recipe(&whole_recipe());
         let kills = run_with_kills(&killed, duration, seed, false);
         assert!(kills >= 1, "never killed");
         assert_eq!(killed.tree("runs"), expected);
@@ -60,7 +60,7 @@ fn killed_at_random_moments_the_whole_path_ends_with_the_same_bytes() {
 #[test]
 fn interrupted_it_keeps_what_is_finished_and_continues() {
     let (whole, duration) = undisturbed();
-    let interrupted = with_recipe(&recipe_with_training());
+    let interrupted = with_recipe(&whole_recipe());
     let stops = run_with_kills(&interrupted, duration, 3, true);
     assert!(stops >= 1, "never interrupted");
     assert_eq!(interrupted.tree("runs"), whole.tree("runs"));
@@ -68,30 +68,45 @@ fn interrupted_it_keeps_what_is_finished_and_continues() {
 
 #[test]
 fn a_second_run_has_nothing_to_do() {
-    let directory = with_recipe(&recipe_with_training());
+    let directory = with_recipe(&whole_recipe());
     directory.dataprep("run recipe.toml").ok();
     let before = directory.tree("runs");
     let again = directory.dataprep("run recipe.toml").ok();
-    assert_eq!(again.stdout.matches("up to date").count(), 6, "{}", again.stdout);
+    let steps = whole_recipe().matches("[[step]]").count();
+    assert_eq!(again.stdout.matches("up to date").count(), steps, "{}", again.stdout);
     assert_eq!(directory.tree("runs"), before);
 }
 
+/// Bytes that the identity of a file of this size leaves out: it samples the first, the middle and
+/// the last 64 KiB.
+const UNSAMPLED: usize = 100 << 10;
+
 #[test]
-fn a_changed_input_is_seen_whatever_its_size_says() {
-    let directory = with_recipe(&recipe_with_training());
-    directory.dataprep("ingest text/b.jsonl --out corpus").ok();
-    // Big enough that the identity's three samples miss the change; the ranges do not.
-    let text = directory.read("text/b.jsonl");
-    let middle = text.len() / 3;
-    let changed = text[..middle].to_owned() + "Z" + &text[middle + 1..];
-    directory.write("text/b.jsonl", changed);
-    let again = directory.dataprep("ingest text/b.jsonl --out corpus --fresh").ok();
-    assert!(!again.stdout.contains("up to date"), "{}", again.stdout);
+fn a_change_between_the_sampled_bytes_of_an_input_is_seen() {
+    let directory = TestDir::new();
+    directory.write_documents("text.jsonl", &documents(500, 4));
+    let text = directory.read("text.jsonl");
+    assert!(text.len() > 4 * UNSAMPLED, "{} bytes are hashed whole", text.len());
+    let ingest = || directory.dataprep("ingest text.jsonl --out corpus").ok().stdout;
+    assert!(!ingest().contains("up to date"));
+    let before = directory.tree("corpus");
+
+    // Written again with the same bytes, its time alone is another one.
+    directory.write("text.jsonl", &text);
+    let again = ingest();
+    assert!(again.contains("up to date"), "{again}");
+
+    let place = UNSAMPLED + text[UNSAMPLED..].find(|c: char| c.is_ascii_lowercase()).unwrap();
+    let other = if &text[place..place + 1] == "z" { "y" } else { "z" };
+    directory.write("text.jsonl", text[..place].to_owned() + other + &text[place + 1..]);
+    let changed = ingest();
+    assert!(!changed.contains("up to date"), "{changed}");
+    assert_ne!(directory.tree("corpus"), before);
 }
 
 #[test]
 fn another_config_is_refused_by_a_bare_stage_and_replaces_with_fresh() {
-    let directory = with_recipe(&recipe_with_training());
+    let directory = with_recipe(&whole_recipe());
     directory.dataprep("dedup text/a --out unique").ok();
     let before = directory.tree("unique");
     let refused = directory.dataprep("dedup text/a --out unique --verify 0.5");
@@ -104,7 +119,7 @@ fn another_config_is_refused_by_a_bare_stage_and_replaces_with_fresh() {
 
 #[test]
 fn two_commands_on_one_output_do_not_meet() {
-    let directory = with_recipe(&recipe_with_training());
+    let directory = with_recipe(&whole_recipe());
     std::fs::create_dir_all(directory.path("unique.partial")).unwrap();
     let lock = dataprep::base::lock::Lock::take(
         &directory.path("unique.partial/lock"),
@@ -120,7 +135,7 @@ fn two_commands_on_one_output_do_not_meet() {
 
 #[test]
 fn a_folder_that_is_no_artifact_is_never_replaced() {
-    let directory = with_recipe(&recipe_with_training());
+    let directory = with_recipe(&whole_recipe());
     directory.write("mine/letter.txt", "not yours");
     for flags in ["", "--fresh"] {
         let refused = directory.dataprep(&format!("dedup text/a --out mine {flags}"));

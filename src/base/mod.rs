@@ -2,6 +2,9 @@
 //!
 //! Imports nothing of ours; knows nothing of Parquet, candle or the terminal's look.
 
+#[cfg(test)]
+#[path = "../../tests/support/beside.rs"]
+pub mod beside;
 pub mod config;
 pub mod error;
 pub mod hash;

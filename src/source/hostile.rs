@@ -1,29 +1,17 @@
 //! Every hostile file of the shared data that concerns readers, against what must become of it.
 //!
 //! The data lie beside the repository (`../shared/data/hostile`, or `DATAPREP_SHARED`); without
-//! them the tests say so and pass, since `tests.rs` makes small files of the same kinds itself.
+//! them the tests are skipped and say so: `tests.rs` makes small files of the same kinds itself.
 
 use std::path::PathBuf;
 
 use super::InputConfig;
 use super::tests::{Found, read};
-use crate::base::error::Error;
+use crate::base::{beside::beside, error::Error};
 
 /// The folder of hostile files, if it is there.
 fn folder() -> Option<PathBuf> {
-    let shared = std::env::var_os("DATAPREP_SHARED")
-        .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared"), PathBuf::from);
-    let folder = shared.join("data/hostile");
-    if !folder.is_dir() {
-        writeln_skipped(&folder);
-        return None;
-    }
-    Some(folder)
-}
-
-fn writeln_skipped(folder: &std::path::Path) {
-    use std::io::Write;
-    let _ = writeln!(std::io::stderr(), "skipped: there is no `{}`", folder.display());
+    beside("data/hostile")
 }
 
 /// Reads `name` and says what came: documents and reasons, or the kind of error.

@@ -13,6 +13,7 @@ use super::config::{SpecialText, TokenizerConfig, VocabSizes};
 use super::encode::Tokenizer;
 use super::learn::learn_from;
 use super::split::{CL100K as CL100K_REGEX, O200K, QWEN2};
+use crate::base::beside::beside;
 
 fn fixtures() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/tokenizer")
@@ -89,11 +90,7 @@ fn ids_are_those_of_the_python_package() {
 
 /// Real vocabularies, where they lie beside the repository, with special tokens as tokens.
 fn large(name: &str) -> Option<Tokenizer> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data/tokenizers");
-    if !folder.is_dir() {
-        eprintln!("skipped: no `{}` on this machine", folder.display());
-        return None;
-    }
+    let folder = beside("data/tokenizers")?;
     Some(Tokenizer::open_with(&folder.join(name), SpecialText::Token).unwrap())
 }
 
@@ -102,7 +99,7 @@ fn ids_of_large_vocabularies_are_those_of_the_python_package() {
     for name in ["gpt2", "cl100k_base", "gpt-neox-olmo"] {
         let Some(tokenizer) = large(name) else { return };
         assert!(tokenizer.is_byte_pair(), "{name}: {:?}", tokenizer.notices());
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data/tokenizers");
+        let Some(folder) = beside("data/tokenizers") else { return };
         let mut compared = 0;
         for line in lines(&folder.join("golden.jsonl")) {
             let (text, expected) = (line["text"].as_str().unwrap(), &line["ids"][name]);

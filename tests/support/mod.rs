@@ -1,5 +1,7 @@
 //! A fresh directory, the binary, and what to compare afterwards.
 
+pub mod beside;
+
 use std::{
     collections::BTreeMap,
     fs,
@@ -126,16 +128,6 @@ fn collect(root: &Path, directory: &Path, files: &mut BTreeMap<String, String>) 
 /// The project's folder.
 pub fn project() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
-}
-
-/// The shared data, or `None` with a word about what is skipped.
-pub fn shared_data(what: &str) -> Option<PathBuf> {
-    let path = project().join("../shared/data");
-    if !path.is_dir() {
-        eprintln!("skipped: {what} needs ../shared/data");
-        return None;
-    }
-    Some(path)
 }
 
 /// Documents of a few hundred words over a small vocabulary, some of them near-copies of earlier

@@ -4,11 +4,12 @@
 //! In: `../shared/data/corpora` and `../shared/bench/filter/verdicts-datatrove.tsv.gz`, which
 //! `verdicts.py` beside it wrote. Out: a list of all differences in verdict, first rule, value (to
 //! the last bit) and kept text, which must be empty. Every document is compared; a build without
-//! optimizations takes each sixteenth, and `PARITY_EVERY=1` all. Where the folder is not there, the
-//! test says so and ends.
+//! optimizations takes each sixteenth, and `PARITY_EVERY=1` all. Without the folder
+//! the test is skipped.
 //! Cost: four seconds of a core, optimized.
 
 use super::*;
+use crate::base::beside::beside;
 use crate::filter::recipes;
 use crate::filter::view::{Room, Splitter};
 use arrow::array::AsArray;
@@ -73,13 +74,8 @@ fn difference(room: &mut Room, rules: &[Box<dyn RuleSet>], text: &str, said: &Sa
 
 #[test]
 fn fineweb_equals_datatrove_on_whole_corpora() {
-    let shared = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared");
-    let table = shared.join("bench/filter/verdicts-datatrove.tsv.gz");
-    let corpora = shared.join("data/corpora");
-    if !table.exists() || !corpora.exists() {
-        eprintln!("skipped: {} is not there", shared.display());
-        return;
-    }
+    let Some(corpora) = beside("data/corpora") else { return };
+    let Some(table) = beside("bench/filter/verdicts-datatrove.tsv.gz") else { return };
     let default = if cfg!(debug_assertions) { 16 } else { 1 };
     let every = std::env::var("PARITY_EVERY").map_or(default, |text| text.parse().unwrap());
     let verdicts = verdicts(&table);
@@ -97,5 +93,4 @@ fn fineweb_equals_datatrove_on_whole_corpora() {
     }
     assert!(differences.is_empty(), "{}\n{}", differences.len(), differences.join("\n"));
     assert!(compared > 0 && (every > 1 || compared == verdicts.len()), "{compared}");
-    eprintln!("{compared} documents");
 }
