@@ -4,8 +4,8 @@
 //! `OUT.partial/` while the work goes on: `plan.json`, published units, killed attempts. State is
 //! what is published, so running the same command again is how one resumes. A damaged input file
 //! stops only the units that read it; everything else is finished before the stage fails naming
-//! all of them (docs/design.md, sections 3.4 and 8). Parallel over units when there are many, inside them
-//! when there are few; the bytes are the same.
+//! all of them (docs/design.md, sections 3.4 and 8). Parallel over units when there are many,
+//! inside them when there are few; the bytes are the same.
 
 #![expect(clippy::disallowed_types, reason = "`run.json` says how long it took")]
 
