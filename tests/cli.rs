@@ -152,3 +152,19 @@ fn a_new_project_has_a_valid_recipe_and_is_never_overwritten() {
     let again = directory.dataprep("init project");
     assert_eq!(again.status, 2, "{}", again.stderr);
 }
+
+#[test]
+fn memory_that_is_not_enough_is_refused_before_the_work_with_the_number_that_is() {
+    let directory = TestDir::new();
+    directory.write_documents("text/a.jsonl", &documents(400, 1));
+    for command in ["ingest text", "filter text --rules gopher_quality", "dedup text"] {
+        let refused = directory.dataprep(&format!("{command} --out out --memory 20MiB"));
+        assert_eq!(refused.status, 2, "{}", refused.stderr);
+        assert!(refused.stderr.contains("allowed are 20.0 MiB"), "{}", refused.stderr);
+        assert!(!directory.path("out.partial").exists());
+        let hint = refused.stderr.split("`--memory ").nth(1).expect("a hint with the number");
+        let enough = hint.split('`').next().unwrap();
+        directory.dataprep(&format!("{command} --out out --threads 8 --memory {enough}")).ok();
+        std::fs::remove_dir_all(directory.path("out")).unwrap();
+    }
+}

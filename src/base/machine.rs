@@ -2,7 +2,10 @@
 //!
 //! Reads `/proc` and `/sys`; what it says goes to `run.json` and into limits, never into results.
 
-use std::{num::NonZero, path::Path};
+use std::{
+    num::NonZero,
+    path::{Path, PathBuf},
+};
 
 use super::io;
 
@@ -17,11 +20,31 @@ pub fn memory_bytes() -> u64 {
         let line = text.lines().find(|line| line.starts_with("MemTotal:"))?.to_owned();
         line.split_ascii_whitespace().nth(1)?.parse::<u64>().ok().map(|kib| kib << 10)
     });
-    let group = ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"];
-    let group = group.iter().find_map(|path| {
-        io::read_text(Path::new(path)).ok()?.trim().parse::<u64>().ok().filter(|bytes| *bytes > 0)
-    });
+    let own = io::read_text(Path::new("/proc/self/cgroup")).unwrap_or_default();
+    let limit = |path: &PathBuf| io::read_text(path).ok()?.trim().parse::<u64>().ok();
+    let group = group_limits(&own).iter().filter_map(limit).filter(|bytes| *bytes > 0).min();
     machine.unwrap_or(4 << 30).min(group.unwrap_or(u64::MAX))
+}
+
+/// Where the limits of the control groups stand that a process is in, by its `/proc/self/cgroup`:
+/// of its own group and of every group above, since each holds (`man 7 cgroups`: version 2 is the
+/// line `0::PATH`, version 1 the one that names `memory`).
+fn group_limits(own: &str) -> Vec<PathBuf> {
+    let mut limits = Vec::new();
+    for line in own.lines() {
+        let mut fields = line.splitn(3, ':').skip(1);
+        let (Some(controllers), Some(place)) = (fields.next(), fields.next()) else { continue };
+        let (root, file) = match controllers {
+            "" => ("/sys/fs/cgroup", "memory.max"),
+            _ if controllers.split(',').any(|name| name == "memory") => {
+                ("/sys/fs/cgroup/memory", "memory.limit_in_bytes")
+            }
+            _ => continue,
+        };
+        let own = Path::new(place.trim_start_matches('/'));
+        limits.extend(own.ancestors().map(|group| Path::new(root).join(group).join(file)));
+    }
+    limits
 }
 
 /// The largest memory this process has held, in bytes; 0 where the system does not say.
@@ -35,4 +58,23 @@ pub fn peak_memory_bytes() -> u64 {
 /// The machine's name.
 pub fn host() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_limits_of_a_group_and_of_those_above_it_count_in_both_versions() {
+        let shown = |own: &str| {
+            let limits = group_limits(own);
+            limits.iter().map(|path| path.to_string_lossy().into_owned()).collect::<Vec<_>>()
+        };
+        let two = ["/sys/fs/cgroup/user/job/memory.max", "/sys/fs/cgroup/user/memory.max"];
+        assert_eq!(shown("0::/user/job\n"), [&two[..], &["/sys/fs/cgroup/memory.max"]].concat());
+        let one = "/sys/fs/cgroup/memory/box/memory.limit_in_bytes";
+        let top = "/sys/fs/cgroup/memory/memory.limit_in_bytes";
+        assert_eq!(shown("5:cpu:/x\n4:memory:/box\n"), [one, top]);
+        assert!(shown("").is_empty());
+    }
 }

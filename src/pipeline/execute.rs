@@ -22,6 +22,7 @@ use std::{
 use serde_json::json;
 
 use super::{
+    memory,
     options::{Listener, Options, Outcome},
     output::{self, Output},
     unchanged::Watch,
@@ -41,8 +42,6 @@ use crate::base::{
     progress::Progress,
 };
 
-/// Memory a lane of work is taken to need at least; fewer lanes run when there is less.
-const LANE_MEMORY: u64 = 512 << 20;
 /// Units a lane does at least, so that none waits long for the last of another.
 const UNITS_PER_LANE: usize = 8;
 
@@ -67,6 +66,8 @@ pub fn execute(
     {
         return unchanged(stage, out, manifest, start);
     }
+    let (threads, notice) = memory::threads(stage, options.threads, options.memory)?;
+    let options = &Options { threads, ..options.clone() };
     let output = Output::open(out)?;
     if !options.fresh
         && let Some(manifest) = up_to_date::check(stage, out, fingerprint)?
@@ -78,6 +79,7 @@ pub fn execute(
     output.refuse_foreign(fingerprint, options.replace || options.fresh)?;
     stage.warnings().iter().for_each(|warning| (listener.warn)(warning));
     let run = Run::open(stage, output, options, listener.progress, fingerprint)?;
+    locked(&run.notices).extend(notice);
     run.all_phases()?;
     run.finish(start)
 }
@@ -200,8 +202,8 @@ impl<'a> Run<'a> {
     /// Hands out units to lanes: one lane with all threads when there are few, up to one a thread
     /// when there are many.
     fn run_units(&self, phase: usize, open: &[usize]) -> Result<Vec<Error>> {
-        let most = (self.options.memory.0 / LANE_MEMORY).max(1) as usize;
-        let lanes = (open.len() / UNITS_PER_LANE).clamp(1, self.options.threads.min(most).max(1));
+        let most = memory::lanes(self.stage, self.options.memory);
+        let lanes = (open.len() / UNITS_PER_LANE).clamp(1, self.options.threads.min(most));
         let (next, failed) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
         let lane = || {
             while let Some(&index) = open.get(next.fetch_add(1, Relaxed)) {

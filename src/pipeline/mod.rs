@@ -6,6 +6,7 @@
 
 pub mod execute;
 pub mod job;
+mod memory;
 pub mod options;
 mod output;
 pub mod recipe;

@@ -237,7 +237,9 @@ impl Stage for TokenizerTrain {
     fn needs(&self, threads: usize) -> Needs {
         let words = words::bytes_expected(self.inputs.text_bytes());
         let reading = self.inputs.needs(threads);
-        let memory = reading.memory.max(learn::memory(words, self.largest()));
+        // The counters grow to their share of the memory, then spill.
+        let counting = reading.memory + words.min(reading.memory / (COUNTERS_SHARE - 1));
+        let memory = counting.max(learn::memory(words, self.largest()));
         Needs { memory, disk: words * 2, ..reading }
     }
 
