@@ -18,6 +18,7 @@ mod determinism;
 mod filter;
 #[cfg(feature = "train")]
 mod formats;
+mod inspect;
 mod outputs;
 mod quickstart;
 mod recipes;

@@ -42,6 +42,16 @@ impl Lock {
         }
     }
 
+    /// Whether somebody holds the lock file `path`; nobody does where there is none.
+    pub fn is_held(path: &Path) -> Result<bool> {
+        let Ok(file) = File::open(path) else { return Ok(false) };
+        match file.try_lock_shared() {
+            Ok(()) => Ok(false),
+            Err(TryLockError::WouldBlock) => Ok(true),
+            Err(TryLockError::Error(error)) => Err(Error::io("lock", path)(error)),
+        }
+    }
+
     /// One try. The file may have been removed by its last holder between open and lock: only a
     /// lock on the file that still stands under the name counts.
     fn attempt(path: &Path) -> Result<Option<Lock>> {
@@ -72,6 +82,7 @@ mod tests {
         let path = directory.path().join("lock");
         let lock = Lock::take(&path, directory.path()).unwrap();
         assert!(Lock::attempt(&path).unwrap().is_none());
+        assert!(Lock::is_held(&path).unwrap());
         drop(lock);
         assert!(Lock::attempt(&path).unwrap().is_some());
     }

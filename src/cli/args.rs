@@ -222,8 +222,8 @@ pub enum ExportFormat {
 /// Arguments of `inspect`.
 #[derive(Args, Debug)]
 pub struct InspectArgs {
-    /// An artifact; with `--on`, a tokenizer.json or a folder with one; with `--where`, a corpus or
-    /// raw files
+    /// An artifact, finished or not, or raw files; with `--on`, a tokenizer.json or a folder with
+    /// one; with `--where`, a corpus or raw files
     pub path: PathBuf,
     /// How well the tokenizer fits these texts: `[NAME=]PATH`, as stages take them
     #[arg(long, value_name = "IN", num_args = 1.., group = "reads")]
@@ -242,7 +242,7 @@ pub struct InspectArgs {
     #[arg(long = "where", value_name = "SQL", group = "reads")]
     pub condition: Option<String>,
     /// Column or JSON field with the text [default: text]
-    #[arg(long, value_name = "NAME", requires = "reads")]
+    #[arg(long, value_name = "NAME")]
     pub text_column: Option<String>,
     /// Read only the first so many documents
     #[arg(long, value_name = "N", requires = "reads")]

@@ -13,7 +13,7 @@ use crate::base::io;
 use crate::base::progress::Progress;
 use crate::inspect::filtered::page::MARK as PAGE_MARK;
 use crate::inspect::fit::{self, FitReport};
-use crate::inspect::{self, Report, fit_picture, matches};
+use crate::inspect::{self, RawReport, Report, fit_picture, matches};
 use crate::pipeline::registry;
 use crate::source::{InputConfig, Inputs};
 use crate::tokenizer::{SpecialText, Tokenizer};
@@ -24,8 +24,22 @@ impl Commands<'_> {
         match &args.condition {
             _ if !args.on.is_empty() => self.fit(args),
             Some(condition) => self.matches(condition, args),
+            None if self.is_raw(args) => self.raw(args),
             None => self.artifact(&args.path, args.html.as_deref()),
         }
+    }
+
+    /// Whether the path leads to text that no stage wrote.
+    fn is_raw(&self, args: &InspectArgs) -> bool {
+        args.html.is_none() && args.path.exists() && !inspect::is_of_an_artifact(&args.path)
+    }
+
+    /// `inspect RAW`
+    fn raw(&self, args: &InspectArgs) -> Result<()> {
+        let path = args.path.display().to_string();
+        let report = RawReport::new(&path, &self.open_inputs(std::slice::from_ref(&path), args)?);
+        self.show(&report, &format!("{report}\n"));
+        Ok(())
     }
 
     /// `inspect ARTIFACT`
@@ -102,8 +116,8 @@ impl Commands<'_> {
             text_column: args.text_column.clone().unwrap_or(defaults.text_column.clone()),
             limit_documents: args.limit_documents,
             condition: args.condition.clone(),
-            // The condition's own columns are read, and no other.
-            columns: args.condition.is_some().then(Vec::new),
+            // Beside the texts a condition's own columns are read, and no other.
+            columns: Some(Vec::new()),
             ..defaults
         };
         let inputs = Inputs::open(&registry::specs(inputs)?, &config)?;

@@ -17,10 +17,13 @@ pub mod fit;
 pub mod fit_picture;
 pub mod matches;
 pub mod mix;
+pub mod raw;
+pub mod run;
 pub mod shards;
 mod table;
 #[cfg(test)]
 mod tests;
+pub mod unfinished;
 pub mod verify;
 
 use crate::artifact::record::Kind;
@@ -32,15 +35,19 @@ use serde_json::Value;
 pub use corpus::CorpusReport;
 pub use filtered::FilterReport;
 pub use mix::MixReport;
+pub use raw::RawReport;
+pub use run::RunReport;
 pub use shards::ShardsReport;
+pub use unfinished::PartialReport;
 pub use verify::{VerifyReport, verify};
 
-use crate::artifact::manifest::{FILE_NAME, Manifest};
+use crate::artifact::manifest::Manifest;
 use crate::base::{
-    error::{Error, Result},
+    error::Result,
     hash::Fingerprint,
     size::{Bytes, Count},
 };
+use crate::classifier;
 
 /// What an artifact holds.
 #[derive(Clone, Debug, Serialize)]
@@ -54,7 +61,13 @@ pub enum Report {
     Corpus(CorpusReport),
     /// Documents that rules have judged.
     Filter(Box<FilterReport>),
-    /// Anything else that has a manifest: a tokenizer, a run.
+    /// A model in training, or trained.
+    Run(RunReport),
+    /// A classifier, and how well it does on texts that it has not seen.
+    Classifier(Box<ClassifierReport>),
+    /// The output of a stage that is not finished.
+    Partial(PartialReport),
+    /// Anything else that has a manifest: a tokenizer.
     Other(Facts),
 }
 
@@ -65,6 +78,9 @@ impl fmt::Display for Report {
             Report::Mix(report) => report.fmt(f),
             Report::Corpus(report) => report.fmt(f),
             Report::Filter(report) => report.fmt(f),
+            Report::Run(report) => report.fmt(f),
+            Report::Classifier(report) => report.fmt(f),
+            Report::Partial(report) => report.fmt(f),
             Report::Other(facts) => facts.fmt(f),
         }
     }
@@ -126,6 +142,13 @@ impl Facts {
 impl fmt::Display for Facts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.head(f)?;
+        self.fmt_origin(f)
+    }
+}
+
+impl Facts {
+    /// The lines that end every report without tables: from what, by which configuration.
+    fn fmt_origin(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "from: {}", self.inputs.join(", "))?;
         let config = serde_json::to_string_pretty(&self.config).map_err(|_| fmt::Error)?;
         write!(f, "config: {config}")
@@ -135,10 +158,17 @@ impl fmt::Display for Facts {
 /// What is in the artifact at `path`.
 ///
 /// # Errors
-/// [`Error::Config`] where no artifact is, [`Error::Damaged`] for what cannot be read.
+/// `Error::Config` where no artifact is, `Error::Damaged` for what cannot be read.
 pub fn inspect(path: &Path) -> Result<Report> {
+    if PartialReport::is_there(path) {
+        return PartialReport::read(path).map(Report::Partial);
+    }
     let manifest = open(path)?;
     match manifest.kind {
+        Kind::Run => RunReport::read(path, &manifest).map(Report::Run),
+        Kind::Classifier => {
+            ClassifierReport::read(path, &manifest).map(|read| Report::Classifier(Box::new(read)))
+        }
         Kind::Shards => ShardsReport::read(path, &manifest).map(Report::Shards),
         Kind::Mix => MixReport::read(path, &manifest).map(Report::Mix),
         Kind::Corpus if FilterReport::is_there(&manifest) => {
@@ -151,18 +181,40 @@ pub fn inspect(path: &Path) -> Result<Report> {
     }
 }
 
-/// The manifest of the artifact at `path`; a file inside one gets a hint.
+/// Whether an artifact, or a part of one, lies at `path`; what else exists there may be raw text.
+pub fn is_of_an_artifact(path: &Path) -> bool {
+    Manifest::stands_in(path)
+        || PartialReport::is_there(path)
+        || unfinished::artifact_above(path).is_some()
+}
+
+/// The manifest of the artifact at `path`; whatever else is there is named for what it is.
 fn open(path: &Path) -> Result<Manifest> {
-    if !path.exists() {
-        return Err(Error::config(format!("there is nothing at `{}`", path.display())));
+    match Manifest::stands_in(path) {
+        true => Manifest::read(path),
+        false => Err(unfinished::explain(path)),
     }
-    match path.parent() {
-        Some(parent) if path.is_file() && parent.join(FILE_NAME).is_file() => {
-            let message = format!("`{}` is one file of an artifact", path.display());
-            Err(Error::config(message)
-                .with_hint(format!("name the directory: `{}`", parent.display())))
-        }
-        _ => Manifest::read(path),
+}
+
+/// A classifier: what became of the texts, and how well it tells them apart.
+#[derive(Clone, Debug, Serialize)]
+pub struct ClassifierReport {
+    #[serde(flatten)]
+    pub corpus: CorpusReport,
+    pub report: classifier::Report,
+}
+
+impl ClassifierReport {
+    fn read(path: &Path, manifest: &Manifest) -> Result<ClassifierReport> {
+        let report = classifier::Report::read(&path.join(classifier::REPORT))?;
+        Ok(ClassifierReport { corpus: CorpusReport::new(path, manifest), report })
+    }
+}
+
+impl fmt::Display for ClassifierReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.corpus.fmt_documents(f)?;
+        write!(f, "\n\n{}", self.report)
     }
 }
 

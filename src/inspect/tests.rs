@@ -222,7 +222,7 @@ fn a_file_of_an_artifact_and_a_plain_folder_are_refused_with_a_hint() {
     let error = inspect(&directory.path().join("shard-00000.arrow")).unwrap_err();
     assert!(error.hint().is_some_and(|hint| hint.contains("name the directory")), "{error}");
     let error = inspect(&directory.path().join("tokenizer")).unwrap_err();
-    assert!(error.to_string().contains("is no artifact"), "{error}");
+    assert!(error.to_string().contains("is a part of an artifact"), "{error}");
     let error = verify(&directory.path().join("nothing")).unwrap_err();
     assert!(error.to_string().contains("there is nothing at"), "{error}");
 }

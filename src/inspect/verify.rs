@@ -124,9 +124,9 @@ pub fn verify(path: &Path) -> Result<VerifyReport> {
     let files = manifest.files.par_iter().map(|file| check_file(path, &manifest, file));
     let files: Vec<Part> = files.collect::<Result<_>>()?;
     files.into_iter().for_each(|part| report.add(part));
-    let places = places(path)?;
-    for (index, input) in manifest.inputs.iter().enumerate() {
-        let standing = places.get(index).and_then(|places| places.iter().find(|at| at.exists()));
+    let places = places(path, &manifest)?;
+    for (index, (input, places)) in manifest.inputs.iter().zip(&places).enumerate() {
+        let standing = places.iter().find(|at| at.exists());
         report.add(check_input(index, input, &manifest.read, standing)?);
     }
     Ok(report)
@@ -236,13 +236,26 @@ fn check_artifact(input: &InputRecord, path: &Path) -> Part {
     part
 }
 
-/// For each input, where it may lie: beside the artifact as it did, else where it was.
-fn places(directory: &Path) -> Result<Vec<Vec<PathBuf>>> {
-    let path = directory.join(RUN);
-    if !path.is_file() {
-        return Ok(Vec::new());
+/// For each input, where it may lie. An artifact may hold an input of its own (shards keep their
+/// tokenizer); what lies inside another artifact has no `run.json`, and its inputs are among those
+/// of that one, which says where they are.
+fn places(directory: &Path, manifest: &Manifest) -> Result<Vec<Vec<PathBuf>>> {
+    let mut places = match directory.join(RUN).is_file() {
+        true => stored_places(directory)?,
+        false => places_around(directory, manifest)?,
+    };
+    places.resize(manifest.inputs.len(), Vec::new());
+    for (input, places) in manifest.inputs.iter().zip(&mut places) {
+        if input.kind != InputKind::File {
+            places.extend(kept_inside(directory, input)?);
+        }
     }
-    let run: Value = serde_json::from_slice(&io::read(&path)?).unwrap_or_default();
+    Ok(places)
+}
+
+/// What `run.json` says: beside the artifact as it did, else where it was.
+fn stored_places(directory: &Path) -> Result<Vec<Vec<PathBuf>>> {
+    let run: Value = serde_json::from_slice(&io::read(&directory.join(RUN))?).unwrap_or_default();
     let inputs = run.get("inputs").and_then(Value::as_array).into_iter().flatten();
     let places = inputs.map(|input| {
         let place = |key: &str| input.get(key).and_then(Value::as_str).map(PathBuf::from);
@@ -250,6 +263,32 @@ fn places(directory: &Path) -> Result<Vec<Vec<PathBuf>>> {
         relative.into_iter().chain(place("absolute")).collect()
     });
     Ok(places.collect())
+}
+
+/// The places that the artifact around this one knows, for the inputs that both have.
+fn places_around(directory: &Path, manifest: &Manifest) -> Result<Vec<Vec<PathBuf>>> {
+    let around = io::canonical(directory)?;
+    let Some(around) = around.parent().filter(|around| around.join(RUN).is_file()) else {
+        return Ok(Vec::new());
+    };
+    let Ok(outer) = Manifest::read(around) else { return Ok(Vec::new()) };
+    let places = stored_places(around)?;
+    let of = |input: &InputRecord| {
+        let same = |other: &&InputRecord| other.name == input.name && other.key() == input.key();
+        let at = outer.inputs.iter().position(|other| same(&other))?;
+        places.get(at).cloned()
+    };
+    Ok(manifest.inputs.iter().map(|input| of(input).unwrap_or_default()).collect())
+}
+
+/// The folder of this artifact that holds a copy of an input artifact.
+fn kept_inside(directory: &Path, input: &InputRecord) -> Result<Option<PathBuf>> {
+    let is_copy = |folder: &PathBuf| {
+        let manifest = Manifest::stands_in(folder).then(|| Manifest::read(folder));
+        let copied = manifest.and_then(Result::ok);
+        copied.is_some_and(|copy| Some(copy.fingerprint) == input.fingerprint)
+    };
+    Ok(io::list(directory)?.into_iter().find(is_copy))
 }
 
 /// Files of the directory that the manifest does not list.

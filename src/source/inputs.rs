@@ -70,6 +70,21 @@ pub struct InputFile {
 }
 
 impl InputFile {
+    /// The columns beside text and id, as the file has them: JSON Lines have one, `metadata`.
+    pub fn columns(&self) -> &[(String, DataType)] {
+        &self.columns
+    }
+
+    /// Documents that the metadata promise; `None` where only reading tells.
+    pub fn documents(&self) -> Option<u64> {
+        self.limit.map_or(self.probe.records, |limit| Some(limit.records))
+    }
+
+    /// Text, about.
+    pub fn text_bytes(&self) -> u64 {
+        self.probe.layout.text_bytes()
+    }
+
     /// The error that reading this file gives, when it has another size than planned or its
     /// metadata is broken.
     pub(super) fn check(&self) -> Result<()> {
@@ -222,11 +237,7 @@ impl Inputs {
 
     /// Documents that the metadata promise, rejects included; `None` where only reading tells.
     pub fn documents(&self) -> Option<u64> {
-        let count = |file: &InputFile| match file.limit {
-            Some(limit) => Some(limit.records),
-            None => file.probe.records,
-        };
-        self.files.iter().map(count).sum()
+        self.files.iter().map(InputFile::documents).sum()
     }
 
     /// Documents in all inputs, guessed from the text's size where the metadata do not say.
