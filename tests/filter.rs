@@ -236,6 +236,42 @@ fn annotations_refuse_what_they_cannot_tell() {
     }
 }
 
+#[test]
+fn another_limit_changes_the_documents_that_screen_and_condition_count() {
+    let directory = TestDir::new();
+    let fixture = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/filter/parity.jsonl.zst");
+    directory.dataprep(&format!("filter {fixture} --recipe gopher --annotate --out notes")).ok();
+    let kept = |limit: f64| {
+        let arguments = format!("--set gopher_quality.min_words_with_letter={limit}");
+        let again = format!("filter notes --from-annotations {arguments} --fresh --json --out x");
+        directory.dataprep(&again).ok().summary()["counts"]["out"].as_u64().unwrap()
+    };
+    // As the guide has it.
+    let rule = "quality/gopher_below_alpha_threshold";
+    let condition = format!(
+        "filter_rule = '{rule}' AND filter_fails = 1 \
+         AND quality_gopher_below_alpha_threshold >= 0.75"
+    );
+    let mut inspect = directory.command("inspect notes --json --where");
+    let output = inspect.arg(condition).output().unwrap();
+    let matches: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let sources = matches["sources"].as_object().unwrap().values();
+    let change: u64 = sources.map(|source| source["taken"].as_u64().unwrap()).sum();
+    assert!(change > 0, "{matches:#}");
+    assert_eq!(kept(0.75) - kept(0.8), change);
+    // As the screen has it; so little text is measured whole.
+    let report = directory.dataprep("inspect notes --json").ok().summary();
+    let rules = report["filtered"]["rules"].as_array().unwrap();
+    let own = rules.iter().find(|own| own["rule"] == rule).unwrap();
+    let moved = own["moved"].as_array().unwrap();
+    assert_eq!(moved.len(), 2, "{moved:#?}");
+    for moved in moved {
+        let (limit, documents) = (moved["limit"].as_f64().unwrap(), moved["documents"].as_u64());
+        assert_eq!(kept(limit).abs_diff(kept(0.8)), documents.unwrap(), "{moved:#}");
+        assert_eq!(moved["drops"], limit > 0.8);
+    }
+}
+
 /// Texts that are wanted, and others.
 fn sides() -> TestDir {
     let directory = TestDir::new();

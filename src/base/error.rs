@@ -125,6 +125,11 @@ impl Error {
     }
 }
 
+/// What Arrow refuses only where arrays do not fit together, of rows that all come from one batch.
+pub fn bug(error: impl std::fmt::Display) -> Error {
+    Error::failed(format!("cannot take rows of a batch: {error}"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -8,6 +8,7 @@ pub mod beside;
 pub mod config;
 pub mod error;
 pub mod hash;
+pub mod html;
 pub mod interrupt;
 pub mod io;
 pub mod lock;

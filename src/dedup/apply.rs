@@ -33,7 +33,7 @@ use crate::{
         record::FileCounts,
         stage::Work,
     },
-    base::error::{Error, Result},
+    base::error::{Error, Result, bug},
     source::{Batch, Columns, CorpusWriter, Inputs, ParquetSink},
 };
 
@@ -110,8 +110,7 @@ fn apply(
         }
     }
     let mask = BooleanArray::from_iter(drops.iter().map(|drop| Some(drop.is_none())));
-    let kept = filter_record_batch(&batch.records, &mask)
-        .map_err(|error| Error::failed(format!("cannot take rows of a batch: {error}")))?;
+    let kept = filter_record_batch(&batch.records, &mask).map_err(bug)?;
     let removed = removed(batch, &drops, inputs, removed_schema)?;
     Ok(Applied { source: batch.source, kept, removed, counts, held_out_twins })
 }

@@ -5,6 +5,7 @@
 //! ```text
 //! filter_rule  string  the first failing rule, as `filter/rule`; null: the document would be kept
 //! filter_value double  its value
+//! filter_fails int64   how many rules fail; 1: another limit of that one would keep the document
 //! FILTER_RULE  double  one a rule of every rule set: its value; null where there was none
 //! text_edited  string  the text as the rules would leave it; null: unchanged
 //! ```
@@ -16,19 +17,20 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, Float64Array, StringArray};
+use arrow::array::{ArrayRef, Float64Array, Int64Array, StringArray};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
 
 use super::evidence::{self, Rule};
 use super::rules::Measure;
-use super::run::bug;
-use crate::base::error::{Error, Result};
+use crate::base::error::{Error, Result, bug};
 
 /// The column of the first failing rule.
 pub const FIRST_RULE: &str = "filter_rule";
 /// The column of its value.
 pub const FIRST_VALUE: &str = "filter_value";
+/// The column of how many rules fail.
+pub const FAILS: &str = "filter_fails";
 /// The column of the edited text.
 pub const EDITED: &str = "text_edited";
 
@@ -47,7 +49,11 @@ impl Annotator {
         let rules = evidence::rules(rule_sets)?;
         let double = |name: &str| Field::new(name, DataType::Float64, true);
         let string = |name: &str| Field::new(name, DataType::Utf8, true);
-        let mut added = vec![string(FIRST_RULE), double(FIRST_VALUE)];
+        let mut added = vec![
+            string(FIRST_RULE),
+            double(FIRST_VALUE),
+            Field::new(FAILS, DataType::Int64, false),
+        ];
         added.extend(rules.iter().map(|rule| double(&column_name(rule.info.rule))));
         added.push(string(EDITED));
         if let Some(field) = added.iter().find(|field| input.field_with_name(field.name()).is_ok())
@@ -77,6 +83,7 @@ pub struct Annotations<'a> {
     annotator: &'a Annotator,
     rule: Vec<Option<&'static str>>,
     value: Vec<Option<f64>>,
+    fails: Vec<i64>,
     /// By rule, then document.
     values: Vec<Vec<Option<f64>>>,
     edited: Vec<Option<String>>,
@@ -90,6 +97,7 @@ impl<'a> Annotations<'a> {
             annotator,
             rule: Vec::with_capacity(documents),
             value: Vec::with_capacity(documents),
+            fails: Vec::with_capacity(documents),
             values: vec![Vec::with_capacity(documents); annotator.rules.len()],
             edited: Vec::with_capacity(documents),
             failed: Vec::new(),
@@ -112,6 +120,7 @@ impl<'a> Annotations<'a> {
         self.failed.extend(first.map(|measure| measure.rule));
         self.rule.push(first.map(|measure| measure.rule));
         self.value.push(first.map(|measure| measure.value));
+        self.fails.push(measures.iter().filter(|measure| !measure.passes()).count() as i64);
         self.edited.push(edited.map(str::to_owned));
     }
 
@@ -128,6 +137,7 @@ impl<'a> Annotations<'a> {
         let mut columns = records.columns().to_vec();
         columns.push(Arc::new(StringArray::from(self.rule)) as ArrayRef);
         columns.push(Arc::new(Float64Array::from(self.value)));
+        columns.push(Arc::new(Int64Array::from(self.fails)));
         for values in self.values {
             columns.push(Arc::new(Float64Array::from(values)));
         }

@@ -10,7 +10,8 @@ use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::datatypes::{Float64Type, Schema};
 use arrow::record_batch::RecordBatch;
 
-use super::rules::{Column, ColumnValue, Kind, RuleSet};
+use super::rules::{Column, Kind, RuleSet};
+use super::view::ColumnValue;
 use crate::base::error::Result;
 use crate::source::predicate::{self, check_column};
 

@@ -13,7 +13,6 @@ use serde_json::{Map, Value, json};
 
 use crate::base::config::{self, Table, nearest};
 use crate::base::error::{Error, Result};
-use crate::filter::recipes;
 use crate::filter::rules::{Entry, Limit, Measure, RULE_SETS, RuleInfo, RuleSet};
 use crate::filter::view::{Room, Splitter};
 use std::ops::ControlFlow;
@@ -56,31 +55,6 @@ impl FilterConfig {
     pub fn new<'a>(rules: impl IntoIterator<Item = &'a str>) -> FilterConfig {
         let rules = rules.into_iter().map(str::to_owned).collect();
         FilterConfig { rules, ..FilterConfig::default() }
-    }
-
-    /// With the recipe's rules in place of its name; thresholds given beside it win.
-    ///
-    /// # Errors
-    /// [`Error::Config`] for a recipe that nobody knows, and for rules beside one.
-    pub fn with_recipe(mut self) -> Result<FilterConfig> {
-        let Some(name) = self.recipe.take() else { return Ok(self) };
-        if !self.rules.is_empty() {
-            let message = format!("`recipe` is `{name}`, and `rules` are given as well");
-            return Err(Error::config(message).with_hint("a recipe is rules: choose one of both"));
-        }
-        let recipe = recipes::open(&name)?;
-        if recipe.annotate || recipe.from_annotations {
-            let message = format!(
-                "the recipe `{name}` sets `annotate` or `from_annotations`, which are no rules"
-            );
-            return Err(Error::config(message)
-                .with_hint("leave it out, and give `--annotate` or `--from-annotations`"));
-        }
-        let mut thresholds: Table = recipe.thresholds.into_iter().collect();
-        config::merge(&mut thresholds, self.thresholds.into_iter().collect());
-        let thresholds = thresholds.into_iter().collect();
-        let words = self.words.or(recipe.words);
-        Ok(FilterConfig { rules: recipe.rules, thresholds, words, ..self })
     }
 
     /// Who cuts words.

@@ -20,15 +20,14 @@ use arrow::datatypes::{DataType, Float64Type, Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
 use serde_json::Value;
 
-use super::annotate::{EDITED, FIRST_RULE, FIRST_VALUE, column_name};
+use super::annotate::{EDITED, FAILS, FIRST_RULE, FIRST_VALUE, column_name};
 use super::config::{FilterConfig, find, limits};
 use super::rules::{Limit, Measure, Report, RuleSet, Verdict};
-use super::run::bug;
 use super::view::View;
 use crate::artifact::manifest::Manifest;
 use crate::artifact::record::{InputKind, InputRecord};
 use crate::base::config::Table;
-use crate::base::error::{Error, Result};
+use crate::base::error::{Error, Result, bug};
 use crate::source::schema::unknown_column;
 
 /// The one limit that a document may waive, and the key that has it so.
@@ -238,6 +237,8 @@ impl FromAnnotations {
         let edited = place_in(schema, EDITED, &DataType::Utf8)?;
         let mut added: Vec<usize> = rules.iter().map(|stored| stored.column).collect();
         added.extend([first, edited, place_in(schema, FIRST_VALUE, &DataType::Float64)?]);
+        // A corpus that an earlier version annotated has no such column.
+        added.extend(schema.index_of(FAILS).ok());
         let kept: Vec<usize> =
             (0..schema.fields().len()).filter(|place| !added.contains(place)).collect();
         let schema = Arc::new(schema.project(&kept).map_err(bug)?);

@@ -8,7 +8,7 @@
 
 use std::path::Path;
 
-use crate::base::config::{self, nearest};
+use crate::base::config::{self, Table, nearest};
 use crate::base::error::{Error, Result};
 use crate::filter::config::{FilterConfig, place_paths};
 
@@ -85,6 +85,33 @@ pub fn open(name_or_path: &str) -> Result<FilterConfig> {
         None => Ok(recipe),
         Some(inner) => Err(Error::config(format!("`{name_or_path}` names the recipe `{inner}`"))
             .with_hint("a recipe lists `rules`")),
+    }
+}
+
+impl FilterConfig {
+    /// With the recipe's rules in place of its name; thresholds given beside it win.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for a recipe that nobody knows, and for rules beside one.
+    pub fn with_recipe(mut self) -> Result<FilterConfig> {
+        let Some(name) = self.recipe.take() else { return Ok(self) };
+        if !self.rules.is_empty() {
+            let message = format!("`recipe` is `{name}`, and `rules` are given as well");
+            return Err(Error::config(message).with_hint("a recipe is rules: choose one of both"));
+        }
+        let recipe = open(&name)?;
+        if recipe.annotate || recipe.from_annotations {
+            let message = format!(
+                "the recipe `{name}` sets `annotate` or `from_annotations`, which are no rules"
+            );
+            return Err(Error::config(message)
+                .with_hint("leave it out, and give `--annotate` or `--from-annotations`"));
+        }
+        let mut thresholds: Table = recipe.thresholds.into_iter().collect();
+        config::merge(&mut thresholds, self.thresholds.into_iter().collect());
+        let thresholds = thresholds.into_iter().collect();
+        let words = self.words.or(recipe.words);
+        Ok(FilterConfig { rules: recipe.rules, thresholds, words, ..self })
     }
 }
 

@@ -22,7 +22,6 @@ use arrow::array::{ArrayRef, AsArray, BooleanArray, Float64Array, StringArray, U
 use arrow::buffer::{Buffer, OffsetBuffer};
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
-use arrow::error::ArrowError;
 use arrow::record_batch::RecordBatch;
 use serde_json::Value;
 
@@ -31,13 +30,13 @@ use crate::artifact::{
     record::{FileCounts, Kind},
     stage::{Phase, Plan, Publish, Stage, TextInputs, Unit, Work},
 };
-use crate::base::error::{Error, Result};
+use crate::base::error::{Error, Result, bug};
 use crate::base::pool::Pool;
 use crate::base::rng;
 use crate::filter::annotate::{Annotations, Annotator};
 use crate::filter::columns::BatchColumns;
 use crate::filter::config::FilterConfig;
-use crate::filter::evidence::{self, Evidence, Names};
+use crate::filter::evidence::{self, Evidence, Names, schema};
 use crate::filter::from_annotations::{self, FromAnnotations};
 use crate::filter::rules::{self, RuleSet, Verdict};
 use crate::filter::view::Room;
@@ -46,7 +45,7 @@ use crate::source::{
 };
 
 /// Raised whenever the same documents and config give other bytes.
-const VERSION: u32 = 3;
+const VERSION: u32 = 4;
 
 /// Text of the documents that are measured whole, of all inputs together, about.
 const SAMPLE_TEXT_BYTES: u64 = 8 << 20;
@@ -235,11 +234,10 @@ impl Filter {
         let room = || Room::new(self.config.splitter());
         let examples =
             self.rooms.with(room, |room| evidence.example_rows(&names, rule_sets, room))?;
-        let tables = [
-            ("histogram.parquet", evidence.histogram_rows(&names)?),
-            ("examples.parquet", examples),
-        ];
-        for (name, rows) in tables {
+        let tables =
+            [(schema::HISTOGRAM, evidence.histogram_rows(&names)?), (schema::EXAMPLES, examples)];
+        for (table, rows) in tables {
+            let name = &format!("{table}.parquet");
             let mut sink = ParquetSink::create(&work.path(name), rows.schema())?;
             sink.write(&rows)?;
             work.describe(name, FileCounts { rows: Some(sink.finish()?), ..FileCounts::default() });
@@ -417,7 +415,7 @@ impl Stage for Filter {
                 part.write(&judged.kept)?;
                 removed.write(&judged.removed)?;
                 out.source(&self.inputs.sources()[judged.source]).add(&judged.counts);
-                judged.failed.iter().for_each(|rule| out.add_extra(&would_drop(rule), 1));
+                judged.failed.iter().for_each(|rule| out.add_extra(&schema::would_drop(rule), 1));
                 evidence.merge(judged.evidence);
                 Ok(())
             },
@@ -429,11 +427,6 @@ impl Stage for Filter {
         counts.add(&out);
         Ok(counts)
     }
-}
-
-/// The count of documents that a rule would have dropped.
-fn would_drop(rule: &str) -> String {
-    format!("would_drop {rule}")
 }
 
 /// The records with other texts in some rows.
@@ -474,9 +467,4 @@ fn removed_schema() -> SchemaRef {
         number("value"),
         number("limit"),
     ]))
-}
-
-/// Arrow refuses only what does not fit together, and everything here comes from one batch.
-pub(super) fn bug(error: ArrowError) -> Error {
-    Error::failed(format!("cannot take rows of a batch: {error}"))
 }

@@ -11,14 +11,16 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::ratio;
 use super::table::{Table, count, decimal, percent};
-use super::{fit_picture, ratio};
 use crate::base::error::Result;
 use crate::base::progress::Progress;
 use crate::source::{Batch, Columns, Inputs};
 use crate::text::is_white_space;
 use crate::tokenizer::Tokenizer;
 
+/// Token lengths told apart, in bytes; longer ones are the last.
+pub const LENGTHS: usize = 16;
 /// How many of the longest and of the most frequent tokens are shown.
 const TOKENS_SHOWN: usize = 12;
 
@@ -201,9 +203,9 @@ impl TokenizerFit {
             source.name = name.clone();
             total.add(source);
         }
-        let mut by_length = vec![0; fit_picture::LENGTHS];
+        let mut by_length = vec![0; LENGTHS];
         for (&uses, &length) in tally.uses.iter().zip(&lengths) {
-            let place = (length as usize).clamp(1, fit_picture::LENGTHS) - 1;
+            let place = (length as usize).clamp(1, LENGTHS) - 1;
             by_length[place] += uses * length;
         }
         let special = tokenizer.special_ids();

@@ -5,10 +5,7 @@
 
 use std::fmt::Write;
 
-use super::fit::{FitReport, TokenizerFit};
-
-/// Token lengths told apart, in bytes; longer ones are the last.
-pub const LENGTHS: usize = 16;
+use super::fit::{FitReport, LENGTHS, TokenizerFit};
 
 const WIDTH: f64 = 900.0;
 const LEFT: f64 = 150.0;

@@ -21,7 +21,7 @@ use crate::artifact::{
     record::ReadRange,
     stage::{Published, Work},
 };
-use crate::base::error::{Error, Result};
+use crate::base::error::{Error, Result, bug};
 use crate::base::hash::xxh3_128;
 use crate::base::interrupt;
 use crate::base::parallel;
@@ -255,7 +255,6 @@ impl Inputs {
     fn select(&self, mut batch: Batch, view: &View, counts: &mut SourceCounts) -> Result<Batch> {
         let Some(predicate) = &self.predicate else { return Ok(batch) };
         let mask = predicate.select(&batch.records)?;
-        let bug = |error| Error::failed(format!("cannot take rows of a batch: {error}"));
         let shown: Vec<usize> = (0..view.shown).collect();
         let records = batch.records.project(&shown).map_err(bug)?;
         let out = not(&mask).map_err(bug)?;

@@ -28,6 +28,15 @@ pub use tables::UNICODE_VERSION;
 /// selectors, tags and private use, which are in none of the classes.
 const LIMIT: usize = 0x34000;
 
+/// Code points of UTF-8 text: the bytes that continue none.
+pub fn count_chars(bytes: &[u8]) -> usize {
+    let starts = |block: &[u8]| -> u8 {
+        block.iter().map(|&byte| u8::from(byte as i8 >= -0x40)).sum::<u8>()
+    };
+    // Blocks so short that a byte holds their count: sixteen or more are added at a time.
+    bytes.chunks(240).map(|block| usize::from(starts(block))).sum()
+}
+
 /// A class of characters, one bit for each code point below U+34000. For a `static`.
 pub struct Class([u64; LIMIT / 64]);
 

@@ -4,11 +4,10 @@
 //! SVG, bits per byte by source against the unigram baseline, samples, the configuration. Pure: the
 //! clock enters as one line that the caller gives, marked with `class="clocks"`.
 
-use std::fmt::Write;
-
 use serde::{Deserialize, Serialize};
 
 use super::{sample::Sample, validate::SourceEval};
+use crate::base::html::{escape, put};
 
 /// A line of `metrics.jsonl`: one optimizer step. No clocks: equal runs, equal bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -194,14 +193,6 @@ fn averaged(metrics: &[Metric]) -> Vec<(f64, f64)> {
         (step, metrics.iter().map(|metric| metric.loss).sum::<f64>() / count)
     };
     metrics.chunks(group).map(mean).collect()
-}
-
-fn put(html: &mut String, text: std::fmt::Arguments<'_>) {
-    html.write_fmt(text).expect("writing to a string cannot fail");
-}
-
-fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
 #[cfg(test)]

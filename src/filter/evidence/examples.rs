@@ -1,13 +1,7 @@
 //! The documents nearest a rule's limit, on either side, with what the rule counts against them.
 //!
 //! Measures with their documents in → for each rule at most three that pass and three that fail;
-//! rows:
-//!
-//! ```text
-//! rule string · passes bool · reached bool · value double · limit double · id string
-//! source string · file string · row uint64 · text string · text_bytes uint64
-//! spans list<struct<start uint64, end uint64>>
-//! ```
+//! rows of [`schema::examples`].
 //!
 //! `reached` says whether the document passed every rule before. Those come first, whatever their
 //! distance, for they are the ones that a change of this limit keeps or drops; then the least
@@ -25,12 +19,10 @@ use arrow::array::{
     UInt64Array, UInt64Builder,
 };
 use arrow::buffer::OffsetBuffer;
-use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef};
 
-use super::{Document, Names, Rule};
-use crate::base::error::Result;
+use super::{Document, Names, Rule, schema};
+use crate::base::error::{Result, bug};
 use crate::filter::rules::{Measure, RuleSet, spans};
-use crate::filter::run::bug;
 use crate::filter::view::Room;
 
 /// Examples on each side of a limit.
@@ -133,34 +125,6 @@ fn insert(side: &mut Vec<Example>, example: Example) {
     side.truncate(NEAREST);
 }
 
-/// The columns of the table.
-pub fn schema() -> SchemaRef {
-    let field = |name: &str, kind: DataType, nullable| Field::new(name, kind, nullable);
-    Arc::new(Schema::new(vec![
-        field("rule", DataType::Utf8, false),
-        field("passes", DataType::Boolean, false),
-        field("reached", DataType::Boolean, false),
-        field("value", DataType::Float64, false),
-        field("limit", DataType::Float64, true),
-        field("id", DataType::Utf8, false),
-        field("source", DataType::Utf8, false),
-        field("file", DataType::Utf8, false),
-        field("row", DataType::UInt64, false),
-        field("text", DataType::Utf8, false),
-        field("text_bytes", DataType::UInt64, false),
-        field("spans", DataType::List(span_field()), false),
-    ]))
-}
-
-fn span_fields() -> Fields {
-    let end = |name: &str| Field::new(name, DataType::UInt64, false);
-    Fields::from(vec![end("start"), end("end")])
-}
-
-fn span_field() -> Arc<Field> {
-    Arc::new(Field::new("item", DataType::Struct(span_fields()), false))
-}
-
 /// The table on its way, and what finds spans.
 pub struct ExampleRows<'r> {
     names: &'r Names<'r>,
@@ -255,10 +219,10 @@ impl<'r> ExampleRows<'r> {
     pub fn finish(mut self) -> Result<RecordBatch> {
         let ends: Vec<ArrayRef> =
             vec![Arc::new(UInt64Array::from(self.starts)), Arc::new(UInt64Array::from(self.ends))];
-        let spans = StructArray::try_new(span_fields(), ends, None).map_err(bug)?;
+        let spans = StructArray::try_new(schema::span_ends(), ends, None).map_err(bug)?;
         let offsets = OffsetBuffer::from_lengths(self.lengths);
         let spans =
-            ListArray::try_new(span_field(), offsets, Arc::new(spans), None).map_err(bug)?;
+            ListArray::try_new(schema::span(), offsets, Arc::new(spans), None).map_err(bug)?;
         let columns: Vec<ArrayRef> = vec![
             Arc::new(self.rule.finish()),
             Arc::new(self.passes.finish()),
@@ -273,6 +237,6 @@ impl<'r> ExampleRows<'r> {
             Arc::new(self.text_bytes.finish()),
             Arc::new(spans),
         ];
-        RecordBatch::try_new(schema(), columns).map_err(bug)
+        RecordBatch::try_new(schema::examples(), columns).map_err(bug)
     }
 }

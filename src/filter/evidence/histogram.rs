@@ -1,14 +1,7 @@
 //! How often a rule measured which value, to an eighth of an octave.
 //!
-//! Measures in → counts of documents that pass and that fail, by bin; rows:
-//!
-//! ```text
-//! source   string   rule     string  `quality/gopher_short_doc`
-//! measures string   key      string  `gopher_quality.min_words`; null where there is none
-//! bound    string   `at least` or `at most`
-//! limit    double   null: none     low, high double  the bin; null: the documents without a value
-//! passed   uint64   failed   uint64  documents
-//! ```
+//! Measures in → counts of documents that pass and that fail, by bin; rows of
+//! [`schema::histogram`].
 //!
 //! Method: a bin is what a double's sign, exponent and first three bits of fraction say, so that it
 //! is the same for every unit and machine: eight bins an octave, each from `low` up to but without
@@ -22,12 +15,10 @@
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Float64Builder, RecordBatch, StringBuilder, UInt64Builder};
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 
-use super::Rule;
-use crate::base::error::Result;
+use super::{Rule, schema};
+use crate::base::error::{Result, bug};
 use crate::filter::rules::{Limit, Measure};
-use crate::filter::run::bug;
 
 /// Bits of a double below its bin: all but eleven of exponent and three of fraction.
 const SHIFT: u32 = 49;
@@ -42,6 +33,8 @@ struct Bin {
     number: i32,
     passed: u64,
     failed: u64,
+    kept: u64,
+    alone: u64,
 }
 
 /// One rule's values.
@@ -53,11 +46,16 @@ pub struct Histogram {
 }
 
 impl Histogram {
-    /// Counts one document.
-    pub fn add(&mut self, measure: &Measure) {
-        let passes = measure.passes();
-        let (passed, failed) = (u64::from(passes), u64::from(!passes));
-        self.count(Bin { number: number_of(measure.value), passed, failed });
+    /// Counts one document; `others_pass`: no other rule drops it, so that this one decides.
+    pub fn add(&mut self, measure: &Measure, others_pass: bool) {
+        let (passes, fails) = (measure.passes(), !measure.passes());
+        self.count(Bin {
+            number: number_of(measure.value),
+            passed: u64::from(passes),
+            failed: u64::from(fails),
+            kept: u64::from(passes && others_pass),
+            alone: u64::from(fails && others_pass),
+        });
         self.limit = Some(strictest(self.limit, measure.limit));
     }
 
@@ -74,13 +72,15 @@ impl Histogram {
             Ok(at) => {
                 self.bins[at].passed += bin.passed;
                 self.bins[at].failed += bin.failed;
+                self.bins[at].kept += bin.kept;
+                self.bins[at].alone += bin.alone;
             }
             Err(at) => self.bins.insert(at, bin),
         }
     }
 }
 
-/// The limit that fewer values keep; NaN is none.
+/// The stricter of two limits: the one that fewer values pass. A limit that is NaN does not count.
 fn strictest(one: Option<Limit>, other: Limit) -> Limit {
     match (one, other) {
         (Some(Limit::AtLeast(one)), Limit::AtLeast(other)) => Limit::AtLeast(one.max(other)),
@@ -115,23 +115,6 @@ fn edges(number: i32) -> Option<(f64, f64)> {
     }
 }
 
-/// The columns of the table.
-pub fn schema() -> SchemaRef {
-    let field = |name: &str, kind: DataType, nullable| Field::new(name, kind, nullable);
-    Arc::new(Schema::new(vec![
-        field("source", DataType::Utf8, false),
-        field("rule", DataType::Utf8, false),
-        field("measures", DataType::Utf8, false),
-        field("key", DataType::Utf8, true),
-        field("bound", DataType::Utf8, false),
-        field("limit", DataType::Float64, true),
-        field("low", DataType::Float64, true),
-        field("high", DataType::Float64, true),
-        field("passed", DataType::UInt64, false),
-        field("failed", DataType::UInt64, false),
-    ]))
-}
-
 /// The table on its way.
 #[derive(Default)]
 pub struct HistogramRows {
@@ -145,6 +128,8 @@ pub struct HistogramRows {
     high: Float64Builder,
     passed: UInt64Builder,
     failed: UInt64Builder,
+    kept: UInt64Builder,
+    alone: UInt64Builder,
 }
 
 impl HistogramRows {
@@ -165,6 +150,8 @@ impl HistogramRows {
             self.high.append_option(edges.map(|(_, high)| high));
             self.passed.append_value(bin.passed);
             self.failed.append_value(bin.failed);
+            self.kept.append_value(bin.kept);
+            self.alone.append_value(bin.alone);
         }
     }
 
@@ -184,8 +171,10 @@ impl HistogramRows {
             Arc::new(self.high.finish()),
             Arc::new(self.passed.finish()),
             Arc::new(self.failed.finish()),
+            Arc::new(self.kept.finish()),
+            Arc::new(self.alone.finish()),
         ];
-        RecordBatch::try_new(schema(), columns).map_err(bug)
+        RecordBatch::try_new(schema::histogram(), columns).map_err(bug)
     }
 }
 
@@ -214,12 +203,12 @@ mod tests {
     fn the_strictest_limit_is_shown() {
         let mut histogram = Histogram::default();
         for limit in [0.0, 0.12, f64::NAN] {
-            histogram.add(&Measure::at_least("a/b", 1.0, limit));
+            histogram.add(&Measure::at_least("a/b", 1.0, limit), true);
         }
         assert_eq!(histogram.limit, Some(Limit::AtLeast(0.12)));
         let mut histogram = Histogram::default();
         for limit in [f64::INFINITY, 0.9, f64::NAN, 0.95] {
-            histogram.add(&Measure::at_most("a/b", 1.0, limit));
+            histogram.add(&Measure::at_most("a/b", 1.0, limit), true);
         }
         assert_eq!(histogram.limit, Some(Limit::AtMost(0.9)));
     }

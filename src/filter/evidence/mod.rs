@@ -16,6 +16,7 @@
 
 pub mod examples;
 pub mod histogram;
+pub mod schema;
 #[cfg(test)]
 mod tests;
 
@@ -102,10 +103,11 @@ impl Evidence {
         // Copied when the first rule wants it, and shared.
         let mut kept: Option<Arc<Kept>> = None;
         let (mut next, mut is_reached) = (0, true);
+        let failing = measures.iter().filter(|measure| !measure.passes()).count();
         for measure in measures {
             let place = place_of(rules, measure.rule, next);
             next = place + 1;
-            histograms[place].add(measure);
+            histograms[place].add(measure, failing == usize::from(!measure.passes()));
             examples[place].offer(measure, is_reached, document, &mut kept);
             is_reached &= measure.passes();
         }
@@ -125,7 +127,7 @@ impl Evidence {
         self.examples.iter_mut().zip(other.examples).for_each(|(own, other)| own.merge(other));
     }
 
-    /// The table of [`histogram::schema`]: by rule, source and bin.
+    /// The table of [`schema::histogram`]: by rule, source and bin.
     ///
     /// # Errors
     /// None but a bug's.
@@ -139,7 +141,7 @@ impl Evidence {
         rows.finish()
     }
 
-    /// The table of [`examples::schema`]: by rule, those that pass before those that fail, the
+    /// The table of [`schema::examples`]: by rule, those that pass before those that fail, the
     /// nearest first. Spans are found here, in what is kept of the texts.
     ///
     /// # Errors

@@ -226,7 +226,7 @@ fn the_fixtures_documents_are_counted_under_every_rule_with_its_limit_and_key() 
     let mut room = Room::new(Splitter::reference());
     let examples = evidence.example_rows(&names(), &rule_sets, &mut room).unwrap();
     assert!(examples.num_rows() > 100);
-    assert_eq!(examples.schema(), examples::schema());
+    assert_eq!(examples.schema(), schema::examples());
     let spans = examples.column_by_name("spans").unwrap().as_list::<i32>();
     let (of, passes) = (strings(&examples, "rule"), examples.column(1).as_boolean());
     let marked = (0..of.len()).filter(|&row| spans.value_length(row) > 0);

@@ -9,7 +9,7 @@ use super::{Entry, Measure, Report, RuleInfo, RuleSet};
 use crate::base::config;
 use crate::base::error::Result;
 use crate::filter::view::View;
-use crate::filter::view::lines::count_chars;
+use crate::text::count_chars;
 use serde::{Deserialize, Serialize};
 use std::ops::ControlFlow;
 

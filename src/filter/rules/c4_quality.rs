@@ -13,8 +13,9 @@
 use super::phrases::Phrases;
 use super::{Entry, Measure, Report, RuleInfo, RuleSet, spans};
 use crate::base::config;
-use crate::filter::view::lines::{count_chars, python_lines, strip};
+use crate::filter::view::lines::{python_lines, strip};
 use crate::filter::view::{Draft, Edit, View};
+use crate::text::count_chars;
 use crate::text::digits::is_decimal;
 use crate::text::is_white_space;
 use memchr::memchr;

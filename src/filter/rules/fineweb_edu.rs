@@ -71,7 +71,8 @@ impl RuleSet for FinewebEdu {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::filter::rules::{ColumnValue, judge};
+    use crate::filter::rules::judge;
+    use crate::filter::view::ColumnValue;
     use crate::filter::view::{Room, Splitter};
 
     #[test]

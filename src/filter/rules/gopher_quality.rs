@@ -85,37 +85,29 @@ pub struct GopherQuality {
     stop_starts: [u64; 8],
 }
 
+/// The rules, as the reference calls them.
+const SHORT_DOC: &str = "quality/gopher_short_doc";
+const LONG_DOC: &str = "quality/gopher_long_doc";
+const BELOW_MEAN: &str = "quality/gopher_below_avg_threshold";
+const ABOVE_MEAN: &str = "quality/gopher_above_avg_threshold";
+const HASHES: &str = "quality/gopher_too_many_hashes";
+const ELLIPSIS: &str = "quality/gopher_too_many_ellipsis";
+const BULLETS: &str = "quality/gopher_too_many_bullets";
+const END_ELLIPSIS: &str = "quality/gopher_too_many_end_ellipsis";
+const LETTERS: &str = "quality/gopher_below_alpha_threshold";
+const STOP_WORDS: &str = "quality/gopher_enough_stop_words";
+
 const RULES: &[RuleInfo] = &[
-    RuleInfo::new("quality/gopher_short_doc", "min_words", "words that are more than punctuation"),
-    RuleInfo::new("quality/gopher_long_doc", "max_words", "words that are more than punctuation"),
-    RuleInfo::new("quality/gopher_below_avg_threshold", "min_mean_word_length", MEAN),
-    RuleInfo::new("quality/gopher_above_avg_threshold", "max_mean_word_length", MEAN),
-    RuleInfo::new("quality/gopher_too_many_hashes", "max_symbols_per_word", "`#` for each word"),
-    RuleInfo::new(
-        "quality/gopher_too_many_ellipsis",
-        "max_symbols_per_word",
-        "ellipses for each word",
-    ),
-    RuleInfo::new(
-        "quality/gopher_too_many_bullets",
-        "max_bullet_lines",
-        "lines that begin with a bullet",
-    ),
-    RuleInfo::new(
-        "quality/gopher_too_many_end_ellipsis",
-        "max_ellipsis_lines",
-        "lines that end in an ellipsis",
-    ),
-    RuleInfo::new(
-        "quality/gopher_below_alpha_threshold",
-        "min_words_with_letter",
-        "words with a letter",
-    ),
-    RuleInfo::new(
-        "quality/gopher_enough_stop_words",
-        "min_stop_words",
-        "different stop words in the text",
-    ),
+    RuleInfo::new(SHORT_DOC, "min_words", "words that are more than punctuation"),
+    RuleInfo::new(LONG_DOC, "max_words", "words that are more than punctuation"),
+    RuleInfo::new(BELOW_MEAN, "min_mean_word_length", MEAN),
+    RuleInfo::new(ABOVE_MEAN, "max_mean_word_length", MEAN),
+    RuleInfo::new(HASHES, "max_symbols_per_word", "`#` for each word"),
+    RuleInfo::new(ELLIPSIS, "max_symbols_per_word", "ellipses for each word"),
+    RuleInfo::new(BULLETS, "max_bullet_lines", "lines that begin with a bullet"),
+    RuleInfo::new(END_ELLIPSIS, "max_ellipsis_lines", "lines that end in an ellipsis"),
+    RuleInfo::new(LETTERS, "min_words_with_letter", "words with a letter"),
+    RuleInfo::new(STOP_WORDS, "min_stop_words", "different stop words in the text"),
 ];
 const MEAN: &str = "mean length of words that are more than punctuation";
 
@@ -180,9 +172,9 @@ impl GopherQuality {
         let text = view.text().as_bytes();
         let limit = optional(self.config.max_symbols_per_word);
         let hashes = memchr::memchr_iter(b'#', text).count();
-        report(Measure::at_most(RULES[4].rule, share(hashes, words), limit))?;
+        report(Measure::at_most(HASHES, share(hashes, words), limit))?;
         let ellipses = ELLIPSES.iter().map(|sign| memmem::find_iter(text, sign).count()).sum();
-        report(Measure::at_most(RULES[5].rule, share(ellipses, words), limit))
+        report(Measure::at_most(ELLIPSIS, share(ellipses, words), limit))
     }
 
     fn measure_lines(&self, view: &View<'_>, report: &mut Report<'_>) -> ControlFlow<()> {
@@ -193,9 +185,9 @@ impl GopherQuality {
             trailing += usize::from(trails_off(line));
         }
         let limit = optional(self.config.max_bullet_lines);
-        report(Measure::at_most(RULES[6].rule, share(bullets, lines), limit))?;
+        report(Measure::at_most(BULLETS, share(bullets, lines), limit))?;
         let limit = optional(self.config.max_ellipsis_lines);
-        report(Measure::at_most(RULES[7].rule, share(trailing, lines), limit))
+        report(Measure::at_most(END_ELLIPSIS, share(trailing, lines), limit))
     }
 }
 
@@ -208,25 +200,21 @@ impl RuleSet for GopherQuality {
         let config = &self.config;
         let words = view.words().len();
         let totals = view.totals();
-        let mut at = |rule: usize, value, limit| match limit {
-            Bound::Least(limit) => report(Measure::at_least(RULES[rule].rule, value, limit)),
-            Bound::Most(limit) => {
-                report(Measure::at_most(RULES[rule].rule, value, optional(limit)))
-            }
-        };
         let substantial = totals.substantial as f64;
-        at(0, substantial, Bound::Least(config.min_words as f64))?;
-        at(1, substantial, Bound::Most(config.max_words as f64))?;
+        let most_words = optional(config.max_words as f64);
+        report(Measure::at_least(SHORT_DOC, substantial, config.min_words as f64))?;
+        report(Measure::at_most(LONG_DOC, substantial, most_words))?;
         let mean = share(totals.substantial_chars, totals.substantial);
-        at(2, mean, Bound::Least(config.min_mean_word_length))?;
-        at(3, mean, Bound::Most(config.max_mean_word_length))?;
+        let most_chars = optional(config.max_mean_word_length);
+        report(Measure::at_least(BELOW_MEAN, mean, config.min_mean_word_length))?;
+        report(Measure::at_most(ABOVE_MEAN, mean, most_chars))?;
         self.measure_symbols(view, words, report)?;
         self.measure_lines(view, report)?;
         let letters = share(totals.with_letter, words);
-        report(Measure::at_least(RULES[8].rule, letters, config.min_words_with_letter))?;
+        report(Measure::at_least(LETTERS, letters, config.min_words_with_letter))?;
         let enough = if view.is_complete() { usize::MAX } else { config.min_stop_words.max(1) };
         let found = self.count_stop_words(view.words(), enough);
-        report(Measure::at_least(RULES[9].rule, found as f64, config.min_stop_words as f64))
+        report(Measure::at_least(STOP_WORDS, found as f64, config.min_stop_words as f64))
     }
 
     /// Signs, whole lines, words.
@@ -235,12 +223,12 @@ impl RuleSet for GopherQuality {
             let lines = python_lines(text).filter(|line| holds(line));
             spans::gather(lines.map(|line| spans::place(text, line)))
         };
-        match RULES.iter().position(|info| info.rule == rule) {
-            Some(4) => spans::of_signs(view.text(), &["#"]),
-            Some(5) => spans::of_signs(view.text(), &ELLIPSES),
-            Some(6) => lines(view.text(), has_bullet),
-            Some(7) => lines(view.text(), trails_off),
-            Some(8) => {
+        match rule {
+            HASHES => spans::of_signs(view.text(), &["#"]),
+            ELLIPSIS => spans::of_signs(view.text(), &ELLIPSES),
+            BULLETS => lines(view.text(), has_bullet),
+            END_ELLIPSIS => lines(view.text(), trails_off),
+            LETTERS => {
                 let words = view.placed_words();
                 let without = (0..words.len()).filter(|&word| !words.has_letter(word));
                 spans::gather(without.map(|word| words.place(word, 1)))
@@ -259,11 +247,4 @@ fn has_bullet(line: &str) -> bool {
 fn trails_off(line: &str) -> bool {
     let end = line.trim_end_matches(is_white_space);
     ELLIPSES.iter().any(|sign| end.ends_with(sign))
-}
-
-/// A limit that a value must reach, or must not exceed; every count and share reaches 0, so a
-/// lower limit of 0 turns its rule off by itself.
-enum Bound {
-    Least(f64),
-    Most(f64),
 }

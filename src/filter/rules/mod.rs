@@ -57,7 +57,8 @@ pub struct Entry {
     pub reference: &'static str,
     /// Its rules, in the order in which they are reported.
     pub rules: &'static [RuleInfo],
-    /// Its measures of nothing, for their limits, where [`Entry::build`] needs a file.
+    /// Reads the limits of its rules from its table, for a rule set that [`Entry::build`] cannot
+    /// build without a file; `None`: the limits are what a built rule set reports of any text.
     pub limits: Option<LimitsOf>,
     /// Makes it from its table; unknown keys and impossible values are configuration errors.
     pub build: fn(Table) -> Result<Box<dyn RuleSet>>,
@@ -135,13 +136,6 @@ pub enum Kind {
     Text,
 }
 
-/// A document's value in a column; null is `None`.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum ColumnValue<'d> {
-    Number(Option<f64>),
-    Text(Option<&'d str>),
-}
-
 /// Takes a measure and says whether to go on.
 pub type Report<'r> = dyn FnMut(Measure) -> ControlFlow<()> + 'r;
 
@@ -163,12 +157,16 @@ pub enum Limit {
     AtMost(f64),
 }
 
+/// How a bound is called where values are stored.
+pub const AT_LEAST: &str = "at least";
+pub const AT_MOST: &str = "at most";
+
 impl Limit {
     /// In words, and as a number.
     pub fn parts(self) -> (&'static str, f64) {
         match self {
-            Limit::AtLeast(limit) => ("at least", limit),
-            Limit::AtMost(limit) => ("at most", limit),
+            Limit::AtLeast(limit) => (AT_LEAST, limit),
+            Limit::AtMost(limit) => (AT_MOST, limit),
         }
     }
 }
@@ -238,7 +236,7 @@ pub fn measure_all(rules: &[Box<dyn RuleSet>], view: &mut View<'_>, measures: &m
     }
 }
 
-/// Thresholds are numbers from 0 up: what a comparison with anything else means is nobody's wish.
+/// Refuses thresholds that are no number, or below 0: every measure is a count, a mean or a share.
 fn check_limits(set: &str, limits: &[(&str, f64)]) -> Result<()> {
     match limits.iter().find(|(_, limit)| limit.is_nan() || *limit < 0.0) {
         None => Ok(()),

@@ -5,6 +5,7 @@
 //! `url_lists` states, each counted. Cost: milliseconds.
 
 use super::*;
+use crate::filter::view::ColumnValue;
 use crate::filter::view::{Room, Splitter};
 use serde_json::Value;
 use std::collections::BTreeMap;

@@ -65,7 +65,7 @@ pub fn find<'d>(
             false => ControlFlow::Continue(()),
         });
     }
-    // Of a giant's words nobody keeps the places.
+    // The places of a giant's words are not kept.
     let is_giant = view.text().len() >= GIANT;
     let spans = if is_giant { Vec::new() } else { rule_sets[owner].spans(rule, &mut view) };
     (spans, view)

@@ -175,7 +175,8 @@ fn host(url: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::filter::rules::{ColumnValue, judge};
+    use crate::filter::rules::judge;
+    use crate::filter::view::ColumnValue;
     use crate::filter::view::{Room, Splitter};
 
     fn rule(config: &str, url: Option<&str>) -> Option<&'static str> {

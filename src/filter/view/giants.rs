@@ -11,12 +11,11 @@
 //! find candidates. Cost: per n some passes over the words, each of a hash and a counter; counters
 //! of 64 MiB, three bits a byte of text, and tables of 4 or 8 bytes a different run.
 
-use super::lines::count_chars;
-use super::ngrams::Common;
+use super::common::{Common, WIDE, WINDOW};
 use super::places::{Places, Things};
-use super::repeats::{WIDE, WINDOW};
 use super::table::{hash, mix};
 use crate::text::bits::Bits;
+use crate::text::count_chars;
 use crate::text::words::Span;
 
 /// By how many bits tests make giants, and all that is as large as they are, smaller.

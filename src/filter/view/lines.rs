@@ -11,7 +11,7 @@ use super::giants::{GIANT, Pieces};
 use super::places::Places;
 use super::table::Table;
 use crate::text::bits::Bits;
-use crate::text::is_white_space;
+use crate::text::{count_chars, is_white_space};
 use memchr::{memchr, memchr_iter, memmem};
 use std::ops::Range;
 use xxhash_rust::xxh3::xxh3_64;
@@ -217,15 +217,6 @@ fn has_rare_breaks(text: &str) -> bool {
 fn is_line_break(char: char) -> bool {
     let code = char as u32;
     matches!(code, 0x0a..=0x0d | 0x1c..=0x1e | 0x85 | 0x2028 | 0x2029)
-}
-
-/// Code points of UTF-8 text: the bytes that continue none.
-pub fn count_chars(bytes: &[u8]) -> usize {
-    let starts = |block: &[u8]| -> u8 {
-        block.iter().map(|&byte| u8::from(byte as i8 >= -0x40)).sum::<u8>()
-    };
-    // Blocks so short that a byte holds their count: sixteen or more are added at a time.
-    bytes.chunks(240).map(|block| usize::from(starts(block))).sum()
 }
 
 /// Python's `text.strip()`.

@@ -12,6 +12,7 @@
 //! [`repeats`] and [`runs`] count runs of them, [`lines`] cuts lines, [`table`] is what all of them
 //! count with; [`giants`] and [`places`] do all of it for giants.
 
+pub mod common;
 mod giants;
 pub mod lines;
 pub mod ngrams;
@@ -22,18 +23,25 @@ pub mod splitter;
 pub mod table;
 pub mod words;
 
-use crate::filter::rules::ColumnValue;
-use crate::text::is_white_space;
 use crate::text::words::Span;
+use crate::text::{count_chars, is_white_space};
+use common::Common;
 pub use giants::GIANT;
 use giants::Giant;
 use lines::{Duplicates, Finder};
-use ngrams::{Common, Ngrams};
+use ngrams::Ngrams;
 use repeats::Repeats;
 use runs::Runs;
 pub use splitter::Splitter;
 use std::ops::Range;
 use words::{Totals, Words};
+
+/// A document's value in a column; null is `None`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum ColumnValue<'d> {
+    Number(Option<f64>),
+    Text(Option<&'d str>),
+}
 
 /// What a thread keeps from document to document.
 pub struct Room {
@@ -138,7 +146,7 @@ impl<'d> View<'d> {
         self.room.known.is_edited.then_some(self.room.edited.as_str())
     }
 
-    /// The text, if a rule changed it; of a giant it is no copy.
+    /// The text, if a rule changed it; a giant's is handed over without a copy.
     pub fn into_edited(self) -> Option<String> {
         match self.is_giant() {
             false => self.edited().map(str::to_owned),
@@ -210,7 +218,7 @@ impl<'d> View<'d> {
         match self.room.known.chars {
             Some(chars) => chars,
             None => {
-                let chars = lines::count_chars(self.text().as_bytes());
+                let chars = count_chars(self.text().as_bytes());
                 *self.room.known.chars.insert(chars)
             }
         }
@@ -341,7 +349,8 @@ impl<'d> View<'d> {
         if n == 2 { pairs } else { room.ngrams.most_common(&room.words, n) }
     }
 
-    /// Code points that no n-gram, spelt as often as it occurs, exceeds; of a giant nobody says.
+    /// An upper bound of the code points that the occurrences of any n-gram have together; for a
+    /// giant, whose n-grams are not bounded, the greatest number.
     pub fn common_chars_bound(&mut self, n: usize) -> usize {
         self.words();
         if self.room.words.giant().is_some() {

@@ -9,17 +9,9 @@
 //! Invariants: n-grams are equal when their words are, exactly; hashes only find candidates.
 //! Cost: one look-up a word for n = 2, a quarter of that for n = 3 in prose; 4 bytes a word.
 
+use super::common::Common;
 use super::table::{Table, mix};
 use super::words::Words;
-
-/// The most common n-gram of a text.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Common {
-    /// Its first word, by its number; of a giant by its place.
-    pub word: usize,
-    /// How often it occurs; 0 where the text has fewer than n words.
-    pub count: usize,
-}
 
 /// Room for n-grams, kept from document to document.
 #[derive(Default)]
@@ -130,17 +122,6 @@ impl Ngrams {
             }
         }
         best
-    }
-}
-
-impl Common {
-    /// Takes the n-gram of `count` occurrences so far, the first at `word`, if it leads.
-    #[inline(always)]
-    pub(super) fn meet(&mut self, word: u32, count: u32) {
-        let (word, count) = (word as usize, count as usize);
-        if count > self.count || (count == self.count && word < self.word) {
-            *self = Common { word, count };
-        }
     }
 }
 

@@ -13,15 +13,12 @@
 //! multiplication and a counter a word, six look-ups at each candidate (a sixth of the words in
 //! prose); sixteen counters of a byte a word, at most 64 MiB, and 8 bytes a word.
 
+use super::common::{WIDE, WINDOW};
 use super::table::{Table, hash, mix, read};
 use super::words::Words;
 
 /// The shortest runs that are looked for.
 pub const SHORTEST: usize = 5;
-/// Bytes that candidates share.
-pub(super) const WINDOW: usize = 16;
-/// Bytes that candidates for long runs share.
-pub(super) const WIDE: usize = 32;
 /// Counters for each word: one word in sixteen is a candidate by chance.
 const COUNTERS: usize = 16;
 const COUNTERS_MOST: usize = 1 << 26;

@@ -8,8 +8,8 @@
 //! operations on its key; buffers grow with the largest text and are kept.
 
 use super::giants::Giant;
-use super::lines::count_chars;
 use super::table::{hash, mix, read};
+use crate::text::count_chars;
 use crate::text::is_letter;
 use crate::text::punctuation::is_punctuation;
 use crate::text::words::Span;
@@ -26,7 +26,8 @@ const KEPT: usize = 1 << 21;
 /// its place, not its number.
 #[derive(Default)]
 pub struct Words {
-    /// Byte ranges in the text: what [`Words::lay`] reads. Of a giant it gives them back.
+    /// Byte ranges of the words in the text, which [`Words::lay`] reads. Where the text is a giant,
+    /// `lay` frees them.
     pub spans: Vec<Span>,
     glued: Vec<u8>,
     starts: Vec<u32>,

@@ -5,16 +5,13 @@
 //! Areas are counts, on a linear scale from nothing; one bar that would flatten all others is cut
 //! at the top, marked, and labelled with its share. Each bar tells its figures when pointed at.
 
-use std::fmt::Write;
-
 use super::{
     Bound, Rule, Tally,
     axis::{Axis, Cell, Steps, drawn_max},
-    number,
-    page::escape,
-    percent, ratio,
+    excerpt::escape,
+    number, percent, ratio,
 };
-use crate::base::size::Count;
+use crate::base::{html::put, size::Count};
 
 /// The drawing's own units; the page stretches them.
 const WIDTH: f64 = 1000.0;
@@ -165,9 +162,4 @@ pub fn small(html: &mut String, name: &str, axis: &Axis, tallies: &[Tally]) {
         put(html, format_args!("<path class=\"l\" d=\"M{at:.1} 0V{HEIGHT}\"/>"));
     }
     html.push_str("</svg>");
-}
-
-/// Writes into a string.
-pub fn put(html: &mut String, text: std::fmt::Arguments<'_>) {
-    html.write_fmt(text).expect("writing to a string cannot fail");
 }

@@ -9,6 +9,7 @@
 
 use unicode_segmentation::GraphemeCursor;
 
+use crate::base::html;
 use crate::text::acts;
 
 /// Context that is left around a range when the budget is short, in bytes.
@@ -174,6 +175,18 @@ impl<'a> Cut<'a> {
         self.at = stop;
         Some(text)
     }
+}
+
+/// A text on a page that is only seen: markup escaped, characters that would act replaced.
+pub fn escape(text: &str) -> String {
+    let mut seen = String::with_capacity(text.len());
+    for char in text.chars() {
+        match stand_in(char).filter(|_| !matches!(char, '\n' | '\t')) {
+            Some(shown) => seen.push_str(&shown),
+            None => seen.push(char),
+        }
+    }
+    html::escape(&seen)
 }
 
 /// What stands for a character that would act instead of being seen: controls, marks that turn the

@@ -32,6 +32,7 @@ pub use report::FilterReport;
 
 use super::ratio;
 use crate::artifact::counts::SourceCounts;
+use crate::filter::rules::{AT_LEAST, AT_MOST};
 
 /// Documents that are kept for each rule and side of its limit.
 pub const NEAREST: usize = 3;
@@ -89,8 +90,8 @@ impl Bound {
     /// As a sentence says it.
     pub fn words(self) -> &'static str {
         match self {
-            Bound::AtLeast => "at least",
-            Bound::AtMost => "at most",
+            Bound::AtLeast => AT_LEAST,
+            Bound::AtMost => AT_MOST,
         }
     }
 
@@ -121,7 +122,7 @@ pub struct Rule {
     pub dropped_by_source: BTreeMap<String, u64>,
     /// All sources together, of the documents that were measured.
     pub measured: Tally,
-    /// What other limits would have dropped of the documents that were measured.
+    /// What other limits would have changed, of the documents that were measured.
     pub moved: Vec<Moved>,
     /// Values by source.
     pub histograms: BTreeMap<String, Histogram>,
@@ -142,6 +143,10 @@ impl Rule {
 pub struct Tally {
     pub passed: u64,
     pub failed: u64,
+    /// Of those that pass: they pass every other rule too.
+    pub kept: u64,
+    /// Of those that fail: they pass every other rule, so this one decides.
+    pub alone: u64,
 }
 
 impl Tally {
@@ -159,14 +164,19 @@ impl Tally {
     fn add(&mut self, other: Tally) {
         self.passed = self.passed.saturating_add(other.passed);
         self.failed = self.failed.saturating_add(other.failed);
+        self.kept = self.kept.saturating_add(other.kept);
+        self.alone = self.alone.saturating_add(other.alone);
     }
 }
 
-/// The share of documents that would fail at another limit.
+/// Documents that another limit would drop or keep, all other rules as they are.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Moved {
     pub limit: f64,
-    pub failed: u64,
+    /// Whether they would be dropped, by a stricter limit, or kept, by a laxer one.
+    pub drops: bool,
+    pub documents: u64,
+    /// Of those that were measured.
     pub share: f64,
 }
 

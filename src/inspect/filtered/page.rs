@@ -13,11 +13,14 @@ use super::{
     Bound, Example, Filtered, Flow, Histogram, Rule,
     axis::{Axis, Steps},
     beside,
-    chart::{chart, put, small},
-    excerpt::{Piece, pieces, stand_in},
+    chart::{chart, small},
+    excerpt::{Piece, escape, pieces},
     number, percent, ratio,
 };
-use crate::base::size::{Bytes, Count};
+use crate::base::{
+    html::put,
+    size::{Bytes, Count},
+};
 
 const STYLE: &str = include_str!("page.css");
 /// Cells of a histogram at most.
@@ -150,7 +153,8 @@ fn matrix(html: &mut String, filtered: &Filtered, sources: &[&str]) {
             "<h2 id=\"rules\">Rules in their order</h2>\n<p class=\"note\">“{word}” counts the \
              documents for which a rule is the first to fail, so an earlier rule hides what a \
              later one would take; “fails” is the share of the {} measured documents (a sample, \
-             unless they are few) that fail it, whatever comes before. Under each source: \
+             unless they are few) that fail it, whatever comes before. What another limit would \
+             keep or drop counts only documents for which all other rules pass. Under each source: \
              {}.</p>\n\
              <div class=\"wide\"><table class=\"matrix\">\n<thead><tr><th>rule</th><th>limit</th>\
              <th>fails</th><th>{word}</th><th class=\"share\"></th>",
@@ -284,12 +288,13 @@ fn figures(html: &mut String, filtered: &Filtered, rule: &Rule) {
     );
     for moved in &rule.moved {
         let (sign, limit) = (rule.bound.sign(), number(moved.limit));
-        let share = percent(Some(moved.share));
+        let (documents, share) = (Count(moved.documents), percent(Some(moved.share)));
+        let word = if moved.drops { "dropped" } else { "kept" };
         put(
             html,
             format_args!(
-                "<div class=\"moved\"><dt>at {sign}&nbsp;{limit}</dt><dd>{share} <small>would \
-                 fail</small></dd></div>"
+                "<div class=\"moved\"><dt>at {sign}&nbsp;{limit}</dt><dd>{documents} \
+                 <small>more {word}, {share} of measured</small></dd></div>"
             ),
         );
     }
@@ -445,25 +450,6 @@ fn put_gap(html: &mut String, bytes: u64) {
     if bytes > 0 {
         put(html, format_args!("<span class=\"gap\"> … {} … </span>", Bytes(bytes)));
     }
-}
-
-/// A text that is only seen: markup escaped, characters that would act replaced.
-pub fn escape(text: &str) -> String {
-    let mut html = String::with_capacity(text.len() + text.len() / 16);
-    for char in text.chars() {
-        match char {
-            '&' => html.push_str("&amp;"),
-            '<' => html.push_str("&lt;"),
-            '>' => html.push_str("&gt;"),
-            '"' => html.push_str("&quot;"),
-            '\n' | '\t' => html.push(char),
-            _ => match stand_in(char) {
-                Some(shown) => html.push_str(&shown.replace('<', "&lt;").replace('>', "&gt;")),
-                None => html.push(char),
-            },
-        }
-    }
-    html
-}
-/// How a page of ours is known again, so that it may be written anew.
+}/// How a page of ours is known again, so that it may be written anew.
 pub const MARK: &str = "name=\"generator\" content=\"dataprep\"";
+

@@ -20,10 +20,9 @@ use super::{
     Bin, Bound, Example, Filtered, Flow, Histogram, Moved, NEAREST, Nearest, Rule, Tally, axis,
 };
 use crate::artifact::counts::Counts;
+use crate::filter::evidence::schema;
+use crate::filter::rules::AT_MOST;
 use crate::source::LEFT_OUT;
-
-/// Before a rule's name in the counts of a filter that annotates.
-const WOULD_DROP: &str = "would_drop ";
 
 /// Rows that are not what [`Reader`] takes: for `Error::damaged`, which adds the file.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -45,17 +44,18 @@ impl Reader {
     /// [`Malformed`] for a column that is not there or of another type.
     pub fn histograms(&mut self, batch: &RecordBatch) -> Result<(), Malformed> {
         let rows = Rows { batch, kind: "histogram" };
-        let [source, rule] = [rows.text("source")?, rows.text("rule")?];
-        let [measures, bound] = [rows.text("measures")?, rows.text("bound")?];
-        let (key, limit) = (rows.text("key")?, rows.doubles("limit")?);
-        let (low, high) = (rows.doubles("low")?, rows.doubles("high")?);
-        let (passed, failed) = (rows.integers("passed")?, rows.integers("failed")?);
+        let [source, rule] = [rows.text(schema::SOURCE)?, rows.text(schema::RULE)?];
+        let [measures, bound] = [rows.text(schema::MEASURES)?, rows.text(schema::BOUND)?];
+        let (key, limit) = (rows.text(schema::KEY)?, rows.doubles(schema::LIMIT)?);
+        let (low, high) = (rows.doubles(schema::LOW)?, rows.doubles(schema::HIGH)?);
+        let (passed, failed) = (rows.integers(schema::PASSED)?, rows.integers(schema::FAILED)?);
+        let (kept, alone) = (rows.integers(schema::KEPT)?, rows.integers(schema::ALONE)?);
         for row in 0..batch.num_rows() {
             let known = self.rule(rule.at(row).unwrap_or_default());
             if known.measures.is_empty() {
                 known.measures = measures.at(row).unwrap_or_default().to_owned();
                 known.bound =
-                    if bound.at(row) == Some("at most") { Bound::AtMost } else { Bound::AtLeast };
+                    if bound.at(row) == Some(AT_MOST) { Bound::AtMost } else { Bound::AtLeast };
                 known.key = key.at(row).map(str::to_owned);
                 known.limit = limit.at(row);
             }
@@ -65,7 +65,12 @@ impl Reader {
             }
             let histogram = known.histograms.get_mut(source).expect("inserted above");
             let count = |column: &Integers<'_>| column.at(row).unwrap_or_default();
-            let tally = Tally { passed: count(&passed), failed: count(&failed) };
+            let tally = Tally {
+                passed: count(&passed),
+                failed: count(&failed),
+                kept: count(&kept),
+                alone: count(&alone),
+            };
             match (low.at(row), high.at(row)) {
                 (Some(low), Some(high)) => {
                     // Negative zero is zero.
@@ -83,13 +88,17 @@ impl Reader {
     /// [`Malformed`] for a column that is not there or of another type.
     pub fn examples(&mut self, batch: &RecordBatch) -> Result<(), Malformed> {
         let rows = Rows { batch, kind: "example" };
-        let (rule, passes) = (rows.text("rule")?, rows.booleans("passes")?);
-        let reached = rows.booleans("reached")?;
-        let (value, limit) = (rows.doubles("value")?, rows.doubles("limit")?);
-        let [id, source, file, text] =
-            [rows.text("id")?, rows.text("source")?, rows.text("file")?, rows.text("text")?];
-        let (place, bytes) = (rows.integers("row")?, rows.integers("text_bytes")?);
-        let spans = rows.spans("spans")?;
+        let (rule, passes) = (rows.text(schema::RULE)?, rows.booleans(schema::PASSES)?);
+        let reached = rows.booleans(schema::REACHED)?;
+        let (value, limit) = (rows.doubles(schema::VALUE)?, rows.doubles(schema::LIMIT)?);
+        let [id, source, file, text] = [
+            rows.text(schema::ID)?,
+            rows.text(schema::SOURCE)?,
+            rows.text(schema::FILE)?,
+            rows.text(schema::TEXT)?,
+        ];
+        let (place, bytes) = (rows.integers(schema::ROW)?, rows.integers(schema::TEXT_BYTES)?);
+        let spans = rows.spans(schema::SPANS)?;
         for row in 0..batch.num_rows() {
             let owned = |column: &Text<'_>| column.at(row).unwrap_or_default().to_owned();
             let example = Example {
@@ -118,7 +127,7 @@ impl Reader {
     pub fn finish(mut self, counts: &Counts) -> Filtered {
         let mut annotated = false;
         for (name, amount) in &counts.extra {
-            if let Some(rule) = name.strip_prefix(WOULD_DROP) {
+            if let Some(rule) = schema::rule_of_count(name) {
                 annotated = true;
                 self.rule(rule).dropped += amount;
             }
@@ -181,7 +190,9 @@ fn nearer(a: &Example, b: &Example) -> Ordering {
     b.reached.cmp(&a.reached).then(by_distance).then_with(|| place(a).cmp(&place(b)))
 }
 
-/// What the limit would drop at the nearest edges of bins that are a tenth away or more.
+/// How many documents would change sides at the nearest edges of bins that are a tenth away or
+/// more: a stricter limit drops those that every rule keeps now, a laxer one keeps those that this
+/// rule alone drops.
 fn moved(rule: &Rule, all: &Histogram) -> Vec<Moved> {
     let (Some(limit), documents) = (rule.limit, rule.measured.documents()) else {
         return Vec::new();
@@ -200,13 +211,16 @@ fn moved(rule: &Rule, all: &Histogram) -> Vec<Moved> {
         // At an edge of a bin; what lies exactly on it counts as above.
         Bound::AtMost => bin.low >= limit,
     };
-    let at = |limit: f64| {
-        let failing = all.bins.iter().filter(|bin| fails(bin, limit));
-        let failed = failing.map(|bin| bin.tally.documents()).sum::<u64>() + all.no_value.failed;
-        Moved { limit, failed, share: failed as f64 / documents as f64 }
+    let at = |other: f64| {
+        let drops = (other > limit) == (rule.bound == Bound::AtLeast);
+        let moves = |bin: &&Bin| fails(bin, other) == drops;
+        let of = |bin: &Bin| if drops { bin.tally.kept } else { bin.tally.alone };
+        let documents = all.bins.iter().filter(moves).map(of).sum::<u64>();
+        let share = documents as f64 / rule.measured.documents() as f64;
+        Moved { limit: other, drops, documents, share }
     };
-    // Where nothing lies between, there is nothing to say.
-    next.map(at).into_iter().filter(|moved| moved.failed != rule.measured.failed).collect()
+    // Where nothing changes sides, there is nothing to say.
+    next.map(at).into_iter().filter(|moved| moved.documents > 0).collect()
 }
 
 /// The columns of a batch by name.
@@ -258,7 +272,11 @@ impl<'a> Rows<'a> {
             let column = fields.column_by_name(name)?;
             column.as_primitive_opt::<UInt64Type>()
         };
-        Ok(Spans { list, start: of("start").ok_or_else(wrong)?, end: of("end").ok_or_else(wrong)? })
+        Ok(Spans {
+            list,
+            start: of(schema::START).ok_or_else(wrong)?,
+            end: of(schema::END).ok_or_else(wrong)?,
+        })
     }
 }
 

@@ -16,11 +16,8 @@ use crate::base::{
     error::{Error, Result},
     io,
 };
+use crate::filter::evidence::schema;
 use crate::inspect::CorpusReport;
-
-/// How the names of the files begin.
-const HISTOGRAM: &str = "histogram-";
-const EXAMPLES: &str = "examples-";
 
 /// What a filter run did to its documents.
 #[derive(Clone, Debug, Serialize)]
@@ -36,7 +33,7 @@ pub struct FilterReport {
 impl FilterReport {
     /// Whether values were recorded: an older version, or a condition alone, records none.
     pub fn is_there(manifest: &Manifest) -> bool {
-        manifest.files.iter().any(|file| file.name.starts_with(HISTOGRAM))
+        manifest.files.iter().any(|file| is_part_of(schema::HISTOGRAM, &file.name))
     }
 
     /// Reads what lies beside the documents.
@@ -47,9 +44,9 @@ impl FilterReport {
         let mut reader = Reader::default();
         for file in &manifest.files {
             let path = path.join(&file.name);
-            if file.name.starts_with(HISTOGRAM) {
+            if is_part_of(schema::HISTOGRAM, &file.name) {
                 each_batch(&path, |batch| reader.histograms(batch))?;
-            } else if file.name.starts_with(EXAMPLES) {
+            } else if is_part_of(schema::EXAMPLES, &file.name) {
                 each_batch(&path, |batch| reader.examples(batch))?;
             }
         }
@@ -65,6 +62,11 @@ impl FilterReport {
     }
 }
 
+/// Whether a published file is a unit's part of that table.
+fn is_part_of(table: &str, name: &str) -> bool {
+    name.strip_prefix(table).is_some_and(|rest| rest.starts_with('-'))
+}
+
 fn each_batch(
     path: &Path,
     mut see: impl FnMut(&RecordBatch) -> Result<(), Malformed>,
@@ -74,7 +76,9 @@ fn each_batch(
     let reader = ParquetRecordBatchReaderBuilder::try_new(file).and_then(|built| built.build());
     for batch in reader.map_err(|error| damaged(&error))? {
         let batch = batch.map_err(|error| damaged(&error))?;
-        see(&batch).map_err(|error| damaged(&error))?;
+        see(&batch).map_err(|error| {
+            damaged(&error).with_hint("an earlier version wrote it: filter again with `--fresh`")
+        })?;
     }
     Ok(())
 }

@@ -72,6 +72,9 @@ pub fn bins(rows: &[BinRow]) -> RecordBatch {
         ("high", double(|row| row.edges.map(|edges| edges.1))),
         ("passed", count(|row| row.passed)),
         ("failed", count(|row| row.failed)),
+        // Every fifth document of a side is another rule's too.
+        ("kept", count(|row| row.passed - row.passed / 5)),
+        ("alone", count(|row| row.failed - row.failed / 5)),
     ];
     RecordBatch::try_from_iter_with_nullable(
         columns.into_iter().map(|(name, column)| (name, column, true)),

@@ -145,9 +145,13 @@ fn block(
     write!(f, "; {verb} {dropped} as the first to fail, {} of all", percent(share))?;
     if !rule.moved.is_empty() {
         let moved = rule.moved.iter().map(|moved| {
-            format!("{} {}: {}", rule.bound.sign(), number(moved.limit), percent(Some(moved.share)))
+            let (sign, limit) = (rule.bound.sign(), number(moved.limit));
+            let word = if moved.drops { "dropped" } else { "kept" };
+            let (documents, share) = (Count(moved.documents), percent(Some(moved.share)));
+            format!("{documents} more {word} ({share}) at {sign} {limit}")
         });
-        write!(f, "\n  would fail at {}", moved.collect::<Vec<_>>().join(", at "))?;
+        let moved = moved.collect::<Vec<_>>().join(", ");
+        write!(f, "\n  of them {moved}, other rules as they are")?;
     }
     histogram(f, rule)
 }

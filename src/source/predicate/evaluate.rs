@@ -27,7 +27,8 @@ use super::expression::{
     Comparison, Expression, Function, MemberValues, Members, Operation, Place,
 };
 use super::json::{self, Extractor};
-use super::reference::{Kind, Reference, canonical};
+use super::kind::Kind;
+use super::reference::{Reference, canonical};
 use super::text;
 use crate::base::error::{Error, Result};
 

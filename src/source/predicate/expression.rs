@@ -7,7 +7,8 @@ use std::collections::HashSet;
 
 use arrow::array::ArrayRef;
 
-use super::reference::{Kind, Reference};
+use super::kind::Kind;
+use super::reference::Reference;
 use super::text::Pattern;
 
 /// A value for each row.

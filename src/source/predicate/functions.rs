@@ -14,8 +14,8 @@ use sqlparser::ast::{
 use super::evaluate::is_printable;
 use super::expression::{Comparison, Expression, Function, MemberValues, Members, Place};
 use super::json::Ask;
+use super::kind::Kind;
 use super::plan::{Part, Planner, cast_kind, condition};
-use super::reference::Kind;
 use super::text::Pattern;
 use crate::base::error::Result;
 

@@ -17,7 +17,7 @@ use arrow::array::{
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::reference::Kind;
+use super::kind::Kind;
 
 /// What is wanted of a field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

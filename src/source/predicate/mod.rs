@@ -26,6 +26,7 @@ mod evaluate;
 mod expression;
 mod functions;
 mod json;
+mod kind;
 mod plan;
 mod reference;
 mod syntax;
@@ -47,7 +48,8 @@ use expression::Expression;
 use json::Extractor;
 use plan::Planner;
 
-pub use reference::{Kind, Reference, check_column, column};
+pub use kind::Kind;
+pub use reference::{Reference, check_column, column};
 
 /// A condition on documents, checked against their schema.
 #[derive(Clone, Debug)]

@@ -15,7 +15,8 @@ use sqlparser::ast::{BinaryOperator, Expr, Ident, UnaryOperator, Value};
 use super::evaluate::{is_printable, to};
 use super::expression::{Comparison, Expression, Operation};
 use super::json::{Ask, Extractor};
-use super::reference::{Kind, Reference};
+use super::kind::Kind;
+use super::reference::Reference;
 use super::syntax::{self, SUPPORTED};
 use crate::base::error::{Error, Result};
 

@@ -18,9 +18,10 @@ mod urls;
 
 use super::{Entry, Limit, Measure, Report, RuleInfo, RuleSet, share, spans};
 use crate::base::config;
-use crate::filter::view::lines::{count_chars, strip};
+use crate::filter::view::lines::strip;
 use crate::filter::view::words::Words;
 use crate::filter::view::{Edit, Spare, View};
+use crate::text::count_chars;
 use crate::text::words::Span;
 use crate::text::{is_letter, is_white_space, is_word, lower};
 use memchr::memmem;
@@ -83,7 +84,7 @@ const REPEATED: &str = "characters in repeated runs of so many words";
 pub struct Config {
     /// Cuts addresses out of the text.
     pub remove_urls: bool,
-    /// Most `\n` in a row; more become so many.
+    /// Most `\n` in a row; a longer run is cut to this length.
     pub max_consecutive_newlines: usize,
     pub min_words: usize,
     pub max_words: usize,
