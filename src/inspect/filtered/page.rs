@@ -22,6 +22,8 @@ use crate::base::{
     size::{Bytes, Count},
 };
 
+/// How a page of ours is known again, so that it may be written anew.
+pub const MARK: &str = "name=\"generator\" content=\"dataprep\"";
 const STYLE: &str = include_str!("page.css");
 /// Cells of a histogram at most.
 const CELLS: usize = 96;
@@ -450,6 +452,4 @@ fn put_gap(html: &mut String, bytes: u64) {
     if bytes > 0 {
         put(html, format_args!("<span class=\"gap\"> … {} … </span>", Bytes(bytes)));
     }
-}/// How a page of ours is known again, so that it may be written anew.
-pub const MARK: &str = "name=\"generator\" content=\"dataprep\"";
-
+}
