@@ -18,6 +18,7 @@ mod determinism;
 mod filter;
 #[cfg(feature = "train")]
 mod formats;
+mod inputs;
 mod inspect;
 mod outputs;
 mod quickstart;

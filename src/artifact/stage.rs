@@ -127,7 +127,7 @@ pub trait TextInputs: Sync {
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Tolerance {
     /// The share of a source's documents that may be unreadable.
-    pub max_bad: f64,
+    pub max_bad: Option<f64>,
     /// Whether damaged files are left out whole.
     pub skip_bad_files: bool,
 }

@@ -12,7 +12,7 @@ use std::{
 use serde_json::{Value, json};
 
 use super::{
-    counts::{LEFT_OUT, SourceCounts},
+    counts::{LEFT_OUT, MAX_BAD_DEFAULT, SourceCounts},
     manifest::Manifest,
     record::Kind,
 };
@@ -20,6 +20,8 @@ use crate::base::size::Count;
 
 /// A source that loses more than this share of its documents raises an alarm.
 const ALARM_SHARE: f64 = 0.5;
+/// Held-out documents that a hint about `--holdout` aims at.
+const HELD_OUT_WANTED: u64 = 20;
 /// Reasons shown on a line; the rest is summed up.
 const REASONS_SHOWN: usize = 4;
 
@@ -130,17 +132,42 @@ impl DocumentsSummary {
                 reasons(&by_rules, &BTreeMap::new())
             ));
         }
+        let (rejected, documents) = (source.rejected_total(), source.documents_in);
+        if rejected as f64 > MAX_BAD_DEFAULT * documents as f64 {
+            alarms.push(format!(
+                "{} of {} documents of source `{name}` could not be read: {}",
+                Count(rejected),
+                Count(documents),
+                reasons(&BTreeMap::new(), &source.rejected)
+            ));
+        }
         let holds_out = self.manifest.holdout.is_some_and(|share| share > 0.0);
         let is_written = matches!(self.manifest.kind, Kind::Corpus | Kind::Shards);
         if is_written && holds_out && source.documents_out > 0 && source.held_out == 0 {
-            let enough = (20.0 / source.documents_out as f64).min(0.5);
             alarms.push(format!(
-                "no document of source `{name}` is held out for validation; \
-                 `--holdout {enough:.3}` would hold out about twenty"
+                "no document of source `{name}` is held out for validation; {}",
+                holdout_that_would_do(source.documents_out)
             ));
         }
         Some(alarms)
     }
+}
+
+/// The share that holds out about [`HELD_OUT_WANTED`] documents, or half of fewer.
+fn holdout_that_would_do(documents: u64) -> String {
+    let wanted = HELD_OUT_WANTED.min(documents / 2);
+    if wanted == 0 {
+        return format!("it has only {}", Count(documents));
+    }
+    // As many decimals as show the first two digits of the share.
+    let mut decimals = 2;
+    let mut unit = 10;
+    while wanted * unit < documents {
+        unit *= 10;
+        decimals += 1;
+    }
+    let share = wanted as f64 / documents as f64;
+    format!("`--holdout {share:.decimals$}` would hold out about {wanted} of {}", Count(documents))
 }
 
 /// `gopher_quality/… 301, short 12, other reasons 9`, most frequent first.
@@ -162,6 +189,19 @@ fn reasons(dropped: &BTreeMap<String, u64>, rejected: &BTreeMap<String, u64>) ->
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_share_that_is_hinted_at_holds_out_what_is_said() {
+        for (documents, expect) in [
+            (1, "it has only 1"),
+            (3, "`--holdout 0.33` would hold out about 1 of 3"),
+            (24, "`--holdout 0.50` would hold out about 12 of 24"),
+            (60, "`--holdout 0.33` would hold out about 20 of 60"),
+            (1_000_000, "`--holdout 0.000020` would hold out about 20 of 1,000,000"),
+        ] {
+            assert_eq!(holdout_that_would_do(documents), expect);
+        }
+    }
 
     #[test]
     fn reasons_come_most_frequent_first_and_the_rest_is_summed() {

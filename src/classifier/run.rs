@@ -80,14 +80,14 @@ impl ClassifierTrain {
         let (positive, negative): (Result<Vec<InputSpec>>, Result<Vec<InputSpec>>) =
             (specs(&config.positive), specs(&config.negative));
         let specs = [positive?, negative?];
-        let names = [source_names(&specs[0])?, source_names(&specs[1])?];
+        let names = [source_names(&specs[0], input)?, source_names(&specs[1], input)?];
         let open = |side: usize| {
             // A table for a source is one side's; for a source of neither, opening says so.
             let mut input = input.clone();
             input.source.retain(|name, _| {
                 names[side].contains(name) || !names.iter().any(|names| names.contains(name))
             });
-            Inputs::open(&specs[side], &input)
+            Inputs::open_texts(&specs[side], &input)
         };
         let sides = [open(0)?, open(1)?];
         refuse_shared_files(&sides)?;
@@ -370,8 +370,8 @@ impl fmt::Display for ClassifierSummary {
 const OF_A_SIDE: [&str; 3] = ["holdout", "unit_bytes", "source"];
 
 /// The sources that inputs have.
-fn source_names(specs: &[InputSpec]) -> Result<BTreeSet<String>> {
-    Ok(roots::resolve(specs)?.iter().flat_map(roots::Root::sources).collect())
+fn source_names(specs: &[InputSpec], input: &InputConfig) -> Result<BTreeSet<String>> {
+    Ok(roots::resolve(specs, input)?.iter().flat_map(roots::Root::sources).collect())
 }
 
 fn refuse_shared_files(sides: &[Inputs; 2]) -> Result<()> {

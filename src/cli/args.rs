@@ -297,18 +297,29 @@ fn list(text: &str) -> Value {
     Value::Array(text.split(',').map(|item| Value::String(item.trim().to_owned())).collect())
 }
 
-/// Flags of every stage that reads text. IN is `[NAME=]PATH`: a corpus, a file or a folder of
-/// Parquet or JSON Lines (plain, .gz, .zst).
+/// How inputs of text are written, for the help of every stage that reads text.
+pub const INPUTS: &str = "\
+IN is [NAME=]PATH: an earlier output, a file, a folder, or a pattern, also quoted, as
+'data/*.parquet' (and '**' '?' '[0-9]' '{a,b}'). What exists as written is a path. NAME is the
+source; one NAME may stand before several paths. Without NAME it is the folder's name, or a file's
+own unless that is a shard's (part-00000) or several files of its folder are given. Folders are
+searched for Parquet and JSON Lines (plain, .gz, .zst; a .json where its beginning has the text
+field). Names that begin with '_' or '.', *.tmp and *.partial are passed over, and named; such a
+file is read when it is given itself. Pipes are refused.";
+
+/// Flags of every stage that reads text.
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Reading text")]
 pub struct TextFlags {
     /// Column or JSON field with the text [default: text]
     #[arg(long, value_name = "NAME")]
     text_column: Option<String>,
-    /// Column or JSON field with the id [default: id, else the hash of the text]
+    /// Column or JSON field with the id, strings or integers [default: id, else the hash of the
+    /// text]
     #[arg(long, value_name = "NAME")]
     id_column: Option<String>,
-    /// Keep only these columns beside id and text, as `url,score` [default: all]
+    /// Keep only these columns beside id and text, as `url,score`; `text` keeps no other
+    /// [default: all]
     #[arg(long, value_name = "A,B")]
     columns: Option<String>,
     /// Take only documents for which this SQL condition on their columns holds, as
@@ -321,10 +332,11 @@ pub struct TextFlags {
     /// Share of documents held out for validation, decided by their text [default: 0.005]
     #[arg(long, value_name = "SHARE")]
     holdout: Option<f64>,
-    /// Share of a source's documents that may be unreadable [default: 0.01]
+    /// Share of a source's documents that may be unreadable, exactly; 0: none [default: 0.01, and a
+    /// hundred documents however few there are]
     #[arg(long, value_name = "SHARE")]
     max_bad: Option<f64>,
-    /// Leave damaged files out whole, and list them
+    /// Leave damaged files, and such as hold no text, out whole, and list them
     #[arg(long)]
     skip_bad_files: bool,
 }

@@ -21,18 +21,12 @@ impl Commands<'_> {
         };
         let warn = |text: &str| self.printer.warning(text);
         let generator = train::Generator::open(&args.run, &options, &warn)?;
-        if !self.printer.is_json() {
-            self.printer.raw(&args.prompt);
-        }
+        self.printer.raw(&args.prompt);
         let sample = generator.write(|text| {
-            if !self.printer.is_json() {
-                self.printer.raw(text);
-            }
+            self.printer.raw(text);
             interrupt::check()
         })?;
-        if !self.printer.is_json() {
-            self.printer.raw("\n");
-        }
+        self.printer.raw("\n");
         let mut record = serde_json::to_value(&sample).expect("plain data");
         record["type"] = "summary".into();
         self.printer.record(&record);

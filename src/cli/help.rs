@@ -7,7 +7,8 @@ use clap::{Command as ClapCommand, CommandFactory};
 use clap_complete::Shell;
 
 use super::Commands;
-use super::args::Cli;
+use super::args::{self, Cli};
+use crate::artifact::record::Kind;
 use crate::base::error::{Error, Result};
 use crate::pipeline::registry;
 
@@ -15,7 +16,11 @@ use crate::pipeline::registry;
 pub fn command() -> ClapCommand {
     registry::STAGES.iter().fold(Cli::command(), |command, entry| {
         let keys = entry.key_lines().join("\n  ");
-        let help = format!("Config keys, in TOML or as `--set key=value`:\n  {keys}");
+        let keys = format!("Config keys, in TOML or as `--set key=value`:\n  {keys}");
+        let help = match entry.takes {
+            Kind::Corpus => format!("{}\n\n{keys}", args::INPUTS),
+            _ => keys,
+        };
         match entry.name {
             name @ ("classifier" | "tokenizer") => command.mut_subcommand(name, |parent| {
                 parent.mut_subcommand("train", |train| train.after_help(help))

@@ -120,7 +120,7 @@ impl Commands<'_> {
             columns: Some(Vec::new()),
             ..defaults
         };
-        let inputs = Inputs::open(&registry::specs(inputs)?, &config)?;
+        let inputs = Inputs::open_texts(&registry::specs(inputs)?, &config)?;
         inputs.notices().iter().for_each(|notice| self.printer.warning(notice));
         Ok(inputs)
     }

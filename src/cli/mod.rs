@@ -25,7 +25,7 @@ use serde_json::json;
 use crate::{
     base::{
         config::{self, Table},
-        error::Result,
+        error::{Error, Result},
         interrupt, machine, place,
         size::Bytes,
     },
@@ -53,6 +53,9 @@ pub fn main() -> std::process::ExitCode {
 
 fn run(cli: Cli, printer: &Printer) -> Result<()> {
     let cx = Commands { shared: &cli.shared, printer };
+    // What opens and verifies files side by side takes no more cores than the work itself.
+    let threads = rayon::ThreadPoolBuilder::new().num_threads(cx.threads()).build_global();
+    threads.map_err(|error| Error::failed(format!("cannot start threads: {error}")))?;
     match &cli.command {
         Command::Ingest(args) => cx.stage("ingest", args),
         Command::Filter(args) if args.flags.list => cx.list_rules(),
@@ -128,9 +131,7 @@ impl Commands<'_> {
 
     /// A report for people, or as the summary record.
     fn show(&self, report: &impl Serialize, text: &str) {
-        if !self.printer.is_json() {
-            self.printer.raw(text);
-        }
+        self.printer.raw(text);
         let mut record = serde_json::to_value(report).expect("plain data");
         record["type"] = "summary".into();
         self.printer.record(&record);

@@ -1,10 +1,8 @@
 //! The only writer to the terminal: what goes to stdout, what to stderr, and in which colour.
 //!
 //! Results go to stdout (text, or JSON Lines with `--json`); everything else to stderr. `-q` hides
-//! results and notices, `-qq` leaves errors only. Every message reads without colour. A reader that
-//! went away (`| head`) is no error.
-
-#![expect(clippy::disallowed_methods, reason = "the printer owns stdout and stderr")]
+//! results, `-qq` leaves errors only: what a person must not miss shows under `-q`. Every message
+//! reads without colour. A reader that went away (`| head`) is no error.
 
 use std::io::{IsTerminal, Write};
 
@@ -54,11 +52,6 @@ impl Printer {
         self.verbose
     }
 
-    /// Whether results are JSON Lines.
-    pub fn is_json(&self) -> bool {
-        self.json
-    }
-
     /// A result: text on stdout; nothing with `--json` or `-q`.
     pub fn result(&self, text: &str) {
         if !self.json && self.quiet == 0 {
@@ -66,8 +59,12 @@ impl Printer {
         }
     }
 
-    /// What was asked for itself (generated text, an inspection), as it comes and whatever `-q`.
+    /// What was asked for itself (generated text, an inspection), as it comes and whatever `-q`;
+    /// nothing with `--json`, whose records say the same.
     pub fn raw(&self, text: &str) {
+        if self.json {
+            return;
+        }
         let mut stdout = std::io::stdout().lock();
         let written = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
         end_if_unwritten(written);

@@ -18,10 +18,8 @@ use crate::source::InputConfig;
 impl Commands<'_> {
     /// `filter --list`
     pub(super) fn list_rules(&self) -> Result<()> {
-        if !self.printer.is_json() {
-            self.printer.raw(&format!("recipes\n{}\n\nrule sets\n", recipes::list()));
-            self.printer.raw(&rules::list_rules());
-        }
+        self.printer.raw(&format!("recipes\n{}\n\nrule sets\n", recipes::list()));
+        self.printer.raw(&rules::list_rules());
         self.printer.record(&json!({"type": "summary", "recipes": recipes::list(),
             "rules": rules::list_rules()}));
         Ok(())

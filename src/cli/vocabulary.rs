@@ -51,18 +51,13 @@ impl Commands<'_> {
         tokenizer.encode(&text, &mut ids)?;
         for (index, &id) in ids.iter().enumerate() {
             let token = tokenizer.decode_text(&[id]);
-            if !self.printer.is_json() {
-                self.printer.token(index, &token);
-            }
+            self.printer.token(index, &token);
             self.printer.record(&json!({"type": "token", "id": id, "text": token}));
         }
         let each = text.len() as f64 / ids.len().max(1) as f64;
-        if !self.printer.is_json() {
-            self.printer.raw("\n");
-            let (tokens, bytes) = (ids.len(), text.len());
-            self.printer
-                .notice(&format!("{tokens} tokens, {bytes} bytes, {each:.2} bytes a token"));
-        }
+        self.printer.raw("\n");
+        let (tokens, bytes) = (ids.len(), text.len());
+        self.printer.notice(&format!("{tokens} tokens, {bytes} bytes, {each:.2} bytes a token"));
         self.printer.record(&json!({"type": "summary", "tokens": ids.len(), "bytes": text.len()}));
         Ok(())
     }

@@ -19,8 +19,8 @@ pub struct RawReport {
     pub sources: BTreeMap<String, RawSource>,
     /// In the order of their first appearance.
     pub columns: Vec<RawColumn>,
-    /// Files of no known format that lie there.
-    pub ignored: Vec<String>,
+    /// What was passed over, and what is odd about the columns.
+    pub notices: Vec<String>,
 }
 
 /// The files of one source.
@@ -64,14 +64,14 @@ impl RawReport {
                 *columns[place].types.entry(kind.to_string()).or_default() += 1;
             }
         }
-        let ignored = inputs.ignored().to_vec();
-        RawReport { path: path.to_owned(), sources, columns, ignored }
+        let notices = inputs.notices();
+        RawReport { path: path.to_owned(), sources, columns, notices }
     }
 }
 
 impl fmt::Display for RawReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let RawReport { path, sources, columns, ignored } = self;
+        let RawReport { path, sources, columns, notices } = self;
         writeln!(f, "{path}: raw files\n")?;
         let mut table = Table::new(["source", "files", "size", "text, about", "documents"]);
         for (name, source) in sources {
@@ -93,8 +93,8 @@ impl fmt::Display for RawReport {
             let types: Vec<String> = types.iter().map(one).collect();
             writeln!(f, "  column {name}: {}", types.join(", "))?;
         }
-        if !ignored.is_empty() {
-            writeln!(f, "  of no known format: {}", ignored.join(", "))?;
+        for notice in notices {
+            writeln!(f, "  {notice}")?;
         }
         write!(
             f,

@@ -31,7 +31,7 @@ use super::{
 use crate::artifact::{
     counts::Counts,
     manifest::{self, Manifest, ManifestCounts, Tool},
-    record::Notes,
+    record::{InputRecord, Notes},
     stage::{Phase, Plan, Published, Stage, Tolerance, Unit, Work},
     unit,
 };
@@ -41,6 +41,7 @@ use crate::base::{
     interrupt, io,
     progress::Progress,
 };
+use crate::source::reject;
 
 /// Units a lane does at least, so that none waits long for the last of another.
 const UNITS_PER_LANE: usize = 8;
@@ -409,33 +410,24 @@ impl<'a> Run<'a> {
         })
     }
 
-    /// More than `max_bad` of a source's documents, and more than a hundred, or all of them, were
-    /// unreadable: the stage fails.
+    /// More documents of a source could not be read than `max_bad` allows: the stage fails.
     fn refuse_too_many_rejects(&self, counts: &Counts) -> Result<()> {
-        for (name, source) in &counts.sources {
-            let (rejected, documents) = (source.rejected_total(), source.documents_in);
-            let share = rejected as f64 / documents.max(1) as f64;
-            let all = rejected == documents && documents > 0;
-            if !all && (rejected <= 100 || share <= self.tolerance.max_bad) {
-                continue;
-            }
-            let reasons: Vec<String> =
-                source.rejected.iter().map(|(reason, n)| format!("{reason} {n}")).collect();
-            let message = format!(
-                "source `{name}`: {rejected} of {documents} documents could not be read ({})",
-                reasons.join(", ")
-            );
-            let remedy = match all {
-                true => "is `text_column` the name of the text".to_owned(),
-                false => {
-                    format!("`max_bad` allows {}: raise it or mend them", self.tolerance.max_bad)
-                }
+        let units: usize = self.plan.phases.iter().map(|phase| phase.units.len()).sum();
+        let list = |unit| unit::directory(self.output.partial(), unit).join(reject::FILE_NAME);
+        let first =
+            |source: &str, reason: &str| reject::first_listed((0..units).map(list), source, reason);
+        let inputs = self.stage.inputs();
+        let place = |source: &str, file: &str| {
+            let is_it = |input: &&InputRecord| {
+                input.source.as_deref() == Some(source) && input.name == file
             };
-            let list = self.output.partial().join("units/*/rejects.jsonl");
-            return Err(Error::failed(message)
-                .with_hint(format!("{remedy}; `{}` lists them", list.display())));
-        }
-        Ok(())
+            inputs.iter().find(is_it).map(|input| input.path.clone())
+        };
+        reject::refuse_too_many(counts, self.tolerance.max_bad, first, place).map_err(|error| {
+            let lists = self.output.partial().join("units/*").join(reject::FILE_NAME);
+            let hint = error.hint().unwrap_or_default();
+            error.with_hint(format!("{hint}; `{}` lists them", lists.display()))
+        })
     }
 
     fn first_unit(&self, phase: usize) -> usize {

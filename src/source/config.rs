@@ -42,8 +42,10 @@ pub struct InputConfig {
     /// Exceptions for one source: `source.wiki = { text_column = "content" }`.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub source: BTreeMap<String, SourceConfig>,
-    /// Share of a source's documents that may be unreadable (and a hundred always). Default 1%.
-    pub max_bad: f64,
+    /// Share of a source's documents that may be unreadable, exactly. Default: 1%, and a hundred
+    /// documents however few there are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_bad: Option<f64>,
     /// Leave damaged files out whole, and list them, instead of failing. Default false.
     pub skip_bad_files: bool,
 }
@@ -72,7 +74,7 @@ impl Default for InputConfig {
             max_document_bytes: Bytes(128 << 20),
             unit_bytes: None,
             source: BTreeMap::new(),
-            max_bad: 0.01,
+            max_bad: None,
             skip_bad_files: false,
         }
     }
@@ -89,8 +91,10 @@ impl InputConfig {
         {
             return bad("holdout", share.to_string(), "a share, 0 to 1: 0.005 is 0.5%");
         }
-        if !(0.0..=1.0).contains(&self.max_bad) {
-            return bad("max_bad", self.max_bad.to_string(), "a share, 0 to 1: 0.01 is 1%");
+        if let Some(share) = self.max_bad
+            && !(0.0..=1.0).contains(&share)
+        {
+            return bad("max_bad", share.to_string(), "a share, 0 to 1: 0.01 is 1%");
         }
         if self.unit_bytes.is_some_and(|bytes| bytes.0 == 0) {
             return bad("unit_bytes", "0".into(), "leave it out, or give a size as in `256MiB`");
@@ -148,7 +152,7 @@ mod tests {
         };
         assert!(config(|_| ()).is_ok());
         assert!(config(|c| c.holdout = Some(1.5)).is_err());
-        assert!(config(|c| c.max_bad = f64::NAN).is_err());
+        assert!(config(|c| c.max_bad = Some(f64::NAN)).is_err());
         assert!(config(|c| c.unit_bytes = Some(Bytes(0))).is_err());
         assert!(config(|c| c.max_document_bytes = Bytes(2 << 30)).is_err());
     }

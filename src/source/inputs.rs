@@ -6,9 +6,8 @@
 //! else can be finished first.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
-use arrow::datatypes::{DataType, Schema, SchemaRef};
+use arrow::datatypes::{DataType, SchemaRef};
 use rayon::prelude::*;
 use serde_json::Value;
 
@@ -21,14 +20,17 @@ use crate::base::config::nearest;
 use crate::base::error::{Error, Result};
 use crate::base::io;
 use crate::base::size::Bytes;
+use crate::source::beginning::{self, Seen};
 use crate::source::config::InputConfig;
-use crate::source::formats::{Ask, Format, Layout, Limit, Probe};
+use crate::source::formats::{self, Ask, Format, Layout, Limit, Probe, format_of};
 use crate::source::held_out::HOLDOUT_DEFAULT;
+use crate::source::look;
 use crate::source::predicate::Predicate;
 use crate::source::roots::{self, Root, RootKind};
-use crate::source::schema::{FileColumns, LEADING, unite, united_name};
+use crate::source::schema::{FileColumns, United, united_name};
 use crate::source::spec::InputSpec;
 use crate::source::units::{self, FileExtent, UnitSlices};
+use crate::source::walk::PassedOver;
 
 /// Text of a document, where only its files' sizes are known; on the low side of the web's mean, so
 /// that what is counted by documents is not too little.
@@ -103,6 +105,12 @@ impl InputFile {
     }
 }
 
+/// What a stage keeps of its documents.
+enum Keeps {
+    AllColumns,
+    TextAlone,
+}
+
 /// Everything a stage reads documents from.
 pub struct Inputs {
     pub(super) config: InputConfig,
@@ -114,15 +122,26 @@ pub struct Inputs {
     pub(super) predicate: Option<Predicate>,
     pub(super) units: Vec<UnitSlices>,
     records: Vec<InputRecord>,
-    ignored: Vec<String>,
+    passed_over: PassedOver,
     holdout: f64,
 }
 
 impl Inputs {
-    /// Finds the files, reads their metadata, unites their schemas and plans units.
+    /// Finds the files, reads their metadata, unites their schemas and plans units, for a stage
+    /// that keeps every column.
     pub fn open(specs: &[InputSpec], config: &InputConfig) -> Result<Inputs> {
+        Inputs::open_for(Keeps::AllColumns, specs, config)
+    }
+
+    /// The same for whoever reads the texts alone: other columns, whatever they are, do not stop
+    /// it.
+    pub fn open_texts(specs: &[InputSpec], config: &InputConfig) -> Result<Inputs> {
+        Inputs::open_for(Keeps::TextAlone, specs, config)
+    }
+
+    fn open_for(keeps: Keeps, specs: &[InputSpec], config: &InputConfig) -> Result<Inputs> {
         config.validate()?;
-        let roots = roots::resolve(specs)?;
+        let roots = roots::resolve(specs, config)?;
         let sources: Vec<String> = roots.iter().flat_map(Root::sources).collect();
         check_source_config(config, &roots)?;
         let holdout = holdout(config, &roots)?;
@@ -140,13 +159,23 @@ impl Inputs {
             }
             files.extend(opened);
         }
-        let columns =
-            || files.iter().map(|file| FileColumns { file: &file.name, columns: &file.columns });
-        let schema = unite(columns(), config.columns.as_deref())?;
-        let known = match (&config.condition, &config.columns) {
-            (Some(_), Some(_)) => known_columns(columns, &schema)?,
-            _ => schema.clone(),
+        let seen = files.iter().map(|file| Seen {
+            path: &file.path,
+            source: file.source,
+            beginning: &file.probe.beginning,
+        });
+        let seen: Vec<Seen<'_>> = seen.collect();
+        for (file, offset, message) in beginning::check(&seen, &sources, config)? {
+            files[file].damage = Some((Some(offset), message));
+        }
+        let columns = files.iter().map(|f| FileColumns { file: &f.name, columns: &f.columns });
+        let united = United::of(columns);
+        let keep = config.columns.as_deref();
+        let schema = match keeps {
+            Keeps::AllColumns => united.kept(keep)?,
+            Keeps::TextAlone => united.fitting(keep)?,
         };
+        let known = united.fitting(None)?;
         let predicate = config.condition.as_deref().map(|sql| Predicate::parse(sql, &known));
         let predicate = predicate.transpose().map_err(|error| name_leading(error, config))?;
         if let Some(limit) = config.limit_documents {
@@ -161,7 +190,8 @@ impl Inputs {
             unit_bytes: Some(Bytes(unit_bytes)),
             ..config.clone()
         };
-        let ignored = roots.into_iter().flat_map(|root| root.ignored).collect();
+        let mut passed_over = PassedOver::default();
+        roots.into_iter().for_each(|root| passed_over.append(root.passed_over));
         Ok(Inputs {
             config,
             files,
@@ -171,7 +201,7 @@ impl Inputs {
             predicate,
             units,
             records,
-            ignored,
+            passed_over,
             holdout,
         })
     }
@@ -218,21 +248,25 @@ impl Inputs {
         self.files.iter().map(|file| file.planned.clone()).collect()
     }
 
-    /// Files of no known format that lie in the directories given, by relative name.
-    pub fn ignored(&self) -> &[String] {
-        &self.ignored
-    }
-
-    /// The ignored files in one sentence, for [`Stage::notices`](crate::artifact::stage::Stage).
+    /// What a person should know before the work: what was passed over in the folders given, and
+    /// columns that are read otherwise than their names promise.
     pub fn notices(&self) -> Vec<String> {
-        let shown: Vec<&str> = self.ignored.iter().take(5).map(String::as_str).collect();
-        let more = match self.ignored.len() - shown.len() {
-            0 => String::new(),
-            count => format!(" and {count} more"),
-        };
-        let count = self.ignored.len();
-        let text = format!("{count} files are of no known format: {}{more}", shown.join(", "));
-        if count == 0 { Vec::new() } else { vec![text] }
+        let mut notices: Vec<String> = self.passed_over.sentence().into_iter().collect();
+        // One line for each kind of oddity, however many files have it.
+        let mut odd: Vec<(&str, &str, usize)> = Vec::new();
+        for file in &self.files {
+            for text in &file.probe.notices {
+                match odd.iter_mut().find(|(known, ..)| known == text) {
+                    Some((.., more)) => *more += 1,
+                    None => odd.push((text, &file.name, 0)),
+                }
+            }
+        }
+        notices.extend(odd.into_iter().map(|(text, file, more)| match more {
+            0 => format!("`{file}`: {text}"),
+            more => format!("`{file}` and {more} more: {text}"),
+        }));
+        notices
     }
 
     /// Documents that the metadata promise, rejects included; `None` where only reading tells.
@@ -294,22 +328,6 @@ impl TextInputs for Inputs {
     fn needs(&self, threads: usize) -> Needs {
         self.needs(threads)
     }
-}
-
-/// The columns that a condition may name where not all are kept: those, and whatever can be united.
-fn known_columns<'a, C: Iterator<Item = FileColumns<'a>>>(
-    columns: impl Fn() -> C,
-    kept: &SchemaRef,
-) -> Result<SchemaRef> {
-    let mut fields: Vec<_> = kept.fields().iter().cloned().collect();
-    for name in columns().flat_map(|file| file.columns.iter().map(|(name, _)| name)) {
-        if !fields.iter().any(|field| field.name() == name)
-            && let Ok(alone) = unite(columns(), Some(std::slice::from_ref(name)))
-        {
-            fields.extend(alone.fields().iter().skip(LEADING.len()).cloned());
-        }
-    }
-    Ok(Arc::new(Schema::new(fields)))
 }
 
 /// A condition that names the text or id column by its name in the file gets a hint.
@@ -390,10 +408,11 @@ fn open_files(
         let record = first_record + if corpus { 0 } else { index };
         // First of all, so that a change while the rest is looked at is seen later.
         let planned = planned_file(root, record, name, path)?;
-        let format = roots::format_of(name, path)?;
+        let format = format_of(name, path)?;
         let (probe, damage) = match format.probe(path, &ask) {
             Ok(probe) => (probe, None),
             Err(Error::Damaged { offset, message, .. }) => {
+                let message = what_it_is(path)?.unwrap_or(message);
                 (Probe { layout: Layout::Whole(0), ..Probe::default() }, Some((offset, message)))
             }
             Err(error) => return Err(error),
@@ -420,6 +439,18 @@ fn open_files(
         files.iter_mut().for_each(take_leading_columns);
     }
     Ok(files)
+}
+
+/// What a file is whose metadata cannot be read, where its first bytes tell.
+fn what_it_is(path: &Path) -> Result<Option<String>> {
+    let head = formats::head(path)?;
+    let json = || {
+        let begins = head.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'{');
+        begins.then(|| format!("JSON: {}", look::excerpt(&head)))
+    };
+    let is_parquet = head.starts_with(b"PAR1");
+    let found = look::kind_of(&head).map(|look| look.found).filter(|_| !is_parquet).or_else(json);
+    Ok(found.map(|found| format!("its name promises another format, and it holds {found}")))
 }
 
 /// A corpus's `source` and `held_out` are its documents' own, not further columns.

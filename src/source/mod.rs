@@ -16,11 +16,14 @@
 //! Order of the parts: [`spec`] → [`roots`] (files) → [`formats`] (metadata) → [`schema`] →
 //! [`units`] (the plan) → [`inputs`], then [`read`] for a unit's documents; [`corpus`] writes them.
 
+mod beginning;
 pub mod config;
 pub mod corpus;
 pub mod formats;
 pub mod held_out;
 pub mod inputs;
+pub mod look;
+pub mod places;
 pub mod predicate;
 mod read;
 pub mod reject;
@@ -28,7 +31,10 @@ pub mod roots;
 pub mod schema;
 pub mod spec;
 pub mod units;
+mod walk;
 
+#[cfg(test)]
+mod columns;
 #[cfg(test)]
 mod hostile;
 #[cfg(test)]

@@ -8,8 +8,7 @@
 
 use std::collections::BTreeSet;
 use std::ops::Range;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, StringArray};
 use arrow::compute::{filter, filter_record_batch, not};
@@ -17,10 +16,7 @@ use arrow::datatypes::{DataType, Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
 
 use crate::artifact::counts::{Counts, SourceCounts};
-use crate::artifact::{
-    record::ReadRange,
-    stage::{Published, Work},
-};
+use crate::artifact::{record::ReadRange, stage::Work};
 use crate::base::error::{Error, Result, bug};
 use crate::base::hash::xxh3_128;
 use crate::base::interrupt;
@@ -33,7 +29,7 @@ use crate::source::formats::{
 use crate::source::held_out::is_held_out;
 use crate::source::inputs::{InputFile, Inputs};
 use crate::source::predicate::Predicate;
-use crate::source::reject::{Reject, RejectWriter};
+use crate::source::reject::{Listed, Reject, RejectWriter, refuse_too_many};
 use crate::source::schema::{LEADING, unknown_column};
 use crate::source::units::UnitSlices;
 use crate::source::{Batch, Columns, LEFT_OUT, LeftOut};
@@ -42,6 +38,17 @@ use crate::source::{Batch, Columns, LEFT_OUT, LeftOut};
 /// columns, the arrays of a batch, and what `map` makes of them, of two tasks a thread. Measured at
 /// 1, 2 and 4 threads: 5 to 6 by ingest, filter, dedup and tokenize of row groups of 11 MiB.
 const MEMORY_PER_TEXT: u64 = 6;
+
+/// How a unit is read.
+struct Reading<'a> {
+    threads: usize,
+    memory: u64,
+    /// Damaged files that are left out whole.
+    skipped: &'a BTreeSet<usize>,
+    progress: &'a Progress,
+    /// Where it is noted which bytes were read.
+    note: &'a (dyn Fn(ReadRange) + Sync),
+}
 
 /// What one batch of a file became.
 struct Piece<T> {
@@ -67,10 +74,21 @@ impl Inputs {
         map: impl Fn(Batch) -> Result<T> + Sync,
         sink: impl FnMut(T) -> Result<()>,
     ) -> Result<Counts> {
-        self.read_unit(unit, columns, work, RejectWriter::new(&work.dir), map, sink)
+        let reading = Reading {
+            threads: work.threads,
+            memory: work.memory,
+            skipped: work.skipped,
+            progress: work.progress,
+            note: &|range| work.record_read(range),
+        };
+        let mut rejects = RejectWriter::new(&work.dir);
+        let counts = self.read_unit(unit, columns, &reading, &mut rejects, map, sink)?;
+        rejects.finish()?;
+        Ok(counts)
     }
 
-    /// Reads everything, for whoever looks and writes nothing: what cannot be read is counted only.
+    /// Reads everything, for whoever looks and writes nothing. What cannot be read is counted, and
+    /// fails as in a stage when it is too much.
     pub fn survey<T: Send>(
         &self,
         columns: Columns<'_>,
@@ -80,22 +98,25 @@ impl Inputs {
         mut sink: impl FnMut(T) -> Result<()>,
     ) -> Result<Counts> {
         let skipped = BTreeSet::new();
+        let reading = Reading { threads, memory, skipped: &skipped, progress, note: &|_| () };
+        let mut rejects = RejectWriter::silent();
         let mut sum = Counts::default();
         for unit in 0..self.units.len() {
             interrupt::check()?;
-            let work = Work {
-                dir: PathBuf::new(),
-                spill: PathBuf::new(),
-                published: Published { partial: Path::new(""), phases: &[] },
-                threads,
-                memory,
-                skipped: &skipped,
-                progress,
-                notes: Mutex::default(),
-            };
-            let rejects = RejectWriter::silent();
-            sum.add(&self.read_unit(unit, columns, &work, rejects, &map, &mut sink)?);
+            let read = self.read_unit(unit, columns, &reading, &mut rejects, &map, &mut sink);
+            sum.add(&read?);
         }
+        let first = rejects.finish()?;
+        let first = |source: &str, reason: &str| {
+            let is_it = |one: &&Listed| one.source == source && one.reason == reason;
+            Ok(first.iter().find(is_it).cloned())
+        };
+        let place = |source: &str, name: &str| {
+            let of = |file: &InputFile| file.source.map(|source| self.sources[source].as_str());
+            let file = self.files.iter().find(|file| of(file) == Some(source) && file.name == name);
+            file.map(|file| file.path.clone())
+        };
+        refuse_too_many(&sum, self.config.max_bad, first, place)?;
         Ok(sum)
     }
 
@@ -103,8 +124,8 @@ impl Inputs {
         &self,
         unit: usize,
         columns: Columns<'_>,
-        work: &Work<'_>,
-        mut rejects: RejectWriter,
+        work: &Reading<'_>,
+        rejects: &mut RejectWriter,
         map: impl Fn(Batch) -> Result<T> + Sync,
         mut sink: impl FnMut(T) -> Result<()>,
     ) -> Result<Counts> {
@@ -123,8 +144,8 @@ impl Inputs {
         };
         let map = |(file, decoded)| self.piece(file, decoded, &view, &map);
         let gather = |piece: Piece<T>| {
-            self.count_rejects(&piece, &mut rejects, &mut counts)?;
-            work.advance(piece.input_bytes);
+            self.count_rejects(&piece, rejects, &mut counts)?;
+            work.progress.advance(piece.input_bytes);
             for (source, read, mapped) in piece.batches {
                 counts.source(&self.sources[source]).add(&read);
                 sink(mapped)?;
@@ -132,12 +153,11 @@ impl Inputs {
             Ok(())
         };
         parallel::ordered_parts(threads, threads * 2, tasks, decode, map, gather)?;
-        rejects.finish()?;
         Ok(counts)
     }
 
     /// Workers that the memory allows, for the unit's largest task.
-    fn threads(&self, unit: &UnitSlices, work: &Work<'_>) -> usize {
+    fn threads(&self, unit: &UnitSlices, work: &Reading<'_>) -> usize {
         let allowed = (work.memory / self.task_memory(unit)).clamp(1, 1 << 16) as usize;
         work.threads.clamp(1, allowed)
     }
@@ -368,7 +388,7 @@ struct UnitTasks<'a, 'w> {
     inputs: &'a Inputs,
     view: &'a View,
     unit: &'a UnitSlices,
-    work: &'a Work<'w>,
+    work: &'a Reading<'w>,
     next: usize,
     open: Option<(usize, Box<dyn Tasks>)>,
 }
@@ -395,7 +415,7 @@ impl<'a> UnitTasks<'a, '_> {
             return;
         }
         for (range, xxh3) in tasks.ranges() {
-            self.work.record_read(ReadRange {
+            (self.work.note)(ReadRange {
                 input: opened.record,
                 file: opened.name.clone(),
                 start: range.start,

@@ -1,30 +1,32 @@
-//! `[NAME=]PATH` → the files behind it: a corpus's parts, one raw file, or a directory walked.
+//! Specs → roots: a corpus, or the raw files of one source, with their names.
 //!
-//! In → specs; out → [`Root`]s with their files in input order (relative names sorted as bytes).
-//! Hidden and temporary entries (`.x`, `_x`, `*.tmp`, `*.partial`) are passed over; files of no
-//! known format are named, not read. No text is read.
+//! In → `[NAME=]PATH` specs; out → [`Root`]s in the order of their first spec, each with its files
+//! in the order of their relative names as bytes. One NAME may stand before several paths: their
+//! files are one source, and are named relative to the folder that holds them all. Without NAME a
+//! folder's source is its own name; a file given by itself is named after its stem, but after its
+//! folder where the stem is a shard's (`part-00000`) or several files of that folder are given, so
+//! that `data/*/*.parquet` has as many sources as folders. No text is read.
 
-use crate::artifact::record::Kind;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use crate::artifact::manifest::{self, Manifest};
+use crate::artifact::{manifest::Manifest, record::Kind};
 use crate::base::error::{Error, Result};
 use crate::base::io;
-use crate::source::formats::{FORMATS, Format, by_name, parquet::Parquet, recognize};
+use crate::source::config::InputConfig;
+use crate::source::formats::{FORMATS, known_endings};
+use crate::source::places::{expand, refuse_pipe};
 use crate::source::spec::{InputSpec, check_source_name};
+use crate::source::walk::{PassedOver, own_manifest, walk};
 
-/// Folders inside each other that are followed at most: more is a link that leads back.
-const DEPTH_MAX: usize = 64;
-
-/// What one spec names.
+/// A corpus, or all raw files of one source.
 pub struct Root {
+    /// The first place given.
     pub path: PathBuf,
     pub kind: RootKind,
     /// Relative name and path of each file, in input order.
     pub files: Vec<(String, PathBuf)>,
-    /// Files of no known format, by relative name.
-    pub ignored: Vec<String>,
+    pub passed_over: PassedOver,
 }
 
 /// Whether the files are raw, or a corpus's.
@@ -45,88 +47,205 @@ impl Root {
     }
 }
 
-/// Finds the files of every spec; refuses two roots of one source and one file given twice.
-pub fn resolve(specs: &[InputSpec]) -> Result<Vec<Root>> {
+/// Finds the files of every spec; refuses one source name for different things, and one file given
+/// twice.
+pub fn resolve(specs: &[InputSpec], config: &InputConfig) -> Result<Vec<Root>> {
     if specs.is_empty() {
-        return Err(
-            Error::config("no inputs").with_hint("name a file or a directory: `[NAME=]PATH`")
-        );
+        return Err(Error::config("no inputs").with_hint("name a file or a folder: `[NAME=]PATH`"));
     }
-    let roots: Vec<Root> = specs.iter().map(resolve_one).collect::<Result<_>>()?;
-    let mut sources: BTreeMap<String, &Root> = BTreeMap::new();
-    let mut files: BTreeMap<PathBuf, &Path> = BTreeMap::new();
-    for root in &roots {
-        for source in root.sources() {
-            if let Some(other) = sources.insert(source.clone(), root) {
-                return Err(one_name(&source, other, root));
-            }
-        }
-        for (_, path) in &root.files {
-            if let Some(other) = files.insert(io::canonical(path)?, path) {
-                let (one, two) = (other.display(), path.display());
-                return Err(Error::config(format!("one file is given twice: `{one}` and `{two}`"))
-                    .with_hint("name each file, or the directory it lies in, once"));
-            }
-        }
+    let mut places = Vec::new();
+    for spec in specs {
+        places.append(&mut find(spec)?);
     }
+    let mut roots = Vec::new();
+    for group in groups(places)? {
+        roots.push(match group {
+            Group::Corpus(path, manifest) => corpus(path, manifest)?,
+            Group::Raw(source, places) => raw(source, &places, config)?,
+        });
+    }
+    refuse_shared_names(&roots)?;
+    refuse_twice(&roots)?;
     Ok(roots)
 }
 
-fn one_name(source: &str, one: &Root, two: &Root) -> Error {
-    let message = format!(
-        "two inputs have the source name `{source}`: `{}` and `{}`",
-        one.path.display(),
-        two.path.display()
-    );
-    Error::config(message).with_hint(match (&one.kind, &two.kind) {
-        (RootKind::Raw { .. }, _) | (_, RootKind::Raw { .. }) => "name one of them: `NAME=PATH`",
-        _ => "a corpus keeps its source names: ingest both from their raw files under other names",
+/// A file or folder that a spec names.
+struct Place {
+    /// The name asked for.
+    name: Option<String>,
+    path: PathBuf,
+    /// The folder, or the one the file lies in: absolute, without links.
+    folder: PathBuf,
+    is_file: bool,
+}
+
+fn find(spec: &InputSpec) -> Result<Vec<Place>> {
+    let paths = expand(&spec.path)?;
+    if paths.is_empty() {
+        return Err(nothing_there(spec));
+    }
+    let place = |path: PathBuf| {
+        refuse_pipe(&path)?;
+        let whole = io::canonical(&path)?;
+        let is_file = !path.is_dir();
+        // The folder of the path as given, since a file may be a link into a store of blobs.
+        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+        let folder = match is_file {
+            true => io::canonical(parent.unwrap_or(Path::new(".")))?,
+            false => whole,
+        };
+        Ok(Place { name: spec.source.clone(), path, folder, is_file })
+    };
+    paths.into_iter().map(place).collect()
+}
+
+fn nothing_there(spec: &InputSpec) -> Error {
+    let path = spec.path.display();
+    let message = match &spec.source {
+        None => format!("no such file or folder: `{path}`"),
+        Some(_) => format!("no such file or folder: `{path}`, nor `{spec}`"),
+    };
+    Error::config(message).with_hint(match path.to_string().as_str() {
+        "-" => "text is not read from a pipe: write it to a file first",
+        _ => {
+            "inputs are written `[NAME=]PATH`, where PATH may be a pattern, as `data/*.parquet`; \
+              paths in a recipe start at its folder"
+        }
     })
 }
 
-fn resolve_one(spec: &InputSpec) -> Result<Root> {
-    let path = &spec.path;
-    if !path.exists() {
-        return Err(Error::config(format!("no such file or directory: `{}`", path.display()))
-            .with_hint("inputs are written `[NAME=]PATH`; paths in a recipe start at its folder"));
-    }
-    if !path.is_dir() {
-        let name = file_name(path);
-        let source = spec.source.clone().unwrap_or_else(|| default_source(stem(&name)));
-        check_source_name(&source)?;
-        return Ok(Root {
-            path: path.clone(),
-            kind: RootKind::Raw { source },
-            files: vec![(name, path.clone())],
-            ignored: Vec::new(),
-        });
-    }
-    if let Some(manifest) = own_manifest(path)? {
-        return corpus(spec, manifest);
-    }
-    let source = match &spec.source {
-        Some(source) => source.clone(),
-        // The real name, since the path may be `.` or end in `..`.
-        None => default_source(&file_name(&io::canonical(path)?)),
-    };
-    check_source_name(&source)?;
-    let (mut files, mut ignored) = (Vec::new(), Vec::new());
-    walk(path, "", 0, &mut files, &mut ignored)?;
-    files.sort();
-    if files.is_empty() {
-        return Err(nothing_found(path, &ignored));
-    }
-    Ok(Root { path: path.clone(), kind: RootKind::Raw { source }, files, ignored })
+/// Places that make one root.
+enum Group {
+    Corpus(PathBuf, Manifest),
+    Raw(String, Vec<Place>),
 }
 
-fn corpus(spec: &InputSpec, manifest: Manifest) -> Result<Root> {
-    let path = &spec.path;
-    if let Some(name) = &spec.source {
-        let message = format!("`{name}={}` renames a corpus", path.display());
-        return Err(Error::config(message)
-            .with_hint("a corpus keeps its own source names: leave `NAME=` out"));
+/// Puts places of one source together; two places without a NAME share one only as files of one
+/// folder.
+fn groups(places: Vec<Place>) -> Result<Vec<Group>> {
+    let mut files_given: BTreeMap<PathBuf, usize> = BTreeMap::new();
+    for place in places.iter().filter(|place| place.is_file && place.name.is_none()) {
+        *files_given.entry(place.folder.clone()).or_default() += 1;
     }
-    manifest.expect_kind(path, Kind::Corpus).map_err(|error| {
+    let mut groups: Vec<Group> = Vec::new();
+    for place in places {
+        if !place.is_file
+            && let Some(manifest) = own_manifest(&place.path)?
+        {
+            if let Some(name) = &place.name {
+                let message = format!("`{name}={}` renames a corpus", place.path.display());
+                return Err(Error::config(message)
+                    .with_hint("a corpus keeps its own source names: leave `NAME=` out"));
+            }
+            groups.push(Group::Corpus(place.path, manifest));
+            continue;
+        }
+        let alone = files_given.get(&place.folder).is_none_or(|count| *count == 1);
+        let source = place.name.clone().unwrap_or_else(|| default_source(&place, alone));
+        check_source_name(&source)?;
+        let known = groups.iter_mut().find_map(|group| match group {
+            Group::Raw(known, places) if *known == source => Some(places),
+            _ => None,
+        });
+        match known {
+            None => groups.push(Group::Raw(source, vec![place])),
+            Some(others) if are_one(&others[0], &place) => others.push(place),
+            Some(others) => return Err(one_name(&source, &others[0], &place)),
+        }
+    }
+    Ok(groups)
+}
+
+fn are_one(one: &Place, other: &Place) -> bool {
+    match (&one.name, &other.name) {
+        (Some(_), Some(_)) => true,
+        (None, None) => one.is_file && other.is_file && one.folder == other.folder,
+        _ => false,
+    }
+}
+
+fn one_name(source: &str, one: &Place, two: &Place) -> Error {
+    let (first, second) = (one.path.display(), two.path.display());
+    let message = format!("two inputs have the source name `{source}`: `{first}` and `{second}`");
+    Error::config(message).with_hint(format!(
+        "name both: `{source}={first} {source}={second}` makes them one source, \
+         `{source}={first} {source}-2={second}` two"
+    ))
+}
+
+/// A source name that stands in two corpora, or in a corpus and before raw files.
+fn refuse_shared_names(roots: &[Root]) -> Result<()> {
+    let mut sources: BTreeMap<String, &Root> = BTreeMap::new();
+    for root in roots {
+        for source in root.sources() {
+            let Some(other) = sources.insert(source.clone(), root) else { continue };
+            let (one, two) = (other.path.display(), root.path.display());
+            let message =
+                format!("two inputs have the source name `{source}`: `{one}` and `{two}`");
+            let raw = [other, root].into_iter().find(|r| matches!(r.kind, RootKind::Raw { .. }));
+            return Err(Error::config(message).with_hint(match raw {
+                Some(raw) => format!("name the raw one: `{source}-2={}`", raw.path.display()),
+                None => "a corpus keeps its source names: ingest both from their raw files under \
+                         other names"
+                    .to_owned(),
+            }));
+        }
+    }
+    Ok(())
+}
+
+/// One file given twice, and names that cannot be written into an artifact.
+fn refuse_twice(roots: &[Root]) -> Result<()> {
+    let mut files: BTreeMap<PathBuf, &Path> = BTreeMap::new();
+    for (_, path) in roots.iter().flat_map(|root| &root.files) {
+        refuse_pipe(path)?;
+        let whole = io::canonical(path)?;
+        if whole.to_str().is_none() {
+            let bytes = whole.as_os_str().as_encoded_bytes().escape_ascii();
+            return Err(Error::config(format!("the name of `{bytes}` is not UTF-8")).with_hint(
+                "artifacts name their inputs in UTF-8: rename it, as with `convmv -f latin1 -t \
+                 utf8 --notest`",
+            ));
+        }
+        if let Some(other) = files.insert(whole, path) {
+            let (one, two) = (other.display(), path.display());
+            return Err(Error::config(format!("one file is given twice: `{one}` and `{two}`"))
+                .with_hint("name each file, or the folder it lies in, once"));
+        }
+    }
+    Ok(())
+}
+
+/// The files of one source, relative to the folder that holds them all.
+fn raw(source: String, places: &[Place], config: &InputConfig) -> Result<Root> {
+    let holds_all = places.iter().map(|place| place.folder.as_path()).reduce(|all, folder| {
+        let holds = |above: &&Path| folder.starts_with(above);
+        all.ancestors().find(holds).unwrap_or(Path::new("/"))
+    });
+    let holds_all = holds_all.unwrap_or(Path::new("/"));
+    let text_column = config.text_column_of(&source);
+    let (mut files, mut passed_over) = (Vec::new(), PassedOver::default());
+    for place in places {
+        let prefix = place.folder.strip_prefix(holds_all).unwrap_or(&place.folder);
+        let relative = |name: &str| prefix.join(name).to_string_lossy().into_owned();
+        if place.is_file {
+            files.push((relative(&file_name(&place.path)), place.path.clone()));
+            continue;
+        }
+        let (found, passed) = walk(&place.path, text_column)?;
+        if found.is_empty() {
+            return Err(nothing_found(&place.path, &passed));
+        }
+        files.extend(found.into_iter().map(|(name, path)| (relative(&name), path)));
+        passed_over.append(passed);
+    }
+    files.sort();
+    let path = places[0].path.clone();
+    Ok(Root { path, kind: RootKind::Raw { source }, files, passed_over })
+}
+
+fn corpus(path: PathBuf, manifest: Manifest) -> Result<Root> {
+    manifest.expect_kind(&path, Kind::Corpus).map_err(|error| {
         error.with_hint("give a corpus (made by ingest, filter or dedup) or raw files")
     })?;
     let is_part = |name: &str| name.starts_with("part-") && name.ends_with(".parquet");
@@ -135,102 +254,32 @@ fn corpus(spec: &InputSpec, manifest: Manifest) -> Result<Root> {
         files.push((entry.name.clone(), path.join(&entry.name)));
     }
     files.sort();
-    Ok(Root {
-        path: path.clone(),
-        kind: RootKind::Corpus(Box::new(manifest)),
-        files,
-        ignored: Vec::new(),
-    })
+    let passed_over = PassedOver::default();
+    Ok(Root { path, kind: RootKind::Corpus(Box::new(manifest)), files, passed_over })
 }
 
-/// The manifest of an artifact of ours; other programs write files of that name too.
-fn own_manifest(directory: &Path) -> Result<Option<Manifest>> {
-    let path = directory.join(manifest::FILE_NAME);
-    if !path.is_file() {
-        return Ok(None);
-    }
-    let json: serde_json::Value = match serde_json::from_slice(&io::read(&path)?) {
-        Ok(json) => json,
-        Err(_) => return Ok(None),
-    };
-    match json.get("stage_version").is_some() && json.get("fingerprint").is_some() {
-        true => Manifest::read(directory).map(Some),
-        false => Ok(None),
-    }
-}
-
-fn walk(
-    directory: &Path,
-    prefix: &str,
-    depth: usize,
-    files: &mut Vec<(String, PathBuf)>,
-    ignored: &mut Vec<String>,
-) -> Result<()> {
-    if depth > DEPTH_MAX {
-        let message = format!("`{}` lies {DEPTH_MAX} folders deep", directory.display());
-        return Err(Error::config(message).with_hint("is there a link that leads back?"));
-    }
-    for path in io::list(directory)? {
-        let name = file_name(&path);
-        if is_passed_over(&name) {
-            continue;
-        }
-        let relative = format!("{prefix}{name}");
-        if path.is_dir() {
-            if own_manifest(&path)?.is_some() {
-                let message =
-                    format!("`{}` lies inside an input, and is an artifact", path.display());
-                return Err(Error::config(message).with_hint("give it as an input of its own"));
-            }
-            walk(&path, &format!("{relative}/"), depth + 1, files, ignored)?;
-        } else if by_name(&name).is_some() {
-            files.push((relative, path));
-        } else {
-            ignored.push(relative);
-        }
-    }
-    Ok(())
-}
-
-/// Hidden entries, markers such as `_SUCCESS`, and what a writer left behind.
-fn is_passed_over(name: &str) -> bool {
-    name.starts_with(['.', '_']) || name.ends_with(".tmp") || name.ends_with(".partial")
-}
-
-fn nothing_found(path: &Path, ignored: &[String]) -> Error {
+fn nothing_found(path: &Path, passed_over: &PassedOver) -> Error {
     let mut message = format!("no file of a known format in `{}`", path.display());
-    if let Some(first) = ignored.first() {
-        message += &format!(" ({} of others, such as `{first}`)", ignored.len());
+    if let Some(sentence) = passed_over.sentence() {
+        message += &format!(" ({sentence})");
     }
-    Error::config(message).with_hint(format!("known are {}", known_endings()))
-}
-
-fn known_endings() -> String {
-    FORMATS.iter().flat_map(|format| format.endings()).copied().collect::<Vec<_>>().join(" ")
-}
-
-/// The format of one file: Parquet by its name alone (a broken one has no magic bytes), else by
-/// the first bytes, else by the name; a file given by itself may also just begin with `{`.
-pub fn format_of(name: &str, path: &Path) -> Result<&'static dyn Format> {
-    use std::io::Read;
-    let is_parquet = |format: &&'static dyn Format| format.name() == Parquet.name();
-    if let Some(format) = by_name(name).filter(is_parquet) {
-        return Ok(format);
-    }
-    let mut head = Vec::new();
-    io::open(path)?.take(64).read_to_end(&mut head).map_err(Error::io("read", path))?;
-    let looks_like_json = || {
-        let first = head.iter().find(|byte| !byte.is_ascii_whitespace());
-        (first == Some(&b'{')).then(|| by_name("x.jsonl")).flatten()
-    };
-    recognize(name, &head).or_else(looks_like_json).ok_or_else(|| {
-        Error::config(format!("`{}` is of no known format", path.display()))
-            .with_hint(format!("known are {}", known_endings()))
-    })
+    let endings = known_endings();
+    let hint = format!("known are {endings}; what is given by its own name is always looked into");
+    Error::config(message).with_hint(hint)
 }
 
 fn file_name(path: &Path) -> String {
     path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned()
+}
+
+/// The name of a place that has none; `alone` when no other file of its folder is given.
+fn default_source(place: &Place, alone: bool) -> String {
+    let file = file_name(&place.path);
+    let stem = stem(&file);
+    match place.is_file && alone && !is_shard(stem) {
+        true => source_name(stem),
+        false => source_name(&file_name(&place.folder)),
+    }
 }
 
 /// `docs` of `docs.jsonl.zst`.
@@ -243,8 +292,54 @@ fn stem(name: &str) -> &str {
     if stem.is_empty() { name } else { stem }
 }
 
+/// Words of the names that writers give to the parts of one data set: Spark, Hugging Face, Dolma,
+/// FineWeb, DCLM. A number or a long hexadecimal word may stand beside each.
+const SHARD_WORDS: [&str; 21] = [
+    "part",
+    "parts",
+    "shard",
+    "chunk",
+    "split",
+    "file",
+    "batch",
+    "block",
+    "segment",
+    "data",
+    "train",
+    "test",
+    "validation",
+    "valid",
+    "val",
+    "dev",
+    "of",
+    "processed",
+    "snappy",
+    "gz",
+    "",
+];
+
+/// Whether a stem names a part of something: it has a number, and else only words of
+/// [`SHARD_WORDS`]; or `17-of-64` stands in it.
+fn is_shard(stem: &str) -> bool {
+    let stem = stem.to_ascii_lowercase();
+    let words: Vec<&str> = stem.split(|c: char| !c.is_ascii_alphanumeric()).collect();
+    let is_number = |word: &str| !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_digit());
+    let counted = words
+        .windows(3)
+        .any(|words| is_number(words[0]) && words[1] == "of" && is_number(words[2]));
+    let is_hash = |word: &str| {
+        let hexadecimal = word.bytes().all(|byte| byte.is_ascii_hexdigit());
+        word.len() >= 4 && hexadecimal && word.contains(|c: char| c.is_ascii_digit())
+    };
+    let is_shards_own = |word: &&str| {
+        SHARD_WORDS.contains(&word.trim_end_matches(|c: char| c.is_ascii_digit())) || is_hash(word)
+    };
+    let has_number = words.iter().any(|word| word.ends_with(|c: char| c.is_ascii_digit()));
+    counted || (stem.is_ascii() && has_number && words.iter().all(|word| is_shards_own(&word)))
+}
+
 /// A path's name as a source's name; characters that no source name may have become `_`.
-fn default_source(name: &str) -> String {
+fn source_name(name: &str) -> String {
     let name: String = name
         .trim()
         .chars()
@@ -269,14 +364,38 @@ mod tests {
         directory
     }
 
+    fn resolve_one(spec: &InputSpec) -> Result<Root> {
+        resolve(std::slice::from_ref(spec), &InputConfig::default())
+            .map(|mut roots| roots.remove(0))
+    }
+
+    /// `source: names` of each root that `specs` give, with `@` for the directory; or the error.
+    fn roots(directory: &tempfile::TempDir, specs: &str) -> String {
+        let at = |spec: &str| spec.replace('@', directory.path().to_str().unwrap());
+        let specs: Vec<InputSpec> =
+            specs.split_whitespace().map(|spec| at(spec).parse().unwrap()).collect();
+        let root = |root: &Root| {
+            let names: Vec<&str> = root.files.iter().map(|(name, _)| name.as_str()).collect();
+            format!("{}: {}", root.sources().join("+"), names.join(" "))
+        };
+        match resolve(&specs, &InputConfig::default()) {
+            Ok(roots) => roots.iter().map(root).collect::<Vec<_>>().join("; "),
+            Err(error) => {
+                assert_eq!(error.exit_status(), 2);
+                format!("{error} | {}", error.hint().expect("a hint"))
+            }
+        }
+    }
+
     #[test]
-    fn a_directory_is_walked_in_the_order_of_relative_names() {
+    fn a_directory_is_walked_in_the_order_of_relative_names_and_says_what_it_passes_over() {
         let names = [
             "b.jsonl",
             "a/2.jsonl",
             "a/10.json.gz",
             "a.jsonl",
             "A.JSONL",
+            "d.json",
             "note.txt",
             ".hidden.jsonl",
             "_SUCCESS",
@@ -285,44 +404,118 @@ mod tests {
             "old.partial/a.jsonl",
         ];
         let directory = directory(&names);
+        io::write(&directory.path().join("e.json"), b"[{\"text\":\"t\"}]").unwrap();
+        io::write(&directory.path().join("f.json"), b"{\n \"text\": \"t\"\n}\n").unwrap();
+        io::write(&directory.path().join("g.json"), b"{\"name\": \"t\"}\n").unwrap();
         let root = resolve_one(&InputSpec::named("s", directory.path())).unwrap();
         let found: Vec<&str> = root.files.iter().map(|(name, _)| name.as_str()).collect();
-        assert_eq!(found, ["A.JSONL", "a.jsonl", "a/10.json.gz", "a/2.jsonl", "b.jsonl"]);
-        assert_eq!(root.ignored, ["note.txt"]);
+        let expect = ["A.JSONL", "a.jsonl", "a/10.json.gz", "a/2.jsonl", "b.jsonl", "d.json"];
+        assert_eq!(found, expect);
+        assert_eq!(
+            root.passed_over.sentence().unwrap(),
+            "not read in the folders given: 3 that begin with `_` or `.`: .hidden.jsonl, _SUCCESS, \
+             _x/; 2 that a writer left behind: c.jsonl.tmp, old.partial/; 4 of no known format: \
+             e.json (a JSON array: `[{\"text\":\"t\"}]`), f.json (JSON over several lines: \
+             `{\\n \"text\": \"t\"\\n}\\n`), g.json (its objects have no `text`, but `name`), \
+             note.txt"
+        );
     }
 
     #[test]
     fn a_source_is_named_after_the_folder_or_the_file() {
-        let directory = directory(&["docs/a.jsonl.zst", "docs/b#1.jsonl"]);
-        let source = |path: &str| {
-            let root = resolve_one(&InputSpec::of(directory.path().join(path))).unwrap();
-            root.sources().remove(0)
-        };
-        assert_eq!(source("docs"), "docs");
-        assert_eq!(source("docs/."), "docs");
-        assert_eq!(source("docs/a.jsonl.zst"), "a");
-        assert_eq!(source("docs/b#1.jsonl"), "b_1");
+        let directory = directory(&[
+            "docs/a.jsonl.zst",
+            "docs/b#1.jsonl",
+            "x/000_00000.jsonl",
+            "x/001_00000.jsonl",
+            "y/train-00000-of-00014.jsonl",
+        ]);
+        for (specs, expect) in [
+            ("@/docs", "docs: a.jsonl.zst b#1.jsonl"),
+            ("@/docs/.", "docs: a.jsonl.zst b#1.jsonl"),
+            ("@/docs/a.jsonl.zst", "a: a.jsonl.zst"),
+            ("@/docs/b#1.jsonl", "b_1: b#1.jsonl"),
+            ("@/docs/b#1.jsonl @/docs/a.jsonl.zst", "docs: a.jsonl.zst b#1.jsonl"),
+            ("@/x/000_00000.jsonl", "x: 000_00000.jsonl"),
+            (
+                "@/x/001_00000.jsonl @/y/train-00000-of-00014.jsonl @/x/000_00000.jsonl",
+                "x: 000_00000.jsonl 001_00000.jsonl; y: train-00000-of-00014.jsonl",
+            ),
+            ("@/?/*.jsonl", "x: 000_00000.jsonl 001_00000.jsonl; y: train-00000-of-00014.jsonl"),
+        ] {
+            assert_eq!(roots(&directory, specs), expect, "{specs}");
+        }
     }
 
     #[test]
-    fn names_and_files_may_stand_only_once() {
-        let directory = directory(&["x/a.jsonl", "y/x/b.jsonl", "z.txt"]);
-        let at = |path: &str| directory.path().join(path);
-        let fails = |specs: &[InputSpec]| {
-            let Err(error) = resolve(specs) else { panic!("{specs:?} was taken") };
-            assert_eq!(error.exit_status(), 2);
-            assert!(error.hint().is_some());
-            error.to_string()
-        };
-        let twice = fails(&[InputSpec::of(at("x")), InputSpec::of(at("y/x"))]);
-        assert!(twice.contains("source name `x`"), "{twice}");
-        let again =
-            fails(&[InputSpec::named("p", at("x")), InputSpec::named("q", at("x/a.jsonl"))]);
+    fn the_names_of_shards_are_no_names_of_sources() {
+        for shard in [
+            "000_00000",
+            "part-00000",
+            "train-00000-of-00014",
+            "train-00000-of-00014-a1b2c3d4e5f6a7b8",
+            "shard_00000000_processed",
+            "0000",
+            "c4-train.00000-of-01024",
+            "part-00000-6f1e2b3c-1a2b-4c3d-9e8f-0123456789ab-c000.snappy",
+            "data_3",
+        ] {
+            assert!(is_shard(shard), "{shard}");
+        }
+        for name in
+            ["c4", "wiki", "wiki-2024", "wikitext-103", "train", "books3", "gpt2", "データ1"]
+        {
+            assert!(!is_shard(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn one_name_makes_one_source_of_several_places() {
+        let directory = directory(&["a/data/1.jsonl", "b/data/1.jsonl", "b/c/2.jsonl"]);
+        for (specs, expect) in [
+            ("w=@/a/data w=@/b/data", "w: a/data/1.jsonl b/data/1.jsonl"),
+            ("w=@/b/*/*.jsonl", "w: c/2.jsonl data/1.jsonl"),
+            ("w=@/a/data x=@/b/c w=@/b/data", "w: a/data/1.jsonl b/data/1.jsonl; x: 2.jsonl"),
+        ] {
+            assert_eq!(roots(&directory, specs), expect, "{specs}");
+        }
+        let refused = roots(&directory, "@/a/data @/b/data");
+        let (message, hint) = refused.split_once(" | ").unwrap();
+        assert!(message.contains("the source name `data`"), "{message}");
+        // Each of the two ways that the hint shows works.
+        let ways: Vec<&str> = hint.split('`').skip(1).step_by(2).collect();
+        assert_eq!(ways.len(), 2, "{hint}");
+        for (way, expect) in ways.iter().zip(["data: ", "data-2: "]) {
+            assert!(roots(&directory, way).contains(expect), "{way}: {}", roots(&directory, way));
+        }
+        let mixed = roots(&directory, "data=@/a/data @/b/data");
+        assert!(mixed.contains("name both"), "{mixed}");
+    }
+
+    #[test]
+    fn what_is_not_there_or_given_twice_is_refused() {
+        let directory = directory(&["x/a.jsonl", "z.txt"]);
+        let again = roots(&directory, "p=@/x q=@/x/a.jsonl");
         assert!(again.contains("given twice"), "{again}");
-        assert!(fails(&[]).contains("no inputs"));
-        assert!(fails(&[InputSpec::of(at("nowhere"))]).contains("no such file"));
-        io::create_directory(&at("empty")).unwrap();
-        assert!(fails(&[InputSpec::of(at("empty"))]).contains("no file of a known format"));
+        let named = roots(&directory, "lang=@/nowhere");
+        assert!(named.contains("nowhere`, nor `lang="), "{named}");
+        assert!(roots(&directory, "@/x/*.parquet").contains("no such file"));
+        assert!(resolve(&[], &InputConfig::default()).is_err());
+        io::create_directory(&directory.path().join("empty")).unwrap();
+        assert!(roots(&directory, "@/empty").contains("no file of a known format"));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_name_that_is_not_utf8_is_refused_before_the_work() {
+        use std::os::unix::ffi::OsStrExt;
+        let directory = directory(&["x/a.jsonl"]);
+        let name = std::ffi::OsStr::from_bytes(b"x/caf\xe9.jsonl");
+        io::write(&directory.path().join(name), b"{}\n").unwrap();
+        for specs in ["@/x", "@/x/*"] {
+            let error = roots(&directory, specs);
+            assert!(error.contains("caf\\xe9.jsonl` is not UTF-8"), "{error}");
+        }
     }
 
     #[test]
@@ -331,6 +524,9 @@ mod tests {
         io::write(&directory.path().join("d/manifest.json"), b"{\"files\":[]}").unwrap();
         let root = resolve_one(&InputSpec::of(directory.path().join("d"))).unwrap();
         assert!(matches!(root.kind, RootKind::Raw { .. }));
-        assert_eq!(root.ignored, ["manifest.json"]);
+        assert_eq!(
+            root.passed_over.unknown,
+            ["manifest.json (its objects have no `text`, but `files`)"]
+        );
     }
 }

@@ -8,6 +8,7 @@ use std::str::FromStr;
 
 use crate::base::error::{Error, Result};
 use crate::base::spec::{Form, Spec};
+use crate::source::places;
 
 /// One input: a path, and the name its documents carry in the column `source`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,7 +35,7 @@ impl FromStr for InputSpec {
 
     /// A path that exists as written is a path: `lang=en` too.
     fn from_str(text: &str) -> Result<InputSpec> {
-        let spec = Spec::parse(text, Form::Text, |place| Path::new(place).exists());
+        let spec = Spec::parse(text, Form::Text, places::exists);
         if spec.place.is_empty() {
             return Err(Error::config(format!("an input without a path: `{text}`"))
                 .with_hint("inputs are written `PATH` or `NAME=PATH`"));

@@ -124,14 +124,14 @@ fn file(directory: &Path, name: &str, bytes: &[u8]) -> PathBuf {
     path
 }
 
-fn config(edit: impl FnOnce(&mut InputConfig)) -> InputConfig {
+pub(super) fn config(edit: impl FnOnce(&mut InputConfig)) -> InputConfig {
     let mut config = InputConfig::default();
     edit(&mut config);
     config
 }
 
 /// Parquet with row groups of `group_rows`.
-fn parquet(path: &Path, columns: Vec<(&str, ArrayRef)>, group_rows: usize) {
+pub(super) fn parquet(path: &Path, columns: Vec<(&str, ArrayRef)>, group_rows: usize) {
     let records = RecordBatch::try_from_iter(columns).unwrap();
     let properties =
         WriterProperties::builder().set_max_row_group_row_count(Some(group_rows)).build();
@@ -141,7 +141,7 @@ fn parquet(path: &Path, columns: Vec<(&str, ArrayRef)>, group_rows: usize) {
     writer.close().unwrap();
 }
 
-fn strings(values: impl IntoIterator<Item = String>) -> ArrayRef {
+pub(super) fn strings(values: impl IntoIterator<Item = String>) -> ArrayRef {
     Arc::new(StringArray::from_iter_values(values))
 }
 

@@ -60,7 +60,12 @@ impl Tokenize {
         let vocabulary = Vocabulary::open(tokenizer, config.special_text)?;
         let end_of_text = vocabulary.tokenizer.end_of_text(config.end_of_text.as_deref())?;
         let special_text = config.special_text;
-        Ok(Tokenize { inputs: Inputs::open(specs, &input)?, vocabulary, end_of_text, special_text })
+        Ok(Tokenize {
+            inputs: Inputs::open_texts(specs, &input)?,
+            vocabulary,
+            end_of_text,
+            special_text,
+        })
     }
 
     /// What is read.
@@ -100,7 +105,7 @@ impl Stage for Tokenize {
     }
 
     fn version(&self) -> u32 {
-        2
+        3
     }
 
     fn config(&self) -> Value {

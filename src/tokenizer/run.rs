@@ -73,7 +73,7 @@ impl TokenizerTrain {
         let config = config.resolve()?;
         let cuts = split::cuts_of(&config.pattern)?;
         let cutter = Cutter::new(&cuts, config.sequence)?;
-        Ok(TokenizerTrain { inputs: Inputs::open(specs, &input)?, config, cuts, cutter })
+        Ok(TokenizerTrain { inputs: Inputs::open_texts(specs, &input)?, config, cuts, cutter })
     }
 
     /// What is read.
@@ -217,7 +217,7 @@ impl Stage for TokenizerTrain {
     }
 
     fn version(&self) -> u32 {
-        2
+        3
     }
 
     fn config(&self) -> Value {

@@ -5,7 +5,8 @@
 //! last line needs no newline, and a field named twice counts as its last value. The producer
 //! reads, decompresses and cuts blocks of lines; workers parse them. A stream that ends inside a
 //! gzip member or zstd frame is a damaged file: what came before it is never passed off as whole.
-//! bzip2 and xz are refused by name.
+//! bzip2, xz and the like are refused by name, and so is a file whose beginning is something else
+//! than JSON Lines.
 
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::ops::Range as Span;
@@ -14,18 +15,20 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, StringArray, StringBuilder, new_null_array};
 use arrow::datatypes::DataType;
-use flate2::bufread::MultiGzDecoder;
 
+use super::gzip::Members;
 use super::lines::{BLOCK_BYTES, Block, Blocks, Range, is_blank, lines};
-use super::record::{Fields, Record};
+use super::record::{self, Fields, Record};
 use super::{
-    Ask, BATCH_DOCUMENTS, BATCH_TEXT_BYTES, Decoded, Extent, Format, Layout, Limit, Probe, Request,
-    Task, Tasks,
+    Ask, BATCH_DOCUMENTS, BATCH_TEXT_BYTES, Beginning, Decoded, Extent, Format, Layout, Limit,
+    Probe, Request, Task, Tasks, head,
 };
 use crate::artifact::planned::size_differs;
 use crate::base::error::{Error, Result};
 use crate::base::hash::{Fingerprint, Hasher};
 use crate::base::io::{open, size};
+use crate::base::size::Bytes;
+use crate::source::look;
 use crate::source::reject::{Reason, Reject};
 use std::fs::File;
 
@@ -37,6 +40,11 @@ const TEXT_PER_COMPRESSED: u64 = 4;
 
 /// The largest zstd window that is accepted: 2^31 bytes, what `zstd --long=31` writes.
 const WINDOW_LOG_MAX: u32 = 31;
+
+/// How much of a file's beginning is searched for a first document, and in which steps: one line
+/// of nearly every file suffices.
+const FIRST_BYTES: usize = 1 << 20;
+const FIRST_STEP: u64 = 64 << 10;
 
 /// U+FEFF in UTF-8.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
@@ -69,18 +77,14 @@ impl Format for JsonLines {
             ".jsonl.zstd",
             ".ndjson.zstd",
             ".json.zstd",
-            ".jsonl.bz2",
-            ".jsonl.xz",
-            ".json.bz2",
-            ".json.xz",
         ]
     }
 
     fn recognizes(&self, head: &[u8]) -> bool {
-        !matches!(compression(head), Ok(Compression::Plain))
+        compression(head) != Compression::Plain
     }
 
-    fn probe(&self, path: &Path, _: &Ask) -> Result<Probe> {
+    fn probe(&self, path: &Path, ask: &Ask) -> Result<Probe> {
         let bytes = size(path)?;
         let layout = match compression_of(path)? {
             Compression::Plain => Layout::Bytes(bytes),
@@ -89,7 +93,13 @@ impl Format for JsonLines {
             }
         };
         let columns = vec![(METADATA.to_owned(), DataType::Utf8)];
-        Ok(Probe { columns, layout, records: None })
+        Ok(Probe {
+            columns,
+            layout,
+            records: None,
+            beginning: beginning(path, ask)?,
+            notices: Vec::new(),
+        })
     }
 
     fn count(&self, path: &Path, _: &Probe, documents_max: u64) -> Result<Limit> {
@@ -195,7 +205,7 @@ impl Parser {
             Block::Lines { offset, bytes } => (offset, bytes),
             Block::TooLong { offset } => {
                 let mut documents = Documents::default();
-                documents.reject(offset, Reason::DocumentTooLarge);
+                documents.rejects.push(self.too_large(offset));
                 return vec![documents.finish(&self.columns)];
             }
         };
@@ -207,8 +217,8 @@ impl Parser {
         for (at, line) in lines(&bytes) {
             let row = offset + at as u64;
             documents.input_bytes += line.len() as u64 + 1;
-            // A byte order mark may open the file; it is no part of its first line.
-            let bom = usize::from(row == 0 && line.starts_with(BYTE_ORDER_MARK)) * 3;
+            // A byte order mark may open a file, or a line where files were put together.
+            let bom = usize::from(line.starts_with(BYTE_ORDER_MARK)) * BYTE_ORDER_MARK.len();
             let line = &line[bom..];
             if is_blank(line) {
                 continue;
@@ -216,7 +226,7 @@ impl Parser {
             let text = text.map(|text| &text[at + bom..at + bom + line.len()]);
             match self.parse_line(line, text, &mut record) {
                 Ok(()) => documents.push(row, &record),
-                Err(reason) => documents.reject(row, reason),
+                Err(reason) => documents.rejects.push(self.reject(row, line, reason)),
             }
             if documents.is_full() {
                 decoded.push(std::mem::take(&mut documents).finish(&self.columns));
@@ -240,9 +250,36 @@ impl Parser {
         }
         let text = match text {
             Some(text) => text,
-            None => std::str::from_utf8(line).map_err(|_| Reason::InvalidUtf8)?,
+            None => std::str::from_utf8(line).map_err(|_| look::of_line(line))?,
         };
         record.parse(text, &self.fields)
+    }
+
+    fn reject(&self, offset: u64, line: &[u8], reason: Reason) -> Reject {
+        match reason {
+            Reason::DocumentTooLarge => self.too_large(offset),
+            Reason::MissingText => {
+                let fields = quoted(&record::fields(line));
+                let text = &self.fields.text;
+                Reject::new(offset, reason, format!("an object without `{text}`, with {fields}"))
+            }
+            _ => Reject::new(offset, reason, format!("{}: {}", reason.what(), look::excerpt(line))),
+        }
+    }
+
+    fn too_large(&self, offset: u64) -> Reject {
+        let found = format!("a line longer than {}", Bytes(self.document_bytes_max));
+        Reject::new(offset, Reason::DocumentTooLarge, found)
+    }
+}
+
+/// Names for a message: the first twenty.
+pub fn quoted(names: &[String]) -> String {
+    let shown: Vec<String> = names.iter().take(20).map(|name| format!("`{name}`")).collect();
+    match names.len().saturating_sub(20) {
+        0 if shown.is_empty() => "no field".to_owned(),
+        0 => shown.join(", "),
+        more => format!("{} and {more} more", shown.join(", ")),
     }
 }
 
@@ -263,10 +300,6 @@ impl Documents {
         self.ids.append_option(record.id());
         self.metadata.append_option(record.metadata());
         self.rows.push(row);
-    }
-
-    fn reject(&mut self, offset: u64, reason: Reason) {
-        self.rejects.push(Reject { offset, reason });
     }
 
     fn is_empty(&self) -> bool {
@@ -299,7 +332,7 @@ impl Documents {
 /// A file that is decompressed as it is read, and hashed as it lies on the disk.
 enum Input {
     Plain(HashingReader),
-    Gzip(Box<MultiGzDecoder<BufReader<HashingReader>>>),
+    Gzip(Box<Members<BufReader<HashingReader>>>),
     Zstd(Box<zstd::stream::read::Decoder<'static, BufReader<HashingReader>>>),
 }
 
@@ -338,7 +371,7 @@ fn input(path: &Path, start: u64) -> Result<Input> {
     let buffered = |raw| BufReader::with_capacity(1 << 20, raw);
     Ok(match compression {
         Compression::Plain => Input::Plain(raw),
-        Compression::Gzip => Input::Gzip(Box::new(MultiGzDecoder::new(buffered(raw)))),
+        Compression::Gzip => Input::Gzip(Box::new(Members::new(buffered(raw)))),
         Compression::Zstd => {
             let decoder = zstd::stream::read::Decoder::with_buffer(buffered(raw));
             let mut decoder = decoder.map_err(Error::io("read", path))?;
@@ -368,26 +401,90 @@ impl Read for HashingReader {
 }
 
 fn compression_of(path: &Path) -> Result<Compression> {
-    let mut head = Vec::new();
-    let opened = open(path)?.take(16).read_to_end(&mut head);
-    opened.map_err(Error::io("read", path))?;
-    compression(&head).map_err(|name| {
-        Error::config(format!("`{}` is compressed with {name}, which is not read", path.display()))
-            .with_hint("write it again as `.zst` or `.gz`, for example `xz -dc F | zstd -o F.zst`")
+    Ok(compression(&head(path)?))
+}
+
+/// By the first bytes, as the formats' specifications give them.
+fn compression(head: &[u8]) -> Compression {
+    match head {
+        [0x1f, 0x8b, ..] => Compression::Gzip,
+        [0x28, 0xb5, 0x2f, 0xfd, ..] => Compression::Zstd,
+        // A skippable frame: `pzstd` puts them first.
+        [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Compression::Zstd,
+        _ => Compression::Plain,
+    }
+}
+
+/// Whether a name promises JSON that may be JSON Lines, or one value over many lines.
+pub fn is_plain_json(name: &str) -> bool {
+    name.to_ascii_lowercase().ends_with(".json")
+}
+
+/// Whether bytes begin as a JSON object or list does, in any encoding of Unicode.
+pub fn begins_as_json(head: &[u8]) -> bool {
+    let ascii = |byte: &&u8| !matches!(**byte, 0 | 0xef | 0xbb | 0xbf | 0xfe | 0xff | b' '..=b' ');
+    let first = head.iter().filter(ascii).find(|byte| !byte.is_ascii_whitespace());
+    matches!(first, Some(b'{' | b'['))
+}
+
+/// Why a `.json` in a folder holds no documents; `None` when it does.
+pub fn why_no_text(path: &Path, text_column: &str) -> Result<Option<String>> {
+    let ask = Ask { text_column: text_column.to_owned(), id_column: None };
+    Ok(match beginning(path, &ask)? {
+        Beginning::Document => None,
+        Beginning::Blank => Some("empty".to_owned()),
+        Beginning::Other(_, look) => Some(look.found),
+        Beginning::NoText(_, fields) => {
+            Some(format!("its objects have no `{text_column}`, but {}", quoted(&fields)))
+        }
+        Beginning::Unclear => Some("no JSON Lines".to_owned()),
     })
 }
 
-/// By the first bytes, as the formats' specifications give them; `Err` names one not supported.
-fn compression(head: &[u8]) -> Result<Compression, &'static str> {
-    match head {
-        [0x1f, 0x8b, ..] => Ok(Compression::Gzip),
-        [0x28, 0xb5, 0x2f, 0xfd, ..] => Ok(Compression::Zstd),
-        // A skippable frame: `pzstd` puts them first.
-        [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Ok(Compression::Zstd),
-        [b'B', b'Z', b'h', ..] => Err("bzip2"),
-        [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => Err("xz"),
-        _ => Ok(Compression::Plain),
+/// Reads on until a document comes, [`FIRST_BYTES`] at most. A stream that cannot be decompressed
+/// is left to whoever reads it.
+fn beginning(path: &Path, ask: &Ask) -> Result<Beginning> {
+    let mut input = input(path, 0)?;
+    let fields = Fields { text: ask.text_column.clone(), id: String::new(), metadata: false };
+    let (mut block, mut record) = (Vec::new(), Record::default());
+    let (mut done, mut no_text) = (0, None);
+    loop {
+        let before = block.len();
+        if input.by_ref().take(FIRST_STEP).read_to_end(&mut block).is_err() {
+            return Ok(Beginning::Unclear);
+        }
+        let at_end = ((block.len() - before) as u64) < FIRST_STEP;
+        let whole = match at_end {
+            true => block.len(),
+            false => memchr::memrchr(b'\n', &block).map_or(done, |newline| newline + 1),
+        };
+        for (at, line) in lines(&block[done.min(whole)..whole]) {
+            let line = line.strip_prefix(BYTE_ORDER_MARK).unwrap_or(line);
+            match std::str::from_utf8(line).map(|text| record.parse(text, &fields)) {
+                // Also null and other types: there is the field.
+                Ok(Ok(()) | Err(Reason::NullText | Reason::TextNotAString)) => {
+                    return Ok(Beginning::Document);
+                }
+                Ok(Err(Reason::MissingText)) if no_text.is_none() => {
+                    no_text = Some(Beginning::NoText((done + at) as u64, record::fields(line)));
+                }
+                _ => {}
+            }
+        }
+        done = whole.max(done);
+        if at_end || block.len() >= FIRST_BYTES {
+            return Ok(no_text.unwrap_or_else(|| without_objects(&block, at_end)));
+        }
     }
+}
+
+/// What a beginning is that holds no object.
+fn without_objects(block: &[u8], is_all: bool) -> Beginning {
+    if is_all && is_blank(block.strip_prefix(BYTE_ORDER_MARK).unwrap_or(block)) {
+        return Beginning::Blank;
+    }
+    let look = look::of_file(block, is_all);
+    look.map_or(Beginning::Unclear, |look| Beginning::Other(0, look))
 }
 
 /// A decoder's complaint means a damaged file; the system's own means that it could not be read.

@@ -7,19 +7,23 @@
 //! What is wrong with one document is a reject inside [`Decoded`]; what is wrong with the file is
 //! `Error::Damaged`. Formats know nothing of units, sources and held-out documents.
 
+mod gzip;
 pub mod jsonl;
 pub mod lines;
 pub mod parquet;
 pub mod record;
 
+use std::io::Read;
 use std::ops::Range;
 use std::path::Path;
 
 use arrow::array::{ArrayRef, StringArray};
 use arrow::datatypes::DataType;
 
-use crate::base::error::Result;
+use crate::base::error::{Error, Result};
 use crate::base::hash::Fingerprint;
+use crate::base::io;
+use crate::source::look::{self, Look};
 use crate::source::reject::Reject;
 
 /// Every format, asked in this order.
@@ -32,6 +36,8 @@ pub const BATCH_DOCUMENTS: usize = 8192;
 pub const BATCH_TEXT_BYTES: usize = 1 << 20;
 /// Text that one task may decode at once, about.
 pub const TASK_TEXT_BYTES_MAX: u64 = 64 << 20;
+/// A tar archive says so at byte 257; every other kind of file earlier.
+const HEAD_BYTES: u64 = 512;
 
 /// One way documents are stored in a file.
 pub trait Format: Sync {
@@ -80,6 +86,25 @@ pub struct Probe {
     pub layout: Layout,
     /// Records, where the metadata says.
     pub records: Option<u64>,
+    pub beginning: Beginning,
+    /// Columns that are read otherwise than their names promise, and how.
+    pub notices: Vec<String>,
+}
+
+/// What the beginning of a file holds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Beginning {
+    /// A record that has the text field.
+    #[default]
+    Document,
+    /// Nothing but white space, to the end of the file.
+    Blank,
+    /// Another kind of file, at this offset.
+    Other(u64, Look),
+    /// Objects without the text field; the offset of the first, and its fields.
+    NoText(u64, Vec<String>),
+    /// No document, and nothing that could be told: reading says more.
+    Unclear,
 }
 
 /// How a file may be cut.
@@ -180,10 +205,40 @@ pub struct Decoded {
     pub input_bytes: u64,
 }
 
-/// The format of a file, by its first bytes, else by its name; `None` when it is none of ours.
-pub fn recognize(name: &str, head: &[u8]) -> Option<&'static dyn Format> {
-    let by_head = FORMATS.iter().find(|format| format.recognizes(head));
-    by_head.copied().or_else(|| by_name(name))
+/// The format of one file: Parquet by its name alone (a broken one has no magic bytes), else by
+/// the first bytes, else by the name. A file given by itself may also just begin as JSON does.
+pub fn format_of(name: &str, path: &Path) -> Result<&'static dyn Format> {
+    let named = by_name(name);
+    if let Some(format) = named.filter(|format| format.name() == parquet::Parquet.name()) {
+        return Ok(format);
+    }
+    let head = head(path)?;
+    if let Some(format) = FORMATS.iter().find(|format| format.recognizes(&head)) {
+        return Ok(*format);
+    }
+    let is_json = named.is_some() || jsonl::is_plain_json(name) || jsonl::begins_as_json(&head);
+    if is_json {
+        return Ok(&jsonl::JsonLines);
+    }
+    let look = look::kind_of(&head);
+    let found = look.as_ref().map_or_else(|| look::excerpt(&head), |look| look.found.clone());
+    let message = format!("`{}` is of no known format: it begins as {found}", path.display());
+    Err(Error::config(message).with_hint(match look {
+        Some(look) => look.remedy,
+        None => format!("known are {}", known_endings()),
+    }))
+}
+
+/// The first bytes of a file, enough to tell what it is.
+pub fn head(path: &Path) -> Result<Vec<u8>> {
+    let mut head = Vec::new();
+    io::open(path)?.take(HEAD_BYTES).read_to_end(&mut head).map_err(Error::io("read", path))?;
+    Ok(head)
+}
+
+/// The endings of all formats that are read, for messages.
+pub fn known_endings() -> String {
+    FORMATS.iter().flat_map(|format| format.endings()).copied().collect::<Vec<_>>().join(" ")
 }
 
 /// The format that a file's name promises.

@@ -6,11 +6,13 @@
 //! pass over the line; no allocation a line once the buffers have grown.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::de::{self, DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
+use crate::source::look;
 use crate::source::reject::Reason;
 
 /// Which fields of a JSON object mean what.
@@ -47,15 +49,18 @@ impl Record {
         self.text_state = TextState::Missing;
         self.has_id = false;
         self.metadata.clear();
-        let mut json = serde_json::Deserializer::from_str(line);
-        let parsed = ObjectSeed { record: self, fields }.deserialize(&mut json);
-        if parsed.and_then(|()| json.end()).is_err() {
-            // Whether the line is JSON of another type is asked only here, off the fast path.
-            return Err(match serde_json::from_str::<IgnoredAny>(line) {
-                Ok(_) if line.trim_start().starts_with('{') => Reason::InvalidJson,
-                Ok(_) => Reason::NotAnObject,
-                Err(_) => Reason::InvalidJson,
+        if self.read(line, fields).is_err() {
+            // Off the fast path: numbers that JSON lacks are null, anything else is asked for its
+            // looks.
+            let mended = without_nan(line).filter(|mended| {
+                self.text_state = TextState::Missing;
+                self.has_id = false;
+                self.metadata.clear();
+                self.read(mended, fields).is_ok()
             });
+            if mended.is_none() {
+                return Err(look::of_line(line.as_bytes()));
+            }
         }
         if !self.metadata.is_empty() {
             self.metadata.push('}');
@@ -66,6 +71,12 @@ impl Record {
             TextState::OtherType => Err(Reason::TextNotAString),
             TextState::Found => Ok(()),
         }
+    }
+
+    fn read(&mut self, line: &str, fields: &Fields) -> serde_json::Result<()> {
+        let mut json = serde_json::Deserializer::from_str(line);
+        ObjectSeed { record: self, fields }.deserialize(&mut json)?;
+        json.end()
     }
 
     /// The document's text.
@@ -118,6 +129,45 @@ impl Record {
             _ => (),
         }
     }
+}
+
+/// The line with `NaN`, `Infinity` and `-Infinity` as null, which Python writes and JSON lacks;
+/// `None` when there are none outside strings.
+fn without_nan(line: &str) -> Option<String> {
+    const NUMBERS: [&str; 3] = ["NaN", "-Infinity", "Infinity"];
+    let (mut mended, mut rest, mut found) = (String::new(), line, false);
+    let mut in_string = false;
+    while let Some(next) = rest.chars().next() {
+        let number = NUMBERS.iter().find(|number| !in_string && rest.starts_with(**number));
+        let taken = match (number, next) {
+            (Some(number), _) => {
+                found = true;
+                mended.push_str("null");
+                number.len()
+            }
+            (None, '\\') if in_string => {
+                let escaped = rest[1..].chars().next().map_or(0, char::len_utf8);
+                mended.push_str(&rest[..1 + escaped]);
+                1 + escaped
+            }
+            (None, next) => {
+                in_string ^= next == '"';
+                mended.push(next);
+                next.len_utf8()
+            }
+        };
+        rest = &rest[taken..];
+    }
+    found.then_some(mended)
+}
+
+/// The names of an object's fields, for a message; none when the line is no object.
+pub fn fields(line: &[u8]) -> Vec<String> {
+    let Ok(line) = std::str::from_utf8(line) else { return Vec::new() };
+    let mended = without_nan(line);
+    let line = mended.as_deref().unwrap_or(line);
+    let object = serde_json::from_str::<BTreeMap<String, IgnoredAny>>(line);
+    object.map(|object| object.into_keys().collect()).unwrap_or_default()
 }
 
 /// Reads one object into a [`Record`].

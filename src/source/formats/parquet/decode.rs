@@ -13,14 +13,16 @@ use arrow::array::{
     OffsetSizeTrait, StringArray, new_null_array,
 };
 use arrow::buffer::{OffsetBuffer, ScalarBuffer};
-use arrow::compute::{CastOptions, cast_with_options, filter, filter_record_batch};
+use arrow::compute::{filter, filter_record_batch};
 use arrow::datatypes::{DataType, Schema};
 use arrow::record_batch::RecordBatch;
 
 use super::schema::is_string;
 use crate::base::error::{Error, Result};
 use crate::source::formats::{BATCH_DOCUMENTS, BATCH_TEXT_BYTES, Decoded, Request};
+use crate::source::look;
 use crate::source::reject::{Reason, Reject};
+use crate::source::schema::conform;
 
 /// What to do with the columns of a batch.
 pub(super) struct Decoder {
@@ -118,17 +120,22 @@ impl Decoder {
             return Ok(Decoded { rows: rows.collect(), input_bytes, ..decoded });
         }
         let reasons = self.reasons(batch, text);
+        let found: Vec<Box<str>> = reasons
+            .iter()
+            .enumerate()
+            .map(|(row, reason)| reason.map_or_else(Box::default, |r| found(r, text, row)))
+            .collect();
         let keep: BooleanArray = reasons.iter().map(|reason| Some(reason.is_none())).collect();
         let refused = |error: arrow::error::ArrowError| Error::damaged(&self.path, None, error);
         let batch = filter_record_batch(batch, &keep).map_err(refused)?;
         let text = filter(text, &keep).map_err(refused)?;
         let decoded = self.convert(&batch, text.as_binary::<i64>())?;
         let decoded = decoded.expect("rows that are not UTF-8 were filtered out");
-        let with_reason = rows.zip(reasons);
+        let with_reason = rows.zip(reasons.into_iter().zip(found));
         let (mut rows, mut rejects) = (Vec::new(), Vec::new());
-        for (offset, reason) in with_reason {
+        for (offset, (reason, found)) in with_reason {
             match reason {
-                Some(reason) => rejects.push(Reject { offset, reason }),
+                Some(reason) => rejects.push(Reject::new(offset, reason, found)),
                 None => rows.push(offset),
             }
         }
@@ -206,12 +213,23 @@ impl Decoder {
         if array.data_type() == data_type {
             return Ok(array.clone());
         }
-        let strict = CastOptions { safe: false, ..CastOptions::default() };
-        cast_with_options(array, data_type, &strict).map_err(|error| {
+        conform(array, data_type).map_err(|error| {
             let path = self.path.display();
             Error::failed(format!("column `{name}` of `{path}` is no {data_type}: {error}"))
                 .with_hint("leave the column out: list the others in `--columns`")
         })
+    }
+}
+
+/// What is in a row that is no document.
+fn found(reason: Reason, text: &LargeBinaryArray, row: usize) -> Box<str> {
+    match reason {
+        Reason::NullText => "a row whose text is null".into(),
+        Reason::DocumentTooLarge => format!("a text of {} bytes", text.value_length(row)).into(),
+        _ => {
+            let bytes = look::excerpt(text.value(row));
+            format!("a row with a string that is {}, its text {bytes}", reason.what()).into()
+        }
     }
 }
 

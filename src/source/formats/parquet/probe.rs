@@ -16,7 +16,7 @@ use super::schema::{check_width, column_list, footer, is_id, is_text};
 use crate::base::config::nearest;
 use crate::base::error::{Error, Result};
 use crate::base::io;
-use crate::source::formats::{Ask, BlockSize, Layout, Probe};
+use crate::source::formats::{Ask, Beginning, BlockSize, Layout, Probe};
 
 /// Reads the footer of `path` and checks it against what is asked.
 pub(super) fn probe(path: &Path, ask: &Ask) -> Result<Probe> {
@@ -28,14 +28,33 @@ pub(super) fn probe(path: &Path, ask: &Ask) -> Result<Probe> {
     let id = id_column(&footer, path, ask)?;
     check_codecs(footer.metadata(), path)?;
     let blocks = blocks(&footer, path, file_bytes, text)?;
-    let others = footer.schema().fields().iter().enumerate();
-    let others = others.filter(|(index, _)| *index != text && Some(*index) != id);
+    let fields = footer.schema().fields();
+    let mut notices = Vec::new();
+    if let (None, Some((_, field))) = (id, fields.find(ask.id_name())) {
+        let (name, kind) = (field.name(), field.data_type());
+        notices.push(format!(
+            "column `{name}` holds {kind}, which is no id: ids are hashes of the texts, and it is \
+             kept as `{name}_original`"
+        ));
+    }
+    let taken: Vec<&str> =
+        [Some(text), id].into_iter().flatten().map(|index| fields[index].name().as_str()).collect();
+    let is_other = |(index, _): &(usize, &Arc<Field>)| *index != text && Some(*index) != id;
+    let others = fields.iter().enumerate().filter(is_other);
+    let (others, twins): (Vec<_>, Vec<_>) =
+        others.partition(|(_, field)| !taken.contains(&field.name().as_str()));
+    notices.extend(twins.iter().map(|(_, field)| {
+        format!("there are two columns `{}`: the first is read, the other left out", field.name())
+    }));
     Ok(Probe {
         columns: others
+            .into_iter()
             .map(|(_, field)| (field.name().clone(), field.data_type().clone()))
             .collect(),
         records: Some(blocks.iter().map(|block| block.records).sum()),
         layout: Layout::Blocks(blocks),
+        beginning: Beginning::Document,
+        notices,
     })
 }
 
@@ -89,13 +108,18 @@ pub(super) fn id_column(
     let fields = footer.schema().fields();
     match (fields.find(ask.id_name()), &ask.id_column) {
         (Some((index, field)), _) if is_id(field.data_type()) => Ok(Some(index)),
-        (Some((_, field)), _) => Err(Error::config(format!(
+        // Nobody asked for it: it steps aside, and `probe` says so.
+        (Some(_), None) => Ok(None),
+        (Some((_, field)), Some(_)) => Err(Error::config(format!(
             "column `{}` of `{}` holds {}, which is no id",
             field.name(),
             path.display(),
             field.data_type()
         ))
-        .with_hint("name a column of strings or integers: `--id-column`")),
+        .with_hint(
+            "name a column of strings or integers, or leave `--id-column` out: ids are then hashes \
+             of the texts",
+        )),
         (None, Some(wanted)) => Err(missing(path, "id", wanted, fields, "--id-column")),
         (None, None) => Ok(None),
     }

@@ -27,11 +27,12 @@ pub(super) fn is_text(data_type: &DataType) -> bool {
     }
 }
 
-/// Whether values of this type can be a document's id.
+/// Whether values of this type can be a document's id: strings and integers, which read the same
+/// everywhere. A float's digits, the bytes of a UUID, a list or a struct do not.
 pub(super) fn is_id(data_type: &DataType) -> bool {
     match data_type {
         DataType::Dictionary(_, values) => is_id(values),
-        other => is_text(other) || other.is_integer(),
+        other => is_string(other) || other.is_integer() || *other == DataType::Null,
     }
 }
 
