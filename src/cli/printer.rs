@@ -4,6 +4,8 @@
 //! results, `-qq` leaves errors only: what a person must not miss shows under `-q`. Every message
 //! reads without colour. A reader that went away (`| head`) is no error.
 
+#![expect(clippy::disallowed_methods, reason = "the printer owns stdout and stderr")]
+
 use std::io::{IsTerminal, Write};
 
 use serde_json::Value;
