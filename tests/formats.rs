@@ -296,12 +296,12 @@ fn check_annotations(document: &Document, schema: &SchemaRef) {
         document.rows("`part-*.parquet`").iter().skip(4).map(|row| row.name.clone()).collect();
     let added = &names[5..];
     assert_eq!(names[4], "metadata");
-    assert_eq!(said, ["filter_rule", "filter_value", "RULE", "text_edited"]);
+    assert_eq!(said, ["filter_rule", "filter_value", "filter_fails", "RULE", "text_edited"]);
     assert_eq!(
-        [added[0], added[1], added[added.len() - 1]],
-        ["filter_rule", "filter_value", "text_edited"]
+        [added[0], added[1], added[2], added[added.len() - 1]],
+        ["filter_rule", "filter_value", "filter_fails", "text_edited"]
     );
-    assert!(added[2..added.len() - 1].iter().all(|name| name.starts_with("quality_gopher_")));
+    assert!(added[3..added.len() - 1].iter().all(|name| name.starts_with("quality_gopher_")));
 }
 
 /// Every file's name is said: `part-00017.parquet` as `part-*.parquet`.
