@@ -10,7 +10,8 @@ use serde::{Deserialize, Serialize};
 /// Why a document is dropped that a condition (`where`) leaves out.
 pub const LEFT_OUT: &str = "where";
 
-/// The share of a source's documents that may be unreadable when nobody says: 1%.
+/// The share of a source's documents that may be unreadable when nobody says: 1%. Above it a person
+/// is warned, whatever was allowed.
 pub const MAX_BAD_DEFAULT: f64 = 0.01;
 
 /// Counts of one source in one stage.

@@ -83,9 +83,10 @@ impl Commands<'_> {
 
     /// What one step would do; `None`: it comes after steps that will run.
     pub(super) fn show_forecast(&self, request: &Request, forecast: Option<&Forecast>) {
-        let notices = forecast.and_then(|forecast| forecast.plan["notices"].as_array());
-        let notices = notices.into_iter().flatten().filter_map(|notice| notice.as_str());
-        notices.for_each(|notice| self.printer.warning(notice));
+        let notices = forecast.iter().flat_map(|forecast| forecast.plan["notices"].as_array());
+        for notice in notices.flatten().filter_map(|notice| notice.as_str()) {
+            self.printer.warning(&format!("{}: {notice}", request.name));
+        }
         self.printer.result(&screen::dry_run(request, forecast));
         self.printer.record(&json!({"type": "plan", "step": request.name, "stage": request.stage,
             "out": request.out.to_string_lossy(), "after": request.after, "plan": forecast}));

@@ -43,7 +43,7 @@ fn json_lines_with_bad_lines_keep_the_good_ones() {
     check(&[
         ("jsonl/invalid-utf8.jsonl", "37 invalid_utf8:3"),
         ("jsonl/broken-line.jsonl", "37 invalid_json:3"),
-        ("jsonl/lone-surrogates.jsonl", "1 invalid_json:4"),
+        ("jsonl/lone-surrogates.jsonl", "1 lone_surrogate:4"),
         ("jsonl/crlf.jsonl", "40"),
         ("jsonl/nul.jsonl", "5 invalid_json:1"),
         ("jsonl/empty.jsonl", "0"),

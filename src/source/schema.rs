@@ -165,7 +165,7 @@ fn plain(data_type: &DataType) -> DataType {
         integer if integer.is_integer() => Int64,
         float if float.is_floating() => Float64,
         List(field) | LargeList(field) | ListView(field) | LargeListView(field) => {
-            List(Arc::new(Field::new(field.name(), plain(field.data_type()), true)))
+            List(Arc::new(Field::new("item", plain(field.data_type()), true)))
         }
         Struct(fields) => {
             let field =

@@ -229,12 +229,21 @@ fn rejects_are_counted_and_listed_in_order_with_their_place() {
     let found = read(&path, &InputConfig::default()).unwrap();
     assert_eq!(found.texts(), ["a", "b"]);
     assert_eq!(found.ids()[1], "7");
+    let listed: Vec<serde_json::Value> =
+        found.rejects.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let shown = |listed: &serde_json::Value| {
+        assert_eq!((&listed["file"], &listed["source"]), (&"a.jsonl".into(), &"s".into()));
+        let text = |key: &str| listed[key].as_str().unwrap().to_owned();
+        format!("{} {} | {}", listed["offset"], text("reason"), text("found"))
+    };
     assert_eq!(
-        found.rejects,
-        "{\"file\":\"a.jsonl\",\"offset\":17,\"reason\":\"null_text\",\"source\":\"s\"}\n\
-         {\"file\":\"a.jsonl\",\"offset\":32,\"reason\":\"invalid_utf8\",\"source\":\"s\"}\n\
-         {\"file\":\"a.jsonl\",\"offset\":54,\"reason\":\"not_an_object\",\"source\":\"s\"}\n\
-         {\"file\":\"a.jsonl\",\"offset\":57,\"reason\":\"invalid_json\",\"source\":\"s\"}\n"
+        listed.iter().map(shown).collect::<Vec<_>>(),
+        [
+            r#"17 null_text | a text that is null: `{"text":null}\r`"#,
+            "32 invalid_utf8 | no UTF-8: `ff`",
+            "54 not_an_object | JSON, but no object: `[]`",
+            r#"57 invalid_json | no JSON: `{"text":"c"`"#,
+        ]
     );
     assert_eq!(found.counts.total().documents_in, 6);
 }
@@ -439,7 +448,8 @@ fn a_corpus_keeps_id_source_and_held_out_and_its_share() {
     let one = file(raw.path(), "one.jsonl", lines.as_bytes());
     let two = file(raw.path(), "two.jsonl", lines.as_bytes());
     let share = config(|config| config.holdout = Some(0.1));
-    let inputs = Inputs::open(&[InputSpec::of(one), InputSpec::of(two)], &share).unwrap();
+    let inputs = [InputSpec::named("one", one), InputSpec::named("two", two)];
+    let inputs = Inputs::open(&inputs, &share).unwrap();
     let from_raw = read_units(&inputs, Columns::All, 1, &BTreeSet::new()).unwrap();
     let schema = from_raw.batches[0].schema();
     let all = arrow::compute::concat_batches(&schema, &from_raw.batches).unwrap();
@@ -529,7 +539,7 @@ fn the_ways_to_ask_for_what_is_not_there_are_refused_before_any_work() {
         let bytes: &[u8] = if name.ends_with("xz") { b"\xfd7zXZ\0" } else { b"BZh9" };
         let error =
             read(&file(directory.path(), name, bytes), &InputConfig::default()).unwrap_err();
-        assert!(error.exit_status() == 2 && error.to_string().contains("which is not read"));
+        assert!(error.exit_status() == 2 && error.to_string().contains("holds no documents"));
     }
 }
 

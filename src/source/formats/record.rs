@@ -350,7 +350,7 @@ mod tests {
             ("no json", "invalid_json"),
             (r#"{"text":"t"}}"#, "invalid_json"),
             ("{\"text\":\"a\u{0}b\"}", "invalid_json"),
-            (r#"{"text":"\ud800"}"#, "invalid_json"),
+            (r#"{"text":"\ud800"}"#, "lone_surrogate"),
             (r#"{"text":"t",}"#, "invalid_json"),
             (r#"["text"]"#, "not_an_object"),
             ("17", "not_an_object"),
