@@ -54,6 +54,9 @@ const ZSTD_LEVEL: i32 = 3;
 /// Bytes of the trailer of an Arrow file: the footer's length and the magic word.
 const TRAILER_BYTES: u64 = 10;
 
+/// A block of zstd has at most 128 KiB and takes 4 bytes or more (RFC 8878, section 3.1.1.2).
+const ZSTD_RATIO_MAX: usize = (128 << 10) / 4;
+
 /// Metadata and length prefix of an encapsulated Arrow message, and its alignment.
 const MESSAGE_PREFIX_BYTES: usize = 8;
 
@@ -208,8 +211,16 @@ impl<L: Layout> CheckedFile<L> {
         let listed = listed
             .map(|block| (block.offset(), i64::from(block.metaDataLength()) + block.bodyLength()));
         let ranges = batches.iter().map(|batch| (batch.offset as i64, batch.bytes as i64));
-        if !ranges.eq(listed) || batches.iter().any(|batch| batch.offset + batch.bytes > size) {
+        if !ranges.eq(listed) {
             return Err(damaged("the footer's two lists of batches differ".to_owned()));
+        }
+        let end = |batch: &BatchEntry<L::Batch>| batch.offset.checked_add(batch.bytes);
+        let documents =
+            batches.iter().try_fold(0u64, |sum, batch| sum.checked_add(batch.documents));
+        if documents.is_none()
+            || batches.iter().any(|batch| end(batch).is_none_or(|end| end > size))
+        {
+            return Err(damaged("the footer lists more than the file holds".to_owned()));
         }
         let (schema, path) = (L::schema(&about), path.to_owned());
         Ok(CheckedFile { path, about, batches, identity, schema, layout: PhantomData })
@@ -272,6 +283,7 @@ impl RawBatch<'_> {
         if let Some(projection) = projection {
             decoder = decoder.with_projection(projection.to_vec());
         }
+        self.buffers()?;
         // The decoder takes nothing from the block but where the body begins.
         let block = Block::new(0, self.head_bytes()? as i32, 0);
         let batch = decoder.read_record_batch(&block, &self.bytes);
@@ -287,27 +299,37 @@ impl RawBatch<'_> {
     /// Buffer `index` of the message, decompressed: for a column's part without the rest of it
     /// (the offsets of a list without its values).
     pub fn buffer(&self, index: usize) -> Result<Vec<u8>> {
+        let buffers = self.buffers()?;
+        let stored =
+            buffers.get(index).ok_or_else(|| self.damaged(format!("no buffer {index}")))?;
+        match *stored {
+            Stored::Plain(bytes) => Ok(bytes.to_vec()),
+            Stored::Zstd { frame, length } => zstd::bulk::decompress(frame, length)
+                .map_err(|error| self.damaged(format!("buffer {index}: {error}"))),
+        }
+    }
+
+    /// Where each buffer lies; a length that the bytes cannot have is damage, found before anybody
+    /// asks for that much memory.
+    fn buffers(&self) -> Result<Vec<Stored<'_>>> {
         let message = self.bytes.get(MESSAGE_PREFIX_BYTES..).unwrap_or_default();
         let message = root_as_message(message).map_err(|error| self.damaged(error))?;
         let batch = message.header_as_record_batch();
-        let range = batch.and_then(|batch| batch.buffers()).filter(|list| list.len() > index);
-        let range = range.map(|list| *list.get(index));
-        let range = range.ok_or_else(|| self.damaged(format!("no buffer {index}")))?;
-        let start = self.head_bytes()? + range.offset() as usize;
-        let bytes = self.bytes.get(start..start + range.length() as usize);
-        let bytes = bytes.ok_or_else(|| self.damaged(format!("buffer {index} ends outside")))?;
-        if bytes.is_empty() {
-            return Ok(Vec::new());
-        }
-        // Arrow's BodyCompression: the length before compression (-1: stored as it is), the frame.
-        let (length, frame) = bytes.split_first_chunk::<8>().ok_or_else(|| {
-            self.damaged(format!("buffer {index} is shorter than its length prefix"))
-        })?;
-        match i64::from_le_bytes(*length) {
-            -1 => Ok(frame.to_vec()),
-            length => zstd::bulk::decompress(frame, length as usize)
-                .map_err(|error| self.damaged(format!("buffer {index}: {error}"))),
-        }
+        let batch = batch.ok_or_else(|| self.damaged("a message without a record batch"))?;
+        let is_compressed = batch.compression().is_some();
+        let body = &self.bytes[self.head_bytes()?..];
+        let ranges = batch.buffers().into_iter().flatten();
+        let stored = ranges.enumerate().map(|(index, range)| {
+            let start = usize::try_from(range.offset()).ok();
+            let end = start.zip(usize::try_from(range.length()).ok());
+            let end = end.and_then(|(start, length)| start.checked_add(length));
+            let bytes = start.zip(end).and_then(|(start, end)| body.get(start..end));
+            let bytes =
+                bytes.ok_or_else(|| self.damaged(format!("buffer {index} ends outside")))?;
+            let stored = Stored::new(bytes, is_compressed);
+            stored.ok_or_else(|| self.damaged(format!("buffer {index}: its length is not true")))
+        });
+        stored.collect()
     }
 
     /// The damage, with the place of this batch.
@@ -323,6 +345,31 @@ impl RawBatch<'_> {
         let end = length.map(|length| length + MESSAGE_PREFIX_BYTES);
         end.filter(|&end| end <= self.bytes.len())
             .ok_or_else(|| self.damaged("a message shorter than its head"))
+    }
+}
+
+/// A buffer of a batch.
+enum Stored<'a> {
+    Plain(&'a [u8]),
+    Zstd { frame: &'a [u8], length: usize },
+}
+
+impl Stored<'_> {
+    /// Arrow's BodyCompression: the length before compression (-1: stored as it is), the frame,
+    /// which says its length too.
+    fn new(bytes: &[u8], is_compressed: bool) -> Option<Stored<'_>> {
+        if !is_compressed || bytes.is_empty() {
+            return Some(Stored::Plain(bytes));
+        }
+        let (length, frame) = bytes.split_first_chunk::<8>()?;
+        let length = i64::from_le_bytes(*length);
+        if length == -1 {
+            return Some(Stored::Plain(frame));
+        }
+        let length = usize::try_from(length).ok()?;
+        let said = zstd::zstd_safe::get_frame_content_size(frame).ok()??;
+        let is_possible = length.div_ceil(ZSTD_RATIO_MAX) <= frame.len();
+        (said == length as u64 && is_possible).then_some(Stored::Zstd { frame, length })
     }
 }
 

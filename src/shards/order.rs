@@ -167,6 +167,11 @@ impl OrderReader {
         Ok(reader)
     }
 
+    /// Where the file lies.
+    pub fn path(&self) -> &Path {
+        self.file.path()
+    }
+
     /// Documents of the stream.
     pub fn documents(&self) -> u64 {
         self.file.about().documents
@@ -220,8 +225,11 @@ impl OrderReader {
                 source: columns.column(2).as_primitive::<UInt16Type>().values().clone(),
                 first_token: columns.column(3).as_primitive::<UInt64Type>().values().clone(),
             };
-            let first = self.file.batches()[index].facts.first_token;
-            if batch.first_token.first() != Some(&first) || !batch.first_token.is_sorted() {
+            let batches = self.file.batches();
+            let first = batches[index].facts.first_token;
+            let end = batches.get(index + 1).map_or(self.tokens(), |next| next.facts.first_token);
+            let rows = batch.first_token.iter().chain([&end]);
+            if batch.first_token.first() != Some(&first) || !rows.is_sorted_by(|a, b| a < b) {
                 return Err(raw.damaged("`first_token` does not rise from the footer's"));
             }
             self.current = Some(batch);

@@ -121,6 +121,10 @@ impl MixReader {
         }
         let (first, last) = (from.max(1) - 1, to - 1);
         let place = row.shard as usize;
+        if place >= self.shards.len() {
+            let message = format!("it asks for shard {place} of {}", self.shards.len());
+            return Err(Error::damaged(self.order.path(), None, message));
+        }
         if self.shards[place].is_none() {
             let opened = self.record.shards[place].open(&self.paths[place])?;
             self.shards[place] = Some(opened);

@@ -42,6 +42,10 @@ pub struct Tokenizer {
     config_json: Option<Vec<u8>>,
 }
 
+/// How far ids may run ahead of a file's bytes: tables have a place for every id, used or not. The
+/// largest published vocabularies have 262,144 ids, with gaps of some hundreds.
+const IDS_WITHOUT_TOKENS: usize = 1 << 20;
+
 impl Tokenizer {
     /// Opens a `tokenizer.json`, or the folder that holds one; a `tokenizer_config.json` beside it
     /// names the end-of-text token. Text that spells a special token stays text.
@@ -85,6 +89,12 @@ impl Tokenizer {
             return Err(Error::config(message).with_hint("set its `model.dropout` to null"));
         }
         let inner = load(&json, special_text, path)?;
+        let ids = inner.get_vocab(true);
+        let vocab_size = ids.values().max().map_or(0, |largest| largest.saturating_add(1));
+        if vocab_size as usize > json.len() + IDS_WITHOUT_TOKENS {
+            let message = format!("{} tokens, and one has the id {}", ids.len(), vocab_size - 1);
+            return Err(Error::damaged(path, None, message));
+        }
         let mut notices = moved_ids(&file, &inner);
         let byte_pair = match file::read(&file) {
             Ok(read) => Some(BytePair::new(read, added_tokens(&inner), special_text)?),
@@ -95,8 +105,6 @@ impl Tokenizer {
                 None
             }
         };
-        let ids = inner.get_vocab(true);
-        let vocab_size = ids.values().max().map_or(0, |largest| largest.saturating_add(1));
         let special = format::special_tokens(&file);
         let special = AhoCorasick::new(special.iter().filter(|token| !token.is_empty()))
             .map_err(|error| Error::config(format!("too many special tokens: {error}")))?;

@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use super::config::{TokenizerConfig, VocabSizes};
+use super::encode::{SpecialText, Tokenizer};
 use super::harness;
 use super::run::TokenizerTrain;
 use crate::artifact::counts::Counts;
@@ -94,4 +95,19 @@ fn too_little_memory_is_refused_with_the_number_needed() {
     let error = harness::run(&stage, folder.path(), 1, 1 << 19).unwrap_err();
     assert!(matches!(error, Error::Failed { .. }), "{error}");
     assert!(error.hint().unwrap().contains("--memory"), "{error}");
+}
+
+#[test]
+fn an_id_far_beyond_the_file_is_damage_and_no_table_of_that_length() {
+    let json = std::fs::read(fixtures().join("gpt2.json")).unwrap();
+    let mut file: serde_json::Value = serde_json::from_slice(&json).unwrap();
+    let mut opened = |id: u32| {
+        file["added_tokens"][0]["id"] = id.into();
+        file["model"]["vocab"]["<|endoftext|>"] = id.into();
+        let bytes = serde_json::to_vec(&file).unwrap();
+        Tokenizer::from_parts(bytes, None, SpecialText::Text, Path::new("odd.json"))
+    };
+    assert_eq!(opened(200_000).unwrap().vocab_size(), 200_001);
+    let error = opened(u32::MAX - 1).err().unwrap().to_string();
+    assert!(error.contains("odd.json") && error.contains("4294967294"), "{error}");
 }
