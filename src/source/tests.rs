@@ -590,3 +590,13 @@ fn a_file_cut_behind_what_was_read_says_what_is_missing() {
         assert!(error.contains(name) && error.contains(&expected), "{error}");
     }
 }
+
+/// The crate `parquet` panics on this file: one of its pages has fewer levels than rows.
+#[test]
+fn a_page_that_the_decoder_gives_up_on_is_damage_of_that_file() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/source/levels.parquet");
+    match read(&path, &InputConfig::default()) {
+        Err(Error::Damaged { path: named, .. }) => assert_eq!(named, path),
+        other => panic!("{other:?}"),
+    }
+}

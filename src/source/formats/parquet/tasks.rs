@@ -8,6 +8,7 @@
 use std::collections::VecDeque;
 use std::io::{Read, Seek, SeekFrom};
 use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -90,8 +91,8 @@ impl GroupTasks {
     fn next_task(&mut self) -> Result<Option<Task>> {
         loop {
             if let Some((reader, rows)) = &mut self.large {
-                if let Some(batch) = reader.next() {
-                    let batch = batch.map_err(|error| damaged(&self.bytes.path, &error))?;
+                if let Some(batch) = next_batch(reader, &self.bytes.path) {
+                    let batch = batch?;
                     let first = rows.start;
                     rows.start += batch.num_rows() as u64;
                     let decoder = self.decoder.clone();
@@ -123,12 +124,12 @@ impl GroupTasks {
         let bytes = Bytes::from(self.bytes.take(run.span.clone())?);
         let window = Window { start: run.span.start, bytes };
         let (path, decoder) = (self.bytes.path.clone(), self.decoder.clone());
-        let reader = self.reader(window, &run, rows, BATCH_DOCUMENTS)?;
+        let mut reader = self.reader(window, &run, rows, BATCH_DOCUMENTS)?;
         Ok(Box::new(move || {
             let mut decoded = Vec::new();
             let mut row = run.first_row;
-            for batch in reader {
-                let batch: RecordBatch = batch.map_err(|error| damaged(&path, &error))?;
+            while let Some(batch) = next_batch(&mut reader, &path) {
+                let batch = batch?;
                 decoded.append(&mut decoder.decode(&batch, row)?);
                 row += batch.num_rows() as u64;
             }
@@ -169,15 +170,24 @@ impl Tasks for GroupTasks {
     }
 }
 
+/// The next batch. In a page without a checksum anything may stand, and some of it (levels that end
+/// before their page does) the crate `parquet` takes for a mistake of its own: it panics. Here that
+/// is damage, as every other nonsense in a file.
+fn next_batch(reader: &mut ParquetRecordBatchReader, path: &Path) -> Option<Result<RecordBatch>> {
+    match catch_unwind(AssertUnwindSafe(|| reader.next())) {
+        Ok(batch) => batch.map(|batch| batch.map_err(|error| Error::damaged(path, None, error))),
+        Err(_) => {
+            let message = "the decoder of Parquet gave up on one of its pages";
+            Some(Err(Error::damaged(path, None, message)))
+        }
+    }
+}
+
 /// Rows of a large row group that hold an eighth of a task's text on average, since documents
 /// next to each other differ in length.
 fn batch_rows(size: BlockSize) -> usize {
     let average = (size.text_bytes / size.records.max(1)).max(1);
     (TASK_TEXT_BYTES_MAX / 8 / average).clamp(1, BATCH_DOCUMENTS as u64) as usize
-}
-
-fn damaged(path: &Path, error: &arrow::error::ArrowError) -> Error {
-    Error::damaged(path, None, error)
 }
 
 /// Fails unless the rows that came end where the footer says.
