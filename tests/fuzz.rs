@@ -19,6 +19,8 @@ use dataprep::{
         counts::Counts,
         manifest::Manifest,
         record::Notes,
+        section::{Kind, SectionReader, SectionWriter},
+        spill::{RunReader, RunWriter},
         stage::{Published, Work},
         unit::{self, Done},
     },
@@ -102,7 +104,8 @@ fn read_order(path: &Path) -> Result<()> {
 #[test]
 fn shards_orders_and_validation_sets() {
     let directory = tempfile::tempdir().unwrap();
-    let files: [(&str, fn(&Path) -> Result<()>); 3] = [
+    type Read = fn(&Path) -> Result<()>;
+    let files: [(&str, Read); 3] = [
         ("tokens/shard-00000.arrow", read_shard),
         ("mix/order.arrow", read_order),
         ("mix/validation.arrow", |path| read_validation(path).map(drop)),
@@ -141,7 +144,7 @@ fn footer(bytes: &[u8]) -> Option<Footer> {
 }
 
 /// Makes the checksums of a changed file right, where its footer still has the place for them.
-fn reseal(bytes: &mut Vec<u8>, valid: &[u8]) {
+fn reseal(bytes: &mut [u8], valid: &[u8]) {
     let entries: Vec<Entry> = serde_json::from_str(footer(valid).unwrap().batches.get()).unwrap();
     for Entry { offset, bytes: length, xxh3 } in entries {
         if let Some(batch) = bytes.get(offset..offset + length) {
@@ -181,6 +184,44 @@ fn manifests_and_records() {
     let (_mix, path) = copy_of("mix");
     let valid = vec![fs::read(path.join("mix.json")).unwrap()];
     fuzz_file(&path, "mix.json", valid.clone(), |_| MixRecord::read(&path).map(drop));
+}
+
+#[test]
+fn sections_and_runs_between_phases() {
+    let directory = tempfile::tempdir().unwrap();
+    let kind = Kind { name: *b"fuzzing\0", version: 1 };
+    let path = directory.path().join("valid");
+    let mut writer = SectionWriter::create(&path, kind).unwrap();
+    for section in [b"one".as_slice(), &[0; 300], b""] {
+        writer.section(section).unwrap();
+    }
+    writer.finish().unwrap();
+    let valid = vec![fs::read(&path).unwrap()];
+    fuzz_file(directory.path(), "a.sections", valid, |path| {
+        let reader = SectionReader::open(path, kind)?;
+        for index in 0..reader.len() {
+            let section = reader.section(index)?;
+            let mut fields = section.fields();
+            while !fields.is_empty() {
+                fields.variable()?;
+            }
+        }
+        Ok(())
+    });
+
+    let mut run = RunWriter::new(fs::File::create(&path).unwrap(), &path).unwrap();
+    for key in 0..200u32 {
+        run.push(format!("key {key:06}").as_bytes(), u64::from(key) + 1).unwrap();
+    }
+    run.finish().unwrap();
+    let valid = vec![fs::read(&path).unwrap()];
+    fuzz_file(directory.path(), "a.run", valid, |path| {
+        let mut reader = RunReader::open(path)?;
+        while reader.advance()?.is_some() {
+            reader.key();
+        }
+        Ok(())
+    });
 }
 
 /// What lies beside each other need not fit: an order of another mix, a record that was edited.
@@ -390,7 +431,7 @@ fn checkpoints() {
         let mut optimizer = AdamW::new(model.parameters(), &Default::default())?;
         found.restore(&mut optimizer).map(drop)
     };
-    for name in ["model.safetensors", "optimizer.safetensors"] {
+    for name in ["state.json", "model.safetensors", "optimizer.safetensors"] {
         let valid = vec![fs::read(found.path.join(name)).unwrap()];
         // Tensors that do not fit the state are named by their own names.
         let read = |file: &Path| read().map_err(|error| Error::damaged(file, None, error));

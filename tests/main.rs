@@ -18,12 +18,15 @@ mod determinism;
 mod filter;
 #[cfg(feature = "train")]
 mod formats;
+mod fuzz;
 mod inputs;
 mod inspect;
+mod kept;
 mod outputs;
 mod quickstart;
 mod recipes;
 mod resume;
+mod screens;
 mod scripts;
 mod support;
 mod tidy;

@@ -3,8 +3,9 @@
 
 use std::path::{Path, PathBuf};
 
+use super::SpecialText;
 use super::config::{TokenizerConfig, VocabSizes};
-use super::encode::{SpecialText, Tokenizer};
+use super::encode::Tokenizer;
 use super::harness;
 use super::run::TokenizerTrain;
 use crate::artifact::counts::Counts;

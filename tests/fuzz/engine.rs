@@ -11,7 +11,7 @@ use std::{
     fs,
     path::{Path, PathBuf},
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicBool, Ordering},
     },
     thread,
@@ -217,10 +217,13 @@ fn keep(name: &str, bytes: &[u8]) -> PathBuf {
     path
 }
 
+/// When the case that runs now began, and its bytes.
+type Current = Arc<Mutex<Option<(Instant, Vec<u8>)>>>;
+
 /// Ends the process when a case does not end: a thread cannot be stopped.
 struct Watch {
     name: String,
-    current: Arc<std::sync::Mutex<Option<(Instant, Vec<u8>)>>>,
+    current: Current,
     over: Arc<AtomicBool>,
 }
 

@@ -58,6 +58,18 @@ impl TestDir {
         fs::write(path, text).unwrap();
     }
 
+    /// Copies a file or folder of the project here.
+    pub fn copy(&self, from: &Path, name: &str) {
+        if !from.is_dir() {
+            return self.write(name, fs::read(from).unwrap());
+        }
+        for entry in fs::read_dir(from).unwrap() {
+            let path = entry.unwrap().path();
+            let file = path.file_name().unwrap().to_string_lossy();
+            self.copy(&path, &format!("{name}/{file}"));
+        }
+    }
+
     /// Writes `documents` as JSON Lines.
     pub fn write_documents(&self, name: &str, documents: &[String]) {
         let line = |text: &String| serde_json::json!({ "text": text }).to_string() + "\n";
