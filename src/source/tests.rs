@@ -595,8 +595,6 @@ fn a_file_cut_behind_what_was_read_says_what_is_missing() {
 #[test]
 fn a_page_that_the_decoder_gives_up_on_is_damage_of_that_file() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/source/levels.parquet");
-    match read(&path, &InputConfig::default()) {
-        Err(Error::Damaged { path: named, .. }) => assert_eq!(named, path),
-        other => panic!("{other:?}"),
-    }
+    let error = read(&path, &InputConfig::default()).unwrap_err();
+    assert!(matches!(&error, Error::Damaged { path: named, .. } if *named == path), "{error:?}");
 }
