@@ -30,18 +30,6 @@ pub fn circles(sources: &[Source]) -> BTreeSet<String> {
     found
 }
 
-/// Whether `circle` lies within one of the `known`, which may lose members but gain none.
-pub fn is_within(circle: &str, known: &[&str]) -> bool {
-    let parts = |text: &str| -> (String, BTreeSet<String>) {
-        let (parent, members) = text.split_once(": ").expect("`parent: member member`");
-        (parent.to_owned(), members.split(' ').map(str::to_owned).collect())
-    };
-    let (parent, members) = parts(circle);
-    known.iter().map(|known| parts(known)).any(|(known_parent, known_members)| {
-        parent == known_parent && members.is_subset(&known_members)
-    })
-}
-
 /// All siblings that can be reached from `start`: itself only in a circle.
 fn reached(imports: &BTreeMap<String, BTreeSet<String>>, start: &str) -> BTreeSet<String> {
     let mut reached = BTreeSet::new();
@@ -116,6 +104,4 @@ fn circles_are_found_through_what_a_parent_passes_on() {
     assert_eq!(circles(&sources("#[cfg(test)]\nuse super::Rule;\n")).len(), 0);
     let found = circles(&sources("use super::Rule;\n"));
     assert_eq!(found.iter().collect::<Vec<_>>(), ["filter: rules view"]);
-    assert!(is_within("filter: rules view", &["filter: config rules view"]));
-    assert!(!is_within("filter: rules view", &["filter: config view", "dedup: rules view"]));
 }

@@ -81,9 +81,6 @@ const BELOW_CLI: &[&str] = &[
     "pipeline",
 ];
 
-/// Sets of siblings that still import each other (`parent: member member`). It may only shrink.
-pub const CIRCLES: &[&str] = &[];
-
 const FUNCTION_LINES_MAX: usize = 70;
 const FILE_LINES_MAX: usize = 600;
 const COLUMNS_MAX: usize = 100;
