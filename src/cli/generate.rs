@@ -3,10 +3,38 @@
 //! In → arguments; out → the text as it comes, or one JSON record. What is computed lives in
 //! [`crate::train`].
 
+use std::path::PathBuf;
+
+use clap::Args;
+
 use super::Commands;
-use super::args::GenerateArgs;
 use crate::base::{error::Result, interrupt};
 use crate::train::{self, GenerateOptions};
+
+/// Arguments of `generate`.
+#[derive(Args, Debug)]
+pub struct GenerateArgs {
+    /// A run, or one of its checkpoints
+    pub run: PathBuf,
+    /// Text to continue
+    #[arg(long, default_value = "")]
+    pub prompt: String,
+    /// Tokens at most
+    #[arg(long, default_value_t = 100, value_name = "N")]
+    pub max_tokens: usize,
+    /// Divides the logits; 0 takes the likeliest token
+    #[arg(long, default_value_t = 0.8, value_name = "T", allow_hyphen_values = true)]
+    pub temperature: f64,
+    /// Makes the draws; another seed, another text
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    pub seed: u64,
+    /// The checkpoint of this step [default: the latest]
+    #[arg(long, value_name = "STEP")]
+    pub step: Option<u64>,
+    /// auto, or cpu
+    #[arg(long, default_value = "auto")]
+    pub device: String,
+}
 
 impl Commands<'_> {
     /// `generate`

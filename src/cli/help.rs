@@ -1,13 +1,14 @@
 //! What explains the command line: help, completions and the manual, from one table.
 //!
-//! In → the arguments that [`super::args`] declares and the keys that the registry knows; out →
+//! In → the arguments that [`super::command`] declares and the keys that the registry knows; out →
 //! text on stdout. Nothing here is written by hand, so none of the three can lag behind.
 
 use clap::{Command as ClapCommand, CommandFactory};
 use clap_complete::Shell;
 
 use super::Commands;
-use super::args::{self, Cli};
+use super::args;
+use super::command::Cli;
 use crate::artifact::record::Kind;
 use crate::base::error::{Error, Result};
 use crate::pipeline::registry;

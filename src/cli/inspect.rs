@@ -4,19 +4,51 @@
 //! In → arguments; out → words on a screen, and the one file that was asked for. What is computed
 //! lives in [`crate::inspect`].
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
 
 use super::Commands;
-use super::args::InspectArgs;
 use crate::base::error::{Error, Result};
 use crate::base::io;
 use crate::base::progress::Progress;
+use crate::base::size::Count;
 use crate::inspect::filtered::page::MARK as PAGE_MARK;
 use crate::inspect::fit::{self, FitReport};
 use crate::inspect::{self, RawReport, Report, fit_picture, matches};
 use crate::pipeline::registry;
 use crate::source::{InputConfig, Inputs};
 use crate::tokenizer::{SpecialText, Tokenizer};
+
+/// Arguments of `inspect`.
+#[derive(Args, Debug)]
+pub struct InspectArgs {
+    /// An artifact, finished or not, or raw files; with `--on`, a tokenizer.json or a folder with
+    /// one; with `--where`, a corpus or raw files
+    pub path: PathBuf,
+    /// How well the tokenizer fits these texts: `[NAME=]PATH`, as stages take them
+    #[arg(long, value_name = "IN", num_args = 1.., group = "reads")]
+    pub on: Vec<String>,
+    /// Other tokenizers to hold it against
+    #[arg(long, value_name = "PATH", num_args = 1.., requires = "on")]
+    pub against: Vec<PathBuf>,
+    /// Draw the fit as SVG
+    #[arg(long, value_name = "FILE", requires = "on")]
+    pub picture: Option<PathBuf>,
+    /// What a filter did, as one HTML page: histograms with their limits, documents beside them
+    #[arg(long, value_name = "FILE", conflicts_with = "reads")]
+    pub html: Option<PathBuf>,
+    /// How many documents a SQL condition on their columns takes, and the first of them, as
+    /// `filter_value < 0.1 AND source = 'wiki'`
+    #[arg(long = "where", value_name = "SQL", group = "reads")]
+    pub condition: Option<String>,
+    /// Column or JSON field with the text [default: text]
+    #[arg(long, value_name = "NAME")]
+    pub text_column: Option<String>,
+    /// Read only the first so many documents
+    #[arg(long, value_name = "N", requires = "reads")]
+    pub limit_documents: Option<Count>,
+}
 
 impl Commands<'_> {
     /// `inspect PATH`, with what is asked about it.

@@ -1,20 +1,28 @@
 //! The command line: arguments → requests → stages → words on a screen.
 //!
 //! In → `argv`; out → an exit status. [`main`] is the table of contents: one arm a command. What
-//! can be typed is in [`args`], how results look in [`screen`], where they go in [`printer`].
+//! can be typed is in [`command`] and [`args`], how results look in [`screen`], where they go in
+//! [`printer`].
 
 pub mod args;
+mod classifier;
+pub mod command;
+mod dedup;
+mod filter;
 #[cfg(feature = "train")]
 mod generate;
 mod help;
 mod init;
 mod inspect;
+mod mix;
 pub mod printer;
-mod rules;
 mod run;
 pub mod screen;
 mod stage;
-mod vocabulary;
+mod tokenize;
+mod tokenizer;
+#[cfg(feature = "train")]
+mod train;
 
 use std::path::{Path, PathBuf};
 
@@ -31,8 +39,11 @@ use crate::{
     },
     pipeline::{options::Options, registry},
 };
-use args::{ClassifierCommand, Cli, Command, ConfigArgs, Shared, TokenizerCommand};
+use args::{ConfigArgs, Shared};
+use classifier::ClassifierCommand;
+use command::{Cli, Command};
 use printer::Printer;
+use tokenizer::TokenizerCommand;
 
 /// Runs the command line of this process.
 pub fn main() -> std::process::ExitCode {

@@ -6,10 +6,10 @@
 
 use std::path::PathBuf;
 
+use clap::Args;
 use serde_json::json;
 
 use super::Commands;
-use super::args::RunArgs;
 use super::screen;
 use crate::artifact::forecast::Forecast;
 use crate::base::error::{Error, Result};
@@ -17,6 +17,22 @@ use crate::pipeline::job::Job;
 use crate::pipeline::recipe::{self, Recipe};
 use crate::pipeline::registry;
 use crate::pipeline::request::Request;
+
+/// Arguments of `run`.
+#[derive(Args, Debug)]
+pub struct RunArgs {
+    /// The recipe [default: dataprep.toml]
+    pub recipe: Option<PathBuf>,
+    /// Begin with this step; earlier ones are taken as they are
+    #[arg(long, value_name = "STEP")]
+    pub from: Option<String>,
+    /// Write to this directory instead of the recipe's `out`
+    #[arg(long, short, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Set a key of a step: `--set model.train.steps=100`
+    #[arg(long = "set", value_name = "STEP.KEY=VALUE")]
+    pub set: Vec<String>,
+}
 
 impl Commands<'_> {
     /// `run`

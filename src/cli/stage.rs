@@ -8,9 +8,7 @@ use std::path::Path;
 use serde_json::json;
 
 use super::Commands;
-#[cfg(feature = "train")]
-use super::args::TrainArgs;
-use super::args::{ClassifierArgs, ConfigArgs, Flags, StageArgs};
+use super::args::{ConfigArgs, Flags, StageArgs};
 use super::screen;
 use crate::base::config::Table;
 use crate::base::error::{Error, Result};
@@ -30,37 +28,8 @@ impl Commands<'_> {
         self.one(&request)
     }
 
-    /// `classifier train`, whose inputs are keys.
-    pub(super) fn classifier(&self, args: &ClassifierArgs) -> Result<()> {
-        let keys = flags(&args.flags, &args.config);
-        let out = args.out.as_deref();
-        let request = self.request("classifier", Vec::new(), out, &args.config, keys)?;
-        self.one(&request)
-    }
-
-    /// `train`
-    #[cfg(feature = "train")]
-    pub(super) fn train(&self, args: &TrainArgs) -> Result<()> {
-        let mut keys = Table::new();
-        if let Some(seed) = args.config.seed {
-            let train = Table::from_iter([("seed".to_owned(), (seed as i64).into())]);
-            keys.insert("train".into(), train.into());
-        }
-        let mix = args.data.first().map(|path| path.to_string_lossy().into_owned());
-        let inputs = mix.into_iter().collect();
-        let out = args.out.as_deref();
-        let mut request = self.request("train", inputs, out, &args.config, keys)?;
-        request.training = Training {
-            device: args.device.clone(),
-            resume: args.resume,
-            stop_after: args.stop_after,
-            data: args.data.iter().skip(1).cloned().collect(),
-        };
-        self.one(&request)
-    }
-
     /// Flag > `--set` > `--config`; defaults fill in the rest when the stage opens.
-    fn request(
+    pub(super) fn request(
         &self,
         stage: &str,
         inputs: Vec<String>,
@@ -135,7 +104,7 @@ impl Commands<'_> {
 }
 
 /// The keys that flags fill in, `--seed` among them.
-fn flags(flags: &impl Flags, config: &ConfigArgs) -> Table {
+pub(super) fn flags(flags: &impl Flags, config: &ConfigArgs) -> Table {
     let mut keys = Table::new();
     flags.fill(&mut keys);
     if let Some(seed) = config.seed {

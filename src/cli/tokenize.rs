@@ -1,37 +1,41 @@
-//! Commands that look at a tokenizer: its tokens in a text, its other formats.
+//! `tokenize`: what can be typed of it, and the tokens of what is typed.
 //!
-//! In → arguments; out → words on a screen, and the one file that was asked for. What is computed
-//! lives in [`crate::tokenizer`].
+//! In → arguments; out → tokens on a screen. What is computed lives in [`crate::tokenize`] and
+//! [`crate::tokenizer`].
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use clap::Args;
 use serde_json::json;
 
 use super::Commands;
-use super::args::{ExportArgs, ExportFormat, Flags, StageArgs, TokenizeFlags};
-use super::rules::read_text;
+use super::args::{Flags, StageArgs, put};
+use super::filter::read_text;
+use super::tokenizer::VocabFlags;
 use crate::base::config::{self, Table};
 use crate::base::error::{Error, Result};
-use crate::base::io;
 use crate::tokenize::TokenizeConfig;
-use crate::tokenizer::{self, SpecialText, Tokenizer};
+
+/// Flags of `tokenize`. IN may be `-`: text from stdin is cut and shown.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Tokenizer")]
+pub struct TokenizeFlags {
+    /// A tokenizer.json, or a folder with one; instead of `--vocab`
+    #[arg(long, value_name = "PATH")]
+    tokenizer: Option<PathBuf>,
+    #[command(flatten)]
+    vocab: VocabFlags,
+}
+
+impl Flags for TokenizeFlags {
+    fn fill(&self, keys: &mut Table) {
+        let path = self.tokenizer.as_ref().map(|path| path.to_string_lossy().into_owned());
+        put(keys, "tokenizer", path);
+        self.vocab.fill(keys);
+    }
+}
 
 impl Commands<'_> {
-    /// `tokenizer export`
-    pub(super) fn export(&self, args: &ExportArgs) -> Result<()> {
-        let format = match args.format {
-            ExportFormat::Tiktoken => tokenizer::export::Format::Tiktoken,
-            ExportFormat::MergesAsText => tokenizer::export::Format::MergesAsText,
-        };
-        let place = self.output_file(&args.out, std::slice::from_ref(&args.path), None)?;
-        let opened = self.open_tokenizer(&args.path, SpecialText::Text)?;
-        let bytes = tokenizer::export::export(opened.json(), format)?;
-        io::write(&place, &bytes)?;
-        self.printer.result(&format!("wrote {}", args.out.display()));
-        self.printer.record(&json!({"type": "summary", "files": [args.out]}));
-        Ok(())
-    }
-
     /// `tokenize -`: the tokens of stdin, told apart by colour, or by bars where there is none.
     pub(super) fn show_tokens(&self, args: &StageArgs<TokenizeFlags>) -> Result<()> {
         let mut flags = Table::new();
@@ -60,16 +64,5 @@ impl Commands<'_> {
         self.printer.notice(&format!("{tokens} tokens, {bytes} bytes, {each:.2} bytes a token"));
         self.printer.record(&json!({"type": "summary", "tokens": ids.len(), "bytes": text.len()}));
         Ok(())
-    }
-
-    /// A tokenizer that is only looked at; what is odd about it is said.
-    pub(super) fn open_tokenizer(
-        &self,
-        path: &Path,
-        special_text: SpecialText,
-    ) -> Result<Tokenizer> {
-        let tokenizer = Tokenizer::open_with(path, special_text)?;
-        tokenizer.notices().iter().for_each(|notice| self.printer.warning(notice));
-        Ok(tokenizer)
     }
 }

@@ -1,19 +1,60 @@
-//! Commands that explain filter rules: the list of them, and what they say of one text.
+//! `filter`: what can be typed of it, and the commands that explain its rules: the list of them,
+//! and what they say of one text.
 //!
 //! In → arguments; out → words on a screen. What is computed lives in [`crate::filter`].
 
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use clap::Args;
 use serde_json::json;
 
 use super::Commands;
-use super::args::{FilterFlags, Flags, StageArgs};
+use super::args::{Flags, StageArgs, TextFlags, list, put};
 use crate::base::config::{self, Table};
 use crate::base::error::{Error, Result};
 use crate::base::io;
 use crate::filter::{FilterConfig, config as rules, explain, recipes};
 use crate::source::InputConfig;
+
+/// Flags of `filter`.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Rules")]
+pub struct FilterFlags {
+    /// Published rules in their order: fineweb, fineweb-edu, gopher, c4 or dclm; or a TOML file
+    /// with your own
+    #[arg(long, value_name = "NAME|FILE")]
+    recipe: Option<String>,
+    /// Rule sets in their order, as `gopher_quality,fineweb_quality`. Thresholds are keys:
+    /// `--set gopher_quality.min_words=20`
+    #[arg(long, value_name = "A,B")]
+    rules: Option<String>,
+    /// Drop nothing; add what every rule measured, and the first that fails, as columns
+    #[arg(long)]
+    annotate: bool,
+    /// Judge an annotated corpus by what was measured then, under other limits:
+    /// `--set gopher_quality.min_words=30`
+    #[arg(long, conflicts_with_all = ["recipe", "rules", "annotate"])]
+    from_annotations: bool,
+    /// List every rule with its limit and its source, and the recipes
+    #[arg(long, conflicts_with_all = ["inputs", "out", "recipe", "rules", "annotate"])]
+    pub list: bool,
+    /// Judge one text, a file or `-`, and show every rule with its value and limit
+    #[arg(long = "try", value_name = "FILE|-", conflicts_with_all = ["inputs", "out", "annotate"])]
+    pub trial: Option<PathBuf>,
+    #[command(flatten)]
+    text: TextFlags,
+}
+
+impl Flags for FilterFlags {
+    fn fill(&self, keys: &mut Table) {
+        put(keys, "recipe", self.recipe.clone());
+        put(keys, "rules", self.rules.as_deref().map(list));
+        put(keys, "annotate", self.annotate.then_some(true));
+        put(keys, "from_annotations", self.from_annotations.then_some(true));
+        self.text.fill(keys);
+    }
+}
 
 impl Commands<'_> {
     /// `filter --list`
