@@ -124,7 +124,7 @@ fn directories_of_mixed_files_are_read_in_the_order_of_their_names() {
     assert_eq!(
         kinds.join(" "),
         "dump:Utf8 url:Utf8 file_path:Utf8 language:Utf8 language_score:Float64 token_count:Int64 \
-         score:Float64 int_score:Int64 extra:List(Int64, field: 'element') metadata:Utf8"
+         score:Float64 int_score:Int64 extra:List(Int64) metadata:Utf8"
     );
 }
 
