@@ -99,7 +99,6 @@ fn mistakes_are_named_before_any_work() {
         ("id>3", "id"),
         ("metadata.score>3;held_out", "should end before"),
         ("score>3", "`metadata.score`"),
-        ("content='a' --text-column content", "called `text` here"),
         ("held_out=", "held_out="),
     ] {
         let run = directory.dataprep(&format!("filter text --out x --where {condition}"));
@@ -107,4 +106,8 @@ fn mistakes_are_named_before_any_work() {
         assert!(run.stderr.contains(expected), "{condition}\n{}", run.stderr);
         assert!(!directory.path("x").exists() && !directory.path("x.partial").exists());
     }
+    directory.write("named/a.jsonl", "{\"content\":\"words\"}\n");
+    let other = "filter named --out x --text-column content --where content='a'";
+    let run = directory.dataprep(other);
+    assert!(run.status == 2 && run.stderr.contains("called `text` here"), "{}", run.stderr);
 }

@@ -386,7 +386,8 @@ fn a_recipe_trains_a_classifier_and_filters_by_it() {
     assert!(kept["counts"]["sources"]["other"]["out"].as_u64() < Some(10), "{kept:#}");
     directory.write("recipes/r.toml", recipe("web"));
     let run = directory.dataprep("run recipes/r.toml");
-    assert!(run.stderr.contains("holds no model"), "{}", run.stderr);
+    let wrong = "reads a classifier there, but `web` (ingest) makes a corpus";
+    assert!(run.stderr.contains(wrong), "{}", run.stderr);
 }
 
 #[test]

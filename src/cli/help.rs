@@ -5,6 +5,7 @@
 
 use clap::{Command as ClapCommand, CommandFactory};
 use clap_complete::Shell;
+use serde_json::json;
 
 use super::Commands;
 use super::args;
@@ -36,7 +37,7 @@ impl Commands<'_> {
     pub(super) fn completions(&self, shell: Shell) -> Result<()> {
         let mut script = Vec::new();
         clap_complete::generate(shell, &mut command(), "dataprep", &mut script);
-        self.printer.raw(&String::from_utf8_lossy(&script));
+        self.say(&script);
         Ok(())
     }
 
@@ -46,8 +47,15 @@ impl Commands<'_> {
         command.build();
         let mut pages = Vec::new();
         render(&command, &mut pages)?;
-        self.printer.raw(&String::from_utf8_lossy(&pages));
+        self.say(&pages);
         Ok(())
+    }
+
+    /// A text as it is, or as the summary record.
+    fn say(&self, text: &[u8]) {
+        let text = String::from_utf8_lossy(text);
+        self.printer.raw(&text);
+        self.printer.record(&json!({"type": "summary", "text": text}));
     }
 }
 

@@ -156,9 +156,7 @@ pub fn of_file(block: &[u8], is_all: bool) -> Option<Look> {
     let reason = match text[0] {
         b'{' if !text.contains(&b'\n') && is_cr_lines(text) => Reason::CrLines,
         b'[' if opens_object(&text[1..]) => Reason::JsonArray,
-        b'{' if first_line.len() < text.len() && !is_whole(first_line) && is_cut(text, is_all) => {
-            Reason::JsonOverLines
-        }
+        b'{' if goes_over_lines(text, first_line.len(), is_all) => Reason::JsonOverLines,
         _ => return None,
     };
     Some(Look::new(reason, text))
@@ -174,15 +172,15 @@ fn opens_object(text: &[u8]) -> bool {
     text.iter().find(|byte| !byte.is_ascii_whitespace()).is_none_or(|first| *first == b'{')
 }
 
-fn is_whole(line: &[u8]) -> bool {
-    serde_json::from_slice::<IgnoredAny>(line).is_ok()
-}
-
-/// Whether a JSON value goes on over the line ends, as far as the block shows it.
-fn is_cut(text: &[u8], is_all: bool) -> bool {
+/// Whether the first JSON value goes on over the end of the first line, as far as the block shows
+/// it.
+fn goes_over_lines(text: &[u8], first_line: usize, is_all: bool) -> bool {
+    if first_line == text.len() {
+        return false;
+    }
     let mut values = serde_json::Deserializer::from_slice(text).into_iter::<IgnoredAny>();
     match values.next() {
-        Some(Ok(_)) => true,
+        Some(Ok(_)) => values.byte_offset() > first_line,
         Some(Err(error)) => error.is_eof() && !is_all,
         None => false,
     }

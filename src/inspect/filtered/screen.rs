@@ -151,7 +151,7 @@ fn block(
             format!("{documents} more {word} ({share}) at {sign} {limit}")
         });
         let moved = moved.collect::<Vec<_>>().join(", ");
-        write!(f, "\n  of them {moved}, other rules as they are")?;
+        write!(f, "\n  moved alone: {moved}")?;
     }
     histogram(f, rule)
 }
