@@ -535,11 +535,11 @@ fn the_ways_to_ask_for_what_is_not_there_are_refused_before_any_work() {
         config.source.insert("s".into(), SourceConfig { text_column, id_column: None });
     });
     assert_eq!(read(&path, &own).unwrap().texts(), ["t"]);
-    for name in ["a.jsonl.bz2", "a.jsonl.xz"] {
-        let bytes: &[u8] = if name.ends_with("xz") { b"\xfd7zXZ\0" } else { b"BZh9" };
-        let error =
-            read(&file(directory.path(), name, bytes), &InputConfig::default()).unwrap_err();
-        let what = if name.ends_with("xz") { "xz data" } else { "bzip2 data" };
+    let packed: [(&str, &[u8], _); 2] =
+        [("a.xz", b"\xfd7zXZ\0", "xz"), ("a.bz2", b"BZh9", "bzip2")];
+    for (name, bytes, what) in packed {
+        let path = file(directory.path(), &name.replace('.', ".jsonl."), bytes);
+        let error = read(&path, &InputConfig::default()).unwrap_err();
         assert!(error.exit_status() == 2 && error.to_string().contains(what), "{error}");
     }
 }
