@@ -535,11 +535,9 @@ fn the_ways_to_ask_for_what_is_not_there_are_refused_before_any_work() {
         config.source.insert("s".into(), SourceConfig { text_column, id_column: None });
     });
     assert_eq!(read(&path, &own).unwrap().texts(), ["t"]);
-    let packed: [(&str, &[u8], _); 2] =
-        [("a.xz", b"\xfd7zXZ\0", "xz"), ("a.bz2", b"BZh9", "bzip2")];
-    for (name, bytes, what) in packed {
-        let path = file(directory.path(), &name.replace('.', ".jsonl."), bytes);
-        let error = read(&path, &InputConfig::default()).unwrap_err();
+    let (xz, bzip2): (&[u8], &[u8]) = (b"\xfd7zXZ\0", b"BZh9");
+    for (name, bytes, what) in [("a.jsonl.xz", xz, "xz data"), ("a.jsonl.bz2", bzip2, "bzip2")] {
+        let error = read(&file(directory.path(), name, bytes), &config(|_| ())).unwrap_err();
         assert!(error.exit_status() == 2 && error.to_string().contains(what), "{error}");
     }
 }
