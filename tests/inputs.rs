@@ -290,7 +290,7 @@ fn patterns_names_and_pipes() {
     assert_eq!(sources("d/*/*.jsonl", "a"), "de en");
     assert_eq!(sources("w=d/*/*.jsonl", "b"), "w");
     assert_eq!(sources("w=d/en w=d/de", "c"), "w");
-    assert_eq!(sources("lang=en", "g"), "lang=en");
+    assert_eq!(sources("lang=en", "g"), "lang_en");
     let first = std::fs::read(directory.path("b/part-00000.parquet")).unwrap();
     assert_eq!(first, std::fs::read(directory.path("c/part-00000.parquet")).unwrap());
     #[cfg(unix)]

@@ -107,11 +107,10 @@ fn descend(folder: &Path, parts: &[Part], depth: usize, found: &mut Vec<PathBuf>
         let path = folder.join(name);
         let hidden = name.as_encoded_bytes().starts_with(b".");
         match part {
-            Part::Names { matcher, dot } => {
-                if (*dot || !hidden) && matcher.is_match(name) {
-                    descend(&path, rest, depth + 1, found)?;
-                }
+            Part::Names { matcher, dot } if (*dot || !hidden) && matcher.is_match(name) => {
+                descend(&path, rest, depth + 1, found)?;
             }
+            Part::Names { .. } => {}
             _ if hidden => {}
             _ if path.is_dir() => descend(&path, parts, depth + 1, found)?,
             _ if rest.is_empty() => found.push(path),

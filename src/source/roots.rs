@@ -60,7 +60,7 @@ pub fn resolve(specs: &[InputSpec], config: &InputConfig) -> Result<Vec<Root>> {
     let mut roots = Vec::new();
     for group in groups(places)? {
         roots.push(match group {
-            Group::Corpus(path, manifest) => corpus(path, manifest)?,
+            Group::Corpus(path, manifest) => corpus(path, *manifest)?,
             Group::Raw(source, places) => raw(source, &places, config)?,
         });
     }
@@ -116,7 +116,7 @@ fn nothing_there(spec: &InputSpec) -> Error {
 
 /// Places that make one root.
 enum Group {
-    Corpus(PathBuf, Manifest),
+    Corpus(PathBuf, Box<Manifest>),
     Raw(String, Vec<Place>),
 }
 
@@ -137,7 +137,7 @@ fn groups(places: Vec<Place>) -> Result<Vec<Group>> {
                 return Err(Error::config(message)
                     .with_hint("a corpus keeps its own source names: leave `NAME=` out"));
             }
-            groups.push(Group::Corpus(place.path, manifest));
+            groups.push(Group::Corpus(place.path, Box::new(manifest)));
             continue;
         }
         let alone = files_given.get(&place.folder).is_none_or(|count| *count == 1);
@@ -335,7 +335,7 @@ fn is_shard(stem: &str) -> bool {
         SHARD_WORDS.contains(&word.trim_end_matches(|c: char| c.is_ascii_digit())) || is_hash(word)
     };
     let has_number = words.iter().any(|word| word.ends_with(|c: char| c.is_ascii_digit()));
-    counted || (stem.is_ascii() && has_number && words.iter().all(|word| is_shards_own(&word)))
+    counted || (stem.is_ascii() && has_number && words.iter().all(is_shards_own))
 }
 
 /// A path's name as a source's name; characters that no source name may have become `_`.

@@ -262,8 +262,12 @@ fn widen_decimals(one: (u8, i8), other: (u8, i8)) -> Option<DataType> {
     let scale = one.1.max(other.1);
     let precision = one.0.max(other.0).checked_add_signed(scale)?;
     match precision {
-        0..=DECIMAL128_MAX_PRECISION => Some(DataType::Decimal128(precision, scale)),
-        ..=DECIMAL256_MAX_PRECISION => Some(DataType::Decimal256(precision, scale)),
+        precision if precision <= DECIMAL128_MAX_PRECISION => {
+            Some(DataType::Decimal128(precision, scale))
+        }
+        precision if precision <= DECIMAL256_MAX_PRECISION => {
+            Some(DataType::Decimal256(precision, scale))
+        }
         _ => None,
     }
 }
