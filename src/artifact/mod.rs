@@ -1,12 +1,11 @@
 //! What a stage is and what it leaves behind: units of work, their records, manifests.
 //!
 //! In → a stage's plan, the files of its units, its counts; out → the records on disk that every
-//! later command leans on. [`stage`] is the contract that a stage implements, [`unit`] one piece
-//! of its work on disk, [`manifest`] what a finished artifact says of itself, [`counts`] what
-//! became of the documents, [`planned`] an input file as the plan saw it, [`record`] the plain data
-//! that these share, [`summary`] what a person is told; [`section`] and [`spill`] are the forms of
-//! what units hand to later phases. Nothing here runs a stage: `pipeline` does. Imports `base`
-//! only.
+//! later command leans on. [`stage`] is the contract that a stage implements, [`mod@unit`] one
+//! piece of its work on disk, [`manifest`] what a finished artifact says of itself, [`counts`] what
+//! became of the documents, [`record`] the plain data that these share, [`summary`] what a person
+//! is told, [`forecast`] what work would do. Nothing here runs a stage: `pipeline` does. Imports
+//! `base` only.
 
 pub mod counts;
 pub mod forecast;

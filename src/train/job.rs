@@ -1,7 +1,7 @@
 //! A training run as a piece of work that writes in place: what `pipeline` opens and runs.
 //!
 //! In → `[train]` and `[model]`, a mix, how to train; out → [`TrainJob`]. What happens in a run is
-//! in [`super::run`], what it would take in [`super::plan`].
+//! in [`mod@super::run`], what it would take in [`mod@super::plan`].
 
 use std::path::{Path, PathBuf};
 

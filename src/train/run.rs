@@ -1,7 +1,7 @@
 //! A training run, top to bottom: open → resume → loop {step · log · evaluate · sample ·
 //! checkpoint} → summary.
 //!
-//! In → `[train]` and `[model]`, a mix, OUT; out → a run (see [`directory`]) and
+//! In → `[train]` and `[model]`, a mix, OUT; out → a run (see [`super::directory`]) and
 //! its [`TrainSummary`]. **Resume.** Everything that decides the next step is in the checkpoint:
 //! parameters, moments, one row number. What a checkpoint covers of the records is on the disk
 //! before it is published, and what lies beyond it is cut at the next start, so a run that was

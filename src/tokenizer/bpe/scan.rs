@@ -1,6 +1,6 @@
 //! Cuts text into pieces, a batch at a time, each with its key for the table.
 //!
-//! In: a [`Pattern`] and a text. Out: batches of [`Piece`]s that tile it, handed to a [`Sink`].
+//! In: a [`Pattern`] and a text. Out: batches of pieces that tile it, handed to a [`Sink`].
 //! Method: a window of 64 bytes that begins where a piece begins. No pattern looks behind a piece's
 //! start, so a window needs no context on its left; of the pieces that start in it, all but the
 //! last end in it. Byte classes become bit masks (`simd`), masks of bytes become masks of
