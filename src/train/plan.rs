@@ -121,8 +121,8 @@ pub struct Prepared {
 /// Touches nothing on the disk; [`TrainPlan`] prints as a few lines and serializes.
 ///
 /// # Errors
-/// Those of [`run`](super::run()) up to its first step: a wrong key, a mix too small, memory that is
-/// not there, an OUT that is no run.
+/// Those of [`run`](super::run()) up to its first step: a wrong key, a mix too small, memory that
+/// is not there, an OUT that is no run.
 pub fn plan(table: Table, mix: &Path, out: &Path, options: &TrainOptions) -> Result<TrainPlan> {
     let prepared = prepare(table, mix, options)?;
     let start = directory::look(out, &prepared.asked(mix, options))?;
