@@ -256,7 +256,11 @@ fn mixes_whose_files_do_not_fit() {
 #[test]
 fn recipes_and_configs() {
     let directory = tempfile::tempdir().unwrap();
-    let recipe = fs::read(project().join("pipelines/quickstart.toml")).unwrap();
+    let recipe = fs::read_to_string(project().join("pipelines/quickstart.toml")).unwrap();
+    // Without the stage `train`, the steps before it.
+    let steps = recipe.rsplit_once("[[step]]").expect("several steps").0;
+    let recipe = if cfg!(feature = "train") { recipe.as_str() } else { steps };
+    let recipe = recipe.as_bytes().to_vec();
     let config = fs::read(project().join("configs/train/quickstart.toml")).unwrap();
     fs::create_dir_all(directory.path().join("configs/train")).unwrap();
     fs::write(directory.path().join("configs/train/quickstart.toml"), &config).unwrap();
