@@ -12,7 +12,7 @@ use std::{
 };
 
 use super::{
-    execute,
+    execute, memory,
     options::{Listener, Options, Outcome},
     output, up_to_date,
 };
@@ -108,6 +108,7 @@ fn forecast(stage: &dyn Stage, out: &Path, options: &Options) -> Result<Forecast
     let standing = up_to_date::check(stage, out, fingerprint)?.is_some() && !options.fresh;
     if !standing {
         output::refuse_foreign(out, fingerprint, options.replace || options.fresh)?;
+        memory::threads(stage, options.threads, options.memory)?;
     }
     Forecast::of_stage(stage, fingerprint, stage.needs(options.threads), standing)
 }
@@ -167,6 +168,7 @@ impl Chain {
         }
         let fingerprint = execute::fingerprint(&*self.first);
         output::refuse_foreign(out, fingerprint, options.replace || options.fresh)?;
+        memory::threads(&*self.first, options.threads, options.memory)?;
         let mut needs = self.first.needs(options.threads);
         // The second stage writes about what a corpus of the same text would take.
         needs.disk += self.first.text().map_or(0, |text| text.needs(options.threads).disk);
