@@ -111,7 +111,7 @@ impl Filter {
         if config.from_annotations {
             return Filter::open_annotated(specs, input, &config);
         }
-        let config = config.with_recipe()?;
+        let config = config.with_preset()?;
         let rule_sets = match &input.condition {
             // A condition decides as well as rules do.
             Some(_) if config.rules.is_empty() && !config.annotate => {
