@@ -1,6 +1,6 @@
 //! Filters through the command line: recipes, the list of rules, one text, a classifier.
 
-use crate::support::{TestDir, documents};
+use crate::support::{TestDir, documents, project};
 
 const PROSE: &str = "It is the habit of many people to have a walk with the dog that they keep. \
                      They leave the house in the morning and come back with muddy shoes.\n";
@@ -296,6 +296,33 @@ fn sides() -> TestDir {
     directory.write_documents("wanted/a.jsonl", &wanted);
     directory.write_documents("other/a.jsonl", &other);
     directory
+}
+
+#[test]
+fn the_lists_and_models_of_rules_are_inputs_that_verify_reads_again() {
+    let directory = TestDir::new();
+    let line = serde_json::json!({ "text": PROSE, "url": "http://good.com/" });
+    directory.write("text/a.jsonl", format!("{line}\n"));
+    directory.write("lists/bad.txt", "bad.com\n");
+    let model = project().join("fixtures/fasttext/quantized.ftz");
+    directory.copy(&model, "lid.ftz");
+    let command = "filter text --rules url_lists,language --set url_lists.domains=lists/bad.txt \
+                   --set language.model=lid.ftz --set language.languages=['eng'] \
+                   --set language.min_score=0 \
+                   --set url_lists.column=metadata.url --out kept --json";
+    directory.dataprep(command).ok();
+    let manifest: serde_json::Value =
+        serde_json::from_str(&directory.read("kept/manifest.json")).unwrap();
+    let names: Vec<_> = manifest["inputs"].as_array().unwrap().iter().map(|i| &i["name"]).collect();
+    assert_eq!(names, ["a.jsonl", "lid.ftz", "bad.txt"]);
+    assert!(directory.dataprep("verify kept").ok().stdout.contains("3 ranges"));
+    assert_eq!(directory.dataprep(command).ok().summary()["up_to_date"], true);
+    directory.write("lists/bad.txt", "bad.org\n");
+    let verified = directory.dataprep("verify kept");
+    assert_eq!(verified.status, 1);
+    assert!(verified.stdout.contains("bad.txt"), "{verified:?}");
+    let again = directory.dataprep(command);
+    assert!(again.stderr.contains("with other inputs or config"), "{}", again.stderr);
 }
 
 const TRAIN: &str = "classifier train --positive wanted --negative other --dimensions 8 \

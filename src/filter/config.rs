@@ -11,8 +11,10 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
+use crate::artifact::{manifest::Manifest, record::InputRecord};
 use crate::base::config::{self, Table, nearest};
 use crate::base::error::{Error, Result};
+use crate::base::io;
 use crate::filter::rules::{Entry, Limit, Measure, RULE_SETS, RuleInfo, RuleSet};
 use crate::filter::view::{Room, Splitter};
 use std::ops::ControlFlow;
@@ -166,6 +168,33 @@ pub const FILES: [(&str, &str); 7] = [
     ("url_lists", "soft_banned_words"),
     ("url_lists", "banned_subwords"),
 ];
+
+/// The models and lists that rule sets read, as inputs: a file with the hash of all its bytes, a
+/// classifier as the artifact that it is.
+///
+/// # Errors
+/// [`Error::Io`] for a file that cannot be read.
+pub fn inputs(config: &FilterConfig) -> Result<Vec<InputRecord>> {
+    let mut records = Vec::new();
+    for (set, key) in FILES {
+        let is_read = config.rules.iter().any(|rule| rule == set);
+        let table = if is_read { config.table(set)? } else { Table::new() };
+        let Some(toml::Value::String(path)) = table.get(key) else { continue };
+        records.push(input(Path::new(path))?);
+    }
+    Ok(records)
+}
+
+/// A classifier's folder and the model in it are one input.
+fn input(path: &Path) -> Result<InputRecord> {
+    let folder = if path.is_dir() { path } else { path.parent().unwrap_or(Path::new("")) };
+    if Manifest::stands_in(folder) {
+        return InputRecord::artifact(folder);
+    }
+    let (identity, bytes) = io::hash_file(path)?;
+    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    Ok(InputRecord::file(name, None, bytes, identity, path.to_owned()))
+}
 
 /// Puts `place` of them where a configuration names files: where they lie from here.
 pub fn place_paths(table: &mut Table, place: impl Fn(&Path) -> PathBuf) {

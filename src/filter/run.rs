@@ -27,7 +27,7 @@ use serde_json::Value;
 
 use crate::artifact::counts::{Counts, SourceCounts};
 use crate::artifact::{
-    record::{FileCounts, Kind},
+    record::{FileCounts, InputKind, InputRecord, Kind, ReadRange},
     stage::{Phase, Plan, Publish, Stage, TextInputs, Unit, Work},
 };
 use crate::base::error::{Error, Result, bug};
@@ -35,7 +35,7 @@ use crate::base::pool::Pool;
 use crate::base::rng;
 use crate::filter::annotate::{Annotations, Annotator};
 use crate::filter::columns::BatchColumns;
-use crate::filter::config::FilterConfig;
+use crate::filter::config::{FilterConfig, inputs as rules_files};
 use crate::filter::evidence::{self, Evidence, Names, schema};
 use crate::filter::from_annotations::{self, FromAnnotations};
 use crate::filter::rules::{self, RuleSet, Verdict};
@@ -61,6 +61,8 @@ pub struct Filter {
     /// The resolved keys, for the fingerprint.
     resolved: Value,
     config: FilterConfig,
+    /// The models and lists that the rules read.
+    files: Vec<InputRecord>,
     way: Way,
     /// What is asked about each document that is measured whole.
     rules: Vec<evidence::Rule>,
@@ -123,11 +125,12 @@ impl Filter {
         let inputs = Inputs::open(specs, input)?;
         BatchColumns::check(&rule_sets, &inputs.schema())?;
         let own = config.resolved(&rule_sets);
+        let files = rules_files(&config)?;
         let way = match config.annotate {
             true => Way::Annotate(rule_sets, Annotator::new(&config.rules, &inputs.schema())?),
             false => Way::Judge(rule_sets),
         };
-        Filter::new(inputs, config, own, way)
+        Filter::new(inputs, config, own, files, way)
     }
 
     /// For corpora whose values are stored.
@@ -146,10 +149,16 @@ impl Filter {
         let from = FromAnnotations::new(&before, &config, &inputs.schema())?;
         let own = serde_json::to_value(&config).expect("plain data");
         let rule_sets = from_annotations::rule_sets(&config)?;
-        Filter::new(inputs, config, own, Way::FromAnnotations(rule_sets, from))
+        Filter::new(inputs, config, own, Vec::new(), Way::FromAnnotations(rule_sets, from))
     }
 
-    fn new(inputs: Inputs, config: FilterConfig, own: Value, way: Way) -> Result<Filter> {
+    fn new(
+        inputs: Inputs,
+        config: FilterConfig,
+        own: Value,
+        files: Vec<InputRecord>,
+        way: Way,
+    ) -> Result<Filter> {
         // One flat table, as it is written in a recipe.
         let mut resolved = inputs.config_json();
         if let (Some(resolved), Value::Object(own)) = (resolved.as_object_mut(), own) {
@@ -159,7 +168,7 @@ impl Filter {
         let share = SAMPLE_TEXT_BYTES as f64 / inputs.text_bytes().max(1) as f64;
         let sampled_below = (share * 2f64.powi(64)) as u64;
         let rooms = Pool::default();
-        Ok(Filter { inputs, resolved, config, way, rules, sampled_below, rooms })
+        Ok(Filter { inputs, resolved, config, files, way, rules, sampled_below, rooms })
     }
 
     /// The opened inputs.
@@ -243,6 +252,18 @@ impl Filter {
             work.describe(name, FileCounts { rows: Some(sink.finish()?), ..FileCounts::default() });
         }
         Ok(())
+    }
+
+    /// The models and lists were read whole, before any unit; the first one says so for `verify`.
+    fn record_files(&self, work: &Work<'_>) {
+        let first = self.inputs.records().len();
+        for (offset, record) in self.files.iter().enumerate() {
+            if record.kind == InputKind::File {
+                let (file, end) = (record.name.clone(), record.bytes);
+                let xxh3 = record.identity;
+                work.record_read(ReadRange { input: first + offset, file, start: 0, end, xxh3 });
+            }
+        }
     }
 
     /// Whether a document is measured whole: a draw by its id.
@@ -391,6 +412,10 @@ impl Stage for Filter {
         self.resolved.clone()
     }
 
+    fn inputs(&self) -> Vec<InputRecord> {
+        [self.inputs.records(), self.files.clone()].concat()
+    }
+
     fn text(&self) -> Option<&dyn TextInputs> {
         Some(&self.inputs)
     }
@@ -406,6 +431,9 @@ impl Stage for Filter {
         let mut removed = ParquetSink::create(&work.path("removed.parquet"), removed_schema())?;
         let mut out = Counts::default();
         let mut evidence = Evidence::new(&self.rules);
+        if unit.index == 0 {
+            self.record_files(work);
+        }
         let mut counts = self.inputs.read(
             unit.index,
             Columns::All,

@@ -196,7 +196,7 @@ fn unknown(fields: &Fields, name: &str) -> Error {
         field.name() == JSON_COLUMN && Kind::of(field.data_type()) == Some(Kind::Text)
     };
     if fields.iter().any(is_json) {
-        hint += &format!(" A field of JSON Lines is written `{JSON_COLUMN}.{name}`");
+        hint += &format!(". A field of JSON Lines is written `{JSON_COLUMN}.{name}`");
     }
     error.with_hint(hint)
 }
