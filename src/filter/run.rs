@@ -18,10 +18,10 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray, BooleanArray, Float64Array, StringArray, UInt64Array};
+use arrow::array::{ArrayRef, AsArray, BooleanArray, Float64Array, StringArray};
 use arrow::buffer::{Buffer, OffsetBuffer};
 use arrow::compute::filter_record_batch;
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Field, SchemaRef};
 use arrow::record_batch::RecordBatch;
 use serde_json::Value;
 
@@ -41,7 +41,7 @@ use crate::filter::from_annotations::{self, FromAnnotations};
 use crate::filter::rules::{self, RuleSet, Verdict};
 use crate::filter::view::Room;
 use crate::source::{
-    Batch, Columns, CorpusWriter, InputConfig, InputSpec, Inputs, LEFT_OUT, ParquetSink,
+    Batch, Columns, InputConfig, InputSpec, Inputs, LEFT_OUT, ParquetSink, Sieve, Sieved, sieve,
 };
 
 /// Raised whenever the same documents and config give other bytes.
@@ -84,10 +84,7 @@ enum Way {
 
 /// One batch after its verdicts.
 struct Judged {
-    source: usize,
-    kept: RecordBatch,
-    removed: RecordBatch,
-    counts: SourceCounts,
+    sieved: Sieved,
     /// Documents that would have been dropped, by rule.
     failed: Vec<&'static str>,
     evidence: Evidence,
@@ -306,14 +303,13 @@ impl Filter {
             rules::measure_all(rule_sets, &mut view, &mut measures);
             evidence.add(document(batch, index), &measures);
             annotations.push(&measures, view.edited());
-            counts.documents_out += 1;
-            counts.bytes_out += texts.value(index).len() as u64;
-            counts.held_out += u64::from(batch.held_out().value(index));
+            counts.keep_document(texts.value(index).len(), batch.held_out().value(index));
         }
         let failed = annotations.failed().to_vec();
         let kept = annotations.beside(&batch.records)?;
-        let removed = RecordBatch::new_empty(removed_schema());
-        Ok(Judged { source: batch.source, kept, removed, counts, failed, evidence })
+        let removed = RecordBatch::new_empty(sieve::removed_schema(why_fields()));
+        let sieved = Sieved { source: batch.source, kept, removed, counts };
+        Ok(Judged { sieved, failed, evidence })
     }
 
     /// One row for each document of a batch that is dropped, in input order.
@@ -325,22 +321,14 @@ impl Filter {
         });
         let mut rows: Vec<(u64, &str, &str, Option<&Verdict>)> = left_out.chain(judged).collect();
         rows.sort_by_key(|(row, ..)| *row);
-        let strings = |values: Vec<&str>| Arc::new(StringArray::from(values)) as ArrayRef;
-        let same = |value: &str| strings(vec![value; rows.len()]);
         let numbers = |of: fn(&Verdict) -> f64| {
             let values = rows.iter().map(|(.., verdict)| verdict.map(of));
             Arc::new(values.collect::<Float64Array>()) as ArrayRef
         };
-        let columns = vec![
-            strings(rows.iter().map(|(_, id, ..)| *id).collect()),
-            same(&self.inputs.sources()[batch.source]),
-            same(&self.inputs.files()[batch.file].name),
-            Arc::new(UInt64Array::from_iter_values(rows.iter().map(|(row, ..)| *row))),
-            strings(rows.iter().map(|(_, _, reason, _)| *reason).collect()),
-            numbers(|verdict| verdict.value),
-            numbers(|verdict| verdict.limit),
-        ];
-        RecordBatch::try_new(removed_schema(), columns).map_err(bug)
+        let names = rows.iter().map(|(row, id, reason, _)| (*row, *id, *reason));
+        let mut columns = sieve::removed_columns(&self.inputs, batch, names);
+        columns.extend([numbers(|verdict| verdict.value), numbers(|verdict| verdict.limit)]);
+        RecordBatch::try_new(sieve::removed_schema(why_fields()), columns).map_err(bug)
     }
 
     /// The kept and the removed documents of a batch whose columns to write are `records`.
@@ -355,9 +343,8 @@ impl Filter {
         let kept =
             filter_record_batch(&records, &BooleanArray::from(verdicts.keep)).map_err(bug)?;
         let removed = self.removed(batch, &verdicts.removed)?;
-        let counts = verdicts.counts;
-        let (source, failed) = (batch.source, Vec::new());
-        Ok(Judged { source, kept, removed, counts, failed, evidence })
+        let sieved = Sieved { source: batch.source, kept, removed, counts: verdicts.counts };
+        Ok(Judged { sieved, failed: Vec::new(), evidence })
     }
 }
 
@@ -387,10 +374,8 @@ impl Verdicts {
             self.removed.push((index, verdict));
             return;
         }
-        self.counts.documents_out += 1;
         let text = edited.as_deref().unwrap_or_else(|| batch.texts().value(index));
-        self.counts.bytes_out += text.len() as u64;
-        self.counts.held_out += u64::from(batch.held_out().value(index));
+        self.counts.keep_document(text.len(), batch.held_out().value(index));
         self.edited.extend(edited.map(|text| (index, text)));
     }
 }
@@ -427,32 +412,29 @@ impl Stage for Filter {
     }
 
     fn run_unit(&self, unit: Unit, work: &Work<'_>) -> Result<Counts> {
-        let mut part = CorpusWriter::create(&work.path("part.parquet"), self.written())?;
-        let mut removed = ParquetSink::create(&work.path("removed.parquet"), removed_schema())?;
-        let mut out = Counts::default();
+        let removed = sieve::removed_schema(why_fields());
+        let mut sieve = Sieve::create(&self.inputs, self.written(), removed, work)?;
+        let mut would_drop = Counts::default();
         let mut evidence = Evidence::new(&self.rules);
         if unit.index == 0 {
             self.record_files(work);
         }
-        let mut counts = self.inputs.read(
+        let read = self.inputs.read(
             unit.index,
             Columns::All,
             work,
             |batch| self.judge(&batch),
             |judged| {
-                part.write(&judged.kept)?;
-                removed.write(&judged.removed)?;
-                out.source(&self.inputs.sources()[judged.source]).add(&judged.counts);
-                judged.failed.iter().for_each(|rule| out.add_extra(&schema::would_drop(rule), 1));
+                sieve.write(&judged.sieved)?;
+                let failed = judged.failed.iter();
+                failed.for_each(|rule| would_drop.add_extra(&schema::would_drop(rule), 1));
                 evidence.merge(judged.evidence);
                 Ok(())
             },
         )?;
-        work.describe("part.parquet", FileCounts::documents(part.finish()?));
-        let rows = Some(removed.finish()?);
-        work.describe("removed.parquet", FileCounts { rows, ..FileCounts::default() });
+        let mut counts = sieve.finish(read, work)?;
+        counts.add(&would_drop);
         self.write_evidence(&evidence, work)?;
-        counts.add(&out);
         Ok(counts)
     }
 }
@@ -483,16 +465,7 @@ fn with_edited(records: &RecordBatch, mut edited: Vec<(usize, String)>) -> Resul
     RecordBatch::try_new(records.schema(), columns).map_err(bug)
 }
 
-fn removed_schema() -> SchemaRef {
-    let field = |name: &str, kind: DataType| Field::new(name, kind, false);
-    let number = |name: &str| Field::new(name, DataType::Float64, true);
-    Arc::new(Schema::new(vec![
-        field("id", DataType::Utf8),
-        field("source", DataType::Utf8),
-        field("file", DataType::Utf8),
-        field("row", DataType::UInt64),
-        field("reason", DataType::Utf8),
-        number("value"),
-        number("limit"),
-    ]))
+/// By how much a removed document failed; null where the condition left it out.
+fn why_fields() -> [Field; 2] {
+    ["value", "limit"].map(|name| Field::new(name, DataType::Float64, true))
 }
