@@ -17,6 +17,12 @@
 //! Cost: one listing a root, never a request a file for what a listing tells.
 
 pub mod address;
+#[cfg(feature = "hub")]
+pub mod digest;
+#[cfg(feature = "hub")]
+pub mod fetch;
+#[cfg(feature = "hub")]
+pub mod hub;
 
 use std::fmt::Debug;
 use std::io::Read;
@@ -43,9 +49,9 @@ pub trait Place: Send + Sync + Debug {
     /// that is no longer the one listed.
     fn read(&self, entry: &Entry, range: Range<u64>) -> Result<Bytes>;
 
-    /// The bytes of a listed file from `from` to its end, in order. The reader goes on by itself
+    /// The same bytes in order, by one request where nothing fails. The reader goes on by itself
     /// after a cut, and ends early only with an error, of which [`final_error`] gives the cause.
-    fn stream(&self, entry: &Entry, from: u64) -> Result<Box<dyn Read + Send>>;
+    fn stream(&self, entry: &Entry, range: Range<u64>) -> Result<Box<dyn Read + Send>>;
 
     /// What was asked and fetched so far.
     fn meter(&self) -> &Meter;
@@ -117,6 +123,9 @@ pub struct Access {
 pub fn open(address: &Address, access: &Access) -> Result<Arc<dyn Place>> {
     let _ = access;
     match address {
+        #[cfg(feature = "hub")]
+        Address::Hub(at) => Ok(hub::Repo::open(at, access)?),
+        #[cfg(not(feature = "hub"))]
         Address::Hub(_) => Err(not_built(address, "hub")),
         Address::Bucket(_) | Address::Web(_) => Err(not_built(address, "cloud")),
     }
