@@ -17,10 +17,12 @@
 //! Cost: one listing a root, never a request a file for what a listing tells.
 
 pub mod address;
+pub mod stored;
 
 use std::fmt::Debug;
 use std::io::Read;
 use std::ops::Range;
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -28,6 +30,7 @@ use bytes::Bytes;
 
 use crate::base::error::{Error, Result};
 pub use address::Address;
+pub use stored::{Input, Stored};
 
 /// A place that files are read from. Shared by threads; opening one asks nothing of the network.
 pub trait Place: Send + Sync + Debug {
@@ -43,9 +46,9 @@ pub trait Place: Send + Sync + Debug {
     /// that is no longer the one listed.
     fn read(&self, entry: &Entry, range: Range<u64>) -> Result<Bytes>;
 
-    /// The bytes of a listed file from `from` to its end, in order. The reader goes on by itself
+    /// The same bytes in order, by one request where nothing fails. The reader goes on by itself
     /// after a cut, and ends early only with an error, of which [`final_error`] gives the cause.
-    fn stream(&self, entry: &Entry, from: u64) -> Result<Box<dyn Read + Send>>;
+    fn stream(&self, entry: &Entry, range: Range<u64>) -> Result<Box<dyn Read + Send>>;
 
     /// What was asked and fetched so far.
     fn meter(&self) -> &Meter;
@@ -130,11 +133,8 @@ fn not_built(address: &Address, feature: &str) -> Error {
 }
 
 /// The error inside one that went through [`Read`]; another becomes an I/O error at `address`.
-pub fn final_error(error: std::io::Error, address: &std::path::Path) -> Error {
-    match error.downcast::<Error>() {
-        Ok(error) => error,
-        Err(error) => Error::io("read", address)(error),
-    }
+pub fn final_error(error: std::io::Error, address: &Path) -> Error {
+    error.downcast::<Error>().unwrap_or_else(|error| Error::io("read", address)(error))
 }
 
 /// Requests and bytes so far, and what is waited for.
