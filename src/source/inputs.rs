@@ -29,7 +29,7 @@ use crate::source::predicate::Predicate;
 use crate::source::roots::{self, Root, RootKind};
 use crate::source::schema::{FileColumns, United, united_name};
 use crate::source::spec::InputSpec;
-use crate::source::units::{self, FileExtent, UnitSlices};
+use crate::source::units::{self, FileExtent};
 use crate::source::walk::PassedOver;
 use crate::store::Stored;
 
@@ -123,7 +123,7 @@ pub struct Inputs {
     /// With the columns that are not kept, which a condition may name.
     pub(super) known: SchemaRef,
     pub(super) predicate: Option<Predicate>,
-    pub(super) units: Vec<UnitSlices>,
+    pub(super) units: Vec<UnitPlan>,
     records: Vec<InputRecord>,
     passed_over: PassedOver,
     holdout: f64,
@@ -232,8 +232,7 @@ impl Inputs {
 
     /// The units of the plan.
     pub fn units(&self) -> Vec<UnitPlan> {
-        let files = |unit: &UnitSlices| unit.slices.iter().map(|(file, _)| *file).collect();
-        self.units.iter().map(|unit| UnitPlan { files: files(unit), bytes: unit.bytes }).collect()
+        self.units.clone()
     }
 
     /// The sources' names, in input order.
@@ -520,7 +519,7 @@ fn limit_files(files: &mut [InputFile], documents_max: u64) -> Result<()> {
     Ok(())
 }
 
-fn plan_units(files: &[InputFile], unit_bytes: u64) -> Vec<UnitSlices> {
+fn plan_units(files: &[InputFile], unit_bytes: u64) -> Vec<UnitPlan> {
     units::plan(&files.iter().map(extent).collect::<Vec<_>>(), unit_bytes)
 }
 
