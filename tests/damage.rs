@@ -56,6 +56,31 @@ fn a_damaged_file_fails_after_all_else_is_done_and_can_be_left_out() {
 }
 
 #[test]
+fn the_plan_says_which_part_of_which_file_each_unit_reads() {
+    let directory = TestDir::new();
+    let whole = zstd(&jsonl(40, 2));
+    directory.write("text/a.jsonl", jsonl(40, 1));
+    directory.write("text/b.jsonl.zst", &whole[..whole.len() / 2]);
+    let bytes = directory.path("text/a.jsonl").metadata().unwrap().len();
+    let failed = directory.dataprep("ingest text --out corpus --set unit_bytes=1KiB");
+    assert_eq!(failed.status, 1);
+    let plan: serde_json::Value =
+        serde_json::from_str(&directory.read("corpus.partial/plan.json")).unwrap();
+    assert_eq!(plan["files"][1]["name"], "b.jsonl.zst", "{plan:#}");
+    let units = plan["phases"][0]["units"].as_array().unwrap();
+    let slices: Vec<_> = units.iter().flat_map(|u| u["slices"].as_array().unwrap()).collect();
+    let (last, of_a) = slices.split_last().unwrap();
+    assert_eq!((&last["file"], &last["extent"]), (&1.into(), &"whole".into()));
+    assert!(of_a.len() > 1, "{plan:#}");
+    let mut end = 0;
+    for slice in of_a {
+        assert_eq!((&slice["file"], &slice["extent"]["bytes"]["start"]), (&0.into(), &end.into()));
+        end = slice["extent"]["bytes"]["end"].as_u64().unwrap();
+    }
+    assert_eq!(end, bytes);
+}
+
+#[test]
 fn every_damaged_file_of_one_unit_is_named() {
     let directory = TestDir::new();
     for (name, seed) in [("a", 1), ("c", 3), ("e", 5)] {

@@ -237,8 +237,8 @@ impl<'a> Run<'a> {
     /// Does and publishes one unit.
     fn unit(&self, phase: usize, index: usize, lanes: usize) -> Result<()> {
         let skipped = locked(&self.skipped).clone();
-        let files = &self.plan.phases[phase].units[index].files;
-        let files = || files.iter().copied().filter(|file| !skipped.contains(file));
+        let unit = &self.plan.phases[phase].units[index];
+        let files = || unit.files().filter(|file| !skipped.contains(file));
         self.watch.confirm(files())?;
         let (attempt, notes, counts) = match self.attempt(phase, index, lanes, &skipped) {
             Ok(done) => done,
@@ -262,14 +262,15 @@ impl<'a> Run<'a> {
     /// A unit stops at its first damaged file: reads on without that one, for nothing but to name
     /// the others.
     fn all_damage(&self, phase: usize, index: usize, lanes: usize, first: Error) -> Vec<Error> {
-        let files = &self.plan.phases[phase].units[index].files;
+        let unit = &self.plan.phases[phase].units[index];
         let mut without = locked(&self.skipped).clone();
         let mut damaged = vec![first];
         loop {
             let Some(Error::Damaged { path, .. }) = damaged.last() else { return damaged };
             let file = self.files.iter().position(|file| file == path);
-            let is_new = file.is_some_and(|file| files.contains(&file) && without.insert(file));
-            if !is_new || files.iter().all(|file| without.contains(file)) {
+            let is_new = file
+                .is_some_and(|file| unit.files().any(|read| read == file) && without.insert(file));
+            if !is_new || unit.files().all(|file| without.contains(&file)) {
                 return damaged;
             }
             let result = self
@@ -343,8 +344,8 @@ impl<'a> Run<'a> {
         self.output.write_skipped(&skipped)?;
         for (phase, plan) in self.plan.phases.iter().enumerate() {
             for (index, unit) in plan.units.iter().enumerate() {
-                let reads_inputs = phase == 0 && !unit.files.is_empty();
-                if !reads_inputs || unit.files.iter().any(|file| skipped.contains(file)) {
+                let reads_inputs = phase == 0 && !unit.slices.is_empty();
+                if !reads_inputs || unit.files().any(|file| skipped.contains(&file)) {
                     let number = self.first_unit(phase) + index;
                     io::remove_directory(&unit::directory(self.output.partial(), number))?;
                 }
@@ -463,11 +464,14 @@ fn plan_json(stage: &dyn Stage, plan: &Plan, fingerprint: Fingerprint) -> Result
     let executable = std::env::current_exe().map_err(Error::io("find", Path::new("dataprep")))?;
     let (build, _) = io::hash_file(&executable)?;
     let phases: Vec<_> = plan.phases.iter().map(phase_json).collect();
+    // What the units' slices index.
+    let files = stage.files();
+    let files: Vec<_> = files.iter().map(|f| json!({"input": f.input, "name": f.name})).collect();
     let tool = Tool::current();
     let json = json!({
         "format": manifest::FORMAT, "stage": stage.name(), "stage_version": stage.version(),
         "fingerprint": fingerprint, "config": manifest::canonical(&stage.config()),
-        "seed": stage.seed(), "phases": phases,
+        "seed": stage.seed(), "files": files, "phases": phases,
         "tool": {"version": tool.version, "commit": tool.commit, "build": build},
     });
     Ok(manifest::canonical(&json).to_string())

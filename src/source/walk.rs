@@ -12,6 +12,7 @@ use crate::base::error::{Error, Result};
 use crate::base::io;
 use crate::source::formats::{by_name, jsonl};
 use crate::source::places::{DEPTH_MAX, too_deep};
+use crate::store::Stored;
 
 /// Names that a notice shows of each kind.
 const NAMES_SHOWN: usize = 5;
@@ -96,7 +97,7 @@ impl Walk<'_> {
         } else if !jsonl::is_plain_json(&name) {
             self.passed_over.unknown.push(name);
         } else if path.is_file() {
-            match jsonl::why_no_text(&path, self.text_column)? {
+            match jsonl::why_no_text(&Stored::local(path.clone()), self.text_column)? {
                 None => self.files.push((name, path)),
                 Some(why) => self.passed_over.unknown.push(format!("{name} ({why})")),
             }

@@ -23,10 +23,12 @@ pub mod digest;
 pub mod fetch;
 #[cfg(feature = "hub")]
 pub mod hub;
+pub mod stored;
 
 use std::fmt::Debug;
 use std::io::Read;
 use std::ops::Range;
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -34,6 +36,7 @@ use bytes::Bytes;
 
 use crate::base::error::{Error, Result};
 pub use address::Address;
+pub use stored::{Input, Stored};
 
 /// A place that files are read from. Shared by threads; opening one asks nothing of the network.
 pub trait Place: Send + Sync + Debug {
@@ -139,11 +142,8 @@ fn not_built(address: &Address, feature: &str) -> Error {
 }
 
 /// The error inside one that went through [`Read`]; another becomes an I/O error at `address`.
-pub fn final_error(error: std::io::Error, address: &std::path::Path) -> Error {
-    match error.downcast::<Error>() {
-        Ok(error) => error,
-        Err(error) => Error::io("read", address)(error),
-    }
+pub fn final_error(error: std::io::Error, address: &Path) -> Error {
+    error.downcast::<Error>().unwrap_or_else(|error| Error::io("read", address)(error))
 }
 
 /// Requests and bytes so far, and what is waited for.
