@@ -82,6 +82,8 @@ pub mod base;
 pub mod classifier;
 pub mod cli;
 pub mod dedup;
+#[cfg(feature = "hub")]
+pub mod download;
 pub mod fasttext;
 pub mod filter;
 pub mod ingest;

@@ -94,6 +94,7 @@ impl Recipe {
             out: self.out.join(&step.name),
             config,
             after: Vec::new(),
+            fresh: false,
             training: Training::default(),
         };
         self.resolve_keys(&mut request, entry, folder)?;

@@ -7,6 +7,8 @@
 
 use std::path::{Path, PathBuf};
 
+#[cfg(feature = "hub")]
+use super::output;
 use super::{
     job::{Chain, Job, Work},
     request::Request,
@@ -19,6 +21,8 @@ use crate::base::{
 };
 use crate::classifier::{ClassifierConfig, ClassifierTrain};
 use crate::dedup::{Dedup, DedupConfig};
+#[cfg(feature = "hub")]
+use crate::download::{Download, DownloadConfig, Locked};
 use crate::filter::{self, Filter, FilterConfig, config::OWN_KEYS, rules::RULE_SETS};
 use crate::ingest::Ingest;
 use crate::mix::{Mix, MixConfig, MixSpec};
@@ -62,6 +66,26 @@ pub struct PathKey {
 
 /// Every stage, in the order of the flow.
 pub const STAGES: &[StageEntry] = &[
+    #[cfg(feature = "hub")]
+    StageEntry {
+        name: "download",
+        takes: Kind::Download,
+        makes: Kind::Download,
+        sides: &[],
+        keys: || config::fields::<DownloadConfig>().to_vec(),
+        defaults: defaults::<DownloadConfig>,
+        paths: Vec::new,
+        check: |request| download_config(request)?.check(),
+        open: |request| {
+            let locked = match request.fresh {
+                true => Locked::default(),
+                false => Locked::read(&request.out, &output::partial(&request.out))?,
+            };
+            let config = download_config(request)?;
+            let stage = Download::open(&request.inputs, config, &request.out, &locked)?;
+            Ok(units(request, stage))
+        },
+    },
     StageEntry {
         name: "ingest",
         takes: Kind::Corpus,
@@ -370,6 +394,11 @@ fn open_classifier(request: &Request) -> Result<Job> {
     }
     let (input, own) = keys_of::<ClassifierConfig>(request)?;
     Ok(units(request, ClassifierTrain::open(&input, own)?))
+}
+
+#[cfg(feature = "hub")]
+fn download_config(request: &Request) -> Result<DownloadConfig> {
+    config::parse(request.config.clone(), &format!("the config of `{}`", request.name))
 }
 
 fn mix_config(request: &Request) -> Result<MixConfig> {
