@@ -15,8 +15,9 @@ use dataprep::store::hub::{Client, Environment, Hub, Repo};
 use dataprep::store::{Access, Address, Place};
 
 use crate::support::{
-    Run, TestDir,
+    Run, TestDir, documents,
     hub::{Fault, HubServer, STORED_FROM, Seen},
+    project,
 };
 
 const REPO: &str = "datasets/o/n";
@@ -508,6 +509,46 @@ fn several_addresses_have_a_folder_each_and_a_download_is_raw_text() {
     let run = home.run("ingest data --out corpus --json --holdout 0").ok();
     assert_eq!(run.summary()["counts"]["in"], 2);
     assert!(!run.stderr.contains("run.json"), "{}", run.stderr);
+}
+
+#[test]
+fn a_tokenizer_of_the_hub_is_fetched_and_held_to_its_commit() {
+    let home = Home::new();
+    let fixture = project().join("fixtures/formats/1/tokens/tokenizer/tokenizer.json");
+    let json = std::fs::read(fixture).unwrap();
+    let first = home.server.commit("models/o/t", &[("tokenizer.json", &json), ("w.bin", &[7; 9])]);
+    home.directory.write_documents("text.jsonl", &["one text".into(), "another".into()]);
+    let line = "tokenize text.jsonl --tokenizer hf://o/t --out shards --holdout 0";
+    home.run(line).ok();
+    let from = manifest(&home, "shards")["config"]["tokenizer_from"].clone();
+    assert_eq!(from, serde_json::json!({"address": "hf://o/t", "commit": first}));
+    let linked = format!("hf/hub/models--o--t/snapshots/{first}/tokenizer.json");
+    assert!(home.bytes(&linked) == json);
+    assert!(home.fetches().iter().all(|seen| !seen.path.contains("w.bin")));
+    let second = home.server.commit("models/o/t", &[("tokenizer.json", &json)]);
+    let again = home.run(line).ok();
+    assert!(again.stdout.contains("up to date"), "{}", again.stdout);
+    home.run(&format!("{line} --fresh")).ok();
+    assert_eq!(manifest(&home, "shards")["config"]["tokenizer_from"]["commit"], second);
+    let none = home.run("tokenize text.jsonl --tokenizer hf://o/t/w.bin --out none");
+    assert!(none.status == 2 && none.stderr.contains("has no tokenizer.json"), "{}", none.stderr);
+}
+
+#[test]
+fn a_step_of_a_recipe_downloads_and_the_next_one_reads_it() {
+    let home = Home::new();
+    let texts = documents(20, 3);
+    let line = |text: &String| serde_json::json!({ "text": text }).to_string() + "\n";
+    let lines: String = texts.iter().map(line).collect();
+    home.server.commit(REPO, &[("data/a.jsonl", lines.as_bytes())]);
+    let recipe = "out = 'runs'\n\
+        [[step]]\nname = 'raw'\nstage = 'download'\nin = ['hf://datasets/o/n/data/*.jsonl']\n\
+        [[step]]\nname = 'corpus'\nstage = 'ingest'\nin = ['web=raw']\nset = { holdout = 0 }\n";
+    home.directory.write("dataprep.toml", recipe);
+    home.run("run").ok();
+    assert_eq!(manifest(&home, "runs/corpus")["counts"]["out"], 20);
+    let again = home.run("run").ok();
+    assert_eq!(again.stdout.matches("up to date").count(), 2, "{}", again.stdout);
 }
 
 #[test]

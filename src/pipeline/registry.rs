@@ -8,7 +8,7 @@
 use std::path::{Path, PathBuf};
 
 #[cfg(feature = "hub")]
-use super::output;
+use super::{fetched, output};
 use super::{
     job::{Chain, Job, Work},
     request::Request,
@@ -27,6 +27,8 @@ use crate::filter::{self, Filter, FilterConfig, config::OWN_KEYS, rules::RULE_SE
 use crate::ingest::Ingest;
 use crate::mix::{Mix, MixConfig, MixSpec};
 use crate::source::{InputConfig, InputSpec};
+#[cfg(feature = "hub")]
+use crate::store::Address;
 use crate::tokenize::{Tokenize, TokenizeConfig};
 use crate::tokenizer::{TokenizerConfig, TokenizerTrain};
 
@@ -481,7 +483,14 @@ fn open_tokenize(request: &Request) -> Result<Job> {
 
 fn open_encoding(request: &Request, tokenizer: &Path) -> Result<Box<dyn Stage>> {
     let (input, own) = keys_of::<TokenizeConfig>(request)?;
-    Ok(Box::new(Tokenize::open(&specs(&request.inputs)?, input, own, tokenizer)?))
+    let inputs = specs(&request.inputs)?;
+    #[cfg(feature = "hub")]
+    if let Some(Address::Hub(at)) = Address::parse(&tokenizer.to_string_lossy())? {
+        let fetched = fetched::tokenizer(&at, request)?;
+        let stage = Tokenize::open(&inputs, input, own, &fetched.path)?;
+        return Ok(Box::new(stage.with_origin(fetched::KEY, fetched.meaning, fetched.moved)));
+    }
+    Ok(Box::new(Tokenize::open(&inputs, input, own, tokenizer)?))
 }
 
 /// Text is encoded with one vocabulary.
