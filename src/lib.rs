@@ -29,6 +29,7 @@
 //!   Imports nothing of ours.
 //! - [`fasttext`]: fastText models, and languages by them or built in.
 //! - [`artifact`]: what a stage is and what it leaves behind: units, records, manifests.
+//! - [`store`]: places that are no folders of this machine: listings, ranges, identities.
 //! - [`source`]: any input → Arrow record batches in the corpus schema, with rejects counted.
 //! - [`shards`]: the token shard format and the order of a mix: writers, readers, checks.
 //! - [`ingest`], [`filter`], [`classifier`], [`dedup`], [`tokenizer`], [`tokenize`], [`mix`]: the
@@ -42,10 +43,10 @@
 //!   resume, staging, manifests and renames.
 //! - [`cli`]: arguments → requests; the only writer to the terminal.
 //!
-//! Imports run one way: `base`, `text` ← `fasttext`, `artifact` ← `source`, `shards` ← stages,
-//! `inspect`; `base`, `shards` ← `runtime` ← `train` (which also imports `tokenizer`); everything ←
-//! `pipeline` ← `cli` ← `main`. Only `runtime` and `train` name candle, so `--no-default-features`
-//! builds the data tools alone. A test keeps this table.
+//! Imports run one way: `base`, `text` ← `fasttext`, `artifact`, `store` ← `source`, `shards` ←
+//! stages, `inspect`; `base`, `shards` ← `runtime` ← `train` (which also imports `tokenizer`);
+//! everything ← `pipeline` ← `cli` ← `main`. Only `runtime` and `train` name candle, so
+//! `--no-default-features` builds the data tools alone. A test keeps this table.
 //!
 //! # Invariants
 //!
@@ -81,6 +82,8 @@ pub mod base;
 pub mod classifier;
 pub mod cli;
 pub mod dedup;
+#[cfg(feature = "hub")]
+pub mod download;
 pub mod fasttext;
 pub mod filter;
 pub mod ingest;
@@ -91,6 +94,7 @@ pub mod pipeline;
 pub mod runtime;
 pub mod shards;
 pub mod source;
+pub mod store;
 pub mod text;
 pub mod tokenize;
 pub mod tokenizer;

@@ -38,7 +38,8 @@ impl Commands<'_> {
     /// `run`
     pub(super) fn run(&self, args: &RunArgs) -> Result<()> {
         let path = args.recipe.clone().unwrap_or_else(|| PathBuf::from(recipe::FILE_NAME));
-        let recipe = Recipe::read(&path, &args.set, args.out.as_deref())?;
+        let mut recipe = Recipe::read(&path, &args.set, args.out.as_deref())?;
+        recipe.requests.iter_mut().for_each(|request| request.fresh = self.shared.fresh);
         let first = first_step(&recipe, args.from.as_deref())?;
         recipe.check(first)?;
         let requests = &recipe.requests[first..];

@@ -39,7 +39,8 @@ impl Commands<'_> {
     ) -> Result<Request> {
         let table = Commands::keys(config, flags)?;
         if inputs.is_empty() && !registry::find(stage)?.lists_inputs(&table) {
-            return step_of(stage, table, out);
+            let step = step_of(stage, table, out)?;
+            return Ok(Request { fresh: self.shared.fresh, ..step });
         }
         let Some(out) = out else {
             return Err(Error::config("where should the result go? `--out DIR` is missing"));
@@ -51,6 +52,7 @@ impl Commands<'_> {
             out: out.to_owned(),
             config: table,
             after: Vec::new(),
+            fresh: self.shared.fresh,
             training: Training::default(),
         })
     }

@@ -205,7 +205,10 @@ impl<'a> Run<'a> {
     /// when there are many.
     fn run_units(&self, phase: usize, open: &[usize]) -> Result<Vec<Error>> {
         let most = memory::lanes(self.stage, self.options.memory);
-        let lanes = (open.len() / UNITS_PER_LANE).clamp(1, self.options.threads.min(most));
+        let lanes = match self.stage.at_once() {
+            Some(lanes) => open.len().clamp(1, lanes.min(most)),
+            None => (open.len() / UNITS_PER_LANE).clamp(1, self.options.threads.min(most)),
+        };
         let (next, failed) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
         let read = Mutex::new(Counts::default());
         let documents = self.stage.needs(1).documents;

@@ -21,6 +21,7 @@ use crate::base::{
     io, place,
     spec::Spec,
 };
+use crate::store::Address;
 
 /// The recipe that a folder's commands run by default.
 pub const FILE_NAME: &str = "dataprep.toml";
@@ -94,6 +95,7 @@ impl Recipe {
             out: self.out.join(&step.name),
             config,
             after: Vec::new(),
+            fresh: false,
             training: Training::default(),
         };
         self.resolve_keys(&mut request, entry, folder)?;
@@ -149,7 +151,7 @@ impl Recipe {
                     request.after.push(earlier.name.clone());
                     earlier.out.clone()
                 }
-                None => join(folder, value),
+                None => place_of(folder, value),
             };
             let value = path.value_mut(&mut request.config).expect("it was there above");
             *value = place.to_string_lossy().into_owned();
@@ -165,14 +167,16 @@ impl Recipe {
         entry: &StageEntry,
         folder: &Path,
     ) -> Result<String> {
-        let exists = |place: &str| self.find(place).is_some() || join(folder, place).exists();
+        let exists = |place: &str| {
+            self.find(place).is_some() || is_address(place) || join(folder, place).exists()
+        };
         let spec = Spec::parse(input, entry.form(), exists);
         let place = match self.earlier(spec.place, Some(entry.takes), request, entry)? {
             Some(earlier) => {
                 request.after.push(earlier.name.clone());
                 earlier.out.clone()
             }
-            None => join(folder, spec.place),
+            None => place_of(folder, spec.place),
         };
         Ok(Spec { place: &place.to_string_lossy(), ..spec }.to_string())
     }
@@ -187,7 +191,9 @@ impl Recipe {
     ) -> Result<Option<&Request>> {
         let (Some(earlier), Some(takes)) = (self.find(name), takes) else { return Ok(None) };
         let made = registry::find(&earlier.stage)?.makes;
-        if made == takes {
+        // What reads a corpus reads raw files too, and a tokenizer may be anybody's.
+        let is_raw = made == Kind::Download && matches!(takes, Kind::Corpus | Kind::Tokenizer);
+        if made == takes || is_raw {
             return Ok(Some(earlier));
         }
         Err(Error::config(format!(
@@ -273,9 +279,21 @@ impl Override {
     }
 }
 
-/// Whether a path is there, or a pattern that may match some.
+/// An address as it is; a path made whole from the recipe's folder.
+fn place_of(folder: &Path, place: &str) -> PathBuf {
+    if is_address(place) { PathBuf::from(place) } else { join(folder, place) }
+}
+
+/// Whether a place is no path of this machine. What is wrong with an address, its stage says.
+fn is_address(place: &str) -> bool {
+    !matches!(Address::parse(place), Ok(None))
+}
+
+/// Whether a path is there, or a pattern that may match some; nobody is asked for an address.
 fn stands(path: &Path) -> bool {
-    path.exists() || path.to_string_lossy().contains(['*', '?', '['])
+    path.exists()
+        || is_address(&path.to_string_lossy())
+        || path.to_string_lossy().contains(['*', '?', '['])
 }
 
 /// `pipelines` and `../runs` → `runs`: what a person would type.

@@ -19,6 +19,8 @@ pub struct Request {
     pub config: Table,
     /// Earlier steps whose outputs it reads, by name.
     pub after: Vec<String>,
+    /// Nothing that an earlier run has fixed holds (`--fresh`).
+    pub fresh: bool,
     /// *How* to train, for the stage that does.
     pub training: Training,
 }

@@ -31,6 +31,7 @@ use crate::source::schema::{FileColumns, United, united_name};
 use crate::source::spec::InputSpec;
 use crate::source::units::{self, FileExtent};
 use crate::source::walk::PassedOver;
+use crate::store::Stored;
 
 /// Text of a document, where only its files' sizes are known; on the low side of the web's mean, so
 /// that what is counted by documents is not too little.
@@ -54,8 +55,10 @@ const MEMORY_PER_WRITTEN_MILLE: u64 = 2500;
 pub struct InputFile {
     /// Relative to its root.
     pub name: String,
+    /// Where it lies, as messages name it.
     pub path: PathBuf,
     pub bytes: u64,
+    pub(super) stored: Stored,
     planned: PlannedFile,
     /// Index into [`Inputs::sources`]; `None` for a corpus's file, whose documents carry theirs.
     pub source: Option<usize>,
@@ -407,11 +410,13 @@ fn open_files(
         let record = first_record + if corpus { 0 } else { index };
         // First of all, so that a change while the rest is looked at is seen later.
         let planned = planned_file(root, record, name, path)?;
-        let format = format_of(name, path)?;
-        let (probe, damage) = match format.probe(path, &ask) {
+        let stored = Stored::local(path.clone());
+        let looked_at = stored.remembering_its_head();
+        let format = format_of(name, &looked_at)?;
+        let (probe, damage) = match format.probe(&looked_at, &ask) {
             Ok(probe) => (probe, None),
             Err(Error::Damaged { offset, message, .. }) => {
-                let message = what_it_is(path)?.unwrap_or(message);
+                let message = what_it_is(&looked_at)?.unwrap_or(message);
                 (Probe { layout: Layout::Whole(0), ..Probe::default() }, Some((offset, message)))
             }
             Err(error) => return Err(error),
@@ -421,6 +426,7 @@ fn open_files(
             name: name.clone(),
             path: path.clone(),
             bytes: planned.bytes,
+            stored,
             planned,
             source,
             record,
@@ -441,8 +447,8 @@ fn open_files(
 }
 
 /// What a file is whose metadata cannot be read, where its first bytes tell.
-fn what_it_is(path: &Path) -> Result<Option<String>> {
-    let head = formats::head(path)?;
+fn what_it_is(file: &Stored) -> Result<Option<String>> {
+    let head = formats::head(file)?;
     let json = || {
         let begins = head.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'{');
         begins.then(|| format!("JSON: {}", look::excerpt(&head)))
@@ -497,7 +503,7 @@ fn limit_files(files: &mut [InputFile], documents_max: u64) -> Result<()> {
     for file in files.iter_mut().filter(|file| file.damage.is_none()) {
         let limit = match left {
             0 => Limit { records: 0, end: 0 },
-            _ => match file.format.count(&file.path, &file.probe, left) {
+            _ => match file.format.count(&file.stored, &file.probe, left) {
                 Ok(limit) => limit,
                 // Found while counting: reading it will say the same.
                 Err(Error::Damaged { offset, message, .. }) => {

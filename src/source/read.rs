@@ -398,7 +398,7 @@ impl<'a> UnitTasks<'a, '_> {
         let opened = &self.inputs.files[slice.file];
         opened.check()?;
         opened.format.read(&Request {
-            path: &opened.path,
+            file: &opened.stored.remembering_its_head(),
             bytes: opened.bytes,
             probe: &opened.probe,
             ask: &opened.ask,

@@ -554,7 +554,7 @@ fn read_after(path: &Path, size: impl Fn(u64) -> u64) -> Error {
     let inputs = Inputs::open(&[InputSpec::of(path)], &InputConfig::default()).unwrap();
     let (file, slice) = (&inputs.files[0], &inputs.units[0].slices[0]);
     let tasks = file.format.read(&super::formats::Request {
-        path,
+        file: &file.stored,
         bytes: file.bytes,
         probe: &file.probe,
         ask: &file.ask,

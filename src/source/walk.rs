@@ -7,11 +7,14 @@
 
 use std::path::{Path, PathBuf};
 
+use serde_json::Value;
+
 use crate::artifact::manifest::{self, Manifest};
 use crate::base::error::{Error, Result};
 use crate::base::io;
 use crate::source::formats::{by_name, jsonl};
 use crate::source::places::{DEPTH_MAX, too_deep};
+use crate::store::Stored;
 
 /// Names that a notice shows of each kind.
 const NAMES_SHOWN: usize = 5;
@@ -72,10 +75,14 @@ impl Walk<'_> {
         if depth > DEPTH_MAX {
             return Err(too_deep(folder));
         }
+        let is_download = is_download(folder)?;
         for path in io::list(folder)? {
             let own = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
             let is_folder = path.is_dir();
             let name = format!("{prefix}{own}{}", if is_folder { "/" } else { "" });
+            if is_download && [manifest::FILE_NAME, "run.json"].contains(&own.as_str()) {
+                continue;
+            }
             if own.starts_with(['.', '_']) {
                 self.passed_over.hidden.push(name);
             } else if own.ends_with(".tmp") || own.ends_with(".partial") {
@@ -96,7 +103,7 @@ impl Walk<'_> {
         } else if !jsonl::is_plain_json(&name) {
             self.passed_over.unknown.push(name);
         } else if path.is_file() {
-            match jsonl::why_no_text(&path, self.text_column)? {
+            match jsonl::why_no_text(&Stored::local(path.clone()), self.text_column)? {
                 None => self.files.push((name, path)),
                 Some(why) => self.passed_over.unknown.push(format!("{name} ({why})")),
             }
@@ -116,18 +123,34 @@ fn refuse_artifact(folder: &Path) -> Result<()> {
     }
 }
 
-/// The manifest of an artifact of ours; other programs write files of that name too.
+/// The manifest of an artifact of ours; other programs write files of that name too, and a download
+/// is a folder of raw files.
 pub(super) fn own_manifest(directory: &Path) -> Result<Option<Manifest>> {
-    let path = directory.join(manifest::FILE_NAME);
-    if !path.is_file() {
-        return Ok(None);
-    }
-    let json: serde_json::Value = match serde_json::from_slice(&io::read(&path)?) {
-        Ok(json) => json,
-        Err(_) => return Ok(None),
-    };
-    match json.get("stage_version").is_some() && json.get("fingerprint").is_some() {
+    let json = manifest_json(directory)?;
+    match json.get("kind") != Some(&DOWNLOAD.into()) && is_ours(&json) {
         true => Manifest::read(directory).map(Some),
         false => Ok(None),
+    }
+}
+
+/// A download's kind, as its manifest says it.
+const DOWNLOAD: &str = "download";
+
+/// Whether a folder is what `download` has made: its manifest is no text.
+fn is_download(directory: &Path) -> Result<bool> {
+    let json = manifest_json(directory)?;
+    Ok(is_ours(&json) && json.get("kind") == Some(&DOWNLOAD.into()))
+}
+
+fn is_ours(json: &Value) -> bool {
+    json.get("stage_version").is_some() && json.get("fingerprint").is_some()
+}
+
+/// What stands in a folder under the name of a manifest; null where that is nothing, or no JSON.
+fn manifest_json(directory: &Path) -> Result<Value> {
+    let path = directory.join(manifest::FILE_NAME);
+    match path.is_file() {
+        true => Ok(serde_json::from_slice(&io::read(&path)?).unwrap_or_default()),
+        false => Ok(Value::Null),
     }
 }

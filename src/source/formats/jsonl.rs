@@ -8,7 +8,7 @@
 //! bzip2, xz and the like are refused by name, and so is a file whose beginning is something else
 //! than JSON Lines.
 
-use std::io::{self, BufReader, Read, Seek, SeekFrom};
+use std::io::{self, BufReader, Read};
 use std::ops::Range as Span;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -26,11 +26,10 @@ use super::{
 use crate::artifact::{planned::size_differs, record::Extent};
 use crate::base::error::{Error, Result};
 use crate::base::hash::{Fingerprint, Hasher};
-use crate::base::io::{open, size};
 use crate::base::size::Bytes;
 use crate::source::look;
 use crate::source::reject::{Reason, Reject};
-use std::fs::File;
+use crate::store::{self, Stored};
 
 /// The column that holds the fields beside id and text, as one JSON object.
 pub const METADATA: &str = "metadata";
@@ -84,9 +83,9 @@ impl Format for JsonLines {
         compression(head) != Compression::Plain
     }
 
-    fn probe(&self, path: &Path, ask: &Ask) -> Result<Probe> {
-        let bytes = size(path)?;
-        let layout = match compression_of(path)? {
+    fn probe(&self, file: &Stored, ask: &Ask) -> Result<Probe> {
+        let bytes = file.size()?;
+        let layout = match compression_of(file)? {
             Compression::Plain => Layout::Bytes(bytes),
             Compression::Gzip | Compression::Zstd => {
                 Layout::Whole(bytes.saturating_mul(TEXT_PER_COMPRESSED))
@@ -97,12 +96,12 @@ impl Format for JsonLines {
             columns,
             layout,
             records: None,
-            beginning: beginning(path, ask)?,
+            beginning: beginning(file, ask)?,
             notices: Vec::new(),
         })
     }
 
-    fn count(&self, path: &Path, _: &Probe, documents_max: u64) -> Result<Limit> {
+    fn count(&self, file: &Stored, _: &Probe, documents_max: u64) -> Result<Limit> {
         let range = Range {
             start: 0,
             end: u64::MAX,
@@ -110,9 +109,9 @@ impl Format for JsonLines {
             line_bytes_max: BLOCK_BYTES,
             lines_max: Some(documents_max),
         };
-        let mut blocks = Blocks::new(input(path, 0)?, range, BLOCK_BYTES);
+        let mut blocks = Blocks::new(input(file, 0..file.size()?)?, range, BLOCK_BYTES);
         let mut limit = Limit { records: 0, end: 0 };
-        while let Some(block) = blocks.next_block().map_err(|error| refused(path, error))? {
+        while let Some(block) = blocks.next_block().map_err(|error| refused(file.path(), error))? {
             match block {
                 Block::TooLong { .. } => limit.records += 1,
                 Block::Lines { bytes, .. } => {
@@ -137,9 +136,9 @@ impl Format for JsonLines {
             line_bytes_max: request.document_bytes_max as usize,
             lines_max: request.slice.records_max,
         };
-        let input = input(request.path, start.saturating_sub(1))?;
+        let input = input(request.file, start.saturating_sub(1)..end.min(request.bytes))?;
         Ok(Box::new(LineTasks {
-            path: request.path.to_owned(),
+            path: request.file.path().to_owned(),
             bytes: request.bytes,
             blocks: Blocks::new(input, range, BLOCK_BYTES),
             parser: Arc::new(Parser::new(request)),
@@ -362,11 +361,11 @@ impl Read for Input {
     }
 }
 
-/// Opens `path` at byte `start`, which is 0 for compressed files.
-fn input(path: &Path, start: u64) -> Result<Input> {
-    let compression = compression_of(path)?;
-    let mut file = open(path)?;
-    file.seek(SeekFrom::Start(start)).map_err(Error::io("read", path))?;
+/// Opens `file` for `range`, which begins at 0 for compressed files; what follows may be read too.
+fn input(file: &Stored, range: Span<u64>) -> Result<Input> {
+    let compression = compression_of(file)?;
+    let (path, start) = (file.path(), range.start);
+    let file = file.open(range)?;
     let raw = HashingReader { file, start, end: start, hasher: Hasher::new(), is_at_end: false };
     let buffered = |raw| BufReader::with_capacity(1 << 20, raw);
     Ok(match compression {
@@ -382,7 +381,7 @@ fn input(path: &Path, start: u64) -> Result<Input> {
 }
 
 struct HashingReader {
-    file: File,
+    file: store::Input,
     start: u64,
     end: u64,
     hasher: Hasher,
@@ -400,8 +399,8 @@ impl Read for HashingReader {
     }
 }
 
-fn compression_of(path: &Path) -> Result<Compression> {
-    Ok(compression(&head(path)?))
+fn compression_of(file: &Stored) -> Result<Compression> {
+    Ok(compression(&head(file)?))
 }
 
 /// By the first bytes, as the formats' specifications give them.
@@ -428,9 +427,9 @@ pub fn begins_as_json(head: &[u8]) -> bool {
 }
 
 /// Why a `.json` in a folder holds no documents; `None` when it does.
-pub fn why_no_text(path: &Path, text_column: &str) -> Result<Option<String>> {
+pub fn why_no_text(file: &Stored, text_column: &str) -> Result<Option<String>> {
     let ask = Ask { text_column: text_column.to_owned(), id_column: None };
-    Ok(match beginning(path, &ask)? {
+    Ok(match beginning(file, &ask)? {
         Beginning::Document => None,
         Beginning::Blank => Some("empty".to_owned()),
         Beginning::Other(_, look) => Some(look.found),
@@ -443,15 +442,18 @@ pub fn why_no_text(path: &Path, text_column: &str) -> Result<Option<String>> {
 
 /// Reads on until a document comes, [`FIRST_BYTES`] at most. A stream that cannot be decompressed
 /// is left to whoever reads it.
-fn beginning(path: &Path, ask: &Ask) -> Result<Beginning> {
-    let mut input = input(path, 0)?;
+fn beginning(file: &Stored, ask: &Ask) -> Result<Beginning> {
+    let mut input = input(file, 0..FIRST_STEP)?;
     let fields = Fields { text: ask.text_column.clone(), id: String::new(), metadata: false };
     let (mut block, mut record) = (Vec::new(), Record::default());
     let (mut done, mut no_text) = (0, None);
     loop {
         let before = block.len();
-        if input.by_ref().take(FIRST_STEP).read_to_end(&mut block).is_err() {
-            return Ok(Beginning::Unclear);
+        if let Err(error) = input.by_ref().take(FIRST_STEP).read_to_end(&mut block) {
+            return match refused(file.path(), error) {
+                Error::Damaged { .. } => Ok(Beginning::Unclear),
+                error => Err(error),
+            };
         }
         let at_end = ((block.len() - before) as u64) < FIRST_STEP;
         let whole = match at_end {
@@ -490,6 +492,11 @@ fn without_objects(block: &[u8], is_all: bool) -> Beginning {
 /// A decoder's complaint means a damaged file; the system's own means that it could not be read.
 fn refused(path: &Path, error: io::Error) -> Error {
     use io::ErrorKind::{InvalidData, InvalidInput, Other, UnexpectedEof};
+    // What a place says is final, and comes through decoders unchanged.
+    let error = match error.downcast::<Error>() {
+        Ok(error) => return error,
+        Err(error) => error,
+    };
     match error.kind() {
         UnexpectedEof => Error::damaged(path, None, "the compressed data end too early"),
         InvalidData | InvalidInput | Other => Error::damaged(path, None, error),

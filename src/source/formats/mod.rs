@@ -13,9 +13,7 @@ pub mod lines;
 pub mod parquet;
 pub mod record;
 
-use std::io::Read;
 use std::ops::Range;
-use std::path::Path;
 
 use arrow::array::{ArrayRef, StringArray};
 use arrow::datatypes::DataType;
@@ -23,9 +21,9 @@ use arrow::datatypes::DataType;
 use crate::artifact::record::Slice;
 use crate::base::error::{Error, Result};
 use crate::base::hash::Fingerprint;
-use crate::base::io;
 use crate::source::look::{self, Look};
 use crate::source::reject::Reject;
+use crate::store::Stored;
 
 /// Every format, asked in this order.
 pub static FORMATS: [&dyn Format; 2] = [&parquet::Parquet, &jsonl::JsonLines];
@@ -53,11 +51,11 @@ pub trait Format: Sync {
 
     /// Reads what is known without reading text. A file that this build cannot read, or that has
     /// no text column, is an `Error::Config`; one that is broken an `Error::Damaged`.
-    fn probe(&self, path: &Path, ask: &Ask) -> Result<Probe>;
+    fn probe(&self, file: &Stored, ask: &Ask) -> Result<Probe>;
 
     /// How many records of the file to read so that they are `documents_max` at most, where that
     /// takes reading; formats whose probe knows the number of records need not.
-    fn count(&self, path: &Path, probe: &Probe, documents_max: u64) -> Result<Limit>;
+    fn count(&self, file: &Stored, probe: &Probe, documents_max: u64) -> Result<Limit>;
 
     /// The documents of `slice` as tasks in input order.
     fn read(&self, request: &Request<'_>) -> Result<Box<dyn Tasks>>;
@@ -153,7 +151,9 @@ pub struct Limit {
 
 /// One file's slice, and what is wanted of it.
 pub struct Request<'a> {
-    pub path: &'a Path,
+    /// Where the bytes come from: [`Stored::open`] in order, [`Stored::read`] a range. Its path is
+    /// for messages, since it may be an address.
+    pub file: &'a Stored,
     /// Size of the file when it was planned.
     pub bytes: u64,
     pub probe: &'a Probe,
@@ -192,12 +192,12 @@ pub struct Decoded {
 
 /// The format of one file: Parquet by its name alone (a broken one has no magic bytes), else by
 /// the first bytes, else by the name. A file given by itself may also just begin as JSON does.
-pub fn format_of(name: &str, path: &Path) -> Result<&'static dyn Format> {
+pub fn format_of(name: &str, file: &Stored) -> Result<&'static dyn Format> {
     let named = by_name(name);
     if let Some(format) = named.filter(|format| format.name() == parquet::Parquet.name()) {
         return Ok(format);
     }
-    let head = head(path)?;
+    let head = head(file)?;
     if let Some(format) = FORMATS.iter().find(|format| format.recognizes(&head)) {
         return Ok(*format);
     }
@@ -207,7 +207,8 @@ pub fn format_of(name: &str, path: &Path) -> Result<&'static dyn Format> {
     }
     let look = look::kind_of(&head);
     let found = look.as_ref().map_or_else(|| look::excerpt(&head), |look| look.found.clone());
-    let message = format!("`{}` is of no known format: it begins as {found}", path.display());
+    let message =
+        format!("`{}` is of no known format: it begins as {found}", file.path().display());
     Err(Error::config(message).with_hint(match look {
         Some(look) => look.remedy,
         None => format!("known are {}", known_endings()),
@@ -215,10 +216,8 @@ pub fn format_of(name: &str, path: &Path) -> Result<&'static dyn Format> {
 }
 
 /// The first bytes of a file, enough to tell what it is.
-pub fn head(path: &Path) -> Result<Vec<u8>> {
-    let mut head = Vec::new();
-    io::open(path)?.take(HEAD_BYTES).read_to_end(&mut head).map_err(Error::io("read", path))?;
-    Ok(head)
+pub fn head(file: &Stored) -> Result<Vec<u8>> {
+    file.head(HEAD_BYTES)
 }
 
 /// The endings of all formats that are read, for messages.

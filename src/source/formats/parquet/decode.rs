@@ -69,7 +69,7 @@ impl Decoder {
             string: find(name).is_some_and(|i| is_string(declared.field(i).data_type())),
         });
         Decoder {
-            path: request.path.to_owned(),
+            path: request.file.path().to_owned(),
             text: place(text),
             id: id.map(place),
             columns: columns.collect(),

@@ -19,6 +19,7 @@ use parquet::errors::ParquetError;
 
 use super::{Ask, Format, Limit, Probe, Request, Tasks};
 use crate::base::error::{Error, Result};
+use crate::store::Stored;
 
 /// Row groups with more text than this are decoded by the producer.
 const GROUP_TEXT_BYTES_MAX: u64 = 64 << 20;
@@ -41,11 +42,11 @@ impl Format for Parquet {
         head.starts_with(b"PAR1")
     }
 
-    fn probe(&self, path: &Path, ask: &Ask) -> Result<Probe> {
-        probe::probe(path, ask)
+    fn probe(&self, file: &Stored, ask: &Ask) -> Result<Probe> {
+        probe::probe(file, ask)
     }
 
-    fn count(&self, _: &Path, probe: &Probe, documents_max: u64) -> Result<Limit> {
+    fn count(&self, _: &Stored, probe: &Probe, documents_max: u64) -> Result<Limit> {
         let records = probe.records.unwrap_or(0).min(documents_max);
         Ok(Limit { records, end: 0 })
     }

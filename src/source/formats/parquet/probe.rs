@@ -17,13 +17,14 @@ use crate::base::config::nearest;
 use crate::base::error::{Error, Result};
 use crate::base::io;
 use crate::source::formats::{Ask, Beginning, BlockSize, Layout, Probe};
+use crate::store::Stored;
 
-/// Reads the footer of `path` and checks it against what is asked.
-pub(super) fn probe(path: &Path, ask: &Ask) -> Result<Probe> {
-    let file = io::open(path)?;
-    let footer = footer(&file, path)?;
+/// Reads the footer of `file` and checks it against what is asked.
+pub(super) fn probe(file: &Stored, ask: &Ask) -> Result<Probe> {
+    let path = file.path();
+    let footer = footer(&io::open(path)?, path)?;
     check_width(&footer, path)?;
-    let file_bytes = io::size(path)?;
+    let file_bytes = file.size()?;
     let text = text_column(&footer, path, ask)?;
     let id = id_column(&footer, path, ask)?;
     check_codecs(footer.metadata(), path)?;

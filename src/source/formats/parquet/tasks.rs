@@ -58,7 +58,7 @@ struct Run {
 
 impl GroupTasks {
     pub(super) fn open(request: &Request<'_>) -> Result<GroupTasks> {
-        let path = request.path;
+        let path = request.file.path();
         let file = io::open(path)?;
         let declared = footer(&file, path)?;
         let text = text_column(&declared, path, request.ask)?;
