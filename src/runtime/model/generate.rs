@@ -7,7 +7,7 @@
 
 use candle_core::Tensor;
 
-use super::{Model, Pass};
+use super::{Model, Pass, Sight};
 use crate::base::error::{Error, Result};
 use crate::base::rng::Stream;
 use crate::runtime::ops::Visible;
@@ -61,8 +61,8 @@ impl Model {
         assert!(!tokens.is_empty(), "a step of generation reads at least one token");
         let (count, before) = (tokens.len(), cache.tokens);
         let positions: Vec<u32> = (before..before + count).map(|at| at as u32).collect();
-        let visible = Visible::after_cache(count, before + count);
-        let pass = Pass { rotation: self.rotation(&positions)?, visible };
+        let sight = Sight::Rows(Visible::after_cache(count, before + count));
+        let pass = Pass { rotation: self.rotation(&positions)?, sight };
         let weights = self.weights(|_, tensor, form| Value::constant(tensor, form));
         let hidden = self.hidden(&weights, tokens, (1, count), &pass, Some(&mut *cache))?;
         cache.tokens += count;

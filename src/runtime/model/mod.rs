@@ -12,6 +12,7 @@ mod config;
 mod generate;
 mod init;
 mod memory;
+mod score;
 
 use std::collections::BTreeMap;
 
@@ -20,6 +21,7 @@ use candle_core::Tensor;
 pub use config::ModelConfig;
 pub use generate::{KvCache, Sampling, generate};
 pub use memory::{StepMemory, StepShape};
+pub use score::{Branch, TargetScore, Tree};
 
 use crate::base::error::{Error, Result};
 use crate::runtime::data::Batch;
@@ -57,7 +59,15 @@ impl Weights {
 /// What the positions of one pass need: computed once, read by every block.
 struct Pass {
     rotation: Rotation,
-    visible: Visible,
+    sight: Sight,
+}
+
+/// Which tokens attend together.
+enum Sight {
+    /// The documents of each row.
+    Rows(Visible),
+    /// Stems and branches of one row.
+    Parts(Vec<score::Part>),
 }
 
 impl Model {
@@ -148,7 +158,7 @@ impl Model {
     fn read(&self, weights: &Weights, batch: &Batch) -> Result<Value> {
         batch.check(self.config.vocab_size)?;
         let visible = Visible::in_segments(&batch.segments, batch.rows, batch.sequence);
-        let pass = Pass { rotation: self.rotation(&batch.positions)?, visible };
+        let pass = Pass { rotation: self.rotation(&batch.positions)?, sight: Sight::Rows(visible) };
         self.hidden(weights, &batch.inputs, (batch.rows, batch.sequence), &pass, None)
     }
 
@@ -197,7 +207,10 @@ impl Model {
             Some(cache) => cache.extend(layer, &k, &v)?, // [1, S, K·h] each
             None => (k, v),
         };
-        let mixed = ops::attention(&q, &k, &v, &pass.visible, heads, key_heads)?; // [B, T, H·h]
+        let mixed = match &pass.sight {
+            Sight::Rows(visible) => ops::attention(&q, &k, &v, visible, heads, key_heads)?,
+            Sight::Parts(parts) => self.attend_in_parts(&q, &k, &v, parts)?,
+        }; // [B, T, H·h]
         ops::linear(&mixed, w("self_attn.o_proj")) // [B, T, d]
     }
 
