@@ -81,6 +81,8 @@ pub mod base;
 pub mod classifier;
 pub mod cli;
 pub mod dedup;
+#[cfg(feature = "train")]
+pub mod eval;
 pub mod fasttext;
 pub mod filter;
 pub mod ingest;
