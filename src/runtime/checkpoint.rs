@@ -140,10 +140,8 @@ fn write_files(
     state: &TrainState,
     records: &[FileHash],
 ) -> Result<()> {
-    let parameters = model.parameters().iter();
-    let parameters = parameters.map(|(name, tensor)| (name.to_owned(), tensor.clone())).collect();
     let files = vec![
-        write_tensors(attempt, MODEL, &parameters)?,
+        write_tensors(attempt, MODEL, &model.stored()?)?,
         write_tensors(attempt, OPTIMIZER, &optimizer.state().into_iter().collect())?,
         write_json(attempt, STATE, state)?,
     ];

@@ -23,6 +23,8 @@ pub use generate::{KvCache, Sampling, generate};
 pub use memory::{StepMemory, StepShape};
 pub use score::{Branch, TargetScore, Tree};
 
+pub use init::TABLES;
+
 use crate::base::error::{Error, Result};
 use crate::runtime::data::Batch;
 use crate::runtime::device::Device;
@@ -78,14 +80,23 @@ impl Model {
         Ok(Model::with(config, parameters, device))
     }
 
-    /// A decoder over given parameters, which must be those of `config`.
+    /// A decoder over given parameters, which must be those of `config`. Where tables have a row a
+    /// token and no more, as in files, the rows that pad them are added.
     pub fn from_tensors(
         config: &ModelConfig,
-        tensors: BTreeMap<String, Tensor>,
+        mut tensors: BTreeMap<String, Tensor>,
         device: &Device,
     ) -> Result<Model> {
         config.validate()?;
         let expected = init::shapes(config);
+        for name in TABLES {
+            if let Some(table) = tensors.get_mut(name)
+                && table.dims() == [config.vocab_size, config.d_model]
+            {
+                let missing = config.padded_vocab() - config.vocab_size;
+                *table = table.pad_with_zeros(0, 0, missing)?;
+            }
+        }
         for (name, dims) in &expected {
             let found = tensors.get(name).map(|tensor| tensor.dims());
             if found != Some(dims) {
@@ -123,6 +134,19 @@ impl Model {
     /// The trainable tensors under Hugging Face's names, by rising name.
     pub fn parameters(&self) -> &NamedParameters {
         &self.parameters
+    }
+
+    /// The parameters as files hold them: the tables without the rows that pad them, which belong
+    /// to no token and would take probability from those that do wherever a file is read as it is.
+    pub fn stored(&self) -> Result<BTreeMap<String, Tensor>> {
+        let named = self.parameters.iter().map(|(name, tensor)| {
+            let stored = match TABLES.contains(&name) {
+                true => tensor.narrow(0, 0, self.config.vocab_size)?,
+                false => tensor.clone(),
+            };
+            Ok((name.to_owned(), stored))
+        });
+        named.collect()
     }
 
     /// Σ nats of the batch's targets / `tokens`. `tokens` is the whole batch's count when `batch`
