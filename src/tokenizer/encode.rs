@@ -135,6 +135,22 @@ impl Tokenizer {
         Err(Error::failed(message).with_hint("lower `max_document_bytes`"))
     }
 
+    /// The ids that the file puts before a text when special tokens are asked for: an opener, or
+    /// nothing.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::encode`].
+    pub fn added_before(&self) -> Result<Vec<u32>> {
+        let (text, mut plain) = ("a", Vec::new());
+        self.encode(text, &mut plain)?;
+        let whole = self.inner.encode_fast(text, true);
+        let whole =
+            whole.map_err(|error| Error::failed(format!("the tokenizer fails: {error}")))?;
+        let ids = whole.get_ids();
+        let mut places = ids.windows(plain.len().max(1));
+        Ok(ids[..places.position(|window| window == plain).unwrap_or(0)].to_vec())
+    }
+
     /// The bytes that `ids` stand for, special tokens as their text; ids that are no token give
     /// nothing. Exact for byte-level vocabularies, else the crate's text.
     pub fn decode(&self, ids: &[u32]) -> Vec<u8> {
