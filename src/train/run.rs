@@ -24,7 +24,7 @@ use super::{
     plan::{self, Prepared, TrainOptions},
     records,
     rotation::Rotation,
-    sample::{Request, Sample, Writer},
+    sample::{Ended, Request, Sample, Writer},
     sessions::Sessions,
     summary::{Seconds, Timing, TrainSummary},
     validate::{SourceEval, Validation},
@@ -320,20 +320,22 @@ impl<'a> Run<'a> {
 
     /// One text a prompt, with the same draws at every milestone.
     fn sample(&mut self) -> Result<()> {
-        let writer = Writer::new(self.tokenizer, self.feed.record().end_of_text_id);
-        for prompt in &self.config.train.sample_prompts {
-            let sampling = Sampling {
-                temperature: self.config.train.sample_temperature,
-                seed: self.config.train.seed,
+        let end_of_text = self.feed.record().end_of_text_id;
+        let ends = [end_of_text];
+        let writer = Writer::new(self.tokenizer, Some(end_of_text), &ends);
+        let train = &self.config.train;
+        let sampling = Sampling::at(train.sample_temperature, train.seed);
+        for prompt in &train.sample_prompts {
+            let max_tokens = train.sample_tokens;
+            let request = Request { prompt, max_tokens, sampling: &sampling, stops: &[] };
+            let came = writer.write(&self.learner.model, &request, &mut |_| Ok(()))?;
+            let sample = Sample {
+                step: self.learner.state.step,
+                prompt: prompt.clone(),
+                text: came.text,
+                tokens: came.tokens,
+                ended: came.ended == Ended::EndOfText,
             };
-            let max_tokens = self.config.train.sample_tokens;
-            let request = Request { prompt, max_tokens, sampling };
-            let sample = writer.write(
-                &self.learner.model,
-                self.learner.state.step,
-                &request,
-                &mut |_| Ok(()),
-            )?;
             self.log.sample(&sample)?;
         }
         Ok(())

@@ -12,14 +12,16 @@ mod config;
 mod generate;
 mod init;
 mod memory;
+mod sampling;
 
 use std::collections::BTreeMap;
 
 use candle_core::Tensor;
 
 pub use config::ModelConfig;
-pub use generate::{KvCache, Sampling, generate};
+pub use generate::{KvCache, generate};
 pub use memory::{StepMemory, StepShape};
+pub use sampling::Sampling;
 
 pub use init::TABLES;
 
