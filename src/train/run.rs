@@ -13,6 +13,7 @@ use std::path::Path;
 
 use super::{
     clock::Stopwatch,
+    companions::{Companion, companions},
     config::{OnDivergence, Steps, TrainConfig},
     directory::RunDirectory,
     feed::MixFeed,
@@ -38,7 +39,7 @@ use crate::base::{
     size::Count,
 };
 use crate::runtime::{
-    checkpoint::{self, Best},
+    checkpoint::{self, Beside, Best},
     data::Feed,
     device::Device,
     first_step,
@@ -120,6 +121,7 @@ struct Run<'a> {
     directory: RunDirectory,
     tokenizer: &'a Tokenizer,
     learner: Learner,
+    companions: Vec<Companion>,
     feed: MixFeed,
     validation: Validation,
     log: RunLog,
@@ -163,6 +165,10 @@ impl<'a> Run<'a> {
             feed.record().end_of_text_id,
             config.train.eval_tokens.0,
         );
+        let record = feed.record();
+        let end_of_text = (record.end_of_text.as_str(), record.end_of_text_id);
+        let context = config.train.sequence;
+        let companions = companions(&config.model, context, tokenizer, end_of_text, "float32")?;
         directory.begin()?; // everything was read
         let input = &directory.manifest().inputs[0];
         let numerics = &learner.state.numerics;
@@ -184,6 +190,7 @@ impl<'a> Run<'a> {
             directory,
             tokenizer,
             learner,
+            companions,
             feed,
             validation,
             sessions,
@@ -352,7 +359,7 @@ impl<'a> Run<'a> {
             &self.learner.model,
             &self.learner.optimizer,
             &self.learner.state,
-            &records,
+            Beside { records: &records, companions: &self.companions },
         )?;
         let standing = checkpoint::list(&directory)?;
         let steps: Vec<u64> = standing.iter().map(|checkpoint| checkpoint.step).collect();
