@@ -6,7 +6,8 @@
 //! what is behind as many tokens as the context alone has is scored, whatever merges at the seam
 //! do; every text stands behind the model's opener; an empty context is the opener. What is too
 //! long loses tokens at its beginning. A long document goes in windows: each scores the next
-//! `stride` tokens behind as many of those before as fit, so every byte is scored once.
+//! `stride` tokens behind as many of those before as fit, so every byte is scored once. So does a
+//! continuation longer than the model reads at once, which the harness refuses.
 //! **Invariants.** The choices of an item share the tokens that they begin with equally, up to the
 //! first one scored: a fact of the item alone, so its scores depend on nothing else.
 
@@ -31,8 +32,9 @@ pub struct Asker<'a> {
 /// An item as the model reads it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AskedItem {
-    /// Their branches are the choices in order.
     pub trees: Vec<Tree>,
+    /// The choice that each branch of each tree is of, or is a part of; rising.
+    pub choices: Vec<usize>,
     /// Whether the beginning of a context was cut off.
     pub is_cut: bool,
 }
@@ -41,7 +43,6 @@ pub struct AskedItem {
 struct Asked {
     tokens: Vec<u32>,
     targets: usize,
-    is_cut: bool,
 }
 
 impl Asked {
@@ -63,7 +64,7 @@ impl Asker<'_> {
     /// What the model reads of an item.
     ///
     /// # Errors
-    /// Failed: a continuation without tokens, or longer than the model reads.
+    /// Failed: a continuation without tokens.
     pub fn item(&self, item: &Item) -> Result<AskedItem> {
         let choices = item.choices.iter();
         let asked = choices.map(|choice| {
@@ -71,11 +72,19 @@ impl Asker<'_> {
             self.ask(&context, &choice.continuation)
         });
         let asked: Vec<Asked> = asked.collect::<Result<_>>()?;
-        let trees = match shared(&asked) {
-            0 => asked.iter().map(|one| tree(std::slice::from_ref(one), one.context())).collect(),
-            stem => vec![tree(&asked, stem)],
-        };
-        Ok(AskedItem { trees, is_cut: asked.iter().any(|one| one.is_cut) })
+        let is_cut = asked.iter().any(|one| one.tokens.len() > self.length + 1);
+        let stem = if is_cut { 0 } else { shared(&asked) };
+        if stem > 0 {
+            let choices = (0..asked.len()).collect();
+            return Ok(AskedItem { trees: vec![tree(&asked, stem)], choices, is_cut });
+        }
+        let (mut trees, mut choices) = (Vec::new(), Vec::new());
+        for (choice, one) in asked.iter().enumerate() {
+            let first = one.tokens.len() - one.targets;
+            trees.extend(self.parts(&one.tokens, first, self.length));
+            choices.resize(trees.len(), choice);
+        }
+        Ok(AskedItem { trees, choices, is_cut })
     }
 
     fn ask(&self, context: &str, continuation: &str) -> Result<Asked> {
@@ -87,7 +96,7 @@ impl Asker<'_> {
             self.tokenizer.encode(text, &mut tokens).map(|()| tokens)
         };
         let empty = context.is_empty() && (moved.is_empty() || self.before.is_empty());
-        let (mut tokens, context) = match empty {
+        let (tokens, context) = match empty {
             true => (encode(&continuation, &[self.prefix])?, 1),
             false => {
                 let whole = encode(&format!("{context}{continuation}"), self.before)?;
@@ -95,33 +104,33 @@ impl Asker<'_> {
             }
         };
         let targets = tokens.len().saturating_sub(context);
-        if targets == 0 || targets > self.length {
-            let message = format!(
-                "`{continuation}` is {targets} tokens: expected 1 to {}, what the model reads at \
-                 once",
-                self.length
-            );
+        if targets == 0 {
+            let message = format!("`{continuation}` adds no token to its context");
             return Err(Error::failed(message));
         }
-        let cut = tokens.len().saturating_sub(self.length + 1);
-        tokens.drain(..cut);
-        Ok(Asked { tokens, targets, is_cut: cut > 0 })
+        Ok(Asked { tokens, targets })
     }
 
     /// The windows of a document: all its tokens are targets once, in order.
     pub fn windows(&self, document: &[u32], stride: usize) -> Vec<Tree> {
-        let mut all = vec![self.prefix];
-        all.extend_from_slice(document);
-        let (mut windows, mut scored) = (Vec::new(), 0);
-        while scored < document.len() {
-            let next = if scored == 0 { self.length } else { stride };
-            let end = document.len().min(scored + next);
-            let stem = all[end.saturating_sub(self.length)..end].to_vec();
-            let targets = document[scored..end].to_vec();
-            windows.push(Tree { stem, branches: vec![Branch { tokens: vec![], targets }] });
+        let all = [&[self.prefix], document].concat();
+        self.parts(&all, 1, stride)
+    }
+
+    /// Trees that score the tokens from `first` on: as many as the model reads, then `stride` at a
+    /// time.
+    fn parts(&self, tokens: &[u32], first: usize, stride: usize) -> Vec<Tree> {
+        let (mut parts, mut scored) = (Vec::new(), first);
+        while scored < tokens.len() {
+            let next = if scored == first { self.length } else { stride };
+            let end = tokens.len().min(scored + next);
+            let inputs = &tokens[(end - 1).saturating_sub(self.length)..end - 1];
+            let targets = tokens[scored..end].to_vec();
+            let branch = Branch { tokens: vec![], targets };
+            parts.push(Tree { stem: inputs.to_vec(), branches: vec![branch] });
             scored = end;
         }
-        windows
+        parts
     }
 }
 
@@ -217,12 +226,20 @@ mod tests {
             let read = [&tree.stem[..], &tree.branches[0].tokens].concat();
             assert_eq!(read, inputs[inputs.len() - 5..]);
             assert_eq!(tree.branches[0].targets, targets);
+            assert!(tree.branches[0].tokens.is_empty());
         }
         assert_eq!(trees.len(), 2);
         assert!(asker(tokenizer, 5).item(&item(&pairs)).unwrap().is_cut);
         assert!(!asker(tokenizer, 20).item(&item(&pairs)).unwrap().is_cut);
-        let error = asker(tokenizer, 2).item(&item(&pairs)).unwrap_err();
-        assert!(error.to_string().contains("` b c d` is 3 tokens: expected 1 to 2"), "{error}");
+        // A continuation of three tokens where two are read at once.
+        let asked = asker(tokenizer, 2).item(&item(&pairs)).unwrap();
+        assert_eq!(asked.choices, [0, 1, 1]);
+        let (inputs, targets) = reference(tokenizer, context, " b c d");
+        let parts: Vec<&[u32]> = asked.trees[1..].iter().map(|it| it.stem.as_slice()).collect();
+        let last = inputs.len();
+        assert_eq!(parts, [&inputs[last - 3..last - 1], &inputs[last - 2..]]);
+        let scored = asked.trees[1..].iter().map(|it| it.branches[0].targets.as_slice());
+        assert_eq!(scored.collect::<Vec<_>>(), [&targets[..2], &targets[2..]]);
     }
 
     #[test]

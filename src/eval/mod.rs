@@ -22,6 +22,8 @@ pub mod scores;
 pub mod subject;
 mod summary;
 pub mod task;
+#[cfg(test)]
+mod tests;
 pub mod texts;
 
 pub use compare::Comparison;

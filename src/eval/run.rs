@@ -13,7 +13,7 @@ use std::sync::{
 
 use serde_json::{Value, json};
 
-use super::ask::Asker;
+use super::ask::{AskedItem, Asker};
 use super::config::EvalConfig;
 use super::items::{self, ITEMS, TaskItems};
 use super::measures::{Figures, ScoredChoice, ScoredItem};
@@ -21,7 +21,7 @@ use super::pass::{self, How};
 use super::scores::{Scores, TaskScores, TextScores};
 use super::subject::Subject;
 use super::summary::EvalSummary;
-use super::task::{self, Item, Shots, Task};
+use super::task::{self, Choice, Item, Shots, Task};
 use super::texts::{self, DOCUMENTS};
 use crate::artifact::counts::Counts;
 use crate::artifact::manifest::Manifest;
@@ -143,29 +143,28 @@ impl Evaluation {
         work.require_memory(needed, "evaluating the model")?;
         let items = task.items(self.config.limit, self.shots())?;
         let asker = self.asker();
-        let mut trees = Vec::new();
-        let (mut ends, mut cut) = (Vec::with_capacity(items.len()), 0);
+        let (mut trees, mut asked) = (Vec::new(), Vec::with_capacity(items.len()));
         for item in &items {
             let what = format!("task `{}`, item {}", task.name, item.number);
-            let asked = asker.item(item).map_err(|error| error.within(&what))?;
-            cut += u64::from(asked.is_cut);
-            trees.extend(asked.trees);
-            ends.push(trees.len());
+            let one = asker.item(item).map_err(|error| error.within(&what))?;
+            trees.extend(one.trees.iter().cloned());
+            asked.push(one);
         }
         let files = self.files_of(task);
         let bytes: u64 = files.iter().map(|&file| self.files[file].bytes).sum();
         let scores = self.score(&trees, how, bytes, work)?;
-        let starts = std::iter::once(0).chain(ends.iter().copied());
-        let scored = items.iter().zip(starts.zip(&ends)).map(|(item, (start, &end))| {
-            let branches = trees[start..end].iter().flat_map(|tree| &tree.branches);
-            let targets: Vec<usize> = branches.map(|branch| branch.targets.len()).collect();
-            scored_item(item, &targets, &scores[start..end].concat())
+        let mut rest = scores.as_slice();
+        let scored = items.iter().zip(&asked).map(|(item, asked)| {
+            let (own, behind) = rest.split_at(asked.trees.len());
+            rest = behind;
+            scored_item(item, asked, own)
         });
         let task_items = TaskItems { task: task.name.clone(), items: scored.collect() };
         items::write(&work.path(ITEMS), &[task_items])?;
         self.record_read(files, work)?;
         let mut counts = Counts::default();
         counts.add_extra(COUNT_ITEMS, items.len() as u64);
+        let cut = asked.iter().filter(|asked| asked.is_cut).count() as u64;
         if cut > 0 {
             counts.add_extra(COUNT_CUT, cut);
         }
@@ -258,21 +257,26 @@ fn resolved(config: EvalConfig, subject: &Subject) -> Result<EvalConfig> {
     Ok(EvalConfig { length: Some(length), ..config })
 }
 
-/// An item with the scores of its choices' targets, which lie one behind the other.
-fn scored_item(item: &Item, targets: &[usize], scores: &[TargetScore]) -> ScoredItem {
-    let mut rest = scores;
-    let choices = item.choices.iter().zip(targets).map(|(choice, &targets)| {
-        let (own, behind) = rest.split_at(targets);
-        rest = behind;
-        ScoredChoice {
-            loglikelihood: -own.iter().map(|score| f64::from(score.nats)).sum::<f64>(),
-            tokens: targets as u64,
-            characters: choice.text.chars().count() as u64,
-            bytes: choice.text.len() as u64,
-            is_greedy: own.iter().all(|score| score.is_likeliest),
+/// An item with what its trees' scores say of its choices.
+fn scored_item(item: &Item, asked: &AskedItem, scores: &[Vec<TargetScore>]) -> ScoredItem {
+    let choice = |choice: &Choice| ScoredChoice {
+        loglikelihood: 0.0,
+        tokens: 0,
+        characters: choice.text.chars().count() as u64,
+        bytes: choice.text.len() as u64,
+        is_greedy: true,
+    };
+    let mut choices: Vec<ScoredChoice> = item.choices.iter().map(choice).collect();
+    let mut scores = scores.iter().flatten();
+    let branches = asked.trees.iter().flat_map(|tree| &tree.branches);
+    for (branch, &choice) in branches.zip(&asked.choices) {
+        for score in scores.by_ref().take(branch.targets.len()) {
+            choices[choice].loglikelihood -= f64::from(score.nats);
+            choices[choice].tokens += 1;
+            choices[choice].is_greedy &= score.is_likeliest;
         }
-    });
-    ScoredItem { number: item.number as u64, choices: choices.collect(), gold: item.gold }
+    }
+    ScoredItem { number: item.number as u64, choices, gold: item.gold }
 }
 
 /// Bits per byte by source, then of all sources together.

@@ -190,7 +190,12 @@ fn percent(share: f64) -> String {
     format!("{:.1}%", 100.0 * share)
 }
 
+/// As many decimals as asked for; large numbers in powers of ten.
 fn plain(figure: &Figure, decimals: usize) -> String {
+    if figure.value >= 1e5 {
+        let error = figure.stderr.map_or(String::new(), |error| format!(" ±{error:.1e}"));
+        return format!("{:.1e}{error}", figure.value);
+    }
     let error = figure.stderr.map_or(String::new(), |error| format!(" ±{error:.decimals$}"));
     format!("{:.decimals$}{error}", figure.value)
 }

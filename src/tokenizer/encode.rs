@@ -23,6 +23,7 @@ use super::byte_pair::BytePair;
 use super::config::{END_OF_TEXT, SpecialText};
 use super::file;
 use super::format::{self, TOKENIZER_CONFIG_JSON, TOKENIZER_JSON};
+use super::opener;
 use crate::base::error::{Error, Result};
 use crate::base::hash::{Fingerprint, xxh3_128};
 use crate::base::io;
@@ -163,6 +164,18 @@ impl Tokenizer {
         }
     }
 
+    /// The bytes that `token` adds behind `before`: its own, where the vocabulary is byte-level.
+    /// Other vocabularies decode a token by those around it; some tokens before it are enough.
+    pub fn decode_after(&self, before: &[u32], token: u32) -> Vec<u8> {
+        const ENOUGH: usize = 16;
+        if self.bytes.is_some() {
+            return self.decode(&[token]);
+        }
+        let before = &before[before.len().saturating_sub(ENOUGH)..];
+        let (shorter, longer) = (self.decode(before), self.decode(&[before, &[token]].concat()));
+        longer.get(shorter.len()..).unwrap_or_default().to_vec()
+    }
+
     /// [`Tokenizer::decode`] as text; bytes that are not UTF-8 become U+FFFD.
     pub fn decode_text(&self, ids: &[u32]) -> String {
         String::from_utf8_lossy(&self.decode(ids)).into_owned()
@@ -215,6 +228,13 @@ impl Tokenizer {
         Ok(format::end_of_text(&config).and_then(with_id).or_else(|| with_id(END_OF_TEXT)))
     }
 
+    /// The id of the token that `transformers` would put before every text, if there is one.
+    pub fn opener(&self) -> Option<u32> {
+        let parsed = |bytes: &[u8]| serde_json::from_slice::<Value>(bytes).unwrap_or_default();
+        let config = self.config_json.as_deref().map(parsed).unwrap_or_default();
+        self.token_id(&opener::opener(&parsed(&self.json), &config)?)
+    }
+
     /// Whether `text` spells a special token (and would become one elsewhere).
     pub fn spells_special_token(&self, text: &str) -> bool {
         self.special.is_match(text)
@@ -228,6 +248,11 @@ impl Tokenizer {
     /// The bytes of `tokenizer.json`.
     pub fn json(&self) -> &[u8] {
         &self.json
+    }
+
+    /// The bytes of `tokenizer_config.json`, where there is one.
+    pub fn config_json(&self) -> Option<&[u8]> {
+        self.config_json.as_deref()
     }
 
     /// Writes the files, byte for byte as they were read, into the folder `directory`.

@@ -138,6 +138,15 @@ pub fn end_of_text(run: &Path, manifest: &Manifest, tokenizer: &Tokenizer) -> Re
     Ok(id)
 }
 
+/// The longest text that the run trains on, in tokens.
+pub fn context(run: &Path, manifest: &Manifest) -> Result<usize> {
+    let sequence = manifest.config.pointer("/train/sequence").and_then(Value::as_u64);
+    let path = || run.join(manifest::FILE_NAME);
+    let sequence =
+        sequence.ok_or_else(|| Error::damaged_artifact(&path(), None, "no `train.sequence`"));
+    Ok(sequence? as usize)
+}
+
 /// What `state.json` says; `None` where there is none.
 pub fn read_state(out: &Path) -> Result<Option<Standing>> {
     let path = out.join(STATE);

@@ -12,6 +12,7 @@ mod config;
 mod generate;
 mod init;
 mod memory;
+mod sampling;
 mod score;
 
 use std::collections::BTreeMap;
@@ -19,8 +20,9 @@ use std::collections::BTreeMap;
 use candle_core::Tensor;
 
 pub use config::ModelConfig;
-pub use generate::{KvCache, Sampling, generate};
+pub use generate::{KvCache, generate};
 pub use memory::{StepMemory, StepShape};
+pub use sampling::Sampling;
 pub use score::{Branch, TargetScore, Tree};
 
 pub use init::TABLES;
