@@ -84,6 +84,8 @@ pub mod cli;
 pub mod dedup;
 #[cfg(feature = "hub")]
 pub mod download;
+#[cfg(feature = "train")]
+pub mod eval;
 pub mod fasttext;
 pub mod filter;
 pub mod ingest;

@@ -28,6 +28,8 @@ pub enum Kind {
     Run,
     /// Files of another place, as they are: raw files to whatever reads text.
     Download,
+    /// Scores of a model on questions and texts.
+    Evals,
 }
 
 impl fmt::Display for Kind {
@@ -40,6 +42,7 @@ impl fmt::Display for Kind {
             Kind::Mix => "a mix",
             Kind::Run => "a run",
             Kind::Download => "a download",
+            Kind::Evals => "an evaluation",
         })
     }
 }
@@ -144,6 +147,13 @@ pub struct Slice {
     /// Read only the first so many records of the extent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub records_max: Option<u64>,
+}
+
+impl Slice {
+    /// All of a file.
+    pub fn whole(file: usize) -> Slice {
+        Slice { file, extent: Extent::Whole, records_max: None }
+    }
 }
 
 /// Which blocks (row groups), or bytes, of a file.

@@ -10,6 +10,8 @@ pub mod command;
 mod dedup;
 #[cfg(feature = "hub")]
 mod download;
+#[cfg(feature = "train")]
+mod eval;
 mod filter;
 #[cfg(feature = "train")]
 mod generate;
@@ -89,6 +91,8 @@ fn run(cli: Cli, printer: &Printer) -> Result<()> {
         Command::Train(args) => cx.train(args),
         #[cfg(feature = "train")]
         Command::Generate(args) => cx.generate(args),
+        #[cfg(feature = "train")]
+        Command::Eval(args) => cx.eval(args),
         Command::Run(args) => cx.run(args),
         Command::Init { directory } => cx.init(directory),
         Command::Completions { shell } => cx.completions(*shell),

@@ -226,6 +226,25 @@ pub const STAGES: &[StageEntry] = &[
             Ok(Job { work: Work::InPlace(Box::new(work)), reads: reads(request) })
         },
     },
+    #[cfg(feature = "train")]
+    StageEntry {
+        name: "eval",
+        takes: Kind::Run,
+        makes: Kind::Evals,
+        sides: &["on"],
+        keys: || text_keys(config::fields::<crate::eval::EvalConfig>()),
+        defaults: text_defaults::<crate::eval::EvalConfig>,
+        paths: || vec![PathKey { table: None, key: "evals", takes: None, ending: "" }],
+        check: |request| {
+            keys_of::<crate::eval::EvalConfig>(request)?.1.check()?;
+            only_model(request).map(drop)
+        },
+        open: |request| {
+            let (input, own) = keys_of::<crate::eval::EvalConfig>(request)?;
+            let stage = crate::eval::Evaluation::open(only_model(request)?, &input, own)?;
+            Ok(units(request, stage))
+        },
+    },
 ];
 
 /// The stage called `name`, or an error with the nearest name.
@@ -422,6 +441,17 @@ fn only_input(request: &Request) -> Result<&Path> {
         inputs => {
             let message = format!("`train` reads one mix, given are {}", inputs.len());
             Err(Error::config(message).with_hint("lay several sources together with `mix`"))
+        }
+    }
+}
+
+#[cfg(feature = "train")]
+fn only_model(request: &Request) -> Result<&Path> {
+    match request.inputs.as_slice() {
+        [model] => Ok(Path::new(model)),
+        inputs => {
+            let message = format!("`eval` evaluates one model, given are {}", inputs.len());
+            Err(Error::config(message).with_hint("name a run, a checkpoint or a model's folder"))
         }
     }
 }

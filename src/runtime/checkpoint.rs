@@ -1,12 +1,13 @@
 //! Checkpoints: parameters, optimizer and position of a run, published by one rename.
 //!
 //! In → a model, its optimizer, a [`TrainState`]; out → `step-000500/` with `model.safetensors`,
-//! `optimizer.safetensors`, `state.json` and `hashes.json`. It is written as
+//! `optimizer.safetensors`, `state.json`, `hashes.json` and whatever files the caller lays beside
+//! them, which nothing here reads. It is written as
 //! `step-000500.tmp-<process>`, flushed to disk, read again, held against the hashes of what was
 //! meant and renamed, so a checkpoint that can be seen is whole; a leftover of a kill is never read
 //! and is removed at the next start.
 //!
-//! **Damage.** `hashes.json` holds the XXH3-128 of the other three and of the run's records as far
+//! **Damage.** `hashes.json` holds the XXH3-128 of the other files and of the run's records as far
 //! as the checkpoint goes with them ([`Hashes`]). [`Checkpoint::check`] holds every file against
 //! it; whoever loads has checked before. A checkpoint of an earlier version has no `hashes.json`:
 //! its caller gives the hashes that it knows of.
@@ -87,7 +88,16 @@ pub struct Checkpoint {
     pub path: PathBuf,
 }
 
-/// Publishes `step-NNNNNN` in `directory`; `records`: what of the run goes with it. A published
+/// What goes with a checkpoint beside the state to continue from.
+#[derive(Clone, Copy, Default)]
+pub struct Beside<'a> {
+    /// What of the run's records belongs to the steps up to it.
+    pub records: &'a [FileHash],
+    /// Further files, by name: what other tools need to read the model.
+    pub companions: &'a [(&'static str, Vec<u8>)],
+}
+
+/// Publishes `step-NNNNNN` in `directory`, with what goes beside it. A published
 /// checkpoint of the same step and state is kept: a run that reaches a step twice reaches it
 /// equally. One of another state is an error. What was put aside up to this step is removed.
 pub fn save(
@@ -95,7 +105,7 @@ pub fn save(
     model: &Model,
     optimizer: &dyn Optimizer,
     state: &TrainState,
-    records: &[FileHash],
+    beside: Beside<'_>,
 ) -> Result<Checkpoint> {
     let path = directory.join(name(state.step));
     let checkpoint = Checkpoint { step: state.step, path };
@@ -112,7 +122,7 @@ pub fn save(
     let attempt = directory.join(format!("{}.tmp-{process:08x}", name(state.step)));
     io::remove_directory(&attempt)?;
     io::create_directory(&attempt)?;
-    write_files(&attempt, model, optimizer, state, records)?;
+    write_files(&attempt, model, optimizer, state, beside)?;
     io::sync(&attempt)?;
     io::rename(&attempt, &checkpoint.path)?;
     io::sync(directory)?;
@@ -138,16 +148,17 @@ fn write_files(
     model: &Model,
     optimizer: &dyn Optimizer,
     state: &TrainState,
-    records: &[FileHash],
+    beside: Beside<'_>,
 ) -> Result<()> {
-    let parameters = model.parameters().iter();
-    let parameters = parameters.map(|(name, tensor)| (name.to_owned(), tensor.clone())).collect();
-    let files = vec![
-        write_tensors(attempt, MODEL, &parameters)?,
+    let mut files = vec![
+        write_tensors(attempt, MODEL, &model.stored()?)?,
         write_tensors(attempt, OPTIMIZER, &optimizer.state().into_iter().collect())?,
         write_json(attempt, STATE, state)?,
     ];
-    let hashes = Hashes { files, records: records.to_vec() };
+    for (name, bytes) in beside.companions {
+        files.push(write_file(attempt, name, bytes)?);
+    }
+    let hashes = Hashes { files, records: beside.records.to_vec() };
     let own = write_json(attempt, HASHES, &hashes)?;
     for file in hashes.files.iter().chain([&own]) {
         file.hold(attempt, true).map_err(|error| {
@@ -303,9 +314,12 @@ fn json(value: &impl Serialize) -> Vec<u8> {
 }
 
 fn write_json(directory: &Path, name: &str, value: &impl Serialize) -> Result<FileHash> {
-    let text = json(value);
-    io::write(&directory.join(name), &text)?;
-    Ok(FileHash { name: name.to_owned(), bytes: text.len() as u64, xxh3: xxh3_128(&text) })
+    write_file(directory, name, &json(value))
+}
+
+fn write_file(directory: &Path, name: &str, bytes: &[u8]) -> Result<FileHash> {
+    io::write(&directory.join(name), bytes)?;
+    Ok(FileHash { name: name.to_owned(), bytes: bytes.len() as u64, xxh3: xxh3_128(bytes) })
 }
 
 #[cfg(test)]
@@ -359,7 +373,8 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let (whole, mut optimizer) = fresh();
         train(&whole, &mut optimizer, 0..3);
-        let saved = save(directory.path(), &whole, &optimizer, &state(3), &[]).unwrap();
+        let saved =
+            save(directory.path(), &whole, &optimizer, &state(3), Beside::default()).unwrap();
         train(&whole, &mut optimizer, 3..6);
 
         let resumed = saved.model(&Device::cpu()).unwrap();
@@ -375,11 +390,11 @@ mod tests {
         let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let (model, mut optimizer) = fresh();
         train(&model, &mut optimizer, 0..2);
-        let first = save(one.path(), &model, &optimizer, &state(2), &[]).unwrap();
+        let first = save(one.path(), &model, &optimizer, &state(2), Beside::default()).unwrap();
         let loaded = first.model(&Device::cpu()).unwrap();
         let mut restored = AdamW::new(loaded.parameters(), &AdamWConfig::default()).unwrap();
         first.restore(&mut restored).unwrap();
-        let second = save(two.path(), &loaded, &restored, &state(2), &[]).unwrap();
+        let second = save(two.path(), &loaded, &restored, &state(2), Beside::default()).unwrap();
         for file in [MODEL, OPTIMIZER, STATE, HASHES] {
             let read = |checkpoint: &Checkpoint| io::read(&checkpoint.path.join(file)).unwrap();
             assert!(read(&first) == read(&second), "{file}");
@@ -392,7 +407,7 @@ mod tests {
         let path = directory.path();
         let (model, optimizer) = fresh();
         for step in [10, 2, 30, 1_000_000, 4] {
-            save(path, &model, &optimizer, &state(step), &[]).unwrap();
+            save(path, &model, &optimizer, &state(step), Beside::default()).unwrap();
         }
         io::create_directory(&path.join("step-000005.tmp-1234")).unwrap();
         remove_temporary(path).unwrap();
@@ -406,17 +421,19 @@ mod tests {
         let message = find(path, 5).unwrap_err().to_string();
         assert!(message.contains("found: 4, 30, 1000000"), "{message}");
         assert!(list(&path.join("nowhere")).unwrap().is_empty());
-        let twice = save(path, &model, &optimizer, &state(4), &[]).unwrap();
+        let twice = save(path, &model, &optimizer, &state(4), Beside::default()).unwrap();
         assert_eq!(twice, find(path, 4).unwrap());
         let other = TrainState { tokens_seen: 1, ..state(4) };
-        assert!(save(path, &model, &optimizer, &other, &[]).is_err());
+        assert!(save(path, &model, &optimizer, &other, Beside::default()).is_err());
     }
 
     #[test]
     fn any_damage_to_any_file_is_named() {
         let directory = tempfile::tempdir().unwrap();
         let (model, optimizer) = fresh();
-        let saved = save(directory.path(), &model, &optimizer, &state(1), &[]).unwrap();
+        let companions = [("config.json", b"{}".to_vec())];
+        let beside = Beside { companions: &companions, ..Beside::default() };
+        let saved = save(directory.path(), &model, &optimizer, &state(1), beside).unwrap();
         let check = || saved.check(&saved.hashes()?.expect("it has hashes").files);
         check().unwrap();
         for name in [MODEL, OPTIMIZER, STATE, HASHES] {
@@ -442,6 +459,10 @@ mod tests {
             }
             io::write(&path, &bytes).unwrap();
         }
+        // What lies beside is vouched for, and needed by nobody here.
+        assert!(saved.hashes().unwrap().unwrap().files.iter().any(|it| it.name == "config.json"));
+        io::remove_file(&saved.path.join("config.json")).unwrap();
+        check().unwrap();
         io::remove_file(&saved.path.join(OPTIMIZER)).unwrap();
         assert!(check().unwrap_err().to_string().contains("optimizer.safetensors`: it is missing"));
     }
@@ -450,7 +471,8 @@ mod tests {
     fn without_hashes_the_format_itself_shows_a_cut() {
         let directory = tempfile::tempdir().unwrap();
         let (model, optimizer) = fresh();
-        let saved = save(directory.path(), &model, &optimizer, &state(1), &[]).unwrap();
+        let saved =
+            save(directory.path(), &model, &optimizer, &state(1), Beside::default()).unwrap();
         let path = saved.path.join(MODEL);
         let bytes = io::read(&path).unwrap();
         for length in [0, 7, 20, bytes.len() / 2, bytes.len() - 1] {
@@ -464,12 +486,13 @@ mod tests {
     fn a_step_passed_again_replaces_what_was_put_aside() {
         let directory = tempfile::tempdir().unwrap();
         let (model, optimizer) = fresh();
-        let saved = save(directory.path(), &model, &optimizer, &state(1), &[]).unwrap();
+        let saved =
+            save(directory.path(), &model, &optimizer, &state(1), Beside::default()).unwrap();
         let aside = saved.set_aside().unwrap();
         assert!(list(directory.path()).unwrap().is_empty() && aside.is_dir());
-        save(directory.path(), &model, &optimizer, &state(0), &[]).unwrap();
+        save(directory.path(), &model, &optimizer, &state(0), Beside::default()).unwrap();
         assert!(aside.is_dir());
-        save(directory.path(), &model, &optimizer, &state(2), &[]).unwrap();
+        save(directory.path(), &model, &optimizer, &state(2), Beside::default()).unwrap();
         assert!(!aside.exists());
         assert!(is_aside("checkpoints/step-000001.aside/model.safetensors"));
         assert!(!is_aside("checkpoints/step-000001/model.safetensors"));

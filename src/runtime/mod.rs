@@ -16,6 +16,7 @@
 //! | [`data`] | what a trainer reads: batches, and the feed that makes them |
 //! | [`hashed`] | files that are held against a hash |
 //! | [`tensors`] | tensors in a file |
+//! | [`pretrained`] | models in Hugging Face's form: read, and described |
 //! | [`checkpoint`] | parameters, optimizer and position on disk, published by one rename |
 //!
 //! **Invariants.** Equal parameters, batch, threads and build give equal bits, both ways: every sum
@@ -31,6 +32,7 @@ pub mod hashed;
 pub mod model;
 pub mod ops;
 pub mod optim;
+pub mod pretrained;
 pub mod step;
 pub mod tensors;
 pub mod value;

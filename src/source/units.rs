@@ -43,9 +43,8 @@ pub fn plan(files: &[FileExtent<'_>], unit_bytes: u64) -> Vec<UnitPlan> {
     for (file, extent) in files.iter().enumerate() {
         let parts = match extent.layout {
             None => {
-                let slice = Slice { file, extent: Extent::Whole, records_max: None };
                 close(&mut open, &mut units);
-                units.push(UnitPlan { slices: vec![slice], bytes: 0 });
+                units.push(UnitPlan { slices: vec![Slice::whole(file)], bytes: 0 });
                 continue;
             }
             Some(layout) => parts(file, layout, extent.limit, unit_bytes),

@@ -23,6 +23,7 @@ use super::byte_pair::BytePair;
 use super::config::{END_OF_TEXT, SpecialText};
 use super::file;
 use super::format::{self, TOKENIZER_CONFIG_JSON, TOKENIZER_JSON};
+use super::opener;
 use crate::base::error::{Error, Result};
 use crate::base::hash::{Fingerprint, xxh3_128};
 use crate::base::io;
@@ -135,6 +136,22 @@ impl Tokenizer {
         Err(Error::failed(message).with_hint("lower `max_document_bytes`"))
     }
 
+    /// The ids that the file puts before a text when special tokens are asked for: an opener, or
+    /// nothing.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::encode`].
+    pub fn added_before(&self) -> Result<Vec<u32>> {
+        let (text, mut plain) = ("a", Vec::new());
+        self.encode(text, &mut plain)?;
+        let whole = self.inner.encode_fast(text, true);
+        let whole =
+            whole.map_err(|error| Error::failed(format!("the tokenizer fails: {error}")))?;
+        let ids = whole.get_ids();
+        let mut places = ids.windows(plain.len().max(1));
+        Ok(ids[..places.position(|window| window == plain).unwrap_or(0)].to_vec())
+    }
+
     /// The bytes that `ids` stand for, special tokens as their text; ids that are no token give
     /// nothing. Exact for byte-level vocabularies, else the crate's text.
     pub fn decode(&self, ids: &[u32]) -> Vec<u8> {
@@ -145,6 +162,18 @@ impl Tokenizer {
             }
             None => self.inner.decode(ids, false).unwrap_or_default().into_bytes(),
         }
+    }
+
+    /// The bytes that `token` adds behind `before`: its own, where the vocabulary is byte-level.
+    /// Other vocabularies decode a token by those around it; some tokens before it are enough.
+    pub fn decode_after(&self, before: &[u32], token: u32) -> Vec<u8> {
+        const ENOUGH: usize = 16;
+        if self.bytes.is_some() {
+            return self.decode(&[token]);
+        }
+        let before = &before[before.len().saturating_sub(ENOUGH)..];
+        let (shorter, longer) = (self.decode(before), self.decode(&[before, &[token]].concat()));
+        longer.get(shorter.len()..).unwrap_or_default().to_vec()
     }
 
     /// [`Tokenizer::decode`] as text; bytes that are not UTF-8 become U+FFFD.
@@ -199,6 +228,13 @@ impl Tokenizer {
         Ok(format::end_of_text(&config).and_then(with_id).or_else(|| with_id(END_OF_TEXT)))
     }
 
+    /// The id of the token that `transformers` would put before every text, if there is one.
+    pub fn opener(&self) -> Option<u32> {
+        let parsed = |bytes: &[u8]| serde_json::from_slice::<Value>(bytes).unwrap_or_default();
+        let config = self.config_json.as_deref().map(parsed).unwrap_or_default();
+        self.token_id(&opener::opener(&parsed(&self.json), &config)?)
+    }
+
     /// Whether `text` spells a special token (and would become one elsewhere).
     pub fn spells_special_token(&self, text: &str) -> bool {
         self.special.is_match(text)
@@ -212,6 +248,11 @@ impl Tokenizer {
     /// The bytes of `tokenizer.json`.
     pub fn json(&self) -> &[u8] {
         &self.json
+    }
+
+    /// The bytes of `tokenizer_config.json`, where there is one.
+    pub fn config_json(&self) -> Option<&[u8]> {
+        self.config_json.as_deref()
     }
 
     /// Writes the files, byte for byte as they were read, into the folder `directory`.

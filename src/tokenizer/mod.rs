@@ -28,6 +28,7 @@ mod golden;
 #[cfg(test)]
 pub mod harness;
 mod learn;
+pub mod opener;
 mod run;
 mod sizes;
 mod split;

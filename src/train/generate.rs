@@ -1,153 +1,101 @@
-//! `generate`: a prompt continued by any checkpoint of a run.
+//! `generate`: prompts continued by any model.
 //!
-//! In → a run or one of its checkpoints, a prompt; out → text as it comes, and a [`Sample`].
-//! Everything is read and held against its hash before the first word is printed; a damaged
-//! checkpoint is named, and the one before it taken unless a step was asked for.
+//! In → a run, one of its checkpoints or a directory in Hugging Face's form, prompts; out → text as
+//! it comes, and a [`Generated`] a prompt. Everything is read and held against its hash before the
+//! first word is printed. Several prompts are continued side by side, each as it would be alone.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
+
+use rayon::prelude::*;
+use serde::Serialize;
 
 use super::{
-    layout, recovery,
-    sample::{Request, Sample, Writer},
+    sample::{Continuation, Ended, Request, Writer},
+    trained::Trained,
 };
-use crate::artifact::manifest::Manifest;
 use crate::base::error::{Error, Result};
-use crate::runtime::{
-    checkpoint::{self, Checkpoint, Hashes},
-    device::Device,
-    model::{Model, Sampling},
-};
-use crate::tokenizer::Tokenizer;
+use crate::runtime::{device::Device, model::Sampling};
 
-/// How to continue a prompt.
+/// How to continue prompts.
 #[derive(Clone, Debug)]
 pub struct GenerateOptions {
     /// A step of the run; the latest checkpoint without one.
     pub step: Option<u64>,
-    /// The text to continue; may be empty.
-    pub prompt: String,
     /// Tokens at most.
     pub max_tokens: usize,
-    /// Divides the logits; 0 takes the likeliest token.
-    pub temperature: f64,
-    /// Makes the draws.
-    pub seed: u64,
+    /// How tokens are chosen.
+    pub sampling: Sampling,
+    /// Texts that end a continuation and are no part of it.
+    pub stops: Vec<String>,
     /// `auto` or `cpu`.
     pub device: String,
 }
 
-/// A checkpoint that was read whole, ready to continue a prompt.
+/// A prompt and what it was continued with.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Generated {
+    /// The step of the run's checkpoint; none for a model in Hugging Face's form.
+    pub step: Option<u64>,
+    /// What was given.
+    pub prompt: String,
+    /// What came, without the prompt.
+    pub text: String,
+    /// Tokens that came.
+    pub tokens: u64,
+    /// Whether the model ended the text itself.
+    pub ended: bool,
+    /// The stop string that ended it.
+    pub stop: Option<String>,
+}
+
+/// A model that was read whole, ready to continue prompts.
 pub struct Generator {
-    tokenizer: Tokenizer,
-    model: Model,
-    end_of_text: u32,
-    step: u64,
+    trained: Trained,
     options: GenerateOptions,
 }
 
 impl Generator {
-    /// Loads a checkpoint of `run` (a run, or one of its checkpoints' directories), every file held
-    /// against its hash. Where the latest is damaged the one before is taken, and `warn` told.
+    /// Loads the model at `path` ([`Trained::open`]); `warn` is told of damage passed over.
     ///
     /// # Errors
-    /// Config: no such checkpoint, a temperature below 0. Damaged: the checkpoint that was named.
-    pub fn open(run: &Path, options: &GenerateOptions, warn: &dyn Fn(&str)) -> Result<Generator> {
-        let temperature = options.temperature;
-        if !(temperature >= 0.0 && temperature.is_finite()) {
-            let message = format!("`--temperature` is {temperature}: expected 0 or more");
-            return Err(Error::config(message).with_hint("0 takes the likeliest token"));
+    /// Config: no such model, a value without a meaning. Damaged: the checkpoint that was named.
+    pub fn open(path: &Path, options: &GenerateOptions, warn: &dyn Fn(&str)) -> Result<Generator> {
+        options.sampling.check()?;
+        if options.stops.iter().any(String::is_empty) {
+            return Err(Error::config("`--stop` is empty: expected a text"));
         }
         let device = Device::from_name(&options.device)?;
-        let (root, candidates) = find_checkpoints(run, options.step)?;
-        let manifest = layout::read_manifest(&root)?;
-        let (checkpoint, model) = load(&root, &manifest, candidates, &device, warn)?;
-        let tokenizer = Tokenizer::open(&root.join(layout::TOKENIZER))?;
-        let end_of_text = layout::end_of_text(&root, &manifest, &tokenizer)?;
-        let options = options.clone();
-        Ok(Generator { tokenizer, model, end_of_text, step: checkpoint.step, options })
+        let trained = Trained::open(path, options.step, &device, warn)?;
+        Ok(Generator { trained, options: options.clone() })
     }
 
-    /// Continues the prompt; `on_text` gets the text as it comes, whole characters only.
-    pub fn write(&self, mut on_text: impl FnMut(&str) -> Result<()>) -> Result<Sample> {
-        let GenerateOptions { prompt, max_tokens, temperature, seed, .. } = &self.options;
-        let sampling = Sampling { temperature: *temperature, seed: *seed };
-        let request = Request { prompt, max_tokens: *max_tokens, sampling };
-        let writer = Writer::new(&self.tokenizer, self.end_of_text);
-        writer.write(&self.model, self.step, &request, &mut on_text)
+    /// Continues a prompt; `on_text` gets the text as it comes, whole characters only.
+    pub fn write(
+        &self,
+        prompt: &str,
+        mut on_text: impl FnMut(&str) -> Result<()>,
+    ) -> Result<Generated> {
+        let GenerateOptions { max_tokens, sampling, stops, .. } = &self.options;
+        let request = Request { prompt, max_tokens: *max_tokens, sampling, stops };
+        let Trained { model, tokenizer, opener, ends, step, .. } = &self.trained;
+        let writer = Writer::new(tokenizer, *opener, ends);
+        let Continuation { text, tokens, ended } = writer.write(model, &request, &mut on_text)?;
+        let stop = match &ended {
+            Ended::Stop(stop) => Some(stop.clone()),
+            Ended::EndOfText | Ended::Limit => None,
+        };
+        let (prompt, ended) = (prompt.to_owned(), ended == Ended::EndOfText);
+        Ok(Generated { step: *step, prompt, text, tokens, ended, stop })
     }
-}
 
-/// The first of `candidates` (the newest first) that can be read.
-fn load(
-    run: &Path,
-    manifest: &Manifest,
-    candidates: Vec<Checkpoint>,
-    device: &Device,
-    warn: &dyn Fn(&str),
-) -> Result<(Checkpoint, Model)> {
-    let only = candidates.len() == 1;
-    let mut damage = Vec::new();
-    for checkpoint in candidates {
-        let place = checkpoint.path.display();
-        match read(run, manifest, &checkpoint, device) {
-            Ok((model, whole)) => {
-                if let Err(error) = whole {
-                    warn(&format!("the checkpoint `{place}` cannot be trained on: {error}"));
-                }
-                return Ok((checkpoint, model));
-            }
-            Err(error) if only => return Err(error),
-            Err(Error::Io { action, path, source }) => {
-                return Err(Error::Io { action, path, source });
-            }
-            Err(error) => {
-                let what = format!("the checkpoint `{place}` cannot be used: {error}");
-                warn(&what);
-                damage.push(what);
-            }
-        }
+    /// Continues prompts side by side, in their order. `check` is asked before every token whether
+    /// to go on.
+    pub fn write_all(
+        &self,
+        prompts: &[String],
+        check: &(dyn Fn() -> Result<()> + Sync),
+    ) -> Result<Vec<Generated>> {
+        let written = prompts.par_iter().map(|prompt| self.write(prompt, |_| check()));
+        written.collect()
     }
-    let damage = damage.join("\n  ");
-    let message = format!("no checkpoint of `{}` can be read:\n  {damage}", run.display());
-    Err(Error::failed(message).with_hint("put the named files back from a copy"))
-}
-
-/// The model of a checkpoint, and whether what generation does not read is whole too.
-fn read(
-    run: &Path,
-    manifest: &Manifest,
-    checkpoint: &Checkpoint,
-    device: &Device,
-) -> Result<(Model, Result<()>)> {
-    let Hashes { files, records } = recovery::hashes(run, manifest, checkpoint)?;
-    let mut whole = Ok(());
-    if !files.is_empty() {
-        checkpoint.check_model(&files)?;
-        whole = checkpoint.check(&files);
-    }
-    for record in records.iter().filter(|record| layout::is_tokenizer(&record.name)) {
-        record.hold(run, true)?;
-    }
-    Ok((checkpoint.model(device)?, whole))
-}
-
-/// The run's directory and the checkpoints that may be meant, the newest first.
-fn find_checkpoints(run: &Path, step: Option<u64>) -> Result<(PathBuf, Vec<Checkpoint>)> {
-    if let Some((root, name)) = layout::of_checkpoint(run) {
-        let found = checkpoint::list(&root.join(layout::CHECKPOINTS))?;
-        let found = found.into_iter().find(|checkpoint| checkpoint.path.ends_with(&name));
-        let missing = || Error::config(format!("`{}` is no checkpoint", run.display()));
-        return Ok((root, vec![found.ok_or_else(missing)?]));
-    }
-    let checkpoints = run.join(layout::CHECKPOINTS);
-    let found = match step {
-        Some(step) => vec![checkpoint::find(&checkpoints, step)?],
-        None => checkpoint::list(&checkpoints)?.into_iter().rev().collect(),
-    };
-    if found.is_empty() {
-        let message = format!("`{}` has no checkpoint to generate from", run.display());
-        return Err(Error::config(message)
-            .with_hint("give the directory of a run; `train.checkpoint_every` makes checkpoints"));
-    }
-    Ok((run.to_owned(), found))
 }

@@ -20,9 +20,10 @@ use crate::tokenizer::Tokenizer;
 
 /// The stage's name and version; the version rises when equal inputs and config give other bytes.
 pub const STAGE: &str = "train";
-pub const STAGE_VERSION: u32 = 2;
-/// Versions whose runs go on, each under its own: version 1 had no hashes in its checkpoints.
-pub const CONTINUED: [u32; 2] = [1, STAGE_VERSION];
+pub const STAGE_VERSION: u32 = 3;
+/// Versions whose runs go on, each under its own: version 1 had no hashes in its checkpoints,
+/// version 2 held the rows that pad the vocabulary.
+pub const CONTINUED: [u32; 3] = [1, 2, STAGE_VERSION];
 
 /// Names inside a run.
 pub const CHECKPOINTS: &str = "checkpoints";
@@ -135,6 +136,15 @@ pub fn end_of_text(run: &Path, manifest: &Manifest, tokenizer: &Tokenizer) -> Re
         || Error::damaged_artifact(&run.join(manifest::FILE_NAME), None, "no `end_of_text`");
     let (_, id) = tokenizer.end_of_text(name)?.ok_or_else(missing)?;
     Ok(id)
+}
+
+/// The longest text that the run trains on, in tokens.
+pub fn context(run: &Path, manifest: &Manifest) -> Result<usize> {
+    let sequence = manifest.config.pointer("/train/sequence").and_then(Value::as_u64);
+    let path = || run.join(manifest::FILE_NAME);
+    let sequence =
+        sequence.ok_or_else(|| Error::damaged_artifact(&path(), None, "no `train.sequence`"));
+    Ok(sequence? as usize)
 }
 
 /// What `state.json` says; `None` where there is none.

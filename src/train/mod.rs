@@ -5,9 +5,11 @@
 //! what it will take; [`mod@run`] the run itself, top to bottom; then its parts, each one thing:
 //! [`layout`] what lies in a run, [`directory`] who may work in it, `extend` more steps, `recovery`
 //! which checkpoint is sound, `learner` what training changes, `feed` rows of the mix, [`validate`]
-//! bits per byte, [`sample`] text and [`generate`] for others, `health` whether it leads anywhere,
-//! `rotation` which checkpoints stay, `log` with [`records`] and `events`, `sessions`, `page`,
-//! [`summary`] what is written down, `clock` the only clocks.
+//! bits per byte, [`sample`] text (`stop`: up to a stop string), `health` whether it leads
+//! anywhere, `rotation` which checkpoints stay, [`companions`] what other tools read them by, `log`
+//! with [`records`] and `events`, `sessions`, `page`, [`summary`] what is written down, `clock` the
+//! only clocks. [`mod@trained`] opens what was trained, here or elsewhere, and [`mod@generate`]
+//! continues prompts with it.
 //!
 //! **Invariants.** A run is a pure function of (config, mix, numerics): stopped, killed or
 //! interrupted and resumed, it ends with the same bytes, clocks apart. The model, its gradients and
@@ -17,6 +19,7 @@ pub mod config;
 pub mod run;
 
 mod clock;
+pub mod companions;
 pub mod directory;
 mod events;
 mod extend;
@@ -34,16 +37,19 @@ mod recovery;
 mod rotation;
 pub mod sample;
 mod sessions;
+mod stop;
 pub mod summary;
 #[cfg(test)]
 mod tests;
+pub mod trained;
 pub mod validate;
 
 pub use config::TrainConfig;
-pub use generate::{GenerateOptions, Generator};
+pub use generate::{GenerateOptions, Generated, Generator};
 pub use job::{HowToTrain, TrainJob};
 pub use page::Metric;
 pub use plan::{TrainOptions, TrainPlan, plan};
 pub use run::{Context, run};
 pub use sample::Sample;
 pub use summary::TrainSummary;
+pub use trained::Trained;

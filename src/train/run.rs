@@ -13,6 +13,7 @@ use std::path::Path;
 
 use super::{
     clock::Stopwatch,
+    companions::{Companion, companions},
     config::{OnDivergence, Steps, TrainConfig},
     directory::RunDirectory,
     feed::MixFeed,
@@ -24,7 +25,7 @@ use super::{
     plan::{self, Prepared, TrainOptions},
     records,
     rotation::Rotation,
-    sample::{Request, Sample, Writer},
+    sample::{Ended, Request, Sample, Writer},
     sessions::Sessions,
     summary::{Seconds, Timing, TrainSummary},
     validate::{SourceEval, Validation},
@@ -38,7 +39,7 @@ use crate::base::{
     size::Count,
 };
 use crate::runtime::{
-    checkpoint::{self, Best},
+    checkpoint::{self, Beside, Best},
     data::Feed,
     device::Device,
     first_step,
@@ -120,6 +121,7 @@ struct Run<'a> {
     directory: RunDirectory,
     tokenizer: &'a Tokenizer,
     learner: Learner,
+    companions: Vec<Companion>,
     feed: MixFeed,
     validation: Validation,
     log: RunLog,
@@ -163,6 +165,10 @@ impl<'a> Run<'a> {
             feed.record().end_of_text_id,
             config.train.eval_tokens.0,
         );
+        let record = feed.record();
+        let end_of_text = (record.end_of_text.as_str(), record.end_of_text_id);
+        let context = config.train.sequence;
+        let companions = companions(&config.model, context, tokenizer, end_of_text, "float32")?;
         directory.begin()?; // everything was read
         let input = &directory.manifest().inputs[0];
         let numerics = &learner.state.numerics;
@@ -184,6 +190,7 @@ impl<'a> Run<'a> {
             directory,
             tokenizer,
             learner,
+            companions,
             feed,
             validation,
             sessions,
@@ -320,20 +327,22 @@ impl<'a> Run<'a> {
 
     /// One text a prompt, with the same draws at every milestone.
     fn sample(&mut self) -> Result<()> {
-        let writer = Writer::new(self.tokenizer, self.feed.record().end_of_text_id);
-        for prompt in &self.config.train.sample_prompts {
-            let sampling = Sampling {
-                temperature: self.config.train.sample_temperature,
-                seed: self.config.train.seed,
+        let end_of_text = self.feed.record().end_of_text_id;
+        let ends = [end_of_text];
+        let writer = Writer::new(self.tokenizer, Some(end_of_text), &ends);
+        let train = &self.config.train;
+        let sampling = Sampling::at(train.sample_temperature, train.seed);
+        for prompt in &train.sample_prompts {
+            let max_tokens = train.sample_tokens;
+            let request = Request { prompt, max_tokens, sampling: &sampling, stops: &[] };
+            let came = writer.write(&self.learner.model, &request, &mut |_| Ok(()))?;
+            let sample = Sample {
+                step: self.learner.state.step,
+                prompt: prompt.clone(),
+                text: came.text,
+                tokens: came.tokens,
+                ended: came.ended == Ended::EndOfText,
             };
-            let max_tokens = self.config.train.sample_tokens;
-            let request = Request { prompt, max_tokens, sampling };
-            let sample = writer.write(
-                &self.learner.model,
-                self.learner.state.step,
-                &request,
-                &mut |_| Ok(()),
-            )?;
             self.log.sample(&sample)?;
         }
         Ok(())
@@ -350,7 +359,7 @@ impl<'a> Run<'a> {
             &self.learner.model,
             &self.learner.optimizer,
             &self.learner.state,
-            &records,
+            Beside { records: &records, companions: &self.companions },
         )?;
         let standing = checkpoint::list(&directory)?;
         let steps: Vec<u64> = standing.iter().map(|checkpoint| checkpoint.step).collect();

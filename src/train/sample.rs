@@ -1,14 +1,16 @@
 //! Text from a model: what it continues a prompt with.
 //!
-//! In → a prompt; out → [`Sample`]. Every text starts from end-of-text, as every training document
-//! does, and ends at the model's own end-of-text or at the limit. The draws are functions of (seed,
+//! In → a prompt; out → a [`Continuation`], and as a line of a run's records a [`Sample`]. Every
+//! text starts from the model's opener (end-of-text, as every training document does), and ends at
+//! the model's own end-of-text, at a stop string or at the limit. The draws are functions of (seed,
 //! place in the text), so a prompt gives the same text again, and the samples of two milestones
 //! differ by the model alone. Tokens may end inside a character: [`TextStream`] holds such bytes
 //! back until the rest is there.
 
 use serde::{Deserialize, Serialize};
 
-use crate::base::error::Result;
+use super::stop::StopFinder;
+use crate::base::error::{Error, Result};
 use crate::runtime::model::{self, Model, Sampling};
 use crate::tokenizer::Tokenizer;
 
@@ -34,54 +36,99 @@ pub struct Request<'a> {
     /// Tokens at most.
     pub max_tokens: usize,
     /// How tokens are drawn.
-    pub sampling: Sampling,
+    pub sampling: &'a Sampling,
+    /// Texts of which the first that comes ends the continuation, and is no part of it.
+    pub stops: &'a [String],
+}
+
+/// What a prompt was continued with.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Continuation {
+    /// Without the prompt.
+    pub text: String,
+    /// Tokens that came, those of a stop string included.
+    pub tokens: u64,
+    /// Why it is no longer.
+    pub ended: Ended,
+}
+
+/// Why a continuation ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// The model ended the text.
+    EndOfText,
+    /// This stop string came.
+    Stop(String),
+    /// It has as many tokens as were asked for.
+    Limit,
 }
 
 /// Turns text into tokens for a model, and its tokens into text.
 pub struct Writer<'a> {
     tokenizer: &'a Tokenizer,
-    end_of_text: u32,
+    opener: Option<u32>,
+    ends: &'a [u32],
 }
 
 impl<'a> Writer<'a> {
-    /// `end_of_text`: what every text starts from, and what ends it.
-    pub fn new(tokenizer: &'a Tokenizer, end_of_text: u32) -> Writer<'a> {
-        Writer { tokenizer, end_of_text }
+    /// `opener`: what every text starts from; `ends`: what ends it.
+    pub fn new(tokenizer: &'a Tokenizer, opener: Option<u32>, ends: &'a [u32]) -> Writer<'a> {
+        Writer { tokenizer, opener, ends }
     }
 
-    /// Continues one prompt.
+    /// Continues one prompt. `on_text` gets the text as it comes: whole characters, and nothing
+    /// that may still be the beginning of a stop string.
     pub fn write(
         &self,
         model: &Model,
-        step: u64,
         request: &Request<'_>,
         on_text: &mut dyn FnMut(&str) -> Result<()>,
-    ) -> Result<Sample> {
-        let mut prompt = vec![self.end_of_text];
-        self.tokenizer.encode(request.prompt, &mut prompt)?;
-        let mut stream = TextStream::default();
-        let tokens = model::generate(
-            model,
-            &prompt,
-            request.max_tokens,
-            self.end_of_text,
-            &request.sampling,
-            |token| match stream.push(&self.tokenizer.decode(&[token])) {
-                text if text.is_empty() => Ok(()),
-                text => on_text(&text),
-            },
-        )?;
-        let rest = stream.finish();
-        if !rest.is_empty() {
-            on_text(&rest)?;
+    ) -> Result<Continuation> {
+        let prompt = self.prompt(model, request.prompt)?;
+        let (mut characters, mut stops) = (TextStream::default(), StopFinder::new(request.stops));
+        let (mut text, mut tokens) = (String::new(), Vec::new());
+        let mut say = |piece: &str| {
+            text.push_str(piece);
+            if piece.is_empty() { Ok(()) } else { on_text(piece) }
+        };
+        let sampling = request.sampling;
+        model::generate(model, &prompt, request.max_tokens, self.ends, sampling, |token| {
+            let piece = characters.push(&self.tokenizer.decode_after(&tokens, token));
+            tokens.push(token);
+            say(&stops.push(&piece))?;
+            Ok(stops.found().is_none())
+        })?;
+        if stops.found().is_none() {
+            say(&stops.push(&characters.finish()))?;
         }
-        Ok(Sample {
-            step,
-            prompt: request.prompt.to_owned(),
-            text: self.tokenizer.decode_text(&tokens),
-            tokens: tokens.len() as u64,
-            ended: tokens.len() < request.max_tokens,
-        })
+        let ended = match stops.found() {
+            Some(stop) => Ended::Stop(stop.to_owned()),
+            None if tokens.len() < request.max_tokens => Ended::EndOfText,
+            None => Ended::Limit,
+        };
+        say(&stops.finish())?;
+        Ok(Continuation { text, tokens: tokens.len() as u64, ended })
+    }
+
+    /// The tokens of a prompt, behind the opener.
+    fn prompt(&self, model: &Model, text: &str) -> Result<Vec<u32>> {
+        let mut tokens: Vec<u32> = self.opener.into_iter().collect();
+        self.tokenizer.encode(text, &mut tokens)?;
+        if tokens.is_empty() {
+            let first = self.ends.first().copied();
+            tokens.push(first.ok_or_else(|| {
+                Error::config("the model names no token that a text could begin with")
+                    .with_hint("give a prompt that is not empty")
+            })?);
+        }
+        let rows = model.config().vocab_size;
+        if let Some(token) = tokens.iter().find(|token| **token as usize >= rows) {
+            return Err(Error::failed(format!(
+                "the tokenizer gives token {token}, and the model has {rows}"
+            ))
+            .with_hint("tokenizer and model do not belong together"));
+        }
+        Ok(tokens)
     }
 }
 

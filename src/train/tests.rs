@@ -30,6 +30,7 @@ use crate::base::{
     progress::{Progress, Style},
     size::Bytes,
 };
+use crate::runtime::model::Sampling;
 use fixture::{MIX_TOKENS, write_mix};
 
 /// 20 steps, checkpoints at 5, 10, 15 and 20, of which the last two stay.
@@ -328,19 +329,19 @@ fn any_checkpoint_generates_and_the_same_text_each_time() {
     let text = |path: &str, step: Option<u64>| {
         let request = GenerateOptions {
             step,
-            prompt: "ab".into(),
             max_tokens: 12,
-            temperature: 1.0,
-            seed: 3,
+            sampling: Sampling::at(1.0, 3),
+            stops: Vec::new(),
             device: "cpu".into(),
         };
         let mut streamed = String::new();
-        let sample = Generator::open(&bench.path(path), &request, &|_| ())?.write(|text| {
-            streamed.push_str(text);
-            Ok(())
-        })?;
+        let sample =
+            Generator::open(&bench.path(path), &request, &|_| ())?.write("ab", |text| {
+                streamed.push_str(text);
+                Ok(())
+            })?;
         assert_eq!(sample.text, streamed);
-        Ok::<_, Error>((sample.step, streamed))
+        Ok::<_, Error>((sample.step.unwrap(), streamed))
     };
     let latest = text("run", None).unwrap();
     assert_eq!(latest.0, 20);

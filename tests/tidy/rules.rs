@@ -12,7 +12,7 @@ type Homes = &'static [&'static str];
 
 /// Crates of the training runtime, and who may name them.
 const TENSOR_CRATES: &[&str] = &["candle_core", "candle_nn", "gemm", "safetensors", "half"];
-const TENSORS: Homes = &["src/runtime/", "src/train/"];
+const TENSORS: Homes = &["src/runtime/", "src/train/", "src/eval/"];
 
 /// Every list of homes above.
 pub const HOMES: &[Homes] = &[TENSORS];
@@ -36,6 +36,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("mix", &["base", "artifact", "shards"]),
     ("runtime", &["base", "shards"]),
     ("train", &["base", "artifact", "shards", "runtime", "tokenizer"]),
+    ("eval", &["base", "text", "artifact", "source", "shards", "tokenizer", "runtime"]),
     (
         "inspect",
         &["base", "text", "artifact", "source", "shards", "filter", "classifier", "tokenizer"],
@@ -63,6 +64,7 @@ const BELOW_PIPELINE: &[&str] = &[
     "mix",
     "runtime",
     "train",
+    "eval",
     "inspect",
 ];
 const BELOW_CLI: &[&str] = &[
@@ -83,6 +85,7 @@ const BELOW_CLI: &[&str] = &[
     "mix",
     "runtime",
     "train",
+    "eval",
     "inspect",
     "pipeline",
 ];

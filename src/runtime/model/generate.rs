@@ -1,21 +1,25 @@
 //! Generation with a cache of keys and values.
 //!
 //! In → a model, a prompt's tokens; out → the tokens it continues with. Keys and values of tokens
-//! read before are kept, so a new token costs one token's forward pass. Greedy at temperature 0,
-//! else each token is drawn from softmax(logits / temperature) by a stream of its own seed. Padded
-//! vocabulary rows have no logit here, so they are never emitted.
+//! read before are kept, so a new token costs one token's forward pass; the cache grows by
+//! doubling, so keeping them costs nothing beside it. Padded vocabulary rows have no logit here, so
+//! they are never emitted. **Invariants.** A text depends on its own prompt and sampling alone,
+//! never on what is generated beside it.
 
-use candle_core::Tensor;
+use candle_core::{DType, Tensor};
 
-use super::{Model, Pass};
+use super::sampling::{Sampler, Sampling};
+use super::{Model, Pass, Sight};
 use crate::base::error::{Error, Result};
-use crate::base::rng::Stream;
 use crate::runtime::ops::Visible;
 use crate::runtime::value::{Form, Value};
 
+/// Tokens that a cache has room for at first.
+const ROOM: usize = 128;
+
 /// Keys and values of the tokens read so far, of every block.
 pub struct KvCache {
-    /// [1, S, K·h] of each block, keys and values.
+    /// [1, room, K·h] of each block, keys and values.
     layers: Vec<Option<(Tensor, Tensor)>>,
     tokens: usize,
     form: Form,
@@ -39,14 +43,37 @@ impl KvCache {
 
     /// Appends block `layer`'s new keys and values and returns all of them.
     pub(super) fn extend(&mut self, layer: usize, k: &Value, v: &Value) -> Result<(Value, Value)> {
-        let (k, v) = (k.detached(), v.detached());
-        let (k, v) = match &self.layers[layer] {
-            Some((keys, values)) => (Tensor::cat(&[keys, &k], 1)?, Tensor::cat(&[values, &v], 1)?),
-            None => (k, v),
+        let (k, v) = (k.detached().contiguous()?, v.detached().contiguous()?);
+        let all = self.tokens + k.dim(1)?;
+        let (keys, values) = match self.layers[layer].take() {
+            Some((keys, values)) => (keys, values),
+            None => (empty(&k, ROOM)?, empty(&v, ROOM)?),
         };
-        self.layers[layer] = Some((k.clone(), v.clone()));
-        Ok((Value::constant(&k, self.form), Value::constant(&v, self.form)))
+        let (keys, values) = (with_room(keys, all)?, with_room(values, all)?);
+        keys.slice_set(&k, 1, self.tokens)?;
+        values.slice_set(&v, 1, self.tokens)?;
+        let read = (keys.narrow(1, 0, all)?, values.narrow(1, 0, all)?);
+        self.layers[layer] = Some((keys, values));
+        Ok((Value::constant(&read.0, self.form), Value::constant(&read.1, self.form)))
     }
+}
+
+/// A buffer for `room` tokens that are like those of `like`.
+fn empty(like: &Tensor, room: usize) -> Result<Tensor> {
+    let (rows, _, width) = like.dims3()?;
+    assert_eq!((rows, like.dtype()), (1, DType::F32), "a cache holds one text in f32");
+    Ok(Tensor::zeros((1, room, width), DType::F32, like.device())?)
+}
+
+/// The buffer, or one of at least twice its room with the same beginning.
+fn with_room(buffer: Tensor, tokens: usize) -> Result<Tensor> {
+    let room = buffer.dim(1)?;
+    if tokens <= room {
+        return Ok(buffer);
+    }
+    let larger = empty(&buffer, tokens.max(2 * room))?;
+    larger.slice_set(&buffer, 1, 0)?;
+    Ok(larger)
 }
 
 impl Model {
@@ -61,8 +88,8 @@ impl Model {
         assert!(!tokens.is_empty(), "a step of generation reads at least one token");
         let (count, before) = (tokens.len(), cache.tokens);
         let positions: Vec<u32> = (before..before + count).map(|at| at as u32).collect();
-        let visible = Visible::after_cache(count, before + count);
-        let pass = Pass { rotation: self.rotation(&positions)?, visible };
+        let sight = Sight::Rows(Visible::after_cache(count, before + count));
+        let pass = Pass { rotation: self.rotation(&positions)?, sight };
         let weights = self.weights(|_, tensor, form| Value::constant(tensor, form));
         let hidden = self.hidden(&weights, tokens, (1, count), &pass, Some(&mut *cache))?;
         cache.tokens += count;
@@ -71,75 +98,39 @@ impl Model {
     }
 }
 
-/// How the next token is chosen.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Sampling {
-    /// Divides the logits; 0 takes the likeliest token.
-    pub temperature: f64,
-    /// Of the stream that draws tokens.
-    pub seed: u64,
-}
-
-/// Continues `prompt`, which must hold at least the end-of-text token that opens a document, by up
-/// to `max_tokens` tokens, or until the model ends the document. `on_token` sees each new token at
-/// once; the closing end-of-text is neither shown nor returned.
+/// Continues `prompt`, which must hold at least the token that opens a document, by up to
+/// `max_tokens` tokens, or until the model ends the document with one of `ends`. `on_token` sees
+/// each new token at once, and ends the text by `false`; a closing token is neither shown nor
+/// returned.
 pub fn generate(
     model: &Model,
     prompt: &[u32],
     max_tokens: usize,
-    end_of_text: u32,
+    ends: &[u32],
     sampling: &Sampling,
-    mut on_token: impl FnMut(u32) -> Result<()>,
+    mut on_token: impl FnMut(u32) -> Result<bool>,
 ) -> Result<Vec<u32>> {
     if prompt.is_empty() {
         return Err(Error::config("generation needs a token to start from")
             .with_hint("a document opens with the end-of-text token"));
     }
-    if !(sampling.temperature >= 0.0 && sampling.temperature.is_finite()) {
-        return Err(Error::config(format!(
-            "the temperature must be 0 or more, found {}",
-            sampling.temperature
-        )));
-    }
-    let mut stream = Stream::new(sampling.seed, "generate");
+    sampling.check()?;
+    let mut sampler = Sampler::new(sampling, prompt);
     let mut cache = KvCache::new(model);
     let mut generated = Vec::new();
     let mut unread = prompt.to_vec();
     while generated.len() < max_tokens {
-        let logits = model.generate_step(&unread, &mut cache)?;
-        let token = choose(&logits, sampling.temperature, &mut stream);
-        if token == end_of_text {
+        let token = sampler.next(model.generate_step(&unread, &mut cache)?);
+        if ends.contains(&token) {
             break;
         }
-        on_token(token)?;
         generated.push(token);
+        if !on_token(token)? {
+            break;
+        }
         unread = vec![token];
     }
     Ok(generated)
-}
-
-/// The likeliest token (the first of equals), or one drawn at `temperature`.
-fn choose(logits: &[f32], temperature: f64, stream: &mut Stream) -> u32 {
-    let mut best = 0;
-    for (at, &logit) in logits.iter().enumerate() {
-        if logit > logits[best] {
-            best = at;
-        }
-    }
-    if temperature == 0.0 {
-        return best as u32;
-    }
-    let largest = f64::from(logits[best]);
-    let weight = |logit: f32| libm::exp((f64::from(logit) - largest) / temperature);
-    let total: f64 = logits.iter().map(|&logit| weight(logit)).sum();
-    let mut left = stream.uniform() * total;
-    for (at, &logit) in logits.iter().enumerate() {
-        left -= weight(logit);
-        if left < 0.0 {
-            return at as u32;
-        }
-    }
-    best as u32
 }
 
 #[cfg(test)]
@@ -184,15 +175,39 @@ mod tests {
         }
     }
 
+    /// The greedy continuation with the whole text read anew for every token.
+    fn without_cache(model: &Model, prompt: &[u32], count: usize) -> Vec<u32> {
+        let mut text = prompt.to_vec();
+        for _ in 0..count {
+            let batch = Batch::single_document(text.clone(), text.clone());
+            let logits = model.logits(&batch).unwrap();
+            let last = &logits[logits.len() - model.config().vocab_size..];
+            let largest = (0..last.len()).rev().max_by(|&a, &b| last[a].total_cmp(&last[b]));
+            text.push(largest.unwrap() as u32);
+        }
+        text.split_off(prompt.len())
+    }
+
+    #[test]
+    fn greedy_tokens_with_a_cache_are_those_without_also_when_it_grows() {
+        for seed in 0..4 {
+            let model = Model::new(model().config(), seed, &Device::cpu()).unwrap();
+            let prompt: Vec<u32> = (0..120 + seed as u32).map(|i| i * 17 % 131).collect();
+            let sampling = Sampling::at(0.0, 0);
+            let found = generate(&model, &prompt, 24, &[], &sampling, |_| Ok(true)).unwrap();
+            assert_eq!(found, without_cache(&model, &prompt, 24), "seed {seed}");
+        }
+    }
+
     #[test]
     fn greedy_generation_repeats_itself_and_sampling_follows_its_seed() {
         let model = model();
         let run = |temperature, seed| {
-            let sampling = Sampling { temperature, seed };
+            let sampling = Sampling::at(temperature, seed);
             let mut seen = Vec::new();
-            let tokens = generate(&model, &[0, 5], 12, 999, &sampling, |token| {
+            let tokens = generate(&model, &[0, 5], 12, &[], &sampling, |token| {
                 seen.push(token);
-                Ok(())
+                Ok(true)
             });
             let tokens = tokens.unwrap();
             assert_eq!(tokens, seen);
@@ -206,22 +221,14 @@ mod tests {
     }
 
     #[test]
-    fn generation_ends_with_the_document() {
+    fn generation_ends_with_the_document_or_when_its_reader_has_enough() {
         let model = model();
-        let sampling = Sampling { temperature: 0.0, seed: 0 };
-        let free = generate(&model, &[0], 5, 999, &sampling, |_| Ok(())).unwrap();
-        let ended = generate(&model, &[0], 5, free[0], &sampling, |_| Ok(())).unwrap();
+        let sampling = Sampling::at(0.0, 0);
+        let free = generate(&model, &[0], 5, &[], &sampling, |_| Ok(true)).unwrap();
+        let ended = generate(&model, &[0], 5, &[130, free[0]], &sampling, |_| Ok(true)).unwrap();
         assert!(ended.is_empty());
-    }
-
-    #[test]
-    fn sampling_follows_the_probabilities() {
-        let logits = [0.0, 0.0f32 + 3f32.ln(), f32::NEG_INFINITY];
-        let mut stream = Stream::new(3, "test");
-        let draws = 20_000;
-        let ones = (0..draws).filter(|_| choose(&logits, 1.0, &mut stream) == 1).count();
-        let share = ones as f64 / f64::from(draws);
-        assert!((share - 0.75).abs() < 0.015, "{share}");
-        assert_eq!(choose(&logits, 0.0, &mut stream), 1);
+        let one = generate(&model, &[0], 5, &[], &sampling, |_| Ok(false)).unwrap();
+        assert_eq!(one, free[..1]);
+        assert!(generate(&model, &[], 5, &[], &sampling, |_| Ok(true)).is_err());
     }
 }

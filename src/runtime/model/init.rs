@@ -2,9 +2,9 @@
 //!
 //! In → shape, seed; out → parameters under Hugging Face's names. Matrices are N(0, init_std²);
 //! projections into the residual stream (`o_proj`, `down_proj`) are divided by √(2·n_layer), so
-//! the stream's variance does not grow with depth (Radford et al., *GPT-2*, 2019); norms are 1.
-//! Each parameter draws from a stream of its own, (seed, its name), row by row: they depend on
-//! neither the other parameters nor the number of padded rows.
+//! the stream's variance does not grow with depth (Radford et al., *GPT-2*, 2019); norms are 1, and
+//! rows that pad a table are 0. Each parameter draws from a stream of its own, (seed, its name),
+//! row by row: they depend on neither the other parameters nor the number of padded rows.
 
 use std::collections::BTreeMap;
 
@@ -16,6 +16,9 @@ use crate::base::error::Result;
 use crate::base::rng::Stream;
 use crate::runtime::device::Device;
 use crate::runtime::value::NamedParameters;
+
+/// The parameters with a row a token.
+pub const TABLES: [&str; 2] = ["lm_head.weight", "model.embed_tokens.weight"];
 
 /// Dimensions of every parameter by name.
 pub fn shapes(config: &ModelConfig) -> BTreeMap<String, Vec<usize>> {
@@ -47,12 +50,15 @@ pub fn parameters(config: &ModelConfig, seed: u64, device: &Device) -> Result<Na
             let into_stream = name.contains("o_proj") || name.contains("down_proj");
             let deviation = if into_stream { residual } else { config.init_std };
             let count = dims.iter().product();
-            let numbers = if dims.len() == 1 {
+            let mut numbers = if dims.len() == 1 {
                 vec![1.0; count]
             } else {
                 let mut stream = Stream::new(seed, &name);
-                (0..count).map(|_| (stream.normal() * deviation) as f32).collect()
+                (0..count).map(|_| (stream.normal() * deviation) as f32).collect::<Vec<f32>>()
             };
+            if TABLES.contains(&name.as_str()) {
+                numbers[config.vocab_size * config.d_model..].fill(0.0);
+            }
             let tensor = Tensor::from_vec(numbers, dims, device.candle())?;
             Ok((name, tensor))
         })
@@ -98,8 +104,9 @@ mod tests {
         let large = parameters(&config(200), 7, &Device::cpu()).unwrap();
         let other = parameters(&config(100), 8, &Device::cpu()).unwrap();
         let name = "model.embed_tokens.weight";
-        let count = numbers(&small, name).len();
-        assert_eq!(numbers(&small, name), numbers(&large, name)[..count]);
+        let count = 100 * small.get(name).unwrap().dims()[1];
+        assert_eq!(numbers(&small, name)[..count], numbers(&large, name)[..count]);
+        assert!(numbers(&small, name)[count..].iter().all(|number| *number == 0.0));
         assert_ne!(numbers(&small, name), numbers(&other, name));
         let key = |p: &NamedParameters| numbers(p, "model.layers.0.self_attn.q_proj.weight");
         assert_eq!(key(&small), key(&large));

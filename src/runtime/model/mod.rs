@@ -12,14 +12,20 @@ mod config;
 mod generate;
 mod init;
 mod memory;
+mod sampling;
+mod score;
 
 use std::collections::BTreeMap;
 
 use candle_core::Tensor;
 
 pub use config::ModelConfig;
-pub use generate::{KvCache, Sampling, generate};
+pub use generate::{KvCache, generate};
 pub use memory::{StepMemory, StepShape};
+pub use sampling::Sampling;
+pub use score::{Branch, TargetScore, Tree};
+
+pub use init::TABLES;
 
 use crate::base::error::{Error, Result};
 use crate::runtime::data::Batch;
@@ -57,7 +63,15 @@ impl Weights {
 /// What the positions of one pass need: computed once, read by every block.
 struct Pass {
     rotation: Rotation,
-    visible: Visible,
+    sight: Sight,
+}
+
+/// Which tokens attend together.
+enum Sight {
+    /// The documents of each row.
+    Rows(Visible),
+    /// Stems and branches of one row.
+    Parts(Vec<score::Part>),
 }
 
 impl Model {
@@ -68,14 +82,23 @@ impl Model {
         Ok(Model::with(config, parameters, device))
     }
 
-    /// A decoder over given parameters, which must be those of `config`.
+    /// A decoder over given parameters, which must be those of `config`. Where tables have a row a
+    /// token and no more, as in files, the rows that pad them are added.
     pub fn from_tensors(
         config: &ModelConfig,
-        tensors: BTreeMap<String, Tensor>,
+        mut tensors: BTreeMap<String, Tensor>,
         device: &Device,
     ) -> Result<Model> {
         config.validate()?;
         let expected = init::shapes(config);
+        for name in TABLES {
+            if let Some(table) = tensors.get_mut(name)
+                && table.dims() == [config.vocab_size, config.d_model]
+            {
+                let missing = config.padded_vocab() - config.vocab_size;
+                *table = table.pad_with_zeros(0, 0, missing)?;
+            }
+        }
         for (name, dims) in &expected {
             let found = tensors.get(name).map(|tensor| tensor.dims());
             if found != Some(dims) {
@@ -115,6 +138,19 @@ impl Model {
         &self.parameters
     }
 
+    /// The parameters as files hold them: the tables without the rows that pad them, which belong
+    /// to no token and would take probability from those that do wherever a file is read as it is.
+    pub fn stored(&self) -> Result<BTreeMap<String, Tensor>> {
+        let named = self.parameters.iter().map(|(name, tensor)| {
+            let stored = match TABLES.contains(&name) {
+                true => tensor.narrow(0, 0, self.config.vocab_size)?,
+                false => tensor.clone(),
+            };
+            Ok((name.to_owned(), stored))
+        });
+        named.collect()
+    }
+
     /// Σ nats of the batch's targets / `tokens`. `tokens` is the whole batch's count when `batch`
     /// is a part of it, so that the parts' losses and gradients add up to the whole's.
     pub fn loss(&self, batch: &Batch, tokens: usize) -> Result<Value> {
@@ -148,7 +184,7 @@ impl Model {
     fn read(&self, weights: &Weights, batch: &Batch) -> Result<Value> {
         batch.check(self.config.vocab_size)?;
         let visible = Visible::in_segments(&batch.segments, batch.rows, batch.sequence);
-        let pass = Pass { rotation: self.rotation(&batch.positions)?, visible };
+        let pass = Pass { rotation: self.rotation(&batch.positions)?, sight: Sight::Rows(visible) };
         self.hidden(weights, &batch.inputs, (batch.rows, batch.sequence), &pass, None)
     }
 
@@ -197,7 +233,10 @@ impl Model {
             Some(cache) => cache.extend(layer, &k, &v)?, // [1, S, K·h] each
             None => (k, v),
         };
-        let mixed = ops::attention(&q, &k, &v, &pass.visible, heads, key_heads)?; // [B, T, H·h]
+        let mixed = match &pass.sight {
+            Sight::Rows(visible) => ops::attention(&q, &k, &v, visible, heads, key_heads)?,
+            Sight::Parts(parts) => self.attend_in_parts(&q, &k, &v, parts)?,
+        }; // [B, T, H·h]
         ops::linear(&mixed, w("self_attn.o_proj")) // [B, T, d]
     }
 

@@ -8,6 +8,7 @@ use crate::base::{
     error::{Error, Result},
     io,
 };
+use crate::runtime::model::Sampling;
 use crate::train::{GenerateOptions, Generator, TrainSummary, layout};
 
 const CHECKPOINT_FILES: [&str; 4] =
@@ -70,16 +71,15 @@ impl Bench {
     fn generate(&self, name: &str, step: Option<u64>) -> Result<(u64, Vec<String>)> {
         let request = GenerateOptions {
             step,
-            prompt: "ab".into(),
             max_tokens: 4,
-            temperature: 0.0,
-            seed: 0,
+            sampling: Sampling::at(0.0, 0),
+            stops: Vec::new(),
             device: "cpu".into(),
         };
         let warnings = std::cell::RefCell::new(Vec::new());
         let warn = |text: &str| warnings.borrow_mut().push(text.to_owned());
-        let sample = Generator::open(&self.path(name), &request, &warn)?.write(|_| Ok(()))?;
-        Ok((sample.step, warnings.into_inner()))
+        let sample = Generator::open(&self.path(name), &request, &warn)?.write("ab", |_| Ok(()))?;
+        Ok((sample.step.unwrap(), warnings.into_inner()))
     }
 }
 
