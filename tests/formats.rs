@@ -224,6 +224,14 @@ fn written() -> TestDir {
     let sides = "--positive wiki=text/wiki --negative web=text/web.jsonl";
     let size = "--set buckets=1000 --set dimensions=4 --set epochs=1";
     directory.dataprep(&format!("classifier train {sides} {size} --out runs/judge")).ok();
+    directory.write(
+        "mix.toml",
+        "bytes = '60kB'\n[[phases]]\nname = 'all'\nshare = 0.8\n\
+         weights = { wiki = 0.7, web = 0.3 }\n\
+         [[phases]]\nname = 'anneal'\nshare = 0.2\nweights = { wiki = 1 }\n",
+    );
+    let sources = "wiki=runs/tokens#wiki web=runs/tokens#web";
+    directory.dataprep(&format!("mix {sources} --config mix.toml --out runs/phases")).ok();
     // A gzip stream that ends behind its head.
     directory.write("cut.jsonl.gz", [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3]);
     let inputs = "wiki=text/wiki cut=cut.jsonl.gz --set unit_bytes=16KiB";

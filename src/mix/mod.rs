@@ -74,7 +74,7 @@ impl Stage for Mix {
     }
 
     fn version(&self) -> u32 {
-        1
+        2
     }
 
     fn config(&self) -> Value {
@@ -85,13 +85,12 @@ impl Stage for Mix {
                 "source": source.source, "weight": source.weight,
             })
         });
-        json!({
-            "sources": sources.collect::<Vec<Value>>(),
-            "tokens": self.config.tokens,
-            "epochs_max": self.config.epochs_max,
-            "eval_tokens": self.config.eval_tokens,
-            "window_tokens": self.config.window_tokens,
-        })
+        let mut config = serde_json::to_value(&self.config).expect("keys are plain data");
+        if let Some(keys) = config.as_object_mut() {
+            keys.remove("seed");
+        }
+        config["sources"] = sources.collect();
+        config
     }
 
     fn seed(&self) -> u64 {
@@ -102,7 +101,8 @@ impl Stage for Mix {
         self.inputs.clone()
     }
 
-    /// Sources that no validation will speak of, unless nothing was to be held out.
+    /// What the weights came to where that may surprise, and sources that no validation will speak
+    /// of, unless nothing was to be held out.
     fn notices(&self) -> Vec<String> {
         let wanted = |source: &&PlannedSource| {
             source.held_out_documents == 0
@@ -115,7 +115,8 @@ impl Stage for Mix {
                 source.name
             )
         };
-        self.plan.sources.iter().filter(wanted).map(notice).collect()
+        let unheld = self.plan.sources.iter().filter(wanted).map(notice);
+        self.plan.notices().into_iter().chain(unheld).collect()
     }
 
     fn needs(&self, _threads: usize) -> Needs {
@@ -155,7 +156,7 @@ impl Stage for Mix {
         let text = crate::base::io::read_text(&path)?;
         let record: Value = serde_json::from_str(&text)
             .map_err(|error| crate::base::error::Error::damaged_artifact(&path, None, error))?;
-        let keys = ["shards", "sources"].map(|key| (key.to_owned(), record[key].clone()));
+        let keys = ["shards", "sources", "phases"].map(|key| (key.to_owned(), record[key].clone()));
         Ok(keys.into_iter().collect())
     }
 

@@ -1,7 +1,8 @@
 //! From specs and footers to budgets: everything about a mix that needs no block.
 //!
 //! In → [`MixSpec`]s and the opened shards; out → [`MixPlan`]: the shard files in one numbering,
-//! and for each source its blocks, what they have for training and how much of it the mix takes.
+//! for each source its blocks and what they have for training, and for each phase how much of it
+//! the mix takes.
 //! All that can be wrong with the request is found here, before any work: two tokenizers, no
 //! end-of-text, an unknown source, documents taken twice, a source without a training token, more
 //! passes than allowed. Cost: the footers.
@@ -10,13 +11,16 @@ use std::path::{Path, PathBuf};
 
 use super::{
     config::{MixConfig, MixSpec, MixTokens},
-    weights::{Weight, check_spread, decimal, most_without_repeats, split},
+    order::Measure,
+    weights::{
+        Weight, check_spread, decimal, most_without_repeats, odd_sum, split, split_within, tempered,
+    },
 };
 use crate::{
     base::{
         config::nearest,
         error::{Error, Result},
-        size::Count,
+        size::{Bytes, Count},
     },
     shards::{BlockEntry, ShardSet},
 };
@@ -48,9 +52,9 @@ pub struct PlannedSource {
     pub set: usize,
     /// The one source of the artifact it takes; all of them when absent.
     pub source: Option<String>,
-    /// The weight asked for.
-    pub weight: Weight,
-    /// Its blocks, in corpus order.
+    /// The weight asked for; absent where phases have them.
+    pub weight: Option<Weight>,
+    /// Its blocks, in file order.
     pub blocks: Vec<BlockPlace>,
     /// Documents, held-out ones included.
     pub documents: u64,
@@ -58,8 +62,21 @@ pub struct PlannedSource {
     pub held_out_documents: u64,
     /// Tokens of the others, openers included: one epoch.
     pub available_tokens: u64,
-    /// Tokens the mix takes.
-    pub budget_tokens: u64,
+    /// Bytes of their text; absent where the shards do not say.
+    pub available_bytes: Option<u64>,
+    /// What the mix takes, in all phases.
+    pub budget: u64,
+}
+
+/// A phase with its shares resolved.
+#[derive(Clone, Debug)]
+pub struct PlannedPhase {
+    /// Its name.
+    pub name: String,
+    /// For each source its weight, if it is read.
+    pub weights: Vec<Option<Weight>>,
+    /// For each source what it fills.
+    pub budgets: Vec<u64>,
 }
 
 impl PlannedSource {
@@ -77,17 +94,26 @@ pub struct MixPlan {
     pub files: Vec<FilePlace>,
     /// The sources, in the order of the specs.
     pub sources: Vec<PlannedSource>,
-    /// Tokens of the training stream.
-    pub tokens: u64,
+    /// The phases, one at least.
+    pub phases: Vec<PlannedPhase>,
+    /// What the budgets count.
+    pub measure: Measure,
+    /// How much of it the mix has.
+    pub size: u64,
 }
+
+/// What the only phase is called where none is asked for.
+const ONLY_PHASE: &str = "main";
 
 impl MixPlan {
     /// Opens the shards and resolves the budgets.
     pub fn resolve(specs: &[MixSpec], config: &MixConfig) -> Result<MixPlan> {
-        check_specs(specs)?;
+        config.check(specs)?;
         let (sets, set_of_spec) = open_sets(specs)?;
         check_tokenizers(&sets)?;
-        let mut plan = MixPlan { sets, files: Vec::new(), sources: Vec::new(), tokens: 0 };
+        let measure = if config.bytes.is_some() { Measure::Bytes } else { Measure::Tokens };
+        let (files, sources, phases) = (Vec::new(), Vec::new(), Vec::new());
+        let mut plan = MixPlan { sets, files, sources, phases, measure, size: 0 };
         plan.number_files();
         for (spec, &set) in specs.iter().zip(&set_of_spec) {
             let source = plan.source(spec, set)?;
@@ -127,7 +153,8 @@ impl MixPlan {
             documents: 0,
             held_out_documents: 0,
             available_tokens: 0,
-            budget_tokens: 0,
+            available_bytes: Some(0),
+            budget: 0,
         };
         for (file, place) in self.files.iter().enumerate().filter(|(_, place)| place.set == set) {
             let blocks = self.sets[set].shards()[place.shard].reader.blocks();
@@ -139,6 +166,8 @@ impl MixPlan {
                 source.documents += entry.documents;
                 source.held_out_documents += entry.facts.held_out_documents;
                 source.available_tokens += entry.training_documents() + entry.training_tokens();
+                let bytes = source.available_bytes.zip(entry.training_bytes());
+                source.available_bytes = bytes.map(|(sum, bytes)| sum + bytes);
             }
         }
         if source.available_tokens > 0 {
@@ -164,69 +193,189 @@ impl MixPlan {
         Ok(())
     }
 
-    fn set_budgets(&mut self, config: &MixConfig) -> Result<()> {
-        let weights: Vec<Weight> = self.sources.iter().map(|source| source.weight).collect();
-        check_spread(&weights).map_err(Error::config)?;
-        let available: Vec<u64> =
-            self.sources.iter().map(|source| source.available_tokens).collect();
-        self.tokens = match config.tokens {
-            MixTokens::All => most_without_repeats(&available, &weights),
-            MixTokens::Exactly(Count(tokens)) => tokens,
+    /// What one epoch of each source has, in the measure of the budgets.
+    fn available(&self) -> Result<Vec<u64>> {
+        let of_source = |source: &PlannedSource| match self.measure {
+            Measure::Tokens => Ok(source.available_tokens),
+            Measure::Bytes => source.available_bytes.filter(|bytes| *bytes > 0).ok_or_else(|| {
+                let message = format!("the shards of `{}` do not say how much", source.name);
+                Error::config(format!("{message} text they have for training"))
+                    .with_hint("`tokenize` writes it now: run it again, or give `--tokens`")
+            }),
         };
-        let budgets = split(self.tokens, &weights);
-        for (source, budget) in self.sources.iter_mut().zip(budgets) {
-            source.budget_tokens = budget;
-        }
-        if let Some(source) = self.sources.iter().find(|source| source.budget_tokens == 0) {
-            let (tokens, name) = (Count(self.tokens), &source.name);
-            let message = format!("of {tokens} tokens `{name}` gets none");
-            return Err(
-                Error::config(message).with_hint("raise its weight, or ask for more tokens")
-            );
-        }
-        self.refuse_too_many_epochs(config.epochs_max)
+        self.sources.iter().map(of_source).collect()
     }
 
-    fn refuse_too_many_epochs(&self, epochs_max: u64) -> Result<()> {
-        let too_many = |source: &&PlannedSource| {
-            u128::from(source.budget_tokens)
-                > u128::from(source.available_tokens) * u128::from(epochs_max)
+    /// Resolves weights into budgets, phase by phase.
+    fn set_budgets(&mut self, config: &MixConfig) -> Result<()> {
+        let available = self.available()?;
+        self.phases = self.weigh(config, &available)?;
+        let all_weights: Vec<Weight> = self.phases[0].weights.iter().flatten().copied().collect();
+        self.size = match (config.bytes, config.tokens) {
+            (Some(Bytes(bytes)), _) => bytes,
+            (None, MixTokens::Exactly(Count(tokens))) => tokens,
+            // Phases need a number: there is one, and it reads every source.
+            (None, MixTokens::All) => most_without_repeats(&available, &all_weights),
         };
-        let beyond: Vec<&PlannedSource> = self.sources.iter().filter(too_many).collect();
-        if beyond.is_empty() {
-            return Ok(());
+        let shares: Vec<Weight> = match config.phases.as_slice() {
+            [] => vec!["1".parse().expect("a weight")],
+            phases => phases.iter().map(|phase| phase.share).collect(),
+        };
+        let sizes = split(self.size, &shares);
+        for (phase, size) in sizes.into_iter().enumerate() {
+            let budgets = self.phase_budgets(phase, size, config, &available)?;
+            for (source, budget) in self.sources.iter_mut().zip(&budgets) {
+                source.budget += budget;
+            }
+            self.phases[phase].budgets = budgets;
         }
-        let passes = beyond.iter().map(|source| {
-            let (budget, available) = (source.budget_tokens, source.available_tokens);
-            let (asked, has) = (Count(budget), Count(available));
-            let passes = decimal(budget, available);
-            format!("`{}` would need {passes} passes ({asked} tokens of {has})", source.name)
+        if let Some(source) = self.sources.iter().find(|source| source.budget == 0) {
+            let message = format!("of {} `{}` gets none", self.amount(self.size), source.name);
+            return Err(Error::config(message).with_hint("raise its weight, or ask for more"));
+        }
+        self.refuse_too_many_epochs(config.epochs_max, &available)
+    }
+
+    /// The weights of each phase, by the sources' order.
+    fn weigh(&self, config: &MixConfig, available: &[u64]) -> Result<Vec<PlannedPhase>> {
+        let asked: Vec<(String, Vec<Option<Weight>>)> = match config.phases.as_slice() {
+            [] => {
+                let weights = self.sources.iter().map(|source| source.weight);
+                vec![(ONLY_PHASE.to_owned(), weights.collect())]
+            }
+            phases => {
+                let weights = phases.iter().map(|phase| {
+                    let of = |source: &PlannedSource| phase.weights.get(&source.name).copied();
+                    (phase.name.clone(), self.sources.iter().map(of).collect())
+                });
+                weights.collect()
+            }
+        };
+        let weighed = asked.into_iter().map(|(name, mut weights)| {
+            let read: Vec<usize> =
+                (0..weights.len()).filter(|&one| weights[one].is_some()).collect();
+            let mut own: Vec<Weight> = weights.iter().flatten().copied().collect();
+            if let Some(temperature) = config.temperature {
+                let has: Vec<u64> = read.iter().map(|&one| available[one]).collect();
+                own = tempered(&own, &has, temperature);
+            }
+            check_spread(&own).map_err(Error::config)?;
+            if own.is_empty() {
+                return Err(Error::config(format!("phase `{name}` reads no source")));
+            }
+            for (one, weight) in read.into_iter().zip(own) {
+                weights[one] = Some(weight);
+            }
+            Ok(PlannedPhase { name, weights, budgets: Vec::new() })
+        });
+        weighed.collect()
+    }
+
+    /// What each source fills of a phase of `size`, within its limits.
+    fn phase_budgets(
+        &self,
+        phase: usize,
+        size: u64,
+        config: &MixConfig,
+        available: &[u64],
+    ) -> Result<Vec<u64>> {
+        let weights = &self.phases[phase].weights;
+        let read: Vec<usize> = (0..weights.len()).filter(|&one| weights[one].is_some()).collect();
+        let own: Vec<Weight> = weights.iter().flatten().copied().collect();
+        let bounds = read.iter().map(|&one| {
+            let source = &self.sources[one];
+            let limits = config.limits.get(&source.name).cloned().unwrap_or_default();
+            let epochs = limits.epochs_max.map_or(u64::MAX, |epochs| {
+                available[one].saturating_mul(epochs).saturating_sub(source.budget)
+            });
+            let most = limits.share_max.map_or(u64::MAX, |share| share.share_of(size));
+            let least = limits.share_min.map_or(0, |share| share.share_of(size));
+            (least.min(epochs), most.min(epochs))
+        });
+        let shares = split_within(size, &own, &bounds.collect::<Vec<(u64, u64)>>());
+        let shares = shares.ok_or_else(|| {
+            let name = &self.phases[phase].name;
+            let message = format!("the limits leave no way to fill {}", self.amount(size));
+            Error::config(format!("{message} in phase `{name}`")).with_hint(
+                "raise an `epochs_max` or `share_max`, lower a `share_min`, or ask for less",
+            )
+        })?;
+        let mut budgets = vec![0; weights.len()];
+        for (one, share) in read.into_iter().zip(shares) {
+            budgets[one] = share;
+        }
+        Ok(budgets)
+    }
+
+    /// `12,000 tokens`, `11.7 KiB of text`.
+    fn amount(&self, size: u64) -> String {
+        let unit = if self.measure == Measure::Tokens { "tokens" } else { "of text" };
+        format!("{} {unit}", self.figure(size))
+    }
+
+    fn figure(&self, size: u64) -> String {
+        match self.measure {
+            Measure::Tokens => Count(size).to_string(),
+            Measure::Bytes => Bytes(size).to_string(),
+        }
+    }
+
+    fn refuse_too_many_epochs(&self, epochs_max: u64, available: &[u64]) -> Result<()> {
+        let sources = self.sources.iter().zip(available);
+        let beyond = sources.filter(|(source, available)| {
+            u128::from(source.budget) > u128::from(**available) * u128::from(epochs_max)
+        });
+        let beyond: Vec<(&PlannedSource, &u64)> = beyond.collect();
+        let needed = beyond.iter().map(|(source, available)| source.budget.div_ceil(**available));
+        let Some(needed) = needed.max() else { return Ok(()) };
+        let passes = beyond.iter().map(|(source, available)| {
+            let (asked, has) = (self.amount(source.budget), self.figure(**available));
+            let passes = decimal(source.budget, **available);
+            format!("`{}` would need {passes} passes ({asked} of {has})", source.name)
         });
         let passes: Vec<String> = passes.collect();
-        let needed =
-            beyond.iter().map(|source| source.budget_tokens.div_ceil(source.available_tokens));
-        let needed = needed.max().unwrap_or(0);
         let message = format!("{}; `epochs_max` is {epochs_max}", passes.join(", "));
         Err(Error::config(message).with_hint(format!(
-            "ask for fewer tokens, lower the weight, or allow it with `--set epochs_max={needed}`"
+            "ask for fewer tokens, lower the weight, allow it with `--set epochs_max={needed}`, or \
+             give what is too much to the others with `--set limits.{}.epochs_max={epochs_max}`",
+            beyond[0].0.name
         )))
     }
-}
 
-fn check_specs(specs: &[MixSpec]) -> Result<()> {
-    if specs.is_empty() {
-        return Err(Error::config("a mix without sources")
-            .with_hint("write at least one `name=SHARDS[#source]:WEIGHT`"));
-    }
-    if specs.len() > usize::from(u16::MAX) {
-        return Err(Error::config(format!("{} sources: at most 65,535", specs.len())));
-    }
-    for (index, spec) in specs.iter().enumerate() {
-        if specs[..index].iter().any(|other| other.name == spec.name) {
-            return Err(Error::config(format!("two sources of the mix are named `{}`", spec.name)));
+    /// What a person should know of the shares: weights that add to something odd, and sources
+    /// that are read more than once.
+    pub fn notices(&self) -> Vec<String> {
+        let mut notices = Vec::new();
+        for phase in &self.phases {
+            let weights: Vec<Weight> = phase.weights.iter().flatten().copied().collect();
+            let Some(sum) = odd_sum(&weights).filter(|_| weights.len() > 1) else { continue };
+            let size: u64 = phase.budgets.iter().sum();
+            let shares = self.sources.iter().zip(&phase.budgets).filter(|(_, share)| **share > 0);
+            let shares = shares.map(|(source, &share)| {
+                let percent = decimal(share.saturating_mul(100), size);
+                format!("{} {}%", source.name, &percent[..percent.len() - 2])
+            });
+            let shares: Vec<String> = shares.collect();
+            let of_phase = match self.phases.len() {
+                1 => String::new(),
+                _ => format!(" of phase `{}`", phase.name),
+            };
+            notices.push(format!("the weights{of_phase} add to {sum}: {}", shares.join(", ")));
         }
+        let available = self.available().unwrap_or_default();
+        for (source, available) in self.sources.iter().zip(available) {
+            if source.budget > available {
+                let passes = decimal(source.budget, available);
+                notices.push(format!(
+                    "`{}` is up-sampled: each of its {} documents is read {} times",
+                    source.name,
+                    Count(source.available_documents()),
+                    &passes[..passes.len() - 2],
+                ));
+            }
+        }
+        notices
     }
-    Ok(())
 }
 
 /// Opens each artifact once; also says which one each spec means.

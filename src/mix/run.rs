@@ -1,17 +1,18 @@
 //! Makes a mix: one unit that reads every block once and writes the order.
 //!
 //! In → a [`MixPlan`]; out → `order.arrow`, `validation.arrow`, `mix.json`, `tokenizer/`. Phases:
-//! scan all blocks for lengths and held-out ids (in parallel, checked by XXH3, no token
-//! decompressed), lay the order, then decode the blocks of the chosen held-out documents.
+//! scan all blocks for ids and lengths (in parallel, checked by XXH3, no token decompressed), lay
+//! the order, then decode the blocks of the chosen held-out documents.
 //! Invariants: achieved tokens equal the budgets; documents in = out + dropped. Memory:
-//! [`memory_bytes`], refused when above what is allowed. Cost: reading the shards once, and some
-//! 200 ns a document of the order.
+//! [`memory_bytes`], refused when above what is allowed: 12 bytes a document, so the 1.4 billion of
+//! a trillion tokens of web text take 17 GB. Cost: reading the shards once, and some 200 ns a
+//! document of the order.
 
 use std::collections::BTreeMap;
 
 use super::{
     config::MixConfig,
-    order::{BlockRows, HELD_OUT, OrderConfig, SourceBlocks, interleave},
+    order::{BlockRows, HELD_OUT, Measure, OrderConfig, SourceBlocks, interleave},
     plan::{BlockPlace, MixPlan},
     validation::{Candidate, choose},
     weights::{decimal, fraction},
@@ -21,7 +22,8 @@ use crate::{
     base::{error::Result, io, parallel, rng::hash},
     shards::{
         MixRecord, MixSource, ShardFile, ValidationDocument, ValidationSource,
-        mix_record::{MIX_FILE, MIX_FORMAT},
+        cell::{CELLS, draw},
+        mix_record::{MIX_FILE, MIX_FORMAT, MixPhase},
         order::{ORDER_FILE, OrderWriter},
         set::TOKENIZER_DIRECTORY,
         validation::{VALIDATION_FILE, write_validation},
@@ -30,22 +32,32 @@ use crate::{
 
 /// A row of `order.arrow`: shard, row, source, first token.
 pub const ORDER_BYTES: u64 = 4 + 4 + 2 + 8;
-/// A length a document.
-const DOCUMENT_BYTES: u64 = 4;
+/// Draw and length of a document.
+const DOCUMENT_BYTES: u64 = 8 + 4;
+/// Its bytes of text, where budgets count them.
+const TEXT_BYTES: u64 = 8;
 /// What choosing holds for a held-out document.
 const CANDIDATE_BYTES: u64 = std::mem::size_of::<Candidate>() as u64;
-/// Hash, block and row of a document in an open window.
-const WINDOW_DOCUMENT_BYTES: u64 = 16;
+/// Draw, place and row of a document in an open cell, before and after it is shuffled.
+const CELL_DOCUMENT_BYTES: u64 = 16 + 24;
+/// What a block takes beside its documents: itself, and its place in each of its cells.
+const BLOCK_BYTES: u64 = 256;
 
-/// Bytes of memory the unit needs: lengths of all documents, candidates for validation, the open
-/// windows, the chosen validation texts.
+/// Bytes of memory the unit needs: draws and lengths of all documents, candidates for validation,
+/// the open cells, the chosen validation texts.
 pub fn memory_bytes(plan: &MixPlan, config: &MixConfig) -> u64 {
+    let document_bytes = match plan.measure {
+        Measure::Tokens => DOCUMENT_BYTES,
+        Measure::Bytes => DOCUMENT_BYTES + TEXT_BYTES,
+    };
     let source_bytes = plan.sources.iter().map(|source| {
-        let window_documents = source.available_documents().min(config.window_tokens.0);
+        // Twice an even share: ids that repeat fall into one cell.
+        let cell_documents = source.available_documents().div_ceil(CELLS as u64 / 2);
         let validation_tokens = config.eval_tokens.0.min(source.held_out_documents << 16);
-        source.documents * DOCUMENT_BYTES
+        source.documents * document_bytes
+            + source.blocks.len() as u64 * BLOCK_BYTES
             + source.held_out_documents * CANDIDATE_BYTES
-            + window_documents * WINDOW_DOCUMENT_BYTES
+            + cell_documents * CELL_DOCUMENT_BYTES
             + validation_tokens * 8
     });
     source_bytes.sum()
@@ -55,9 +67,9 @@ pub fn memory_bytes(plan: &MixPlan, config: &MixConfig) -> u64 {
 pub fn run(plan: &MixPlan, config: &MixConfig, work: &Work<'_>) -> Result<Counts> {
     work.require_memory(memory_bytes(plan, config), "the order of this mix")?;
     let (sources, candidates) = scan(plan, work)?;
-    let placed = write_order(plan, config, &sources, work)?;
+    let laid = write_order(plan, config, &sources, work)?;
     let validation = write_held_out(plan, config, candidates, work)?;
-    let record = record(plan, config, &placed, &validation)?;
+    let record = record(plan, &laid, &validation)?;
     io::write(&work.path(MIX_FILE), record.to_json().as_bytes())?;
     copy_tokenizer(plan, work)?;
     Ok(counts(plan, &record))
@@ -74,7 +86,6 @@ struct ScannedBlock {
 fn scan(plan: &MixPlan, work: &Work<'_>) -> Result<(Vec<SourceBlocks>, Vec<Vec<Candidate>>)> {
     let sources = plan.sources.iter().map(|source| SourceBlocks {
         name: source.name.clone(),
-        budget: source.budget_tokens,
         blocks: Vec::with_capacity(source.blocks.len()),
     });
     let mut sources: Vec<SourceBlocks> = sources.collect();
@@ -104,22 +115,28 @@ fn scan(plan: &MixPlan, work: &Work<'_>) -> Result<(Vec<SourceBlocks>, Vec<Vec<C
 fn scan_block(plan: &MixPlan, source: usize, place: BlockPlace) -> Result<ScannedBlock> {
     let file = plan.files[place.file];
     let raw = plan.sets[file.set].shards()[file.shard].reader.read(place.block)?;
-    let mut lengths = raw.lengths()?;
+    let (ids, mut lengths) = (raw.documents()?, raw.lengths()?);
+    let entry = plan.entry(place);
     let mut held_out = Vec::new();
-    if plan.entry(place).facts.held_out_documents > 0 {
-        let ids = raw.documents()?;
+    if entry.facts.held_out_documents > 0 {
         for row in raw.held_out()?.set_indices() {
             let length = std::mem::replace(&mut lengths[row], HELD_OUT);
             let hash = hash(0, "validation", &[ids.value(row).as_bytes()]);
             held_out.push(Candidate { hash, place, row, tokens: u64::from(length) });
         }
     }
+    let text_bytes = match plan.measure {
+        Measure::Tokens => Vec::new(),
+        Measure::Bytes => raw.text_bytes()?,
+    };
+    let width = plan.sets[0].width().bytes();
     let rows = BlockRows {
         shard: place.file as u32,
-        block: place.block as u32,
-        tokens: plan.entry(place).facts.tokens,
         first_row: u32::try_from(plan.first_row(place)).expect("a shard holds 2^32 rows at most"),
+        decoded_bytes: entry.facts.tokens * width + (entry.documents + 1) * 4,
+        draws: ids.iter().flatten().map(draw).collect(),
         lengths: lengths.into(),
+        text_bytes: text_bytes.into(),
     };
     Ok(ScannedBlock { source, rows, held_out })
 }
@@ -131,33 +148,57 @@ struct PlacedTotals {
     tokens: u64,
 }
 
+/// The order as it was laid.
+struct Laid {
+    /// By phase, then by source.
+    placed: Vec<Vec<PlacedTotals>>,
+    /// What sequential reading holds.
+    window_bytes: u64,
+}
+
+impl Laid {
+    /// Of one source, in all phases.
+    fn source(&self, source: usize) -> PlacedTotals {
+        let phases = self.placed.iter().map(|phase| phase[source]);
+        phases.fold(PlacedTotals::default(), |sum, one| PlacedTotals {
+            documents: sum.documents + one.documents,
+            tokens: sum.tokens + one.tokens,
+        })
+    }
+
+    fn tokens(&self) -> u64 {
+        self.placed.iter().flatten().map(|one| one.tokens).sum()
+    }
+}
+
 fn write_order(
     plan: &MixPlan,
     config: &MixConfig,
     sources: &[SourceBlocks],
     work: &Work<'_>,
-) -> Result<Vec<PlacedTotals>> {
-    let names = plan.files.iter().map(|file| plan.sets[file.set].shards()[file.shard].name.clone());
-    let names: Vec<String> = names.collect();
-    let order =
-        OrderConfig { seed: config.seed, window_tokens: config.window_tokens.0, files: &names };
+) -> Result<Laid> {
+    let order = OrderConfig { seed: config.seed, measure: plan.measure };
+    let budgets: Vec<Vec<u64>> = plan.phases.iter().map(|phase| phase.budgets.clone()).collect();
     let mut writer = OrderWriter::create(&work.path(ORDER_FILE))?;
-    let mut totals = vec![PlacedTotals::default(); sources.len()];
-    interleave(sources, order, |placed| {
-        let source = &mut totals[usize::from(placed.source)];
+    let mut placed = vec![vec![PlacedTotals::default(); sources.len()]; budgets.len()];
+    let window_bytes = interleave(sources, &budgets, order, |document| {
+        let of_phase = &mut placed[usize::from(document.phase)];
+        let source = &mut of_phase[usize::from(document.source)];
         source.documents += 1;
-        source.tokens += placed.tokens;
-        writer.push(placed.shard, placed.row, placed.source, placed.tokens)
+        source.tokens += document.tokens;
+        writer.push(document.shard, document.row, document.source, document.tokens)
     })?;
     let about = writer.finish()?;
-    assert_eq!(about.tokens, plan.tokens, "tokens of the order and of the mix");
-    for (source, total) in sources.iter().zip(&totals) {
-        assert_eq!(total.tokens, source.budget, "achieved tokens and budget of {}", source.name);
+    if plan.measure == Measure::Tokens {
+        assert_eq!(about.tokens, plan.size, "tokens of the order and of the mix");
+        let found = placed.iter().map(|phase| phase.iter().map(|source| source.tokens).collect());
+        let found: Vec<Vec<u64>> = found.collect();
+        assert_eq!(found, budgets, "achieved tokens and budgets, by phase");
     }
     let rows = Some(about.documents);
     let tokens = Some(about.tokens);
     work.describe(ORDER_FILE, FileCounts { rows, documents: rows, tokens });
-    Ok(totals)
+    Ok(Laid { placed, window_bytes })
 }
 
 /// Chooses, reads and writes the held-out documents.
@@ -217,27 +258,32 @@ fn read_documents(
     Ok(documents.into_iter().map(|(_, document)| document).collect())
 }
 
-fn record(
-    plan: &MixPlan,
-    config: &MixConfig,
-    placed: &[PlacedTotals],
-    validation: &[ValidationSource],
-) -> Result<MixRecord> {
+fn record(plan: &MixPlan, laid: &Laid, validation: &[ValidationSource]) -> Result<MixRecord> {
     let first = &plan.sets[0];
     let (end_of_text, end_of_text_id) = first.end_of_text().expect("checked by the plan");
-    let sources = plan.sources.iter().zip(placed).zip(validation);
-    let sources = sources.map(|((source, placed), validation)| {
+    let sources = plan.sources.iter().zip(validation).enumerate();
+    let sources = sources.map(|(index, (source, validation))| {
+        let placed = laid.source(index);
         let texts = || validation.documents.iter();
+        // Under budgets of bytes the passes are those of the bytes, which were asked for.
+        let (asked, available) = match plan.measure {
+            Measure::Tokens => (source.budget, source.available_tokens),
+            Measure::Bytes => (source.budget, source.available_bytes.unwrap_or(0)),
+        };
         MixSource {
             name: source.name.clone(),
-            weight: source.weight.to_string(),
-            budget_tokens: source.budget_tokens,
+            weight: match source.weight {
+                Some(weight) => weight.to_string(),
+                None => decimal(source.budget, plan.size),
+            },
+            budget_tokens: (plan.measure == Measure::Tokens).then_some(source.budget),
+            budget_bytes: (plan.measure == Measure::Bytes).then_some(source.budget),
             achieved_tokens: placed.tokens,
             available_tokens: source.available_tokens,
             available_documents: source.available_documents(),
             documents: placed.documents,
-            epochs: fraction(source.budget_tokens, source.available_tokens),
-            epochs_decimal: decimal(source.budget_tokens, source.available_tokens),
+            epochs: fraction(asked, available),
+            epochs_decimal: decimal(asked, available),
             validation_documents: texts().count() as u64,
             validation_tokens: texts().map(|text| text.tokens.len() as u64).sum(),
             validation_bytes: texts().map(|text| text.bytes).sum(),
@@ -245,17 +291,38 @@ fn record(
     });
     Ok(MixRecord {
         format: MIX_FORMAT,
-        tokens: plan.tokens,
-        documents: placed.iter().map(|source| source.documents).sum(),
-        window_tokens: config.window_tokens.0,
+        tokens: laid.tokens(),
+        documents: laid.placed.iter().flatten().map(|source| source.documents).sum(),
+        window_bytes: laid.window_bytes,
         token_width: first.width(),
         vocab_size: first.vocab_size()?,
         end_of_text: end_of_text.to_owned(),
         end_of_text_id,
         tokenizer: first.tokenizer(),
+        phases: phases(plan, laid),
         sources: sources.collect(),
         shards: shard_files(plan),
     })
+}
+
+/// Where each phase begins, and what it reads of each source.
+fn phases(plan: &MixPlan, laid: &Laid) -> Vec<MixPhase> {
+    let mut first_token = 0;
+    let phases = plan.phases.iter().zip(&laid.placed).map(|(phase, placed)| {
+        let tokens: Vec<u64> = placed.iter().map(|source| source.tokens).collect();
+        let weights = phase.weights.iter();
+        let weights = weights.map(|weight| weight.map(|weight| weight.to_string()));
+        let made = MixPhase {
+            name: phase.name.clone(),
+            first_token,
+            tokens: tokens.iter().sum(),
+            weights: weights.collect(),
+            source_tokens: tokens,
+        };
+        first_token += made.tokens;
+        made
+    });
+    phases.collect()
 }
 
 fn shard_files(plan: &MixPlan) -> Vec<ShardFile> {

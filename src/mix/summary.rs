@@ -46,8 +46,20 @@ impl Summary for MixSummary {
 }
 
 impl fmt::Display for MixSummary {
-    /// A line a source: shares asked for and achieved.
+    /// A line a source: shares asked for and achieved; above them, where there are several phases,
+    /// a line for each.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let phases = self.record.phases.iter().filter(|_| self.record.phases.len() > 1);
+        for phase in phases {
+            let shares = self.record.sources.iter().zip(&phase.source_tokens);
+            let shares = shares.filter(|(_, tokens)| **tokens > 0).map(|(source, &tokens)| {
+                let percent = 100.0 * tokens as f64 / phase.tokens.max(1) as f64;
+                format!("{} {percent:.1}%", source.name)
+            });
+            let shares: Vec<String> = shares.collect();
+            let (name, tokens) = (&phase.name, Count(phase.tokens).to_string());
+            writeln!(f, "  phase {name:<12} {tokens:>12} tokens: {}", shares.join(", "))?;
+        }
         for source in &self.record.sources {
             let share = 100.0 * source.achieved_tokens as f64 / self.record.tokens.max(1) as f64;
             writeln!(

@@ -3,12 +3,12 @@
 //! In → decimal weights, a number of tokens, what each source has; out → tokens a source. Shares
 //! are fractions over the sum of the weights; whole tokens go by the largest remainder (Hamilton's
 //! method), ties to the earlier source. Invariants: budgets sum to the tokens asked for; no float
-//! is involved. Cost: nothing, but `most_without_repeats` tries at most about
-//! 10⁶ totals ([`SPREAD_MAX`]).
+//! is involved, but for temperatures ([`tempered`]). Cost: nothing, but `most_without_repeats`
+//! tries at most about 10⁶ totals ([`SPREAD_MAX`]).
 
 use std::{fmt, str::FromStr};
 
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
 /// A weight counts in millionths, so 0.7 is 700,000 and nothing is rounded.
 const UNIT: u64 = 1_000_000;
@@ -66,6 +66,53 @@ impl Serialize for Weight {
     }
 }
 
+impl<'de> Deserialize<'de> for Weight {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Written {
+            Whole(u64),
+            Decimal(f64),
+            Text(String),
+        }
+        // A decimal number reads back as it was written: its shortest form is that text.
+        let text = match Written::deserialize(deserializer)? {
+            Written::Whole(number) => number.to_string(),
+            Written::Decimal(number) => number.to_string(),
+            Written::Text(text) => text,
+        };
+        text.parse().map_err(D::Error::custom)
+    }
+}
+
+impl Weight {
+    /// This share of `whole`, rounded down.
+    pub fn share_of(self, whole: u64) -> u64 {
+        let share = u128::from(whole) * u128::from(self.millionths) / u128::from(UNIT);
+        u64::try_from(share).unwrap_or(u64::MAX)
+    }
+}
+
+/// What the weights add to, where that is neither 1 nor 100.
+pub fn odd_sum(weights: &[Weight]) -> Option<Weight> {
+    let millionths = weights.iter().map(|weight| weight.millionths).sum();
+    (![UNIT, 100 * UNIT].contains(&millionths)).then_some(Weight { millionths })
+}
+
+/// Weights by what each source has: weight × available^(1/temperature), the largest of them 1,
+/// rounded to the millionth. 1 is in proportion, and the higher, the more even (Devlin,
+/// multilingual BERT, 2018; Arivazhagan et al., 2019, with 5). `libm` has the same bits everywhere.
+pub fn tempered(weights: &[Weight], available: &[u64], temperature: f64) -> Vec<Weight> {
+    let most = available.iter().copied().max().unwrap_or(1).max(1) as f64;
+    let scaled = weights.iter().zip(available).map(|(weight, &available)| {
+        weight.millionths as f64 * libm::pow(available as f64 / most, 1.0 / temperature)
+    });
+    let scaled: Vec<f64> = scaled.collect();
+    let largest = scaled.iter().copied().fold(f64::MIN_POSITIVE, f64::max);
+    let share = |scaled: f64| (scaled / largest * UNIT as f64 + 0.5) as u64;
+    scaled.into_iter().map(|scaled| Weight { millionths: share(scaled).max(1) }).collect()
+}
+
 /// Whether the weights are near enough to one another to be meant.
 pub fn check_spread(weights: &[Weight]) -> Result<(), String> {
     let (smallest, largest) = (weights.iter().min(), weights.iter().max());
@@ -93,6 +140,40 @@ pub fn split(tokens: u64, weights: &[Weight]) -> Vec<u64> {
         budgets[source] += 1;
     }
     budgets
+}
+
+/// `tokens` split by the weights, no share below its floor or above its ceiling: what the bounds
+/// add or take away is split among the others by their weights. Shares that violate a bound are
+/// fixed at it, the floors where they ask for more than the ceilings give back, else the ceilings,
+/// until none does (the order of CSS flexible lengths: each round fixes one share at least).
+/// `None` where floors ask for more, or ceilings allow less, than there is.
+pub fn split_within(tokens: u64, weights: &[Weight], bounds: &[(u64, u64)]) -> Option<Vec<u64>> {
+    let mut fixed: Vec<Option<u64>> = vec![None; weights.len()];
+    loop {
+        let taken = fixed.iter().flatten().try_fold(0u64, |sum, &share| sum.checked_add(share))?;
+        let left = tokens.checked_sub(taken)?;
+        let free: Vec<usize> = (0..weights.len()).filter(|&one| fixed[one].is_none()).collect();
+        if free.is_empty() {
+            return (left == 0).then(|| fixed.into_iter().flatten().collect());
+        }
+        let shares = split(left, &free.iter().map(|&one| weights[one]).collect::<Vec<_>>());
+        let (mut below, mut above) = (0u128, 0u128);
+        for (&one, &share) in free.iter().zip(&shares) {
+            let (floor, ceiling) = bounds[one];
+            below += u128::from(floor.saturating_sub(share));
+            above += u128::from(share.saturating_sub(ceiling));
+        }
+        for (&one, &share) in free.iter().zip(&shares) {
+            let (floor, ceiling) = bounds[one];
+            if below >= above && share < floor {
+                fixed[one] = Some(floor);
+            } else if above >= below && share > ceiling {
+                fixed[one] = Some(ceiling);
+            } else if (below, above) == (0, 0) {
+                fixed[one] = Some(share);
+            }
+        }
+    }
 }
 
 /// The most tokens whose [`split`] gives no source more than it has available.
@@ -185,7 +266,70 @@ mod tests {
         assert_eq!(decimal(0, 7), "0.0000");
     }
 
+    #[test]
+    fn a_weight_in_toml_is_a_number_or_a_text() {
+        #[derive(Deserialize)]
+        struct Read {
+            weights: Vec<Weight>,
+        }
+        let read: Read = toml::from_str("weights = [0.7, 70, '0.25', 0.000001]").unwrap();
+        assert_eq!(read.weights, weights(&["0.7", "70", "0.25", "0.000001"]));
+        assert!(toml::from_str::<Read>("weights = [-0.5]").is_err());
+    }
+
+    #[test]
+    fn sums_other_than_one_and_a_hundred_are_odd() {
+        assert_eq!(odd_sum(&weights(&["0.7", "0.3"])), None);
+        assert_eq!(odd_sum(&weights(&["70", "30"])), None);
+        assert_eq!(odd_sum(&weights(&["0.7", "0.2"])).unwrap().to_string(), "0.9");
+    }
+
+    #[test]
+    fn a_temperature_evens_out() {
+        let ones = weights(&["1", "1"]);
+        let shown = |temperature: f64| {
+            tempered(&ones, &[10_000, 100], temperature).iter().map(Weight::to_string).collect()
+        };
+        let shown: [Vec<String>; 2] = [shown(1.0), shown(2.0)];
+        assert_eq!(shown, [["1", "0.01"], ["1", "0.1"]]);
+        let doubled = tempered(&weights(&["1", "2"]), &[10_000, 100], 2.0);
+        assert_eq!(doubled, weights(&["1", "0.2"]));
+    }
+
+    #[test]
+    fn bounds_give_to_the_others_by_their_weights() {
+        let three = weights(&["0.6", "0.3", "0.1"]);
+        let free = (0, u64::MAX);
+        let within = |bounds: [(u64, u64); 3]| split_within(1000, &three, &bounds);
+        assert_eq!(within([free; 3]).unwrap(), [600, 300, 100]);
+        assert_eq!(within([(0, 200), free, free]).unwrap(), [200, 600, 200]);
+        assert_eq!(within([free, free, (400, u64::MAX)]).unwrap(), [400, 200, 400]);
+        assert_eq!(within([(0, 200), (0, 200), (0, 200)]), None);
+        assert_eq!(within([(700, 900), (400, 900), free]), None);
+    }
+
     proptest! {
+        #[test]
+        fn bounded_shares_keep_their_bounds_and_their_sum(
+            tokens in 1u64..10_000,
+            parts in prop::collection::vec((1u64..1_000_000, 0u64..3000, 0u64..6000), 1..6),
+        ) {
+            let weights: Vec<Weight> =
+                parts.iter().map(|&(millionths, ..)| Weight { millionths }).collect();
+            let bounds: Vec<(u64, u64)> =
+                parts.iter().map(|&(_, floor, width)| (floor, floor + width)).collect();
+            let floors: u64 = bounds.iter().map(|bounds| bounds.0).sum();
+            let ceilings: u64 = bounds.iter().map(|bounds| bounds.1).sum();
+            let found = split_within(tokens, &weights, &bounds);
+            prop_assert_eq!(found.is_some(), floors <= tokens && tokens <= ceilings);
+            for (share, (floor, ceiling)) in found.iter().flatten().zip(&bounds) {
+                prop_assert!(floor <= share && share <= ceiling);
+            }
+            if let Some(found) = found {
+                prop_assert_eq!(found.iter().sum::<u64>(), tokens);
+            }
+        }
+
         #[test]
         fn budgets_sum_to_the_tokens_and_stay_within_one_of_their_share(
             tokens in 0u64..1 << 50,

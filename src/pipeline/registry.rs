@@ -191,10 +191,7 @@ pub const STAGES: &[StageEntry] = &[
         keys: || config::fields::<MixConfig>().to_vec(),
         defaults: defaults::<MixConfig>,
         paths: Vec::new,
-        check: |request| {
-            let _: Vec<MixSpec> = specs(&request.inputs)?;
-            mix_config(request).map(drop)
-        },
+        check: |request| mix_config(request)?.check(&specs::<MixSpec, _>(&request.inputs)?),
         open: |request| {
             let stage = Mix::open(&specs(&request.inputs)?, mix_config(request)?)?;
             Ok(units(request, stage))
@@ -300,7 +297,7 @@ fn value_lines(name: &str, value: &toml::Value) -> Vec<String> {
 }
 
 /// Keys of which one layer of a configuration sets at most one: it replaces the other's below.
-const RIVALS: [[&str; 2]; 2] = [["preset", "rules"], ["tokenizer", "vocab"]];
+const RIVALS: [[&str; 2]; 3] = [["bytes", "tokens"], ["preset", "rules"], ["tokenizer", "vocab"]];
 
 /// Keys that had another name: the old one is taken for one version more.
 const RENAMED: [(&str, &str); 1] = [("recipe", "preset")];

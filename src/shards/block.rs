@@ -3,7 +3,7 @@
 //! In → the checked bytes of a batch; out → token slices, lengths, ids. The columns are exactly
 //! `tokens` list of uint16 or uint32, `document` utf8, `source` utf8, `held_out` bool, `bytes`
 //! uint64 (UTF-8 length of the text; 64 bits, because nothing else bounds a document to 4 GiB and
-//! zstd takes the zeros away). Invariants: no nulls; one row a document, in corpus order, never
+//! zstd takes the zeros away). Invariants: no nulls; one row a document, cell by cell, never
 //! split; all rows of one source; documents, tokens and held-out shares equal the footer's, else
 //! the block is damaged. Cost: zstd's decompression, about 1 GB/s; `lengths` and `held_out`
 //! touch no token.
@@ -27,6 +27,7 @@ pub const BLOCK_TOKENS: u64 = 1 << 18;
 const TOKENS: usize = 0;
 const DOCUMENT: usize = 1;
 const HELD_OUT: usize = 3;
+const BYTES: usize = 4;
 /// Where a batch's message keeps the list's offsets: behind the list's own validity.
 const OFFSETS_BUFFER: usize = 1;
 
@@ -89,6 +90,9 @@ pub struct BlockFacts {
     pub held_out_documents: u64,
     /// Tokens of these, among `tokens`.
     pub held_out_tokens: u64,
+    /// UTF-8 bytes of their texts, among `text_bytes`; shards of earlier builds do not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held_out_bytes: Option<u64>,
 }
 
 /// A block in a shard's footer.
@@ -103,6 +107,15 @@ impl BlockEntry {
     /// Their tokens, without an opener.
     pub fn training_tokens(&self) -> u64 {
         self.facts.tokens - self.facts.held_out_tokens
+    }
+
+    /// UTF-8 bytes of their texts, where the shard says how many are held out.
+    pub fn training_bytes(&self) -> Option<u64> {
+        let held_out = match self.facts.held_out_documents {
+            0 => Some(0),
+            _ => self.facts.held_out_bytes,
+        };
+        held_out.map(|held_out| self.facts.text_bytes - held_out)
     }
 }
 
@@ -300,6 +313,15 @@ impl RawBlock<'_> {
         Ok(self.raw.decode(Some(&[DOCUMENT]))?.column(0).as_string::<i32>().clone())
     }
 
+    /// UTF-8 bytes of the documents' texts.
+    pub fn text_bytes(&self) -> Result<Vec<u64>> {
+        let batch = self.raw.decode(Some(&[BYTES]))?;
+        let bytes = batch.column(0).as_primitive::<UInt64Type>().values().to_vec();
+        let sum = bytes.iter().fold(0u64, |sum, &bytes| sum.saturating_add(bytes));
+        self.expect("bytes of text", self.entry.facts.text_bytes, sum)?;
+        Ok(bytes)
+    }
+
     /// The token lists alone.
     pub fn token_lists(&self) -> Result<TokenLists> {
         let batch = self.raw.decode(Some(&[TOKENS]))?;
@@ -316,8 +338,9 @@ impl RawBlock<'_> {
             documents: batch.column(DOCUMENT).as_string::<i32>().clone(),
             source: self.entry.facts.source.clone(),
             held_out: batch.column(HELD_OUT).as_boolean().clone(),
-            bytes: batch.column(4).as_primitive::<UInt64Type>().clone(),
+            bytes: batch.column(BYTES).as_primitive::<UInt64Type>().clone(),
         };
+        let held_out = || (0..block.len()).filter(|&row| block.held_out(row));
         let found = BlockFacts {
             source: batch
                 .column(2)
@@ -330,10 +353,12 @@ impl RawBlock<'_> {
             tokens: block.lists.offsets[block.len()] as u64,
             text_bytes: block.bytes.values().iter().sum(),
             held_out_documents: block.held_out.true_count() as u64,
-            held_out_tokens: (0..block.len())
-                .filter(|&row| block.held_out(row))
-                .map(|row| block.tokens(row).len() as u64)
-                .sum(),
+            held_out_tokens: held_out().map(|row| block.tokens(row).len() as u64).sum(),
+            held_out_bytes: self
+                .entry
+                .facts
+                .held_out_bytes
+                .map(|_| held_out().map(|row| block.bytes(row)).sum()),
         };
         self.expect("facts", &self.entry.facts, &found)?;
         Ok(block)

@@ -17,26 +17,27 @@ use std::{
     io::{BufWriter, Write},
     marker::PhantomData,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use arrow::{
     array::RecordBatch,
     buffer::Buffer,
     datatypes::SchemaRef,
-    error::ArrowError,
     ipc::{
         Block, CompressionType, MetadataVersion,
         reader::{FileDecoder, read_footer_length},
         root_as_footer, root_as_message,
-        writer::{FileWriter, IpcWriteOptions},
+        writer::IpcWriteOptions,
     },
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::value::{RawValue, to_raw_value};
 
+use super::ipc::{self, BatchEncoder, EncodedBatch};
 use crate::base::{
     error::{Error, Result},
-    hash::{Fingerprint, Hasher, xxh3_128},
+    hash::{Fingerprint, xxh3_128},
     io,
 };
 
@@ -110,42 +111,60 @@ struct Footer {
 /// Writes one file, batch by batch.
 pub struct CheckedWriter<L: Layout> {
     path: PathBuf,
-    writer: FileWriter<HashingWriter>,
+    output: BufWriter<File>,
+    position: u64,
+    schema: SchemaRef,
+    encoder: Arc<BatchEncoder>,
+    blocks: Vec<Block>,
     batches: Vec<BatchEntry<L::Batch>>,
 }
 
 impl<L: Layout> CheckedWriter<L> {
     /// Creates `path`; `compression` applies to every buffer.
     pub fn create(path: &Path, schema: &SchemaRef, compression: Compression) -> Result<Self> {
-        let failed = write_error(path);
         let options = match compression {
             Compression::None => Ok(IpcWriteOptions::default()),
             Compression::Zstd => IpcWriteOptions::default()
                 .try_with_compression(Some(CompressionType::ZSTD))
                 .and_then(|options| options.try_with_compression_level(Some(ZSTD_LEVEL))),
         };
-        let output =
-            HashingWriter { output: io::create(path)?, hasher: Hasher::new(), position: 0 };
-        let writer = options
-            .and_then(|options| FileWriter::try_new_with_options(output, schema, options))
-            .map_err(failed)?;
-        Ok(CheckedWriter { path: path.to_owned(), writer, batches: Vec::new() })
+        let options = options.expect("zstd is compiled in, and has this level");
+        let encoder = Arc::new(BatchEncoder::new(path, schema, options)?);
+        let mut writer = CheckedWriter {
+            path: path.to_owned(),
+            output: io::create(path)?,
+            position: 0,
+            schema: schema.clone(),
+            encoder,
+            blocks: Vec::new(),
+            batches: Vec::new(),
+        };
+        let head = writer.encoder.head().to_vec();
+        writer.append_bytes(&head)?;
+        Ok(writer)
     }
 
-    /// Appends a batch.
-    pub fn write(&mut self, batch: &RecordBatch, facts: L::Batch) -> Result<()> {
-        let offset = self.writer.get_ref().position;
-        self.writer.get_mut().hasher = Hasher::new();
-        self.writer.write(batch).map_err(write_error(&self.path))?;
-        let output = self.writer.get_ref();
-        self.batches.push(BatchEntry {
-            offset,
-            bytes: output.position - offset,
-            xxh3: output.hasher.finish(),
-            documents: batch.num_rows() as u64,
-            facts,
-        });
+    /// What encodes batches as this file holds them; [`CheckedWriter::append`] lays what comes
+    /// out in the file's order.
+    pub fn encoder(&self) -> Arc<BatchEncoder> {
+        self.encoder.clone()
+    }
+
+    /// Appends an encoded batch.
+    pub fn append(&mut self, batch: EncodedBatch, facts: L::Batch) -> Result<()> {
+        let (offset, bytes) = (self.position, batch.bytes.len() as u64);
+        let body = batch.bytes.len() - batch.head;
+        self.append_bytes(&batch.bytes)?;
+        self.blocks.push(Block::new(offset as i64, batch.head as i32, body as i64));
+        let EncodedBatch { xxh3, documents, .. } = batch;
+        self.batches.push(BatchEntry { offset, bytes, xxh3, documents, facts });
         Ok(())
+    }
+
+    /// Encodes and appends a batch.
+    pub fn write(&mut self, batch: &RecordBatch, facts: L::Batch) -> Result<()> {
+        let encoded = self.encoder.encode(batch)?;
+        self.append(encoded, facts)
     }
 
     /// Writes the footer; the file is complete only now.
@@ -160,8 +179,15 @@ impl<L: Layout> CheckedWriter<L> {
             batches,
         };
         let footer = serde_json::to_string(&footer).expect(json);
-        self.writer.write_metadata(METADATA_KEY, footer);
-        self.writer.finish().map_err(write_error(&self.path))
+        let end = ipc::end_of_file(&self.schema, &self.blocks, (METADATA_KEY, footer));
+        self.append_bytes(&end)?;
+        self.output.flush().map_err(Error::io("write", &self.path))
+    }
+
+    fn append_bytes(&mut self, bytes: &[u8]) -> Result<()> {
+        self.output.write_all(bytes).map_err(Error::io("write", &self.path))?;
+        self.position += bytes.len() as u64;
+        Ok(())
     }
 }
 
@@ -385,32 +411,4 @@ fn footer_bytes(path: &Path, size: u64) -> Result<Vec<u8>> {
     let start = trailer_start.checked_sub(length as u64);
     let start = start.ok_or_else(|| damaged("the Arrow footer is longer than the file"))?;
     io::read_range(path, start, length)
-}
-
-fn write_error(path: &Path) -> impl FnOnce(ArrowError) -> Error {
-    let path = path.to_owned();
-    move |error| match error {
-        ArrowError::IoError(_, source) => Error::io("write", &path)(source),
-        other => Error::failed(format!("cannot write `{}`: {other}", path.display())),
-    }
-}
-
-/// Counts and hashes what passes.
-struct HashingWriter {
-    output: BufWriter<File>,
-    hasher: Hasher,
-    position: u64,
-}
-
-impl Write for HashingWriter {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        let count = self.output.write(bytes)?;
-        self.hasher.update(&bytes[..count]);
-        self.position += count as u64;
-        Ok(count)
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        self.output.flush()
-    }
 }

@@ -49,9 +49,9 @@ impl TestDocument {
     }
 }
 
-/// Writes one shard file.
+/// Writes one shard file; its rows stand by cell, not as they are given.
 pub fn write_shard(path: &Path, width: TokenWidth, documents: &[TestDocument]) {
-    let mut writer = ShardWriter::create(path, width).unwrap();
+    let mut writer = ShardWriter::create(path, width, 2).unwrap();
     for document in documents {
         let TestDocument { id, source, held_out, bytes, tokens } = document;
         let (held_out, bytes) = (*held_out, *bytes);

@@ -24,8 +24,10 @@ use crate::base::{
 
 /// The file's name in a mix.
 pub const MIX_FILE: &str = "mix.json";
-/// Version of the JSON; another one is refused.
-pub const MIX_FORMAT: u32 = 1;
+/// Version of the JSON; one that is neither this nor [`FIRST_FORMAT`] is refused.
+pub const MIX_FORMAT: u32 = 2;
+/// Before phases, and before the order was one of cells: runs that read such a mix go on.
+const FIRST_FORMAT: u32 = 1;
 
 /// A mix as resolved.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,8 +38,8 @@ pub struct MixRecord {
     pub tokens: u64,
     /// Documents of the stream, repeated ones each time.
     pub documents: u64,
-    /// Tokens of a shuffle window of one source.
-    pub window_tokens: u64,
+    /// Bytes of decoded blocks that are open at once, at most, when it is read from its beginning.
+    pub window_bytes: u64,
     /// Width of the stored tokens.
     pub token_width: TokenWidth,
     /// Ids of the tokenizer, added tokens included.
@@ -48,10 +50,27 @@ pub struct MixRecord {
     pub end_of_text_id: u32,
     /// XXH3-128 of `tokenizer/tokenizer.json`.
     pub tokenizer: Fingerprint,
+    /// The mixtures, one after another.
+    pub phases: Vec<MixPhase>,
     /// The sources, in the order of the command; `order.arrow` numbers them.
     pub sources: Vec<MixSource>,
     /// The shard files; `order.arrow` numbers them.
     pub shards: Vec<ShardFile>,
+}
+
+/// A mixture over a part of the stream.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MixPhase {
+    /// What the configuration calls it.
+    pub name: String,
+    /// Where it begins.
+    pub first_token: u64,
+    /// How long it is.
+    pub tokens: u64,
+    /// For each source its weight, where it is read.
+    pub weights: Vec<Option<String>>,
+    /// For each source its tokens.
+    pub source_tokens: Vec<u64>,
 }
 
 /// A source of a mix.
@@ -61,9 +80,13 @@ pub struct MixSource {
     pub name: String,
     /// The weight asked for.
     pub weight: String,
-    /// Tokens it was given.
-    pub budget_tokens: u64,
-    /// Tokens it fills in the stream; equal to the budget.
+    /// Tokens it was given, under budgets of tokens.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub budget_tokens: Option<u64>,
+    /// Bytes of text it was given, under budgets of bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub budget_bytes: Option<u64>,
+    /// Tokens it fills in the stream; equal to a budget of tokens.
     pub achieved_tokens: u64,
     /// Tokens of one epoch, openers included.
     pub available_tokens: u64,
@@ -121,13 +144,16 @@ impl MixRecord {
         let manifest = Manifest::read(directory)?;
         manifest.expect_kind(directory, Kind::Mix)?;
         let path = directory.join(MIX_FILE);
-        let record: MixRecord = serde_json::from_str(&io::read_text(&path)?)
-            .map_err(|error| Error::damaged_artifact(&path, None, error))?;
-        if record.format != MIX_FORMAT {
-            let message = format!("expected format {MIX_FORMAT}, found {}", record.format);
+        let damaged = |error: serde_json::Error| Error::damaged_artifact(&path, None, error);
+        let mut value: Value = serde_json::from_str(&io::read_text(&path)?).map_err(damaged)?;
+        if value["format"] == FIRST_FORMAT {
+            value = FirstRecord::upgrade(value).map_err(damaged)?;
+        }
+        if value["format"] != MIX_FORMAT {
+            let message = format!("expected format {MIX_FORMAT}, found {}", value["format"]);
             return Err(Error::damaged_artifact(&path, None, message));
         }
-        Ok(record)
+        serde_json::from_value(value).map_err(damaged)
     }
 
     /// The JSON, with a final newline.
@@ -185,6 +211,37 @@ impl MixRecord {
         let (name, short) = (&shard.name, shard.fingerprint.short());
         let message = format!("the shards of source `{name}` (fingerprint {short}…) are not found");
         Err(Error::config(message).with_hint("say where they lie now with `--data DIR`"))
+    }
+}
+
+/// What a record of the first format has that today's has not.
+#[derive(Deserialize)]
+struct FirstRecord {
+    /// Tokens of a source that were shuffled together.
+    window_tokens: u64,
+    tokens: u64,
+    token_width: TokenWidth,
+    sources: Vec<MixSource>,
+}
+
+impl FirstRecord {
+    /// The same record in today's form: one phase, and of each source one window in memory, with a
+    /// quarter for blocks that straddle two.
+    fn upgrade(mut value: Value) -> std::result::Result<Value, serde_json::Error> {
+        let first: FirstRecord = serde_json::from_value(value.clone())?;
+        let windows = first.sources.iter().map(|one| one.available_tokens.min(first.window_tokens));
+        let window_bytes = windows.sum::<u64>() * first.token_width.bytes() * 5 / 4;
+        let phase = MixPhase {
+            name: "main".to_owned(),
+            first_token: 0,
+            tokens: first.tokens,
+            weights: first.sources.iter().map(|source| Some(source.weight.clone())).collect(),
+            source_tokens: first.sources.iter().map(|source| source.achieved_tokens).collect(),
+        };
+        value["format"] = MIX_FORMAT.into();
+        value["window_bytes"] = window_bytes.into();
+        value["phases"] = serde_json::to_value([phase])?;
+        Ok(value)
     }
 }
 

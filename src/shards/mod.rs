@@ -11,11 +11,14 @@
 
 pub mod block;
 mod cache;
+pub mod cell;
 pub mod file;
 #[cfg(test)]
 pub mod fixture;
+mod ipc;
 pub mod mix_record;
 pub mod order;
+pub mod overlap;
 pub mod reader;
 pub mod set;
 pub mod stream;

@@ -4,8 +4,9 @@
 //! them. Each document is opened by end-of-text, which takes the document's first position; the
 //! shards store none. Invariant: what `read` gives is a function of the mix and the range alone, so
 //! a row may be read by anybody, in any order. Cost: under sequential reading each block is read,
-//! checked and decoded once an epoch, with one window a source in memory
-//! ([`MixReader::window_bytes`]); at a random place, one batch of the order and one block.
+//! checked and decoded once an epoch, with the open blocks of a cell of
+//! each source in memory ([`MixReader::window_bytes`]); at a random place, one batch of the order
+//! and one block.
 
 use std::path::{Path, PathBuf};
 
@@ -60,12 +61,10 @@ impl MixReader {
         self.cache = BlockCache::new(cache_bytes_max);
     }
 
-    /// Memory of one window of each source, with a quarter for blocks that straddle two.
+    /// Memory with which sequential reading decodes each block once an epoch: what is open at once,
+    /// with an eighth for what buffers are rounded up to.
     pub fn window_bytes(&self) -> u64 {
-        let window = |available: u64| available.min(self.record.window_tokens);
-        let tokens: u64 =
-            self.record.sources.iter().map(|source| window(source.available_tokens)).sum();
-        tokens * self.record.token_width.bytes() * 5 / 4
+        self.record.window_bytes.saturating_mul(9) / 8
     }
 
     /// Blocks decoded so far.

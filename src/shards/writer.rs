@@ -1,16 +1,17 @@
-//! Writes token shards.
+//! Writes token shards, cell by cell.
 //!
-//! In → documents in corpus order; out → one shard file (format: `block`, `file`). A block is
-//! closed when the source changes or when the next document would pass [`BLOCK_TOKENS`]; so the
-//! bytes are a function of the documents alone. Cost: one block in memory and its
-//! compression.
+//! In → documents in corpus order; out → one shard file (format: `block`, `file`). Up to
+//! [`STRETCH_TOKENS`] are held, then sorted by source and [cell](super::cell), corpus order within
+//! one, cut into blocks and compressed on all threads. A block is closed where the source changes,
+//! where the next document would pass [`BLOCK_TOKENS`], and where the cell changes once the block
+//! is worth its head ([`BLOCK_TOKENS_MIN`]). Invariant: the bytes are a function of the documents
+//! alone. Cost: a stretch in memory ([`held_bytes`]) and the compression of two blocks a thread.
 
-use std::{collections::BTreeMap, path::Path, sync::Arc};
+use std::{collections::BTreeMap, ops::Range, path::Path, sync::Arc};
 
 use arrow::{
     array::{
-        ArrayRef, BooleanBuilder, ListArray, PrimitiveArray, RecordBatch, StringArray,
-        StringBuilder, UInt64Array,
+        ArrayRef, BooleanArray, ListArray, PrimitiveArray, RecordBatch, StringArray, UInt64Array,
     },
     buffer::{OffsetBuffer, ScalarBuffer},
     datatypes::{ArrowPrimitiveType, DataType, UInt16Type, UInt32Type},
@@ -18,14 +19,33 @@ use arrow::{
 
 use super::{
     block::{BLOCK_TOKENS, BlockFacts, ShardAbout, ShardLayout, TokenWidth},
+    cell,
     file::{CheckedWriter, Compression, Layout},
 };
-use crate::base::error::Result;
+use crate::base::{error::Result, parallel};
 
 /// Documents and bytes of ids that close a block although its tokens do not: a million empty
 /// documents are no reason for a block that does not fit into memory.
-const BLOCK_DOCUMENTS: u64 = BLOCK_TOKENS;
+const BLOCK_DOCUMENTS: usize = BLOCK_TOKENS as usize;
 const BLOCK_ID_BYTES: usize = 32 << 20;
+
+/// A cell's end closes a block of this many tokens. Below, 64 KiB, the head of a block and the
+/// columns beside its tokens come to more than 3% of what it stores.
+const BLOCK_TOKENS_MIN: u64 = 1 << 15;
+
+/// Tokens sorted at once: 2¹⁸ a cell. A reader holds a block of each stretch, and so a 256th of
+/// what it reads.
+const STRETCH_TOKENS: usize = 1 << 26;
+/// What else ends a stretch: documents without tokens take memory too.
+const STRETCH_DOCUMENTS: usize = 1 << 22;
+const STRETCH_ID_BYTES: usize = 256 << 20;
+
+/// Bytes that the writer of a file of `text_bytes` holds: tokens, which are no more than bytes, in
+/// a buffer that has just grown to twice its need, and what is known of each document.
+pub fn held_bytes(width: TokenWidth, text_bytes: u64) -> u64 {
+    let tokens = text_bytes.min(STRETCH_TOKENS as u64);
+    2 * tokens * width.bytes() + text_bytes.min(STRETCH_ID_BYTES as u64 / 2)
+}
 
 /// A document as the tokenizer leaves it.
 #[derive(Clone, Copy, Debug)]
@@ -82,32 +102,29 @@ pub struct ShardCounts {
 /// Writes one shard file.
 pub struct ShardWriter {
     file: CheckedWriter<ShardLayout>,
-    width: TokenWidth,
-    source: String,
-    open: OpenBlock,
+    threads: usize,
+    stretch: Stretch,
     counts: ShardCounts,
 }
 
 impl ShardWriter {
-    /// Creates `path` for tokens of `width`.
-    pub fn create(path: &Path, width: TokenWidth) -> Result<ShardWriter> {
+    /// Creates `path` for tokens of `width`; `threads` compress.
+    pub fn create(path: &Path, width: TokenWidth, threads: usize) -> Result<ShardWriter> {
         let schema = ShardLayout::schema(&ShardAbout { tokens: width });
         Ok(ShardWriter {
             file: CheckedWriter::create(path, &schema, Compression::Zstd)?,
-            width,
-            source: String::new(),
-            open: OpenBlock::new(width),
+            threads,
+            stretch: Stretch::new(width),
             counts: ShardCounts::default(),
         })
     }
 
-    /// Appends a document. Panics on a token wider than the shard's width: the caller chose it.
+    /// Takes a document. Panics on a token wider than the shard's width: the caller chose it.
     pub fn push(&mut self, document: &ShardDocument<'_>) -> Result<()> {
-        if self.open.must_close_before(document) || self.source != document.source {
-            self.close_block()?;
-            document.source.clone_into(&mut self.source);
+        if self.stretch.must_close_before(document) {
+            self.write_stretch()?;
         }
-        self.open.push(document);
+        self.stretch.push(document);
         self.counts.total.add(document);
         match self.counts.sources.get_mut(document.source) {
             Some(source) => source.add(document),
@@ -119,38 +136,42 @@ impl ShardWriter {
         Ok(())
     }
 
-    /// Closes the last block and writes the footer. A shard without documents is a valid file.
+    /// Writes what is held and the footer. A shard without documents is a valid file.
     pub fn finish(mut self) -> Result<ShardCounts> {
-        self.close_block()?;
-        self.file.finish(ShardAbout { tokens: self.width })?;
+        self.write_stretch()?;
+        self.file.finish(ShardAbout { tokens: self.stretch.width })?;
         Ok(self.counts)
     }
 
-    fn close_block(&mut self) -> Result<()> {
-        let block = std::mem::replace(&mut self.open, OpenBlock::new(self.width));
-        let totals = block.totals;
-        if totals.documents == 0 {
-            return Ok(());
-        }
-        let facts = BlockFacts {
-            source: self.source.clone(),
-            tokens: totals.tokens,
-            text_bytes: totals.bytes,
-            held_out_documents: totals.held_out,
-            held_out_tokens: totals.held_out_tokens,
-        };
-        self.file.write(&block.finish(&self.source, self.width), facts)
+    fn write_stretch(&mut self) -> Result<()> {
+        let width = self.stretch.width;
+        let stretch = std::mem::replace(&mut self.stretch, Stretch::new(width));
+        let rows = stretch.by_cell();
+        let blocks = stretch.cut(&rows);
+        let threads = self.threads.min(blocks.len()).max(1);
+        let encoder = self.file.encoder();
+        let file = &mut self.file;
+        parallel::ordered(
+            threads,
+            2 * threads,
+            blocks.into_iter().map(Ok),
+            |block| {
+                let (batch, facts) = stretch.block(&rows[block]);
+                Ok((encoder.encode(&batch)?, facts))
+            },
+            |(batch, facts)| file.append(batch, facts),
+        )
     }
 }
 
-/// The block being filled.
-struct OpenBlock {
+/// Documents that are held until they are sorted.
+struct Stretch {
+    width: TokenWidth,
     tokens: TokenColumn,
-    offsets: Vec<i32>,
-    ids: StringBuilder,
-    held_out: BooleanBuilder,
-    bytes: Vec<u64>,
-    totals: SourceTotals,
+    ids: String,
+    documents: Vec<Held>,
+    /// By first appearance.
+    sources: Vec<String>,
 }
 
 /// Tokens in the width they are stored in.
@@ -159,30 +180,51 @@ enum TokenColumn {
     U32(Vec<u32>),
 }
 
-impl OpenBlock {
-    fn new(width: TokenWidth) -> OpenBlock {
+/// A document of a stretch.
+struct Held {
+    first_token: usize,
+    first_id_byte: usize,
+    bytes: u64,
+    tokens: u32,
+    id_bytes: u32,
+    source: u32,
+    cell: u8,
+    held_out: bool,
+}
+
+impl Held {
+    fn tokens(&self) -> Range<usize> {
+        self.first_token..self.first_token + self.tokens as usize
+    }
+
+    fn id(&self) -> Range<usize> {
+        self.first_id_byte..self.first_id_byte + self.id_bytes as usize
+    }
+}
+
+impl Stretch {
+    fn new(width: TokenWidth) -> Stretch {
         let tokens = match width {
             TokenWidth::U16 => TokenColumn::U16(Vec::new()),
             TokenWidth::U32 => TokenColumn::U32(Vec::new()),
         };
-        OpenBlock {
-            tokens,
-            offsets: vec![0],
-            ids: StringBuilder::new(),
-            held_out: BooleanBuilder::new(),
-            bytes: Vec::new(),
-            totals: SourceTotals::default(),
-        }
+        let (documents, sources) = (Vec::new(), Vec::new());
+        Stretch { width, tokens, ids: String::new(), documents, sources }
+    }
+
+    fn token_count(&self) -> usize {
+        self.documents.last().map_or(0, |document| document.tokens().end)
     }
 
     fn must_close_before(&self, document: &ShardDocument<'_>) -> bool {
-        self.totals.documents > 0
-            && (self.totals.tokens + document.tokens.len() as u64 > BLOCK_TOKENS
-                || self.totals.documents >= BLOCK_DOCUMENTS
-                || self.ids.values_slice().len() + document.id.len() > BLOCK_ID_BYTES)
+        !self.documents.is_empty()
+            && (self.token_count() + document.tokens.len() > STRETCH_TOKENS
+                || self.documents.len() >= STRETCH_DOCUMENTS
+                || self.ids.len() + document.id.len() > STRETCH_ID_BYTES)
     }
 
     fn push(&mut self, document: &ShardDocument<'_>) {
+        let first_token = self.token_count();
         match &mut self.tokens {
             TokenColumn::U16(column) => column.extend(document.tokens.iter().map(|&token| {
                 assert!(token <= u32::from(u16::MAX), "token {token} in a shard of uint16");
@@ -190,31 +232,105 @@ impl OpenBlock {
             })),
             TokenColumn::U32(column) => column.extend_from_slice(document.tokens),
         }
-        self.totals.add(document);
-        let end = i32::try_from(self.totals.tokens);
-        self.offsets.push(end.expect("a block is one document or at most 2^18 tokens"));
-        self.ids.append_value(document.id);
-        self.held_out.append_value(document.held_out);
-        self.bytes.push(document.bytes);
+        // Sources come in stretches of documents, so the last one is looked at first.
+        let known = self.sources.iter().rposition(|source| source == document.source);
+        let source = known.unwrap_or_else(|| {
+            self.sources.push(document.source.to_owned());
+            self.sources.len() - 1
+        });
+        let length = i32::try_from(document.tokens.len());
+        let id_bytes = i32::try_from(document.id.len());
+        self.documents.push(Held {
+            first_token,
+            first_id_byte: self.ids.len(),
+            bytes: document.bytes,
+            tokens: length.expect("a document has less than 2^31 tokens") as u32,
+            id_bytes: id_bytes.expect("an id has less than 2^31 bytes") as u32,
+            source: source as u32,
+            cell: cell::cell(cell::draw(document.id)),
+            held_out: document.held_out,
+        });
+        self.ids.push_str(document.id);
     }
 
-    fn finish(mut self, source: &str, width: TokenWidth) -> RecordBatch {
-        let documents = self.bytes.len();
-        let offsets = OffsetBuffer::new(ScalarBuffer::from(self.offsets));
-        let tokens = match self.tokens {
-            TokenColumn::U16(tokens) => list::<UInt16Type>(width, offsets, tokens),
-            TokenColumn::U32(tokens) => list::<UInt32Type>(width, offsets, tokens),
+    /// The documents by source and cell, in corpus order within a cell.
+    fn by_cell(&self) -> Vec<u32> {
+        let mut rows: Vec<u32> = (0..self.documents.len() as u32).collect();
+        rows.sort_by_key(|&row| {
+            let document = &self.documents[row as usize];
+            (document.source, document.cell)
+        });
+        rows
+    }
+
+    /// Where blocks begin and end among the sorted documents.
+    fn cut(&self, rows: &[u32]) -> Vec<Range<usize>> {
+        let (mut blocks, mut start) = (Vec::new(), 0);
+        let (mut tokens, mut id_bytes) = (0, 0);
+        for at in 0..rows.len() {
+            let next = &self.documents[rows[at] as usize];
+            if at > start {
+                let last = &self.documents[rows[at - 1] as usize];
+                let closes = last.source != next.source
+                    || tokens + u64::from(next.tokens) > BLOCK_TOKENS
+                    || at - start >= BLOCK_DOCUMENTS
+                    || id_bytes + next.id_bytes as usize > BLOCK_ID_BYTES
+                    || (last.cell != next.cell && tokens >= BLOCK_TOKENS_MIN);
+                if closes {
+                    blocks.push(start..at);
+                    (start, tokens, id_bytes) = (at, 0, 0);
+                }
+            }
+            tokens += u64::from(next.tokens);
+            id_bytes += next.id_bytes as usize;
+        }
+        if start < rows.len() {
+            blocks.push(start..rows.len());
+        }
+        blocks
+    }
+
+    /// The columns of a block of these documents.
+    fn block(&self, rows: &[u32]) -> (RecordBatch, BlockFacts) {
+        let documents = || rows.iter().map(|&row| &self.documents[row as usize]);
+        let source = &self.sources[documents().next().map_or(0, |first| first.source as usize)];
+        let offsets = OffsetBuffer::from_lengths(documents().map(|one| one.tokens as usize));
+        let tokens = match &self.tokens {
+            TokenColumn::U16(tokens) => {
+                list::<UInt16Type>(self.width, offsets, gather(tokens, documents()))
+            }
+            TokenColumn::U32(tokens) => {
+                list::<UInt32Type>(self.width, offsets, gather(tokens, documents()))
+            }
         };
+        let sum = |of: fn(&Held) -> u64| documents().map(of).sum();
+        let facts = BlockFacts {
+            source: source.clone(),
+            tokens: sum(|one| u64::from(one.tokens)),
+            text_bytes: sum(|one| one.bytes),
+            held_out_documents: sum(|one| u64::from(one.held_out)),
+            held_out_tokens: sum(|one| if one.held_out { u64::from(one.tokens) } else { 0 }),
+            held_out_bytes: Some(sum(|one| if one.held_out { one.bytes } else { 0 })),
+        };
+        let ids = documents().map(|one| &self.ids[one.id()]);
         let columns: Vec<ArrayRef> = vec![
             Arc::new(tokens),
-            Arc::new(self.ids.finish()),
-            Arc::new(StringArray::from_iter_values(std::iter::repeat_n(source, documents))),
-            Arc::new(self.held_out.finish()),
-            Arc::new(UInt64Array::from(self.bytes)),
+            Arc::new(StringArray::from_iter_values(ids)),
+            Arc::new(StringArray::from_iter_values(std::iter::repeat_n(source, rows.len()))),
+            Arc::new(BooleanArray::from(documents().map(|one| one.held_out).collect::<Vec<_>>())),
+            Arc::new(UInt64Array::from_iter_values(documents().map(|one| one.bytes))),
         ];
-        let schema = ShardLayout::schema(&ShardAbout { tokens: width });
-        RecordBatch::try_new(schema, columns).expect("the columns are the layout's, equally long")
+        let schema = ShardLayout::schema(&ShardAbout { tokens: self.width });
+        let batch = RecordBatch::try_new(schema, columns);
+        (batch.expect("the columns are the layout's, equally long"), facts)
     }
+}
+
+/// The tokens of these documents, one after another.
+fn gather<'a, T: Copy + 'a>(tokens: &[T], documents: impl Iterator<Item = &'a Held>) -> Vec<T> {
+    let mut gathered = Vec::new();
+    documents.for_each(|document| gathered.extend_from_slice(&tokens[document.tokens()]));
+    gathered
 }
 
 /// A column `tokens` from its parts.

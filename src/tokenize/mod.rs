@@ -2,14 +2,15 @@
 //!
 //! In: a corpus or raw files, and a tokenizer (an artifact of `tokenizer train`, or anybody's
 //! `tokenizer.json`). Out: `shard-00000.arrow …`, one a unit (see [`crate::shards`] for the
-//! format), every document in input order, empty and held-out ones too, never split, without
+//! format), every document, empty and held-out ones too, sorted by cell, never split, without
 //! end-of-text; beside them `tokenizer/`. Method: each document is one sequence; text that spells a
 //! special token stays text, unless `special_text` asks for tokens, and is counted
 //! (`special_token_texts`). The manifest's config names the
 //! end-of-text token, which `mix` puts between documents, and the size of the vocabulary.
 //! Invariants: in = out + rejected; thread count and batches change no byte. Cost: about 110 MB of
 //! text per CPU-second from Parquet to shards, two thirds of it reading and writing; up to 64 MiB
-//! of known pieces a thread; parallel over units and over row groups inside one, but for writing.
+//! of known pieces a thread and up to 2²⁶ tokens a unit; parallel over units, over row groups
+//! inside one, and over the blocks that are written.
 
 mod config;
 mod run;
@@ -30,6 +31,7 @@ use crate::artifact::{
     stage::{Needs, Phase, Plan, Publish, Stage, TextInputs, Unit, UnitPlan, Work},
 };
 use crate::base::error::Result;
+use crate::shards::writer::held_bytes;
 use crate::source::{InputConfig, InputSpec, Inputs};
 use crate::tokenizer::bpe::encode::STATE_BYTES;
 use crate::tokenizer::{SpecialText, UNICODE_VERSION};
@@ -115,7 +117,7 @@ impl Stage for Tokenize {
     }
 
     fn version(&self) -> u32 {
-        3
+        4
     }
 
     fn config(&self) -> Value {
@@ -152,7 +154,10 @@ impl Stage for Tokenize {
 
     fn needs(&self, threads: usize) -> Needs {
         let needs = self.inputs.needs(threads);
-        Needs { memory: needs.memory + (threads * STATE_BYTES) as u64, ..needs }
+        let width = run::width(&self.vocabulary.tokenizer);
+        let largest = self.inputs.units().iter().map(|unit| unit.bytes).max().unwrap_or(0);
+        let own = (threads * STATE_BYTES) as u64 + held_bytes(width, largest);
+        Needs { memory: needs.memory + own, ..needs }
     }
 
     fn plan(&self) -> Result<Plan> {

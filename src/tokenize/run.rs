@@ -1,8 +1,9 @@
 //! One unit of `tokenize`: read, encode, write.
 //!
 //! In → the unit's documents; out → `shard.arrow` and counts. Batches are encoded on worker threads
-//! and written in input order. Memory: two tasks a thread (up to 64 MiB of text each, and about as
-//! much in tokens each), 64 MiB of known pieces a thread, and one open block.
+//! and handed on in input order; the writer sorts them by cell. Memory: two tasks a thread (up to
+//! 64 MiB of text each, and about as much in tokens each), 64 MiB of known pieces a thread, and
+//! the writer's open stretch.
 
 use crate::artifact::counts::Counts;
 use crate::artifact::record::FileCounts;
@@ -35,8 +36,7 @@ pub(super) fn encode(
     unit: usize,
     work: &Work<'_>,
 ) -> Result<Counts> {
-    let width = TokenWidth::for_largest_id(tokenizer.vocab_size().saturating_sub(1));
-    let mut writer = ShardWriter::create(&work.path(SHARD), width)?;
+    let mut writer = ShardWriter::create(&work.path(SHARD), width(tokenizer), work.threads)?;
     let mut special_token_texts = 0;
     let map = |batch| encode_batch(batch, tokenizer);
     let sink = |encoded: EncodedBatch| {
@@ -59,6 +59,11 @@ pub(super) fn encode(
     let tokens = Some(written.total.tokens);
     work.describe(SHARD, FileCounts { tokens, ..FileCounts::documents(documents) });
     Ok(counts)
+}
+
+/// How wide its tokens are stored.
+pub(super) fn width(tokenizer: &Tokenizer) -> TokenWidth {
+    TokenWidth::for_largest_id(tokenizer.vocab_size().saturating_sub(1))
 }
 
 fn encode_batch(batch: Batch, tokenizer: &Tokenizer) -> Result<EncodedBatch> {

@@ -1,7 +1,7 @@
 //! A mix for tests: a byte-level tokenizer without merges, one artifact of shards, two sources.
 
 use crate::artifact::record::Kind;
-use std::path::Path;
+use std::{collections::BTreeMap, path::Path};
 
 use serde_json::{Map, Value, json};
 
@@ -42,9 +42,15 @@ pub fn write_mix(directory: &Path) {
     io::write(&mix.join(TOKENIZER_DIRECTORY).join(TOKENIZER_FILE), tokenizer.as_bytes()).unwrap();
 
     let mut order = OrderWriter::create(&mix.join(ORDER_FILE)).unwrap();
-    for row in (0..100u32).map(|row| row * 37 % 100) {
-        let document = &documents[row as usize];
-        order.push(0, row, (row % 2) as u16, 1 + document.tokens.len() as u64).unwrap();
+    let shard = ShardReader::open(&shards.join("shard-00000.arrow")).unwrap();
+    let blocks = (0..shard.blocks().len()).map(|index| shard.read_block(index).unwrap());
+    let ids = blocks.flat_map(|block| {
+        (0..block.len()).map(|row| block.document(row).to_owned()).collect::<Vec<_>>()
+    });
+    let rows: BTreeMap<String, u32> = ids.zip(0..).collect();
+    for index in (0..100).map(|index| index * 37 % 100) {
+        let (row, tokens) = (rows[&documents[index].id], documents[index].tokens.len() as u64);
+        order.push(0, row, (index % 2) as u16, 1 + tokens).unwrap();
     }
     let about = order.finish().unwrap();
     assert_eq!(about.tokens, MIX_TOKENS);
@@ -77,7 +83,8 @@ fn record(artifact: &Manifest, shards: &Path, tokenizer: &[u8]) -> MixRecord {
     let source = |name: &str| MixSource {
         name: name.into(),
         weight: "1".into(),
-        budget_tokens: MIX_TOKENS / 2,
+        budget_tokens: Some(MIX_TOKENS / 2),
+        budget_bytes: None,
         achieved_tokens: MIX_TOKENS / 2,
         available_tokens: MIX_TOKENS / 2,
         available_documents: 50,
@@ -93,12 +100,13 @@ fn record(artifact: &Manifest, shards: &Path, tokenizer: &[u8]) -> MixRecord {
         format: MIX_FORMAT,
         tokens: MIX_TOKENS,
         documents: 100,
-        window_tokens: 1 << 24,
+        window_bytes: 1 << 24,
         token_width: TokenWidth::U16,
         vocab_size: VOCABULARY,
         end_of_text: "<|endoftext|>".into(),
         end_of_text_id: END_OF_TEXT_ID,
         tokenizer: xxh3_128(tokenizer),
+        phases: vec![],
         sources: vec![source("a"), source("b")],
         shards: vec![ShardFile {
             name: "a".into(),
