@@ -26,6 +26,8 @@ pub enum Kind {
     Mix,
     /// A model in training, or trained.
     Run,
+    /// A trained model for other tools.
+    Model,
 }
 
 impl fmt::Display for Kind {
@@ -37,6 +39,7 @@ impl fmt::Display for Kind {
             Kind::Shards => "token shards",
             Kind::Mix => "a mix",
             Kind::Run => "a run",
+            Kind::Model => "an exported model",
         })
     }
 }

@@ -18,7 +18,7 @@ use super::{
     tokenizer::TokenizerCommand,
 };
 #[cfg(feature = "train")]
-use super::{generate::GenerateArgs, train::TrainArgs};
+use super::{export::ExportFlags, generate::GenerateArgs, train::TrainArgs};
 /// From raw Parquet to a trained small language model: deterministic, resumable, one binary.
 #[derive(Parser, Debug)]
 #[command(name = "dataprep", version, max_term_width = 100, disable_help_subcommand = true)]
@@ -61,6 +61,9 @@ pub enum Command {
     /// Continue a prompt with a trained model
     #[cfg(feature = "train")]
     Generate(GenerateArgs),
+    /// Write a trained model for other tools: transformers, vLLM, llama.cpp
+    #[cfg(feature = "train")]
+    Export(StageArgs<ExportFlags>),
     /// Run the steps of a recipe that are not up to date
     Run(RunArgs),
     /// Start a project: a commented recipe, `dataprep.toml`

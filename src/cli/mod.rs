@@ -8,6 +8,8 @@ pub mod args;
 mod classifier;
 pub mod command;
 mod dedup;
+#[cfg(feature = "train")]
+mod export;
 mod filter;
 #[cfg(feature = "train")]
 mod generate;
@@ -77,7 +79,7 @@ fn run(cli: Cli, printer: &Printer) -> Result<()> {
         Command::Tokenizer { command: TokenizerCommand::Train(args) } => {
             cx.stage("tokenizer", args)
         }
-        Command::Tokenizer { command: TokenizerCommand::Export(args) } => cx.export(args),
+        Command::Tokenizer { command: TokenizerCommand::Export(args) } => cx.export_tokenizer(args),
         Command::Tokenize(args) if args.inputs == ["-"] => cx.show_tokens(args),
         Command::Tokenize(args) => cx.stage("tokenize", args),
         Command::Mix(args) => cx.stage("mix", args),
@@ -85,6 +87,8 @@ fn run(cli: Cli, printer: &Printer) -> Result<()> {
         Command::Train(args) => cx.train(args),
         #[cfg(feature = "train")]
         Command::Generate(args) => cx.generate(args),
+        #[cfg(feature = "train")]
+        Command::Export(args) => cx.stage("export", args),
         Command::Run(args) => cx.run(args),
         Command::Init { directory } => cx.init(directory),
         Command::Completions { shell } => cx.completions(*shell),

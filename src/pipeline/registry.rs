@@ -200,6 +200,24 @@ pub const STAGES: &[StageEntry] = &[
             Ok(Job { work: Work::InPlace(Box::new(work)), reads: reads(request) })
         },
     },
+    #[cfg(feature = "train")]
+    StageEntry {
+        name: "export",
+        takes: Kind::Run,
+        makes: Kind::Model,
+        sides: &[],
+        keys: || config::fields::<crate::export::ExportConfig>().to_vec(),
+        defaults: defaults::<crate::export::ExportConfig>,
+        paths: Vec::new,
+        check: |request| {
+            export_config(request)?.check()?;
+            only_input(request).map(drop)
+        },
+        open: |request| {
+            let run = only_input(request)?;
+            Ok(units(request, crate::export::Export::open(run, export_config(request)?)?))
+        },
+    },
 ];
 
 /// The stage called `name`, or an error with the nearest name.
@@ -377,14 +395,23 @@ fn mix_config(request: &Request) -> Result<MixConfig> {
 }
 
 #[cfg(feature = "train")]
+fn export_config(request: &Request) -> Result<crate::export::ExportConfig> {
+    config::parse(request.config.clone(), &format!("the config of `{}`", request.name))
+}
+
+/// The one input of a stage that takes one.
+#[cfg(feature = "train")]
 fn only_input(request: &Request) -> Result<&Path> {
-    match request.inputs.as_slice() {
-        [mix] => Ok(Path::new(mix)),
-        inputs => {
-            let message = format!("`train` reads one mix, given are {}", inputs.len());
-            Err(Error::config(message).with_hint("lay several sources together with `mix`"))
-        }
-    }
+    let [only] = request.inputs.as_slice() else {
+        let (what, hint) = match find(&request.stage)?.takes {
+            Kind::Mix => ("mix", "lay several sources together with `mix`"),
+            _ => ("run", "name a run, or one of its checkpoints"),
+        };
+        let (stage, given) = (&request.stage, request.inputs.len());
+        let message = format!("`{stage}` reads one {what}, given are {given}");
+        return Err(Error::config(message).with_hint(hint));
+    };
+    Ok(Path::new(only))
 }
 
 fn check_training(request: &Request) -> Result<()> {

@@ -34,6 +34,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("mix", &["base", "artifact", "shards"]),
     ("runtime", &["base", "shards"]),
     ("train", &["base", "artifact", "shards", "runtime", "tokenizer"]),
+    ("export", &["base", "artifact", "runtime", "tokenizer", "train"]),
     (
         "inspect",
         &["base", "text", "artifact", "source", "shards", "filter", "classifier", "tokenizer"],
@@ -59,6 +60,7 @@ const BELOW_PIPELINE: &[&str] = &[
     "mix",
     "runtime",
     "train",
+    "export",
     "inspect",
 ];
 const BELOW_CLI: &[&str] = &[
@@ -77,6 +79,7 @@ const BELOW_CLI: &[&str] = &[
     "mix",
     "runtime",
     "train",
+    "export",
     "inspect",
     "pipeline",
 ];

@@ -23,7 +23,7 @@ pub use generate::{KvCache, generate};
 pub use memory::{StepMemory, StepShape};
 pub use sampling::Sampling;
 
-pub use init::TABLES;
+pub use init::{TABLES, shapes};
 
 use crate::base::error::{Error, Result};
 use crate::runtime::data::Batch;
