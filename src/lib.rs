@@ -6,7 +6,7 @@
 //! ```text
 //! sources ─ingest→ [corpus] ─filter→ [corpus] ─dedup→ [corpus] ─tokenize→ [shards]
 //!                                               └─ tokenizer train → [tokenizer] ┘
-//! [shards] ─mix→ [mix] ─train→ [run]
+//! [shards] ─mix→ [mix] ─train→ [run] ─export→ [model]
 //! inspect · verify read any of them and write no data
 //! ```
 //!
@@ -38,13 +38,15 @@
 //! - `runtime` (feature `train`): the separable trainer library: values, ops, model, optimizer,
 //!   checkpoints. It knows nothing of stages.
 //! - `train` (feature `train`): the run: feed, steps, validation, samples, records.
+//! - `export` (feature `train`): a trained model for other tools: Hugging Face's form, GGUF, the
+//!   model card.
 //! - [`inspect`]: reads any artifact, and verifies it.
 //! - [`pipeline`]: the registry of stages, recipes, and the executor: the one place that knows of
 //!   resume, staging, manifests and renames.
 //! - [`cli`]: arguments → requests; the only writer to the terminal.
 //!
 //! Imports run one way: `base`, `text` ← `fasttext`, `artifact`, `store` ← `source`, `shards` ←
-//! stages, `inspect`; `base`, `shards` ← `runtime` ← `train` (which also imports `tokenizer`);
+//! stages, `inspect`; `base`, `shards` ← `runtime` ← `train`, `eval`; `train` ← `export`;
 //! everything ← `pipeline` ← `cli` ← `main`. Only `runtime` and `train` name candle, so
 //! `--no-default-features` builds the data tools alone. A test keeps this table.
 //!
@@ -86,6 +88,8 @@ pub mod dedup;
 pub mod download;
 #[cfg(feature = "train")]
 pub mod eval;
+#[cfg(feature = "train")]
+pub mod export;
 pub mod fasttext;
 pub mod filter;
 pub mod ingest;

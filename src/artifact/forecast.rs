@@ -39,12 +39,13 @@ impl Forecast {
         let phases = plan.phases.iter().map(|phase| {
             format!("{} {} units, {}", phase.name, phase.units.len(), Bytes(bytes(phase)))
         });
-        let documents = match needs.documents {
-            Some(documents) => format!("{} documents", Count(documents)),
-            None => "documents are counted as they are read".to_owned(),
+        let documents = match (needs.documents, stage.text()) {
+            (Some(documents), _) => format!("{} documents; ", Count(documents)),
+            (None, Some(_)) => "documents are counted as they are read; ".to_owned(),
+            (None, None) => String::new(),
         };
         let text = format!(
-            "{} inputs: {}\n    {documents}; takes up to {} of memory and about {} of disk",
+            "{} inputs: {}\n    {documents}takes up to {} of memory and about {} of disk",
             inputs.len(),
             phases.collect::<Vec<_>>().join("; "),
             Bytes(needs.memory),

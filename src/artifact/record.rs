@@ -30,6 +30,8 @@ pub enum Kind {
     Download,
     /// Scores of a model on questions and texts.
     Evals,
+    /// A trained model for other tools.
+    Model,
 }
 
 impl fmt::Display for Kind {
@@ -43,6 +45,7 @@ impl fmt::Display for Kind {
             Kind::Run => "a run",
             Kind::Download => "a download",
             Kind::Evals => "an evaluation",
+            Kind::Model => "an exported model",
         })
     }
 }

@@ -20,7 +20,7 @@ use super::{
     tokenizer::TokenizerCommand,
 };
 #[cfg(feature = "train")]
-use super::{eval::EvalArgs, generate::GenerateArgs, train::TrainArgs};
+use super::{eval::EvalArgs, export::ExportFlags, generate::GenerateArgs, train::TrainArgs};
 /// From raw Parquet to a trained small language model: deterministic, resumable, one binary.
 #[derive(Parser, Debug)]
 #[command(name = "dataprep", version, max_term_width = 100, disable_help_subcommand = true)]
@@ -69,6 +69,9 @@ pub enum Command {
     /// Score a model on questions and texts, as lm-evaluation-harness does; compare two
     #[cfg(feature = "train")]
     Eval(EvalArgs),
+    /// Write a trained model for other tools: transformers, vLLM, llama.cpp
+    #[cfg(feature = "train")]
+    Export(StageArgs<ExportFlags>),
     /// Run the steps of a recipe that are not up to date
     Run(RunArgs),
     /// Start a project: a commented recipe, `dataprep.toml`

@@ -12,6 +12,8 @@ mod dedup;
 mod download;
 #[cfg(feature = "train")]
 mod eval;
+#[cfg(feature = "train")]
+mod export;
 mod filter;
 #[cfg(feature = "train")]
 mod generate;
@@ -83,7 +85,7 @@ fn run(cli: Cli, printer: &Printer) -> Result<()> {
         Command::Tokenizer { command: TokenizerCommand::Train(args) } => {
             cx.stage("tokenizer", args)
         }
-        Command::Tokenizer { command: TokenizerCommand::Export(args) } => cx.export(args),
+        Command::Tokenizer { command: TokenizerCommand::Export(args) } => cx.export_tokenizer(args),
         Command::Tokenize(args) if args.inputs == ["-"] => cx.show_tokens(args),
         Command::Tokenize(args) => cx.stage("tokenize", args),
         Command::Mix(args) => cx.stage("mix", args),
@@ -93,6 +95,8 @@ fn run(cli: Cli, printer: &Printer) -> Result<()> {
         Command::Generate(args) => cx.generate(args),
         #[cfg(feature = "train")]
         Command::Eval(args) => cx.eval(args),
+        #[cfg(feature = "train")]
+        Command::Export(args) => cx.stage("export", args),
         Command::Run(args) => cx.run(args),
         Command::Init { directory } => cx.init(directory),
         Command::Completions { shell } => cx.completions(*shell),

@@ -76,7 +76,7 @@ impl Flags for VocabFlags {
 
 impl Commands<'_> {
     /// `tokenizer export`
-    pub(super) fn export(&self, args: &ExportArgs) -> Result<()> {
+    pub(super) fn export_tokenizer(&self, args: &ExportArgs) -> Result<()> {
         let format = match args.format {
             ExportFormat::Tiktoken => tokenizer::export::Format::Tiktoken,
             ExportFormat::MergesAsText => tokenizer::export::Format::MergesAsText,

@@ -234,12 +234,30 @@ pub const STAGES: &[StageEntry] = &[
         paths: || vec![PathKey { table: None, key: "evals", takes: None, ending: "" }],
         check: |request| {
             keys_of::<crate::eval::EvalConfig>(request)?.1.check()?;
-            only_model(request).map(drop)
+            only_input(request).map(drop)
         },
         open: |request| {
             let (input, own) = keys_of::<crate::eval::EvalConfig>(request)?;
-            let stage = crate::eval::Evaluation::open(only_model(request)?, &input, own)?;
+            let stage = crate::eval::Evaluation::open(only_input(request)?, &input, own)?;
             Ok(units(request, stage))
+        },
+    },
+    #[cfg(feature = "train")]
+    StageEntry {
+        name: "export",
+        takes: Kind::Run,
+        makes: Kind::Model,
+        sides: &[],
+        keys: || config::fields::<crate::export::ExportConfig>().to_vec(),
+        defaults: defaults::<crate::export::ExportConfig>,
+        paths: Vec::new,
+        check: |request| {
+            export_config(request)?.check()?;
+            only_input(request).map(drop)
+        },
+        open: |request| {
+            let run = only_input(request)?;
+            Ok(units(request, crate::export::Export::open(run, export_config(request)?)?))
         },
     },
 ];
@@ -432,25 +450,23 @@ fn mix_config(request: &Request) -> Result<MixConfig> {
 }
 
 #[cfg(feature = "train")]
-fn only_input(request: &Request) -> Result<&Path> {
-    match request.inputs.as_slice() {
-        [mix] => Ok(Path::new(mix)),
-        inputs => {
-            let message = format!("`train` reads one mix, given are {}", inputs.len());
-            Err(Error::config(message).with_hint("lay several sources together with `mix`"))
-        }
-    }
+fn export_config(request: &Request) -> Result<crate::export::ExportConfig> {
+    config::parse(request.config.clone(), &format!("the config of `{}`", request.name))
 }
 
+/// The one input of a stage that takes one.
 #[cfg(feature = "train")]
-fn only_model(request: &Request) -> Result<&Path> {
-    match request.inputs.as_slice() {
-        [model] => Ok(Path::new(model)),
-        inputs => {
-            let message = format!("`eval` evaluates one model, given are {}", inputs.len());
-            Err(Error::config(message).with_hint("name a run, a checkpoint or a model's folder"))
-        }
-    }
+fn only_input(request: &Request) -> Result<&Path> {
+    let [only] = request.inputs.as_slice() else {
+        let (what, hint) = match find(&request.stage)?.takes {
+            Kind::Mix => ("mix", "lay several sources together with `mix`"),
+            _ => ("model", "name a run, one of its checkpoints, or a model's folder"),
+        };
+        let (stage, given) = (&request.stage, request.inputs.len());
+        let message = format!("`{stage}` reads one {what}, given are {given}");
+        return Err(Error::config(message).with_hint(hint));
+    };
+    Ok(Path::new(only))
 }
 
 fn check_training(request: &Request) -> Result<()> {

@@ -30,7 +30,7 @@ use crate::runtime::optim::Optimizer;
 use crate::runtime::tensors::{read_tensors, write_tensors};
 
 /// Names inside a checkpoint.
-const MODEL: &str = "model.safetensors";
+pub const MODEL: &str = "model.safetensors";
 const OPTIMIZER: &str = "optimizer.safetensors";
 pub const STATE: &str = "state.json";
 pub const HASHES: &str = "hashes.json";

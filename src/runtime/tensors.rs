@@ -13,7 +13,7 @@ use std::path::Path;
 use candle_core::{DType, Device as CandleDevice, Tensor};
 use half::{bf16, f16};
 use safetensors::{Dtype, tensor::Metadata};
-use serde::Serialize;
+use serde_json::json;
 
 use crate::base::error::{Error, Result};
 use crate::base::hash::Hasher;
@@ -21,11 +21,25 @@ use crate::base::io;
 use crate::runtime::device::Device;
 use crate::runtime::hashed::FileHash;
 
-#[derive(Serialize)]
-struct Entry {
-    dtype: &'static str,
-    shape: Vec<usize>,
-    data_offsets: [usize; 2],
+/// The bytes that a file of these tensors begins with; theirs follow in the same order.
+pub fn header<'a>(
+    tensors: impl IntoIterator<Item = (&'a str, ElementType, &'a [usize])>,
+) -> Vec<u8> {
+    let mut header = serde_json::Map::new();
+    header.insert("__metadata__".to_owned(), json!({ "format": "pt" }));
+    let mut end = 0;
+    for (name, element, shape) in tensors {
+        let start = end;
+        end += shape.iter().product::<usize>() * element.width();
+        let entry =
+            json!({ "dtype": element.name(), "shape": shape, "data_offsets": [start, end] });
+        header.insert(name.to_owned(), entry);
+    }
+    let mut header = serde_json::Value::Object(header).to_string();
+    while !header.len().is_multiple_of(8) {
+        header.push(' ');
+    }
+    [&(header.len() as u64).to_le_bytes(), header.as_bytes()].concat()
 }
 
 /// Writes `tensors` to a file of `directory`, flushed to disk.
@@ -34,24 +48,14 @@ pub fn write_tensors(
     name: &str,
     tensors: &BTreeMap<String, Tensor>,
 ) -> Result<FileHash> {
-    let mut header = serde_json::Map::new();
-    header.insert("__metadata__".to_owned(), serde_json::json!({ "format": "pt" }));
-    let mut end = 0;
-    for (name, tensor) in tensors {
-        let start = end;
-        end += tensor.elem_count() * tensor.dtype().size_in_bytes();
-        let dtype = match tensor.dtype() {
-            DType::F32 => "F32",
-            DType::I64 => "I64",
+    let header = header(tensors.iter().map(|(name, tensor)| {
+        let element = match tensor.dtype() {
+            DType::F32 => ElementType::F32,
+            DType::I64 => ElementType::I64,
             other => panic!("a checkpoint holds f32 and i64 tensors, `{name}` is {other:?}"),
         };
-        let entry = Entry { dtype, shape: tensor.dims().to_vec(), data_offsets: [start, end] };
-        header.insert(name.clone(), serde_json::json!(entry));
-    }
-    let mut header = serde_json::Value::Object(header).to_string();
-    while !header.len().is_multiple_of(8) {
-        header.push(' ');
-    }
+        (name.as_str(), element, tensor.dims())
+    }));
     let path = directory.join(name);
     let mut file = io::create(&path)?;
     let (mut hasher, mut written) = (Hasher::new(), 0);
@@ -60,8 +64,7 @@ pub fn write_tensors(
         written += bytes.len() as u64;
         file.write_all(bytes).map_err(Error::io("write", &path))
     };
-    write(&(header.len() as u64).to_le_bytes())?;
-    write(header.as_bytes())?;
+    write(&header)?;
     for tensor in tensors.values() {
         write(&bytes(tensor)?)?;
     }
@@ -94,6 +97,16 @@ impl ElementType {
             ElementType::F16 | ElementType::Bf16 => 2,
             ElementType::F32 => 4,
             ElementType::I64 => 8,
+        }
+    }
+
+    /// Its name in the format.
+    fn name(self) -> &'static str {
+        match self {
+            ElementType::F32 => "F32",
+            ElementType::F16 => "F16",
+            ElementType::Bf16 => "BF16",
+            ElementType::I64 => "I64",
         }
     }
 
@@ -211,6 +224,24 @@ pub fn floats(bytes: &[u8], element: ElementType) -> Vec<f32> {
     }
 }
 
+/// Numbers as little-endian bytes, to the nearest of the type and ties to even.
+///
+/// # Panics
+/// For integers.
+pub fn encoded(numbers: &[f32], element: ElementType) -> Vec<u8> {
+    match element {
+        ElementType::F32 => numbers.iter().flat_map(|x| x.to_le_bytes()).collect(),
+        ElementType::F16 => numbers.iter().flat_map(|x| f16::from_f32(*x).to_le_bytes()).collect(),
+        ElementType::Bf16 => {
+            numbers.iter().flat_map(|x| bf16::from_f32(*x).to_le_bytes()).collect()
+        }
+        ElementType::I64 => panic!("integers are no weights"),
+    }
+}
+
+/// The largest number of F16, beyond which it knows infinity alone.
+pub const F16_MAX: f32 = 65504.0;
+
 fn integers(bytes: &[u8]) -> Vec<i64> {
     let number = |b: &[u8]| [b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7]];
     bytes.chunks_exact(8).map(|b| i64::from_le_bytes(number(b))).collect()
@@ -222,7 +253,7 @@ mod tests {
 
     /// A file of one tensor `w` of two elements, as other tools write it.
     fn file(dtype: &str, bytes: &[u8]) -> Vec<u8> {
-        let header = serde_json::json!({
+        let header = json!({
             "w": { "dtype": dtype, "shape": [2], "data_offsets": [0, bytes.len()] },
         });
         let header = header.to_string();

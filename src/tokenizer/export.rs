@@ -1,13 +1,13 @@
 //! A tokenizer for other tools.
 //!
-//! A `tokenizer.json` in → a tiktoken rank file, or the same file with merges in the old form; and
-//! the name under which llama.cpp knows the split. Reference: openai/tiktoken (`load.py`,
-//! `src/lib.rs`): a line is `base64(token) rank`, any two neighbours whose concatenation is in the
-//! table are merged by its rank, and a piece that is in the table is taken as it is. So a merge
-//! list can be written as ranks only if its order is the tokens' order and every token comes back
-//! from its own bytes; that is checked for each token, and the first that does not is named.
-//! llama.cpp holds its splits in its code, by name (`convert_hf_to_gguf_update.py`). Values in,
-//! values out.
+//! A `tokenizer.json` in → a tiktoken rank file, or the same file with merges in the old form; the
+//! name under which llama.cpp knows the split, and the vocabulary as it holds one. Reference:
+//! openai/tiktoken (`load.py`, `src/lib.rs`): a line is `base64(token) rank`, any two neighbours
+//! whose concatenation is in the table are merged by its rank, and a piece that is in the table is
+//! taken as it is. So a merge list can be written as ranks only if its order is the tokens' order
+//! and every token comes back from its own bytes; that is checked for each token, and the first
+//! that does not is named. llama.cpp holds its splits in its code, by name
+//! (`convert_hf_to_gguf_update.py`). Values in, values out.
 
 use std::collections::{BTreeSet, HashMap};
 use std::fmt::Write;
@@ -54,6 +54,61 @@ pub fn llama_cpp_name(cuts: &[Cut]) -> Option<&'static str> {
         Pattern::Qwen2 => Some("qwen2"),
         Pattern::O200k => Some("gpt-4o"),
     }
+}
+
+/// A vocabulary as llama.cpp holds it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LlamaCppVocabulary {
+    /// Its name of the split.
+    pub pre: &'static str,
+    /// The names of all ids, in the byte-level alphabet.
+    pub tokens: Vec<String>,
+    /// What each is: 1 a normal token, 3 a control token, 4 one that text may spell, 5 a hole.
+    pub types: Vec<i32>,
+    /// `left right`, by rank.
+    pub merges: Vec<String>,
+}
+
+/// The vocabulary of a byte-level BPE for llama.cpp, with `size` ids.
+///
+/// # Errors
+/// [`Error::Config`] with what llama.cpp cannot hold: it knows splits by name.
+pub fn llama_cpp(tokenizer_json: &[u8], size: usize) -> Result<LlamaCppVocabulary> {
+    let cannot = |why: String| {
+        Error::config(format!("llama.cpp cannot hold this tokenizer: {why}")).with_hint(
+            "it knows the splits gpt2, smollm, cl100k (llama3), qwen2 and o200k: train a \
+             tokenizer with one of them (`--pattern`); Hugging Face's form holds any",
+        )
+    };
+    let file: Value = serde_json::from_slice(tokenizer_json)
+        .map_err(|error| Error::failed(format!("the tokenizer is no JSON: {error}")))?;
+    let read =
+        file::read(&file).map_err(|part| cannot(format!("{part} is not byte-level BPE's")))?;
+    if read.nfc {
+        return Err(cannot("the text is brought to NFC first".to_owned()));
+    }
+    let pre = llama_cpp_name(&read.cuts);
+    let pre = pre.ok_or_else(|| cannot("its split is none that has a name there".to_owned()))?;
+    let mut tokens: Vec<String> = (0..size).map(|id| format!("[PAD{id}]")).collect();
+    let mut types = vec![5; size];
+    let mut put = |name: &str, id: &Value, kind: i32| {
+        if let Some(id) = id.as_u64().map(|id| id as usize).filter(|&id| id < size) {
+            (tokens[id], types[id]) = (name.to_owned(), kind);
+        }
+    };
+    for (name, id) in file["model"]["vocab"].as_object().into_iter().flatten() {
+        put(name, id, 1);
+    }
+    for token in file["added_tokens"].as_array().into_iter().flatten() {
+        let kind = if token["special"] == true { 3 } else { 4 };
+        put(token["content"].as_str().unwrap_or_default(), &token["id"], kind);
+    }
+    let name = |id: u32| tokens.get(id as usize);
+    let merges = read.merges.iter().filter_map(|&(left, right, made)| {
+        name(made)?;
+        Some(format!("{} {}", name(left)?, name(right)?))
+    });
+    Ok(LlamaCppVocabulary { pre, merges: merges.collect(), tokens, types })
 }
 
 fn tiktoken(file: &Value) -> Result<Vec<u8>> {
@@ -211,6 +266,35 @@ mod tests {
         digits["pre_tokenizer"] = json!({"type": "Sequence", "pretokenizers": [
             {"type": "Digits", "individual_digits": true}, digits["pre_tokenizer"]]});
         assert!(tiktoken_of(&digits).unwrap_err().to_string().contains("split"));
+    }
+
+    #[test]
+    fn llama_cpp_gets_names_types_and_merges_or_the_reason() {
+        let found = llama_cpp(&serde_json::to_vec(&file(&[("a", "b")])).unwrap(), 260).unwrap();
+        // The fixture's added token has no id of its own: it is in the vocabulary.
+        assert_eq!((found.pre, found.merges.as_slice()), ("gpt-2", &["a b".to_owned()][..]));
+        assert_eq!((found.tokens[257].as_str(), found.types[257]), ("ab", 1));
+        assert_eq!((found.tokens[259].as_str(), found.types[259]), ("[PAD259]", 5));
+        let mut special = file(&[]);
+        special["added_tokens"][0]["id"] = 0.into();
+        let found = llama_cpp(&serde_json::to_vec(&special).unwrap(), 257).unwrap();
+        assert_eq!((found.tokens[0].as_str(), found.types[0]), ("<s>", 3));
+        for (key, value, why) in [
+            ("normalizer", json!({"type": "NFC"}), "NFC"),
+            ("pre_tokenizer", json!({"type": "Metaspace"}), "Metaspace"),
+            (
+                "pre_tokenizer",
+                json!({"type": "Sequence", "pretokenizers": [
+                    {"type": "Digits", "individual_digits": false},
+                    {"type": "ByteLevel", "add_prefix_space": false}]}),
+                "split",
+            ),
+        ] {
+            let mut file = file(&[]);
+            file[key] = value;
+            let error = llama_cpp(&serde_json::to_vec(&file).unwrap(), 257).unwrap_err();
+            assert!(error.to_string().contains(why), "{error}");
+        }
     }
 
     #[test]

@@ -96,6 +96,32 @@ fn of_others(path: &Path, device: &Device) -> Result<Trained> {
     })
 }
 
+/// Where a run's model lies, without its numbers.
+pub struct Located {
+    /// The run.
+    pub run: PathBuf,
+    /// Its manifest.
+    pub manifest: Manifest,
+    /// The checkpoint that was meant.
+    pub checkpoint: Checkpoint,
+    /// What the checkpoint vouches for.
+    pub hashes: Hashes,
+}
+
+impl Located {
+    /// Looks for the model of a run (`step`: which checkpoint; the latest) or of a checkpoint.
+    ///
+    /// # Errors
+    /// Config: no run, no such checkpoint. Damaged: its manifest, its hashes.
+    pub fn find(path: &Path, step: Option<u64>) -> Result<Located> {
+        let (run, candidates) = find_checkpoints(path, step)?;
+        let manifest = layout::read_manifest(&run)?;
+        let checkpoint = candidates.into_iter().next().expect("an empty list is an error");
+        let hashes = recovery::hashes(&run, &manifest, &checkpoint)?;
+        Ok(Located { run, manifest, checkpoint, hashes })
+    }
+}
+
 /// The first of `candidates` (the newest first) that can be read.
 fn load(
     run: &Path,

@@ -37,6 +37,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("runtime", &["base", "shards"]),
     ("train", &["base", "artifact", "shards", "runtime", "tokenizer"]),
     ("eval", &["base", "text", "artifact", "source", "shards", "tokenizer", "runtime"]),
+    ("export", &["base", "artifact", "runtime", "tokenizer", "train"]),
     (
         "inspect",
         &["base", "text", "artifact", "source", "shards", "filter", "classifier", "tokenizer"],
@@ -65,6 +66,7 @@ const BELOW_PIPELINE: &[&str] = &[
     "runtime",
     "train",
     "eval",
+    "export",
     "inspect",
 ];
 const BELOW_CLI: &[&str] = &[
@@ -86,6 +88,7 @@ const BELOW_CLI: &[&str] = &[
     "runtime",
     "train",
     "eval",
+    "export",
     "inspect",
     "pipeline",
 ];

@@ -25,7 +25,7 @@ pub use memory::{StepMemory, StepShape};
 pub use sampling::Sampling;
 pub use score::{Branch, TargetScore, Tree};
 
-pub use init::TABLES;
+pub use init::{TABLES, shapes};
 
 use crate::base::error::{Error, Result};
 use crate::runtime::data::Batch;

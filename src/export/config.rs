@@ -1,0 +1,132 @@
+//! What an export is asked for: the form, the type of the weights, which checkpoint.
+//!
+//! In → TOML keys; out → [`ExportConfig`], checked.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::base::{
+    error::{Error, Result},
+    size::Bytes,
+};
+use crate::runtime::tensors::ElementType;
+
+/// Keys of `export`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ExportConfig {
+    /// `hf`, or `gguf`.
+    pub to: Form,
+    /// Type of the weights.
+    pub dtype: WeightType,
+    /// Which checkpoint of a run; the latest without one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub step: Option<u64>,
+    /// Weights beyond so many bytes go to another file (Hugging Face's form).
+    pub shard_bytes: Bytes,
+}
+
+/// Whose form is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Form {
+    /// Hugging Face's: a directory that `transformers`, vLLM and llama.cpp's converter read.
+    #[default]
+    Hf,
+    /// llama.cpp's: one file.
+    Gguf,
+}
+
+/// Types that weights are written as.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum WeightType {
+    #[default]
+    #[serde(rename = "f32")]
+    F32,
+    #[serde(rename = "bf16")]
+    Bf16,
+    #[serde(rename = "f16")]
+    F16,
+    /// Blocks of 32 whole numbers with a scale (GGUF).
+    #[serde(rename = "q8_0")]
+    Q8,
+}
+
+impl Default for ExportConfig {
+    /// The numbers as they were trained; shards as `transformers` 4 cut them.
+    fn default() -> ExportConfig {
+        ExportConfig {
+            to: Form::Hf,
+            dtype: WeightType::F32,
+            step: None,
+            shard_bytes: Bytes(5_000_000_000),
+        }
+    }
+}
+
+/// The least `shard_bytes`: more files than a folder should hold come of less.
+const SHARD_BYTES_MIN: u64 = 1 << 10;
+
+impl ExportConfig {
+    /// Refuses what no form holds.
+    pub fn check(&self) -> Result<()> {
+        if self.to == Form::Hf && self.dtype == WeightType::Q8 {
+            let message = "`dtype` is q8_0, which Hugging Face's form has no name for";
+            return Err(Error::config(message).with_hint("`to = \"gguf\"` holds it"));
+        }
+        if self.shard_bytes.0 < SHARD_BYTES_MIN {
+            return Err(Error::config(format!(
+                "`shard_bytes` is {}: expected {SHARD_BYTES_MIN} or more",
+                self.shard_bytes.0
+            )));
+        }
+        Ok(())
+    }
+}
+
+impl WeightType {
+    /// The type in safetensors; `None`: it has none.
+    pub fn element(self) -> Option<ElementType> {
+        match self {
+            WeightType::F32 => Some(ElementType::F32),
+            WeightType::Bf16 => Some(ElementType::Bf16),
+            WeightType::F16 => Some(ElementType::F16),
+            WeightType::Q8 => None,
+        }
+    }
+
+    /// PyTorch's name.
+    pub fn torch_name(self) -> &'static str {
+        match self {
+            WeightType::F32 | WeightType::Q8 => "float32",
+            WeightType::Bf16 => "bfloat16",
+            WeightType::F16 => "float16",
+        }
+    }
+}
+
+impl fmt::Display for WeightType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            WeightType::F32 => "F32",
+            WeightType::Bf16 => "BF16",
+            WeightType::F16 => "F16",
+            WeightType::Q8 => "Q8_0",
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_no_form_holds_is_refused() {
+        let of = |text: &str| toml::from_str::<ExportConfig>(text).unwrap().check();
+        assert!(of("").is_ok() && of("to = 'gguf'\ndtype = 'q8_0'").is_ok());
+        assert!(of("dtype = 'q8_0'").unwrap_err().hint().unwrap().contains("gguf"));
+        assert!(of("shard_bytes = 1").unwrap_err().to_string().contains("shard_bytes"));
+        assert!(toml::from_str::<ExportConfig>("to = 'onnx'").is_err());
+    }
+}

@@ -1,0 +1,180 @@
+//! What is known of a trained model, for its card: data, tokens, loss, validation, lineage.
+//!
+//! In → a run and the step of its checkpoint; out → [`Facts`]. The run's records say how it went up
+//! to that step; the manifests say from what it was made, followed from artifact to artifact
+//! through `run.json`, by fingerprint, as far as they still stand. **Invariants.** No clock, host
+//! or path. Facts are a part of the export's configuration: what can be told less of is another
+//! export. **Cost.** Manifests and records, a few kilobytes each.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::{Path, PathBuf},
+};
+
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::artifact::{
+    manifest::Manifest,
+    record::{InputKind, InputRecord},
+};
+use crate::base::{error::Result, hash::Fingerprint, io};
+use crate::train::{Metric, layout, records, validate::SourceEval};
+
+/// What the card tells.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Facts {
+    /// Of the run.
+    pub fingerprint: Fingerprint,
+    pub step: u64,
+    pub parameters: u64,
+    /// Tokens trained on up to the step.
+    pub tokens: u64,
+    /// Training loss of the step, nats a token.
+    pub loss: Option<f64>,
+    /// The latest evaluation up to the step.
+    pub evals: Vec<SourceEval>,
+    /// The table `[train]` of the run.
+    pub train: Value,
+    /// Sources of the mix: name, tokens of its budget, passes over the source.
+    pub sources: Vec<Source>,
+    /// Artifacts from the run down to raw files, and those files by source.
+    pub lineage: Vec<Ancestor>,
+}
+
+/// A source of the mix.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Source {
+    pub name: String,
+    pub tokens: u64,
+    pub epochs: String,
+}
+
+/// Something that the model was made from.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Ancestor {
+    /// The kind of an artifact, or `files`.
+    pub kind: String,
+    /// Its folder's name; the source of files.
+    pub name: String,
+    /// The stage that made it.
+    pub stage: Option<String>,
+    pub fingerprint: Option<Fingerprint>,
+    /// Documents written of those read, where any were.
+    pub documents: Option<(u64, u64)>,
+    /// How many raw files.
+    pub files: Option<u64>,
+}
+
+/// Reads what is known of `run`, whose manifest this is, at `step`.
+pub fn facts(run: &Path, manifest: &Manifest, step: u64, parameters: u64) -> Result<Facts> {
+    let metrics: Vec<Metric> = records::read_until(&run.join(layout::METRICS), step)?;
+    let evals: Vec<SourceEval> = records::read_until(&run.join(layout::EVALS), step)?;
+    let last = evals.last().map(|eval| eval.step);
+    let metric = metrics.last();
+    let mut lineage = Lineage::default();
+    lineage.follow(run, manifest)?;
+    Ok(Facts {
+        fingerprint: manifest.fingerprint,
+        step,
+        parameters,
+        tokens: metric.map_or(0, |metric| metric.tokens),
+        loss: metric.map(|metric| metric.loss),
+        evals: evals.into_iter().filter(|eval| Some(eval.step) == last).collect(),
+        train: manifest.config["train"].clone(),
+        sources: lineage.sources,
+        lineage: lineage.ancestors,
+    })
+}
+
+#[derive(Default)]
+struct Lineage {
+    ancestors: Vec<Ancestor>,
+    sources: Vec<Source>,
+    seen: BTreeSet<Fingerprint>,
+}
+
+impl Lineage {
+    /// Adds the inputs of an artifact, and theirs, each once, the nearest first.
+    fn follow(&mut self, directory: &Path, manifest: &Manifest) -> Result<()> {
+        let places = places(directory)?;
+        let mut files: BTreeMap<&str, u64> = BTreeMap::new();
+        let mut next = Vec::new();
+        for (at, input) in manifest.inputs.iter().enumerate() {
+            let InputKind::Artifact(kind) = input.kind else {
+                *files.entry(input.source.as_deref().unwrap_or(&input.name)).or_default() += 1;
+                continue;
+            };
+            if input.fingerprint.is_some_and(|fingerprint| !self.seen.insert(fingerprint)) {
+                continue;
+            }
+            let standing = standing(places.get(at).map_or(&[], Vec::as_slice), input)?;
+            let counts = standing.as_ref().map(|(_, manifest)| &manifest.counts);
+            let documents = counts.filter(|counts| counts.documents_in > 0);
+            self.ancestors.push(Ancestor {
+                kind: format!("{kind}").split_once(' ').map_or("", |(_, kind)| kind).to_owned(),
+                name: input.name.clone(),
+                stage: input.stage.clone(),
+                fingerprint: input.fingerprint,
+                documents: documents.map(|counts| (counts.documents_out, counts.documents_in)),
+                files: None,
+            });
+            next.extend(standing);
+        }
+        for (source, count) in files {
+            let (kind, name) = ("files".to_owned(), source.to_owned());
+            let files = Some(count);
+            let none = (None, None, None);
+            let (stage, fingerprint, documents) = none;
+            let ancestor = Ancestor { kind, name, stage, fingerprint, documents, files };
+            if !self.ancestors.contains(&ancestor) {
+                self.ancestors.push(ancestor);
+            }
+        }
+        for (directory, manifest) in next {
+            self.sources.extend(sources(&manifest));
+            self.follow(&directory, &manifest)?;
+        }
+        Ok(())
+    }
+}
+
+/// The sources of a mix.
+fn sources(manifest: &Manifest) -> Vec<Source> {
+    let listed = manifest.extra.get("sources").and_then(Value::as_array).into_iter().flatten();
+    let source = |source: &Value| {
+        Some(Source {
+            name: source["name"].as_str()?.to_owned(),
+            tokens: source["achieved_tokens"].as_u64()?,
+            epochs: source["epochs_decimal"].as_str()?.to_owned(),
+        })
+    };
+    listed.filter_map(source).collect()
+}
+
+/// Where `run.json` says that each input lay: relative to the artifact, then absolute.
+fn places(directory: &Path) -> Result<Vec<Vec<PathBuf>>> {
+    let path = directory.join("run.json");
+    if !path.is_file() {
+        return Ok(Vec::new());
+    }
+    let run: Value = serde_json::from_slice(&io::read(&path)?).unwrap_or_default();
+    let inputs = run["inputs"].as_array().into_iter().flatten();
+    let places = inputs.map(|input| {
+        let relative = input["relative"].as_str().map(|relative| directory.join(relative));
+        relative.into_iter().chain(input["absolute"].as_str().map(PathBuf::from)).collect()
+    });
+    Ok(places.collect())
+}
+
+/// The input where it still stands, told by its fingerprint.
+fn standing(places: &[PathBuf], input: &InputRecord) -> Result<Option<(PathBuf, Manifest)>> {
+    for place in places {
+        if let Ok(Some(manifest)) = Manifest::read_if_known(place)
+            && Some(manifest.fingerprint) == input.fingerprint
+        {
+            return Ok(Some((place.clone(), manifest)));
+        }
+    }
+    Ok(None)
+}

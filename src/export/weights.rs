@@ -1,0 +1,224 @@
+//! The weights of a checkpoint, tensor by tensor, into safetensors of another type or in shards.
+//!
+//! In → a checkpoint's file and the shape; out → [`Planned`] tensors, and files of them. Tables are
+//! cut to a row a token (checkpoints of earlier versions hold rows that pad them). **Invariants.**
+//! What is planned is exactly what the shape has. **Cost.** [`CHUNK`] bytes at a time.
+
+use std::{
+    collections::BTreeMap,
+    io::{Read, Seek, SeekFrom, Write},
+    ops::Range,
+    path::Path,
+};
+
+use serde_json::json;
+
+use crate::base::{
+    error::{Error, Result},
+    hash::{Fingerprint, Hasher},
+    interrupt, io,
+};
+use crate::runtime::{
+    model::{ModelConfig, TABLES, shapes},
+    tensors::{self, ElementType, F16_MAX, TensorPlace},
+};
+
+/// Bytes that are read at once; a whole number of elements of any type.
+pub const CHUNK: u64 = 4 << 20;
+
+/// A tensor as it will be written.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Planned {
+    /// Its name, and where it lies; cut where rows are cut.
+    pub place: TensorPlace,
+}
+
+impl Planned {
+    /// How many numbers it has.
+    pub fn numbers(&self) -> u64 {
+        self.place.shape.iter().product::<usize>() as u64
+    }
+}
+
+/// The tensors of `model` in the file at `path`, by rising name.
+///
+/// # Errors
+/// Damaged: a tensor that is missing, of another shape, or none of the model's.
+pub fn plan(path: &Path, model: &ModelConfig) -> Result<Vec<Planned>> {
+    let damaged = |message: String| Error::damaged_artifact(path, None, message);
+    let mut found: BTreeMap<String, TensorPlace> =
+        tensors::places(path)?.into_iter().map(|place| (place.name.clone(), place)).collect();
+    let mut planned = Vec::new();
+    for (name, mut shape) in shapes(model) {
+        let missing = || damaged(format!("it has no tensor `{name}`"));
+        let mut place = found.remove(&name).ok_or_else(missing)?;
+        let padded = place.shape == shape;
+        if TABLES.contains(&name.as_str()) {
+            shape[0] = model.vocab_size;
+        }
+        if (place.shape != shape && !padded) || place.element == ElementType::I64 {
+            let found = &place.shape;
+            return Err(damaged(format!("`{name}` is {found:?}, the run's is {shape:?}")));
+        }
+        let bytes = shape.iter().product::<usize>() * place.element.width();
+        (place.end, place.shape) = (place.start + bytes as u64, shape);
+        planned.push(Planned { place });
+    }
+    match found.keys().next() {
+        Some(name) => Err(damaged(format!("the model has no tensor `{name}`"))),
+        None => Ok(planned),
+    }
+}
+
+/// Which tensors go to which file: in order, as many as fit, one at least.
+pub fn shards(planned: &[Planned], element: ElementType, limit: u64) -> Vec<Range<usize>> {
+    let mut shards: Vec<Range<usize>> = Vec::new();
+    let mut filled = 0;
+    for (at, tensor) in planned.iter().enumerate() {
+        let bytes = tensor.numbers() * element.width() as u64;
+        match shards.last_mut() {
+            Some(last) if filled + bytes <= limit => last.end = at + 1,
+            _ => {
+                shards.push(at..at + 1);
+                filled = 0;
+            }
+        }
+        filled += bytes;
+    }
+    shards
+}
+
+/// `model.safetensors`, or `model-00001-of-00003.safetensors`.
+pub fn shard_name(index: usize, count: usize) -> String {
+    match count {
+        1 => "model.safetensors".to_owned(),
+        _ => format!("model-{:05}-of-{count:05}.safetensors", index + 1),
+    }
+}
+
+/// The bytes of `model.safetensors.index.json`.
+pub fn index(planned: &[Planned], element: ElementType, shards: &[Range<usize>]) -> Vec<u8> {
+    let map = shards.iter().enumerate().flat_map(|(index, range)| {
+        let name = shard_name(index, shards.len());
+        planned[range.clone()].iter().map(move |it| (it.place.name.clone(), json!(name)))
+    });
+    let numbers: u64 = planned.iter().map(Planned::numbers).sum();
+    let index = json!({
+        "metadata": { "total_parameters": numbers, "total_size": numbers * element.width() as u64 },
+        "weight_map": map.collect::<serde_json::Map<_, _>>(),
+    });
+    let mut bytes = serde_json::to_vec_pretty(&index).expect("names and numbers are JSON");
+    bytes.push(b'\n');
+    bytes
+}
+
+/// What a copy of weights tells as it goes.
+pub trait Told {
+    /// Bytes `range` of the source were read, with this hash.
+    fn read(&self, range: Range<u64>, xxh3: Fingerprint);
+    /// So many more bytes of the source are done.
+    fn advance(&self, bytes: u64);
+}
+
+/// Writes the tensors to `out` as one file of safetensors.
+pub fn write_shard(
+    source: &Path,
+    planned: &[Planned],
+    element: ElementType,
+    out: &Path,
+    told: &dyn Told,
+) -> Result<()> {
+    let entries = planned.iter();
+    let entries = entries.map(|it| (it.place.name.as_str(), element, it.place.shape.as_slice()));
+    let mut file = io::create(out)?;
+    let mut write = |bytes: &[u8]| file.write_all(bytes).map_err(Error::io("write", out));
+    write(&tensors::header(entries))?;
+    for tensor in planned {
+        each_chunk(source, &tensor.place, told, &mut |numbers| {
+            if element == ElementType::F16 {
+                check_range(&tensor.place.name, numbers)?;
+            }
+            write(&tensors::encoded(numbers, element))
+        })?;
+    }
+    file.flush().map_err(Error::io("write", out))
+}
+
+/// Calls `visit` with the numbers of a tensor, in order and in chunks.
+pub fn each_chunk(
+    source: &Path,
+    place: &TensorPlace,
+    told: &dyn Told,
+    visit: &mut dyn FnMut(&[f32]) -> Result<()>,
+) -> Result<()> {
+    let mut file = io::open(source)?;
+    file.seek(SeekFrom::Start(place.start)).map_err(Error::io("read", source))?;
+    let mut hasher = Hasher::new();
+    let mut at = place.start;
+    while at < place.end {
+        interrupt::check()?;
+        let mut bytes = vec![0; CHUNK.min(place.end - at) as usize];
+        file.read_exact(&mut bytes).map_err(Error::io("read", source))?;
+        at += bytes.len() as u64;
+        hasher.update(&bytes);
+        visit(&tensors::floats(&bytes, place.element))?;
+        told.advance(bytes.len() as u64);
+    }
+    told.read(place.start..place.end, hasher.finish());
+    Ok(())
+}
+
+/// Fails where F16 would make an infinity of a number.
+pub fn check_range(name: &str, numbers: &[f32]) -> Result<()> {
+    match numbers.iter().find(|number| number.abs() > F16_MAX) {
+        None => Ok(()),
+        Some(number) => {
+            Err(Error::failed(format!("`{name}` holds {number}, and F16 ends at {F16_MAX}"))
+                .with_hint("`dtype = \"bf16\"` holds it in as many bytes"))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn planned(numbers: &[usize]) -> Vec<Planned> {
+        let tensor = |(at, count): (usize, &usize)| {
+            let (name, shape) = (format!("t{at}"), vec![*count]);
+            let place = TensorPlace { name, element: ElementType::F32, shape, start: 0, end: 0 };
+            Planned { place }
+        };
+        numbers.iter().enumerate().map(tensor).collect()
+    }
+
+    #[test]
+    fn shards_are_filled_in_order_and_hold_one_tensor_at_least() {
+        let of = |numbers: &[usize], limit| shards(&planned(numbers), ElementType::F32, limit);
+        assert_eq!(of(&[10, 10, 10], 120), [0..3]);
+        assert_eq!(of(&[10, 10, 10], 119), [0..2, 2..3]);
+        assert_eq!(of(&[10, 100, 1, 1], 40), [0..1, 1..2, 2..4]);
+        assert_eq!(shards(&planned(&[10, 10]), ElementType::Bf16, 40), [0..2]);
+        assert_eq!(
+            (shard_name(0, 1), shard_name(1, 3)),
+            ("model.safetensors".to_owned(), "model-00002-of-00003.safetensors".to_owned(),)
+        );
+    }
+
+    #[test]
+    fn the_index_names_the_shard_of_every_tensor() {
+        let tensors = planned(&[10, 10, 10]);
+        let shards = shards(&tensors, ElementType::Bf16, 40);
+        let index: serde_json::Value =
+            serde_json::from_slice(&index(&tensors, ElementType::Bf16, &shards)).unwrap();
+        assert_eq!(index["metadata"]["total_size"], 60);
+        assert_eq!(index["weight_map"]["t2"], "model-00002-of-00002.safetensors");
+        assert_eq!(index["weight_map"].as_object().unwrap().len(), 3);
+    }
+
+    #[test]
+    fn a_number_beyond_f16_is_named() {
+        assert!(check_range("w", &[F16_MAX, -F16_MAX]).is_ok());
+        assert!(check_range("w", &[1.0, -7e4]).unwrap_err().to_string().contains("-70000"));
+    }
+}
