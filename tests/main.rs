@@ -22,6 +22,7 @@ mod fuzz;
 mod inputs;
 mod inspect;
 mod kept;
+mod mixes;
 mod outputs;
 mod quickstart;
 mod recipes;
