@@ -26,6 +26,7 @@ mod hub;
 mod inputs;
 mod inspect;
 mod kept;
+mod mixes;
 mod outputs;
 mod quickstart;
 mod recipes;

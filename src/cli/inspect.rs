@@ -15,7 +15,7 @@ use crate::base::progress::Progress;
 use crate::base::size::Count;
 use crate::inspect::filtered::page::MARK as PAGE_MARK;
 use crate::inspect::fit::{self, FitReport};
-use crate::inspect::{self, RawReport, Report, fit_picture, matches};
+use crate::inspect::{self, OverlapReport, RawReport, Report, fit_picture, matches};
 use crate::pipeline::registry;
 use crate::source::{InputConfig, Inputs};
 use crate::tokenizer::{SpecialText, Tokenizer};
@@ -29,8 +29,9 @@ pub struct InspectArgs {
     /// How well the tokenizer fits these texts: `[NAME=]PATH`, as stages take them
     #[arg(long, value_name = "IN", num_args = 1.., group = "reads")]
     pub on: Vec<String>,
-    /// Other tokenizers to hold it against
-    #[arg(long, value_name = "PATH", num_args = 1.., requires = "on")]
+    /// With `--on`, other tokenizers to hold it against; without, another mix: how much of what a
+    /// model reads first is the same, and in which order
+    #[arg(long, value_name = "PATH", num_args = 1..)]
     pub against: Vec<PathBuf>,
     /// Draw the fit as SVG
     #[arg(long, value_name = "FILE", requires = "on")]
@@ -56,6 +57,7 @@ impl Commands<'_> {
         match &args.condition {
             _ if !args.on.is_empty() => self.fit(args),
             Some(condition) => self.matches(condition, args),
+            None if !args.against.is_empty() => self.overlaps(args),
             None if self.is_raw(args) => self.raw(args),
             None => self.artifact(&args.path, args.html.as_deref()),
         }
@@ -93,6 +95,15 @@ impl Commands<'_> {
             (_, None) => (),
         }
         self.show(&report, &format!("{report}\n"));
+        Ok(())
+    }
+
+    /// `inspect MIX --against MIX…`
+    fn overlaps(&self, args: &InspectArgs) -> Result<()> {
+        for other in &args.against {
+            let report = OverlapReport::read(&args.path, other)?;
+            self.show(&report, &format!("{report}\n"));
+        }
         Ok(())
     }
 

@@ -4,8 +4,12 @@
 
 use clap::Args;
 
-use super::args::{Flags, put};
-use crate::base::config::Table;
+use super::Commands;
+use super::args::{Flags, StageArgs, put};
+use super::stage::flags;
+use crate::base::{config::Table, error::Result};
+use crate::mix::{MixSpec, Sweep};
+use crate::pipeline::{registry, request::Request};
 
 /// Flags of `mix`. IN is `name=SHARDS[#source]:WEIGHT`; phases and limits are keys.
 #[derive(Args, Debug)]
@@ -17,6 +21,27 @@ pub struct MixFlags {
     /// Bytes of text instead, as `4GB`: every vocabulary then reads the same documents
     #[arg(long, value_name = "SIZE")]
     bytes: Option<String>,
+    /// A mix for each share of one source, as `web=0.1,0.3,0.5`, into OUT/web-0.1 and so on; the
+    /// others keep their weights to one another, and every source its order
+    #[arg(long, value_name = "SOURCE=SHARES")]
+    sweep: Option<Sweep>,
+}
+
+impl Commands<'_> {
+    /// `mix`
+    pub(super) fn mix(&self, args: &StageArgs<MixFlags>) -> Result<()> {
+        let Some(sweep) = &args.flags.sweep else { return self.stage("mix", args) };
+        let keys = flags(&args.flags, &args.config);
+        let out = args.out.as_deref();
+        let request = self.request("mix", args.inputs.clone(), out, &args.config, keys)?;
+        let specs: Vec<MixSpec> = registry::specs(&request.inputs)?;
+        for (name, specs) in sweep.mixes(&specs)? {
+            let inputs = specs.iter().map(MixSpec::to_string).collect();
+            let out = request.out.join(&name);
+            self.one(&Request { name, inputs, out, ..request.clone() })?;
+        }
+        Ok(())
+    }
 }
 
 impl Flags for MixFlags {

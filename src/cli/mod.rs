@@ -88,7 +88,7 @@ fn run(cli: Cli, printer: &Printer) -> Result<()> {
         Command::Tokenizer { command: TokenizerCommand::Export(args) } => cx.export_tokenizer(args),
         Command::Tokenize(args) if args.inputs == ["-"] => cx.show_tokens(args),
         Command::Tokenize(args) => cx.stage("tokenize", args),
-        Command::Mix(args) => cx.stage("mix", args),
+        Command::Mix(args) => cx.mix(args),
         #[cfg(feature = "train")]
         Command::Train(args) => cx.train(args),
         #[cfg(feature = "train")]

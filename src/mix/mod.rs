@@ -4,7 +4,7 @@
 //! `tokenizer/`. No training token is copied: the order names documents in the shards. Reading
 //! order: [`config`] what is asked, [`weights`] budgets, [`plan`] what the footers say to it,
 //! [`order`] the order itself, [`validation`] which held-out documents are scored, [`run`] the unit
-//! that writes.
+//! that writes; [`sweep`] the mixes of an ablation.
 //!
 //! Invariants: budgets are exact; held-out documents never enter; a token's place is a function of
 //! (shards, config, seed), and found by binary search. One unit: a budget needs everything.
@@ -14,6 +14,7 @@ pub mod order;
 pub mod plan;
 pub mod run;
 mod summary;
+pub mod sweep;
 #[cfg(test)]
 mod tests;
 pub mod validation;
@@ -26,6 +27,7 @@ use serde_json::{Value, json};
 pub use config::{MixConfig, MixSpec, MixTokens};
 pub use plan::{MixPlan, PlannedSource};
 use summary::MixSummary;
+pub use sweep::Sweep;
 
 use crate::{
     artifact::{

@@ -86,6 +86,22 @@ impl<'de> Deserialize<'de> for Weight {
 }
 
 impl Weight {
+    /// Weights with which this is one's share, below 1, and the rest is the others' in their own
+    /// proportions: own = share × Σ others, other = (1 − share) × other, in lowest terms.
+    pub fn beside(self, others: &[Weight]) -> (Weight, Vec<Weight>) {
+        let rest = UNIT.saturating_sub(self.millionths);
+        let own = u128::from(self.millionths) * total(others);
+        let others = others.iter().map(|other| u128::from(rest) * u128::from(other.millionths));
+        let products: Vec<u128> = std::iter::once(own).chain(others).collect();
+        let common = products.iter().copied().fold(0, divisor).max(1);
+        // Beyond the largest weight the last digits are rounded off.
+        let largest = products.iter().max().copied().unwrap_or(1) / common;
+        let scale = largest.div_ceil(u128::from(WEIGHT_MAX * UNIT)).max(1);
+        let weight =
+            |product: &u128| Weight { millionths: (product / common / scale).max(1) as u64 };
+        (weight(&products[0]), products[1..].iter().map(weight).collect())
+    }
+
     /// This share of `whole`, rounded down.
     pub fn share_of(self, whole: u64) -> u64 {
         let share = u128::from(whole) * u128::from(self.millionths) / u128::from(UNIT);
@@ -206,12 +222,16 @@ pub fn decimal(numerator: u64, denominator: u64) -> String {
 
 /// `numerator / denominator` in lowest terms.
 pub fn fraction(numerator: u64, denominator: u64) -> String {
-    let (mut a, mut b) = (numerator, denominator);
+    let divisor = divisor(numerator.into(), denominator.into()).max(1) as u64;
+    format!("{}/{}", numerator / divisor, denominator / divisor)
+}
+
+/// The greatest common divisor, by Euclid.
+fn divisor(mut a: u128, mut b: u128) -> u128 {
     while b > 0 {
         (a, b) = (b, a % b);
     }
-    let divisor = a.max(1);
-    format!("{}/{}", numerator / divisor, denominator / divisor)
+    a
 }
 
 fn total(weights: &[Weight]) -> u128 {

@@ -47,9 +47,9 @@ pub const METADATA_KEY: &str = "dataprep";
 /// Version of the footer's JSON; another one is refused.
 pub const FORMAT: u32 = 1;
 
-/// Measured on GPT-2 tokens of this project's fixtures in blocks of 512 KiB: level 1 leaves 60% of
-/// the bytes, 3 leaves 54% at half the speed, 6 leaves 53% at a fifth. Writing at level 3 is still
-/// far faster than encoding text.
+/// Measured on 12 MB of GPT-2 tokens (articles, manuals, textbooks) in blocks of 28 kB, one slow
+/// core: level 1 leaves 52.9% of the bytes at 308 MB/s, 3 leaves 50.7% at 204, 6 leaves 48.8% at
+/// 74, 9 leaves 47.7% at 39; reading is as fast for all. Level 3 is still as fast as encoding text.
 const ZSTD_LEVEL: i32 = 3;
 
 /// Bytes of the trailer of an Arrow file: the footer's length and the magic word.

@@ -230,7 +230,8 @@ impl FirstRecord {
     fn upgrade(mut value: Value) -> std::result::Result<Value, serde_json::Error> {
         let first: FirstRecord = serde_json::from_value(value.clone())?;
         let windows = first.sources.iter().map(|one| one.available_tokens.min(first.window_tokens));
-        let window_bytes = windows.sum::<u64>() * first.token_width.bytes() * 5 / 4;
+        let tokens = windows.fold(0u64, u64::saturating_add);
+        let window_bytes = tokens.saturating_mul(first.token_width.bytes() * 5) / 4;
         let phase = MixPhase {
             name: "main".to_owned(),
             first_token: 0,

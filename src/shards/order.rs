@@ -182,6 +182,12 @@ impl OrderReader {
         self.file.about().tokens
     }
 
+    /// The damage where document `index` names a source, a shard or a row that is not there.
+    pub fn names_nothing(&self, index: u64) -> Error {
+        let message = format!("document {index} names a source or a document that is not there");
+        Error::damaged_artifact(self.path(), None, message)
+    }
+
     /// Document `index` of the stream and the position behind its last token. Panics behind the
     /// last document.
     pub fn row(&mut self, index: u64) -> Result<(OrderRow, u64)> {

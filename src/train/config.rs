@@ -74,6 +74,9 @@ pub struct Settings {
     pub warmup_steps: u64,
     /// `wsd`: the share of the steps, at the end, over which it falls.
     pub decay_fraction: f64,
+    /// `wsd`: where it begins to fall instead, a phase of the mix by its name, or a step.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub decay_from: Option<DecayFrom>,
     /// Decoupled weight decay.
     pub weight_decay: f64,
     /// AdamW's decay of the first moment.
@@ -136,6 +139,16 @@ pub struct Extension {
     pub steps: u64,
 }
 
+/// Where a decay begins.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum DecayFrom {
+    /// After so many steps; what a phase is resolved to.
+    Step(u64),
+    /// With the first step that reads of this phase.
+    Phase(String),
+}
+
 /// How long to train.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Steps {
@@ -159,6 +172,7 @@ impl Default for Settings {
             schedule: Kind::Cosine,
             warmup_steps: 50,
             decay_fraction: 0.2,
+            decay_from: None,
             weight_decay: 0.1,
             beta1: 0.9,
             beta2: 0.95,
@@ -252,6 +266,10 @@ impl Settings {
             learning_rate: self.learning_rate,
             warmup_steps: self.warmup_steps,
             decay: self.decay_fraction,
+            decay_from: match self.decay_from {
+                Some(DecayFrom::Step(step)) => Some(step),
+                Some(DecayFrom::Phase(_)) | None => None,
+            },
             final_ratio: self.learning_rate_min,
         }
     }
@@ -336,6 +354,10 @@ impl Settings {
     }
 
     fn check_batch(&self) -> Result<()> {
+        if self.decay_from.is_some() && self.schedule != Kind::Wsd {
+            return Err(Error::config("`train.decay_from` is of the schedule `wsd`")
+                .with_hint("set `train.schedule = \"wsd\"`, or leave `train.decay_from` out"));
+        }
         let (batch, micro) = (self.batch_tokens.0, (self.micro_batch * self.sequence) as u64);
         if batch.is_multiple_of(micro) {
             return Ok(());
@@ -454,6 +476,17 @@ mod tests {
                 assert!(message.contains(named), "{key} = {value}: {message}");
             }
         }
+    }
+
+    #[test]
+    fn a_decay_begins_at_a_phase_or_a_step_of_wsd_alone() {
+        let of = |value: &str, schedule: &str| {
+            parse(&format!("[train]\ndecay_from = {value}\nschedule = \"{schedule}\""))
+        };
+        let found = |value: &str| of(value, "wsd").unwrap().train.decay_from;
+        assert_eq!(found("\"anneal\""), Some(DecayFrom::Phase("anneal".to_owned())));
+        assert_eq!(found("300"), Some(DecayFrom::Step(300)));
+        assert!(of("300", "cosine").unwrap_err().to_string().contains("`train.decay_from`"));
     }
 
     #[test]

@@ -90,9 +90,15 @@ pub fn continuation(out: &Path, standing: &Manifest, asked: &Asked<'_>) -> Resul
         return Ok(Continuation::Aside(what));
     }
     let message = format!("cannot resume `{}`: {what}", out.display());
-    Err(Error::config(message).with_hint(
-        "only `train.steps` may change; without `--resume` the run steps aside for a new one",
-    ))
+    Err(Error::config(message).with_hint(match same_input {
+        true => {
+            "only `train.steps` may change; without `--resume` the run steps aside for a new one"
+        }
+        false => {
+            "give the mix it was made from with `--data`; shares that change on the way are \
+             phases of one mix; without `--resume` the run steps aside for a new one"
+        }
+    }))
 }
 
 /// Another horizon.

@@ -15,7 +15,7 @@ use std::{
 use serde::Serialize;
 
 use super::{
-    config::{Steps, TrainConfig},
+    config::{DecayFrom, Steps, TrainConfig},
     directory::{self, Start},
     extend::Asked,
     feed::MixFeed,
@@ -195,7 +195,23 @@ fn resolve(mut config: TrainConfig, feed: &MixFeed) -> Result<TrainConfig> {
         return Err(too_few_tokens(&config, feed, steps.max(1), possible, all));
     }
     config.train.steps = Steps::Number(steps);
+    config.train.decay_from = decay_from(&config, feed)?;
     Ok(config)
+}
+
+/// The step at which a phase begins: the first that reads of it.
+fn decay_from(config: &TrainConfig, feed: &MixFeed) -> Result<Option<DecayFrom>> {
+    let Some(DecayFrom::Phase(name)) = &config.train.decay_from else {
+        return Ok(config.train.decay_from.clone());
+    };
+    let phases = &feed.record().phases;
+    if let Some(phase) = phases.iter().find(|phase| phase.name == *name) {
+        let step = phase.first_token / config.train.batch_tokens.0;
+        return Ok(Some(DecayFrom::Step(step)));
+    }
+    let names: Vec<&str> = phases.iter().map(|phase| phase.name.as_str()).collect();
+    Err(Error::config(format!("`train.decay_from`: the mix has no phase `{name}`"))
+        .with_hint(format!("its phases: {}", names.join(", "))))
 }
 
 fn too_few_tokens(

@@ -6,6 +6,7 @@
 #[cfg(test)]
 mod damage;
 #[cfg(test)]
+mod feed;
 mod fixture;
 #[cfg(test)]
 mod plans;

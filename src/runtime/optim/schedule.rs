@@ -31,6 +31,9 @@ pub struct Schedule {
     pub warmup_steps: u64,
     /// Share of all steps that decays, in (0, 1]; of `wsd` only.
     pub decay: f64,
+    /// The step from which `wsd` decays instead, as where a mix begins to anneal.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub decay_from: Option<u64>,
     /// Rate after the last step as a share of the peak.
     pub final_ratio: f64,
 }
@@ -42,6 +45,7 @@ impl Default for Schedule {
             learning_rate: 6e-4,
             warmup_steps: 100,
             decay: 0.2,
+            decay_from: None,
             final_ratio: 0.1,
         }
     }
@@ -75,7 +79,8 @@ impl Schedule {
 
     fn first_decaying(&self, steps: u64) -> u64 {
         let decaying = ((steps as f64 * self.decay) as u64).max(1);
-        steps.saturating_sub(decaying).max(self.warmup_steps)
+        let first = self.decay_from.unwrap_or(steps.saturating_sub(decaying));
+        first.min(steps).max(self.warmup_steps)
     }
 
     /// The rate of step `step` (from 0) of `steps`.
@@ -108,7 +113,9 @@ mod tests {
     use super::*;
 
     fn schedule(kind: Kind) -> Schedule {
-        Schedule { kind, learning_rate: 1.0, warmup_steps: 10, decay: 0.2, final_ratio: 0.1 }
+        let (decay, final_ratio) = (0.2, 0.1);
+        let defaults = Schedule::default();
+        Schedule { kind, learning_rate: 1.0, warmup_steps: 10, decay, final_ratio, ..defaults }
     }
 
     fn assert_rates(schedule: &Schedule, expected: &[(u64, f64)]) {
@@ -129,6 +136,16 @@ mod tests {
     fn wsd_is_constant_until_its_decay() {
         let expected = [(0, 0.1), (10, 1.0), (87, 1.0), (88, 1.0), (99, 0.55), (110, 0.1)];
         assert_rates(&schedule(Kind::Wsd), &expected);
+    }
+
+    #[test]
+    fn a_decay_may_begin_at_a_step() {
+        let anchored = Schedule { decay_from: Some(60), ..schedule(Kind::Wsd) };
+        assert_rates(&anchored, &[(10, 1.0), (60, 1.0), (85, 0.55), (110, 0.1)]);
+        assert_eq!(anchored.decay_start(110), Some(60));
+        // Behind the end there is nothing to decay, before the warm-up's nothing yet.
+        let at = |step| Schedule { decay_from: Some(step), ..schedule(Kind::Wsd) };
+        assert_eq!((at(500).decay_start(110), at(3).decay_start(110)), (Some(110), Some(10)));
     }
 
     #[test]

@@ -10,7 +10,7 @@ use crate::base::{hash::xxh3_128, io};
 use crate::shards::{
     MixRecord, MixSource, ShardFile, ShardReader, TokenWidth, ValidationDocument, ValidationSource,
     fixture::{END_OF_TEXT_ID, TestDocument, write_artifact, write_manifest},
-    mix_record::{MIX_FILE, MIX_FORMAT},
+    mix_record::{MIX_FILE, MIX_FORMAT, MixPhase},
     order::{ORDER_FILE, OrderWriter},
     set::{TOKENIZER_DIRECTORY, TOKENIZER_FILE},
     validation::{VALIDATION_FILE, write_validation},
@@ -95,6 +95,13 @@ fn record(artifact: &Manifest, shards: &Path, tokenizer: &[u8]) -> MixRecord {
         validation_tokens: 171,
         validation_bytes: 171,
     };
+    let phase = |name: &str, first_token, tokens| MixPhase {
+        name: name.into(),
+        first_token,
+        tokens,
+        weights: vec![Some("1".into()); 2],
+        source_tokens: vec![tokens / 2, tokens.div_ceil(2)],
+    };
     let shard = &artifact.files[0];
     MixRecord {
         format: MIX_FORMAT,
@@ -106,7 +113,7 @@ fn record(artifact: &Manifest, shards: &Path, tokenizer: &[u8]) -> MixRecord {
         end_of_text: "<|endoftext|>".into(),
         end_of_text_id: END_OF_TEXT_ID,
         tokenizer: xxh3_128(tokenizer),
-        phases: vec![],
+        phases: vec![phase("main", 0, 1930), phase("anneal", 1930, MIX_TOKENS - 1930)],
         sources: vec![source("a"), source("b")],
         shards: vec![ShardFile {
             name: "a".into(),

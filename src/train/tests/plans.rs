@@ -140,3 +140,25 @@ fn a_run_of_the_first_manifest_format_continues() {
     assert_eq!((summary.resumed_from, summary.step), (12, 20));
     assert_eq!(bench.manifest("run"), bench.manifest("whole"));
 }
+
+#[test]
+fn a_decay_begins_where_the_mix_begins_to_anneal() {
+    let bench = Bench::new();
+    let sets = ["train.schedule=wsd", "train.decay_from=anneal", "train.learning_rate=0.01"];
+    bench.train("run", &sets, &options()).unwrap();
+    let config = io::read_text(&bench.path("run").join("config.toml")).unwrap();
+    // Token 1,930 at 128 a step.
+    assert!(config.contains("decay_from = 15\n"), "{config}");
+    let metrics = io::read_text(&bench.path("run").join("metrics.jsonl")).unwrap();
+    let rates = metrics.lines().map(|line| {
+        let record: serde_json::Value = serde_json::from_str(line).unwrap();
+        record["learning_rate"].as_f64().unwrap()
+    });
+    let rates: Vec<f64> = rates.collect();
+    assert!(rates[4..16].iter().all(|&rate| rate == 0.01) && rates[16] < 0.01, "{rates:?}");
+    assert_eq!(bench.plan("run", &sets, &options()).unwrap().start, Start::UpToDate);
+    let unknown = ["train.schedule=wsd", "train.decay_from=annael"];
+    let error = bench.plan("other", &unknown, &options()).unwrap_err();
+    assert!(error.to_string().contains("no phase `annael`"), "{error}");
+    assert!(error.hint().is_some_and(|hint| hint.contains("main, anneal")));
+}
