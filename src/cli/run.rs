@@ -41,7 +41,9 @@ impl Commands<'_> {
         let recipe = Recipe::read(&path, &args.set, args.out.as_deref())?;
         let first = first_step(&recipe, args.from.as_deref())?;
         recipe.check(first)?;
-        let requests = &recipe.requests[first..];
+        let asked = recipe.requests[first..].iter().cloned();
+        let requests = asked.map(|step| Request { newest: self.shared.fresh, ..step });
+        let requests = &requests.collect::<Vec<_>>();
         let mut jobs = requests.iter().map(|step| opened_early(step, requests));
         let jobs: Vec<Option<Job>> = jobs.by_ref().collect::<Result<_>>()?;
         match self.shared.dry_run {

@@ -51,6 +51,7 @@ impl Commands<'_> {
             out: out.to_owned(),
             config: table,
             after: Vec::new(),
+            newest: false,
             training: Training::default(),
         })
     }
@@ -59,6 +60,7 @@ impl Commands<'_> {
     pub(super) fn one(&self, request: &Request) -> Result<()> {
         let entry = registry::find(&request.stage)?;
         (entry.check)(request)?;
+        let request = &Request { newest: self.shared.fresh, ..request.clone() };
         let (job, options) = ((entry.open)(request)?, self.options(false));
         if self.shared.dry_run {
             self.listening(|listener| {

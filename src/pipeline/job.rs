@@ -178,7 +178,7 @@ impl Chain {
 
 /// Where the first output of a chain is made before it moves into OUT; no name that a person would
 /// give.
-fn beside(out: &Path, place: &str) -> PathBuf {
+pub(super) fn beside(out: &Path, place: &str) -> PathBuf {
     let mut name = out.file_name().unwrap_or_default().to_owned();
     name.push(".dataprep-");
     name.push(place);

@@ -21,6 +21,7 @@ use crate::base::{
     io, place,
     spec::Spec,
 };
+use crate::store::Address;
 
 /// The recipe that a folder's commands run by default.
 pub const FILE_NAME: &str = "dataprep.toml";
@@ -94,6 +95,7 @@ impl Recipe {
             out: self.out.join(&step.name),
             config,
             after: Vec::new(),
+            newest: false,
             training: Training::default(),
         };
         self.resolve_keys(&mut request, entry, folder)?;
@@ -165,7 +167,8 @@ impl Recipe {
         entry: &StageEntry,
         folder: &Path,
     ) -> Result<String> {
-        let exists = |place: &str| self.find(place).is_some() || join(folder, place).exists();
+        let stands = |place: &str| is_address(place) || join(folder, place).exists();
+        let exists = |place: &str| self.find(place).is_some() || stands(place);
         let spec = Spec::parse(input, entry.form(), exists);
         let place = match self.earlier(spec.place, Some(entry.takes), request, entry)? {
             Some(earlier) => {
@@ -273,13 +276,22 @@ impl Override {
     }
 }
 
-/// Whether a path is there, or a pattern that may match some.
+/// Whether a path is there, or a pattern or an address that may lead to some.
 fn stands(path: &Path) -> bool {
-    path.exists() || path.to_string_lossy().contains(['*', '?', '['])
+    let text = path.to_string_lossy();
+    path.exists() || text.contains(['*', '?', '[']) || is_address(&text)
 }
 
-/// `pipelines` and `../runs` → `runs`: what a person would type.
+/// Whether a text is an address, right or wrong: it is no path then.
+fn is_address(text: &str) -> bool {
+    !matches!(Address::parse(text), Ok(None))
+}
+
+/// `pipelines` and `../runs` → `runs`: what a person would type. An address stays as it is.
 fn join(folder: &Path, path: impl AsRef<Path>) -> PathBuf {
+    if path.as_ref().to_str().is_some_and(is_address) {
+        return path.as_ref().to_owned();
+    }
     let mut joined = if folder == Path::new(".") { PathBuf::new() } else { folder.to_owned() };
     for part in path.as_ref().components() {
         let named = matches!(joined.components().next_back(), Some(Component::Normal(_)));

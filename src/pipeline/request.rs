@@ -19,6 +19,8 @@ pub struct Request {
     pub config: Table,
     /// Earlier steps whose outputs it reads, by name.
     pub after: Vec<String>,
+    /// Read what the revisions of remote inputs mean today, whatever an earlier run has read.
+    pub newest: bool,
     /// *How* to train, for the stage that does.
     pub training: Training,
 }

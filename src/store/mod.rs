@@ -17,6 +17,9 @@
 //! Cost: one listing a root, never a request a file for what a listing tells.
 
 pub mod address;
+pub mod ahead;
+#[cfg(test)]
+pub mod shelf;
 pub mod stored;
 
 use std::fmt::Debug;
