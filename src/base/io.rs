@@ -120,6 +120,31 @@ pub fn link_or_copy(from: &Path, to: &Path) -> Result<()> {
     sync(to)
 }
 
+/// Gives a file a second name under the same disk blocks; `false` where the system cannot.
+pub fn link(from: &Path, to: &Path) -> bool {
+    fs::hard_link(from, to).is_ok()
+}
+
+/// Makes `link` a symbolic link to `target`, which is seen from the folder of `link`. One that
+/// stands already is left as it is.
+pub fn link_softly(target: &Path, link: &Path) -> Result<()> {
+    match std::os::unix::fs::symlink(target, link) {
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+        result => result.map_err(Error::io("link", link)),
+    }
+}
+
+/// What a symbolic link names; `None` where the path is no such link.
+pub fn link_target(path: &Path) -> Option<PathBuf> {
+    fs::read_link(path).ok()
+}
+
+/// Bytes that may be written to the disk of a path that stands.
+pub fn free_bytes(path: &Path) -> Option<u64> {
+    let disk = rustix::fs::statvfs(path).ok()?;
+    disk.f_bavail.checked_mul(disk.f_frsize)
+}
+
 /// Size in bytes.
 pub fn size(path: &Path) -> Result<u64> {
     Ok(metadata(path)?.len())

@@ -52,6 +52,18 @@ impl Lock {
         }
     }
 
+    /// Takes the lock file `path`, however long somebody else holds it; `wait` is called before
+    /// each further try.
+    pub fn wait_for(path: &Path, mut wait: impl FnMut() -> Result<()>) -> Result<Lock> {
+        loop {
+            if let Some(lock) = Lock::attempt(path)? {
+                return Ok(lock);
+            }
+            wait()?;
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
     /// One try. The file may have been removed by its last holder between open and lock: only a
     /// lock on the file that still stands under the name counts.
     fn attempt(path: &Path) -> Result<Option<Lock>> {

@@ -18,6 +18,12 @@
 
 pub mod address;
 pub mod ahead;
+#[cfg(feature = "hub")]
+pub mod digest;
+#[cfg(feature = "hub")]
+pub mod fetch;
+#[cfg(feature = "hub")]
+pub mod hub;
 #[cfg(test)]
 pub mod shelf;
 pub mod stored;
@@ -123,6 +129,9 @@ pub struct Access {
 pub fn open(address: &Address, access: &Access) -> Result<Arc<dyn Place>> {
     let _ = access;
     match address {
+        #[cfg(feature = "hub")]
+        Address::Hub(at) => Ok(hub::Repo::open(at, access)?),
+        #[cfg(not(feature = "hub"))]
         Address::Hub(_) => Err(not_built(address, "hub")),
         Address::Bucket(_) | Address::Web(_) => Err(not_built(address, "cloud")),
     }

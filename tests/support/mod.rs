@@ -1,6 +1,8 @@
 //! A fresh directory, the binary, and what to compare afterwards.
 
 pub mod beside;
+#[cfg(feature = "hub")]
+pub mod hub;
 
 use std::{
     collections::BTreeMap,
