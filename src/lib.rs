@@ -43,7 +43,7 @@
 //!   resume, staging, manifests and renames.
 //! - [`cli`]: arguments → requests; the only writer to the terminal.
 //!
-//! Imports run one way: `base`, `text` ← `fasttext`, `artifact`, `store` ← `source`, `shards` ←
+//! Imports run one way: `base`, `text` ← `fasttext`, `store` ← `artifact` ← `source`, `shards` ←
 //! stages, `inspect`; `base`, `shards` ← `runtime` ← `train` (which also imports `tokenizer`);
 //! everything ← `pipeline` ← `cli` ← `main`. Only `runtime` and `train` name candle, so
 //! `--no-default-features` builds the data tools alone. A test keeps this table.

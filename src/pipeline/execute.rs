@@ -25,6 +25,7 @@ use super::{
     memory,
     options::{Listener, Options, Outcome},
     output::{self, Output},
+    revisions,
     unchanged::Watch,
     up_to_date,
 };
@@ -126,6 +127,7 @@ impl<'a> Run<'a> {
         let (plan, tolerance) = (stage.plan()?, stage.tolerance());
         let json = plan_json(stage, &plan, fingerprint)?;
         let notices = output.adopt_plan(&json, options.fresh || options.replace)?;
+        revisions::write(output.partial(), &stage.inputs())?;
         output.remove_attempts()?;
         if let Some(directory) = &options.temp_dir {
             remove_spilled(directory, output.partial())?;
@@ -146,7 +148,7 @@ impl<'a> Run<'a> {
             tolerance,
             progress,
             fingerprint,
-            files: stage.files().into_iter().map(|file| file.path).collect(),
+            files: stage.files().iter().map(|file| file.path().to_owned()).collect(),
             watch,
             plan,
             skipped: Mutex::new(skipped),
