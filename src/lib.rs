@@ -30,6 +30,7 @@
 //! - [`fasttext`]: fastText models, and languages by them or built in.
 //! - [`artifact`]: what a stage is and what it leaves behind: units, records, manifests.
 //! - [`store`]: places that are no folders of this machine: listings, ranges, identities.
+//! - `download` (feature `hub`): files of those places as they are, in a folder with a manifest.
 //! - [`source`]: any input → Arrow record batches in the corpus schema, with rejects counted.
 //! - [`shards`]: the token shard format and the order of a mix: writers, readers, checks.
 //! - [`ingest`], [`filter`], [`classifier`], [`dedup`], [`tokenizer`], [`tokenize`], [`mix`]: the
@@ -45,10 +46,11 @@
 //!   resume, staging, manifests and renames.
 //! - [`cli`]: arguments → requests; the only writer to the terminal.
 //!
-//! Imports run one way: `base`, `text` ← `fasttext`, `artifact`, `store` ← `source`, `shards` ←
+//! Imports run one way: `base`, `text` ← `fasttext`, `store` ← `artifact` ← `source`, `shards` ←
 //! stages, `inspect`; `base`, `shards` ← `runtime` ← `train`, `eval`; `train` ← `export`;
 //! everything ← `pipeline` ← `cli` ← `main`. Only `runtime` and `train` name candle, so
-//! `--no-default-features` builds the data tools alone. A test keeps this table.
+//! `--no-default-features` builds the data tools alone; only `store` names an HTTP library. A test
+//! keeps this table.
 //!
 //! # Invariants
 //!

@@ -128,7 +128,7 @@ impl<'a> Job<'a> {
             out: out.clone(),
             config: config.parse().unwrap(),
             after: Vec::new(),
-            fresh: false,
+            newest: false,
             training: Training::default(),
         };
         let job = (registry::find(self.stage).unwrap().open)(&request).unwrap();

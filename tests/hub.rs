@@ -484,7 +484,7 @@ fn a_dry_run_lists_and_fetches_nothing() {
     let home = Home::new();
     home.server.commit(REPO, &[("a.bin", &noise(100_000, 43)), ("b.txt", b"small")]);
     let run = home.run("download hf://datasets/o/n/*.bin --out data --dry-run").ok();
-    for part in ["1 files", "1 requests at the Hub", "hf://datasets/o/n/*.bin at "] {
+    for part in ["1 file, ", "1 request at the Hub", "hf://datasets/o/n/*.bin at "] {
         assert!(run.stdout.contains(part), "{part}: {}", run.stdout);
     }
     let run = home.run("download hf://datasets/o/n --out data --dry-run --json").ok();
@@ -530,7 +530,8 @@ fn a_tokenizer_of_the_hub_is_fetched_and_held_to_its_commit() {
     assert!(again.stdout.contains("up to date"), "{}", again.stdout);
     home.run(&format!("{line} --fresh")).ok();
     assert_eq!(manifest(&home, "shards")["config"]["tokenizer_from"]["commit"], second);
-    let none = home.run("tokenize text.jsonl --tokenizer hf://o/t/w.bin --out none");
+    home.server.commit("models/o/u", &[("w.bin", &[7; 9])]);
+    let none = home.run("tokenize text.jsonl --tokenizer hf://o/u --out none");
     assert!(none.status == 2 && none.stderr.contains("has no tokenizer.json"), "{}", none.stderr);
 }
 

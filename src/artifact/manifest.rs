@@ -218,6 +218,7 @@ impl InputRecord {
             fingerprint: Some(manifest.fingerprint),
             bytes: manifest.files.iter().map(|file| file.bytes).sum(),
             identity: manifest.files_identity(),
+            remote: None,
             path: directory.to_owned(),
         })
     }
@@ -264,6 +265,7 @@ mod tests {
             fingerprint: None,
             bytes: 3,
             identity: xxh3_128(b"files"),
+            remote: None,
             path: name.into(),
         };
         let (a, b) = (json!({"x": 1, "y": 2}), json!({"y": 2, "x": 1}));

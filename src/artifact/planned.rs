@@ -1,22 +1,21 @@
 //! An input file as the plan saw it, and whether it still is that file.
 //!
 //! In → what was known of a file when the plan was made: its size, its stamp, the hash of its
-//! samples (raw files) or of all of it (parts of an artifact, from the manifest); out → `Ok`, or
-//! [`Error::Damaged`] with what was expected and found. A raw file is read whole only by its units,
-//! which record a hash of every range; so its samples and those ranges are what can be asked later.
+//! samples (raw files) or of all of it (parts of an artifact, from the manifest), or what the place
+//! of a remote one promises; out → `Ok`, or [`Error::Damaged`] with what was expected and found. A
+//! raw file is read whole only by its units, which record a hash of every range; so its samples and
+//! those ranges are what can be asked later.
 //! Cost: a look at the file's entry; reading only where a stamp has changed.
 
-use std::{
-    io::{Read, Seek, SeekFrom},
-    path::{Path, PathBuf},
-};
+use std::{io::Read, path::Path};
 
 use super::manifest::{FILE_NAME, FileEntry};
 use crate::base::{
     error::{Error, Result},
-    hash::{Fingerprint, Hasher},
+    hash::{Fingerprint, Hasher, xxh3_128},
     io::{self, Stamp},
 };
+use crate::store::{Identity, Stored, final_error};
 
 /// How much of each end, and of the middle, of a raw file enters its identity.
 const IDENTITY_BYTES: u64 = 64 << 10;
@@ -24,7 +23,7 @@ const IDENTITY_BYTES: u64 = 64 << 10;
 /// A file that units will read.
 #[derive(Clone, Debug)]
 pub struct PlannedFile {
-    pub path: PathBuf,
+    pub file: Stored,
     /// Its place in `Stage::inputs`, and its name there: a
     /// [`ReadRange`](super::record::ReadRange) names it by these.
     pub input: usize,
@@ -40,6 +39,8 @@ pub struct PlannedFile {
 pub enum Content {
     /// [`identity`] of a raw file.
     Sampled(Fingerprint),
+    /// A hash or tag that its place promises to change with its bytes; this is the hash of that.
+    Promised(Fingerprint),
     /// XXH3-128 of all of it, from the manifest of its artifact. `is_older`: it was last written
     /// before the manifest was, so it is taken for what the manifest describes.
     Whole { xxh3: Fingerprint, is_older: bool },
@@ -54,7 +55,7 @@ impl PlannedFile {
         let is_older = stamp.modified_ns <= io::modified_nanoseconds(&manifest);
         let content = Content::Whole { xxh3: entry.xxh3, is_older };
         Ok(PlannedFile {
-            path,
+            file: Stored::local(path),
             input,
             name: entry.name.clone(),
             bytes: entry.bytes,
@@ -63,34 +64,52 @@ impl PlannedFile {
         })
     }
 
+    /// A raw file, as it is found now; `None` where it is gone.
+    pub fn raw(file: Stored, input: usize, name: String) -> Result<Option<PlannedFile>> {
+        let Some(stamp) = file.stamp()? else { return Ok(None) };
+        let bytes = stamp.bytes;
+        let content = match file.identity().map(Identity::to_string) {
+            Some(promised) => Content::Promised(xxh3_128(promised.as_bytes())),
+            None => Content::Sampled(identity(&file, bytes)?),
+        };
+        Ok(Some(PlannedFile { file, input, name, bytes, stamp, content }))
+    }
+
+    /// Where it lies, as messages name it.
+    pub fn path(&self) -> &Path {
+        self.file.path()
+    }
+
     /// Whether its stamp at the time of the plan vouches for its content.
     pub fn is_trusted(&self) -> bool {
         match self.content {
-            Content::Sampled(_) => true,
+            Content::Sampled(_) | Content::Promised(_) => true,
             Content::Whole { is_older, .. } => is_older && self.stamp.bytes == self.bytes,
         }
     }
 
     /// Its stamp now. A file that is gone or has another size is damaged.
     pub fn stamp_now(&self) -> Result<Stamp> {
-        let found = io::stamp(&self.path)?;
+        let found = self.file.stamp()?;
         let stamp = found.filter(|stamp| stamp.bytes == self.bytes);
-        stamp.ok_or_else(|| size_differs(&self.path, self.bytes, found.map(|stamp| stamp.bytes)))
+        stamp.ok_or_else(|| size_differs(self.path(), self.bytes, found.map(|stamp| stamp.bytes)))
     }
 
     /// Reads what the plan knows of it again: the samples of a raw file, all of a part.
     pub fn check_content(&self) -> Result<()> {
         let (expected, found, message) = match self.content {
+            // Its place hands out no other bytes.
+            Content::Promised(_) => return Ok(()),
             Content::Sampled(expected) => {
                 let message = "it changed while it was read: its first, middle or last bytes";
-                (expected, identity(&self.path, self.bytes)?, message)
+                (expected, identity(&self.file, self.bytes)?, message)
             }
             Content::Whole { xxh3, .. } => {
                 let message = "its content is not what the manifest beside it says";
-                (xxh3, io::hash_file(&self.path)?.0, message)
+                (xxh3, io::hash_file(self.path())?.0, message)
             }
         };
-        if expected == found { Ok(()) } else { Err(Error::damaged(&self.path, None, message)) }
+        if expected == found { Ok(()) } else { Err(Error::damaged(self.path(), None, message)) }
     }
 }
 
@@ -104,20 +123,18 @@ pub fn size_differs(path: &Path, expected: u64, found: Option<u64>) -> Error {
 }
 
 /// XXH3-128 of a file's first, middle and last 64 KiB; of all of it where that is not more.
-pub fn identity(path: &Path, bytes: u64) -> Result<Fingerprint> {
+pub fn identity(file: &Stored, bytes: u64) -> Result<Fingerprint> {
     let starts = match bytes <= 3 * IDENTITY_BYTES {
         true => vec![(0, bytes)],
         false => [0, (bytes - IDENTITY_BYTES) / 2, bytes - IDENTITY_BYTES]
             .map(|start| (start, IDENTITY_BYTES))
             .to_vec(),
     };
-    let mut file = io::open(path)?;
     let mut hasher = Hasher::new();
     for (start, length) in starts {
         let mut buffer = Vec::with_capacity(length as usize);
-        file.seek(SeekFrom::Start(start)).map_err(Error::io("read", path))?;
-        let part = (&mut file).take(length).read_to_end(&mut buffer);
-        part.map_err(Error::io("read", path))?;
+        let mut part = file.open(start..start + length)?.take(length);
+        part.read_to_end(&mut buffer).map_err(|error| final_error(error, file.path()))?;
         hasher.update(&buffer);
     }
     Ok(hasher.finish())
@@ -128,10 +145,8 @@ mod tests {
     use super::*;
 
     fn planned(path: &Path) -> PlannedFile {
-        let stamp = io::stamp(path).unwrap().unwrap();
-        let content = Content::Sampled(identity(path, stamp.bytes).unwrap());
-        let (path, name) = (path.to_owned(), "x".to_owned());
-        PlannedFile { path, input: 0, name, bytes: stamp.bytes, stamp, content }
+        let file = Stored::local(path.to_owned());
+        PlannedFile::raw(file, 0, "x".to_owned()).unwrap().unwrap()
     }
 
     #[test]

@@ -67,11 +67,30 @@ pub struct InputRecord {
     pub fingerprint: Option<Fingerprint>,
     /// Size of the file, or of the artifact's files together.
     pub bytes: u64,
-    /// Raw files: XXH3 of their first, middle and last 64 KiB. Artifacts: of their file list.
+    /// Raw files: XXH3 of their first, middle and last 64 KiB, or of the hash that their place
+    /// promises. Artifacts: of their file list.
     pub identity: Fingerprint,
+    /// Where a remote file was read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remote: Option<RemoteRecord>,
     /// Where it lies; for `run.json`, never in the manifest.
     #[serde(skip)]
     pub path: PathBuf,
+}
+
+/// Where a remote file was read: the same words for everyone who reads it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RemoteRecord {
+    /// Its own address, at the commit that was read where its place has revisions.
+    pub address: String,
+    /// The revision that was asked for, and the commit that it meant.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revision: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub commit: Option<String>,
+    /// What its place promised of its bytes: `sha256:…`, `git-sha1:…`, `etag:…`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hash: Option<String>,
 }
 
 /// What kind of input a record is: `file`, or the name of an artifact's [`Kind`].
@@ -123,8 +142,8 @@ impl InputRecord {
         identity: Fingerprint,
         path: PathBuf,
     ) -> InputRecord {
-        let (kind, stage, fingerprint) = (InputKind::File, None, None);
-        InputRecord { kind, name, source, stage, fingerprint, bytes, identity, path }
+        let (kind, stage, fingerprint, remote) = (InputKind::File, None, None, None);
+        InputRecord { kind, name, source, stage, fingerprint, bytes, identity, remote, path }
     }
 
     /// The part that enters the fingerprint: an artifact may move, be renamed and be made by
@@ -134,10 +153,14 @@ impl InputRecord {
             InputKind::File => ("file", Some(&self.name)),
             InputKind::Artifact(_) => ("artifact", None),
         };
-        serde_json::json!({
+        let mut key = serde_json::json!({
             "kind": kind, "name": name, "source": self.source,
             "bytes": self.bytes, "identity": self.identity,
-        })
+        });
+        if let Some(commit) = self.remote.as_ref().and_then(|remote| remote.commit.as_ref()) {
+            key["commit"] = commit.as_str().into();
+        }
+        key
     }
 }
 

@@ -376,7 +376,8 @@ fn source_names(specs: &[InputSpec], input: &InputConfig) -> Result<BTreeSet<Str
 
 fn refuse_shared_files(sides: &[Inputs; 2]) -> Result<()> {
     let places = |side: &Inputs| -> Result<BTreeSet<PathBuf>> {
-        side.files().iter().map(|file| io::canonical(&file.path)).collect()
+        let place = |path: &Path| if path.exists() { io::canonical(path) } else { Ok(path.into()) };
+        side.files().iter().map(|file| place(file.path())).collect()
     };
     let (positive, negative) = (places(&sides[0])?, places(&sides[1])?);
     let Some(path) = positive.intersection(&negative).next() else { return Ok(()) };

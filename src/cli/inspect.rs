@@ -128,7 +128,7 @@ impl Commands<'_> {
         let inputs = self.open_inputs(&args.on, args)?;
         let read = args.against.iter().chain([&args.path]).cloned();
         let read: Vec<_> =
-            read.chain(inputs.files().iter().map(|file| file.path.clone())).collect();
+            read.chain(inputs.files().iter().map(|file| file.path().to_owned())).collect();
         let mark = Some(fit_picture::MARK);
         let picture = args.picture.as_deref().map(|path| self.output_file(path, &read, mark));
         let picture = picture.transpose()?;

@@ -38,11 +38,12 @@ impl Commands<'_> {
     /// `run`
     pub(super) fn run(&self, args: &RunArgs) -> Result<()> {
         let path = args.recipe.clone().unwrap_or_else(|| PathBuf::from(recipe::FILE_NAME));
-        let mut recipe = Recipe::read(&path, &args.set, args.out.as_deref())?;
-        recipe.requests.iter_mut().for_each(|request| request.fresh = self.shared.fresh);
+        let recipe = Recipe::read(&path, &args.set, args.out.as_deref())?;
         let first = first_step(&recipe, args.from.as_deref())?;
         recipe.check(first)?;
-        let requests = &recipe.requests[first..];
+        let asked = recipe.requests[first..].iter().cloned();
+        let requests = asked.map(|step| Request { newest: self.shared.fresh, ..step });
+        let requests = &requests.collect::<Vec<_>>();
         let mut jobs = requests.iter().map(|step| opened_early(step, requests));
         let jobs: Vec<Option<Job>> = jobs.by_ref().collect::<Result<_>>()?;
         match self.shared.dry_run {

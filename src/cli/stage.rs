@@ -39,8 +39,7 @@ impl Commands<'_> {
     ) -> Result<Request> {
         let table = Commands::keys(config, flags)?;
         if inputs.is_empty() && !registry::find(stage)?.lists_inputs(&table) {
-            let step = step_of(stage, table, out)?;
-            return Ok(Request { fresh: self.shared.fresh, ..step });
+            return step_of(stage, table, out);
         }
         let Some(out) = out else {
             return Err(Error::config("where should the result go? `--out DIR` is missing"));
@@ -52,7 +51,7 @@ impl Commands<'_> {
             out: out.to_owned(),
             config: table,
             after: Vec::new(),
-            fresh: self.shared.fresh,
+            newest: false,
             training: Training::default(),
         })
     }
@@ -61,6 +60,7 @@ impl Commands<'_> {
     pub(super) fn one(&self, request: &Request) -> Result<()> {
         let entry = registry::find(&request.stage)?;
         (entry.check)(request)?;
+        let request = &Request { newest: self.shared.fresh, ..request.clone() };
         let (job, options) = ((entry.open)(request)?, self.options(false));
         if self.shared.dry_run {
             self.listening(|listener| {

@@ -34,6 +34,7 @@ pub use locked::Locked;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
+use std::sync::atomic::AtomicU64;
 
 use serde_json::{Value, json};
 
@@ -70,6 +71,13 @@ pub struct Download {
     out: PathBuf,
     /// Whether files go through the Hub's cache; known when the first one is fetched.
     through_cache: OnceLock<bool>,
+    /// Files that this process has finished.
+    finished: AtomicU64,
+}
+
+/// `1 file`, `14 files`
+fn counted(count: u64, what: &str) -> String {
+    format!("{} {what}{}", Count(count), if count == 1 { "" } else { "s" })
 }
 
 impl Download {
@@ -92,7 +100,8 @@ impl Download {
         refuse_twice(&sources)?;
         let units = units(&sources);
         let out = out.to_owned();
-        Ok(Download { sources, units, config, out, through_cache: OnceLock::new() })
+        let (through_cache, finished) = (OnceLock::new(), AtomicU64::new(0));
+        Ok(Download { sources, units, config, out, through_cache, finished })
     }
 
     fn files(&self) -> impl Iterator<Item = (&Source, &Wanted)> {
@@ -186,16 +195,15 @@ impl Stage for Download {
         let (files, (missing, bytes)) = (self.files().count() as u64, self.missing());
         let missing_files = self.files().filter(|(source, file)| !source.is_cached(file));
         let requests = missing_files.filter(|(source, _)| source.repo.is_some()).count() as u64;
-        let mut text = format!("{} files, {}", Count(files), Bytes(self.bytes()));
+        let mut text = format!("{}, {}", counted(files, "file"), Bytes(self.bytes()));
         if missing < files {
             text += &format!("; {} of them, {}, are not in the cache", missing, Bytes(bytes));
         }
         text += &format!("\n    {} of disk", Bytes(bytes));
         if requests > 0 {
-            let (requests, quota) = (Count(requests), Count(QUOTA));
-            text += &format!(
-                "; {requests} requests at the Hub, which allows {quota} in 5 min without a token"
-            );
+            let (requests, quota) = (counted(requests, "request"), Count(QUOTA));
+            text +=
+                &format!("; {requests} at the Hub, which allows {quota} in 5 min without token");
         }
         for source in &self.sources {
             text += &format!("\n    {}", source.line());

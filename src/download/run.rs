@@ -5,11 +5,12 @@
 //! `OUT.partial/incoming/` under a name that the next attempt finds.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::Duration;
 
-use super::Download;
 use super::source::{Source, Wanted};
+use super::{Download, counted};
 use crate::artifact::stage::Work;
 use crate::base::error::Result;
 use crate::base::hash::{Fingerprint, xxh3_128};
@@ -27,7 +28,9 @@ pub fn fetch(download: &Download, unit: usize, work: &Work<'_>) -> Result<()> {
         let (done, is_done) = channel::<()>();
         scope.spawn(move || {
             while is_done.recv_timeout(LOOK) == Err(RecvTimeoutError::Timeout) {
-                work.progress.note(source.place.meter().waiting().unwrap_or_default());
+                let waiting = source.place.meter().waiting();
+                let finished = || counted(download.finished.load(Relaxed), "file") + " done";
+                work.progress.note(waiting.unwrap_or_else(finished));
                 work.advance(0);
             }
         });
@@ -63,6 +66,7 @@ impl Download {
             None => self.beside(source, file, &target, work)?,
         };
         work.hashed(&file.name, xxh3, entry.bytes);
+        self.finished.fetch_add(1, Relaxed);
         Ok(())
     }
 

@@ -164,8 +164,8 @@ impl Source {
     pub fn line(&self) -> String {
         let bytes = Bytes(self.files.iter().map(|file| file.entry.bytes).sum());
         let commit = self.revision.as_ref().map(|it| format!(" at {}", short(&it.commit)));
-        let (address, files) = (self.address(), self.files.len());
-        format!("{address}{}: {files} files, {bytes}", commit.unwrap_or_default())
+        let (address, files) = (self.address(), super::counted(self.files.len() as u64, "file"));
+        format!("{address}{}: {files}, {bytes}", commit.unwrap_or_default())
     }
 
     /// That the branch means another commit by now.

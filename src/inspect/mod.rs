@@ -12,6 +12,7 @@
 //! `verify` reads everything.
 
 pub mod corpus;
+mod elsewhere;
 pub mod filtered;
 pub mod fit;
 pub mod fit_picture;

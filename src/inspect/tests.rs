@@ -168,6 +168,7 @@ fn what_was_read_is_read_again_and_an_input_that_is_gone_is_no_difference() {
         fingerprint: None,
         bytes: 10,
         identity: xxh3_128(b"ends"),
+        remote: None,
         path: path.to_owned(),
     };
     refresh(&out, |manifest| {

@@ -4,10 +4,12 @@
 //! every block of token shards, decoded and held against its footer, which says where in a file
 //! the damage is; the byte ranges of raw input files that the stage read, found through `run.json`
 //! (relative to the artifact, then absolute); the manifest's own fingerprint. Input artifacts are
-//! compared by their file lists, not read: `verify` them by themselves. An input that is gone is
-//! said to be gone: that is no difference. Nothing stops at the first difference.
+//! compared by their file lists, not read: `verify` them by themselves. So are remote files by the
+//! hash that their place promises ([`elsewhere`]). An input that is gone is said to be gone: that
+//! is no difference. Nothing stops at the first difference.
 //!
-//! Cost: every byte once (shards twice), in parallel over files, blocks and ranges.
+//! Cost: every byte once (shards twice), in parallel over files, blocks and ranges; of remote
+//! inputs a listing.
 
 use std::{
     collections::BTreeSet,
@@ -19,7 +21,11 @@ use rayon::prelude::*;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{open, table::count};
+use super::{
+    elsewhere::{Elsewhere, Found},
+    open,
+    table::count,
+};
 use crate::{
     artifact::{
         manifest::{self, FILE_NAME, FileEntry, Manifest},
@@ -54,6 +60,8 @@ pub struct VerifyReport {
     pub bytes: u64,
     /// Empty: everything is as it was written.
     pub differences: Vec<Difference>,
+    /// Remote inputs whose hash was compared with the one that their place promises.
+    pub listed: u64,
     /// Inputs that are not where they were.
     pub gone: Vec<String>,
     /// Files beside those of the manifest; a run writes some that no two runs share.
@@ -82,6 +90,7 @@ impl VerifyReport {
         self.blocks += part.blocks;
         self.ranges += part.ranges;
         self.artifacts += part.artifacts;
+        self.listed += part.listed;
         self.bytes += part.bytes;
         self.differences.extend(part.differences);
         self.gone.extend(part.gone);
@@ -95,6 +104,7 @@ struct Part {
     blocks: u64,
     ranges: u64,
     artifacts: u64,
+    listed: u64,
     bytes: u64,
     differences: Vec<Difference>,
     gone: Vec<String>,
@@ -104,6 +114,23 @@ impl Part {
     fn differs(&mut self, file: &str, expected: impl ToString, found: impl ToString) {
         let (expected, found) = (expected.to_string(), found.to_string());
         self.differences.push(Difference { file: file.to_owned(), range: None, expected, found });
+    }
+
+    fn elsewhere(input: &InputRecord, address: &str, found: Found) -> Part {
+        let differs = |(range, expected, found)| Difference {
+            file: address.to_owned(),
+            range,
+            expected,
+            found,
+        };
+        Part {
+            listed: found.by_hash.into(),
+            ranges: found.ranges,
+            bytes: found.bytes,
+            differences: found.differences.into_iter().map(differs).collect(),
+            gone: found.gone.map(|why| format!("{} ({why})", input.name)).into_iter().collect(),
+            ..Part::default()
+        }
     }
 }
 
@@ -125,7 +152,14 @@ pub fn verify(path: &Path) -> Result<VerifyReport> {
     let files: Vec<Part> = files.collect::<Result<_>>()?;
     files.into_iter().for_each(|part| report.add(part));
     let places = places(path, &manifest)?;
+    let mut remote = Elsewhere::default();
     for (index, (input, places)) in manifest.inputs.iter().zip(&places).enumerate() {
+        if let Some(at) = &input.remote {
+            let read = manifest.read.iter().filter(|range| range.input == index);
+            let found = remote.check(input, at, &read.collect::<Vec<_>>());
+            report.add(Part::elsewhere(input, &at.address, found));
+            continue;
+        }
         let standing = places.iter().find(|at| at.exists());
         report.add(check_input(index, input, &manifest.read, standing)?);
     }
@@ -334,6 +368,7 @@ impl fmt::Display for VerifyReport {
             (self.blocks, "blocks"),
             (self.ranges, "ranges of inputs"),
             (self.artifacts, "input artifacts"),
+            (self.listed, "remote inputs by their hash"),
         ];
         let amounts = amounts.iter().filter(|(amount, _)| *amount > 0);
         let checked: Vec<String> =

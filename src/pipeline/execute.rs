@@ -25,6 +25,7 @@ use super::{
     memory,
     options::{Listener, Options, Outcome},
     output::{self, Output},
+    revisions,
     unchanged::Watch,
     up_to_date,
 };
@@ -126,6 +127,7 @@ impl<'a> Run<'a> {
         let (plan, tolerance) = (stage.plan()?, stage.tolerance());
         let json = plan_json(stage, &plan, fingerprint)?;
         let notices = output.adopt_plan(&json, options.fresh || options.replace)?;
+        revisions::write(output.partial(), &stage.inputs())?;
         output.remove_attempts()?;
         if let Some(directory) = &options.temp_dir {
             remove_spilled(directory, output.partial())?;
@@ -146,7 +148,7 @@ impl<'a> Run<'a> {
             tolerance,
             progress,
             fingerprint,
-            files: stage.files().into_iter().map(|file| file.path).collect(),
+            files: stage.files().iter().map(|file| file.path().to_owned()).collect(),
             watch,
             plan,
             skipped: Mutex::new(skipped),
@@ -173,7 +175,7 @@ impl<'a> Run<'a> {
                 continue;
             }
             if !self.tolerance.skip_bad_files {
-                return Err(all_damaged(damaged));
+                return Err(all_damaged(damaged, self.stage.text().is_some()));
             }
             self.skip(damaged)?;
             phase = 0;
@@ -522,7 +524,7 @@ fn phase_json(phase: &Phase) -> serde_json::Value {
 }
 
 /// All damaged files in one error.
-fn all_damaged(damaged: Vec<Error>) -> Error {
+fn all_damaged(damaged: Vec<Error>, may_be_skipped: bool) -> Error {
     let mut messages: Vec<String> = damaged.iter().map(Error::to_string).collect();
     messages.sort();
     messages.dedup();
@@ -530,6 +532,8 @@ fn all_damaged(damaged: Vec<Error>) -> Error {
         1 => messages.remove(0),
         count => format!("{count} damaged files, all else is done\n  {}", messages.join("\n  ")),
     };
-    Error::failed(message)
-        .with_hint("fetch them again, or leave them out whole with `--skip-bad-files`")
+    Error::failed(message).with_hint(match may_be_skipped {
+        true => "fetch them again, or leave them out whole with `--skip-bad-files`",
+        false => "what is finished is kept: the same command tries again",
+    })
 }

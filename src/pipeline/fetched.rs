@@ -36,7 +36,7 @@ pub struct Fetched {
 /// Fetches the tokenizer at an address, or finds it in the cache.
 pub fn tokenizer(at: &HubAddress, request: &Request) -> Result<Fetched> {
     let address = at.to_string();
-    let standing = if request.fresh { Value::Null } else { standing_config(&request.out)? };
+    let standing = if request.newest { Value::Null } else { standing_config(&request.out)? };
     let standing = &standing[KEY];
     let is_it = standing["address"].as_str() == Some(address.as_str());
     let commit = standing["commit"].as_str().filter(|_| is_it).map(str::to_owned);

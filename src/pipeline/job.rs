@@ -178,7 +178,7 @@ impl Chain {
 
 /// Where the first output of a chain is made before it moves into OUT: in a folder whose name no
 /// person would give, under the name that it has in OUT, so that manifests do not tell OUT's.
-fn beside(out: &Path, place: &str) -> PathBuf {
+pub(super) fn beside(out: &Path, place: &str) -> PathBuf {
     let mut name = out.file_name().unwrap_or_default().to_owned();
     name.push(".dataprep-first");
     out.with_file_name(name).join(place)

@@ -14,5 +14,6 @@ mod output;
 pub mod recipe;
 pub mod registry;
 pub mod request;
+mod revisions;
 mod unchanged;
 mod up_to_date;

@@ -324,6 +324,12 @@ pub fn run_json(
     let base = parent.join(out.file_name().unwrap_or_default());
     let mut places = Vec::new();
     for (index, input) in inputs.iter().enumerate() {
+        if let Some(remote) = &input.remote {
+            places.push(json!({
+                "name": input.name, "address": remote.address, "bytes": input.bytes,
+            }));
+            continue;
+        }
         // A damaged file that was left out may be gone by now.
         let absolute = match input.path.exists() {
             true => io::canonical(&input.path)?,

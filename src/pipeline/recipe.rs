@@ -95,7 +95,7 @@ impl Recipe {
             out: self.out.join(&step.name),
             config,
             after: Vec::new(),
-            fresh: false,
+            newest: false,
             training: Training::default(),
         };
         self.resolve_keys(&mut request, entry, folder)?;
@@ -151,7 +151,7 @@ impl Recipe {
                     request.after.push(earlier.name.clone());
                     earlier.out.clone()
                 }
-                None => place_of(folder, value),
+                None => join(folder, value),
             };
             let value = path.value_mut(&mut request.config).expect("it was there above");
             *value = place.to_string_lossy().into_owned();
@@ -167,16 +167,15 @@ impl Recipe {
         entry: &StageEntry,
         folder: &Path,
     ) -> Result<String> {
-        let exists = |place: &str| {
-            self.find(place).is_some() || is_address(place) || join(folder, place).exists()
-        };
+        let stands = |place: &str| is_address(place) || join(folder, place).exists();
+        let exists = |place: &str| self.find(place).is_some() || stands(place);
         let spec = Spec::parse(input, entry.form(), exists);
         let place = match self.earlier(spec.place, Some(entry.takes), request, entry)? {
             Some(earlier) => {
                 request.after.push(earlier.name.clone());
                 earlier.out.clone()
             }
-            None => place_of(folder, spec.place),
+            None => join(folder, spec.place),
         };
         Ok(Spec { place: &place.to_string_lossy(), ..spec }.to_string())
     }
@@ -279,25 +278,22 @@ impl Override {
     }
 }
 
-/// An address as it is; a path made whole from the recipe's folder.
-fn place_of(folder: &Path, place: &str) -> PathBuf {
-    if is_address(place) { PathBuf::from(place) } else { join(folder, place) }
-}
-
-/// Whether a place is no path of this machine. What is wrong with an address, its stage says.
-fn is_address(place: &str) -> bool {
-    !matches!(Address::parse(place), Ok(None))
-}
-
-/// Whether a path is there, or a pattern that may match some; nobody is asked for an address.
+/// Whether a path is there, or a pattern or an address that may lead to some.
 fn stands(path: &Path) -> bool {
-    path.exists()
-        || is_address(&path.to_string_lossy())
-        || path.to_string_lossy().contains(['*', '?', '['])
+    let text = path.to_string_lossy();
+    path.exists() || text.contains(['*', '?', '[']) || is_address(&text)
 }
 
-/// `pipelines` and `../runs` → `runs`: what a person would type.
+/// Whether a text is an address, right or wrong: it is no path then.
+fn is_address(text: &str) -> bool {
+    !matches!(Address::parse(text), Ok(None))
+}
+
+/// `pipelines` and `../runs` → `runs`: what a person would type. An address stays as it is.
 fn join(folder: &Path, path: impl AsRef<Path>) -> PathBuf {
+    if path.as_ref().to_str().is_some_and(is_address) {
+        return path.as_ref().to_owned();
+    }
     let mut joined = if folder == Path::new(".") { PathBuf::new() } else { folder.to_owned() };
     for part in path.as_ref().components() {
         let named = matches!(joined.components().next_back(), Some(Component::Normal(_)));

@@ -10,8 +10,9 @@ use std::path::{Path, PathBuf};
 #[cfg(feature = "hub")]
 use super::{fetched, output};
 use super::{
-    job::{Chain, Job, Work},
+    job::{self, Chain, Job, Work},
     request::Request,
+    revisions,
 };
 use crate::artifact::{record::Kind, stage::Stage};
 use crate::base::{
@@ -66,6 +67,9 @@ pub struct PathKey {
     pub ending: &'static str,
 }
 
+/// The folder in the output of `tokenize` that holds a tokenizer trained for it.
+const TOKENIZER: &str = "tokenizer";
+
 /// Every stage, in the order of the flow.
 pub const STAGES: &[StageEntry] = &[
     #[cfg(feature = "hub")]
@@ -79,7 +83,7 @@ pub const STAGES: &[StageEntry] = &[
         paths: Vec::new,
         check: |request| download_config(request)?.check(),
         open: |request| {
-            let locked = match request.fresh {
+            let locked = match request.newest {
                 true => Locked::default(),
                 false => Locked::read(&request.out, &output::partial(&request.out))?,
             };
@@ -372,8 +376,13 @@ fn keys_of<C: serde::de::DeserializeOwned>(request: &Request) -> Result<(InputCo
         TokenizerConfig::refuse_random(&table)?;
     }
     config::refuse_unknown(&table, &known, &what)?;
-    let input: InputConfig = config::take(&mut table, &what)?;
+    let mut input: InputConfig = config::take(&mut table, &what)?;
     input.validate()?;
+    if !request.newest {
+        for out in [&job::beside(&request.out, TOKENIZER), &request.out] {
+            input.commits.extend(revisions::read(out)?);
+        }
+    }
     Ok((input, config::parse(table, &what)?))
 }
 
@@ -518,7 +527,7 @@ fn open_tokenize(request: &Request) -> Result<Job> {
             let first = TokenizerTrain::open(&specs(&training.inputs)?, input, own)?;
             let applying = applying(request);
             let then = Box::new(move |path: &Path| open_encoding(&applying, path));
-            Work::Chain(Chain { first: Box::new(first), place: "tokenizer", then })
+            Work::Chain(Chain { first: Box::new(first), place: TOKENIZER, then })
         }
     };
     Ok(Job { work, reads })

@@ -19,8 +19,8 @@ pub struct Request {
     pub config: Table,
     /// Earlier steps whose outputs it reads, by name.
     pub after: Vec<String>,
-    /// Nothing that an earlier run has fixed holds (`--fresh`).
-    pub fresh: bool,
+    /// Read what the revisions of remote inputs mean today, whatever an earlier run has read.
+    pub newest: bool,
     /// *How* to train, for the stage that does.
     pub training: Training,
 }

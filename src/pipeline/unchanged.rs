@@ -83,8 +83,8 @@ impl Watch {
             if same || locked(&watch.known[file]).ranges.contains_key(&key) {
                 continue;
             }
-            let path = &watch.files[file].path;
-            if io::hash_range(path, range.start, range.end)?.0 != range.xxh3 {
+            let stored = &watch.files[file].file;
+            if stored.hash_range(range.start, range.end)?.0 != range.xxh3 {
                 changed.entry(file).or_default().insert(key);
             } else {
                 locked(&watch.known[file]).ranges.insert(key, range.xxh3);
@@ -149,8 +149,8 @@ impl Watch {
         }
         planned.check_content()?;
         for (&(start, end), &xxh3) in &known.ranges {
-            if io::hash_range(&planned.path, start, end)?.0 != xxh3 {
-                return Err(changed(&planned.path, start, end));
+            if planned.file.hash_range(start, end)?.0 != xxh3 {
+                return Err(changed(planned.path(), start, end));
             }
         }
         // The stamp of before these were read: a change meanwhile is seen the next time.
@@ -165,7 +165,7 @@ impl Watch {
         if first == range.xxh3 {
             return Ok(());
         }
-        Err(changed(&self.files[file].path, range.start, range.end))
+        Err(changed(self.files[file].path(), range.start, range.end))
     }
 
     /// Which file a range is of; `None` for one that was read when the stage was opened.

@@ -2,8 +2,9 @@
 //!
 //! In → a stage and OUT; out → OUT's manifest, or `None`. The fingerprint must be equal, every file
 //! must stand with its size, and an input whose modification time changed is read again: a raw file
-//! in the ranges that were used, a part of an artifact whole. A difference means that the stage
-//! must run (and will name the part that is not what its manifest says).
+//! in the ranges that were used, a part of an artifact whole; for a remote one its place has
+//! spoken. A difference means that the stage must run (and will name the part that is not what its
+//! manifest says).
 
 use std::path::Path;
 
@@ -50,7 +51,8 @@ fn inputs_unchanged(stage: &dyn Stage, out: &Path, manifest: &Manifest) -> Resul
         }
     }
     for (index, input) in stage.inputs().iter().enumerate() {
-        if input.kind != InputKind::File {
+        // An equal fingerprint means an equal hash, which the place of a remote file promises.
+        if input.kind != InputKind::File || input.remote.is_some() {
             continue;
         }
         let modified = io::modified_nanoseconds(&io::metadata(&input.path)?);

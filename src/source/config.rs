@@ -1,7 +1,7 @@
 //! The keys that every stage which takes IN shares: what is text, what is an id, what is kept.
 //!
-//! In → TOML; out → [`InputConfig`]. `max_bad` and `skip_bad_files` say how a run treats bad data,
-//! not what its output is, so they stay outside the fingerprint.
+//! In → TOML; out → [`InputConfig`]. `max_bad`, `skip_bad_files` and `cache` say how a run treats
+//! its inputs, not what its output is, so they stay outside the fingerprint.
 
 use std::collections::BTreeMap;
 
@@ -48,6 +48,11 @@ pub struct InputConfig {
     pub max_bad: Option<f64>,
     /// Leave damaged files out whole, and list them, instead of failing. Default false.
     pub skip_bad_files: bool,
+    /// Store what is read of `hf://` inputs in the Hub's own cache (`HF_HOME`). Default false.
+    pub cache: bool,
+    /// Commits that an earlier run of the same work has read, by repository and revision.
+    #[serde(skip)]
+    pub commits: BTreeMap<String, String>,
 }
 
 /// What one source does differently.
@@ -76,6 +81,8 @@ impl Default for InputConfig {
             source: BTreeMap::new(),
             max_bad: None,
             skip_bad_files: false,
+            cache: false,
+            commits: BTreeMap::new(),
         }
     }
 }

@@ -5,20 +5,20 @@
 //! whose metadata is broken stays in the list: reading it fails as a damaged file, so everything
 //! else can be finished first.
 
-use std::path::{Path, PathBuf};
+use std::collections::BTreeSet;
+use std::path::Path;
 
 use arrow::datatypes::{DataType, SchemaRef};
 use rayon::prelude::*;
 use serde_json::Value;
 
 use crate::artifact::{
-    planned::{Content, PlannedFile, identity},
-    record::InputRecord,
+    planned::{Content, PlannedFile},
+    record::{InputRecord, RemoteRecord},
     stage::{Needs, TextInputs, Tolerance, UnitPlan},
 };
 use crate::base::config::nearest;
 use crate::base::error::{Error, Result};
-use crate::base::io;
 use crate::base::size::Bytes;
 use crate::source::beginning::{self, Seen};
 use crate::source::config::InputConfig;
@@ -31,7 +31,7 @@ use crate::source::schema::{FileColumns, United, united_name};
 use crate::source::spec::InputSpec;
 use crate::source::units::{self, FileExtent};
 use crate::source::walk::PassedOver;
-use crate::store::Stored;
+use crate::store::{Address, Identity, Revision, Stored};
 
 /// Text of a document, where only its files' sizes are known; on the low side of the web's mean, so
 /// that what is counted by documents is not too little.
@@ -55,8 +55,6 @@ const MEMORY_PER_WRITTEN_MILLE: u64 = 2500;
 pub struct InputFile {
     /// Relative to its root.
     pub name: String,
-    /// Where it lies, as messages name it.
-    pub path: PathBuf,
     pub bytes: u64,
     pub(super) stored: Stored,
     planned: PlannedFile,
@@ -75,6 +73,11 @@ pub struct InputFile {
 }
 
 impl InputFile {
+    /// Where it lies, as messages name it: a path or an address.
+    pub fn path(&self) -> &Path {
+        self.stored.path()
+    }
+
     /// The columns beside text and id, as the file has them: JSON Lines have one, `metadata`.
     pub fn columns(&self) -> &[(String, DataType)] {
         &self.columns
@@ -95,7 +98,7 @@ impl InputFile {
     pub(super) fn check(&self) -> Result<()> {
         self.planned.stamp_now()?;
         match &self.damage {
-            Some((offset, message)) => Err(Error::damaged(&self.path, *offset, message)),
+            Some((offset, message)) => Err(Error::damaged(self.path(), *offset, message)),
             None => Ok(()),
         }
     }
@@ -163,7 +166,7 @@ impl Inputs {
             files.extend(opened);
         }
         let seen = files.iter().map(|file| Seen {
-            path: &file.path,
+            path: file.path(),
             source: file.source,
             beginning: &file.probe.beginning,
         });
@@ -221,6 +224,7 @@ impl Inputs {
         if let Some(table) = json.as_object_mut() {
             table.remove("max_bad");
             table.remove("skip_bad_files");
+            table.remove("cache");
         }
         json
     }
@@ -254,6 +258,7 @@ impl Inputs {
     /// columns that are read otherwise than their names promise.
     pub fn notices(&self) -> Vec<String> {
         let mut notices: Vec<String> = self.passed_over.sentence().into_iter().collect();
+        notices.extend(self.moved());
         // One line for each kind of oddity, however many files have it.
         let mut odd: Vec<(&str, &str, usize)> = Vec::new();
         for file in &self.files {
@@ -289,6 +294,21 @@ impl Inputs {
             memory: MEMORY_BASE + self.held_by_writer() + threads as u64 * largest,
             disk: self.text_bytes() * STORED_PER_MILLE / 1000,
         }
+    }
+
+    /// Revisions that mean other commits by now than those that are read.
+    fn moved(&self) -> BTreeSet<String> {
+        let moved = |file: &InputFile| {
+            let Revision { asked, commit, moved_to } = file.stored.revision()?;
+            let address = Address::parse(file.path().to_str()?).ok()??;
+            let repository = address.with_path("").at_revision(None);
+            let newest = moved_to.as_ref()?;
+            Some(format!(
+                "`{asked}` of `{repository}` has moved to {newest}: {commit} is read, as before \
+                 (`--fresh` reads what it means today)"
+            ))
+        };
+        self.files.iter().filter_map(moved).collect()
     }
 
     /// What the writer of a unit's documents or tokens holds: a row group on its way out.
@@ -405,12 +425,11 @@ fn open_files(
         },
         RootKind::Corpus(_) => Ask { text_column: "text".into(), id_column: Some("id".into()) },
     };
-    let open = |(index, (name, path)): (usize, &(String, PathBuf))| -> Result<InputFile> {
+    let open = |(index, (name, stored)): (usize, &(String, Stored))| -> Result<InputFile> {
         let corpus = source.is_none();
         let record = first_record + if corpus { 0 } else { index };
         // First of all, so that a change while the rest is looked at is seen later.
-        let planned = planned_file(root, record, name, path)?;
-        let stored = Stored::local(path.clone());
+        let planned = planned_file(root, record, name, stored)?;
         let looked_at = stored.remembering_its_head();
         let format = format_of(name, &looked_at)?;
         let (probe, damage) = match format.probe(&looked_at, &ask) {
@@ -424,9 +443,8 @@ fn open_files(
         let united = |raw: &str| if corpus { raw.to_owned() } else { united_name(raw) };
         Ok(InputFile {
             name: name.clone(),
-            path: path.clone(),
             bytes: planned.bytes,
-            stored,
+            stored: stored.clone(),
             planned,
             source,
             record,
@@ -470,15 +488,13 @@ fn take_leading_columns(file: &mut InputFile) {
 }
 
 /// What is known of a file before its metadata are read.
-fn planned_file(root: &Root, input: usize, name: &str, path: &Path) -> Result<PlannedFile> {
+fn planned_file(root: &Root, input: usize, name: &str, file: &Stored) -> Result<PlannedFile> {
     if let RootKind::Corpus(manifest) = &root.kind {
         let entry = manifest.files.iter().find(|entry| entry.name == name);
         return PlannedFile::part(&root.path, input, entry.expect("listed from the manifest"));
     }
-    let stamp = io::stamp(path)?.ok_or_else(|| gone(path))?;
-    let content = Content::Sampled(identity(path, stamp.bytes)?);
-    let (name, path) = (name.to_owned(), path.to_owned());
-    Ok(PlannedFile { path, input, name, bytes: stamp.bytes, stamp, content })
+    let planned = PlannedFile::raw(file.clone(), input, name.to_owned())?;
+    planned.ok_or_else(|| gone(file.path()))
 }
 
 /// A file that was listed a moment ago.
@@ -488,13 +504,28 @@ fn gone(path: &Path) -> Error {
 
 fn raw_records(files: &[InputFile], source: &str) -> Vec<InputRecord> {
     let record = |file: &InputFile| {
-        let Content::Sampled(identity) = file.planned.content else {
-            unreachable!("`{}` is a raw file", file.path.display())
+        let (Content::Sampled(identity) | Content::Promised(identity)) = file.planned.content
+        else {
+            unreachable!("`{}` is a raw file", file.path().display())
         };
         let (name, source) = (file.name.clone(), Some(source.to_owned()));
-        InputRecord::file(name, source, file.bytes, identity, file.path.clone())
+        let path = file.path().to_owned();
+        let record = InputRecord::file(name, source, file.bytes, identity, path);
+        InputRecord { remote: remote_record(&file.stored), ..record }
     };
     files.iter().map(record).collect()
+}
+
+fn remote_record(file: &Stored) -> Option<RemoteRecord> {
+    if file.here().is_some() {
+        return None;
+    }
+    Some(RemoteRecord {
+        address: file.path().to_string_lossy().into_owned(),
+        revision: file.revision().map(|revision| revision.asked.clone()),
+        commit: file.revision().map(|revision| revision.commit.clone()),
+        hash: file.identity().map(Identity::to_string),
+    })
 }
 
 /// Hands the limit out to the files, in input order.

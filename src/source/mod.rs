@@ -28,6 +28,7 @@ pub mod places;
 pub mod predicate;
 mod read;
 pub mod reject;
+mod remote;
 pub mod roots;
 pub mod schema;
 pub mod sieve;

@@ -10,12 +10,18 @@ use globset::{GlobBuilder, GlobMatcher};
 
 use crate::base::error::{Error, Result};
 use crate::base::io;
+use crate::store::Address;
 
 /// Folders inside each other that are followed at most: more is a link that leads back.
 pub(super) const DEPTH_MAX: usize = 64;
 
 /// Whether a file, a folder, or something that the pattern matches, is there.
+///
+/// An address is taken to be there: only its place knows, and it is asked once, later.
 pub fn exists(place: &str) -> bool {
+    if !matches!(Address::parse(place), Ok(None)) {
+        return true;
+    }
     let path = Path::new(place);
     path.exists() || (is_pattern(place) && expand(path).is_ok_and(|found| !found.is_empty()))
 }
@@ -48,7 +54,7 @@ pub fn refuse_pipe(path: &Path) -> Result<()> {
     ))
 }
 
-fn is_pattern(text: &str) -> bool {
+pub(super) fn is_pattern(text: &str) -> bool {
     text.contains(['*', '?', '[', '{'])
 }
 
@@ -79,6 +85,38 @@ impl Part {
                 .with_hint("`*` is any name, `**` any folders, `?` a character, `{a,b}` a choice")
         })?;
         Ok(Part::Names { matcher: glob.compile_matcher(), dot: name.starts_with('.') })
+    }
+}
+
+/// A pattern of relative paths, for what is listed and not walked.
+pub(super) struct Pattern(Vec<Part>);
+
+impl Pattern {
+    pub(super) fn new(text: &str) -> Result<Pattern> {
+        let parts = Path::new(text).components().map(|part| Part::of(part, text));
+        Ok(Pattern(parts.collect::<Result<_>>()?))
+    }
+
+    /// Whether a file, or a folder, with these parts is one that [`expand`] would name.
+    pub(super) fn matches(&self, names: &[&str], is_file: bool) -> bool {
+        fits(&self.0, names, is_file)
+    }
+}
+
+fn fits(parts: &[Part], names: &[&str], is_file: bool) -> bool {
+    let Some((part, rest)) = parts.split_first() else { return names.is_empty() };
+    let Some((name, below)) = names.split_first() else {
+        return matches!(part, Part::Folders) && !rest.is_empty() && fits(rest, names, is_file);
+    };
+    let hidden = name.starts_with('.');
+    match part {
+        Part::As(own) => own.as_os_str() == *name && fits(rest, below, is_file),
+        Part::Names { matcher, dot } => {
+            (*dot || !hidden) && matcher.is_match(name) && fits(rest, below, is_file)
+        }
+        // What ends in `**` names files.
+        Part::Folders if rest.is_empty() => is_file && !names.iter().any(|n| n.starts_with('.')),
+        Part::Folders => fits(rest, names, is_file) || (!hidden && fits(parts, below, is_file)),
     }
 }
 

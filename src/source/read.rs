@@ -114,7 +114,7 @@ impl Inputs {
         let place = |source: &str, name: &str| {
             let of = |file: &InputFile| file.source.map(|source| self.sources[source].as_str());
             let file = self.files.iter().find(|file| of(file) == Some(source) && file.name == name);
-            file.map(|file| file.path.clone())
+            file.map(|file| file.path().to_owned())
         };
         refuse_too_many(&sum, self.config.max_bad, first, place)?;
         Ok(sum)
@@ -189,7 +189,7 @@ impl Inputs {
             let Some(source) = file.source else {
                 // What a corpus holds was read before: it cannot be unreadable.
                 let message = format!("row {} is no document: {}", reject.offset, reject.reason);
-                return Err(Error::damaged(&file.path, None, message));
+                return Err(Error::damaged(file.path(), None, message));
             };
             let source = &self.sources[source];
             output.write(&file.name, source, reject)?;
@@ -256,7 +256,7 @@ impl Inputs {
         let mut all: Vec<ArrayRef> = vec![Arc::new(ids), Arc::new(texts), sources, held_out];
         all.append(&mut columns);
         let records = RecordBatch::try_new(view.schema.clone(), all)
-            .map_err(|error| Error::damaged(&opened.path, None, error))?;
+            .map_err(|error| Error::damaged(opened.path(), None, error))?;
         if let [(source, _)] = runs.as_slice() {
             let left_out = LeftOut::none();
             return Ok(vec![Batch { records, file, source: *source, rows, left_out }]);
@@ -298,7 +298,7 @@ impl Inputs {
         held_out: &ArrayRef,
     ) -> Result<Vec<(usize, Range<usize>)>> {
         if sources.null_count() + held_out.null_count() > 0 {
-            return Err(Error::damaged(&file.path, None, "`source` or `held_out` is null"));
+            return Err(Error::damaged(file.path(), None, "`source` or `held_out` is null"));
         }
         let mut runs: Vec<(usize, Range<usize>)> = Vec::new();
         let names = sources.as_string::<i32>();
@@ -310,7 +310,7 @@ impl Inputs {
                     let source = self.sources.iter().position(|known| known == name);
                     let source = source.ok_or_else(|| {
                         let message = format!("its manifest does not know the source `{name}`");
-                        Error::damaged(&file.path, None, message)
+                        Error::damaged(file.path(), None, message)
                     })?;
                     runs.push((source, row..row + 1));
                 }

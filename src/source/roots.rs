@@ -16,16 +16,18 @@ use crate::base::io;
 use crate::source::config::InputConfig;
 use crate::source::formats::{FORMATS, known_endings};
 use crate::source::places::{expand, refuse_pipe};
+use crate::source::remote;
 use crate::source::spec::{InputSpec, check_source_name};
-use crate::source::walk::{PassedOver, own_manifest, walk};
+use crate::source::walk::{PassedOver, own_manifest, sort_out, walk};
+use crate::store::Stored;
 
 /// A corpus, or all raw files of one source.
 pub struct Root {
     /// The first place given.
     pub path: PathBuf,
     pub kind: RootKind,
-    /// Relative name and path of each file, in input order.
-    pub files: Vec<(String, PathBuf)>,
+    /// Each file by its relative name, in input order.
+    pub files: Vec<(String, Stored)>,
     pub passed_over: PassedOver,
 }
 
@@ -55,13 +57,13 @@ pub fn resolve(specs: &[InputSpec], config: &InputConfig) -> Result<Vec<Root>> {
     }
     let mut places = Vec::new();
     for spec in specs {
-        places.append(&mut find(spec)?);
+        places.append(&mut find(spec, config)?);
     }
     let mut roots = Vec::new();
     for group in groups(places)? {
         roots.push(match group {
             Group::Corpus(path, manifest) => corpus(path, *manifest)?,
-            Group::Raw(source, places) => raw(source, &places, config)?,
+            Group::Raw(source, places) => raw(source, places, config)?,
         });
     }
     refuse_shared_names(&roots)?;
@@ -77,9 +79,18 @@ struct Place {
     /// The folder, or the one the file lies in: absolute, without links.
     folder: PathBuf,
     is_file: bool,
+    /// Its files, where it lies elsewhere.
+    listed: Option<Vec<(String, Stored)>>,
 }
 
-fn find(spec: &InputSpec) -> Result<Vec<Place>> {
+fn find(spec: &InputSpec, config: &InputConfig) -> Result<Vec<Place>> {
+    if let Some(address) = spec.address()? {
+        let named = remote::find(&address, config)?;
+        if named.is_empty() {
+            return Err(nothing_there(spec));
+        }
+        return named.into_iter().map(|named| elsewhere(spec, named)).collect();
+    }
     let paths = expand(&spec.path)?;
     if paths.is_empty() {
         return Err(nothing_there(spec));
@@ -94,9 +105,20 @@ fn find(spec: &InputSpec) -> Result<Vec<Place>> {
             true => io::canonical(parent.unwrap_or(Path::new(".")))?,
             false => whole,
         };
-        Ok(Place { name: spec.source.clone(), path, folder, is_file })
+        Ok(Place { name: spec.source.clone(), path, folder, is_file, listed: None })
     };
     paths.into_iter().map(place).collect()
+}
+
+fn elsewhere(spec: &InputSpec, named: remote::Named) -> Result<Place> {
+    named.refuse_artifacts()?;
+    Ok(Place {
+        name: spec.source.clone(),
+        path: PathBuf::from(named.address.to_string()),
+        folder: named.folder,
+        is_file: named.is_file,
+        listed: Some(named.files),
+    })
 }
 
 fn nothing_there(spec: &InputSpec) -> Error {
@@ -130,6 +152,7 @@ fn groups(places: Vec<Place>) -> Result<Vec<Group>> {
     let mut groups: Vec<Group> = Vec::new();
     for place in places {
         if !place.is_file
+            && place.listed.is_none()
             && let Some(manifest) = own_manifest(&place.path)?
         {
             if let Some(name) = &place.name {
@@ -197,9 +220,12 @@ fn refuse_shared_names(roots: &[Root]) -> Result<()> {
 /// One file given twice, and names that cannot be written into an artifact.
 fn refuse_twice(roots: &[Root]) -> Result<()> {
     let mut files: BTreeMap<PathBuf, &Path> = BTreeMap::new();
-    for (_, path) in roots.iter().flat_map(|root| &root.files) {
-        refuse_pipe(path)?;
-        let whole = io::canonical(path)?;
+    for (_, file) in roots.iter().flat_map(|root| &root.files) {
+        let path = file.path();
+        let whole = match file.here() {
+            Some(path) => refuse_pipe(path).and_then(|()| io::canonical(path))?,
+            None => path.to_owned(),
+        };
         if whole.to_str().is_none() {
             let bytes = whole.as_os_str().as_encoded_bytes().escape_ascii();
             return Err(Error::config(format!("the name of `{bytes}` is not UTF-8")).with_hint(
@@ -217,31 +243,46 @@ fn refuse_twice(roots: &[Root]) -> Result<()> {
 }
 
 /// The files of one source, relative to the folder that holds them all.
-fn raw(source: String, places: &[Place], config: &InputConfig) -> Result<Root> {
+fn raw(source: String, places: Vec<Place>, config: &InputConfig) -> Result<Root> {
+    refuse_half_elsewhere(&source, &places)?;
+    let path = places[0].path.clone();
     let holds_all = places.iter().map(|place| place.folder.as_path()).reduce(|all, folder| {
         let holds = |above: &&Path| folder.starts_with(above);
         all.ancestors().find(holds).unwrap_or(Path::new("/"))
     });
-    let holds_all = holds_all.unwrap_or(Path::new("/"));
+    let holds_all = holds_all.unwrap_or(Path::new("/")).to_owned();
     let text_column = config.text_column_of(&source);
     let (mut files, mut passed_over) = (Vec::new(), PassedOver::default());
     for place in places {
-        let prefix = place.folder.strip_prefix(holds_all).unwrap_or(&place.folder);
+        let prefix = place.folder.strip_prefix(&holds_all).unwrap_or(&place.folder);
         let relative = |name: &str| prefix.join(name).to_string_lossy().into_owned();
-        if place.is_file {
-            files.push((relative(&file_name(&place.path)), place.path.clone()));
-            continue;
-        }
-        let (found, passed) = walk(&place.path, text_column)?;
+        let (found, passed) = match place.listed {
+            Some(listed) if place.is_file => (listed, PassedOver::default()),
+            Some(listed) => sort_out(listed, text_column)?,
+            None if place.is_file => {
+                let file = Stored::local(place.path.clone());
+                (vec![(file_name(&place.path), file)], PassedOver::default())
+            }
+            None => walk(&place.path, text_column)?,
+        };
         if found.is_empty() {
             return Err(nothing_found(&place.path, &passed));
         }
-        files.extend(found.into_iter().map(|(name, path)| (relative(&name), path)));
+        files.extend(found.into_iter().map(|(name, file)| (relative(&name), file)));
         passed_over.append(passed);
     }
-    files.sort();
-    let path = places[0].path.clone();
+    files.sort_by(|(a, _), (b, _)| a.cmp(b));
     Ok(Root { path, kind: RootKind::Raw { source }, files, passed_over })
+}
+
+/// Names of files are relative to the folder that holds all of a source: there must be one.
+fn refuse_half_elsewhere(source: &str, places: &[Place]) -> Result<()> {
+    let first = |here: bool| places.iter().find(|place| place.listed.is_none() == here);
+    let (Some(here), Some(there)) = (first(true), first(false)) else { return Ok(()) };
+    let (here, there) = (here.path.display(), there.path.display());
+    let message = format!("the source `{source}` lies here and elsewhere: `{here}` and `{there}`");
+    Err(Error::config(message)
+        .with_hint(format!("make them two sources: `{source}={here} {source}-2={there}`")))
 }
 
 fn corpus(path: PathBuf, manifest: Manifest) -> Result<Root> {
@@ -251,9 +292,9 @@ fn corpus(path: PathBuf, manifest: Manifest) -> Result<Root> {
     let is_part = |name: &str| name.starts_with("part-") && name.ends_with(".parquet");
     let mut files = Vec::new();
     for entry in manifest.files.iter().filter(|entry| is_part(&entry.name)) {
-        files.push((entry.name.clone(), path.join(&entry.name)));
+        files.push((entry.name.clone(), Stored::local(path.join(&entry.name))));
     }
-    files.sort();
+    files.sort_by(|(a, _), (b, _)| a.cmp(b));
     let passed_over = PassedOver::default();
     Ok(Root { path, kind: RootKind::Corpus(Box::new(manifest)), files, passed_over })
 }
@@ -274,7 +315,10 @@ fn file_name(path: &Path) -> String {
 
 /// The name of a place that has none; `alone` when no other file of its folder is given.
 fn default_source(place: &Place, alone: bool) -> String {
-    let file = file_name(&place.path);
+    let file = match &place.listed {
+        Some(listed) => listed.first().map_or_else(String::new, |(name, _)| name.clone()),
+        None => file_name(&place.path),
+    };
     let stem = stem(&file);
     match place.is_file && alone && !is_shard(stem) {
         true => source_name(stem),

@@ -1,6 +1,7 @@
 //! `[NAME=]PATH`: one input as a person names it.
 //!
-//! In → a string of the command line or a recipe; out → [`InputSpec`]. No file is opened.
+//! In → a string of the command line or a recipe; out → [`InputSpec`], whose path may be an
+//! address. No file is opened, and nothing is asked of a network.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -9,6 +10,7 @@ use std::str::FromStr;
 use crate::base::error::{Error, Result};
 use crate::base::spec::{Form, Spec};
 use crate::source::places;
+use crate::store::Address;
 
 /// One input: a path, and the name its documents carry in the column `source`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +30,11 @@ impl InputSpec {
     pub fn named(source: impl Into<String>, path: impl AsRef<Path>) -> InputSpec {
         InputSpec { source: Some(source.into()), path: path.as_ref().to_owned() }
     }
+
+    /// The address that the path is, where it is one.
+    pub fn address(&self) -> Result<Option<Address>> {
+        self.path.to_str().map_or(Ok(None), Address::parse)
+    }
 }
 
 impl FromStr for InputSpec {
@@ -43,6 +50,7 @@ impl FromStr for InputSpec {
         if let Some(name) = spec.name {
             check_source_name(name)?;
         }
+        Address::parse(spec.place)?;
         Ok(InputSpec { source: spec.name.map(str::to_owned), path: spec.place.into() })
     }
 }
@@ -82,11 +90,14 @@ mod tests {
         check("a/date=2024/b.jsonl", None, "a/date=2024/b.jsonl");
         check("wiki=a/date=2024", Some("wiki"), "a/date=2024");
         check("./x=y.jsonl", None, "./x=y.jsonl");
+        check("hf://datasets/o/n@main", None, "hf://datasets/o/n@main");
+        check("wiki=s3://b/k=v/x", Some("wiki"), "s3://b/k=v/x");
+        check("https://h/a?b=c", None, "https://h/a?b=c");
     }
 
     #[test]
     fn refuses_an_empty_path_and_names_that_a_mix_could_not_write() {
-        for text in ["", "wiki=", "=a", "a#b=c", "a:b=c", " a=c"] {
+        for text in ["", "wiki=", "=a", "a#b=c", "a:b=c", " a=c", "w=ftp://x/y", "hf://x"] {
             let error = text.parse::<InputSpec>().expect_err(text);
             assert_eq!(error.exit_status(), 2, "{text}");
         }

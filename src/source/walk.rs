@@ -1,11 +1,11 @@
 //! A folder → the files in it that hold text, and what was passed over, by name and reason.
 //!
-//! In → a folder; out → files of known formats, in the order of their relative names as bytes.
-//! Passed over, and never in silence: names that begin with `_` or `.`, what a writer left behind
-//! (`*.tmp`, `*.partial`), files of no known format. A `.json` is read where it is JSON Lines with
-//! the text field, which its first line decides. Nothing else of a file is read.
+//! In → a folder, or a listing of one; out → files of known formats, in the order of their relative
+//! names as bytes. Passed over, and never in silence: names that begin with `_` or `.`, what a
+//! writer left behind (`*.tmp`, `*.partial`), files of no known format. A `.json` is read where it
+//! is JSON Lines with the text field, which its first line decides. Nothing else of a file is read.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde_json::Value;
 
@@ -57,16 +57,27 @@ impl PassedOver {
 }
 
 /// The files below `folder` by relative name, in order. `text_column` tells text from other JSON.
-pub fn walk(folder: &Path, text_column: &str) -> Result<(Vec<(String, PathBuf)>, PassedOver)> {
+pub fn walk(folder: &Path, text_column: &str) -> Result<(Vec<(String, Stored)>, PassedOver)> {
     let mut walk = Walk { text_column, files: Vec::new(), passed_over: PassedOver::default() };
     walk.folder(folder, "", 0)?;
-    walk.files.sort();
-    Ok((walk.files, walk.passed_over))
+    Ok(walk.finish())
+}
+
+/// The same of files that are listed already, by relative name.
+pub fn sort_out(
+    listed: Vec<(String, Stored)>,
+    text_column: &str,
+) -> Result<(Vec<(String, Stored)>, PassedOver)> {
+    let mut walk = Walk { text_column, files: Vec::new(), passed_over: PassedOver::default() };
+    for (name, file) in listed {
+        walk.listed(name, file)?;
+    }
+    Ok(walk.finish())
 }
 
 struct Walk<'a> {
     text_column: &'a str,
-    files: Vec<(String, PathBuf)>,
+    files: Vec<(String, Stored)>,
     passed_over: PassedOver,
 }
 
@@ -91,24 +102,50 @@ impl Walk<'_> {
                 refuse_artifact(&path)?;
                 self.folder(&path, &name, depth + 1)?;
             } else {
-                self.file(name, path)?;
+                self.file(name, Stored::local(path))?;
             }
         }
         Ok(())
     }
 
-    fn file(&mut self, name: String, path: PathBuf) -> Result<()> {
+    /// A file of a listing: a part of its name may pass it over, with all that lies beside it.
+    fn listed(&mut self, name: String, file: Stored) -> Result<()> {
+        let parts: Vec<&str> = name.split('/').collect();
+        for (at, part) in parts.iter().enumerate() {
+            let kind = match part {
+                part if part.starts_with(['.', '_']) => &mut self.passed_over.hidden,
+                part if part.ends_with(".tmp") || part.ends_with(".partial") => {
+                    &mut self.passed_over.temporary
+                }
+                _ => continue,
+            };
+            let end = if at + 1 < parts.len() { "/" } else { "" };
+            let shown = format!("{}{end}", parts[..=at].join("/"));
+            if kind.last() != Some(&shown) {
+                kind.push(shown);
+            }
+            return Ok(());
+        }
+        self.file(name, file)
+    }
+
+    fn file(&mut self, name: String, file: Stored) -> Result<()> {
         if by_name(&name).is_some() {
-            self.files.push((name, path));
+            self.files.push((name, file));
         } else if !jsonl::is_plain_json(&name) {
             self.passed_over.unknown.push(name);
-        } else if path.is_file() {
-            match jsonl::why_no_text(&Stored::local(path.clone()), self.text_column)? {
-                None => self.files.push((name, path)),
+        } else if file.here().is_none_or(Path::is_file) {
+            match jsonl::why_no_text(&file.remembering_its_head(), self.text_column)? {
+                None => self.files.push((name, file)),
                 Some(why) => self.passed_over.unknown.push(format!("{name} ({why})")),
             }
         }
         Ok(())
+    }
+
+    fn finish(mut self) -> (Vec<(String, Stored)>, PassedOver) {
+        self.files.sort_by(|(a, _), (b, _)| a.cmp(b));
+        (self.files, self.passed_over)
     }
 }
 

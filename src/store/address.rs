@@ -123,6 +123,32 @@ impl Address {
         address
     }
 
+    /// The same place at another revision, or at none.
+    pub fn at_revision(&self, revision: Option<&str>) -> Address {
+        let mut address = self.clone();
+        if let Address::Hub(hub) = &mut address {
+            hub.revision = revision.map(str::to_owned);
+        }
+        address
+    }
+
+    /// The folder that the path lies in.
+    pub fn parent(&self) -> Address {
+        let path = match self {
+            Address::Web(web) => web.file_path(),
+            other => other.path(),
+        };
+        self.with_path(path.rfind('/').map_or("", |at| &path[..at]))
+    }
+
+    /// What is locked to one commit: a repository and a revision of it, `default` where none is
+    /// named. `None` where there are no revisions.
+    pub fn lock_name(&self, default: &str) -> Option<String> {
+        let Address::Hub(hub) = self else { return None };
+        let revision = hub.revision.as_deref().unwrap_or(default);
+        Some(self.with_path("").at_revision(Some(revision)).to_string())
+    }
+
     /// The address of the file `name` below this one.
     pub fn join(&self, name: &str) -> Address {
         match self.path() {
@@ -383,6 +409,16 @@ mod tests {
         }
         let joined = Address::parse("s3://bucket/x").unwrap().unwrap().join("y/z");
         assert_eq!(joined.to_string(), "s3://bucket/x/y/z");
+        let hub = Address::parse("hf://datasets/a/b@dev/c/d.parquet").unwrap().unwrap();
+        assert_eq!(hub.parent().to_string(), "hf://datasets/a/b@dev/c");
+        assert_eq!(hub.at_revision(None).to_string(), "hf://datasets/a/b/c/d.parquet");
+        assert_eq!(hub.lock_name("main").as_deref(), Some("hf://datasets/a/b@dev"));
+        assert_eq!(
+            hub.at_revision(None).lock_name("main").as_deref(),
+            Some("hf://datasets/a/b@main")
+        );
+        let web = Address::parse("https://h/a.jsonl?x=1/2").unwrap().unwrap();
+        assert_eq!((web.parent().to_string().as_str(), web.lock_name("main")), ("https://h", None));
     }
 
     #[test]

@@ -17,12 +17,15 @@
 //! Cost: one listing a root, never a request a file for what a listing tells.
 
 pub mod address;
+pub mod ahead;
 #[cfg(feature = "hub")]
 pub mod digest;
 #[cfg(feature = "hub")]
 pub mod fetch;
 #[cfg(feature = "hub")]
 pub mod hub;
+#[cfg(test)]
+pub mod shelf;
 pub mod stored;
 
 use std::fmt::Debug;

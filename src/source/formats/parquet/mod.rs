@@ -1,17 +1,21 @@
 //! Parquet: any string type for the text, any codec of this build, row groups in parallel.
 //!
 //! The footer gives columns and row groups ([`probe`]); row groups are read in file order by the
-//! producer, one contiguous read each, hashed as they pass, and decoded by workers ([`tasks`]);
+//! producer, hashed as they pass, and decoded by workers ([`tasks`]): of a local file by one
+//! contiguous read each ([`here`]), of a remote one only the columns asked for ([`there`]);
 //! [`decode`] turns their columns into texts, ids and united types. Strings are read as bytes and
 //! checked here, because one bad byte must cost one document, not the file: the reader of the
 //! `parquet` crate refuses the whole page. Page checksums are verified where a file has them.
 //! Memory: a row group under [`GROUP_TEXT_BYTES_MAX`] of text is one task; a larger one is decoded
 //! by the producer, batch by batch, so that what is in flight stays bounded.
 
+mod bytes;
 mod decode;
+mod here;
 mod probe;
 mod schema;
 mod tasks;
+mod there;
 
 use std::path::Path;
 
@@ -19,7 +23,7 @@ use parquet::errors::ParquetError;
 
 use super::{Ask, Format, Limit, Probe, Request, Tasks};
 use crate::base::error::{Error, Result};
-use crate::store::Stored;
+use crate::store::{Stored, final_error};
 
 /// Row groups with more text than this are decoded by the producer.
 const GROUP_TEXT_BYTES_MAX: u64 = 64 << 20;
@@ -59,12 +63,16 @@ impl Format for Parquet {
 /// The `parquet` crate's error as ours: the system's refusals apart from broken files.
 fn refused(path: &Path, error: ParquetError) -> Error {
     let error = match error {
+        // What a place says is final, also where the crate took it for the system's.
         ParquetError::External(inner) => match inner.downcast::<std::io::Error>() {
             Ok(io) if io.kind() == std::io::ErrorKind::UnexpectedEof => {
                 return Error::damaged(path, None, "it ends too early");
             }
-            Ok(io) => return Error::io("read", path)(*io),
-            Err(other) => ParquetError::External(other),
+            Ok(io) => return final_error(*io, path),
+            Err(inner) => match inner.downcast::<Error>() {
+                Ok(error) => return *error,
+                Err(other) => ParquetError::External(other),
+            },
         },
         other => other,
     };

@@ -12,17 +12,17 @@ use parquet::arrow::arrow_reader::ArrowReaderMetadata;
 use parquet::basic::Compression;
 use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData, RowGroupMetaData};
 
+use super::bytes::Ends;
 use super::schema::{check_width, column_list, footer, is_id, is_text};
 use crate::base::config::nearest;
 use crate::base::error::{Error, Result};
-use crate::base::io;
 use crate::source::formats::{Ask, Beginning, BlockSize, Layout, Probe};
 use crate::store::Stored;
 
 /// Reads the footer of `file` and checks it against what is asked.
 pub(super) fn probe(file: &Stored, ask: &Ask) -> Result<Probe> {
     let path = file.path();
-    let footer = footer(&io::open(path)?, path)?;
+    let footer = footer(&Ends::of(file)?, path)?;
     check_width(&footer, path)?;
     let file_bytes = file.size()?;
     let text = text_column(&footer, path, ask)?;
@@ -169,7 +169,8 @@ pub(super) fn span(group: &RowGroupMetaData, file_bytes: u64, path: &Path) -> Re
     Ok((span.0.min(span.1), span.1))
 }
 
-fn chunk_span(column: &ColumnChunkMetaData) -> Option<(u64, u64)> {
+/// The bytes of the file that a column's chunk takes up: `start..end`.
+pub(super) fn chunk_span(column: &ColumnChunkMetaData) -> Option<(u64, u64)> {
     let start = column.dictionary_page_offset().unwrap_or_else(|| column.data_page_offset());
     let start = u64::try_from(start).ok()?;
     let length = u64::try_from(column.compressed_size()).ok()?;

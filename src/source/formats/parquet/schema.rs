@@ -13,9 +13,9 @@ use parquet::basic::Type as Physical;
 use parquet::file::metadata::ParquetStatisticsPolicy;
 use parquet::schema::types::{SchemaDescriptor, Type, TypePtr};
 
+use super::bytes::Ends;
 use super::refused;
 use crate::base::error::{Error, Result};
-use std::fs::File;
 
 /// Whether values of this type can be a document's text.
 pub(super) fn is_text(data_type: &DataType) -> bool {
@@ -46,13 +46,13 @@ pub(super) fn is_string(data_type: &DataType) -> bool {
 }
 
 /// The footer, without the statistics that nothing here asks for.
-pub(super) fn footer(file: &File, path: &Path) -> Result<ArrowReaderMetadata> {
+pub(super) fn footer(file: &Ends, path: &Path) -> Result<ArrowReaderMetadata> {
     ArrowReaderMetadata::load(file, options()).map_err(|error| refused(path, error))
 }
 
 /// The same footer with strings as bytes; `text` is the text column's index.
 pub(super) fn footer_as_bytes(
-    file: &File,
+    file: &Ends,
     path: &Path,
     text: usize,
 ) -> Result<ArrowReaderMetadata> {

@@ -1,50 +1,55 @@
-//! Row groups → tasks: one contiguous read each, hashed as it passes, decoded by a worker.
+//! Row groups → tasks: the producer reads their bytes, hashed as they pass, a worker decodes them.
 //!
-//! The producer reads the bytes of whole row groups (all columns: they are part of what `verify`
-//! re-reads, and neighbours on the disk), so a file is read once, in order. A row group over
-//! [`GROUP_TEXT_BYTES_MAX`] of text is hashed in passing, then decoded here batch by batch from
-//! the page cache; workers get its batches to check and cast.
+//! Of a local file whole row groups are read ([`SpanReader`]), of a remote one the chunks of the
+//! columns that are asked for ([`ChunkFetcher`]). A row group over [`GROUP_TEXT_BYTES_MAX`] of text
+//! is decoded here batch by batch; workers get its batches to check and cast. Tasks are cut by the
+//! footer alone, so they are the same wherever the file lies.
 
 use std::collections::VecDeque;
-use std::io::{Read, Seek, SeekFrom};
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use arrow::error::ArrowError;
 use arrow::record_batch::RecordBatch;
-use bytes::{Buf, Bytes};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
 };
 use parquet::errors::ParquetError;
-use parquet::file::reader::{ChunkReader, Length};
+use parquet::file::reader::ChunkReader;
 
+use super::bytes::{Ends, Window};
 use super::decode::Decoder;
-use super::probe::{self, id_column, span, text_column};
+use super::here::SpanReader;
+use super::probe::{self, chunk_span, id_column, span, text_column};
 use super::schema::{footer, footer_as_bytes};
+use super::there::ChunkFetcher;
 use super::{GROUP_TEXT_BYTES_MAX, TASK_TEXT_BYTES, refused};
-use crate::artifact::{planned::size_differs, record::Extent};
+use crate::artifact::record::Extent;
 use crate::base::error::{Error, Result};
-use crate::base::hash::{Fingerprint, Hasher};
-use crate::base::io;
+use crate::base::hash::Fingerprint;
 use crate::source::formats::{
     BATCH_DOCUMENTS, BlockSize, Layout, Request, TASK_TEXT_BYTES_MAX, Task, Tasks,
 };
-use std::fs::File;
 
 /// The row groups of one slice of a file.
 pub(super) struct GroupTasks {
-    bytes: SpanReader,
+    path: PathBuf,
+    bytes: Origin,
     footer: ArrowReaderMetadata,
     mask: ProjectionMask,
     decoder: Arc<Decoder>,
     runs: VecDeque<Run>,
-    /// Rows that may still be read.
-    rows_left: u64,
     /// The large row group being decoded, and the file's rows that are still to come of it.
     large: Option<(ParquetRecordBatchReader, Range<u64>)>,
+}
+
+/// Where row groups are read.
+enum Origin {
+    Here(SpanReader),
+    There(ChunkFetcher),
 }
 
 /// Row groups that make one task.
@@ -52,18 +57,26 @@ struct Run {
     groups: Range<usize>,
     size: BlockSize,
     first_row: u64,
+    /// How many of its rows are read.
+    rows: u64,
     /// Where they lie in the file.
     span: Range<u64>,
+}
+
+impl Run {
+    fn is_large(&self) -> bool {
+        self.size.text_bytes > GROUP_TEXT_BYTES_MAX
+    }
 }
 
 impl GroupTasks {
     pub(super) fn open(request: &Request<'_>) -> Result<GroupTasks> {
         let path = request.file.path();
-        let file = io::open(path)?;
-        let declared = footer(&file, path)?;
+        let ends = Ends::of(request.file)?;
+        let declared = footer(&ends, path)?;
         let text = text_column(&declared, path, request.ask)?;
         let id = id_column(&declared, path, request.ask)?;
-        let footer = footer_as_bytes(&file, path, text)?;
+        let footer = footer_as_bytes(&ends, path, text)?;
         let decoder = Decoder::new(request, declared.schema(), text, id);
         let mask = ProjectionMask::roots(footer.parquet_schema(), decoder.projection());
         let (Layout::Blocks(blocks), Extent::RowGroups(extent)) =
@@ -75,15 +88,23 @@ impl GroupTasks {
             let message = "its footer changed since the plan was made";
             return Err(Error::damaged(path, None, message));
         }
-        let runs = runs(&footer, path, request.bytes, blocks, extent.clone())?;
-        let (path, file_bytes) = (path.to_owned(), request.bytes);
+        let mut runs = runs(&footer, path, request.bytes, blocks, extent.clone())?;
+        limit(&mut runs, request.slice.records_max.unwrap_or(u64::MAX));
+        let bytes = match request.file.here() {
+            Some(path) => Origin::Here(SpanReader::open(path.to_owned(), request.bytes)?),
+            None => {
+                let small = runs.iter().filter(|run| !run.is_large());
+                let small = small.map(|run| chunks(&footer, &mask, &run.groups)).collect();
+                Origin::There(ChunkFetcher::new(request.file, request.bytes, small))
+            }
+        };
         Ok(GroupTasks {
-            bytes: SpanReader { file, path, file_bytes, current: None, done: Vec::new() },
+            path: path.to_owned(),
+            bytes,
             footer,
             mask,
             decoder: Arc::new(decoder),
             runs,
-            rows_left: request.slice.records_max.unwrap_or(u64::MAX),
             large: None,
         })
     }
@@ -91,40 +112,46 @@ impl GroupTasks {
     fn next_task(&mut self) -> Result<Option<Task>> {
         loop {
             if let Some((reader, rows)) = &mut self.large {
-                if let Some(batch) = next_batch(reader, &self.bytes.path) {
+                if let Some(batch) = next_batch(reader, &self.path) {
                     let batch = batch?;
                     let first = rows.start;
                     rows.start += batch.num_rows() as u64;
                     let decoder = self.decoder.clone();
                     return Ok(Some(Box::new(move || decoder.decode(&batch, first))));
                 }
-                check_rows(&self.bytes.path, rows.start, rows.end)?;
+                check_rows(&self.path, rows.start, rows.end)?;
                 self.large = None;
             }
             let Some(run) = self.runs.pop_front() else { return Ok(None) };
-            let rows = run.size.records.min(self.rows_left);
-            self.rows_left -= rows;
-            if rows == 0 {
-                continue;
+            if !run.is_large() {
+                return Ok(Some(self.small(run)?));
             }
-            if run.size.text_bytes > GROUP_TEXT_BYTES_MAX {
-                self.bytes.pass(run.span.clone())?;
-                let file = io::open(&self.bytes.path)?;
-                let batch_rows = batch_rows(run.size);
-                let reader = self.reader(file, &run, rows, batch_rows)?;
-                self.large = Some((reader, run.first_row..run.first_row + rows));
-                continue;
-            }
-            return Ok(Some(self.small(run, rows)?));
+            let rows = batch_rows(run.size);
+            let reader = match &mut self.bytes {
+                Origin::Here(bytes) => {
+                    let file = bytes.pass(run.span.clone())?;
+                    self.reader(file, &run, rows)?
+                }
+                Origin::There(bytes) => {
+                    let chunks = bytes.large(chunks(&self.footer, &self.mask, &run.groups));
+                    self.reader(chunks, &run, rows)?
+                }
+            };
+            self.large = Some((reader, run.first_row..run.first_row + run.rows));
         }
     }
 
     /// A task that decodes row groups from memory.
-    fn small(&mut self, run: Run, rows: u64) -> Result<Task> {
-        let bytes = Bytes::from(self.bytes.take(run.span.clone())?);
-        let window = Window { start: run.span.start, bytes };
-        let (path, decoder) = (self.bytes.path.clone(), self.decoder.clone());
-        let mut reader = self.reader(window, &run, rows, BATCH_DOCUMENTS)?;
+    fn small(&mut self, run: Run) -> Result<Task> {
+        let window = match &mut self.bytes {
+            Origin::Here(bytes) => {
+                let part = bytes.take(run.span.clone())?;
+                Window::new(run.span.end, vec![(run.span.start, part.into())])
+            }
+            Origin::There(bytes) => bytes.take()?,
+        };
+        let (path, decoder) = (self.path.clone(), self.decoder.clone());
+        let mut reader = self.reader(window, &run, BATCH_DOCUMENTS)?;
         Ok(Box::new(move || {
             let mut decoded = Vec::new();
             let mut row = run.first_row;
@@ -133,7 +160,7 @@ impl GroupTasks {
                 decoded.append(&mut decoder.decode(&batch, row)?);
                 row += batch.num_rows() as u64;
             }
-            check_rows(&path, row, run.first_row + rows)?;
+            check_rows(&path, row, run.first_row + run.rows)?;
             Ok(decoded)
         }))
     }
@@ -142,16 +169,15 @@ impl GroupTasks {
         &self,
         input: R,
         run: &Run,
-        rows: u64,
         batch_rows: usize,
     ) -> Result<ParquetRecordBatchReader> {
         ParquetRecordBatchReaderBuilder::new_with_metadata(input, self.footer.clone())
             .with_row_groups(run.groups.clone().collect())
             .with_projection(self.mask.clone())
             .with_batch_size(batch_rows)
-            .with_limit(rows as usize)
+            .with_limit(run.rows as usize)
             .build()
-            .map_err(|error| refused(&self.bytes.path, error))
+            .map_err(|error| refused(&self.path, error))
     }
 }
 
@@ -165,8 +191,10 @@ impl Iterator for GroupTasks {
 
 impl Tasks for GroupTasks {
     fn ranges(&mut self) -> Vec<(Range<u64>, Fingerprint)> {
-        self.bytes.finish();
-        std::mem::take(&mut self.bytes.done)
+        match &mut self.bytes {
+            Origin::Here(bytes) => bytes.read.take(),
+            Origin::There(bytes) => bytes.ranges(),
+        }
     }
 }
 
@@ -175,11 +203,22 @@ impl Tasks for GroupTasks {
 /// is damage, as every other nonsense in a file.
 fn next_batch(reader: &mut ParquetRecordBatchReader, path: &Path) -> Option<Result<RecordBatch>> {
     match catch_unwind(AssertUnwindSafe(|| reader.next())) {
-        Ok(batch) => batch.map(|batch| batch.map_err(|error| Error::damaged(path, None, error))),
+        Ok(batch) => batch.map(|batch| batch.map_err(|error| failed(path, error))),
         Err(_) => {
             let message = "the decoder of Parquet gave up on one of its pages";
             Some(Err(Error::damaged(path, None, message)))
         }
+    }
+}
+
+/// What an [`ArrowError`] means: a place's own error comes through as it is, all else is damage.
+fn failed(path: &Path, error: ArrowError) -> Error {
+    match error {
+        ArrowError::ExternalError(inner) => match inner.downcast::<ParquetError>() {
+            Ok(error) => refused(path, *error),
+            Err(error) => Error::damaged(path, None, error),
+        },
+        error => Error::damaged(path, None, error),
     }
 }
 
@@ -230,6 +269,7 @@ fn runs(
                 groups: index..index + 1,
                 size: block,
                 first_row,
+                rows: 0,
                 span: start..end,
             }),
         }
@@ -238,116 +278,26 @@ fn runs(
     Ok(runs)
 }
 
-/// Reads parts of a file and keeps a hash over each stretch without gaps.
-struct SpanReader {
-    file: File,
-    path: PathBuf,
-    /// Size of the file when it was planned.
-    file_bytes: u64,
-    current: Option<(Range<u64>, Hasher)>,
-    done: Vec<(Range<u64>, Fingerprint)>,
+/// Hands `rows_max` rows out to the runs, and takes away those that get none.
+fn limit(runs: &mut VecDeque<Run>, mut rows_max: u64) {
+    for run in runs.iter_mut() {
+        run.rows = run.size.records.min(rows_max);
+        rows_max -= run.rows;
+    }
+    runs.retain(|run| run.rows > 0);
 }
 
-impl SpanReader {
-    /// The bytes of `span`.
-    fn take(&mut self, span: Range<u64>) -> Result<Vec<u8>> {
-        let wanted = span.end - span.start;
-        let mut bytes = Vec::with_capacity(wanted as usize);
-        self.seek(&span)?;
-        let file = &mut self.file;
-        file.take(wanted).read_to_end(&mut bytes).map_err(Error::io("read", &self.path))?;
-        self.hash(&bytes);
-        self.check(span)?;
-        Ok(bytes)
-    }
-
-    /// Hashes `span` without holding it.
-    fn pass(&mut self, span: Range<u64>) -> Result<()> {
-        self.seek(&span)?;
-        let mut buffer = vec![0; 1 << 20];
-        let mut left = span.end - span.start;
-        while left > 0 {
-            let piece = left.min(buffer.len() as u64) as usize;
-            let read = self.file.read(&mut buffer[..piece]);
-            let read = read.map_err(Error::io("read", &self.path))?;
-            if read == 0 {
-                break;
-            }
-            self.hash(&buffer[..read]);
-            left -= read as u64;
-        }
-        self.check(span)
-    }
-
-    fn seek(&mut self, span: &Range<u64>) -> Result<()> {
-        if self.current.as_ref().is_none_or(|(range, _)| range.end != span.start) {
-            self.finish();
-            self.current = Some((span.start..span.start, Hasher::new()));
-            let place = SeekFrom::Start(span.start);
-            self.file.seek(place).map_err(Error::io("read", &self.path))?;
-        }
-        Ok(())
-    }
-
-    fn hash(&mut self, bytes: &[u8]) {
-        let (range, hasher) = self.current.as_mut().expect("`seek` was called before");
-        hasher.update(bytes);
-        range.end += bytes.len() as u64;
-    }
-
-    fn check(&self, span: Range<u64>) -> Result<()> {
-        let end = self.current.as_ref().map_or(0, |(range, _)| range.end);
-        if end == span.end {
-            return Ok(());
-        }
-        Err(size_differs(&self.path, self.file_bytes, Some(end)))
-    }
-
-    fn finish(&mut self) {
-        if let Some((range, hasher)) = self.current.take()
-            && !range.is_empty()
-        {
-            self.done.push((range, hasher.finish()));
-        }
-    }
-}
-
-/// A part of a file in memory, under the file's own offsets.
-struct Window {
-    start: u64,
-    bytes: Bytes,
-}
-
-impl Window {
-    fn at(&self, start: u64) -> Result<Bytes, ParquetError> {
-        let inside = start.checked_sub(self.start).filter(|at| *at <= self.bytes.len() as u64);
-        match inside {
-            Some(at) => Ok(self.bytes.slice(at as usize..)),
-            None => Err(ParquetError::EOF(format!("offset {start} lies outside the row group"))),
-        }
-    }
-}
-
-impl Length for Window {
-    fn len(&self) -> u64 {
-        self.start + self.bytes.len() as u64
-    }
-}
-
-impl ChunkReader for Window {
-    type T = bytes::buf::Reader<Bytes>;
-
-    fn get_read(&self, start: u64) -> Result<Self::T, ParquetError> {
-        Ok(self.at(start)?.reader())
-    }
-
-    fn get_bytes(&self, start: u64, length: usize) -> Result<Bytes, ParquetError> {
-        let mut bytes = self.at(start)?;
-        if length > bytes.len() {
-            let message = format!("expected {length} bytes at {start}, found {}", bytes.len());
-            return Err(ParquetError::EOF(message));
-        }
-        bytes.truncate(length);
-        Ok(bytes)
-    }
+/// Where the columns that are read lie in some row groups.
+fn chunks(
+    footer: &ArrowReaderMetadata,
+    mask: &ProjectionMask,
+    groups: &Range<usize>,
+) -> Vec<Range<u64>> {
+    let groups = groups.clone().map(|group| footer.metadata().row_group(group));
+    let columns = groups.flat_map(|group| group.columns().iter().enumerate());
+    let read = columns.filter(|(leaf, _)| mask.leaf_included(*leaf));
+    let spans = read.filter_map(|(_, column)| chunk_span(column));
+    let mut chunks: Vec<Range<u64>> = spans.map(|(start, end)| start..end).collect();
+    chunks.sort_by_key(|chunk| chunk.start);
+    chunks
 }
