@@ -7,6 +7,7 @@
 //! sources ─ingest→ [corpus] ─filter→ [corpus] ─dedup→ [corpus] ─tokenize→ [shards]
 //!                                               └─ tokenizer train → [tokenizer] ┘
 //! [shards] ─mix→ [mix] ─train→ [run]
+//! [run] ─eval→ [evals]
 //! inspect · verify read any of them and write no data
 //! ```
 //!
@@ -37,15 +38,17 @@
 //! - `runtime` (feature `train`): the separable trainer library: values, ops, model, optimizer,
 //!   checkpoints. It knows nothing of stages.
 //! - `train` (feature `train`): the run: feed, steps, validation, samples, records.
+//! - `eval` (feature `train`): a model on questions and texts, and two of them side by side.
 //! - [`inspect`]: reads any artifact, and verifies it.
 //! - [`pipeline`]: the registry of stages, recipes, and the executor: the one place that knows of
 //!   resume, staging, manifests and renames.
 //! - [`cli`]: arguments → requests; the only writer to the terminal.
 //!
 //! Imports run one way: `base`, `text` ← `fasttext`, `artifact` ← `source`, `shards` ← stages,
-//! `inspect`; `base`, `shards` ← `runtime` ← `train` (which also imports `tokenizer`); everything ←
-//! `pipeline` ← `cli` ← `main`. Only `runtime` and `train` name candle, so `--no-default-features`
-//! builds the data tools alone. A test keeps this table.
+//! `inspect`; `base`, `shards` ← `runtime` ← `train`, `eval` (which also import `tokenizer`; `eval`
+//! reads texts through `source`, and `inspect` shows its scores); everything ← `pipeline` ← `cli` ←
+//! `main`. Only `runtime`, `train` and `eval` name candle, so `--no-default-features` builds the data
+//! tools alone. A test keeps this table.
 //!
 //! # Invariants
 //!

@@ -15,6 +15,8 @@ mod conditions;
 mod damage;
 mod dedup;
 mod determinism;
+#[cfg(feature = "train")]
+mod evals;
 mod filter;
 #[cfg(feature = "train")]
 mod formats;

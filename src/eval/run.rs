@@ -20,7 +20,7 @@ use super::measures::{Figures, ScoredChoice, ScoredItem};
 use super::pass::{self, How};
 use super::scores::{Scores, TaskScores, TextScores};
 use super::subject::Subject;
-use super::summary::EvalSummary;
+use super::summary::{COUNT_CUT, COUNT_ITEMS, EvalSummary};
 use super::task::{self, Choice, Item, Shots, Task};
 use super::texts::{self, DOCUMENTS};
 use crate::artifact::counts::Counts;
@@ -39,10 +39,6 @@ use crate::source::{InputConfig, InputSpec, Inputs};
 /// The stage's name, and the version that rises when equal inputs and config give other bytes.
 const STAGE: &str = "eval";
 const STAGE_VERSION: u32 = 1;
-
-/// Figures of a unit: items, and those of which the beginning was cut off.
-pub(super) const COUNT_ITEMS: &str = "items";
-pub(super) const COUNT_CUT: &str = "items_cut";
 
 /// An evaluation with its opened inputs.
 pub struct Evaluation {

@@ -37,7 +37,17 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("eval", &["base", "text", "artifact", "source", "shards", "tokenizer", "runtime"]),
     (
         "inspect",
-        &["base", "text", "artifact", "source", "shards", "filter", "classifier", "tokenizer"],
+        &[
+            "base",
+            "text",
+            "artifact",
+            "source",
+            "shards",
+            "filter",
+            "classifier",
+            "tokenizer",
+            "eval",
+        ],
     ),
     ("pipeline", BELOW_PIPELINE),
     ("cli", BELOW_CLI),
