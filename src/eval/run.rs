@@ -26,7 +26,7 @@ use super::texts::{self, DOCUMENTS};
 use crate::artifact::counts::Counts;
 use crate::artifact::manifest::Manifest;
 use crate::artifact::planned::{self, Content, PlannedFile};
-use crate::artifact::record::{FileCounts, InputRecord, Kind, ReadRange};
+use crate::artifact::record::{Extent, FileCounts, InputRecord, Kind, ReadRange, Slice};
 use crate::artifact::stage::{
     Needs, Phase, Plan, Publish, Stage, TextInputs, Tolerance, Unit, UnitPlan, Work,
 };
@@ -238,6 +238,12 @@ impl Evaluation {
     }
 }
 
+/// Files that a unit reads from end to end.
+fn whole(files: impl IntoIterator<Item = usize>) -> Vec<Slice> {
+    let slice = |file| Slice { file, extent: Extent::Whole, records_max: None };
+    files.into_iter().map(slice).collect()
+}
+
 /// The length that is read, no longer than the model was made for.
 fn resolved(config: EvalConfig, subject: &Subject) -> Result<EvalConfig> {
     let longest = subject.length;
@@ -351,13 +357,13 @@ impl Stage for Evaluation {
         let task = |task: &Task| {
             let files = self.files_of(task);
             let bytes = files.iter().map(|&file| self.files[file].bytes).sum();
-            UnitPlan { files, bytes }
+            UnitPlan { slices: whole(files), bytes }
         };
         let mut texts = self.texts.as_ref().map(Inputs::units).unwrap_or_default();
-        let files = texts.iter_mut().flat_map(|unit| &mut unit.files);
-        files.for_each(|file| *file += self.files.len());
+        let slices = texts.iter_mut().flat_map(|unit| &mut unit.slices);
+        slices.for_each(|slice| slice.file += self.files.len());
         let phase = |name, units, publish| Phase { name, units, publish, counts: true };
-        let scores = UnitPlan { files: (0..self.subject.records.len()).collect(), bytes: 0 };
+        let scores = UnitPlan { slices: whole(0..self.subject.records.len()), bytes: 0 };
         let phases = vec![
             phase("tasks", self.tasks.iter().map(task).collect(), Publish::No),
             phase("texts", texts, Publish::Parts),
