@@ -47,8 +47,8 @@
 //! Imports run one way: `base`, `text` ← `fasttext`, `artifact` ← `source`, `shards` ← stages,
 //! `inspect`; `base`, `shards` ← `runtime` ← `train`, `eval` (which also import `tokenizer`; `eval`
 //! reads texts through `source`, and `inspect` shows its scores); everything ← `pipeline` ← `cli` ←
-//! `main`. Only `runtime`, `train` and `eval` name candle, so `--no-default-features` builds the data
-//! tools alone. A test keeps this table.
+//! `main`. Only `runtime`, `train` and `eval` name candle, so `--no-default-features` builds the
+//! data tools alone. A test keeps this table.
 //!
 //! # Invariants
 //!
