@@ -7,6 +7,7 @@
 //! sources ─ingest→ [corpus] ─filter→ [corpus] ─dedup→ [corpus] ─tokenize→ [shards]
 //!                                               └─ tokenizer train → [tokenizer] ┘
 //! [shards] ─mix→ [mix] ─train→ [run] ─export→ [model]
+//! [run] ─eval→ [evals]
 //! inspect · verify read any of them and write no data
 //! ```
 //!
@@ -41,6 +42,7 @@
 //! - `train` (feature `train`): the run: feed, steps, validation, samples, records.
 //! - `export` (feature `train`): a trained model for other tools: Hugging Face's form, GGUF, the
 //!   model card.
+//! - `eval` (feature `train`): a model on questions and texts, and two of them side by side.
 //! - [`inspect`]: reads any artifact, and verifies it.
 //! - [`pipeline`]: the registry of stages, recipes, and the executor: the one place that knows of
 //!   resume, staging, manifests and renames.

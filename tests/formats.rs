@@ -238,6 +238,11 @@ fn written() -> TestDir {
     let half = format!("tokenize {inputs} --tokenizer runs/vocabulary --out half");
     assert_eq!(directory.dataprep(&half).status, 1);
     directory.dataprep(&format!("ingest {inputs} --out skipped --skip-bad-files")).ok();
+    directory.copy(&project().join("fixtures/evals"), "evals");
+    let eval = "eval evals/model --evals evals --tasks piqa,lambada_openai --limit 3";
+    directory
+        .dataprep(&format!("{eval} --on wiki=text/wiki web=text/web.jsonl --out runs/scores"))
+        .ok();
     directory
 }
 
@@ -251,6 +256,8 @@ fn every_file_is_as_the_document_of_formats_says() {
         ("`removed-*.parquet` of `dedup`", 99, "runs/unique/removed-00000.parquet"),
         ("`histogram-*.parquet`", 99, "runs/clean/histogram-00000.parquet"),
         ("`examples-*.parquet`", 99, "runs/clean/examples-00000.parquet"),
+        ("`items.parquet`", 99, "runs/scores/items.parquet"),
+        ("`documents-*.parquet`", 99, "runs/scores/documents-00000.parquet"),
     ];
     for (heading, columns, file) in tables {
         check_columns(&document, heading, columns, &parquet_schema(&at(file)));
@@ -290,6 +297,7 @@ fn every_file_is_as_the_document_of_formats_says() {
     check("`hashes.json` of a checkpoint", &|name| name.ends_with("/hashes.json"));
     check("`mix.json`", &|name| name.ends_with("/mix.json"));
     check("`rejects-*.jsonl`", &|name| name.contains("/rejects"));
+    check("`scores.json`", &|name| name.ends_with("/scores.json"));
     check("`report.json`", &|name| name.ends_with("/report.json"));
     check("`manifest.json`", &|name| name.ends_with("/manifest.json"));
     check("`run.json`", &|name| name.ends_with("/run.json") && !in_run(name));

@@ -16,6 +16,8 @@ mod damage;
 mod dedup;
 mod determinism;
 #[cfg(feature = "train")]
+mod evals;
+#[cfg(feature = "train")]
 mod export;
 mod filter;
 #[cfg(feature = "train")]

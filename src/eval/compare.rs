@@ -1,14 +1,14 @@
 //! Two evaluations of the same items, side by side.
 //!
-//! In → `items.parquet` and `scores.json` of both; out → a [`Comparison`]: for each task the figures
-//! of both, how many items changed sides and which, and whether chance does as much. **Method.**
-//! The items are the same, so what the models share cancels: McNemar's exact test asks whether
-//! gained and lost items differ by more than a fair coin (McNemar 1947; a binomial test on the
-//! items that changed), and a paired bootstrap gives 95% intervals of the differences in accuracy
-//! and bits per byte (Efron and Tibshirani 1993, the percentile interval; items drawn with a seed
-//! by task). Texts are compared by source, their documents all at once. **Invariants.** An item is
-//! held against the other only if its choices have the same texts, by their number, characters and
-//! bytes. **Cost.** [`DRAWS`] · items a task.
+//! In → `items.parquet` and `scores.json` of both; out → a [`Comparison`]: for each task the
+//! figures of both, how many items changed sides and which, and whether chance does as much.
+//! **Method.** The items are the same, so what the models share cancels: McNemar's exact test asks
+//! whether gained and lost items differ by more than a fair coin (McNemar 1947; a binomial test on
+//! the items that changed), and a paired bootstrap gives 95% intervals of the differences in
+//! accuracy and bits per byte (Efron and Tibshirani 1993, the percentile interval; items drawn with
+//! a seed by task). Texts are compared by source, their documents all at once. **Invariants.** An
+//! item is held against the other only if its choices have the same texts, by their number,
+//! characters and bytes. **Cost.** [`DRAWS`] · items a task.
 
 use std::collections::BTreeMap;
 use std::fmt;

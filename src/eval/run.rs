@@ -20,13 +20,13 @@ use super::measures::{Figures, ScoredChoice, ScoredItem};
 use super::pass::{self, How};
 use super::scores::{Scores, TaskScores, TextScores};
 use super::subject::Subject;
-use super::summary::EvalSummary;
+use super::summary::{COUNT_CUT, COUNT_ITEMS, EvalSummary};
 use super::task::{self, Choice, Item, Shots, Task};
 use super::texts::{self, DOCUMENTS};
 use crate::artifact::counts::Counts;
 use crate::artifact::manifest::Manifest;
 use crate::artifact::planned::{self, Content, PlannedFile};
-use crate::artifact::record::{FileCounts, InputRecord, Kind, ReadRange, Slice};
+use crate::artifact::record::{Extent, FileCounts, InputRecord, Kind, ReadRange, Slice};
 use crate::artifact::stage::{
     Needs, Phase, Plan, Publish, Stage, TextInputs, Tolerance, Unit, UnitPlan, Work,
 };
@@ -39,10 +39,6 @@ use crate::source::{InputConfig, InputSpec, Inputs};
 /// The stage's name, and the version that rises when equal inputs and config give other bytes.
 const STAGE: &str = "eval";
 const STAGE_VERSION: u32 = 1;
-
-/// Figures of a unit: items, and those of which the beginning was cut off.
-pub(super) const COUNT_ITEMS: &str = "items";
-pub(super) const COUNT_CUT: &str = "items_cut";
 
 /// An evaluation with its opened inputs.
 pub struct Evaluation {
@@ -242,6 +238,12 @@ impl Evaluation {
     }
 }
 
+/// Files that a unit reads from end to end.
+fn whole(files: impl IntoIterator<Item = usize>) -> Vec<Slice> {
+    let slice = |file| Slice { file, extent: Extent::Whole, records_max: None };
+    files.into_iter().map(slice).collect()
+}
+
 /// The length that is read, no longer than the model was made for.
 fn resolved(config: EvalConfig, subject: &Subject) -> Result<EvalConfig> {
     let longest = subject.length;
@@ -355,14 +357,13 @@ impl Stage for Evaluation {
         let task = |task: &Task| {
             let files = self.files_of(task);
             let bytes = files.iter().map(|&file| self.files[file].bytes).sum();
-            UnitPlan { slices: files.into_iter().map(Slice::whole).collect(), bytes }
+            UnitPlan { slices: whole(files), bytes }
         };
         let mut texts = self.texts.as_ref().map(Inputs::units).unwrap_or_default();
         let slices = texts.iter_mut().flat_map(|unit| &mut unit.slices);
         slices.for_each(|slice| slice.file += self.files.len());
         let phase = |name, units, publish| Phase { name, units, publish, counts: true };
-        let model = (0..self.subject.records.len()).map(Slice::whole).collect();
-        let scores = UnitPlan { slices: model, bytes: 0 };
+        let scores = UnitPlan { slices: whole(0..self.subject.records.len()), bytes: 0 };
         let phases = vec![
             phase("tasks", self.tasks.iter().map(task).collect(), Publish::No),
             phase("texts", texts, Publish::Parts),

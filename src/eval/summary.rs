@@ -6,11 +6,14 @@ use std::fmt;
 
 use serde_json::{Value, json};
 
-use super::run::{COUNT_CUT, COUNT_ITEMS};
 use super::scores::Scores;
 use crate::artifact::manifest::Manifest;
 use crate::artifact::summary::Summary;
 use crate::base::size::Count;
+
+/// Counts of a task: items, and those of which a beginning was cut off.
+pub(super) const COUNT_ITEMS: &str = "items";
+pub(super) const COUNT_CUT: &str = "items_cut";
 
 /// The summary of an evaluation.
 #[derive(Debug)]

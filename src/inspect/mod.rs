@@ -66,6 +66,9 @@ pub enum Report {
     Filter(Box<FilterReport>),
     /// A model in training, or trained.
     Run(RunReport),
+    /// Scores of a model.
+    #[cfg(feature = "train")]
+    Evals(Box<EvalReport>),
     /// A classifier, and how well it does on texts that it has not seen.
     Classifier(Box<ClassifierReport>),
     /// The output of a stage that is not finished.
@@ -82,6 +85,8 @@ impl fmt::Display for Report {
             Report::Corpus(report) => report.fmt(f),
             Report::Filter(report) => report.fmt(f),
             Report::Run(report) => report.fmt(f),
+            #[cfg(feature = "train")]
+            Report::Evals(report) => report.fmt(f),
             Report::Classifier(report) => report.fmt(f),
             Report::Partial(report) => report.fmt(f),
             Report::Other(facts) => facts.fmt(f),
@@ -169,6 +174,8 @@ pub fn inspect(path: &Path) -> Result<Report> {
     let manifest = open(path)?;
     match manifest.kind {
         Kind::Run => RunReport::read(path, &manifest).map(Report::Run),
+        #[cfg(feature = "train")]
+        Kind::Evals => EvalReport::read(path, &manifest).map(|it| Report::Evals(Box::new(it))),
         Kind::Classifier => {
             ClassifierReport::read(path, &manifest).map(|read| Report::Classifier(Box::new(read)))
         }
@@ -218,6 +225,31 @@ impl fmt::Display for ClassifierReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.corpus.fmt_documents(f)?;
         write!(f, "\n\n{}", self.report)
+    }
+}
+
+/// An evaluation: what was evaluated, and what came of it.
+#[cfg(feature = "train")]
+#[derive(Clone, Debug, Serialize)]
+pub struct EvalReport {
+    #[serde(flatten)]
+    pub facts: Facts,
+    pub scores: crate::eval::Scores,
+}
+
+#[cfg(feature = "train")]
+impl EvalReport {
+    fn read(path: &Path, manifest: &Manifest) -> Result<EvalReport> {
+        let scores = crate::eval::Scores::read(path)?;
+        Ok(EvalReport { facts: Facts::new(path, manifest), scores })
+    }
+}
+
+#[cfg(feature = "train")]
+impl fmt::Display for EvalReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.facts.head(f)?;
+        write!(f, "from: {}\n\n{}", self.facts.inputs.join(", "), self.scores)
     }
 }
 

@@ -50,6 +50,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
             "filter",
             "classifier",
             "tokenizer",
+            "eval",
         ],
     ),
     ("pipeline", BELOW_PIPELINE),
