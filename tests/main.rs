@@ -25,6 +25,8 @@ mod kept;
 mod outputs;
 mod quickstart;
 mod recipes;
+#[cfg(feature = "hub")]
+mod remote;
 mod resume;
 mod screens;
 mod scripts;
