@@ -79,6 +79,6 @@ fn seen(seen: &hub::Seen) -> serde_json::Value {
     serde_json::json!({
         "at_storage": seen.at_storage, "method": seen.method, "path": seen.path,
         "range": seen.range, "credential": seen.credential, "status": seen.status,
-        "sent": seen.sent, "from": seen.from,
+        "sent": seen.sent,
     })
 }

@@ -30,6 +30,7 @@
 //! - [`fasttext`]: fastText models, and languages by them or built in.
 //! - [`artifact`]: what a stage is and what it leaves behind: units, records, manifests.
 //! - [`store`]: places that are no folders of this machine: listings, ranges, identities.
+//! - `download` (feature `hub`): files of those places as they are, in a folder with a manifest.
 //! - [`source`]: any input → Arrow record batches in the corpus schema, with rejects counted.
 //! - [`shards`]: the token shard format and the order of a mix: writers, readers, checks.
 //! - [`ingest`], [`filter`], [`classifier`], [`dedup`], [`tokenizer`], [`tokenize`], [`mix`]: the
@@ -46,7 +47,8 @@
 //! Imports run one way: `base`, `text` ← `fasttext`, `store` ← `artifact` ← `source`, `shards` ←
 //! stages, `inspect`; `base`, `shards` ← `runtime` ← `train` (which also imports `tokenizer`);
 //! everything ← `pipeline` ← `cli` ← `main`. Only `runtime` and `train` name candle, so
-//! `--no-default-features` builds the data tools alone. A test keeps this table.
+//! `--no-default-features` builds the data tools alone; only `store` names an HTTP library. A test
+//! keeps this table.
 //!
 //! # Invariants
 //!
@@ -82,6 +84,8 @@ pub mod base;
 pub mod classifier;
 pub mod cli;
 pub mod dedup;
+#[cfg(feature = "hub")]
+pub mod download;
 pub mod fasttext;
 pub mod filter;
 pub mod ingest;

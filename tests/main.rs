@@ -19,6 +19,8 @@ mod filter;
 #[cfg(feature = "train")]
 mod formats;
 mod fuzz;
+#[cfg(feature = "hub")]
+mod hub;
 mod inputs;
 mod inspect;
 mod kept;

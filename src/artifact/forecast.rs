@@ -4,7 +4,7 @@
 //! metadata only and writes nothing.
 
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::stage::{Needs, Phase, Stage};
 use crate::base::{
@@ -63,11 +63,20 @@ impl Forecast {
             "input_bytes": inputs.iter().map(|input| input.bytes).sum::<u64>(),
             "needs": needs, "phases": phases, "notices": stage.notices(),
         });
-        Ok(Forecast { up_to_date, text, plan })
+        Ok(match stage.told() {
+            Some(told) => Forecast { up_to_date, text: told.text, plan: with(plan, told.keys) },
+            None => Forecast { up_to_date, text, plan },
+        })
     }
 
     /// The line for people.
     pub fn line(&self) -> &str {
         if self.up_to_date { "up to date" } else { &self.text }
     }
+}
+
+/// An object with further keys.
+fn with(mut object: Value, keys: Map<String, Value>) -> Value {
+    keys.into_iter().for_each(|(key, value)| object[key] = value);
+    object
 }

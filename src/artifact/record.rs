@@ -26,6 +26,8 @@ pub enum Kind {
     Mix,
     /// A model in training, or trained.
     Run,
+    /// Files of another place, as they are: raw files to whatever reads text.
+    Download,
 }
 
 impl fmt::Display for Kind {
@@ -37,6 +39,7 @@ impl fmt::Display for Kind {
             Kind::Shards => "token shards",
             Kind::Mix => "a mix",
             Kind::Run => "a run",
+            Kind::Download => "a download",
         })
     }
 }
@@ -193,6 +196,8 @@ pub struct ReadRange {
 pub struct Notes {
     pub files: BTreeMap<String, FileCounts>,
     pub read: Vec<ReadRange>,
+    /// Files that were hashed as they were written: XXH3-128 and size.
+    pub hashed: BTreeMap<String, (Fingerprint, u64)>,
 }
 
 /// How much is in a file, where its stage says so.

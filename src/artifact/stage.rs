@@ -24,6 +24,7 @@ use super::{
 };
 use crate::base::{
     error::{Error, Result},
+    hash::Fingerprint,
     progress::Progress,
     size::Bytes,
 };
@@ -81,6 +82,17 @@ pub trait Stage: Sync {
     /// About what the work takes with so many threads, from metadata only.
     fn needs(&self, threads: usize) -> Needs {
         self.text().map(|text| text.needs(threads)).unwrap_or_default()
+    }
+
+    /// How many units are worked on at once where they wait for something else than this machine;
+    /// `None`: as many as keep its threads busy.
+    fn at_once(&self) -> Option<usize> {
+        None
+    }
+
+    /// What a dry run says of it, where that is not documents and bytes of text.
+    fn told(&self) -> Option<Told> {
+        None
     }
 
     /// Phases and units, from metadata only.
@@ -178,6 +190,15 @@ pub struct Needs {
     pub fetches: Option<Fetches>,
 }
 
+/// What a dry run says of work that is not measured in documents and text.
+#[derive(Clone, Debug, Default)]
+pub struct Told {
+    /// For people.
+    pub text: String,
+    /// Further keys for programs.
+    pub keys: serde_json::Map<String, Value>,
+}
+
 /// What a stage will do.
 #[derive(Clone, Debug, Default)]
 pub struct Plan {
@@ -269,6 +290,11 @@ impl Work<'_> {
     /// Notes how much is in a file of this unit, for the manifest.
     pub fn describe(&self, name: &str, counts: FileCounts) {
         self.lock_notes().files.insert(name.to_owned(), counts);
+    }
+
+    /// Notes the hash of a file of this unit that was hashed as it was written.
+    pub fn hashed(&self, name: &str, xxh3: Fingerprint, bytes: u64) {
+        self.lock_notes().hashed.insert(name.to_owned(), (xxh3, bytes));
     }
 
     /// Notes which bytes of an input file were read.

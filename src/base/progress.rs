@@ -161,21 +161,25 @@ impl Progress {
 impl State {
     fn render(&self, style: Style, done: u64, now: Instant) -> String {
         let seconds = (now - self.started).as_secs_f64();
+        let rate = done.saturating_sub(self.before) as f64 / seconds.max(1e-9);
+        let left = self.total.saturating_sub(done) as f64 / rate;
+        let left = left.is_finite().then_some(left.ceil() as u64);
         if style == Style::Json {
             return serde_json::json!({
                 "type": "progress", "task": self.task, "done": done, "total": self.total,
                 "before": self.before,
-                "seconds": (seconds * 10.0).round() / 10.0, "note": self.note,
+                "seconds": (seconds * 10.0).round() / 10.0, "per_second": rate.round(),
+                "seconds_left": left, "note": self.note,
             })
             .to_string();
         }
         let percent = 100.0 * done as f64 / self.total.max(1) as f64;
-        let rate = done.saturating_sub(self.before) as f64 / seconds.max(1e-9);
         let rate = match self.bytes {
             true => format!("{:.1} MB/s", rate / 1e6),
             false => format!("{rate:.1}/s"),
         };
-        format!("{}: {:.0}% {rate} {}", self.task, percent.min(100.0), self.note)
+        let left = left.map(|left| format!(", {left} s left")).unwrap_or_default();
+        format!("{}: {:.0}% {rate}{left} {}", self.task, percent.min(100.0), self.note)
     }
 }
 
@@ -191,7 +195,7 @@ mod tests {
         assert_eq!(progress.done.load(Relaxed), 450);
         let state = progress.state();
         let line = state.render(Style::Plain, 450, state.started + Duration::from_secs(10));
-        assert_eq!(line, "train: 45% 5.0/s ");
+        assert_eq!(line, "train: 45% 5.0/s, 110 s left ");
     }
 
     #[test]

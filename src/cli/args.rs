@@ -126,6 +126,17 @@ searched for Parquet and JSON Lines (plain, .gz, .zst; a .json where its beginni
 field). Names that begin with '_' or '.', *.tmp and *.partial are passed over, and named; such a
 file is read when it is given itself. Pipes are refused.";
 
+/// How addresses are written, for the help of `download`.
+pub const ADDRESSES: &str = "\
+IN is [NAME=]ADDRESS: hf://datasets/OWNER/NAME[@REVISION][/PATH], a model without 'datasets/', or
+https://HOST/FILE. PATH is a file, a folder or a pattern: 'hf://datasets/o/n/sample/**/*.parquet'.
+Of several addresses each folder's files go below its name; NAME is that folder. Files keep their
+names. The same command continues after a kill at the byte, reads the same commit as before, and
+says where a branch has moved; --fresh takes the commit of today.
+HF_TOKEN, HF_TOKEN_PATH, HF_HOME, HF_HUB_CACHE, HF_ENDPOINT and HF_HUB_OFFLINE mean what they mean
+to huggingface_hub, whose cache is shared: what lies there is not fetched again, and what is fetched
+is found there, under a second name for the same place on the disk.";
+
 /// Flags of every stage that reads text.
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Reading text")]

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
+#[cfg(feature = "hub")]
+use super::download::DownloadFlags;
 use super::{
     args::{Shared, StageArgs, TextFlags},
     classifier::ClassifierCommand,
@@ -35,6 +37,9 @@ pub struct Cli {
 /// What to do.
 #[derive(Subcommand, Debug)]
 pub enum Command {
+    /// Fetch files of the Hub or of a web server as they are, locked by commit and hash
+    #[cfg(feature = "hub")]
+    Download(StageArgs<DownloadFlags>),
     /// Read text from Parquet and JSON Lines into one clean corpus
     Ingest(StageArgs<TextFlags>),
     /// Drop documents that fail rules, and say which rule and value it was

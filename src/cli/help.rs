@@ -21,6 +21,7 @@ pub fn command() -> ClapCommand {
         let keys = format!("Config keys, in TOML or as `--set key=value`:\n  {keys}");
         let help = match entry.takes {
             Kind::Corpus => format!("{}\n\n{keys}", args::INPUTS),
+            Kind::Download => format!("{}\n\n{keys}", args::ADDRESSES),
             _ => keys,
         };
         match entry.name {

@@ -8,6 +8,8 @@ pub mod args;
 mod classifier;
 pub mod command;
 mod dedup;
+#[cfg(feature = "hub")]
+mod download;
 mod filter;
 #[cfg(feature = "train")]
 mod generate;
@@ -68,6 +70,8 @@ fn run(cli: Cli, printer: &Printer) -> Result<()> {
     let threads = rayon::ThreadPoolBuilder::new().num_threads(cx.threads()).build_global();
     threads.map_err(|error| Error::failed(format!("cannot start threads: {error}")))?;
     match &cli.command {
+        #[cfg(feature = "hub")]
+        Command::Download(args) => cx.stage("download", args),
         Command::Ingest(args) => cx.stage("ingest", args),
         Command::Filter(args) if args.flags.list => cx.list_rules(),
         Command::Filter(args) if args.flags.trial.is_some() => cx.try_rules(args),

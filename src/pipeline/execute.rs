@@ -175,7 +175,7 @@ impl<'a> Run<'a> {
                 continue;
             }
             if !self.tolerance.skip_bad_files {
-                return Err(all_damaged(damaged));
+                return Err(all_damaged(damaged, self.stage.text().is_some()));
             }
             self.skip(damaged)?;
             phase = 0;
@@ -207,7 +207,10 @@ impl<'a> Run<'a> {
     /// when there are many.
     fn run_units(&self, phase: usize, open: &[usize]) -> Result<Vec<Error>> {
         let most = memory::lanes(self.stage, self.options.memory);
-        let lanes = (open.len() / UNITS_PER_LANE).clamp(1, self.options.threads.min(most));
+        let lanes = match self.stage.at_once() {
+            Some(lanes) => open.len().clamp(1, lanes.min(most)),
+            None => (open.len() / UNITS_PER_LANE).clamp(1, self.options.threads.min(most)),
+        };
         let (next, failed) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
         let read = Mutex::new(Counts::default());
         let documents = self.stage.needs(1).documents;
@@ -521,7 +524,7 @@ fn phase_json(phase: &Phase) -> serde_json::Value {
 }
 
 /// All damaged files in one error.
-fn all_damaged(damaged: Vec<Error>) -> Error {
+fn all_damaged(damaged: Vec<Error>, may_be_skipped: bool) -> Error {
     let mut messages: Vec<String> = damaged.iter().map(Error::to_string).collect();
     messages.sort();
     messages.dedup();
@@ -529,6 +532,8 @@ fn all_damaged(damaged: Vec<Error>) -> Error {
         1 => messages.remove(0),
         count => format!("{count} damaged files, all else is done\n  {}", messages.join("\n  ")),
     };
-    Error::failed(message)
-        .with_hint("fetch them again, or leave them out whole with `--skip-bad-files`")
+    Error::failed(message).with_hint(match may_be_skipped {
+        true => "fetch them again, or leave them out whole with `--skip-bad-files`",
+        false => "what is finished is kept: the same command tries again",
+    })
 }

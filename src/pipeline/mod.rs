@@ -5,6 +5,8 @@
 //! never sees them. Imports every stage; only `cli` imports it.
 
 pub mod execute;
+#[cfg(feature = "hub")]
+mod fetched;
 pub mod job;
 mod memory;
 pub mod options;

@@ -190,7 +190,9 @@ impl Recipe {
     ) -> Result<Option<&Request>> {
         let (Some(earlier), Some(takes)) = (self.find(name), takes) else { return Ok(None) };
         let made = registry::find(&earlier.stage)?.makes;
-        if made == takes {
+        // What reads a corpus reads raw files too, and a tokenizer may be anybody's.
+        let is_raw = made == Kind::Download && matches!(takes, Kind::Corpus | Kind::Tokenizer);
+        if made == takes || is_raw {
             return Ok(Some(earlier));
         }
         Err(Error::config(format!(

@@ -7,6 +7,8 @@
 
 use std::path::{Path, PathBuf};
 
+#[cfg(feature = "hub")]
+use super::{fetched, output};
 use super::{
     job::{self, Chain, Job, Work},
     request::Request,
@@ -20,10 +22,14 @@ use crate::base::{
 };
 use crate::classifier::{ClassifierConfig, ClassifierTrain};
 use crate::dedup::{Dedup, DedupConfig};
+#[cfg(feature = "hub")]
+use crate::download::{Download, DownloadConfig, Locked};
 use crate::filter::{self, Filter, FilterConfig, config::OWN_KEYS, rules::RULE_SETS};
 use crate::ingest::Ingest;
 use crate::mix::{Mix, MixConfig, MixSpec};
 use crate::source::{InputConfig, InputSpec};
+#[cfg(feature = "hub")]
+use crate::store::Address;
 use crate::tokenize::{Tokenize, TokenizeConfig};
 use crate::tokenizer::{TokenizerConfig, TokenizerTrain};
 
@@ -66,6 +72,26 @@ const TOKENIZER: &str = "tokenizer";
 
 /// Every stage, in the order of the flow.
 pub const STAGES: &[StageEntry] = &[
+    #[cfg(feature = "hub")]
+    StageEntry {
+        name: "download",
+        takes: Kind::Download,
+        makes: Kind::Download,
+        sides: &[],
+        keys: || config::fields::<DownloadConfig>().to_vec(),
+        defaults: defaults::<DownloadConfig>,
+        paths: Vec::new,
+        check: |request| download_config(request)?.check(),
+        open: |request| {
+            let locked = match request.newest {
+                true => Locked::default(),
+                false => Locked::read(&request.out, &output::partial(&request.out))?,
+            };
+            let config = download_config(request)?;
+            let stage = Download::open(&request.inputs, config, &request.out, &locked)?;
+            Ok(units(request, stage))
+        },
+    },
     StageEntry {
         name: "ingest",
         takes: Kind::Corpus,
@@ -389,6 +415,11 @@ fn open_classifier(request: &Request) -> Result<Job> {
     Ok(units(request, ClassifierTrain::open(&input, own)?))
 }
 
+#[cfg(feature = "hub")]
+fn download_config(request: &Request) -> Result<DownloadConfig> {
+    config::parse(request.config.clone(), &format!("the config of `{}`", request.name))
+}
+
 fn mix_config(request: &Request) -> Result<MixConfig> {
     config::parse(request.config.clone(), &format!("the config of `{}`", request.name))
 }
@@ -461,7 +492,14 @@ fn open_tokenize(request: &Request) -> Result<Job> {
 
 fn open_encoding(request: &Request, tokenizer: &Path) -> Result<Box<dyn Stage>> {
     let (input, own) = keys_of::<TokenizeConfig>(request)?;
-    Ok(Box::new(Tokenize::open(&specs(&request.inputs)?, input, own, tokenizer)?))
+    let inputs = specs(&request.inputs)?;
+    #[cfg(feature = "hub")]
+    if let Some(Address::Hub(at)) = Address::parse(&tokenizer.to_string_lossy())? {
+        let fetched = fetched::tokenizer(&at, request)?;
+        let stage = Tokenize::open(&inputs, input, own, &fetched.path)?;
+        return Ok(Box::new(stage.with_origin(fetched::KEY, fetched.meaning, fetched.moved)));
+    }
+    Ok(Box::new(Tokenize::open(&inputs, input, own, tokenizer)?))
 }
 
 /// Text is encoded with one vocabulary.

@@ -7,6 +7,8 @@
 
 use std::path::Path;
 
+use serde_json::Value;
+
 use crate::artifact::manifest::{self, Manifest};
 use crate::base::error::{Error, Result};
 use crate::base::io;
@@ -84,10 +86,14 @@ impl Walk<'_> {
         if depth > DEPTH_MAX {
             return Err(too_deep(folder));
         }
+        let is_download = is_download(folder)?;
         for path in io::list(folder)? {
             let own = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
             let is_folder = path.is_dir();
             let name = format!("{prefix}{own}{}", if is_folder { "/" } else { "" });
+            if is_download && [manifest::FILE_NAME, "run.json"].contains(&own.as_str()) {
+                continue;
+            }
             if own.starts_with(['.', '_']) {
                 self.passed_over.hidden.push(name);
             } else if own.ends_with(".tmp") || own.ends_with(".partial") {
@@ -154,18 +160,34 @@ fn refuse_artifact(folder: &Path) -> Result<()> {
     }
 }
 
-/// The manifest of an artifact of ours; other programs write files of that name too.
+/// The manifest of an artifact of ours; other programs write files of that name too, and a download
+/// is a folder of raw files.
 pub(super) fn own_manifest(directory: &Path) -> Result<Option<Manifest>> {
-    let path = directory.join(manifest::FILE_NAME);
-    if !path.is_file() {
-        return Ok(None);
-    }
-    let json: serde_json::Value = match serde_json::from_slice(&io::read(&path)?) {
-        Ok(json) => json,
-        Err(_) => return Ok(None),
-    };
-    match json.get("stage_version").is_some() && json.get("fingerprint").is_some() {
+    let json = manifest_json(directory)?;
+    match json.get("kind") != Some(&DOWNLOAD.into()) && is_ours(&json) {
         true => Manifest::read(directory).map(Some),
         false => Ok(None),
+    }
+}
+
+/// A download's kind, as its manifest says it.
+const DOWNLOAD: &str = "download";
+
+/// Whether a folder is what `download` has made: its manifest is no text.
+fn is_download(directory: &Path) -> Result<bool> {
+    let json = manifest_json(directory)?;
+    Ok(is_ours(&json) && json.get("kind") == Some(&DOWNLOAD.into()))
+}
+
+fn is_ours(json: &Value) -> bool {
+    json.get("stage_version").is_some() && json.get("fingerprint").is_some()
+}
+
+/// What stands in a folder under the name of a manifest; null where that is nothing, or no JSON.
+fn manifest_json(directory: &Path) -> Result<Value> {
+    let path = directory.join(manifest::FILE_NAME);
+    match path.is_file() {
+        true => Ok(serde_json::from_slice(&io::read(&path)?).unwrap_or_default()),
+        false => Ok(Value::Null),
     }
 }

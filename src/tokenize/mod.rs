@@ -43,6 +43,9 @@ pub struct Tokenize {
     vocabulary: Vocabulary,
     end_of_text: Option<(String, u32)>,
     special_text: SpecialText,
+    /// A key of the configuration that says where the tokenizer was fetched from.
+    origin: Option<(&'static str, Value)>,
+    notices: Vec<String>,
 }
 
 impl Tokenize {
@@ -65,7 +68,14 @@ impl Tokenize {
             vocabulary,
             end_of_text,
             special_text,
+            origin: None,
+            notices: Vec::new(),
         })
+    }
+
+    /// The same with a tokenizer that was fetched: `key` of the configuration says from where.
+    pub fn with_origin(self, key: &'static str, from: Value, notice: Option<String>) -> Tokenize {
+        Tokenize { origin: Some((key, from)), notices: notice.into_iter().collect(), ..self }
     }
 
     /// What is read.
@@ -117,6 +127,9 @@ impl Stage for Tokenize {
             serde_json::to_value(self.special_text).expect("a name is plain data");
         config["unicode_version"] = UNICODE_VERSION.into();
         config["vocab_size"] = self.vocabulary.tokenizer.vocab_size().into();
+        if let Some((key, from)) = &self.origin {
+            config[*key] = from.clone();
+        }
         config
     }
 
@@ -133,6 +146,7 @@ impl Stage for Tokenize {
     fn notices(&self) -> Vec<String> {
         let mut notices = self.inputs.notices();
         notices.extend_from_slice(self.vocabulary.tokenizer.notices());
+        notices.extend_from_slice(&self.notices);
         notices
     }
 

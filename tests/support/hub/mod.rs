@@ -43,9 +43,8 @@ pub struct Seen {
     pub range: Option<(u64, Option<u64>)>,
     pub credential: Option<String>,
     pub status: u16,
-    /// Bytes of the body that were sent, and the first of them in the file.
+    /// Bytes of the body that were sent.
     pub sent: u64,
-    pub from: u64,
 }
 
 /// What goes wrong with an answer.

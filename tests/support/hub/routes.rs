@@ -36,7 +36,6 @@ pub fn serve(state: &State, stream: TcpStream, at_storage: bool) {
                 credential: request.header("authorization").map(str::to_owned),
                 status: answer.status,
                 sent: 0,
-                from: answer.from,
                 method: request.method,
                 path: request.path,
             });
