@@ -210,7 +210,11 @@ fn a_killed_run_asks_again_for_the_ranges_of_unfinished_units_alone() {
     run(&directory, &hub, &command).ok();
     let after = hub.seen().split_off(before);
     let again = after.iter().filter(|seen| seen.path == first_file.path);
-    let again: Vec<u64> = again.map(|seen| seen.from).filter(|at| finished.contains(at)).collect();
+    let again: Vec<u64> = again
+        .filter_map(|seen| seen.range)
+        .map(|range| range.0)
+        .filter(|at| finished.contains(at))
+        .collect();
     assert!(again.is_empty(), "{again:?} of finished units were fetched again");
     run(&directory, &hub, &command.replace("kept", "whole")).ok();
     assert_eq!(parts(&directory, "kept"), parts(&directory, "whole"));
