@@ -32,6 +32,8 @@ mod mixes;
 mod outputs;
 mod quickstart;
 mod recipes;
+#[cfg(feature = "hub")]
+mod remote;
 mod resume;
 mod screens;
 mod scripts;

@@ -51,6 +51,7 @@ impl Forecast {
             Bytes(needs.memory),
             Bytes(needs.disk),
         );
+        let text = needs.fetches.map_or(text.clone(), |fetches| format!("{text}\n    {fetches}"));
         let phases: Vec<Value> = plan
             .phases
             .iter()

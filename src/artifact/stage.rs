@@ -144,6 +144,38 @@ pub struct Tolerance {
     pub skip_bad_files: bool,
 }
 
+/// What is to be fetched from elsewhere: at most, since of Parquet only columns are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Fetches {
+    /// Remote files.
+    pub files: u64,
+    pub bytes: u64,
+    pub requests: u64,
+}
+
+impl Fetches {
+    /// Of two inputs together.
+    pub fn and(self, other: Fetches) -> Fetches {
+        Fetches {
+            files: self.files + other.files,
+            bytes: self.bytes + other.bytes,
+            requests: self.requests + other.requests,
+        }
+    }
+}
+
+impl std::fmt::Display for Fetches {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (files, bytes) = (self.files, Bytes(self.bytes));
+        let s = if files == 1 { "" } else { "s" };
+        write!(
+            f,
+            "fetches up to {bytes} of {files} remote file{s} by up to {} requests",
+            self.requests
+        )
+    }
+}
+
 /// What the work takes, about: what `--dry-run` prints.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Needs {
@@ -153,6 +185,9 @@ pub struct Needs {
     pub memory: u64,
     /// Bytes of disk: the output, and what lies beside it while the work goes on.
     pub disk: u64,
+    /// What is fetched, where inputs lie elsewhere.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fetches: Option<Fetches>,
 }
 
 /// What a dry run says of work that is not measured in documents and text.

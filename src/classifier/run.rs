@@ -28,7 +28,7 @@ use crate::artifact::manifest::Manifest;
 use crate::artifact::planned::PlannedFile;
 use crate::artifact::record::{InputRecord, Kind};
 use crate::artifact::stage::{
-    Needs, Phase, Plan, Publish, Stage, TextInputs, Tolerance, Unit, UnitPlan, Work,
+    Fetches, Needs, Phase, Plan, Publish, Stage, TextInputs, Tolerance, Unit, UnitPlan, Work,
 };
 use crate::artifact::summary::{DocumentsSummary, Summary};
 use crate::base::error::{Error, Result};
@@ -304,6 +304,7 @@ impl Stage for ClassifierTrain {
             documents: documents.map(|(positive, negative)| positive + negative),
             memory: positive.memory.max(negative.memory).max(training),
             disk: positive.disk + negative.disk + self.config.settings().model_bytes(words),
+            fetches: positive.fetches.into_iter().chain(negative.fetches).reduce(Fetches::and),
         }
     }
 

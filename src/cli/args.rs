@@ -169,6 +169,9 @@ pub struct TextFlags {
     /// Leave damaged files, and such as hold no text, out whole, and list them
     #[arg(long)]
     skip_bad_files: bool,
+    /// Store what is read of `hf://` inputs in the Hub's own cache, where Python finds it too
+    #[arg(long)]
+    cache: bool,
 }
 
 impl Flags for TextFlags {
@@ -181,5 +184,6 @@ impl Flags for TextFlags {
         put(keys, "holdout", self.holdout);
         put(keys, "max_bad", self.max_bad);
         put(keys, "skip_bad_files", self.skip_bad_files.then_some(true));
+        put(keys, "cache", self.cache.then_some(true));
     }
 }

@@ -18,6 +18,7 @@ use crate::inspect::fit::{self, FitReport};
 use crate::inspect::{self, OverlapReport, RawReport, Report, fit_picture, matches};
 use crate::pipeline::registry;
 use crate::source::{InputConfig, Inputs};
+use crate::store::Address;
 use crate::tokenizer::{SpecialText, Tokenizer};
 
 /// Arguments of `inspect`.
@@ -65,7 +66,10 @@ impl Commands<'_> {
 
     /// Whether the path leads to text that no stage wrote.
     fn is_raw(&self, args: &InspectArgs) -> bool {
-        args.html.is_none() && args.path.exists() && !inspect::is_of_an_artifact(&args.path)
+        let is_address =
+            args.path.to_str().is_some_and(|path| !matches!(Address::parse(path), Ok(None)));
+        let is_there = is_address || args.path.exists();
+        args.html.is_none() && is_there && !inspect::is_of_an_artifact(&args.path)
     }
 
     /// `inspect RAW`

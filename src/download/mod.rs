@@ -159,7 +159,7 @@ impl Stage for Download {
 
     fn needs(&self, _threads: usize) -> Needs {
         let memory = CONNECTION_BYTES * self.config.connections as u64;
-        Needs { documents: None, memory, disk: self.missing().1 }
+        Needs { documents: None, memory, disk: self.missing().1, fetches: None }
     }
 
     fn at_once(&self) -> Option<usize> {

@@ -8,6 +8,7 @@ use std::{collections::BTreeMap, fmt};
 use serde::Serialize;
 
 use super::table::{Table, count};
+use crate::artifact::stage::Fetches;
 use crate::base::size::Bytes;
 use crate::source::Inputs;
 
@@ -21,6 +22,9 @@ pub struct RawReport {
     pub columns: Vec<RawColumn>,
     /// What was passed over, and what is odd about the columns.
     pub notices: Vec<String>,
+    /// What reading them fetches, where they lie elsewhere.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fetches: Option<Fetches>,
 }
 
 /// The files of one source.
@@ -65,13 +69,14 @@ impl RawReport {
             }
         }
         let notices = inputs.notices();
-        RawReport { path: path.to_owned(), sources, columns, notices }
+        let fetches = inputs.fetches();
+        RawReport { path: path.to_owned(), sources, columns, notices, fetches }
     }
 }
 
 impl fmt::Display for RawReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let RawReport { path, sources, columns, notices } = self;
+        let RawReport { path, sources, columns, notices, fetches } = self;
         writeln!(f, "{path}: raw files\n")?;
         let mut table = Table::new(["source", "files", "size", "text, about", "documents"]);
         for (name, source) in sources {
@@ -95,6 +100,9 @@ impl fmt::Display for RawReport {
         }
         for notice in notices {
             writeln!(f, "  {notice}")?;
+        }
+        if let Some(fetches) = fetches {
+            writeln!(f, "  a stage that reads all of it {fetches}")?;
         }
         write!(
             f,

@@ -133,6 +133,7 @@ impl Stage for Mix {
             documents: Some(documents),
             memory: run::memory_bytes(&self.plan, &self.config),
             disk: documents * run::ORDER_BYTES + validation * 4,
+            fetches: None,
         }
     }
 

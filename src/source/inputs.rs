@@ -14,8 +14,8 @@ use serde_json::Value;
 
 use crate::artifact::{
     planned::{Content, PlannedFile},
-    record::{InputRecord, RemoteRecord},
-    stage::{Needs, TextInputs, Tolerance, UnitPlan},
+    record::{Extent, InputRecord, RemoteRecord},
+    stage::{Fetches, Needs, TextInputs, Tolerance, UnitPlan},
 };
 use crate::base::config::nearest;
 use crate::base::error::{Error, Result};
@@ -31,6 +31,7 @@ use crate::source::schema::{FileColumns, United, united_name};
 use crate::source::spec::InputSpec;
 use crate::source::units::{self, FileExtent};
 use crate::source::walk::PassedOver;
+use crate::store::ahead::AHEAD_BYTES;
 use crate::store::{Address, Identity, Revision, Stored};
 
 /// Text of a document, where only its files' sizes are known; on the low side of the web's mean, so
@@ -50,6 +51,9 @@ const MEMORY_BASE: u64 = 56 << 20;
 /// Lines at 1, 2 and 4 threads (138 to 372 MiB), and never below.
 const ROW_GROUP_BYTES: u64 = 32 << 20;
 const MEMORY_PER_WRITTEN_MILLE: u64 = 2500;
+
+/// What one request for a part of a remote file fetches at most.
+const REQUEST_BYTES: u64 = 8 << 20;
 
 /// One file of the inputs.
 pub struct InputFile {
@@ -289,11 +293,36 @@ impl Inputs {
     /// What reading takes, and a corpus of all that is read.
     pub fn needs(&self, threads: usize) -> Needs {
         let largest = self.units.iter().map(|unit| self.task_memory(unit)).max().unwrap_or(0);
+        let fetches = self.fetches();
+        let ahead = if fetches.is_some() { AHEAD_BYTES } else { 0 };
         Needs {
             documents: self.documents(),
-            memory: MEMORY_BASE + self.held_by_writer() + threads as u64 * largest,
+            memory: MEMORY_BASE + self.held_by_writer() + threads as u64 * (largest + ahead),
             disk: self.text_bytes() * STORED_PER_MILLE / 1000,
+            fetches,
         }
+    }
+
+    /// What reading all units once fetches, at most: a footer or a beginning for each part of a
+    /// file, a row group's columns apart, and no request longer than a few MiB.
+    pub fn fetches(&self) -> Option<Fetches> {
+        let mut fetches = Fetches::default();
+        for file in self.files.iter().filter(|file| file.stored.here().is_none()) {
+            fetches.files += 1;
+            fetches.bytes += file.bytes;
+            fetches.requests += file.bytes / REQUEST_BYTES;
+        }
+        for slice in self.units.iter().flat_map(|unit| &unit.slices) {
+            if self.files[slice.file].stored.here().is_some() {
+                continue;
+            }
+            let groups = match &slice.extent {
+                Extent::RowGroups(groups) => groups.len() as u64,
+                _ => 0,
+            };
+            fetches.requests += 2 + groups;
+        }
+        (fetches.files > 0).then_some(fetches)
     }
 
     /// Revisions that mean other commits by now than those that are read.

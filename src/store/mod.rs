@@ -18,6 +18,8 @@
 
 pub mod address;
 pub mod ahead;
+#[cfg(feature = "cloud")]
+mod bucket;
 #[cfg(feature = "hub")]
 pub mod digest;
 #[cfg(feature = "hub")]
@@ -27,6 +29,8 @@ pub mod hub;
 #[cfg(test)]
 pub mod shelf;
 pub mod stored;
+#[cfg(feature = "hub")]
+mod web;
 
 use std::fmt::Debug;
 use std::io::Read;
@@ -133,10 +137,18 @@ pub fn open(address: &Address, access: &Access) -> Result<Arc<dyn Place>> {
         Address::Hub(at) => Ok(hub::Repo::open(at, access)?),
         #[cfg(not(feature = "hub"))]
         Address::Hub(_) => Err(not_built(address, "hub")),
-        Address::Bucket(_) | Address::Web(_) => Err(not_built(address, "cloud")),
+        #[cfg(feature = "hub")]
+        Address::Web(_) => Ok(Arc::new(web::Web::open(address)?)),
+        #[cfg(not(feature = "hub"))]
+        Address::Web(_) => Err(not_built(address, "hub")),
+        #[cfg(feature = "cloud")]
+        Address::Bucket(at) => Ok(Arc::new(bucket::Bucket::open(at)?)),
+        #[cfg(not(feature = "cloud"))]
+        Address::Bucket(_) => Err(not_built(address, "cloud")),
     }
 }
 
+#[cfg(not(all(feature = "hub", feature = "cloud")))]
 fn not_built(address: &Address, feature: &str) -> Error {
     let message = format!("`{address}`: this build reads no addresses of this kind");
     Error::config(message).with_hint(format!(

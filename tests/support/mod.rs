@@ -3,6 +3,8 @@
 pub mod beside;
 #[cfg(feature = "hub")]
 pub mod hub;
+#[cfg(feature = "hub")]
+pub mod objects;
 
 use std::{
     collections::BTreeMap,

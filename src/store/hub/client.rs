@@ -119,6 +119,12 @@ impl Client {
         Ok(Client { agent: Agent::new_with_config(config), pace: Pace::default() })
     }
 
+    /// The connections, for who tries again by itself.
+    #[cfg(feature = "cloud")]
+    pub fn agent(&self) -> &Agent {
+        &self.agent
+    }
+
     /// Sends until there is an answer that trying again would not change.
     pub fn ask(&self, ask: &Ask<'_>, tries: &mut Tries, meter: &Meter) -> Result<Answer> {
         loop {

@@ -25,6 +25,9 @@ mod repo;
 mod url;
 
 pub use api::{HTTP_MAX, Hub};
-pub use client::Client;
+pub use client::{Answer, Ask, Client, Tries};
 pub use environment::Environment;
+pub use pace::Quota;
+pub use remote::content_range;
 pub use repo::{Cached, Repo};
+pub use url::{Target, target};

@@ -218,7 +218,7 @@ fn replace(place: &Mutex<Option<String>>, old: &str, new: Option<String>) {
 }
 
 /// `bytes 5-9/100` → the first byte, and the size of the whole where it is said.
-fn content_range(header: &str) -> Option<(u64, Option<u64>)> {
+pub fn content_range(header: &str) -> Option<(u64, Option<u64>)> {
     let (range, total) = header.trim().strip_prefix("bytes ")?.split_once('/')?;
     let start = range.split_once('-')?.0.trim().parse().ok()?;
     Some((start, total.trim().parse().ok()))

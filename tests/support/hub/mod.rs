@@ -8,7 +8,7 @@
 //! itself. `examples/hub_server.rs` runs the same server for programs in other languages.
 
 mod routes;
-mod wire;
+pub mod wire;
 
 use std::{
     collections::{BTreeMap, HashMap},

@@ -1,0 +1,187 @@
+//! One file of a web server: `https://HOST/PATH`.
+//!
+//! In → an address; out → a [`Place`] with that file alone, since servers list nothing. One request
+//! for its first byte tells the size, whether ranges are served, and a strong entity tag, which is
+//! the file's identity; without one, samples of it are read. Every later answer must state the same
+//! size, tag and time of change: another file than the one that was looked at is damage. No
+//! credential is sent, so redirects are followed to wherever they lead.
+
+use std::io::{self, Read};
+use std::ops::Range;
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::hub::{Answer, Ask, Client, Quota, Target, Tries, content_range, target};
+use super::{Address, Entry, Identity, Listing, Meter, Place, final_error};
+use crate::base::error::{Error, Result};
+
+/// As `curl` and Python's `requests` follow, about.
+const REDIRECTS_MAX: usize = 10;
+
+/// A file of a web server.
+#[derive(Debug)]
+pub struct Web {
+    address: Address,
+    client: Client,
+    meter: Meter,
+}
+
+/// What an answer says of the file that it is a part of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Facts {
+    bytes: u64,
+    tag: Option<String>,
+}
+
+impl Web {
+    /// Nothing is asked yet.
+    pub fn open(address: &Address) -> Result<Arc<Web>> {
+        let (address, meter) = (address.clone(), Meter::default());
+        Ok(Arc::new(Web { address, client: Client::new()?, meter }))
+    }
+
+    /// The answer to a request for a range, behind all redirects.
+    fn ask(&self, range: &Range<u64>, tries: &mut Tries) -> Result<Answer> {
+        let mut url = self.address.to_string();
+        for _ in 0..=REDIRECTS_MAX {
+            let mut ask = Ask::new(&url, Quota::Uncounted, None);
+            ask.range = Some((range.start, range.end));
+            let answer = self.client.ask(&ask, tries, &self.meter)?;
+            if !matches!(answer.status, 301 | 302 | 303 | 307 | 308) {
+                return Ok(answer);
+            }
+            match answer.header("location").and_then(|location| target(&url, location)) {
+                Some(Target::Relative(next) | Target::Absolute(next)) => url = next,
+                None => break,
+            }
+        }
+        Err(Error::failed(format!("`{}` redirects to nowhere", self.address)))
+    }
+
+    fn facts(&self, answer: &Answer) -> Result<Facts> {
+        let refused = |message: String, hint: &str| {
+            Err(Error::config(format!("`{}`: {message}", self.address)).with_hint(hint))
+        };
+        match answer.status {
+            206 => {}
+            // Of an empty file no byte can be asked for.
+            416 if answer.header("content-range") == Some("bytes */0") => {
+                return Ok(Facts { bytes: 0, tag: strong_tag(answer) });
+            }
+            200 => {
+                let hint = "fetch it first, as with `curl -O`, and give the file";
+                return refused("its server hands out no parts of files".into(), hint);
+            }
+            401 | 403 => {
+                let hint = "no credential is sent to web servers: fetch it first";
+                return refused(format!("access is refused ({})", answer.status), hint);
+            }
+            404 | 410 => return refused("there is nothing".into(), "check the address"),
+            status => return Err(Error::failed(format!("`{}`: status {status}", self.address))),
+        }
+        match answer.header("content-range").and_then(content_range) {
+            Some((_, Some(bytes))) => Ok(Facts { bytes, tag: strong_tag(answer) }),
+            _ => Err(Error::failed(format!("`{}`: an answer without a size", self.address))),
+        }
+    }
+
+    /// A body that begins at `range.start`.
+    fn body(&self, entry: &Entry, range: &Range<u64>, tries: &mut Tries) -> Result<Body> {
+        let answer = self.ask(range, tries)?;
+        let facts = self.facts(&answer)?;
+        let expected = match &entry.identity {
+            Some(Identity::Tag(tag)) => Facts { bytes: entry.bytes, tag: Some(tag.clone()) },
+            _ => Facts { bytes: entry.bytes, tag: None },
+        };
+        let start = answer.header("content-range").and_then(content_range).map(|(start, _)| start);
+        if facts != expected || start != Some(range.start) {
+            let message = format!("it changed: expected {expected:?}, found {facts:?}");
+            return Err(Error::damaged(Path::new(&self.address.to_string()), None, message));
+        }
+        Ok(Box::new(answer.body.into_reader()))
+    }
+}
+
+type Body = Box<dyn Read + Send>;
+
+/// A weak tag promises nothing of the bytes.
+fn strong_tag(answer: &Answer) -> Option<String> {
+    let tag = answer.header("etag")?;
+    tag.strip_prefix('"')?.strip_suffix('"').map(str::to_owned)
+}
+
+impl Place for Arc<Web> {
+    fn address(&self) -> &Address {
+        &self.address
+    }
+
+    fn list(&self) -> Result<Listing> {
+        let answer = self.ask(&(0..1), &mut Tries::default())?;
+        let Facts { bytes, tag } = self.facts(&answer)?;
+        let (name, identity) = (self.address.name().to_owned(), tag.map(Identity::Tag));
+        let entries = vec![Entry { name, bytes, identity }];
+        Ok(Listing { entries, is_file: true, revision: None })
+    }
+
+    fn read(&self, entry: &Entry, range: Range<u64>) -> Result<Bytes> {
+        let mut bytes = Vec::with_capacity((range.end - range.start) as usize);
+        let mut reader = self.stream(entry, range)?;
+        let read = reader.read_to_end(&mut bytes);
+        read.map_err(|error| final_error(error, Path::new(&self.address.to_string())))?;
+        Ok(Bytes::from(bytes))
+    }
+
+    fn stream(&self, entry: &Entry, range: Range<u64>) -> Result<Box<dyn Read + Send>> {
+        let (web, entry, tries) = (self.clone(), entry.clone(), Tries::default());
+        Ok(Box::new(Reader { web, entry, at: range.start, end: range.end, body: None, tries }))
+    }
+
+    fn meter(&self) -> &Meter {
+        &self.meter
+    }
+}
+
+/// A range of the file, in order.
+struct Reader {
+    web: Arc<Web>,
+    entry: Entry,
+    at: u64,
+    end: u64,
+    body: Option<Body>,
+    tries: Tries,
+}
+
+impl Reader {
+    fn next(&mut self, buffer: &mut [u8]) -> Result<usize> {
+        while self.at < self.end && !buffer.is_empty() {
+            crate::base::interrupt::check()?;
+            let Some(body) = &mut self.body else {
+                let range = self.at..self.end;
+                self.body = Some(self.web.body(&self.entry, &range, &mut self.tries)?);
+                continue;
+            };
+            let length = buffer.len().min((self.end - self.at) as usize);
+            let why = match body.read(&mut buffer[..length]) {
+                Ok(0) => "the connection was cut".to_owned(),
+                Ok(count) => {
+                    self.at += count as u64;
+                    self.tries.progressed();
+                    self.web.meter.received(count as u64);
+                    return Ok(count);
+                }
+                Err(error) => error.to_string(),
+            };
+            self.body = None;
+            self.tries.again(&why, &self.web.address.to_string(), &self.web.meter)?;
+        }
+        Ok(0)
+    }
+}
+
+impl Read for Reader {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.next(buffer).map_err(io::Error::other)
+    }
+}
