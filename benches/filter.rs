@@ -23,7 +23,7 @@ use arrow::array::AsArray;
 use arrow::datatypes::DataType;
 use dataprep::base::config::Table;
 use dataprep::filter::config::FilterConfig;
-use dataprep::filter::recipes::{self, RECIPES};
+use dataprep::filter::presets::{self, PRESETS};
 use dataprep::filter::rules::{RULE_SETS, RuleSet, judge};
 use dataprep::filter::view::{Room, Splitter, View};
 use parquet::arrow::ProjectionMask;
@@ -169,7 +169,7 @@ impl Bench {
         self.time("white-space words", |text| room.view(text).words().len());
     }
 
-    /// Each rule set alone, as it judges and complete; each recipe so.
+    /// Each rule set alone, as it judges and complete; each preset so.
     fn rules(&self) {
         let sets = RULE_SETS.iter().filter(|entry| !NEED_MORE.contains(&entry.name));
         for entry in sets {
@@ -177,10 +177,10 @@ impl Bench {
             self.judge(&format!("rules {}", entry.name), &rules);
         }
         self.judge("language, built in", &built(FilterConfig::new(["language"])));
-        for recipe in RECIPES.iter().filter(|recipe| recipe.name != "fineweb-edu") {
-            let rules = built(recipes::named(recipe.name).unwrap());
-            self.judge(&format!("recipe {}", recipe.name), &rules);
-            self.complete(&format!("recipe {}, complete", recipe.name), &rules);
+        for preset in PRESETS.iter().filter(|preset| preset.name != "fineweb-edu") {
+            let rules = built(presets::named(preset.name).unwrap());
+            self.judge(&format!("preset {}", preset.name), &rules);
+            self.complete(&format!("preset {}, complete", preset.name), &rules);
         }
     }
 

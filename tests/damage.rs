@@ -1,5 +1,13 @@
 //! Bad data is counted, a damaged file fails at the end, bad config stops before any work.
 
+use std::sync::Arc;
+
+use arrow::{
+    array::{ArrayRef, StringArray},
+    record_batch::RecordBatch,
+};
+use parquet::{arrow::ArrowWriter, file::properties::WriterProperties};
+
 use crate::support::{TestDir, beside::beside, documents};
 
 fn zstd(text: &str) -> Vec<u8> {
@@ -53,6 +61,66 @@ fn a_damaged_file_fails_after_all_else_is_done_and_can_be_left_out() {
     assert_eq!(summary["counts"]["in"], 80, "{summary:#}");
     assert!(summary["units_reused"].as_u64() > Some(0), "{summary:#}");
     assert!(directory.read("corpus/manifest.json").contains("b.jsonl.zst"));
+}
+
+/// Parquet of so many documents, of which the last `missing` have no text, in row groups of 50.
+fn parquet(path: &std::path::Path, count: usize, missing: usize) {
+    let texts = documents(count, 1).into_iter().enumerate();
+    let texts = texts.map(|(at, text)| (at < count - missing).then_some(text));
+    let texts: ArrayRef = Arc::new(StringArray::from_iter(texts));
+    let records = RecordBatch::try_from_iter_with_nullable([("text", texts, true)]).unwrap();
+    let groups = WriterProperties::builder().set_max_row_group_row_count(Some(50)).build();
+    let file = std::fs::File::create(path).unwrap();
+    let mut writer = ArrowWriter::try_new(file, records.schema(), Some(groups)).unwrap();
+    writer.write(&records).unwrap();
+    writer.close().unwrap();
+}
+
+#[test]
+fn the_work_ends_where_too_many_rejects_are_certain() {
+    let directory = TestDir::new();
+    let units = |out: &str| {
+        let folder = directory.path(&format!("{out}.partial/units"));
+        std::fs::read_dir(folder).unwrap().count()
+    };
+    // JSON Lines are counted by reading: with the phase that reads them first.
+    directory.write("text.jsonl", jsonl(30, 1) + &"{\"body\": 1}\n".repeat(200));
+    let failed = directory.dataprep("dedup text.jsonl --out unique --holdout 0");
+    assert!(failed.stderr.contains("missing_text 200"), "{}", failed.stderr);
+    assert_eq!(units("unique"), 1, "only `sign` has run");
+    // A footer says how many there are: 101 of 1,000 are more than 1% and a hundred.
+    parquet(&directory.path("text.parquet"), 1000, 100);
+    let ingest = "ingest text.parquet --set unit_bytes=1KiB -j1 --out";
+    directory.dataprep(&format!("{ingest} few")).ok();
+    parquet(&directory.path("text.parquet"), 1000, 950);
+    let failed = directory.dataprep(&format!("{ingest} many"));
+    assert!(failed.stderr.contains("null_text"), "{}", failed.stderr);
+    assert!(units("many") < 6, "{} units of 20 were made", units("many"));
+}
+
+#[test]
+fn the_plan_says_which_part_of_which_file_each_unit_reads() {
+    let directory = TestDir::new();
+    let whole = zstd(&jsonl(40, 2));
+    directory.write("text/a.jsonl", jsonl(40, 1));
+    directory.write("text/b.jsonl.zst", &whole[..whole.len() / 2]);
+    let bytes = directory.path("text/a.jsonl").metadata().unwrap().len();
+    let failed = directory.dataprep("ingest text --out corpus --set unit_bytes=1KiB");
+    assert_eq!(failed.status, 1);
+    let plan: serde_json::Value =
+        serde_json::from_str(&directory.read("corpus.partial/plan.json")).unwrap();
+    assert_eq!(plan["files"][1]["name"], "b.jsonl.zst", "{plan:#}");
+    let units = plan["phases"][0]["units"].as_array().unwrap();
+    let slices: Vec<_> = units.iter().flat_map(|u| u["slices"].as_array().unwrap()).collect();
+    let (last, of_a) = slices.split_last().unwrap();
+    assert_eq!((&last["file"], &last["extent"]), (&1.into(), &"whole".into()));
+    assert!(of_a.len() > 1, "{plan:#}");
+    let mut end = 0;
+    for slice in of_a {
+        assert_eq!((&slice["file"], &slice["extent"]["bytes"]["start"]), (&0.into(), &end.into()));
+        end = slice["extent"]["bytes"]["end"].as_u64().unwrap();
+    }
+    assert_eq!(end, bytes);
 }
 
 #[test]

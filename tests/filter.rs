@@ -1,9 +1,25 @@
 //! Filters through the command line: recipes, the list of rules, one text, a classifier.
 
-use crate::support::{TestDir, documents};
+use crate::support::{TestDir, documents, project};
 
 const PROSE: &str = "It is the habit of many people to have a walk with the dog that they keep. \
                      They leave the house in the morning and come back with muddy shoes.\n";
+
+#[test]
+fn presets_are_taken_under_their_old_name_too() {
+    let directory = TestDir::new();
+    directory.write_documents("text/a.jsonl", &documents(20, 1));
+    let step = "[[step]]\nname = 'c'\nstage = 'filter'\nin = ['text']\nset.recipe = 'gopher'\n";
+    directory.write("recipe.toml", format!("out = 'runs'\n{step}"));
+    directory.dataprep("filter text --out a --preset gopher").ok();
+    directory.dataprep("filter text --out b --recipe gopher").ok();
+    directory.dataprep("filter text --out c --set recipe=gopher").ok();
+    directory.dataprep("run recipe.toml").ok();
+    let a = directory.read("a/manifest.json");
+    for other in ["b", "c", "runs/c"] {
+        assert_eq!(directory.read(&format!("{other}/manifest.json")), a, "{other}");
+    }
+}
 
 #[test]
 fn recipes_and_rules_are_listed_and_misspelt_ones_named() {
@@ -14,9 +30,9 @@ fn recipes_and_rules_are_listed_and_misspelt_ones_named() {
     }
     directory.write_documents("text/a.jsonl", &documents(10, 1));
     let cases = [
-        ("filter text --out x --recipe finweb", "did you mean `fineweb`?"),
-        ("filter text --out x --recipe fineweb --rules gopher_quality", "choose one of both"),
-        ("filter text --out x --recipe fineweb-edu", "int_score"),
+        ("filter text --out x --preset finweb", "did you mean `fineweb`?"),
+        ("filter text --out x --preset fineweb --rules gopher_quality", "choose one of both"),
+        ("filter text --out x --preset fineweb-edu", "int_score"),
         ("filter text --out x --rules classifier", "classifier train"),
         ("filter text --out x --rules language --set language.languages=['xx']", "xx"),
     ];
@@ -31,7 +47,7 @@ fn recipes_and_rules_are_listed_and_misspelt_ones_named() {
 fn one_text_is_judged_by_every_rule() {
     let directory = TestDir::new();
     directory.write("prose.txt", PROSE.repeat(3));
-    let judged = directory.dataprep("filter --try prose.txt --recipe fineweb");
+    let judged = directory.dataprep("filter --try prose.txt --preset fineweb");
     let printed = judged.ok().stdout;
     assert!(printed.contains("dropped by repetition/dup_line_frac"), "{printed}");
     assert!(printed.contains("fineweb/list_ratio"), "rules behind the first: {printed}");
@@ -44,7 +60,7 @@ fn a_rule_reads_a_field_of_json_lines() {
     let directory = TestDir::new();
     let line = |score: &str| format!("{{\"text\":\"A page.\",\"int_score\":{score}}}\n");
     directory.write("text/a.jsonl", ["3", "2", "null", "\"4\"", "4.5"].map(line).concat());
-    let filter = "filter text --out out --recipe fineweb-edu --json";
+    let filter = "filter text --out out --preset fineweb-edu --json";
     assert!(directory.dataprep(filter).stdout.contains("`metadata.int_score`"));
     let filter = format!("{filter} --set fineweb_edu.column=metadata.int_score");
     let counts = directory.dataprep(&filter).ok().summary()["counts"].clone();
@@ -58,7 +74,7 @@ fn a_recipe_of_ones_own_and_a_threshold_beside_it() {
     directory.write_documents("text/a.jsonl", &[PROSE.repeat(2), "Short.".to_owned()]);
     directory.write("own.toml", "rules = ['gopher_quality']\ngopher_quality.min_words = 2\n");
     let kept = |arguments: &str| {
-        let command = format!("filter text/a.jsonl --recipe own.toml --json {arguments}");
+        let command = format!("filter text/a.jsonl --preset own.toml --json {arguments}");
         directory.dataprep(&command).ok().summary()["counts"]["out"].as_u64().unwrap()
     };
     assert_eq!(kept("--out own"), 1);
@@ -70,7 +86,7 @@ fn a_recipe_of_ones_own_and_a_threshold_beside_it() {
 fn annotated_documents_stay_and_carry_their_values() {
     let directory = TestDir::new();
     directory.write_documents("text/a.jsonl", &[PROSE.repeat(2), "Short.".to_owned()]);
-    let command = "filter text --out notes --recipe fineweb --annotate --json";
+    let command = "filter text --out notes --preset fineweb --annotate --json";
     let summary = directory.dataprep(command).ok().summary();
     assert_eq!(summary["counts"]["out"], 2, "{summary:#}");
     let would_drop = &summary["counts"]["extra"];
@@ -89,9 +105,9 @@ fn annotated(directory: &TestDir, arguments: &str) {
 fn annotations_decide_as_filtering_does_with_the_limits_of_then_and_with_others() {
     let directory = TestDir::new();
     for (index, (rules, limits)) in [
-        ("--recipe fineweb", ""),
+        ("--preset fineweb", ""),
         (
-            "--recipe fineweb",
+            "--preset fineweb",
             "--set gopher_quality.min_words_with_letter=0.7 --set c4_quality.min_sentences=20 \
              --set fineweb_quality.max_short_lines=0.3 --set gopher_quality.min_words=200",
         ),
@@ -163,7 +179,7 @@ fn a_filter_shows_what_each_threshold_did() {
     let fixtures = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/corpora");
     // As much as the sample takes.
     let filter =
-        format!("filter {fixtures}/openstax {fixtures}/us-gov-web --recipe fineweb --json --out");
+        format!("filter {fixtures}/openstax {fixtures}/us-gov-web --preset fineweb --json --out");
     let counts = directory.dataprep(&format!("{filter} out")).ok().summary()["counts"].clone();
     directory.dataprep(&format!("{filter} one -j 1 --set unit_bytes=1MiB")).ok();
     let report = |out: &str| {
@@ -240,7 +256,7 @@ fn annotations_refuse_what_they_cannot_tell() {
 fn another_limit_changes_the_documents_that_screen_and_condition_count() {
     let directory = TestDir::new();
     let fixture = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/filter/parity.jsonl.zst");
-    directory.dataprep(&format!("filter {fixture} --recipe gopher --annotate --out notes")).ok();
+    directory.dataprep(&format!("filter {fixture} --preset gopher --annotate --out notes")).ok();
     let kept = |limit: f64| {
         let arguments = format!("--set gopher_quality.min_words_with_letter={limit}");
         let again = format!("filter notes --from-annotations {arguments} --fresh --json --out x");
@@ -280,6 +296,33 @@ fn sides() -> TestDir {
     directory.write_documents("wanted/a.jsonl", &wanted);
     directory.write_documents("other/a.jsonl", &other);
     directory
+}
+
+#[test]
+fn the_lists_and_models_of_rules_are_inputs_that_verify_reads_again() {
+    let directory = TestDir::new();
+    let line = serde_json::json!({ "text": PROSE, "url": "http://good.com/" });
+    directory.write("text/a.jsonl", format!("{line}\n"));
+    directory.write("lists/bad.txt", "bad.com\n");
+    let model = project().join("fixtures/fasttext/quantized.ftz");
+    directory.copy(&model, "lid.ftz");
+    let command = "filter text --rules url_lists,language --set url_lists.domains=lists/bad.txt \
+                   --set language.model=lid.ftz --set language.languages=['eng'] \
+                   --set language.min_score=0 \
+                   --set url_lists.column=metadata.url --out kept --json";
+    directory.dataprep(command).ok();
+    let manifest: serde_json::Value =
+        serde_json::from_str(&directory.read("kept/manifest.json")).unwrap();
+    let names: Vec<_> = manifest["inputs"].as_array().unwrap().iter().map(|i| &i["name"]).collect();
+    assert_eq!(names, ["a.jsonl", "lid.ftz", "bad.txt"]);
+    assert!(directory.dataprep("verify kept").ok().stdout.contains("3 ranges"));
+    assert_eq!(directory.dataprep(command).ok().summary()["up_to_date"], true);
+    directory.write("lists/bad.txt", "bad.org\n");
+    let verified = directory.dataprep("verify kept");
+    assert_eq!(verified.status, 1);
+    assert!(verified.stdout.contains("bad.txt"), "{verified:?}");
+    let again = directory.dataprep(command);
+    assert!(again.stderr.contains("with other inputs or config"), "{}", again.stderr);
 }
 
 const TRAIN: &str = "classifier train --positive wanted --negative other --dimensions 8 \
@@ -425,14 +468,14 @@ fn a_recipe_file_brings_its_words_and_its_files_lie_beside_it() {
     let own = "rules = ['gopher_quality', 'language']\nwords = 'white_space'\n\
                language.model = 'lid.bin'\n";
     directory.write("recipes/own.toml", own);
-    let missing = directory.dataprep("filter text --recipe recipes/own.toml --out x");
+    let missing = directory.dataprep("filter text --preset recipes/own.toml --out x");
     assert!(missing.stderr.contains("recipes/lid.bin"), "{}", missing.stderr);
     directory.write("recipes/own.toml", own.lines().take(2).collect::<Vec<_>>().join("\n"));
-    directory.dataprep("filter text --recipe recipes/own.toml --out x").ok();
+    directory.dataprep("filter text --preset recipes/own.toml --out x").ok();
     let manifest: serde_json::Value =
         serde_json::from_str(&directory.read("x/manifest.json")).unwrap();
     assert_eq!(manifest["config"]["words"], "white_space");
     directory.write("recipes/own.toml", "rules = ['gopher_quality']\nannotate = true\n");
-    let refused = directory.dataprep("filter text --recipe recipes/own.toml --out y");
+    let refused = directory.dataprep("filter text --preset recipes/own.toml --out y");
     assert!(refused.stderr.contains("--annotate"), "{}", refused.stderr);
 }

@@ -111,7 +111,7 @@ fn a_dry_run_resolves_the_chain_as_the_run_does() {
 #[test]
 fn a_key_on_the_command_line_replaces_its_rival_in_the_recipe() {
     let directory = project(RECIPE);
-    directory.dataprep("run --set clean.recipe=gopher").ok();
+    directory.dataprep("run --set clean.preset=gopher").ok();
     let tokenizer = directory.path("runs/tokens/tokenizer");
     let set = format!("--set tokens.tokenizer={}", tokenizer.display());
     directory.dataprep(&format!("run --out other {set}")).ok();

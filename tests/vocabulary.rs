@@ -29,6 +29,16 @@ fn several_sizes_are_one_training_and_each_is_what_it_would_be_alone() {
 }
 
 #[test]
+fn shards_with_their_own_vocabulary_do_not_depend_on_the_name_of_the_output() {
+    let directory = TestDir::new();
+    directory.write_documents("text/a.jsonl", &documents(80, 1));
+    directory.dataprep("tokenize text --out one --vocab 300").ok();
+    directory.dataprep("tokenize text --out two --vocab 300").ok();
+    assert_eq!(directory.tree("one"), directory.tree("two"));
+    assert_eq!(directory.entries(), 3, "nothing is left beside them");
+}
+
+#[test]
 fn sizes_that_the_text_does_not_reach_are_said_for_each_and_under_q() {
     let directory = TestDir::new();
     directory.write("tiny.jsonl", "{\"text\":\"ab ab\"}\n");

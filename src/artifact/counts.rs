@@ -58,6 +58,13 @@ impl SourceCounts {
         self.dropped.values().sum()
     }
 
+    /// Counts a document that is written, with its bytes of text.
+    pub fn keep_document(&mut self, text_bytes: usize, held_out: bool) {
+        self.documents_out += 1;
+        self.bytes_out += text_bytes as u64;
+        self.held_out += u64::from(held_out);
+    }
+
     /// Adds `other` field by field.
     pub fn add(&mut self, other: &SourceCounts) {
         self.documents_in += other.documents_in;

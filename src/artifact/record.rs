@@ -3,7 +3,7 @@
 //! In → facts that a stage or a unit states; out → the same facts as they stand in `plan.json`,
 //! `done.json` and `manifest.json`. No clock, host or path is among them: equal work, equal bytes.
 
-use std::{collections::BTreeMap, fmt, path::PathBuf};
+use std::{collections::BTreeMap, fmt, ops::Range, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -133,6 +133,26 @@ impl InputRecord {
             "bytes": self.bytes, "identity": self.identity,
         })
     }
+}
+
+/// A part of one input file: what a unit reads of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Slice {
+    /// Index into `Stage::files`.
+    pub file: usize,
+    pub extent: Extent,
+    /// Read only the first so many records of the extent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub records_max: Option<u64>,
+}
+
+/// Which blocks (row groups), or bytes, of a file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Extent {
+    RowGroups(Range<usize>),
+    Bytes(Range<u64>),
+    Whole,
 }
 
 /// A range of an input file that a unit read; `verify` reads it again.

@@ -18,7 +18,7 @@ use super::{
     counts::Counts,
     manifest::Manifest,
     planned::PlannedFile,
-    record::{FileCounts, InputRecord, Kind, Notes, ReadRange},
+    record::{FileCounts, InputRecord, Kind, Notes, ReadRange, Slice},
     summary::{DocumentsSummary, Summary},
     unit::{self, Done},
 };
@@ -58,7 +58,7 @@ pub trait Stage: Sync {
         self.text().map(TextInputs::records).unwrap_or_default()
     }
 
-    /// The input files that [`UnitPlan::files`] and [`Work::skipped`] index, as they were planned.
+    /// The input files that [`Slice::file`] and [`Work::skipped`] index, as they were planned.
     fn files(&self) -> Vec<PlannedFile> {
         self.text().map(TextInputs::planned_files).unwrap_or_default()
     }
@@ -175,8 +175,8 @@ pub enum Publish {
 /// What is known of a unit before it runs.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UnitPlan {
-    /// The input files it reads (indexes into [`Stage::files`]); empty for units over units.
-    pub files: Vec<usize>,
+    /// What it reads of which input files, in input order; empty for units over units.
+    pub slices: Vec<Slice>,
     /// Bytes of text (or of whatever it reads), for progress.
     pub bytes: u64,
 }
@@ -184,7 +184,12 @@ pub struct UnitPlan {
 impl UnitPlan {
     /// A unit that reads no input files itself.
     pub fn single(bytes: u64) -> UnitPlan {
-        UnitPlan { files: Vec::new(), bytes }
+        UnitPlan { slices: Vec::new(), bytes }
+    }
+
+    /// The input files it reads: indexes into [`Stage::files`].
+    pub fn files(&self) -> impl Iterator<Item = usize> + '_ {
+        self.slices.iter().map(|slice| slice.file)
     }
 }
 

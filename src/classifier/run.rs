@@ -310,7 +310,7 @@ impl Stage for ClassifierTrain {
     fn plan(&self) -> Result<Plan> {
         let [mut units, mut negative] = self.sides.each_ref().map(Inputs::units);
         let first = self.sides[0].files().len();
-        negative.iter_mut().flat_map(|unit| &mut unit.files).for_each(|file| *file += first);
+        negative.iter_mut().flat_map(|unit| &mut unit.slices).for_each(|slice| slice.file += first);
         units.append(&mut negative);
         let phase = |name, units, publish| Phase { name, units, publish, counts: true };
         let single = UnitPlan::single(self.text_bytes());

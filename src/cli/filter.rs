@@ -14,7 +14,7 @@ use super::args::{Flags, StageArgs, TextFlags, list, put};
 use crate::base::config::{self, Table};
 use crate::base::error::{Error, Result};
 use crate::base::io;
-use crate::filter::{FilterConfig, config as rules, explain, recipes};
+use crate::filter::{FilterConfig, config as rules, explain, presets};
 use crate::source::InputConfig;
 
 /// Flags of `filter`.
@@ -23,8 +23,8 @@ use crate::source::InputConfig;
 pub struct FilterFlags {
     /// Published rules in their order: fineweb, fineweb-edu, gopher, c4 or dclm; or a TOML file
     /// with your own
-    #[arg(long, value_name = "NAME|FILE")]
-    recipe: Option<String>,
+    #[arg(long, value_name = "NAME|FILE", alias = "recipe")]
+    preset: Option<String>,
     /// Rule sets in their order, as `gopher_quality,fineweb_quality`. Thresholds are keys:
     /// `--set gopher_quality.min_words=20`
     #[arg(long, value_name = "A,B")]
@@ -34,10 +34,10 @@ pub struct FilterFlags {
     annotate: bool,
     /// Judge an annotated corpus by what was measured then, under other limits:
     /// `--set gopher_quality.min_words=30`
-    #[arg(long, conflicts_with_all = ["recipe", "rules", "annotate"])]
+    #[arg(long, conflicts_with_all = ["preset", "rules", "annotate"])]
     from_annotations: bool,
-    /// List every rule with its limit and its source, and the recipes
-    #[arg(long, conflicts_with_all = ["inputs", "out", "recipe", "rules", "annotate"])]
+    /// List every rule with its limit and its source, and the presets
+    #[arg(long, conflicts_with_all = ["inputs", "out", "preset", "rules", "annotate"])]
     pub list: bool,
     /// Judge one text, a file or `-`, and show every rule with its value and limit
     #[arg(long = "try", value_name = "FILE|-", conflicts_with_all = ["inputs", "out", "annotate"])]
@@ -48,7 +48,7 @@ pub struct FilterFlags {
 
 impl Flags for FilterFlags {
     fn fill(&self, keys: &mut Table) {
-        put(keys, "recipe", self.recipe.clone());
+        put(keys, "preset", self.preset.clone());
         put(keys, "rules", self.rules.as_deref().map(list));
         put(keys, "annotate", self.annotate.then_some(true));
         put(keys, "from_annotations", self.from_annotations.then_some(true));
@@ -59,9 +59,9 @@ impl Flags for FilterFlags {
 impl Commands<'_> {
     /// `filter --list`
     pub(super) fn list_rules(&self) -> Result<()> {
-        self.printer.raw(&format!("recipes\n{}\n\nrule sets\n", recipes::list()));
+        self.printer.raw(&format!("presets\n{}\n\nrule sets\n", presets::list()));
         self.printer.raw(&rules::list_rules());
-        self.printer.record(&json!({"type": "summary", "recipes": recipes::list(),
+        self.printer.record(&json!({"type": "summary", "presets": presets::list(),
             "rules": rules::list_rules()}));
         Ok(())
     }

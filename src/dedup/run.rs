@@ -158,7 +158,7 @@ impl Stage for Dedup {
         };
         let nothing_counted = |()| Counts::default();
         match DedupPhase::of(config)[unit.phase] {
-            DedupPhase::Sign => sign::run(inputs, config, unit.index, work).map(nothing_counted),
+            DedupPhase::Sign => sign::run(inputs, config, unit.index, work),
             DedupPhase::Candidates => pool()?.install(|| self.find_candidates(work)),
             DedupPhase::Gather => {
                 verify::gather(inputs, config, unit.index, work).map(nothing_counted)

@@ -21,7 +21,7 @@ use super::{
 };
 use crate::text::normalize::Normalizer;
 use crate::{
-    artifact::{section::SectionWriter, stage::Work},
+    artifact::{counts::Counts, section::SectionWriter, stage::Work},
     base::{
         config::nearest,
         error::{Error, Result},
@@ -32,8 +32,8 @@ use crate::{
 /// Documents of a run of sections in `signed.bin`. A constant, as it shapes the file.
 const BATCH_DOCUMENTS: usize = 8192;
 
-/// Signs one unit.
-pub fn run(inputs: &Inputs, config: &DedupConfig, unit: usize, work: &Work<'_>) -> Result<()> {
+/// Signs one unit; returns what was read, so that too many rejects end the work here.
+pub fn run(inputs: &Inputs, config: &DedupConfig, unit: usize, work: &Work<'_>) -> Result<Counts> {
     let signer = config.has(Method::Minhash).then(|| Signer::new(config.slots(), config.seed));
     let schema = inputs.schema();
     let column = match &config.keep {
@@ -42,7 +42,7 @@ pub fn run(inputs: &Inputs, config: &DedupConfig, unit: usize, work: &Work<'_>) 
     };
     let mut writer = SectionWriter::create(&work.path(documents::FILE), documents::KIND)?;
     let mut waiting = SignedBatch::new(config.bands_wanted());
-    inputs.read(
+    let read = inputs.read(
         unit,
         Columns::And(&column),
         work,
@@ -55,7 +55,8 @@ pub fn run(inputs: &Inputs, config: &DedupConfig, unit: usize, work: &Work<'_>) 
     if waiting.len() > 0 {
         waiting.flush(&mut writer)?;
     }
-    writer.finish()
+    writer.finish()?;
+    Ok(read)
 }
 
 fn sign(batch: &Batch, config: &DedupConfig, signer: Option<&Signer>) -> Result<SignedBatch> {

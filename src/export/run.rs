@@ -23,7 +23,7 @@ use crate::artifact::{
     counts::Counts,
     manifest::Manifest,
     planned::{Content, PlannedFile},
-    record::{InputRecord, Kind, ReadRange},
+    record::{Extent, InputRecord, Kind, ReadRange, Slice},
     stage::{Needs, Phase, Plan, Publish, Stage, Unit, UnitPlan, Work},
     summary::Summary,
 };
@@ -269,10 +269,14 @@ impl Stage for Export {
     }
 
     fn plan(&self) -> Result<Plan> {
-        let bytes = |range: &Range<usize>| {
-            self.planned[range.clone()].iter().map(|it| it.place.end - it.place.start).sum()
+        let unit = |range: &Range<usize>| {
+            let places = || self.planned[range.clone()].iter().map(|planned| &planned.place);
+            let start = places().map(|place| place.start).min().unwrap_or(0);
+            let end = places().map(|place| place.end).max().unwrap_or(0);
+            let slice = Slice { file: 0, extent: Extent::Bytes(start..end), records_max: None };
+            let bytes = places().map(|place| place.end - place.start).sum();
+            UnitPlan { slices: vec![slice], bytes }
         };
-        let unit = |range: &Range<usize>| UnitPlan { files: vec![0], bytes: bytes(range) };
         let phase = |name, units| Phase { name, units, publish: Publish::AsIs, counts: false };
         let phases = vec![
             phase("weights", self.shards.iter().map(unit).collect()),

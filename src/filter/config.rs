@@ -11,8 +11,10 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
+use crate::artifact::{manifest::Manifest, record::InputRecord};
 use crate::base::config::{self, Table, nearest};
 use crate::base::error::{Error, Result};
+use crate::base::io;
 use crate::filter::rules::{Entry, Limit, Measure, RULE_SETS, RuleInfo, RuleSet};
 use crate::filter::view::{Room, Splitter};
 use std::ops::ControlFlow;
@@ -33,9 +35,9 @@ pub enum WordRules {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct FilterConfig {
-    /// A published recipe's name, or a TOML file with `rules` and thresholds; instead of `rules`.
+    /// A published preset's name, or a TOML file with `rules` and thresholds; instead of `rules`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub recipe: Option<String>,
+    pub preset: Option<String>,
     /// Names of rule sets, in the order in which they judge; the first that fails drops.
     pub rules: Vec<String>,
     /// `reference` or `white_space`.
@@ -79,7 +81,7 @@ impl FilterConfig {
     fn check_names(&self) -> Result<()> {
         if self.rules.is_empty() {
             return Err(Error::config("no rules chosen").with_hint(format!(
-                "choose with `--recipe fineweb`, or with `--rules`, for example `--rules {}`, or \
+                "choose with `--preset fineweb`, or with `--rules`, for example `--rules {}`, or \
                  say which documents to take with `--where`\n{}",
                 RULE_SETS.iter().map(|entry| entry.name).collect::<Vec<_>>().join(","),
                 list()
@@ -134,19 +136,19 @@ impl FilterConfig {
 }
 
 /// The keys that are no rule set's table.
-pub const OWN_KEYS: [&str; 5] = ["recipe", "rules", "words", "annotate", "from_annotations"];
+pub const OWN_KEYS: [&str; 5] = ["preset", "rules", "words", "annotate", "from_annotations"];
 
 /// Fails for a configuration that cannot work, whatever the inputs are; `conditioned` is one beside
-/// which a condition decides as well. No file is read but a recipe's: a model may be what an
+/// which a condition decides as well. No file is read but a preset's: a model may be what an
 /// earlier step makes.
 ///
 /// # Errors
-/// Those of [`FilterConfig::build`], and of a recipe that nobody knows.
+/// Those of [`FilterConfig::build`], and of a preset that nobody knows.
 pub fn check(config: FilterConfig, conditioned: bool) -> Result<()> {
     if config.from_annotations {
         return Ok(());
     }
-    let mut config = config.with_recipe()?;
+    let mut config = config.with_preset()?;
     if conditioned && config.rules.is_empty() && !config.annotate {
         return config.check_tables();
     }
@@ -156,7 +158,7 @@ pub fn check(config: FilterConfig, conditioned: bool) -> Result<()> {
     config.rules.iter().try_for_each(|name| (find(name)?.build)(config.table(name)?).map(drop))
 }
 
-/// Keys that name files, as table and key; `recipe` does when it ends in `.toml`.
+/// Keys that name files, as table and key; `preset` does when it ends in `.toml`.
 pub const FILES: [(&str, &str); 7] = [
     ("classifier", "model"),
     ("language", "model"),
@@ -166,6 +168,33 @@ pub const FILES: [(&str, &str); 7] = [
     ("url_lists", "soft_banned_words"),
     ("url_lists", "banned_subwords"),
 ];
+
+/// The models and lists that rule sets read, as inputs: a file with the hash of all its bytes, a
+/// classifier as the artifact that it is.
+///
+/// # Errors
+/// [`Error::Io`] for a file that cannot be read.
+pub fn inputs(config: &FilterConfig) -> Result<Vec<InputRecord>> {
+    let mut records = Vec::new();
+    for (set, key) in FILES {
+        let is_read = config.rules.iter().any(|rule| rule == set);
+        let table = if is_read { config.table(set)? } else { Table::new() };
+        let Some(toml::Value::String(path)) = table.get(key) else { continue };
+        records.push(input(Path::new(path))?);
+    }
+    Ok(records)
+}
+
+/// A classifier's folder and the model in it are one input.
+fn input(path: &Path) -> Result<InputRecord> {
+    let folder = if path.is_dir() { path } else { path.parent().unwrap_or(Path::new("")) };
+    if Manifest::stands_in(folder) {
+        return InputRecord::artifact(folder);
+    }
+    let (identity, bytes) = io::hash_file(path)?;
+    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    Ok(InputRecord::file(name, None, bytes, identity, path.to_owned()))
+}
 
 /// Puts `place` of them where a configuration names files: where they lie from here.
 pub fn place_paths(table: &mut Table, place: impl Fn(&Path) -> PathBuf) {

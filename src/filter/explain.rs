@@ -85,7 +85,7 @@ impl Measured {
 /// # Errors
 /// Whatever is wrong with the configuration.
 pub fn judge(config: FilterConfig, text: &str) -> Result<Judgement> {
-    let config = config.with_recipe()?;
+    let config = config.with_preset()?;
     let rule_sets = config.build()?;
     let mut room = Room::new(config.splitter());
     let mut view = room.view(text).complete();
@@ -157,7 +157,7 @@ mod tests {
         assert_eq!(short.unwrap().value, Some(6.0), "words without the comma");
         let text = judged.to_string();
         assert!(!text.contains("[["), "a text that is too short has no part at fault: {text}");
-        let fineweb = FilterConfig { recipe: Some("fineweb".into()), ..FilterConfig::default() };
+        let fineweb = FilterConfig { preset: Some("fineweb".into()), ..FilterConfig::default() };
         let judged = judge(fineweb, "One line.\nJavaScript is off.").unwrap();
         assert!(judged.measures.len() > 20, "{judged}");
     }

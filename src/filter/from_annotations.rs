@@ -48,7 +48,7 @@ pub struct FromAnnotations {
 /// A rule whose values are stored.
 struct Stored {
     rule: &'static str,
-    /// The rule set's place in the recipe.
+    /// The rule set's place in the preset.
     set: usize,
     /// The place of its column.
     column: usize,
@@ -109,7 +109,7 @@ pub fn resolve(
     inputs: &[InputRecord],
     config: &FilterConfig,
 ) -> Result<(FilterConfig, FilterConfig)> {
-    if config.recipe.is_some() || !config.rules.is_empty() || config.words.is_some() {
+    if config.preset.is_some() || !config.rules.is_empty() || config.words.is_some() {
         let message = "`from_annotations` takes rules and words from the annotated corpus";
         return Err(Error::config(message).with_hint("leave them out; limits may be given"));
     }

@@ -4,7 +4,7 @@
 //! column as it came (the text as rules that edit have left it), and beside it
 //! `removed-*.parquet`: each dropped document's id, source, file and row, with the rule that
 //! dropped it, the value it measured and the limit. Method: rule sets with published thresholds
-//! ([`rules`]; each names its reference, [`recipes`] put them together) judge a document in the
+//! ([`rules`]; each names its reference, [`presets`] put them together) judge a document in the
 //! order of the configuration; the first limit that is broken drops it. Words and sentences are
 //! those of the reference ([`crate::text::words`]), counted once for all rules ([`view`]).
 //! Invariants: a verdict depends on text, columns and configuration alone; documents in = out +
@@ -20,7 +20,7 @@ pub mod evidence;
 pub mod excerpt;
 pub mod explain;
 mod from_annotations;
-pub mod recipes;
+pub mod presets;
 pub mod rules;
 pub mod run;
 pub mod view;

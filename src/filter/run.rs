@@ -18,16 +18,16 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray, BooleanArray, Float64Array, StringArray, UInt64Array};
+use arrow::array::{ArrayRef, AsArray, BooleanArray, Float64Array, StringArray};
 use arrow::buffer::{Buffer, OffsetBuffer};
 use arrow::compute::filter_record_batch;
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Field, SchemaRef};
 use arrow::record_batch::RecordBatch;
 use serde_json::Value;
 
 use crate::artifact::counts::{Counts, SourceCounts};
 use crate::artifact::{
-    record::{FileCounts, Kind},
+    record::{FileCounts, InputKind, InputRecord, Kind, ReadRange},
     stage::{Phase, Plan, Publish, Stage, TextInputs, Unit, Work},
 };
 use crate::base::error::{Error, Result, bug};
@@ -35,13 +35,13 @@ use crate::base::pool::Pool;
 use crate::base::rng;
 use crate::filter::annotate::{Annotations, Annotator};
 use crate::filter::columns::BatchColumns;
-use crate::filter::config::FilterConfig;
+use crate::filter::config::{FilterConfig, inputs as rules_files};
 use crate::filter::evidence::{self, Evidence, Names, schema};
 use crate::filter::from_annotations::{self, FromAnnotations};
 use crate::filter::rules::{self, RuleSet, Verdict};
 use crate::filter::view::Room;
 use crate::source::{
-    Batch, Columns, CorpusWriter, InputConfig, InputSpec, Inputs, LEFT_OUT, ParquetSink,
+    Batch, Columns, InputConfig, InputSpec, Inputs, LEFT_OUT, ParquetSink, Sieve, Sieved, sieve,
 };
 
 /// Raised whenever the same documents and config give other bytes.
@@ -61,6 +61,8 @@ pub struct Filter {
     /// The resolved keys, for the fingerprint.
     resolved: Value,
     config: FilterConfig,
+    /// The models and lists that the rules read.
+    files: Vec<InputRecord>,
     way: Way,
     /// What is asked about each document that is measured whole.
     rules: Vec<evidence::Rule>,
@@ -82,10 +84,7 @@ enum Way {
 
 /// One batch after its verdicts.
 struct Judged {
-    source: usize,
-    kept: RecordBatch,
-    removed: RecordBatch,
-    counts: SourceCounts,
+    sieved: Sieved,
     /// Documents that would have been dropped, by rule.
     failed: Vec<&'static str>,
     evidence: Evidence,
@@ -111,7 +110,7 @@ impl Filter {
         if config.from_annotations {
             return Filter::open_annotated(specs, input, &config);
         }
-        let config = config.with_recipe()?;
+        let config = config.with_preset()?;
         let rule_sets = match &input.condition {
             // A condition decides as well as rules do.
             Some(_) if config.rules.is_empty() && !config.annotate => {
@@ -123,11 +122,12 @@ impl Filter {
         let inputs = Inputs::open(specs, input)?;
         BatchColumns::check(&rule_sets, &inputs.schema())?;
         let own = config.resolved(&rule_sets);
+        let files = rules_files(&config)?;
         let way = match config.annotate {
             true => Way::Annotate(rule_sets, Annotator::new(&config.rules, &inputs.schema())?),
             false => Way::Judge(rule_sets),
         };
-        Filter::new(inputs, config, own, way)
+        Filter::new(inputs, config, own, files, way)
     }
 
     /// For corpora whose values are stored.
@@ -146,10 +146,16 @@ impl Filter {
         let from = FromAnnotations::new(&before, &config, &inputs.schema())?;
         let own = serde_json::to_value(&config).expect("plain data");
         let rule_sets = from_annotations::rule_sets(&config)?;
-        Filter::new(inputs, config, own, Way::FromAnnotations(rule_sets, from))
+        Filter::new(inputs, config, own, Vec::new(), Way::FromAnnotations(rule_sets, from))
     }
 
-    fn new(inputs: Inputs, config: FilterConfig, own: Value, way: Way) -> Result<Filter> {
+    fn new(
+        inputs: Inputs,
+        config: FilterConfig,
+        own: Value,
+        files: Vec<InputRecord>,
+        way: Way,
+    ) -> Result<Filter> {
         // One flat table, as it is written in a recipe.
         let mut resolved = inputs.config_json();
         if let (Some(resolved), Value::Object(own)) = (resolved.as_object_mut(), own) {
@@ -159,7 +165,7 @@ impl Filter {
         let share = SAMPLE_TEXT_BYTES as f64 / inputs.text_bytes().max(1) as f64;
         let sampled_below = (share * 2f64.powi(64)) as u64;
         let rooms = Pool::default();
-        Ok(Filter { inputs, resolved, config, way, rules, sampled_below, rooms })
+        Ok(Filter { inputs, resolved, config, files, way, rules, sampled_below, rooms })
     }
 
     /// The opened inputs.
@@ -245,6 +251,18 @@ impl Filter {
         Ok(())
     }
 
+    /// The models and lists were read whole, before any unit; the first one says so for `verify`.
+    fn record_files(&self, work: &Work<'_>) {
+        let first = self.inputs.records().len();
+        for (offset, record) in self.files.iter().enumerate() {
+            if record.kind == InputKind::File {
+                let (file, end) = (record.name.clone(), record.bytes);
+                let xxh3 = record.identity;
+                work.record_read(ReadRange { input: first + offset, file, start: 0, end, xxh3 });
+            }
+        }
+    }
+
     /// Whether a document is measured whole: a draw by its id.
     fn is_sampled(&self, id: &str) -> bool {
         !self.rules.is_empty()
@@ -285,14 +303,13 @@ impl Filter {
             rules::measure_all(rule_sets, &mut view, &mut measures);
             evidence.add(document(batch, index), &measures);
             annotations.push(&measures, view.edited());
-            counts.documents_out += 1;
-            counts.bytes_out += texts.value(index).len() as u64;
-            counts.held_out += u64::from(batch.held_out().value(index));
+            counts.keep_document(texts.value(index).len(), batch.held_out().value(index));
         }
         let failed = annotations.failed().to_vec();
         let kept = annotations.beside(&batch.records)?;
-        let removed = RecordBatch::new_empty(removed_schema());
-        Ok(Judged { source: batch.source, kept, removed, counts, failed, evidence })
+        let removed = RecordBatch::new_empty(sieve::removed_schema(why_fields()));
+        let sieved = Sieved { source: batch.source, kept, removed, counts };
+        Ok(Judged { sieved, failed, evidence })
     }
 
     /// One row for each document of a batch that is dropped, in input order.
@@ -304,22 +321,14 @@ impl Filter {
         });
         let mut rows: Vec<(u64, &str, &str, Option<&Verdict>)> = left_out.chain(judged).collect();
         rows.sort_by_key(|(row, ..)| *row);
-        let strings = |values: Vec<&str>| Arc::new(StringArray::from(values)) as ArrayRef;
-        let same = |value: &str| strings(vec![value; rows.len()]);
         let numbers = |of: fn(&Verdict) -> f64| {
             let values = rows.iter().map(|(.., verdict)| verdict.map(of));
             Arc::new(values.collect::<Float64Array>()) as ArrayRef
         };
-        let columns = vec![
-            strings(rows.iter().map(|(_, id, ..)| *id).collect()),
-            same(&self.inputs.sources()[batch.source]),
-            same(&self.inputs.files()[batch.file].name),
-            Arc::new(UInt64Array::from_iter_values(rows.iter().map(|(row, ..)| *row))),
-            strings(rows.iter().map(|(_, _, reason, _)| *reason).collect()),
-            numbers(|verdict| verdict.value),
-            numbers(|verdict| verdict.limit),
-        ];
-        RecordBatch::try_new(removed_schema(), columns).map_err(bug)
+        let names = rows.iter().map(|(row, id, reason, _)| (*row, *id, *reason));
+        let mut columns = sieve::removed_columns(&self.inputs, batch, names);
+        columns.extend([numbers(|verdict| verdict.value), numbers(|verdict| verdict.limit)]);
+        RecordBatch::try_new(sieve::removed_schema(why_fields()), columns).map_err(bug)
     }
 
     /// The kept and the removed documents of a batch whose columns to write are `records`.
@@ -334,9 +343,8 @@ impl Filter {
         let kept =
             filter_record_batch(&records, &BooleanArray::from(verdicts.keep)).map_err(bug)?;
         let removed = self.removed(batch, &verdicts.removed)?;
-        let counts = verdicts.counts;
-        let (source, failed) = (batch.source, Vec::new());
-        Ok(Judged { source, kept, removed, counts, failed, evidence })
+        let sieved = Sieved { source: batch.source, kept, removed, counts: verdicts.counts };
+        Ok(Judged { sieved, failed: Vec::new(), evidence })
     }
 }
 
@@ -366,10 +374,8 @@ impl Verdicts {
             self.removed.push((index, verdict));
             return;
         }
-        self.counts.documents_out += 1;
         let text = edited.as_deref().unwrap_or_else(|| batch.texts().value(index));
-        self.counts.bytes_out += text.len() as u64;
-        self.counts.held_out += u64::from(batch.held_out().value(index));
+        self.counts.keep_document(text.len(), batch.held_out().value(index));
         self.edited.extend(edited.map(|text| (index, text)));
     }
 }
@@ -391,6 +397,10 @@ impl Stage for Filter {
         self.resolved.clone()
     }
 
+    fn inputs(&self) -> Vec<InputRecord> {
+        [self.inputs.records(), self.files.clone()].concat()
+    }
+
     fn text(&self) -> Option<&dyn TextInputs> {
         Some(&self.inputs)
     }
@@ -402,29 +412,29 @@ impl Stage for Filter {
     }
 
     fn run_unit(&self, unit: Unit, work: &Work<'_>) -> Result<Counts> {
-        let mut part = CorpusWriter::create(&work.path("part.parquet"), self.written())?;
-        let mut removed = ParquetSink::create(&work.path("removed.parquet"), removed_schema())?;
-        let mut out = Counts::default();
+        let removed = sieve::removed_schema(why_fields());
+        let mut sieve = Sieve::create(&self.inputs, self.written(), removed, work)?;
+        let mut would_drop = Counts::default();
         let mut evidence = Evidence::new(&self.rules);
-        let mut counts = self.inputs.read(
+        if unit.index == 0 {
+            self.record_files(work);
+        }
+        let read = self.inputs.read(
             unit.index,
             Columns::All,
             work,
             |batch| self.judge(&batch),
             |judged| {
-                part.write(&judged.kept)?;
-                removed.write(&judged.removed)?;
-                out.source(&self.inputs.sources()[judged.source]).add(&judged.counts);
-                judged.failed.iter().for_each(|rule| out.add_extra(&schema::would_drop(rule), 1));
+                sieve.write(&judged.sieved)?;
+                let failed = judged.failed.iter();
+                failed.for_each(|rule| would_drop.add_extra(&schema::would_drop(rule), 1));
                 evidence.merge(judged.evidence);
                 Ok(())
             },
         )?;
-        work.describe("part.parquet", FileCounts::documents(part.finish()?));
-        let rows = Some(removed.finish()?);
-        work.describe("removed.parquet", FileCounts { rows, ..FileCounts::default() });
+        let mut counts = sieve.finish(read, work)?;
+        counts.add(&would_drop);
         self.write_evidence(&evidence, work)?;
-        counts.add(&out);
         Ok(counts)
     }
 }
@@ -455,16 +465,7 @@ fn with_edited(records: &RecordBatch, mut edited: Vec<(usize, String)>) -> Resul
     RecordBatch::try_new(records.schema(), columns).map_err(bug)
 }
 
-fn removed_schema() -> SchemaRef {
-    let field = |name: &str, kind: DataType| Field::new(name, kind, false);
-    let number = |name: &str| Field::new(name, DataType::Float64, true);
-    Arc::new(Schema::new(vec![
-        field("id", DataType::Utf8),
-        field("source", DataType::Utf8),
-        field("file", DataType::Utf8),
-        field("row", DataType::UInt64),
-        field("reason", DataType::Utf8),
-        number("value"),
-        number("limit"),
-    ]))
+/// By how much a removed document failed; null where the condition left it out.
+fn why_fields() -> [Field; 2] {
+    ["value", "limit"].map(|name| Field::new(name, DataType::Float64, true))
 }

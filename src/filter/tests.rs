@@ -235,7 +235,7 @@ fn a_column_decides_and_a_missing_one_is_refused() {
     let path = directory.path().join("scores.parquet");
     write_scores(&path, &[("low", Some(2)), ("high", Some(3)), ("none", None)]);
     let specs = [path.to_str().unwrap().parse().unwrap()];
-    let config = FilterConfig { recipe: Some("fineweb-edu".into()), ..FilterConfig::default() };
+    let config = FilterConfig { preset: Some("fineweb-edu".into()), ..FilterConfig::default() };
     let filter = Filter::open(&specs, &InputConfig::default(), config.clone()).unwrap();
     run(&filter, 1, &directory.path().join("out"));
     let part = table(&directory.path().join("out/0/part.parquet"));

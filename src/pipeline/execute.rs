@@ -29,7 +29,7 @@ use super::{
     up_to_date,
 };
 use crate::artifact::{
-    counts::Counts,
+    counts::{Counts, SourceCounts},
     manifest::{self, Manifest, ManifestCounts, Tool},
     record::{InputRecord, Notes},
     stage::{Phase, Plan, Published, Stage, Tolerance, Unit, Work},
@@ -168,6 +168,7 @@ impl<'a> Run<'a> {
             let seconds = start.elapsed().as_secs_f64();
             locked(&self.phase_seconds).push((self.plan.phases[phase].name, seconds));
             if damaged.is_empty() {
+                self.refuse_rejects_of(phase)?;
                 phase += 1;
                 continue;
             }
@@ -206,9 +207,13 @@ impl<'a> Run<'a> {
         let most = memory::lanes(self.stage, self.options.memory);
         let lanes = (open.len() / UNITS_PER_LANE).clamp(1, self.options.threads.min(most));
         let (next, failed) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
+        let read = Mutex::new(Counts::default());
+        let documents = self.stage.needs(1).documents;
         let lane = || {
             while let Some(&index) = open.get(next.fetch_add(1, Relaxed)) {
-                let result = interrupt::check().and_then(|()| self.unit(phase, index, lanes));
+                let result = interrupt::check()
+                    .and_then(|()| self.unit(phase, index, lanes))
+                    .and_then(|counts| self.refuse_if_certain(counts, &read, documents));
                 let Err(errors) = result.map_err(|error| match error {
                     Error::Damaged { .. } => self.all_damage(phase, index, lanes, error),
                     other => vec![other],
@@ -235,16 +240,17 @@ impl<'a> Run<'a> {
     }
 
     /// Does and publishes one unit.
-    fn unit(&self, phase: usize, index: usize, lanes: usize) -> Result<()> {
+    fn unit(&self, phase: usize, index: usize, lanes: usize) -> Result<Counts> {
         let skipped = locked(&self.skipped).clone();
-        let files = &self.plan.phases[phase].units[index].files;
-        let files = || files.iter().copied().filter(|file| !skipped.contains(file));
+        let unit = &self.plan.phases[phase].units[index];
+        let files = || unit.files().filter(|file| !skipped.contains(file));
         self.watch.confirm(files())?;
         let (attempt, notes, counts) = match self.attempt(phase, index, lanes, &skipped) {
             Ok(done) => done,
             // A file that changed meanwhile explains whatever else went wrong.
             Err(error) => return self.watch.confirm(files()).and(Err(error)),
         };
+        let counted = counts.clone();
         let read = self.watch.note_all(&notes.read);
         if let Err(error) = read.and_then(|()| self.watch.confirm(files())) {
             io::remove_directory(&attempt)?;
@@ -256,20 +262,22 @@ impl<'a> Run<'a> {
             &attempt,
             notes,
             counts,
-        )
+        )?;
+        Ok(counted)
     }
 
     /// A unit stops at its first damaged file: reads on without that one, for nothing but to name
     /// the others.
     fn all_damage(&self, phase: usize, index: usize, lanes: usize, first: Error) -> Vec<Error> {
-        let files = &self.plan.phases[phase].units[index].files;
+        let unit = &self.plan.phases[phase].units[index];
         let mut without = locked(&self.skipped).clone();
         let mut damaged = vec![first];
         loop {
             let Some(Error::Damaged { path, .. }) = damaged.last() else { return damaged };
             let file = self.files.iter().position(|file| file == path);
-            let is_new = file.is_some_and(|file| files.contains(&file) && without.insert(file));
-            if !is_new || files.iter().all(|file| without.contains(file)) {
+            let is_new = file
+                .is_some_and(|file| unit.files().any(|read| read == file) && without.insert(file));
+            if !is_new || unit.files().all(|file| without.contains(&file)) {
                 return damaged;
             }
             let result = self
@@ -343,8 +351,8 @@ impl<'a> Run<'a> {
         self.output.write_skipped(&skipped)?;
         for (phase, plan) in self.plan.phases.iter().enumerate() {
             for (index, unit) in plan.units.iter().enumerate() {
-                let reads_inputs = phase == 0 && !unit.files.is_empty();
-                if !reads_inputs || unit.files.iter().any(|file| skipped.contains(file)) {
+                let reads_inputs = phase == 0 && !unit.slices.is_empty();
+                if !reads_inputs || unit.files().any(|file| skipped.contains(&file)) {
                     let number = self.first_unit(phase) + index;
                     io::remove_directory(&unit::directory(self.output.partial(), number))?;
                 }
@@ -358,10 +366,7 @@ impl<'a> Run<'a> {
         let published = Published { partial: self.output.partial(), phases: &self.plan.phases };
         let counts = self.stage.finish(&published)?;
         counts.assert_balanced(self.stage.name());
-        if let Err(error) = self.refuse_too_many_rejects(&counts) {
-            self.output.note_failure(&error)?;
-            return Err(error);
-        }
+        self.refuse_too_many_rejects(&counts)?;
         let manifest = self.manifest(counts, &published)?;
         let seconds = start.elapsed().as_secs_f64();
         let phases: Vec<_> =
@@ -410,6 +415,37 @@ impl<'a> Run<'a> {
         })
     }
 
+    /// Where the footers say how many documents there are, the work need not go on once a source
+    /// has more rejects than it could have with all of them.
+    fn refuse_if_certain(
+        &self,
+        unit: Counts,
+        read: &Mutex<Counts>,
+        documents: Option<u64>,
+    ) -> Result<()> {
+        let Some(documents) = documents else { return Ok(()) };
+        let mut read = locked(read);
+        read.add(&unit);
+        let is_certain = |source: &SourceCounts| {
+            reject::is_too_many(source.rejected_total(), documents, self.tolerance.max_bad)
+        };
+        match read.sources.values().any(is_certain) {
+            true => self.refuse_too_many_rejects(&read),
+            false => Ok(()),
+        }
+    }
+
+    /// What a phase that reads the inputs could not read, before the next phase begins.
+    fn refuse_rejects_of(&self, phase: usize) -> Result<()> {
+        let units = &self.plan.phases[phase].units;
+        let published = Published { partial: self.output.partial(), phases: &self.plan.phases };
+        let mut counts = Counts::default();
+        for index in (0..units.len()).filter(|&index| !units[index].slices.is_empty()) {
+            counts.add(&published.counts(self.plan.phases[phase].name, index)?);
+        }
+        self.refuse_too_many_rejects(&counts)
+    }
+
     /// More documents of a source could not be read than `max_bad` allows: the stage fails.
     fn refuse_too_many_rejects(&self, counts: &Counts) -> Result<()> {
         let units: usize = self.plan.phases.iter().map(|phase| phase.units.len()).sum();
@@ -423,10 +459,12 @@ impl<'a> Run<'a> {
             };
             inputs.iter().find(is_it).map(|input| input.path.clone())
         };
-        reject::refuse_too_many(counts, self.tolerance.max_bad, first, place).map_err(|error| {
+        let refused = reject::refuse_too_many(counts, self.tolerance.max_bad, first, place);
+        refused.or_else(|error| {
+            self.output.note_failure(&error)?;
             let lists = self.output.partial().join("units/*").join(reject::FILE_NAME);
             let hint = error.hint().unwrap_or_default();
-            error.with_hint(format!("{hint}; `{}` lists them", lists.display()))
+            Err(error.with_hint(format!("{hint}; `{}` lists them", lists.display())))
         })
     }
 
@@ -463,11 +501,14 @@ fn plan_json(stage: &dyn Stage, plan: &Plan, fingerprint: Fingerprint) -> Result
     let executable = std::env::current_exe().map_err(Error::io("find", Path::new("dataprep")))?;
     let (build, _) = io::hash_file(&executable)?;
     let phases: Vec<_> = plan.phases.iter().map(phase_json).collect();
+    // What the units' slices index.
+    let files = stage.files();
+    let files: Vec<_> = files.iter().map(|f| json!({"input": f.input, "name": f.name})).collect();
     let tool = Tool::current();
     let json = json!({
         "format": manifest::FORMAT, "stage": stage.name(), "stage_version": stage.version(),
         "fingerprint": fingerprint, "config": manifest::canonical(&stage.config()),
-        "seed": stage.seed(), "phases": phases,
+        "seed": stage.seed(), "files": files, "phases": phases,
         "tool": {"version": tool.version, "commit": tool.commit, "build": build},
     });
     Ok(manifest::canonical(&json).to_string())

@@ -122,8 +122,8 @@ impl Chain {
         let beside = beside(out, self.place);
         let is_ours =
             Manifest::read_if_known(&beside)?.is_some_and(|it| it.kind == self.first.kind());
-        if is_ours {
-            io::remove_directory(&beside)?;
+        if is_ours && let Some(folder) = beside.parent() {
+            io::remove_directory(folder)?;
         }
         Ok(outcome)
     }
@@ -176,11 +176,10 @@ impl Chain {
     }
 }
 
-/// Where the first output of a chain is made before it moves into OUT; no name that a person would
-/// give.
+/// Where the first output of a chain is made before it moves into OUT: in a folder whose name no
+/// person would give, under the name that it has in OUT, so that manifests do not tell OUT's.
 fn beside(out: &Path, place: &str) -> PathBuf {
     let mut name = out.file_name().unwrap_or_default().to_owned();
-    name.push(".dataprep-");
-    name.push(place);
-    out.with_file_name(name)
+    name.push(".dataprep-first");
+    out.with_file_name(name).join(place)
 }

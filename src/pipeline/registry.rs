@@ -88,8 +88,8 @@ pub const STAGES: &[StageEntry] = &[
                 let takes = (table == "classifier").then_some(Kind::Classifier);
                 PathKey { table: Some(table), key, takes, ending: "" }
             });
-            let recipe = PathKey { table: None, key: "recipe", takes: None, ending: ".toml" };
-            files.chain([recipe]).collect()
+            let preset = PathKey { table: None, key: "preset", takes: None, ending: ".toml" };
+            files.chain([preset]).collect()
         },
         check: |request| {
             let (input, config) = keys_of::<FilterConfig>(request)?;
@@ -273,10 +273,18 @@ fn value_lines(name: &str, value: &toml::Value) -> Vec<String> {
 }
 
 /// Keys of which one layer of a configuration sets at most one: it replaces the other's below.
-const RIVALS: [[&str; 2]; 2] = [["recipe", "rules"], ["tokenizer", "vocab"]];
+const RIVALS: [[&str; 2]; 2] = [["preset", "rules"], ["tokenizer", "vocab"]];
+
+/// Keys that had another name: the old one is taken for one version more.
+const RENAMED: [(&str, &str); 1] = [("recipe", "preset")];
 
 /// Lays `over` on `table`: its keys win, also over their rivals.
-pub fn lay(table: &mut Table, over: Table) {
+pub fn lay(table: &mut Table, mut over: Table) {
+    for (old, new) in RENAMED {
+        if let Some(value) = over.remove(old) {
+            over.entry(new).or_insert(value);
+        }
+    }
     for [one, other] in RIVALS {
         for (key, rival) in [(one, other), (other, one)] {
             if over.contains_key(key) {

@@ -29,7 +29,7 @@ use crate::source::predicate::Predicate;
 use crate::source::roots::{self, Root, RootKind};
 use crate::source::schema::{FileColumns, United, united_name};
 use crate::source::spec::InputSpec;
-use crate::source::units::{self, FileExtent, UnitSlices};
+use crate::source::units::{self, FileExtent};
 use crate::source::walk::PassedOver;
 
 /// Text of a document, where only its files' sizes are known; on the low side of the web's mean, so
@@ -120,7 +120,7 @@ pub struct Inputs {
     /// With the columns that are not kept, which a condition may name.
     pub(super) known: SchemaRef,
     pub(super) predicate: Option<Predicate>,
-    pub(super) units: Vec<UnitSlices>,
+    pub(super) units: Vec<UnitPlan>,
     records: Vec<InputRecord>,
     passed_over: PassedOver,
     holdout: f64,
@@ -229,8 +229,7 @@ impl Inputs {
 
     /// The units of the plan.
     pub fn units(&self) -> Vec<UnitPlan> {
-        let files = |unit: &UnitSlices| unit.slices.iter().map(|(file, _)| *file).collect();
-        self.units.iter().map(|unit| UnitPlan { files: files(unit), bytes: unit.bytes }).collect()
+        self.units.clone()
     }
 
     /// The sources' names, in input order.
@@ -514,7 +513,7 @@ fn limit_files(files: &mut [InputFile], documents_max: u64) -> Result<()> {
     Ok(())
 }
 
-fn plan_units(files: &[InputFile], unit_bytes: u64) -> Vec<UnitSlices> {
+fn plan_units(files: &[InputFile], unit_bytes: u64) -> Vec<UnitPlan> {
     units::plan(&files.iter().map(extent).collect::<Vec<_>>(), unit_bytes)
 }
 

@@ -14,7 +14,8 @@
 //! `Error::Damaged`, and only `--skip-bad-files` goes on without it.
 //!
 //! Order of the parts: [`spec`] → [`roots`] (files) → [`formats`] (metadata) → [`schema`] →
-//! [`units`] (the plan) → [`inputs`], then [`read`] for a unit's documents; [`corpus`] writes them.
+//! [`units`] (the plan) → [`inputs`], then [`read`] for a unit's documents; [`corpus`] writes
+//! them, and [`sieve`] those that stay beside those that go.
 
 mod beginning;
 pub mod config;
@@ -29,6 +30,7 @@ mod read;
 pub mod reject;
 pub mod roots;
 pub mod schema;
+pub mod sieve;
 pub mod spec;
 pub mod units;
 mod walk;
@@ -48,6 +50,7 @@ pub use config::{InputConfig, SourceConfig};
 pub use corpus::{CorpusWriter, ParquetSink};
 pub use inputs::{InputFile, Inputs};
 pub use reject::Reason;
+pub use sieve::{Sieve, Sieved};
 pub use spec::InputSpec;
 
 /// Which columns a stage needs; fewer are read faster.

@@ -16,22 +16,22 @@ use arrow::datatypes::{DataType, Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
 
 use crate::artifact::counts::{Counts, SourceCounts};
-use crate::artifact::{record::ReadRange, stage::Work};
+use crate::artifact::{
+    record::{Extent, ReadRange, Slice},
+    stage::{UnitPlan, Work},
+};
 use crate::base::error::{Error, Result, bug};
 use crate::base::hash::xxh3_128;
 use crate::base::interrupt;
 use crate::base::parallel;
 use crate::base::progress::Progress;
 use crate::source::formats::lines::BLOCK_BYTES;
-use crate::source::formats::{
-    Decoded, Extent, Layout, Request, Slice, TASK_TEXT_BYTES_MAX, Task, Tasks,
-};
+use crate::source::formats::{Decoded, Layout, Request, TASK_TEXT_BYTES_MAX, Task, Tasks};
 use crate::source::held_out::is_held_out;
 use crate::source::inputs::{InputFile, Inputs};
 use crate::source::predicate::Predicate;
 use crate::source::reject::{Listed, Reject, RejectWriter, refuse_too_many};
 use crate::source::schema::{LEADING, unknown_column};
-use crate::source::units::UnitSlices;
 use crate::source::{Batch, Columns, LEFT_OUT, LeftOut};
 
 /// Memory a thread takes for its tasks, as a multiple of a task's text: compressed bytes, decoded
@@ -132,8 +132,8 @@ impl Inputs {
         let unit = &self.units[unit];
         let view = self.view(columns)?;
         let mut counts = Counts::default();
-        for (file, _) in unit.slices.iter().filter(|(file, _)| !work.skipped.contains(file)) {
-            if let Some(source) = self.files[*file].source {
+        for file in unit.files().filter(|file| !work.skipped.contains(file)) {
+            if let Some(source) = self.files[file].source {
                 counts.source(&self.sources[source]);
             }
         }
@@ -157,16 +157,16 @@ impl Inputs {
     }
 
     /// Workers that the memory allows, for the unit's largest task.
-    fn threads(&self, unit: &UnitSlices, work: &Reading<'_>) -> usize {
+    fn threads(&self, unit: &UnitPlan, work: &Reading<'_>) -> usize {
         let allowed = (work.memory / self.task_memory(unit)).clamp(1, 1 << 16) as usize;
         work.threads.clamp(1, allowed)
     }
 
     /// Bytes of memory that the unit's largest task takes.
-    pub(super) fn task_memory(&self, unit: &UnitSlices) -> u64 {
-        let largest = |(file, slice): &(usize, Slice)| match &self.files[*file].probe.layout {
+    pub(super) fn task_memory(&self, unit: &UnitPlan) -> u64 {
+        let largest = |slice: &Slice| match &self.files[slice.file].probe.layout {
             Layout::Blocks(blocks) => match &slice.extent {
-                Extent::Blocks(run) => {
+                Extent::RowGroups(run) => {
                     blocks[run.clone()].iter().map(|block| block.text_bytes).max().unwrap_or(0)
                 }
                 _ => 0,
@@ -387,15 +387,15 @@ fn with_hashes(ids: Option<StringArray>, texts: &StringArray) -> StringArray {
 struct UnitTasks<'a, 'w> {
     inputs: &'a Inputs,
     view: &'a View,
-    unit: &'a UnitSlices,
+    unit: &'a UnitPlan,
     work: &'a Reading<'w>,
     next: usize,
     open: Option<(usize, Box<dyn Tasks>)>,
 }
 
 impl<'a> UnitTasks<'a, '_> {
-    fn open(&self, file: usize, slice: &'a Slice) -> Result<Box<dyn Tasks>> {
-        let opened = &self.inputs.files[file];
+    fn open(&self, slice: &'a Slice) -> Result<Box<dyn Tasks>> {
+        let opened = &self.inputs.files[slice.file];
         opened.check()?;
         opened.format.read(&Request {
             path: &opened.path,
@@ -438,13 +438,13 @@ impl Iterator for UnitTasks<'_, '_> {
                 }
                 self.record(file, tasks.as_mut());
             }
-            let (file, slice) = self.unit.slices.get(self.next)?;
+            let slice = self.unit.slices.get(self.next)?;
             self.next += 1;
-            if self.work.skipped.contains(file) {
+            if self.work.skipped.contains(&slice.file) {
                 continue;
             }
-            match self.open(*file, slice) {
-                Ok(tasks) => self.open = Some((*file, tasks)),
+            match self.open(slice) {
+                Ok(tasks) => self.open = Some((slice.file, tasks)),
                 Err(error) => return Some(Err(error)),
             }
         }

@@ -281,9 +281,16 @@ impl RejectWriter {
 /// So many may be, too, when nobody says, however few documents there are.
 const BAD_DOCUMENTS_DEFAULT: u64 = 100;
 
-/// Fails for the first source with more unreadable documents than `max_bad` allows: exactly that
-/// share where it is given; 1%, and a hundred, where not; never all of them. `first` finds the
-/// first reject of a source and a reason, `place` says where a source's file lies.
+/// Whether a source of so many documents has too many that cannot be read: more than exactly that
+/// share where `max_bad` is given, more than 1% and a hundred where not; all of them always.
+pub fn is_too_many(rejected: u64, documents: u64, max_bad: Option<f64>) -> bool {
+    let limit = max_bad.unwrap_or(MAX_BAD_DEFAULT);
+    let few = max_bad.is_none() && rejected <= BAD_DOCUMENTS_DEFAULT;
+    rejected >= documents || !few && rejected as f64 > limit * documents as f64
+}
+
+/// Fails for the first source with more unreadable documents than `max_bad` allows. `first` finds
+/// the first reject of a source and a reason, `place` says where a source's file lies.
 pub fn refuse_too_many(
     counts: &Counts,
     max_bad: Option<f64>,
@@ -297,8 +304,7 @@ pub fn refuse_too_many(
             continue;
         };
         let limit = max_bad.unwrap_or(MAX_BAD_DEFAULT);
-        let few = max_bad.is_none() && rejected <= BAD_DOCUMENTS_DEFAULT;
-        if rejected < documents && (few || rejected as f64 <= limit * documents as f64) {
+        if !is_too_many(rejected, documents, max_bad) {
             continue;
         }
         let reasons: Vec<String> =

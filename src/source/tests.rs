@@ -552,7 +552,7 @@ fn noise(documents: u64) -> Vec<String> {
 /// What the rest of a file's only unit gives when the file gets another size behind its first task.
 fn read_after(path: &Path, size: impl Fn(u64) -> u64) -> Error {
     let inputs = Inputs::open(&[InputSpec::of(path)], &InputConfig::default()).unwrap();
-    let (file, (_, slice)) = (&inputs.files[0], &inputs.units[0].slices[0]);
+    let (file, slice) = (&inputs.files[0], &inputs.units[0].slices[0]);
     let tasks = file.format.read(&super::formats::Request {
         path,
         bytes: file.bytes,

@@ -4,7 +4,11 @@
 //! the input: several whole small files, or a part of one large file. A pure function of (inputs,
 //! config): threads, memory and time do not enter it (docs/design.md, section 8.1).
 
-use crate::source::formats::{BlockSize, Extent, Layout, Limit, Slice};
+use crate::artifact::{
+    record::{Extent, Slice},
+    stage::UnitPlan,
+};
+use crate::source::formats::{BlockSize, Layout, Limit};
 
 /// The most units that the default size makes of inputs that are large enough.
 const UNITS_MAX: u64 = 1024;
@@ -13,18 +17,8 @@ const UNIT_BYTES_MIN: u64 = 128 << 20;
 /// And at most.
 const UNIT_BYTES_MAX: u64 = 2 << 30;
 
-/// One unit: slices of files in input order.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct UnitSlices {
-    /// (file, slice).
-    pub slices: Vec<(usize, Slice)>,
-    /// Text, about.
-    pub bytes: u64,
-}
-
 /// What the plan needs to know of a file.
 #[derive(Clone, Debug)]
-
 pub struct FileExtent<'a> {
     /// `None` for a damaged file, which gets a unit of its own, so that it takes no other along.
     pub layout: Option<&'a Layout>,
@@ -37,11 +31,11 @@ pub fn default_unit_bytes(total_text_bytes: u64) -> u64 {
 }
 
 /// Cuts the files, in input order, into units of about `unit_bytes` of text.
-pub fn plan(files: &[FileExtent<'_>], unit_bytes: u64) -> Vec<UnitSlices> {
+pub fn plan(files: &[FileExtent<'_>], unit_bytes: u64) -> Vec<UnitPlan> {
     assert!(unit_bytes > 0, "units of no bytes");
     let mut units = Vec::new();
-    let mut open = UnitSlices::default();
-    let close = |open: &mut UnitSlices, units: &mut Vec<UnitSlices>| {
+    let mut open = UnitPlan::default();
+    let close = |open: &mut UnitPlan, units: &mut Vec<UnitPlan>| {
         if !open.slices.is_empty() {
             units.push(std::mem::take(open));
         }
@@ -49,16 +43,16 @@ pub fn plan(files: &[FileExtent<'_>], unit_bytes: u64) -> Vec<UnitSlices> {
     for (file, extent) in files.iter().enumerate() {
         let parts = match extent.layout {
             None => {
-                let slice = Slice { extent: Extent::Whole, records_max: None };
+                let slice = Slice { file, extent: Extent::Whole, records_max: None };
                 close(&mut open, &mut units);
-                units.push(UnitSlices { slices: vec![(file, slice)], bytes: 0 });
+                units.push(UnitPlan { slices: vec![slice], bytes: 0 });
                 continue;
             }
-            Some(layout) => parts(layout, extent.limit, unit_bytes),
+            Some(layout) => parts(file, layout, extent.limit, unit_bytes),
         };
         let [(_, bytes)] = parts.as_slice() else {
             close(&mut open, &mut units);
-            let unit = |(slice, bytes)| UnitSlices { slices: vec![(file, slice)], bytes };
+            let unit = |(slice, bytes)| UnitPlan { slices: vec![slice], bytes };
             units.extend(parts.into_iter().map(unit));
             continue;
         };
@@ -66,7 +60,7 @@ pub fn plan(files: &[FileExtent<'_>], unit_bytes: u64) -> Vec<UnitSlices> {
             close(&mut open, &mut units);
         }
         for (slice, bytes) in parts {
-            open.slices.push((file, slice));
+            open.slices.push(slice);
             open.bytes += bytes;
         }
     }
@@ -75,30 +69,35 @@ pub fn plan(files: &[FileExtent<'_>], unit_bytes: u64) -> Vec<UnitSlices> {
 }
 
 /// The slices of one file with their text; none when the limit leaves nothing of it.
-fn parts(layout: &Layout, limit: Option<Limit>, unit_bytes: u64) -> Vec<(Slice, u64)> {
+fn parts(file: usize, layout: &Layout, limit: Option<Limit>, unit_bytes: u64) -> Vec<(Slice, u64)> {
     if limit.is_some_and(|limit| limit.records == 0) {
         return Vec::new();
     }
     match layout {
-        Layout::Blocks(blocks) => block_parts(blocks, limit, unit_bytes),
+        Layout::Blocks(blocks) => block_parts(file, blocks, limit, unit_bytes),
         Layout::Bytes(bytes) => {
             let bytes = limit.map_or(*bytes, |limit| limit.end.min(*bytes));
             let count = bytes.div_ceil(unit_bytes).max(1);
             let cut = |i: u64| (u128::from(bytes) * u128::from(i) / u128::from(count)) as u64;
             let part = |i| {
                 let (start, end) = (cut(i), cut(i + 1));
-                (Slice { extent: Extent::Bytes(start..end), records_max: None }, end - start)
+                (Slice { file, extent: Extent::Bytes(start..end), records_max: None }, end - start)
             };
             (0..count).map(part).collect()
         }
         Layout::Whole(bytes) => {
             let records_max = limit.map(|limit| limit.records);
-            vec![(Slice { extent: Extent::Whole, records_max }, *bytes)]
+            vec![(Slice { file, extent: Extent::Whole, records_max }, *bytes)]
         }
     }
 }
 
-fn block_parts(blocks: &[BlockSize], limit: Option<Limit>, unit_bytes: u64) -> Vec<(Slice, u64)> {
+fn block_parts(
+    file: usize,
+    blocks: &[BlockSize],
+    limit: Option<Limit>,
+    unit_bytes: u64,
+) -> Vec<(Slice, u64)> {
     let mut left = limit.map_or(u64::MAX, |limit| limit.records);
     // (blocks, text, records wanted of them) of each part, the last one still open.
     let mut parts = vec![(0..0, 0, 0)];
@@ -121,7 +120,7 @@ fn block_parts(blocks: &[BlockSize], limit: Option<Limit>, unit_bytes: u64) -> V
     let slice = |(run, bytes, records): (std::ops::Range<usize>, u64, u64)| {
         let whole: u64 = blocks[run.clone()].iter().map(|block| block.records).sum();
         let records_max = (records < whole).then_some(records);
-        (Slice { extent: Extent::Blocks(run), records_max }, bytes)
+        (Slice { file, extent: Extent::RowGroups(run), records_max }, bytes)
     };
     parts.into_iter().map(slice).collect()
 }
@@ -144,8 +143,7 @@ mod tests {
         let (small, large) = (Layout::Whole(40), blocks(&[50, 50, 50, 50, 10]));
         let units =
             plan(&[file(&small), file(&small), file(&small), file(&large), file(&small)], 100);
-        let files: Vec<Vec<usize>> =
-            units.iter().map(|unit| unit.slices.iter().map(|(file, _)| *file).collect()).collect();
+        let files: Vec<Vec<usize>> = units.iter().map(|unit| unit.files().collect()).collect();
         assert_eq!(files, [vec![0, 1], vec![2], vec![3], vec![3], vec![3], vec![3], vec![4]]);
     }
 
@@ -163,10 +161,9 @@ mod tests {
         let limited =
             |records| FileExtent { layout: Some(&layout), limit: Some(Limit { records, end: 0 }) };
         let units = plan(&[limited(20), limited(13), limited(0)], 1000);
-        let slices: Vec<_> = units[0].slices.iter().map(|(_, slice)| slice.clone()).collect();
-        let whole = Slice { extent: Extent::Blocks(0..2), records_max: None };
-        let cut = Slice { extent: Extent::Blocks(0..2), records_max: Some(13) };
-        assert_eq!(slices, [whole, cut]);
+        let whole = Slice { file: 0, extent: Extent::RowGroups(0..2), records_max: None };
+        let cut = Slice { file: 1, extent: Extent::RowGroups(0..2), records_max: Some(13) };
+        assert_eq!(units[0].slices, [whole, cut]);
     }
 
     #[test]
@@ -190,18 +187,18 @@ mod tests {
             let files: Vec<FileExtent<'_>> = layouts.iter().map(file).collect();
             let units = plan(&files, unit_bytes);
             let mut found: Vec<(usize, u64, u64)> = Vec::new();
-            for (file, slice) in units.iter().flat_map(|unit| &unit.slices) {
+            for slice in units.iter().flat_map(|unit| &unit.slices) {
                 let (start, end) = match &slice.extent {
-                    Extent::Blocks(run) => (run.start as u64, run.end as u64),
+                    Extent::RowGroups(run) => (run.start as u64, run.end as u64),
                     Extent::Bytes(bytes) => (bytes.start, bytes.end),
                     Extent::Whole => unreachable!("no such file here"),
                 };
-                match found.last_mut().filter(|last| last.0 == *file) {
+                match found.last_mut().filter(|last| last.0 == slice.file) {
                     Some(last) => {
                         prop_assert_eq!(last.2, start);
                         last.2 = end;
                     }
-                    None => found.push((*file, start, end)),
+                    None => found.push((slice.file, start, end)),
                 }
             }
             let whole: Vec<(usize, u64, u64)> = layouts.iter().enumerate().map(|(i, l)| match l {

@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::filter::rules::Limit;
 use crate::filter::view::Splitter;
-use crate::filter::{FilterConfig, recipes};
+use crate::filter::{FilterConfig, presets};
 
 const CASES: &str = include_str!("../../../fixtures/filter/rules.jsonl");
 
@@ -171,9 +171,9 @@ proptest! {
     }
 }
 
-/// Evidence of texts, each a document of its own, by a recipe.
-fn of_texts(recipe: &str, texts: &[String]) -> (Evidence, Vec<Box<dyn RuleSet>>) {
-    let config = recipes::named(recipe).unwrap();
+/// Evidence of texts, each a document of its own, by a preset.
+fn of_texts(preset: &str, texts: &[String]) -> (Evidence, Vec<Box<dyn RuleSet>>) {
+    let config = presets::named(preset).unwrap();
     let (rule_sets, rules) = (config.build().unwrap(), rules(&config.rules).unwrap());
     let mut evidence = Evidence::new(&rules);
     let (mut room, mut measures) = (Room::new(config.splitter()), Vec::new());
@@ -208,7 +208,7 @@ fn the_fixtures_documents_are_counted_under_every_rule_with_its_limit_and_key() 
     let mut shown = of.clone();
     shown.dedup();
     let expected: Vec<&str> = evidence.rules.iter().map(|rule| rule.info.rule).collect();
-    assert_eq!(shown, expected, "rules in the order of the recipe");
+    assert_eq!(shown, expected, "rules in the order of the preset");
     for rule in expected {
         let rows = (0..of.len()).filter(|&row| of[row] == rule);
         let total: u64 = rows.map(|row| passed[row] + failed[row]).sum();

@@ -1,4 +1,4 @@
-//! Every recipe against its reference on 2,000 real documents and more: verdict, first rule, value
+//! Every preset against its reference on 2,000 real documents and more: verdict, first rule, value
 //! to the last bit, edited text.
 //!
 //! In: `fixtures/filter/parity.jsonl.zst`, which `tests/golden/make_parity.py` writes with the
@@ -8,7 +8,7 @@
 //! Cost: seconds.
 
 use super::*;
-use crate::filter::recipes;
+use crate::filter::presets;
 use crate::filter::view::{Room, Splitter};
 use rayon::prelude::*;
 use serde::Deserialize;
@@ -44,11 +44,11 @@ fn cases() -> Vec<Case> {
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
-/// Recipes by name, and rule sets that are in none.
+/// Presets by name, and rule sets that are in none.
 fn rules(name: &str) -> Rules {
     match RULE_SETS.iter().find(|entry| entry.name == name && name != "dclm") {
         Some(entry) => vec![(entry.build)(Table::new()).unwrap()],
-        None => recipes::named(name).unwrap().build().unwrap(),
+        None => presets::named(name).unwrap().build().unwrap(),
     }
 }
 
@@ -77,7 +77,7 @@ fn difference(room: &mut Room, rules: &Rules, text: &str, expected: &Said) -> Op
     (!is_same).then(|| format!("{expected:?}, not {:?}", (rule, value, changed)))
 }
 
-/// All figures of the recipe `fineweb`, in the order of the script's list, as one hash.
+/// All figures of the preset `fineweb`, in the order of the script's list, as one hash.
 fn hash_of_figures(room: &mut Room, fineweb: &Rules, text: &str, names: &[String]) -> String {
     let (mut found, mut view) = (BTreeMap::new(), room.view(text).complete());
     for rule_set in fineweb {
@@ -103,7 +103,7 @@ fn replaced(room: &mut Room, pii: &Rules, text: &str) -> (f64, f64, Option<Strin
     (counts[0], counts[1], view.edited().filter(|edited| *edited != text).map(hash))
 }
 
-fn recipes_of(case: &Case) -> [(&'static str, &Said); 5] {
+fn presets_of(case: &Case) -> [(&'static str, &Said); 5] {
     [
         ("fineweb", &case.fineweb),
         ("gopher", &case.gopher),
@@ -114,23 +114,23 @@ fn recipes_of(case: &Case) -> [(&'static str, &Said); 5] {
 }
 
 #[test]
-fn every_recipe_says_what_its_reference_says() {
+fn every_preset_says_what_its_reference_says() {
     let cases = cases();
     let names = ["fineweb", "gopher", "c4", "c4_paragraphs", "dclm"];
-    let recipes = names.map(|name| (name, rules(name)));
+    let presets = names.map(|name| (name, rules(name)));
     let pii = rules("pii");
     let figures: Vec<String> = serde_json::from_str(FIGURES.lines().next().unwrap()).unwrap();
     let differences = cases.par_iter().map_init(
         || Room::new(Splitter::reference()),
         |room, case| {
             let mut found = Vec::new();
-            for ((name, rules), (_, expected)) in recipes.iter().zip(recipes_of(case)) {
+            for ((name, rules), (_, expected)) in presets.iter().zip(presets_of(case)) {
                 let difference = difference(room, rules, &case.text, expected);
                 found.extend(difference.map(|what| format!("{} {name}: {what}", case.id)));
             }
             // The reference's C4 leaves the text of a document that it drops, ours edits it when
             // asked for every figure: those after it compare where C4 keeps the document.
-            let fineweb = &recipes[0].1;
+            let fineweb = &presets[0].1;
             let is_edited = judge(&fineweb[2..3], &mut room.view(&case.text)).is_none();
             if is_edited && hash_of_figures(room, fineweb, &case.text, &figures) != case.values {
                 found.push(format!("{} values", case.id));
@@ -156,7 +156,7 @@ fn all_kinds_and_nearly_all_rules_are_met() {
     assert!(cases.len() >= 2000 && kinds.values().map(|[_, kept]| kept).sum::<usize>() >= 600);
     assert!(kinds.len() >= 7 && kinds.values().all(|[dropped, _]| *dropped >= 30), "{kinds:?}");
     let met: BTreeSet<&str> =
-        cases.iter().flat_map(recipes_of).filter_map(|(_, (rule, _, _))| rule.as_deref()).collect();
+        cases.iter().flat_map(presets_of).filter_map(|(_, (rule, _, _))| rule.as_deref()).collect();
     let sets = ["gopher_repetition", "gopher_quality", "c4_quality", "fineweb_quality", "dclm"];
     let entries = RULE_SETS.iter().filter(|entry| sets.contains(&entry.name));
     let rules = entries.flat_map(|entry| entry.rules).map(|info| info.rule);

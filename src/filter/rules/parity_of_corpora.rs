@@ -1,4 +1,4 @@
-//! FineWeb's recipe against datatrove's verdicts on whole corpora, where they lie beside the
+//! FineWeb's preset against datatrove's verdicts on whole corpora, where they lie beside the
 //! checkout.
 //!
 //! In: `../shared/data/corpora` and `../shared/bench/filter/verdicts-datatrove.tsv.gz`, which
@@ -10,7 +10,7 @@
 
 use super::*;
 use crate::base::beside::beside;
-use crate::filter::recipes;
+use crate::filter::presets;
 use crate::filter::view::{Room, Splitter};
 use arrow::array::AsArray;
 use parquet::arrow::ProjectionMask;
@@ -79,7 +79,7 @@ fn fineweb_equals_datatrove_on_whole_corpora() {
     let default = if cfg!(debug_assertions) { 16 } else { 1 };
     let every = std::env::var("PARITY_EVERY").map_or(default, |text| text.parse().unwrap());
     let verdicts = verdicts(&table);
-    let rules = recipes::named("fineweb").unwrap().build().unwrap();
+    let rules = presets::named("fineweb").unwrap().build().unwrap();
     let (mut compared, mut differences) = (0, Vec::new());
     for (corpus, path) in files(&corpora) {
         let documents: Vec<_> = documents(&path).into_iter().step_by(every).collect();

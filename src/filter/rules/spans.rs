@@ -1,7 +1,7 @@
 //! The parts of a text that a rule counts against it: gathered, in order, and bounded.
 //!
 //! Byte ranges in → at most [`MOST`] of them, rising, apart from each other: empty ones left out,
-//! those that touch or overlap made one. [`find`] asks one rule of a recipe for its own, in the
+//! those that touch or overlap made one. [`find`] asks one rule of a preset for its own, in the
 //! text as that rule saw it. Invariant: what is marked is what the rule's measure counted, found by
 //! the same parts of the view. Cost: linear; rule sets that only measure are not run at all.
 

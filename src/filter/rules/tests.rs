@@ -1,7 +1,7 @@
 //! Every rule set against its reference, on the fixture that `tests/golden/make_filters.py` writes.
 
 use super::*;
-use crate::filter::recipes;
+use crate::filter::presets;
 use crate::filter::view::{Room, Splitter};
 use proptest::prelude::*;
 use serde_json::Value;
@@ -18,8 +18,8 @@ fn rules(names: &[&str]) -> Rules {
     names.iter().map(|name| (entry(name).build)(Table::new()).unwrap()).collect()
 }
 
-fn recipe(name: &str) -> Rules {
-    recipes::named(name).unwrap().build().unwrap()
+fn preset(name: &str) -> Rules {
+    presets::named(name).unwrap().build().unwrap()
 }
 
 /// The rule that drops a text, and the text that the rules leave, as the fixture writes it.
@@ -57,7 +57,7 @@ fn cases() -> impl Iterator<Item = (String, Value)> {
 
 #[test]
 fn verdicts_and_edited_texts_are_datatroves() {
-    let (fineweb, c4) = (recipe("fineweb"), recipe("c4"));
+    let (fineweb, c4) = (preset("fineweb"), preset("c4"));
     let (paragraphs, pii) = (rules(&["c4_paragraphs"]), rules(&["pii"]));
     let (mut room, mut count) = (Room::new(Splitter::reference()), 0);
     let mut seen = std::collections::BTreeSet::new();
@@ -87,7 +87,7 @@ fn verdicts_and_edited_texts_are_datatroves() {
 #[test]
 fn every_value_is_datatroves() {
     let names: Vec<String> = serde_json::from_str(CASES.lines().next().unwrap()).unwrap();
-    let (fineweb, mut room) = (recipe("fineweb"), Room::new(Splitter::reference()));
+    let (fineweb, mut room) = (preset("fineweb"), Room::new(Splitter::reference()));
     let (c4, mut dropped) = (&fineweb[2..3], 0);
     for (text, case) in cases() {
         let found = values(&mut room, &fineweb, &text);
@@ -115,7 +115,7 @@ fn every_value_is_datatroves() {
 
 #[test]
 fn verdicts_and_texts_are_dclms() {
-    let (dclm, mut room, mut kept) = (recipe("dclm"), Room::new(Splitter::WhiteSpace), 0);
+    let (dclm, mut room, mut kept) = (preset("dclm"), Room::new(Splitter::WhiteSpace), 0);
     for ((text, case), expected) in cases().zip(DCLM.lines()) {
         let expected: Value = serde_json::from_str(expected).unwrap();
         let (rule, edited) = outcome(&mut room, &dclm, &text);
@@ -131,7 +131,7 @@ fn verdicts_and_texts_are_dclms() {
 
 #[test]
 fn a_verdict_is_the_first_of_all_values_that_breaks_its_limit() {
-    let (fineweb, mut room) = (recipe("fineweb"), Room::new(Splitter::reference()));
+    let (fineweb, mut room) = (preset("fineweb"), Room::new(Splitter::reference()));
     for (text, case) in cases() {
         let quick = judge(&fineweb, &mut room.view(&text));
         let full = judge(&fineweb, &mut room.view(&text).complete());
@@ -149,7 +149,7 @@ fn nan_breaks_any_limit_and_a_value_equal_to_its_limit_keeps_it() {
 
 #[test]
 fn megabytes_of_anything_take_linear_time() {
-    let all = [recipe("fineweb"), recipe("dclm"), rules(&["pii", "c4_paragraphs"])];
+    let all = [preset("fineweb"), preset("dclm"), rules(&["pii", "c4_paragraphs"])];
     let pieces = [
         "a",
         "\n",
@@ -179,7 +179,7 @@ proptest! {
     fn a_verdict_depends_on_the_text_alone(
         text in "([a-z#.\u{2026}-]{1,6}[ \n]{1,2}){0,90}", other in "[a-z \n.]{0,90}"
     ) {
-        let rules = recipe("fineweb");
+        let rules = preset("fineweb");
         let fresh = judge(&rules, &mut Room::new(Splitter::reference()).view(&text));
         let mut room = Room::new(Splitter::reference());
         judge(&rules, &mut room.view(&other));

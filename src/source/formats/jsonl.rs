@@ -20,10 +20,10 @@ use super::gzip::Members;
 use super::lines::{BLOCK_BYTES, Block, Blocks, Range, is_blank, lines};
 use super::record::{self, Fields, Record};
 use super::{
-    Ask, BATCH_DOCUMENTS, BATCH_TEXT_BYTES, Beginning, Decoded, Extent, Format, Layout, Limit,
-    Probe, Request, Task, Tasks, head,
+    Ask, BATCH_DOCUMENTS, BATCH_TEXT_BYTES, Beginning, Decoded, Format, Layout, Limit, Probe,
+    Request, Task, Tasks, head,
 };
-use crate::artifact::planned::size_differs;
+use crate::artifact::{planned::size_differs, record::Extent};
 use crate::base::error::{Error, Result};
 use crate::base::hash::{Fingerprint, Hasher};
 use crate::base::io::{open, size};
@@ -129,7 +129,7 @@ impl Format for JsonLines {
         let (start, end) = match &request.slice.extent {
             Extent::Bytes(bytes) => (bytes.start, bytes.end),
             Extent::Whole => (0, u64::MAX),
-            Extent::Blocks(_) => unreachable!("JSON lines have no row groups"),
+            Extent::RowGroups(_) => unreachable!("JSON lines have no row groups"),
         };
         let range = Range {
             start,

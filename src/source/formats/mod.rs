@@ -20,6 +20,7 @@ use std::path::Path;
 use arrow::array::{ArrayRef, StringArray};
 use arrow::datatypes::DataType;
 
+use crate::artifact::record::Slice;
 use crate::base::error::{Error, Result};
 use crate::base::hash::Fingerprint;
 use crate::base::io;
@@ -148,22 +149,6 @@ pub struct Limit {
     pub records: u64,
     /// Where in the decompressed file the last of them ends.
     pub end: u64,
-}
-
-/// A part of one file.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Slice {
-    pub extent: Extent,
-    /// Read only the first so many records of the extent.
-    pub records_max: Option<u64>,
-}
-
-/// Which blocks, or bytes, of a file.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Extent {
-    Blocks(Range<usize>),
-    Bytes(Range<u64>),
-    Whole,
 }
 
 /// One file's slice, and what is wanted of it.

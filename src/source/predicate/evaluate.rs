@@ -3,23 +3,23 @@
 //! In → a tree whose kinds are settled, and record batches (sliced or not); out → for each row a
 //! value or null, where null is SQL's unknown.
 //! Invariants: literals stay one element long up to the end, so that kernels take their fast paths;
-//! doubles are never NaN or -0; what has no value (a division by zero, an integer beyond int64, a
-//! cast of `'x'` to a number) is null, so it never passes. Rows that can no longer pass may hold
-//! anything.
+//! doubles are never NaN or -0; what has no value (a division by zero, an integer beyond its
+//! width, a cast of `'x'` to a number) is null, so it never passes. Rows that can no longer pass
+//! may hold anything.
 //! Cost: a kernel a node; a batch's JSON texts are parsed once, when a condition first needs them.
 
 use std::cell::OnceCell;
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, ArrowPrimitiveType, AsArray, BooleanArray, Datum, Float64Array, Int64Array,
-    PrimitiveArray, StringArray,
+    Array, ArrayRef, ArrowPrimitiveType, AsArray, BooleanArray, Datum, Decimal128Array,
+    Float64Array, Int64Array, PrimitiveArray, StringArray,
 };
 use arrow::compute::kernels::{cmp, numeric, zip::zip};
 use arrow::compute::{
     and_kleene, cast, contains, ends_with, is_not_null, is_null, not, or_kleene, starts_with,
 };
-use arrow::datatypes::{DataType, Float64Type, Int64Type, TimeUnit};
+use arrow::datatypes::{DataType, Decimal128Type, Float64Type, Int64Type, TimeUnit};
 use arrow::error::ArrowError;
 use arrow::record_batch::RecordBatch;
 
@@ -185,15 +185,7 @@ impl<'a> Rows<'a> {
                 Function::Length => text::length(array.as_string()),
                 Function::OctetLength => text::octet_length(array.as_string()),
                 Function::Lower => text::lower(array.as_string(), wanted),
-                Function::Absolute => match array.as_primitive_opt::<Int64Type>() {
-                    Some(integers) => {
-                        Arc::new(integers.unary_opt::<_, Int64Type>(i64::checked_abs))
-                    }
-                    None => {
-                        let doubles = array.as_primitive::<Float64Type>();
-                        Arc::new(doubles.unary::<_, Float64Type>(f64::abs))
-                    }
-                },
+                Function::Absolute => absolute(array),
             })
         })
     }
@@ -243,6 +235,22 @@ fn compare(comparison: Comparison, left: &Values, right: &Values) -> Result<Valu
     join(left, right, Arc::new(kernel(left, right).map_err(failed)?))
 }
 
+fn absolute(array: &ArrayRef) -> ArrayRef {
+    if let Some(integers) = array.as_primitive_opt::<Int64Type>() {
+        return Arc::new(integers.unary_opt::<_, Int64Type>(i64::checked_abs));
+    }
+    if let Some(wide) = array.as_primitive_opt::<Decimal128Type>() {
+        return as_wide(wide.unary_opt::<_, Decimal128Type>(i128::checked_abs));
+    }
+    let doubles = array.as_primitive::<Float64Type>();
+    Arc::new(doubles.unary::<_, Float64Type>(f64::abs))
+}
+
+/// Kernels forget how many digits there are.
+fn as_wide(array: Decimal128Array) -> ArrayRef {
+    Arc::new(array.with_data_type(Kind::Wide.data_type()))
+}
+
 fn find(place: Place, text: &Values, part: &Values) -> Result<Values> {
     let kernel = match place {
         Place::Start => starts_with,
@@ -270,7 +278,17 @@ fn arithmetic(operation: Operation, left: &Values, right: &Values) -> Result<Val
             Operation::Remainder => |a, b| (b != 0).then(|| a.wrapping_rem(b)),
             Operation::Divide => unreachable!("division is planned on doubles"),
         };
-        return join(left, right, binary::<Int64Type>(left, right, checked));
+        return join(left, right, Arc::new(binary::<Int64Type>(left, right, checked)));
+    }
+    if matches!(left.array().data_type(), DataType::Decimal128(..)) {
+        let checked: fn(i128, i128) -> Option<i128> = match operation {
+            Operation::Add => i128::checked_add,
+            Operation::Subtract => i128::checked_sub,
+            Operation::Multiply => i128::checked_mul,
+            Operation::Remainder => |a, b| (b != 0).then(|| a.wrapping_rem(b)),
+            Operation::Divide => unreachable!("division is planned on doubles"),
+        };
+        return join(left, right, as_wide(binary::<Decimal128Type>(left, right, checked)));
     }
     let kernel = match operation {
         Operation::Add => numeric::add,
@@ -278,12 +296,14 @@ fn arithmetic(operation: Operation, left: &Values, right: &Values) -> Result<Val
         Operation::Multiply => numeric::mul,
         Operation::Divide => {
             let divide = |a: f64, b: f64| (b != 0.0).then_some(a / b);
-            return join(left, right, canonical(binary::<Float64Type>(left, right, divide)));
+            let quotient = Arc::new(binary::<Float64Type>(left, right, divide));
+            return join(left, right, canonical(quotient));
         }
         // The remainder of two doubles is a double: exact, so the same from any libm.
         Operation::Remainder => {
             let remainder = |a: f64, b: f64| (b != 0.0).then_some(a % b);
-            return join(left, right, canonical(binary::<Float64Type>(left, right, remainder)));
+            let remainder = Arc::new(binary::<Float64Type>(left, right, remainder));
+            return join(left, right, canonical(remainder));
         }
     };
     join(left, right, canonical(kernel(left, right).map_err(failed)?))
@@ -294,10 +314,10 @@ fn binary<T: ArrowPrimitiveType>(
     left: &Values,
     right: &Values,
     operation: impl Fn(T::Native, T::Native) -> Option<T::Native>,
-) -> ArrayRef {
+) -> PrimitiveArray<T> {
     let (a, b) = (left.array().as_primitive::<T>(), right.array().as_primitive::<T>());
     let none = |rows: usize| PrimitiveArray::<T>::new_null(rows);
-    Arc::new(match (left, right) {
+    match (left, right) {
         (Values::Rows(_), Values::One(_)) if b.is_null(0) => none(a.len()),
         (Values::One(_), Values::Rows(_)) if a.is_null(0) => none(b.len()),
         (Values::Rows(_), Values::One(_)) => {
@@ -309,7 +329,7 @@ fn binary<T: ArrowPrimitiveType>(
             b.unary_opt::<_, T>(|b| operation(a, b))
         }
         _ => a.iter().zip(b).map(|(a, b)| operation(a?, b?)).collect(),
-    })
+    }
 }
 
 impl Members {

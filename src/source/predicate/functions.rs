@@ -33,7 +33,8 @@ impl Planner<'_> {
         let mut all: Vec<(&Part, &Expr)> = vec![(&part, value)];
         all.extend(parts.iter().zip(list));
         let kind = self.common(&all)?;
-        if !parts.iter().all(is_literal) || kind == Kind::Boolean || parts.is_empty() {
+        let has_no_set = matches!(kind, Kind::Boolean | Kind::Wide);
+        if !parts.iter().all(is_literal) || has_no_set || parts.is_empty() {
             if parts.is_empty() {
                 return Err(self.error(tree, "the list after IN is empty"));
             }
@@ -44,7 +45,7 @@ impl Planner<'_> {
         let mut values = match kind {
             Kind::Integer => MemberValues::Integer(HashSet::new()),
             Kind::Number => MemberValues::Number(HashSet::new()),
-            Kind::Text | Kind::Boolean => MemberValues::Text(HashSet::new()),
+            Kind::Text | Kind::Boolean | Kind::Wide => MemberValues::Text(HashSet::new()),
         };
         for (part, item) in parts.into_iter().zip(list) {
             let Expression::Literal(array) = self.settle(part, kind, item)? else { continue };

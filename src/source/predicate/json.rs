@@ -39,7 +39,7 @@ impl Ask {
     pub(super) fn of(kind: Kind) -> Ask {
         match kind {
             Kind::Boolean => Ask::Boolean,
-            Kind::Integer | Kind::Number => Ask::Number,
+            Kind::Integer | Kind::Wide | Kind::Number => Ask::Number,
             Kind::Text => Ask::Text,
         }
     }

@@ -3,12 +3,15 @@
 //! In → sqlparser's tree; out → the expression, the columns it reads and the JSON fields it asks
 //! for. Every mistake a person can make is found here, before any work: an unknown column, kinds
 //! that cannot be compared, a part of SQL that is not supported, a value where a condition is due.
-//! Kinds: integer with number is number; a null literal is of any kind; a JSON field is of the kind
-//! it is compared with, so two of them need a CAST; nothing else is converted unasked.
+//! Kinds: integer with number is number, with a wide one wide; a null literal is of any kind;
+//! a JSON field is of the kind it is compared with, so two of them need a CAST; nothing else is
+//! converted unasked.
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, BooleanArray, Float64Array, Int64Array, StringArray, new_null_array};
+use arrow::array::{
+    ArrayRef, BooleanArray, Decimal128Array, Float64Array, Int64Array, StringArray, new_null_array,
+};
 use arrow::datatypes::Schema;
 use sqlparser::ast::{BinaryOperator, Expr, Ident, UnaryOperator, Value};
 
@@ -151,10 +154,14 @@ impl<'a> Planner<'a> {
         }
     }
 
-    /// A literal with its sign: an integer where it fits in 64 bits, else a double.
+    /// A literal with its sign: an integer where it fits in 64 bits, with or without sign, else a
+    /// double.
     fn number(&self, digits: &str, tree: &Expr) -> Result<Part> {
         if let Ok(integer) = digits.parse::<i64>() {
             return Ok(literal(Arc::new(Int64Array::from(vec![integer])), Kind::Integer));
+        }
+        if let Ok(integer) = digits.parse::<u64>() {
+            return Ok(literal(wide(integer.into()), Kind::Wide));
         }
         match digits.parse::<f64>() {
             Ok(number) if number.is_finite() => {
@@ -182,6 +189,7 @@ impl<'a> Planner<'a> {
                 let (expression, kind) = self.numeric(inner)?;
                 let zero: ArrayRef = match kind {
                     Kind::Integer => Arc::new(Int64Array::from(vec![0])),
+                    Kind::Wide => wide(0),
                     _ => Arc::new(Float64Array::from(vec![0.0])),
                 };
                 let zero = Box::new(Expression::Literal(zero));
@@ -223,19 +231,19 @@ impl<'a> Planner<'a> {
             _ => return Err(self.unsupported(tree)),
         };
         let ((a, a_kind), (b, b_kind)) = (self.numeric(left)?, self.numeric(right)?);
-        let integers = (a_kind, b_kind) == (Kind::Integer, Kind::Integer);
-        let kind = match integers && operation != Operation::Divide {
-            true => Kind::Integer,
-            false => Kind::Number,
+        let kind = match (a_kind, b_kind) {
+            _ if operation == Operation::Divide => Kind::Number,
+            (a, b) if a == b || b.widens_to(a) => a,
+            (_, b) => b,
         };
         let (a, b) = (self.widen(a, a_kind, kind)?, self.widen(b, b_kind, kind)?);
         Ok(Part::Plain(Expression::Arithmetic(operation, Box::new(a), Box::new(b)), kind))
     }
 
-    /// A part that is an integer or a number.
+    /// A part that is an integer, wide or not, or a number.
     pub(super) fn numeric(&mut self, tree: &Expr) -> Result<(Expression, Kind)> {
         match self.part(tree)? {
-            Part::Plain(expression, kind @ (Kind::Integer | Kind::Number)) => {
+            Part::Plain(expression, kind @ (Kind::Integer | Kind::Wide | Kind::Number)) => {
                 Ok((expression, kind))
             }
             part => Ok((self.settle(part, Kind::Number, tree)?, Kind::Number)),
@@ -286,9 +294,8 @@ impl<'a> Planner<'a> {
             let Part::Plain(_, kind) = part else { continue };
             common = match common {
                 None => Some((*kind, tree)),
-                Some((Kind::Integer, _)) if *kind == Kind::Number => Some((*kind, tree)),
-                Some((Kind::Number, _)) if *kind == Kind::Integer => common,
-                Some((known, _)) if known == *kind => common,
+                Some((known, _)) if known.widens_to(*kind) => Some((*kind, tree)),
+                Some((known, _)) if known == *kind || kind.widens_to(known) => common,
                 Some((known, first)) => {
                     let message = format!(
                         "`{first}` is {} and `{tree}` is {}: they cannot be compared",
@@ -297,11 +304,11 @@ impl<'a> Planner<'a> {
                     );
                     let error = self.error(tree, &message);
                     return Err(match (known, *kind) {
-                        (Kind::Text, Kind::Integer | Kind::Number)
-                        | (Kind::Integer | Kind::Number, Kind::Text) => error.with_hint(
-                            "text goes in single quotes, numbers in none; CAST(… AS double) \
+                        (Kind::Text, kind) | (kind, Kind::Text) if kind != Kind::Boolean => error
+                            .with_hint(
+                                "text goes in single quotes, numbers in none; CAST(… AS double) \
                                  and CAST(… AS varchar) make one the other",
-                        ),
+                            ),
                         _ => error,
                     });
                 }
@@ -310,7 +317,7 @@ impl<'a> Planner<'a> {
         let json = parts.iter().find(|(part, _)| matches!(part, Part::Json(_)));
         match (common, json) {
             // JSON has one kind of numbers.
-            (Some((Kind::Integer, _)), Some(_)) => Ok(Kind::Number),
+            (Some((Kind::Integer | Kind::Wide, _)), Some(_)) => Ok(Kind::Number),
             (Some((kind, _)), _) => Ok(kind),
             (None, Some((_, tree))) => {
                 let message = format!("nothing says whether `{tree}` is text or a number");
@@ -326,8 +333,8 @@ impl<'a> Planner<'a> {
     pub(super) fn settle(&mut self, part: Part, kind: Kind, tree: &Expr) -> Result<Expression> {
         match part {
             Part::Plain(expression, found) if found == kind => Ok(expression),
-            Part::Plain(expression, Kind::Integer) if kind == Kind::Number => {
-                self.widen(expression, Kind::Integer, kind)
+            Part::Plain(expression, found) if found.widens_to(kind) => {
+                self.widen(expression, found, kind)
             }
             Part::Plain(_, found) => {
                 let found = found.describe();
@@ -348,7 +355,7 @@ impl<'a> Planner<'a> {
         }
     }
 
-    /// An integer as a number where that is the kind; a literal at once.
+    /// A value as a wider kind; a literal at once.
     fn widen(&self, expression: Expression, from: Kind, kind: Kind) -> Result<Expression> {
         Ok(match expression {
             expression if from == kind => expression,
@@ -377,6 +384,12 @@ impl<'a> Planner<'a> {
 
 fn literal(array: ArrayRef, kind: Kind) -> Part {
     Part::Plain(Expression::Literal(array), kind)
+}
+
+/// One integer of any width.
+fn wide(integer: i128) -> ArrayRef {
+    let array = Decimal128Array::from(vec![integer]);
+    Arc::new(array.with_data_type(Kind::Wide.data_type()))
 }
 
 /// A part that is a condition.

@@ -1,12 +1,12 @@
-//! Names of columns → the values behind them, as one of four kinds.
+//! Names of columns → the values behind them, as one of five kinds.
 //!
 //! In → a schema and a name such as `int_score`, `meta.language` (a struct column's field) or
 //! `metadata.url` (a field of the JSON text that JSON Lines leave in the column `metadata`); out →
 //! a [`Reference`], which reads a batch. Names match exactly, else by ASCII case where only one
 //! does.
-//! Invariants of what is read: integers are int64, floats are doubles, strings are UTF-8 with
-//! 32-bit offsets; NaN is null and -0 is 0, so that comparisons need know neither. A type that
-//! already fits is not copied.
+//! Invariants of what is read: integers are int64 (uint64 a decimal without fraction), floats
+//! are doubles, strings are UTF-8 with 32-bit offsets; NaN is null and -0 is 0, so that comparisons
+//! need know neither. A type that already fits is not copied.
 
 use std::sync::Arc;
 
@@ -121,7 +121,7 @@ impl Reference {
     /// The array as `kind`; for a JSON field the JSON texts, whatever the kind.
     ///
     /// # Errors
-    /// [`Error::Failed`] when a value does not fit: an unsigned integer beyond int64.
+    /// [`Error::Failed`] when a value does not fit.
     pub(super) fn read(&self, records: &RecordBatch, kind: Kind) -> Result<ArrayRef> {
         let kind = if self.keys.is_empty() { kind } else { Kind::Text };
         to_kind(&self.read_raw(records)?, kind)
@@ -159,7 +159,7 @@ pub fn check_column(schema: &Schema, name: &str, kind: Kind) -> Result<Reference
         return Ok(reference);
     }
     let found = Kind::of(&reference.data_type);
-    if found == Some(kind) || (kind, found) == (Kind::Number, Some(Kind::Integer)) {
+    if found.is_some_and(|found| found == kind || found.widens_to(kind)) {
         return Ok(reference);
     }
     Err(Error::config(format!(
@@ -196,7 +196,7 @@ fn unknown(fields: &Fields, name: &str) -> Error {
         field.name() == JSON_COLUMN && Kind::of(field.data_type()) == Some(Kind::Text)
     };
     if fields.iter().any(is_json) {
-        hint += &format!(" A field of JSON Lines is written `{JSON_COLUMN}.{name}`");
+        hint += &format!(". A field of JSON Lines is written `{JSON_COLUMN}.{name}`");
     }
     error.with_hint(hint)
 }

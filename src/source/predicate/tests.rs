@@ -136,11 +136,22 @@ fn a_column_of_another_width_or_layout_is_read_as_its_kind() {
 }
 
 #[test]
-fn an_unsigned_integer_beyond_int64_fails_instead_of_passing_as_null() {
-    let records = batch(vec![("n", Arc::new(UInt64Array::from(vec![1, u64::MAX])))]);
-    let error = parse("n > 3", &records).select(&records).unwrap_err();
-    assert_eq!(error.exit_status(), 1);
-    assert_eq!(verdicts("n > 0", &records.slice(0, 1)), "T");
+fn unsigned_integers_are_exact_beyond_int64_and_beyond_what_a_double_tells_apart() {
+    let large = u64::MAX - 1;
+    let other: ArrayRef = Arc::new(Int64Array::from(vec![Some(1), Some(-1), Some(7), None]));
+    let n = Arc::new(UInt64Array::from(vec![Some(1), Some(u64::MAX), Some(large), None]));
+    let records = batch(vec![("n", n), ("signed", other)]);
+    assert_eq!(verdicts("n > 3", &records), "FTTU");
+    assert_eq!(verdicts("n > -3", &records), "TTTU");
+    assert_eq!(verdicts(&format!("n = {large}"), &records), "FFTU");
+    assert_eq!(verdicts(&format!("n IN (1, {large})"), &records), "TFTU");
+    assert_eq!(verdicts(&format!("n BETWEEN {large} AND {}", u64::MAX), &records), "FTTU");
+    assert_eq!(verdicts("n % 10 = 5", &records), "FTFU");
+    assert_eq!(verdicts("n + 1 > n AND n - 1 < n AND abs(-n) = n", &records), "TTTU");
+    assert_eq!(verdicts("n = signed", &records), "TFFU");
+    assert_eq!(verdicts("n * 0.5 > 2", &records), "FTTU");
+    assert_eq!(verdicts("CAST(n AS varchar) = '18446744073709551615'", &records), "FTFU");
+    assert_eq!(verdicts("CAST(n AS bigint) IS NULL", &records), "FTTT");
 }
 
 #[test]
@@ -159,7 +170,7 @@ fn arithmetic_without_a_value_is_unknown() {
     assert_eq!(verdicts("1 / n > 0", &records), "TFUT");
     assert_eq!(verdicts("f - f = 0", &records), "UTTT");
     assert_eq!(verdicts("f / f = 1", &records), "UUUT");
-    assert_eq!(verdicts("9223372036854775808 > n", &records), "FTTT");
+    assert_eq!(verdicts("9223372036854775808 > n", &records), "TTTT");
 }
 
 #[test]

@@ -25,12 +25,12 @@ use super::decode::Decoder;
 use super::probe::{self, id_column, span, text_column};
 use super::schema::{footer, footer_as_bytes};
 use super::{GROUP_TEXT_BYTES_MAX, TASK_TEXT_BYTES, refused};
-use crate::artifact::planned::size_differs;
+use crate::artifact::{planned::size_differs, record::Extent};
 use crate::base::error::{Error, Result};
 use crate::base::hash::{Fingerprint, Hasher};
 use crate::base::io;
 use crate::source::formats::{
-    BATCH_DOCUMENTS, BlockSize, Extent, Layout, Request, TASK_TEXT_BYTES_MAX, Task, Tasks,
+    BATCH_DOCUMENTS, BlockSize, Layout, Request, TASK_TEXT_BYTES_MAX, Task, Tasks,
 };
 use std::fs::File;
 
@@ -66,7 +66,7 @@ impl GroupTasks {
         let footer = footer_as_bytes(&file, path, text)?;
         let decoder = Decoder::new(request, declared.schema(), text, id);
         let mask = ProjectionMask::roots(footer.parquet_schema(), decoder.projection());
-        let (Layout::Blocks(blocks), Extent::Blocks(extent)) =
+        let (Layout::Blocks(blocks), Extent::RowGroups(extent)) =
             (&request.probe.layout, &request.slice.extent)
         else {
             unreachable!("a Parquet file is cut into row groups, not {:?}", request.slice)
