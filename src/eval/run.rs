@@ -25,7 +25,7 @@ use super::task::{self, Choice, Item, Shots, Task};
 use super::texts::{self, DOCUMENTS};
 use crate::artifact::counts::Counts;
 use crate::artifact::manifest::Manifest;
-use crate::artifact::planned::{self, Content, PlannedFile};
+use crate::artifact::planned::{self, PlannedFile};
 use crate::artifact::record::{Extent, FileCounts, InputRecord, Kind, ReadRange, Slice};
 use crate::artifact::stage::{
     Needs, Phase, Plan, Publish, Stage, TextInputs, Tolerance, Unit, UnitPlan, Work,
@@ -35,6 +35,7 @@ use crate::base::error::{Error, Result};
 use crate::base::io;
 use crate::runtime::model::{Model, TargetScore, Tree};
 use crate::source::{InputConfig, InputSpec, Inputs};
+use crate::store::Stored;
 
 /// The stage's name, and the version that rises when equal inputs and config give other bytes.
 const STAGE: &str = "eval";
@@ -71,16 +72,14 @@ impl Evaluation {
             if !records.iter().any(|record| record.path == path) {
                 let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
                 let bytes = io::size(path)?;
-                let identity = planned::identity(path, bytes)?;
+                let identity = planned::identity(&Stored::local(path.to_owned()), bytes)?;
                 records.push(InputRecord::file(name, None, bytes, identity, path.to_owned()));
             }
         }
         let plan = |(input, record): (usize, &InputRecord)| {
-            let stamp = io::stamp(&record.path)?;
-            let gone = || planned::size_differs(&record.path, record.bytes, None);
-            let (path, name) = (record.path.clone(), record.name.clone());
-            let (stamp, content) = (stamp.ok_or_else(gone)?, Content::Sampled(record.identity));
-            Ok(PlannedFile { path, input, name, bytes: record.bytes, stamp, content })
+            let file = Stored::local(record.path.clone());
+            let planned = PlannedFile::raw(file, input, record.name.clone())?;
+            planned.ok_or_else(|| planned::size_differs(&record.path, record.bytes, None))
         };
         let files = records.iter().enumerate().map(plan).collect::<Result<_>>()?;
         let model = Mutex::default();
@@ -117,16 +116,16 @@ impl Evaluation {
 
     /// The places of a task's files in [`Stage::files`].
     fn files_of(&self, task: &Task) -> Vec<usize> {
-        let place = |path: &Path| self.files.iter().position(|file| file.path == path);
+        let place = |path: &Path| self.files.iter().position(|file| file.path() == path);
         task.files(self.shots()).into_iter().filter_map(place).collect()
     }
 
     /// Notes that whole files were read.
     fn record_read(&self, files: impl IntoIterator<Item = usize>, work: &Work<'_>) -> Result<()> {
         for file in files {
-            let PlannedFile { path, input, name, .. } = &self.files[file];
-            let (xxh3, end) = io::hash_file(path)?;
-            let (input, file) = (*input, name.clone());
+            let planned = &self.files[file];
+            let (xxh3, end) = io::hash_file(planned.path())?;
+            let (input, file) = (planned.input, planned.name.clone());
             work.record_read(ReadRange { input, file, start: 0, end, xxh3 });
         }
         Ok(())
@@ -350,7 +349,7 @@ impl Stage for Evaluation {
     fn needs(&self, threads: usize) -> Needs {
         let memory = pass::memory(&self.subject.config, self.length(), self.how(threads));
         let texts = self.texts.as_ref().map(|texts| texts.needs(threads)).unwrap_or_default();
-        Needs { memory: memory + texts.memory, documents: texts.documents, disk: 0 }
+        Needs { memory: memory + texts.memory, disk: 0, ..texts }
     }
 
     fn plan(&self) -> Result<Plan> {

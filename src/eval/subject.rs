@@ -19,6 +19,7 @@ use crate::runtime::checkpoint::{self, Checkpoint};
 use crate::runtime::device::Device;
 use crate::runtime::model::{Model, ModelConfig};
 use crate::runtime::pretrained;
+use crate::store;
 use crate::tokenizer::{TOKENIZER_CONFIG_JSON, TOKENIZER_JSON, Tokenizer};
 
 /// Names inside a run.
@@ -192,7 +193,7 @@ fn run_of_checkpoint(path: &Path) -> Option<(PathBuf, String)> {
 fn file(folder: &Path, name: &str) -> Result<InputRecord> {
     let path = folder.join(name);
     let bytes = io::size(&path)?;
-    let identity = planned::identity(&path, bytes)?;
+    let identity = planned::identity(&store::Stored::local(path.clone()), bytes)?;
     Ok(InputRecord::file(name.to_owned(), None, bytes, identity, path))
 }
 

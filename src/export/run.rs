@@ -23,7 +23,7 @@ use crate::artifact::{
     counts::Counts,
     manifest::Manifest,
     planned::{Content, PlannedFile},
-    record::{InputRecord, Kind, ReadRange, Slice},
+    record::{Extent, InputRecord, Kind, ReadRange, Slice},
     stage::{Needs, Phase, Plan, Publish, Stage, Unit, UnitPlan, Work},
     summary::Summary,
 };
@@ -38,6 +38,7 @@ use crate::runtime::{
     model::ModelConfig,
     pretrained::INDEX,
 };
+use crate::store::Stored;
 use crate::tokenizer::{
     Tokenizer,
     export::{LlamaCppVocabulary, llama_cpp},
@@ -85,7 +86,7 @@ impl Export {
         let tokenizer = Tokenizer::open(&run.join(layout::TOKENIZER))?;
         let id = layout::end_of_text(&run, &manifest, &tokenizer)?;
         let end_of_text = (tokenizer.decode_text(&[id]), id);
-        let planned = weights::plan(&file.path, &state.model)?;
+        let planned = weights::plan(file.path(), &state.model)?;
         let shards = match (config.to, config.dtype.element()) {
             (Form::Hf, Some(element)) => weights::shards(&planned, element, config.shard_bytes.0),
             _ => std::iter::once(0..planned.len()).collect(),
@@ -123,13 +124,13 @@ impl Export {
                 end_of_text: self.end_of_text.1,
                 vocabulary,
             };
-            let (source, dtype) = (&self.file.path, self.config.dtype);
+            let (source, dtype) = (self.file.path(), self.config.dtype);
             return gguf::write(source, &self.planned, dtype, &head, &work.path(GGUF), &told);
         }
         let element = self.config.dtype.element().expect("`check` refuses a type without a name");
         let name = weights::shard_name(index, self.shards.len());
         let planned = &self.planned[self.shards[index].clone()];
-        weights::write_shard(&self.file.path, planned, element, &work.path(&name), &told)
+        weights::write_shard(self.file.path(), planned, element, &work.path(&name), &told)
     }
 
     /// Writes the small files.
@@ -203,7 +204,8 @@ fn weights_input(
     let mut input = InputRecord::file(name.clone(), None, stamp.bytes, xxh3, path.clone());
     (input.stage, input.fingerprint) = (Some(manifest.stage.clone()), Some(manifest.fingerprint));
     let content = Content::Whole { xxh3, is_older: false };
-    let file = PlannedFile { path, input: 0, name, bytes: stamp.bytes, stamp, content };
+    let file = Stored::local(path);
+    let file = PlannedFile { file, input: 0, name, bytes: stamp.bytes, stamp, content };
     Ok((input, file))
 }
 
@@ -265,15 +267,18 @@ impl Stage for Export {
         };
         // The tokenizer as JSON, beside the table that encodes.
         let memory = memory + 16 * self.tokenizer.json().len() as u64;
-        Needs { documents: None, memory, disk: self.bytes() }
+        Needs { memory, disk: self.bytes(), ..Needs::default() }
     }
 
     fn plan(&self) -> Result<Plan> {
-        let bytes = |range: &Range<usize>| {
-            self.planned[range.clone()].iter().map(|it| it.place.end - it.place.start).sum()
+        let unit = |range: &Range<usize>| {
+            let places = || self.planned[range.clone()].iter().map(|planned| &planned.place);
+            let start = places().map(|place| place.start).min().unwrap_or(0);
+            let end = places().map(|place| place.end).max().unwrap_or(0);
+            let slice = Slice { file: 0, extent: Extent::Bytes(start..end), records_max: None };
+            let bytes = places().map(|place| place.end - place.start).sum();
+            UnitPlan { slices: vec![slice], bytes }
         };
-        let unit =
-            |range: &Range<usize>| UnitPlan { slices: vec![Slice::whole(0)], bytes: bytes(range) };
         let phase = |name, units| Phase { name, units, publish: Publish::AsIs, counts: false };
         let phases = vec![
             phase("weights", self.shards.iter().map(unit).collect()),

@@ -134,6 +134,10 @@ pub fn write_shard(
     let mut write = |bytes: &[u8]| file.write_all(bytes).map_err(Error::io("write", out));
     write(&tensors::header(entries))?;
     for tensor in planned {
+        if tensor.place.element == element {
+            each_part(source, &tensor.place, told, &mut write)?;
+            continue;
+        }
         each_chunk(source, &tensor.place, told, &mut |numbers| {
             if element == ElementType::F16 {
                 check_range(&tensor.place.name, numbers)?;
@@ -151,6 +155,17 @@ pub fn each_chunk(
     told: &dyn Told,
     visit: &mut dyn FnMut(&[f32]) -> Result<()>,
 ) -> Result<()> {
+    let element = place.element;
+    each_part(source, place, told, &mut |bytes| visit(&tensors::floats(bytes, element)))
+}
+
+/// Calls `visit` with the bytes of a tensor, in order and in chunks.
+fn each_part(
+    source: &Path,
+    place: &TensorPlace,
+    told: &dyn Told,
+    visit: &mut dyn FnMut(&[u8]) -> Result<()>,
+) -> Result<()> {
     let mut file = io::open(source)?;
     file.seek(SeekFrom::Start(place.start)).map_err(Error::io("read", source))?;
     let mut hasher = Hasher::new();
@@ -161,7 +176,7 @@ pub fn each_chunk(
         file.read_exact(&mut bytes).map_err(Error::io("read", source))?;
         at += bytes.len() as u64;
         hasher.update(&bytes);
-        visit(&tensors::floats(&bytes, place.element))?;
+        visit(&bytes)?;
         told.advance(bytes.len() as u64);
     }
     told.read(place.start..place.end, hasher.finish());
@@ -194,11 +209,14 @@ mod tests {
 
     #[test]
     fn shards_are_filled_in_order_and_hold_one_tensor_at_least() {
-        let of = |numbers: &[usize], limit| shards(&planned(numbers), ElementType::F32, limit);
-        assert_eq!(of(&[10, 10, 10], 120), [0..3]);
-        assert_eq!(of(&[10, 10, 10], 119), [0..2, 2..3]);
-        assert_eq!(of(&[10, 100, 1, 1], 40), [0..1, 1..2, 2..4]);
-        assert_eq!(shards(&planned(&[10, 10]), ElementType::Bf16, 40), [0..2]);
+        let of = |numbers: &[usize], element, limit| {
+            let shards = shards(&planned(numbers), element, limit);
+            shards.iter().map(|shard| (shard.start, shard.end)).collect::<Vec<_>>()
+        };
+        assert_eq!(of(&[10, 10, 10], ElementType::F32, 120), [(0, 3)]);
+        assert_eq!(of(&[10, 10, 10], ElementType::F32, 119), [(0, 2), (2, 3)]);
+        assert_eq!(of(&[10, 100, 1, 1], ElementType::F32, 40), [(0, 1), (1, 2), (2, 4)]);
+        assert_eq!(of(&[10, 10], ElementType::Bf16, 40), [(0, 2)]);
         assert_eq!(
             (shard_name(0, 1), shard_name(1, 3)),
             ("model.safetensors".to_owned(), "model-00002-of-00003.safetensors".to_owned(),)

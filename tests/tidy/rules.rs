@@ -36,8 +36,8 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("mix", &["base", "artifact", "shards"]),
     ("runtime", &["base", "shards"]),
     ("train", &["base", "artifact", "shards", "runtime", "tokenizer"]),
-    ("eval", &["base", "text", "artifact", "source", "shards", "tokenizer", "runtime"]),
-    ("export", &["base", "artifact", "runtime", "tokenizer", "train"]),
+    ("eval", &["base", "text", "artifact", "store", "source", "shards", "tokenizer", "runtime"]),
+    ("export", &["base", "artifact", "store", "runtime", "tokenizer", "train"]),
     (
         "inspect",
         &[

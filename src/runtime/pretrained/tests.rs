@@ -118,13 +118,16 @@ fn defaults_are_those_of_transformers() {
     }
 }
 
+/// Keys changed, and what the refusal says.
+type Case<'a> = (&'a [(&'a str, Value)], &'a [&'a str]);
+
 #[test]
 fn what_cannot_be_held_exactly_is_refused_key_by_key() {
     let mistral =
         [("model_type", json!("mistral")), ("architectures", json!(["MistralForCausalLM"]))];
     let wide = [&mistral[..], &[("sliding_window", Value::Null)]].concat();
     assert!(config::parse(&with(&wide), Path::new("config.json")).is_ok());
-    let cases: &[(&[(&str, Value)], &[&str])] = &[
+    let cases: &[Case] = &[
         (&[("model_type", json!("qwen3"))], &["qwen3", "queries and keys"]),
         (&[("model_type", json!("gpt2"))], &["gpt2", "positions"]),
         (&[("model_type", json!("mamba"))], &["mamba"]),
