@@ -11,7 +11,7 @@ In: a model in Hugging Face's form (a checkpoint of a run is one), the evaluatio
 of it, and the harness's own request files. Out: for each task the largest difference of a
 log-likelihood, the items whose answer differs (by `acc`, and by `acc_norm`), and both speeds; exit
 status 1 where a log-likelihood differs by more than 1e-3 or an answer differs. `--record` writes what
-the harness gives, for the test in `src/eval/parity.rs`. Everything is local: f32 on the CPU, one
+the harness gives, for the test in `src/eval/tests.rs`. Everything is local: f32 on the CPU, one
 request at a time unless `--batch-size` says otherwise; nothing is downloaded.
 """
 import argparse

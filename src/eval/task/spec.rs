@@ -223,8 +223,8 @@ mod tests {
         }
     }
 
-    /// Requests by lm-evaluation-harness's own definitions (`tests/golden/check_evals.py tasks`
-    /// prints them), for the tasks of which no whole set is at hand.
+    /// Requests by the rules of lm-evaluation-harness 0.4.13 (`lm_eval/tasks`), worked out by hand:
+    /// for the tasks of which no request file is at hand.
     #[test]
     fn tasks_ask_what_the_harness_asks() {
         let pair = |context: &str, continuation: &str| (context.into(), continuation.into());
