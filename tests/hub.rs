@@ -113,6 +113,12 @@ fn a_folder_is_fetched_as_it_is_and_then_up_to_date() {
     let again = home.run("download hf://datasets/o/n/sample --out data").ok();
     assert!(again.stdout.contains("up to date"), "{}", again.stdout);
     assert_eq!(home.server.seen().len() - before, 1, "whether the branch has moved, no more");
+    // Nor is the Hub needed for that.
+    let mut alone = home.command("download hf://datasets/o/n/sample --out data");
+    let start = Instant::now();
+    alone.env("HF_ENDPOINT", "http://127.0.0.1:1");
+    assert!(finish(alone).ok().stdout.contains("up to date"));
+    assert!(start.elapsed() < Duration::from_secs(3), "it waits");
 }
 
 #[test]

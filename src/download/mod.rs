@@ -18,7 +18,9 @@
 //!
 //! Invariants: a file under its name has the hash of its listing; two runs at one commit give equal
 //! bytes and an equal manifest. Cost: one pass over the bytes, sha256 and XXH3 together; up to
-//! `connections` parts of 8 MiB in memory.
+//! `connections` parts of 8 MiB in memory. 300 MB from loopback, medians of five on a loaded 2-core
+//! AMD EPYC (`tests/golden/check_hub.py --figures 300`): 680 MB a CPU-second over one connection,
+//! 400 over eight; huggingface_hub 2.4, which checks no hash, 300; curl 1,130.
 
 mod config;
 mod locked;

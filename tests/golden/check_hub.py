@@ -147,7 +147,7 @@ class Check:
         large.mkdir()
         (large / "x.bin").write_bytes(random.Random(2).randbytes(1 << 20))
         self.server.tell(f"commit datasets/o/large {large}")
-        self.server.tell("fault drip:4 /store/ 1")
+        self.server.tell("fault drip:12 /store/ 1")
         before = self.server.stored_bytes()
         code = (
             "from huggingface_hub import hf_hub_download\n"

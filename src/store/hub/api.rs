@@ -67,13 +67,19 @@ impl Hub {
     }
 
     /// The commit that a revision means now.
-    pub fn commit(&self, at: &HubAddress, revision: &str, meter: &Meter) -> Result<String> {
+    pub fn commit(
+        &self,
+        at: &HubAddress,
+        revision: &str,
+        tries: &mut Tries,
+        meter: &Meter,
+    ) -> Result<String> {
         #[derive(Deserialize)]
         struct Info {
             sha: String,
         }
         let url = self.api(at, &format!("revision/{}", encoded_part(revision)));
-        let (answer, url) = self.get(&url, None, meter)?;
+        let (answer, url) = self.get(&url, None, tries, meter)?;
         if answer.status != 200 {
             return Err(self.refusal(at, &answer, &format!("the revision `{revision}`")));
         }
@@ -88,7 +94,7 @@ impl Hub {
     pub fn node(&self, at: &HubAddress, commit: &str, meter: &Meter) -> Result<Node> {
         let url = self.api(at, &format!("paths-info/{}", encoded_part(commit)));
         let body = json!({"paths": [at.path], "expand": false}).to_string();
-        let (answer, url) = self.get(&url, Some(body), meter)?;
+        let (answer, url) = self.get(&url, Some(body), &mut Tries::default(), meter)?;
         if answer.status != 200 {
             return Err(self.refusal(at, &answer, &format!("the commit {commit}")));
         }
@@ -110,7 +116,7 @@ impl Hub {
         let mut page = Some(self.api(at, &rest));
         let mut entries = Vec::new();
         while let Some(url) = page {
-            let (answer, url) = self.get(&url, None, meter)?;
+            let (answer, url) = self.get(&url, None, &mut Tries::default(), meter)?;
             if answer.status != 200 {
                 return Err(self.refusal(at, &answer, &format!("the listing of {commit}")));
             }
@@ -134,12 +140,18 @@ impl Hub {
     }
 
     /// Asks the API, along redirects within its host.
-    fn get(&self, url: &str, json: Option<String>, meter: &Meter) -> Result<(Answer, String)> {
+    fn get(
+        &self,
+        url: &str,
+        json: Option<String>,
+        tries: &mut Tries,
+        meter: &Meter,
+    ) -> Result<(Answer, String)> {
         let mut url = url.to_owned();
         for _ in 0..=REDIRECTS_MAX {
             let mut ask = Ask::new(&url, Quota::Api, self.token_for(&url));
             ask.json.clone_from(&json);
-            let answer = self.client.ask(&ask, &mut Tries::default(), meter)?;
+            let answer = self.client.ask(&ask, tries, meter)?;
             if !matches!(answer.status, 301 | 302 | 303 | 307 | 308) {
                 return Ok((answer, url));
             }

@@ -14,7 +14,7 @@ use bytes::Bytes;
 
 use super::api::{Hub, Node, is_commit};
 use super::cache::Cache;
-use super::client::Client;
+use super::client::{Client, Tries};
 use super::environment::Environment;
 use super::remote::{File, Remote};
 use crate::base::error::{Error, Result};
@@ -94,7 +94,7 @@ impl Repo {
             return None;
         }
         let Remote { hub, at, meter, .. } = &*self.remote;
-        let now = hub.commit(at, self.asked(), meter).ok()?;
+        let now = hub.commit(at, self.asked(), &mut Tries::once(), meter).ok()?;
         (now != locked).then_some(now)
     }
 
@@ -110,7 +110,7 @@ impl Repo {
             }
             None => {
                 let Remote { hub, at, meter, .. } = &*self.remote;
-                (hub.commit(at, &asked, meter)?, None)
+                (hub.commit(at, &asked, &mut Tries::default(), meter)?, None)
             }
         };
         Ok(Revision { asked, commit, moved_to })
