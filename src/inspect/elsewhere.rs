@@ -33,8 +33,10 @@ pub(super) type Differs = (Option<(u64, u64)>, String, String);
 #[derive(Default)]
 pub(super) struct Elsewhere {
     /// By the address of a folder; what was wrong with it, else.
-    listed: BTreeMap<Address, Result<(Arc<dyn Place>, Listing), String>>,
+    listed: BTreeMap<Address, Result<Listed, String>>,
 }
+
+type Listed = (Arc<dyn Place>, Listing);
 
 impl Elsewhere {
     /// Checks one input, of which units have read these ranges.

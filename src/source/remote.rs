@@ -31,6 +31,10 @@ pub(super) struct Named {
 
 /// What `address` names; nothing where its pattern matches nothing.
 pub(super) fn find(address: &Address, config: &InputConfig) -> Result<Vec<Named>> {
+    if config.cache && !matches!(address, Address::Hub(_)) {
+        let message = format!("`--cache` stores files of the Hub alone, and `{address}` is none");
+        return Err(Error::config(message).with_hint("leave it out: files are read by ranges"));
+    }
     let (folder, pattern) = cut(address);
     let access = Access { cache: config.cache, commit: locked(address, config) };
     let place = store::open(&folder, &access)?;
