@@ -15,6 +15,7 @@ mod conditions;
 mod damage;
 mod dedup;
 mod determinism;
+mod every_format;
 mod filter;
 #[cfg(feature = "train")]
 mod formats;

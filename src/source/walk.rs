@@ -2,15 +2,16 @@
 //!
 //! In → a folder; out → files of known formats, in the order of their relative names as bytes.
 //! Passed over, and never in silence: names that begin with `_` or `.`, what a writer left behind
-//! (`*.tmp`, `*.partial`), files of no known format. A `.json` is read where it is JSON Lines with
-//! the text field, which its first line decides. Nothing else of a file is read.
+//! (`*.tmp`, `*.partial`, the `cache-*.arrow` of `datasets`), files of no known format, and text
+//! beside data, since a README is no document of its data set. Whether a `.json` or `.csv` holds
+//! documents, its beginning decides. Nothing else of a file is read.
 
 use std::path::{Path, PathBuf};
 
 use crate::artifact::manifest::{self, Manifest};
 use crate::base::error::{Error, Result};
 use crate::base::io;
-use crate::source::formats::{by_name, jsonl};
+use crate::source::formats::{Ask, Named, by_name};
 use crate::source::places::{DEPTH_MAX, too_deep};
 
 /// Names that a notice shows of each kind.
@@ -21,8 +22,10 @@ const NAMES_SHOWN: usize = 5;
 pub struct PassedOver {
     /// Names that begin with `_` or `.`.
     pub hidden: Vec<String>,
-    /// Names that end in `.tmp` or `.partial`.
+    /// Names that end in `.tmp` or `.partial`, and caches.
     pub temporary: Vec<String>,
+    /// Text and Markdown beside data.
+    pub prose: Vec<String>,
     /// Files of no known format, with what they are where that is known.
     pub unknown: Vec<String>,
 }
@@ -32,6 +35,7 @@ impl PassedOver {
     pub fn append(&mut self, mut other: PassedOver) {
         self.hidden.append(&mut other.hidden);
         self.temporary.append(&mut other.temporary);
+        self.prose.append(&mut other.prose);
         self.unknown.append(&mut other.unknown);
     }
 
@@ -40,6 +44,7 @@ impl PassedOver {
         let kinds = [
             (&self.hidden, "that begin with `_` or `.`"),
             (&self.temporary, "that a writer left behind"),
+            (&self.prose, "of text beside data"),
             (&self.unknown, "of no known format"),
         ];
         let kinds = kinds.iter().filter(|(names, _)| !names.is_empty()).map(|(names, kind)| {
@@ -53,17 +58,26 @@ impl PassedOver {
     }
 }
 
-/// The files below `folder` by relative name, in order. `text_column` tells text from other JSON.
-pub fn walk(folder: &Path, text_column: &str) -> Result<(Vec<(String, PathBuf)>, PassedOver)> {
-    let mut walk = Walk { text_column, files: Vec::new(), passed_over: PassedOver::default() };
+/// The files below `folder` by relative name, in order, and what was passed over.
+pub fn walk(folder: &Path, ask: &Ask) -> Result<(Vec<(String, PathBuf)>, PassedOver)> {
+    let passed_over = PassedOver::default();
+    let mut walk = Walk { ask, data: Vec::new(), prose: Vec::new(), passed_over };
     walk.folder(folder, "", 0)?;
-    walk.files.sort();
-    Ok((walk.files, walk.passed_over))
+    let Walk { mut data, mut prose, mut passed_over, .. } = walk;
+    match data.is_empty() {
+        true => data.append(&mut prose),
+        false => passed_over.prose = prose.into_iter().map(|(name, _)| name).collect(),
+    }
+    data.sort();
+    passed_over.prose.sort();
+    Ok((data, passed_over))
 }
 
 struct Walk<'a> {
-    text_column: &'a str,
-    files: Vec<(String, PathBuf)>,
+    ask: &'a Ask,
+    data: Vec<(String, PathBuf)>,
+    /// Text, which is read where there is no data.
+    prose: Vec<(String, PathBuf)>,
     passed_over: PassedOver,
 }
 
@@ -78,7 +92,7 @@ impl Walk<'_> {
             let name = format!("{prefix}{own}{}", if is_folder { "/" } else { "" });
             if own.starts_with(['.', '_']) {
                 self.passed_over.hidden.push(name);
-            } else if own.ends_with(".tmp") || own.ends_with(".partial") {
+            } else if is_left_behind(&own) {
                 self.passed_over.temporary.push(name);
             } else if is_folder {
                 refuse_artifact(&path)?;
@@ -91,18 +105,29 @@ impl Walk<'_> {
     }
 
     fn file(&mut self, name: String, path: PathBuf) -> Result<()> {
-        if by_name(&name).is_some() {
-            self.files.push((name, path));
-        } else if !jsonl::is_plain_json(&name) {
+        let Some(format) = by_name(&name) else {
             self.passed_over.unknown.push(name);
-        } else if path.is_file() {
-            match jsonl::why_no_text(&path, self.text_column)? {
-                None => self.files.push((name, path)),
-                Some(why) => self.passed_over.unknown.push(format!("{name} ({why})")),
-            }
+            return Ok(());
+        };
+        // Opening a pipe would wait for its writer; who reads it refuses it.
+        let why = match path.is_file() {
+            true => format.why_passed_over(&path, self.ask)?,
+            false => None,
+        };
+        match (why, format.named()) {
+            (Some(why), _) => self.passed_over.unknown.push(format!("{name} ({why})")),
+            (None, Named::Prose) => self.prose.push((name, path)),
+            (None, _) => self.data.push((name, path)),
         }
         Ok(())
     }
+}
+
+/// Whether a writer left such a file behind, or keeps it for itself.
+fn is_left_behind(name: &str) -> bool {
+    name.ends_with(".tmp")
+        || name.ends_with(".partial")
+        || name.starts_with("cache-") && name.ends_with(".arrow")
 }
 
 fn refuse_artifact(folder: &Path) -> Result<()> {

@@ -2,13 +2,12 @@
 //!
 //! The footer gives columns and row groups ([`probe`]); row groups are read in file order by the
 //! producer, one contiguous read each, hashed as they pass, and decoded by workers ([`tasks`]);
-//! [`decode`] turns their columns into texts, ids and united types. Strings are read as bytes and
+//! `table` turns their columns into texts, ids and united types. Strings are read as bytes and
 //! checked here, because one bad byte must cost one document, not the file: the reader of the
 //! `parquet` crate refuses the whole page. Page checksums are verified where a file has them.
 //! Memory: a row group under [`GROUP_TEXT_BYTES_MAX`] of text is one task; a larger one is decoded
 //! by the producer, batch by batch, so that what is in flight stays bounded.
 
-mod decode;
 mod probe;
 mod schema;
 mod tasks;
@@ -17,7 +16,8 @@ use std::path::Path;
 
 use parquet::errors::ParquetError;
 
-use super::{Ask, Format, Limit, Probe, Request, Tasks};
+use super::stream::{Compression, Head};
+use super::{Ask, Format, Limit, Named, Probe, Request, Tasks};
 use crate::base::error::{Error, Result};
 
 /// Row groups with more text than this are decoded by the producer.
@@ -37,15 +37,19 @@ impl Format for Parquet {
         &[".parquet", ".pq"]
     }
 
-    fn recognizes(&self, head: &[u8]) -> bool {
-        head.starts_with(b"PAR1")
+    fn named(&self) -> Named {
+        Named::Whole
+    }
+
+    fn recognizes(&self, head: &Head) -> bool {
+        head.compression == Compression::Plain && head.text.starts_with(b"PAR1")
     }
 
     fn probe(&self, path: &Path, ask: &Ask) -> Result<Probe> {
         probe::probe(path, ask)
     }
 
-    fn count(&self, _: &Path, probe: &Probe, documents_max: u64) -> Result<Limit> {
+    fn count(&self, _: &Path, probe: &Probe, _: &Ask, documents_max: u64) -> Result<Limit> {
         let records = probe.records.unwrap_or(0).min(documents_max);
         Ok(Limit { records, end: 0 })
     }

@@ -21,8 +21,8 @@ use parquet::arrow::arrow_reader::{
 use parquet::errors::ParquetError;
 use parquet::file::reader::{ChunkReader, Length};
 
-use super::decode::Decoder;
-use super::probe::{self, id_column, span, text_column};
+use super::super::table::{Decoder, Leading};
+use super::probe::{self, leaves, span};
 use super::schema::{footer, footer_as_bytes};
 use super::{GROUP_TEXT_BYTES_MAX, TASK_TEXT_BYTES, refused};
 use crate::artifact::{planned::size_differs, record::Extent};
@@ -61,17 +61,19 @@ impl GroupTasks {
         let path = request.path;
         let file = io::open(path)?;
         let declared = footer(&file, path)?;
-        let text = text_column(&declared, path, request.ask)?;
-        let id = id_column(&declared, path, request.ask)?;
-        let footer = footer_as_bytes(&file, path, text)?;
-        let decoder = Decoder::new(request, declared.schema(), text, id);
-        let mask = ProjectionMask::roots(footer.parquet_schema(), decoder.projection());
+        let fields = declared.schema().fields();
+        let leading = Leading::of(fields, path, request.ask)?;
+        let footer = footer_as_bytes(&file, path, &leading)?;
+        let decoder = Decoder::new(request, fields, &leading);
+        let schema = footer.parquet_schema();
+        let leaves = decoder.projection().flat_map(|(root, inner)| leaves(schema, root, &inner));
+        let mask = ProjectionMask::leaves(schema, leaves);
         let (Layout::Blocks(blocks), Extent::RowGroups(extent)) =
             (&request.probe.layout, &request.slice.extent)
         else {
             unreachable!("a Parquet file is cut into row groups, not {:?}", request.slice)
         };
-        if probe::blocks(&footer, path, request.bytes, text)? != *blocks {
+        if probe::blocks(&footer, path, request.bytes, &leading.text)? != *blocks {
             let message = "its footer changed since the plan was made";
             return Err(Error::damaged(path, None, message));
         }
