@@ -25,8 +25,10 @@ pub const ENTRY: Entry = Entry {
     },
 };
 
-const RULES: &[RuleInfo] =
-    &[RuleInfo::new("c4_paragraph/< 3 paragraphs", "min_paragraphs", "long lines")];
+/// The rules, as the reference calls them.
+const PARAGRAPHS: &str = "c4_paragraph/< 3 paragraphs";
+
+const RULES: &[RuleInfo] = &[RuleInfo::new(PARAGRAPHS, "min_paragraphs", "long lines")];
 
 /// The thresholds.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -59,7 +61,7 @@ impl RuleSet for C4Paragraphs {
         let is_long = |line: &&[u8]| line.len() >= least && (count_chars(line) >= least);
         let long = view.text().as_bytes().split(|&byte| byte == b'\n').filter(is_long).count();
         let least = self.config.min_paragraphs as f64;
-        report(Measure::at_least(RULES[0].rule, long as f64, least))
+        report(Measure::at_least(PARAGRAPHS, long as f64, least))
     }
 }
 

@@ -34,10 +34,15 @@ pub const ENTRY: Entry = Entry {
     build: |table| Ok(Box::new(C4Quality::new(config::parse(table, "`c4_quality`")?))),
 };
 
+/// The rules, as the reference calls them.
+const LOREM: &str = "c4/lorem_ipsum";
+const BRACKET: &str = "c4/curly_bracket";
+const SENTENCES: &str = "c4/too_few_sentences";
+
 const RULES: &[RuleInfo] = &[
-    RuleInfo::switch("c4/lorem_ipsum", "filter_lorem_ipsum", "`lorem ipsum` in a line"),
-    RuleInfo::switch("c4/curly_bracket", "filter_curly_bracket", "`{` in a line"),
-    RuleInfo::new("c4/too_few_sentences", "min_sentences", "sentences in the lines that stay"),
+    RuleInfo::switch(LOREM, "filter_lorem_ipsum", "`lorem ipsum` in a line"),
+    RuleInfo::switch(BRACKET, "filter_curly_bracket", "`{` in a line"),
+    RuleInfo::new(SENTENCES, "min_sentences", "sentences in the lines that stay"),
 ];
 
 /// The thresholds; a number of 0 turns its rule off.
@@ -106,7 +111,7 @@ struct Tally {
     kept: usize,
     sentences: usize,
     /// Rules that drop the page, in the order in which lines broke them.
-    broken: Vec<usize>,
+    broken: Vec<&'static str>,
 }
 
 /// What is known of all lines at once, and room for one in lower case.
@@ -122,7 +127,7 @@ enum Fate {
     Stays,
     Goes,
     /// The page goes, by this rule.
-    Drops(usize),
+    Drops(&'static str),
 }
 
 impl C4Quality {
@@ -173,8 +178,7 @@ impl C4Quality {
     }
 
     /// Wherever a phrase, or a bracket, stands in the lines for which `rule` drops the page.
-    fn offences(&self, text: &str, rule: usize) -> Vec<Range<usize>> {
-        let sign = [LOREM_IPSUM, "{"][rule];
+    fn offences(&self, text: &str, rule: &'static str, sign: &str) -> Vec<Range<usize>> {
         let (mut outlook, mut out) = (self.outlook(text), String::new());
         let (mut small, mut origins) = (String::new(), Vec::new());
         let mut found = Vec::new();
@@ -223,11 +227,11 @@ impl C4Quality {
             crate::text::lower(own, lower);
         }
         if config.filter_lorem_ipsum && lower.contains(LOREM_IPSUM) {
-            Fate::Drops(0)
+            Fate::Drops(LOREM)
         } else if config.filter_javascript && lower.contains("javascript") {
             Fate::Goes
         } else if config.filter_curly_bracket && outlook.brackets && own.contains('{') {
-            Fate::Drops(1)
+            Fate::Drops(BRACKET)
         } else if config.filter_policy && POLICIES.iter().any(|phrase| lower.contains(phrase)) {
             Fate::Goes
         } else {
@@ -258,12 +262,13 @@ impl RuleSet for C4Quality {
             Edit::Take(tally)
         });
         // A page that breaks both of its rules is dropped by the one that a line broke first.
-        let order = if tally.broken.first() == Some(&1) { [1, 0] } else { [0, 1] };
+        let bracket_first = tally.broken.first() == Some(&BRACKET);
+        let order = if bracket_first { [BRACKET, LOREM] } else { [LOREM, BRACKET] };
         for rule in order {
             let is_broken = f64::from(u8::from(tally.broken.contains(&rule)));
-            report(Measure::at_most(RULES[rule].rule, is_broken, 0.0))?;
+            report(Measure::at_most(rule, is_broken, 0.0))?;
         }
-        report(Measure::at_least(RULES[2].rule, tally.sentences as f64, least as f64))
+        report(Measure::at_least(SENTENCES, tally.sentences as f64, least as f64))
     }
 
     fn edits(&self) -> bool {
@@ -271,8 +276,9 @@ impl RuleSet for C4Quality {
     }
 
     fn spans(&self, rule: &str, view: &mut View<'_>) -> Vec<Range<usize>> {
-        match RULES.iter().position(|info| info.rule == rule) {
-            Some(rule @ (0 | 1)) => self.offences(view.text(), rule),
+        match rule {
+            LOREM => self.offences(view.text(), LOREM, LOREM_IPSUM),
+            BRACKET => self.offences(view.text(), BRACKET, "{"),
             _ => Vec::new(),
         }
     }

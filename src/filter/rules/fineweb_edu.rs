@@ -22,7 +22,10 @@ pub const ENTRY: Entry = Entry {
     build: |table| Ok(Box::new(FinewebEdu::new(config::parse(table, "`fineweb_edu`")?)?)),
 };
 
-const RULES: &[RuleInfo] = &[RuleInfo::new("fineweb_edu/score", "min_score", "the score")];
+/// The rules, as the reference calls them.
+const SCORE: &str = "fineweb_edu/score";
+
+const RULES: &[RuleInfo] = &[RuleInfo::new(SCORE, "min_score", "the score")];
 
 /// Which column, and how much.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -64,7 +67,7 @@ impl RuleSet for FinewebEdu {
 
     fn measure(&self, view: &mut View<'_>, report: &mut Report<'_>) -> ControlFlow<()> {
         let score = view.number_of(&self.config.column).unwrap_or(f64::NAN);
-        report(Measure::at_least(RULES[0].rule, score, self.config.min_score))
+        report(Measure::at_least(SCORE, score, self.config.min_score))
     }
 }
 

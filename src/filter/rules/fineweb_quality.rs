@@ -58,20 +58,19 @@ impl Default for Config {
     }
 }
 
+/// The rules, as the reference calls them.
+const EMPTY: &str = "fineweb/empty";
+const PUNCTUATION: &str = "fineweb/line_punct_ratio";
+const SHORT_LINES: &str = "fineweb/short_line_ratio";
+const REPEATED: &str = "fineweb/char_dup_ratio";
+const BREAKS: &str = "fineweb/list_ratio";
+
 const RULES: &[RuleInfo] = &[
-    RuleInfo::fixed("fineweb/empty", "lines that are not blank"),
-    RuleInfo::new(
-        "fineweb/line_punct_ratio",
-        "min_line_punctuation",
-        "lines that end in terminal punctuation",
-    ),
-    RuleInfo::new("fineweb/short_line_ratio", "max_short_lines", "short lines"),
-    RuleInfo::new(
-        "fineweb/char_dup_ratio",
-        "max_duplicate_line_chars",
-        "characters in lines that repeat",
-    ),
-    RuleInfo::new("fineweb/list_ratio", "max_newlines_per_word", "line breaks for each word"),
+    RuleInfo::fixed(EMPTY, "lines that are not blank"),
+    RuleInfo::new(PUNCTUATION, "min_line_punctuation", "lines that end in terminal punctuation"),
+    RuleInfo::new(SHORT_LINES, "max_short_lines", "short lines"),
+    RuleInfo::new(REPEATED, "max_duplicate_line_chars", "characters in lines that repeat"),
+    RuleInfo::new(BREAKS, "max_newlines_per_word", "line breaks for each word"),
 ];
 
 /// FineWeb's rules with their thresholds.
@@ -110,19 +109,19 @@ impl RuleSet for FinewebQuality {
             ended += usize::from(is_ended(line));
             short += usize::from(has_at_most(line, config.short_line_length));
         }
-        report(Measure::at_least(RULES[0].rule, lines as f64, 1.0))?;
+        report(Measure::at_least(EMPTY, lines as f64, 1.0))?;
         let ended = share(ended, lines);
         // A limit that depends on the document: `from_annotations` knows it too.
         let exempt = ended == 0.0 && config.line_punctuation_exclude_zero;
         let min_ended = if exempt { 0.0 } else { config.min_line_punctuation };
-        report(Measure::at_least(RULES[1].rule, ended, min_ended))?;
-        report(Measure::at_most(RULES[2].rule, share(short, lines), config.max_short_lines))?;
+        report(Measure::at_least(PUNCTUATION, ended, min_ended))?;
+        report(Measure::at_most(SHORT_LINES, share(short, lines), config.max_short_lines))?;
 
         let copied = view.duplicate_filled_lines().copied_chars;
         let copied = share(copied, view.chars() - view.newlines());
-        report(Measure::at_most(RULES[3].rule, copied, config.max_duplicate_line_chars))?;
+        report(Measure::at_most(REPEATED, copied, config.max_duplicate_line_chars))?;
         let breaks = self.breaks_per_word(view);
-        report(Measure::at_most(RULES[4].rule, breaks, config.max_newlines_per_word))
+        report(Measure::at_most(BREAKS, breaks, config.max_newlines_per_word))
     }
 
     /// Lines as they stand, with the white space that ends them; line breaks.
@@ -132,11 +131,11 @@ impl RuleSet for FinewebQuality {
             spans::gather(lines.map(|(start, end)| start..end))
         };
         let short = self.config.short_line_length;
-        match RULES.iter().position(|info| info.rule == rule) {
-            Some(1) => lines(view.text(), &|line| !is_ended(line)),
-            Some(2) => lines(view.text(), &|line| has_at_most(line, short)),
-            Some(3) => spans::gather(view.filled_line_copies()),
-            Some(4) => spans::of_signs(view.text(), &["\n"]),
+        match rule {
+            PUNCTUATION => lines(view.text(), &|line| !is_ended(line)),
+            SHORT_LINES => lines(view.text(), &|line| has_at_most(line, short)),
+            REPEATED => spans::gather(view.filled_line_copies()),
+            BREAKS => spans::of_signs(view.text(), &["\n"]),
             _ => Vec::new(),
         }
     }

@@ -29,29 +29,44 @@ pub const ENTRY: Entry = Entry {
     },
 };
 
+/// The rules, as the reference calls them.
+const EMPTY: &str = "repetition/empty";
+const PARAGRAPHS: &str = "repetition/dup_para_frac";
+const PARAGRAPH_CHARS: &str = "repetition/dup_para_char_frac";
+const LINES: &str = "repetition/dup_line_frac";
+const LINE_CHARS: &str = "repetition/dup_line_char_frac";
+/// For n = 2, 3 and 4.
+const TOP_GRAMS: [&str; 3] =
+    ["repetition/top_2_gram", "repetition/top_3_gram", "repetition/top_4_gram"];
+/// For n = 5 to 10.
+const DUPLICATED_GRAMS: [&str; 6] = [
+    "repetition/duplicated_5_n_grams",
+    "repetition/duplicated_6_n_grams",
+    "repetition/duplicated_7_n_grams",
+    "repetition/duplicated_8_n_grams",
+    "repetition/duplicated_9_n_grams",
+    "repetition/duplicated_10_n_grams",
+];
+
 const RULES: &[RuleInfo] = &[
-    RuleInfo::fixed("repetition/empty", "characters"),
-    RuleInfo::new("repetition/dup_para_frac", "max_duplicate_paragraphs", "paragraphs that repeat"),
+    RuleInfo::fixed(EMPTY, "characters"),
+    RuleInfo::new(PARAGRAPHS, "max_duplicate_paragraphs", "paragraphs that repeat"),
     RuleInfo::new(
-        "repetition/dup_para_char_frac",
+        PARAGRAPH_CHARS,
         "max_duplicate_paragraph_chars",
         "characters in paragraphs that repeat",
     ),
-    RuleInfo::new("repetition/dup_line_frac", "max_duplicate_lines", "lines that repeat"),
-    RuleInfo::new(
-        "repetition/dup_line_char_frac",
-        "max_duplicate_line_chars",
-        "characters in lines that repeat",
-    ),
-    RuleInfo::new("repetition/top_2_gram", "max_top_2_gram", TOP),
-    RuleInfo::new("repetition/top_3_gram", "max_top_3_gram", TOP),
-    RuleInfo::new("repetition/top_4_gram", "max_top_4_gram", TOP),
-    RuleInfo::new("repetition/duplicated_5_n_grams", "max_duplicated_5_grams", DUPLICATED),
-    RuleInfo::new("repetition/duplicated_6_n_grams", "max_duplicated_6_grams", DUPLICATED),
-    RuleInfo::new("repetition/duplicated_7_n_grams", "max_duplicated_7_grams", DUPLICATED),
-    RuleInfo::new("repetition/duplicated_8_n_grams", "max_duplicated_8_grams", DUPLICATED),
-    RuleInfo::new("repetition/duplicated_9_n_grams", "max_duplicated_9_grams", DUPLICATED),
-    RuleInfo::new("repetition/duplicated_10_n_grams", "max_duplicated_10_grams", DUPLICATED),
+    RuleInfo::new(LINES, "max_duplicate_lines", "lines that repeat"),
+    RuleInfo::new(LINE_CHARS, "max_duplicate_line_chars", "characters in lines that repeat"),
+    RuleInfo::new(TOP_GRAMS[0], "max_top_2_gram", TOP),
+    RuleInfo::new(TOP_GRAMS[1], "max_top_3_gram", TOP),
+    RuleInfo::new(TOP_GRAMS[2], "max_top_4_gram", TOP),
+    RuleInfo::new(DUPLICATED_GRAMS[0], "max_duplicated_5_grams", DUPLICATED),
+    RuleInfo::new(DUPLICATED_GRAMS[1], "max_duplicated_6_grams", DUPLICATED),
+    RuleInfo::new(DUPLICATED_GRAMS[2], "max_duplicated_7_grams", DUPLICATED),
+    RuleInfo::new(DUPLICATED_GRAMS[3], "max_duplicated_8_grams", DUPLICATED),
+    RuleInfo::new(DUPLICATED_GRAMS[4], "max_duplicated_9_grams", DUPLICATED),
+    RuleInfo::new(DUPLICATED_GRAMS[5], "max_duplicated_10_grams", DUPLICATED),
 ];
 const TOP: &str = "characters in the most common run of so many words";
 const DUPLICATED: &str = "characters in repeated runs of so many words";
@@ -158,17 +173,16 @@ impl GopherRepetition {
         report: &mut Report<'_>,
     ) -> ControlFlow<()> {
         let config = &self.config;
-        let mut at_most = |rule: usize, value, limit| {
-            report(Measure::at_most(RULES[rule].rule, value, optional(limit)))
-        };
+        let mut at_most =
+            |rule, value, limit| report(Measure::at_most(rule, value, optional(limit)));
         let found = view.duplicate_paragraphs();
         let copies = share(found.copies, found.pieces);
-        at_most(1, copies, config.max_duplicate_paragraphs)?;
+        at_most(PARAGRAPHS, copies, config.max_duplicate_paragraphs)?;
         let copied = share(found.copied_chars, chars);
-        at_most(2, copied, config.max_duplicate_paragraph_chars)?;
+        at_most(PARAGRAPH_CHARS, copied, config.max_duplicate_paragraph_chars)?;
         let found = view.duplicate_lines();
-        at_most(3, share(found.copies, found.pieces), config.max_duplicate_lines)?;
-        at_most(4, share(found.copied_chars, chars), config.max_duplicate_line_chars)
+        at_most(LINES, share(found.copies, found.pieces), config.max_duplicate_lines)?;
+        at_most(LINE_CHARS, share(found.copied_chars, chars), config.max_duplicate_line_chars)
     }
 }
 
@@ -179,33 +193,34 @@ impl RuleSet for GopherRepetition {
 
     fn measure(&self, view: &mut View<'_>, report: &mut Report<'_>) -> ControlFlow<()> {
         let chars = view.chars();
-        report(Measure::at_least(RULES[0].rule, chars as f64, 1.0))?;
+        report(Measure::at_least(EMPTY, chars as f64, 1.0))?;
         self.measure_pieces(view, chars, report)?;
-        for (index, (_, limit)) in self.config.top().into_iter().enumerate() {
-            let common = common_share(view, index + 2, chars, optional(limit));
-            report(Measure::at_most(RULES[5 + index].rule, common, optional(limit)))?;
+        for ((n, rule), (_, limit)) in (2..).zip(TOP_GRAMS).zip(self.config.top()) {
+            let common = common_share(view, n, chars, optional(limit));
+            report(Measure::at_most(rule, common, optional(limit)))?;
         }
-        for (index, (_, limit)) in self.config.duplicated().into_iter().enumerate() {
-            let repeated = share(view.repeated_chars(index + 5), chars);
-            report(Measure::at_most(RULES[8 + index].rule, repeated, optional(limit)))?;
+        for ((n, rule), (_, limit)) in (5..).zip(DUPLICATED_GRAMS).zip(self.config.duplicated()) {
+            let repeated = share(view.repeated_chars(n), chars);
+            report(Measure::at_most(rule, repeated, optional(limit)))?;
         }
         ControlFlow::Continue(())
     }
 
     /// Copies, and runs of words from the first to the last.
     fn spans(&self, rule: &str, view: &mut View<'_>) -> Vec<Range<usize>> {
-        match RULES.iter().position(|info| info.rule == rule) {
-            Some(1 | 2) => spans::gather(view.paragraph_copies()),
-            Some(3 | 4) => spans::gather(view.line_copies()),
-            Some(at @ 5..=7) => common_runs(view, at - 3),
-            Some(at @ 8..) => {
-                let n = at - 3;
-                let runs = view.repeated_runs(n);
-                let words = view.placed_words();
-                spans::gather(runs.into_iter().map(|word| words.place(word, n)))
-            }
-            _ => Vec::new(),
+        let n_of = |rules: &[&str], first| Some(rules.iter().position(|one| *one == rule)? + first);
+        match rule {
+            PARAGRAPHS | PARAGRAPH_CHARS => return spans::gather(view.paragraph_copies()),
+            LINES | LINE_CHARS => return spans::gather(view.line_copies()),
+            _ => (),
         }
+        if let Some(n) = n_of(&TOP_GRAMS, 2) {
+            return common_runs(view, n);
+        }
+        let Some(n) = n_of(&DUPLICATED_GRAMS, 5) else { return Vec::new() };
+        let runs = view.repeated_runs(n);
+        let words = view.placed_words();
+        spans::gather(runs.into_iter().map(|word| words.place(word, n)))
     }
 }
 

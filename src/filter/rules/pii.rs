@@ -26,9 +26,13 @@ pub const ENTRY: Entry = Entry {
     build: |table| Ok(Box::new(Pii { config: config::parse(table, "`pii`")? })),
 };
 
+/// The rules, as the reference calls them.
+const EMAILS: &str = "pii/emails";
+const IPS: &str = "pii/ips";
+
 const RULES: &[RuleInfo] = &[
-    RuleInfo::fixed("pii/emails", "e-mail addresses that were replaced"),
-    RuleInfo::fixed("pii/ips", "IP addresses that were replaced"),
+    RuleInfo::fixed(EMAILS, "e-mail addresses that were replaced"),
+    RuleInfo::fixed(IPS, "IP addresses that were replaced"),
 ];
 
 /// What is replaced, and by what, in turn; an empty list replaces nothing.
@@ -77,8 +81,8 @@ impl RuleSet for Pii {
         let emails = replace(view, &config.email_replacements, emails);
         let public = config.only_public_ips;
         let ips = replace(view, &config.ip_replacements, |text, each| ips(text, public, each));
-        report(Measure::at_most(RULES[0].rule, emails as f64, f64::INFINITY))?;
-        report(Measure::at_most(RULES[1].rule, ips as f64, f64::INFINITY))
+        report(Measure::at_most(EMAILS, emails as f64, f64::INFINITY))?;
+        report(Measure::at_most(IPS, ips as f64, f64::INFINITY))
     }
 
     fn edits(&self) -> bool {
@@ -89,9 +93,9 @@ impl RuleSet for Pii {
     fn spans(&self, rule: &str, view: &mut View<'_>) -> Vec<Range<usize>> {
         let mut found = Vec::new();
         let mut each = |range| found.push(range);
-        match RULES.iter().position(|info| info.rule == rule) {
-            Some(0) => emails(view.text(), &mut each),
-            Some(1) => ips(view.text(), self.config.only_public_ips, &mut each),
+        match rule {
+            EMAILS => emails(view.text(), &mut each),
+            IPS => ips(view.text(), self.config.only_public_ips, &mut each),
             _ => (),
         }
         spans::gather(found)

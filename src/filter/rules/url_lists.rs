@@ -30,13 +30,21 @@ pub const ENTRY: Entry = Entry {
     build: |table| Ok(Box::new(UrlLists::new(config::parse(table, "`url_lists`")?)?)),
 };
 
+/// The rules, as the reference calls them.
+const DOMAIN: &str = "url/domain";
+const SUBDOMAIN: &str = "url/subdomain";
+const ADDRESS: &str = "url/url";
+const HARD_WORD: &str = "url/hard_blacklisted";
+const SOFT_WORDS: &str = "url/soft_blacklisted";
+const SUBWORD: &str = "url/blacklisted_subword";
+
 const RULES: &[RuleInfo] = &[
-    RuleInfo::fixed("url/domain", "a listed domain, the host's of two names or one above it"),
-    RuleInfo::fixed("url/subdomain", "the host is listed, and has three names or more, or one"),
-    RuleInfo::fixed("url/url", "the address is listed"),
-    RuleInfo::fixed("url/hard_blacklisted", "listed words in the address"),
-    RuleInfo::new("url/soft_blacklisted", "soft_word_threshold", "soft words in the address"),
-    RuleInfo::fixed("url/blacklisted_subword", "a listed piece of the address"),
+    RuleInfo::fixed(DOMAIN, "a listed domain, the host's of two names or one above it"),
+    RuleInfo::fixed(SUBDOMAIN, "the host is listed, and has three names or more, or one"),
+    RuleInfo::fixed(ADDRESS, "the address is listed"),
+    RuleInfo::fixed(HARD_WORD, "listed words in the address"),
+    RuleInfo::new(SOFT_WORDS, "soft_word_threshold", "soft words in the address"),
+    RuleInfo::fixed(SUBWORD, "a listed piece of the address"),
 ];
 
 /// The lists, each an array, or a file with an entry a line where `#` begins a comment.
@@ -126,24 +134,22 @@ impl RuleSet for UrlLists {
     fn measure(&self, view: &mut View<'_>, report: &mut Report<'_>) -> ControlFlow<()> {
         let url = view.text_of(&self.config.column).unwrap_or_default();
         let host = host(url);
-        let mut none = |rule: usize, found: usize| {
-            report(Measure::at_most(RULES[rule].rule, found as f64, 0.0))
-        };
+        let mut none = |rule, found: usize| report(Measure::at_most(rule, found as f64, 0.0));
         let above = host.match_indices('.').map(|(dot, _)| &host[dot + 1..]);
         let above = above.filter(|name| self.domains.contains(*name)).count();
         let is_listed = usize::from(self.domains.contains(&host));
         let is_pair = host.split('.').count() == 2;
-        none(0, if is_pair { above + is_listed } else { above })?;
-        none(1, is_listed)?;
-        none(2, usize::from(self.urls.contains(url)))?;
+        none(DOMAIN, if is_pair { above + is_listed } else { above })?;
+        none(SUBDOMAIN, is_listed)?;
+        none(ADDRESS, usize::from(self.urls.contains(url)))?;
         let words: BTreeSet<&str> = url.split(|char: char| !char.is_ascii_alphanumeric()).collect();
         let listed = |list: &BTreeSet<String>| words.iter().filter(|w| list.contains(**w)).count();
-        none(3, listed(&self.words))?;
+        none(HARD_WORD, listed(&self.words))?;
         let soft = listed(&self.soft_words) as f64;
         let most = self.config.soft_word_threshold as f64 - 1.0;
-        report(Measure::at_most(RULES[4].rule, soft, most.max(0.0)))?;
+        report(Measure::at_most(SOFT_WORDS, soft, most.max(0.0)))?;
         let found = f64::from(u8::from(self.has_subword(url)));
-        report(Measure::at_most(RULES[5].rule, found, 0.0))
+        report(Measure::at_most(SUBWORD, found, 0.0))
     }
 }
 

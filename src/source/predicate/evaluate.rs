@@ -4,8 +4,8 @@
 //! value or null, where null is SQL's unknown.
 //! Invariants: literals stay one element long up to the end, so that kernels take their fast paths;
 //! doubles are never NaN or -0; what has no value (a division by zero, an integer beyond its
-//! width, a cast of `'x'` to a number) is null, so it never passes. Rows that can no longer pass may hold
-//! anything.
+//! width, a cast of `'x'` to a number) is null, so it never passes. Rows that can no longer pass
+//! may hold anything.
 //! Cost: a kernel a node; a batch's JSON texts are parsed once, when a condition first needs them.
 
 use std::cell::OnceCell;

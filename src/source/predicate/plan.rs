@@ -3,8 +3,9 @@
 //! In → sqlparser's tree; out → the expression, the columns it reads and the JSON fields it asks
 //! for. Every mistake a person can make is found here, before any work: an unknown column, kinds
 //! that cannot be compared, a part of SQL that is not supported, a value where a condition is due.
-//! Kinds: integer with number is number, with a wide one wide; a null literal is of any kind; a JSON field is of the kind
-//! it is compared with, so two of them need a CAST; nothing else is converted unasked.
+//! Kinds: integer with number is number, with a wide one wide; a null literal is of any kind;
+//! a JSON field is of the kind it is compared with, so two of them need a CAST; nothing else is
+//! converted unasked.
 
 use std::sync::Arc;
 

@@ -1,12 +1,12 @@
-//! Names of columns → the values behind them, as one of four kinds.
+//! Names of columns → the values behind them, as one of five kinds.
 //!
 //! In → a schema and a name such as `int_score`, `meta.language` (a struct column's field) or
 //! `metadata.url` (a field of the JSON text that JSON Lines leave in the column `metadata`); out →
 //! a [`Reference`], which reads a batch. Names match exactly, else by ASCII case where only one
 //! does.
-//! Invariants of what is read: integers are int64 (uint64 a decimal without fraction), floats are doubles, strings are UTF-8 with
-//! 32-bit offsets; NaN is null and -0 is 0, so that comparisons need know neither. A type that
-//! already fits is not copied.
+//! Invariants of what is read: integers are int64 (uint64 a decimal without fraction), floats
+//! are doubles, strings are UTF-8 with 32-bit offsets; NaN is null and -0 is 0, so that comparisons
+//! need know neither. A type that already fits is not copied.
 
 use std::sync::Arc;
 

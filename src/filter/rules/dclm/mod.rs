@@ -40,39 +40,60 @@ pub const ENTRY: Entry = Entry {
     build: |table| Ok(Box::new(Dclm::new(config::parse(table, "`dclm`")?)?)),
 };
 
+/// The rules, as the reference calls them.
+const SHORT: &str = "dclm/page_length_filter.min_length";
+const LONG: &str = "dclm/page_length_filter.max_length";
+const BELOW_MEAN: &str = "dclm/word_length_filter.min_length";
+const ABOVE_MEAN: &str = "dclm/word_length_filter.max_length";
+const SIGNS: &str = "dclm/symbol_ratio_filter";
+const BULLETS: &str = "dclm/bullet_count_filter";
+const ELLIPSES: &str = "dclm/ellipsis_count_filter";
+const LETTERS: &str = "dclm/alphabetic_word_ratio_filter";
+const STOP_WORDS: &str = "dclm/stop_word_filter";
+const LINES: &str = "dclm/repetition_filter.line";
+const PARAGRAPHS: &str = "dclm/repetition_filter.paragraph";
+const LINE_CHARS: &str = "dclm/repetition_filter.line_chars";
+const PARAGRAPH_CHARS: &str = "dclm/repetition_filter.paragraph_chars";
+const MODIFIED: &str = "dclm/line_modifiers";
+const REMOVED: &str = "dclm/word_removal_ratio_filter";
+/// Runs of n = 2 to 10 words.
+const RUNS: [&str; 9] = [
+    "dclm/repetition_filter.2",
+    "dclm/repetition_filter.3",
+    "dclm/repetition_filter.4",
+    "dclm/repetition_filter.5",
+    "dclm/repetition_filter.6",
+    "dclm/repetition_filter.7",
+    "dclm/repetition_filter.8",
+    "dclm/repetition_filter.9",
+    "dclm/repetition_filter.10",
+];
+
 const RULES: &[RuleInfo] = &[
-    RuleInfo::new("dclm/page_length_filter.min_length", "min_words", "words"),
-    RuleInfo::new("dclm/page_length_filter.max_length", "max_words", "words"),
-    RuleInfo::new("dclm/word_length_filter.min_length", "min_mean_word_length", MEAN),
-    RuleInfo::new("dclm/word_length_filter.max_length", "max_mean_word_length", MEAN),
-    RuleInfo::new(
-        "dclm/symbol_ratio_filter",
-        "max_symbols_per_word",
-        "`#`, ellipses for each word",
-    ),
-    RuleInfo::new("dclm/bullet_count_filter", "max_bullet_lines", "lines with a bullet"),
-    RuleInfo::new("dclm/ellipsis_count_filter", "max_ellipsis_lines", "lines with an ellipsis"),
-    RuleInfo::new("dclm/alphabetic_word_ratio_filter", "max_words_without_letter", "such words"),
-    RuleInfo::new("dclm/stop_word_filter", "min_stop_words", "stop words, each time they occur"),
-    RuleInfo::new("dclm/repetition_filter.line", "max_repeated_lines", "lines"),
-    RuleInfo::new("dclm/repetition_filter.paragraph", "max_repeated_paragraphs", "paragraphs"),
-    RuleInfo::new("dclm/repetition_filter.line_chars", "max_repeated_line_chars", "characters"),
-    RuleInfo::new(
-        "dclm/repetition_filter.paragraph_chars",
-        "max_repeated_paragraph_chars",
-        "characters",
-    ),
-    RuleInfo::new("dclm/repetition_filter.2", "max_common_2_gram", COMMON),
-    RuleInfo::new("dclm/repetition_filter.3", "max_common_3_gram", COMMON),
-    RuleInfo::new("dclm/repetition_filter.4", "max_common_4_gram", COMMON),
-    RuleInfo::new("dclm/repetition_filter.5", "max_repeated_5_grams", REPEATED),
-    RuleInfo::new("dclm/repetition_filter.6", "max_repeated_6_grams", REPEATED),
-    RuleInfo::new("dclm/repetition_filter.7", "max_repeated_7_grams", REPEATED),
-    RuleInfo::new("dclm/repetition_filter.8", "max_repeated_8_grams", REPEATED),
-    RuleInfo::new("dclm/repetition_filter.9", "max_repeated_9_grams", REPEATED),
-    RuleInfo::new("dclm/repetition_filter.10", "max_repeated_10_grams", REPEATED),
-    RuleInfo::fixed("dclm/line_modifiers", "characters that the line modifiers leave"),
-    RuleInfo::new("dclm/word_removal_ratio_filter", "max_removed_words", "words that went"),
+    RuleInfo::new(SHORT, "min_words", "words"),
+    RuleInfo::new(LONG, "max_words", "words"),
+    RuleInfo::new(BELOW_MEAN, "min_mean_word_length", MEAN),
+    RuleInfo::new(ABOVE_MEAN, "max_mean_word_length", MEAN),
+    RuleInfo::new(SIGNS, "max_symbols_per_word", "`#`, ellipses for each word"),
+    RuleInfo::new(BULLETS, "max_bullet_lines", "lines with a bullet"),
+    RuleInfo::new(ELLIPSES, "max_ellipsis_lines", "lines with an ellipsis"),
+    RuleInfo::new(LETTERS, "max_words_without_letter", "such words"),
+    RuleInfo::new(STOP_WORDS, "min_stop_words", "stop words, each time they occur"),
+    RuleInfo::new(LINES, "max_repeated_lines", "lines"),
+    RuleInfo::new(PARAGRAPHS, "max_repeated_paragraphs", "paragraphs"),
+    RuleInfo::new(LINE_CHARS, "max_repeated_line_chars", "characters"),
+    RuleInfo::new(PARAGRAPH_CHARS, "max_repeated_paragraph_chars", "characters"),
+    RuleInfo::new(RUNS[0], "max_common_2_gram", COMMON),
+    RuleInfo::new(RUNS[1], "max_common_3_gram", COMMON),
+    RuleInfo::new(RUNS[2], "max_common_4_gram", COMMON),
+    RuleInfo::new(RUNS[3], "max_repeated_5_grams", REPEATED),
+    RuleInfo::new(RUNS[4], "max_repeated_6_grams", REPEATED),
+    RuleInfo::new(RUNS[5], "max_repeated_7_grams", REPEATED),
+    RuleInfo::new(RUNS[6], "max_repeated_8_grams", REPEATED),
+    RuleInfo::new(RUNS[7], "max_repeated_9_grams", REPEATED),
+    RuleInfo::new(RUNS[8], "max_repeated_10_grams", REPEATED),
+    RuleInfo::fixed(MODIFIED, "characters that the line modifiers leave"),
+    RuleInfo::new(REMOVED, "max_removed_words", "words that went"),
 ];
 const MEAN: &str = "mean length of words";
 const COMMON: &str = "characters in the most common run of so many words";
@@ -208,8 +229,8 @@ impl Dclm {
             ("max_numeric_line", config.max_numeric_line),
             ("max_removed_words", config.max_removed_words),
         ];
-        let keys = RULES[13..22].iter().filter_map(|rule| rule.key);
-        limits.extend(keys.zip(config.runs()));
+        let key_of = |run: &str| RULES.iter().find(|info| info.rule == run)?.key;
+        limits.extend(RUNS.into_iter().filter_map(key_of).zip(config.runs()));
         super::check_limits("dclm", &limits)?;
         Ok(Dclm { config })
     }
@@ -231,19 +252,17 @@ impl Dclm {
     fn measure_words(&self, view: &mut View<'_>, report: &mut Report<'_>) -> ControlFlow<()> {
         let config = &self.config;
         let text = view.text();
-        let mut at = |rule: usize, value: f64, limit: Limit| {
-            report(Measure { rule: RULES[rule].rule, value, limit })
-        };
+        let mut at = |rule, value: f64, limit: Limit| report(Measure { rule, value, limit });
         let words = length_words(text) as f64;
-        at(0, words, Limit::AtLeast(config.min_words as f64))?;
-        at(1, words, Limit::AtMost(config.max_words as f64))?;
+        at(SHORT, words, Limit::AtLeast(config.min_words as f64))?;
+        at(LONG, words, Limit::AtMost(config.max_words as f64))?;
         let counts = count(text);
         let mean = share(counts.chars, counts.words);
-        at(2, mean, Limit::AtLeast(config.min_mean_word_length))?;
-        at(3, mean, Limit::AtMost(config.max_mean_word_length))?;
+        at(BELOW_MEAN, mean, Limit::AtLeast(config.min_mean_word_length))?;
+        at(ABOVE_MEAN, mean, Limit::AtMost(config.max_mean_word_length))?;
         let occur = |sign: &&str| memmem::find_iter(text.as_bytes(), sign.as_bytes()).count();
         let symbols = SYMBOLS.iter().map(occur).sum::<usize>();
-        at(4, share(symbols, counts.words), Limit::AtMost(config.max_symbols_per_word))?;
+        at(SIGNS, share(symbols, counts.words), Limit::AtMost(config.max_symbols_per_word))?;
         let (mut lines, mut bullets, mut trailing) = (0, 0, 0);
         for line in stripped_pieces(text, "\n") {
             lines += 1;
@@ -268,38 +287,36 @@ impl Dclm {
             (value, Limit::AtMost(limit))
         };
         let (value, limit) = most(bullets, config.max_bullet_lines);
-        at(5, value, limit)?;
+        at(BULLETS, value, limit)?;
         let (value, limit) = most(trailing, config.max_ellipsis_lines);
-        at(6, value, limit)?;
+        at(ELLIPSES, value, limit)?;
         let without = share(counts.without_letter, counts.words);
-        at(7, without, Limit::AtMost(config.max_words_without_letter))?;
-        at(8, counts.stop_words as f64, Limit::AtLeast(config.min_stop_words as f64))
+        at(LETTERS, without, Limit::AtMost(config.max_words_without_letter))?;
+        at(STOP_WORDS, counts.stop_words as f64, Limit::AtLeast(config.min_stop_words as f64))
     }
 
     fn measure_repetition(&self, view: &mut View<'_>, report: &mut Report<'_>) -> ControlFlow<()> {
         let config = &self.config;
         let (text, spare) = view.spare();
-        let mut most = |rule: usize, value: f64, limit: f64| {
-            report(Measure::at_most(RULES[rule].rule, value, limit))
-        };
+        let mut most = |rule, value: f64, limit: f64| report(Measure::at_most(rule, value, limit));
         let (lines, line_chars) = repeated_pieces(text, "\n", spare);
         let (paragraphs, paragraph_chars) = repeated_pieces(text, "\n\n", spare);
-        most(9, lines, config.max_repeated_lines)?;
-        most(10, paragraphs, config.max_repeated_paragraphs)?;
-        most(11, line_chars, config.max_repeated_line_chars)?;
-        most(12, paragraph_chars, config.max_repeated_paragraph_chars)?;
+        most(LINES, lines, config.max_repeated_lines)?;
+        most(PARAGRAPHS, paragraphs, config.max_repeated_paragraphs)?;
+        most(LINE_CHARS, line_chars, config.max_repeated_line_chars)?;
+        most(PARAGRAPH_CHARS, paragraph_chars, config.max_repeated_paragraph_chars)?;
         let Spare { words, runs, .. } = spare;
         lay_unicode_words(text, words);
         let chars = words.chars(0, words.len());
-        for (index, limit) in config.runs().into_iter().enumerate() {
-            if index == 0 {
+        for ((n, rule), limit) in (2..).zip(RUNS).zip(config.runs()) {
+            if n == 2 {
                 runs.begin(words);
             } else {
                 runs.lengthen();
             }
-            let found = if index < 3 { runs.most_common(words) } else { runs.repeated(words) };
+            let found = if n < 5 { runs.most_common(words) } else { runs.repeated(words) };
             let found = if found == 0 { 0.0 } else { share(found, chars) };
-            most(13 + index, found, limit)?;
+            most(rule, found, limit)?;
         }
         ControlFlow::Continue(())
     }
@@ -312,10 +329,10 @@ impl Dclm {
             Edit::Take(())
         });
         let left = view.chars() as f64;
-        report(Measure::at_least(RULES[22].rule, left, 1.0))?;
+        report(Measure::at_least(MODIFIED, left, 1.0))?;
         let after = length_words(view.text());
         let removed = (before as f64 - after as f64) / before as f64;
-        report(Measure::at_most(RULES[23].rule, removed, config.max_removed_words))
+        report(Measure::at_most(REMOVED, removed, config.max_removed_words))
     }
 }
 
@@ -347,18 +364,20 @@ impl RuleSet for Dclm {
             let pieces = pieces.map(|place| (place.start, place.end));
             spans::gather(spare.finder.repeated(text, pieces))
         };
-        match RULES.iter().position(|info| info.rule == rule) {
-            Some(4) => spans::of_signs(text, &SYMBOLS),
-            Some(5) => lines(has_bullet),
-            Some(6) => lines(trails_off),
-            Some(7) => {
+        match rule {
+            SIGNS => spans::of_signs(text, &SYMBOLS),
+            BULLETS => lines(has_bullet),
+            ELLIPSES => lines(trails_off),
+            LETTERS => {
                 let without = white_space_words(text).filter(|word| !has_letter(word));
                 spans::gather(without.map(|word| spans::place(text, word)))
             }
-            Some(9 | 11) => repeated("\n"),
-            Some(10 | 12) => repeated("\n\n"),
-            Some(at @ 13..=21) => runs_of(text, at - 11, spare),
-            _ => Vec::new(),
+            LINES | LINE_CHARS => repeated("\n"),
+            PARAGRAPHS | PARAGRAPH_CHARS => repeated("\n\n"),
+            _ => match RUNS.iter().position(|run| *run == rule) {
+                Some(at) => runs_of(text, at + 2, spare),
+                None => Vec::new(),
+            },
         }
     }
 }
