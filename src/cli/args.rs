@@ -151,8 +151,8 @@ file is read when it is given itself. Pipes are refused.";
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Reading text")]
 pub struct TextFlags {
-    /// Column or JSON field with the text, or a list of messages; `content.text` is inside
-    /// `content` [default: text]
+    /// Column or JSON field with the text, or a list of messages (written by the key
+    /// `message_template`); `content.text` is inside `content` [default: text]
     #[arg(long, value_name = "NAME")]
     text_column: Option<String>,
     /// Column or JSON field with the id, strings or integers; a path as well [default: id, else the
