@@ -9,7 +9,7 @@ mod memory;
 
 use std::{
     fs,
-    io::Write,
+    io::{Read, Write},
     path::{Path, PathBuf},
     sync::Mutex,
 };
@@ -346,6 +346,49 @@ fn parquet_files() {
     let valid = vec![fs::read(kept().join("corpus/part-00000.parquet")).unwrap()];
     let config = InputConfig::default();
     fuzz_file(directory.path(), "a.parquet", valid, |path| read_source(path, &config));
+}
+
+/// Small files of every other format, as other programs wrote them.
+fn fuzz_fixtures(names: &[&str], config: &InputConfig) {
+    let directory = tempfile::tempdir().unwrap();
+    for name in names {
+        let valid = vec![fixture(&format!("source/formats/{name}"))];
+        fuzz_file(directory.path(), name, valid, |path| read_source(path, config));
+    }
+}
+
+#[test]
+fn json_arrays_csv_text_and_warc() {
+    let mut config = InputConfig::default();
+    let names = ["array.json", "apart.json.gz", "rows.csv", "rows.tsv", "records.warc.wet.gz"];
+    fuzz_fixtures(&names, &config);
+    config.separator = Some("<|endoftext|>".to_owned());
+    fuzz_fixtures(&["separated.txt", "streams.jsonl.bz2", "streams.jsonl.xz"], &config);
+    // The records themselves, which gzip's checksum keeps changed bytes from.
+    let directory = tempfile::tempdir().unwrap();
+    let mut wet = Vec::new();
+    let compressed = fixture("source/formats/records.warc.wet.gz");
+    flate2::read::MultiGzDecoder::new(compressed.as_slice()).read_to_end(&mut wet).unwrap();
+    fuzz_file(directory.path(), "a.warc.wet", vec![wet], |path| read_source(path, &config));
+}
+
+#[test]
+fn arrow_streams_and_files() {
+    let names = ["stream.arrow", "zstd.feather", "lz4.feather", "view.arrow", "dictionary.arrow"];
+    fuzz_fixtures(&names, &InputConfig::default());
+    let text_column = "content.text".to_owned();
+    fuzz_fixtures(&["nested.arrow"], &InputConfig { text_column, ..InputConfig::default() });
+}
+
+#[test]
+fn parquet_with_text_inside() {
+    for (name, text_column) in
+        [("nested.parquet", "content.text"), ("messages.parquet", "messages")]
+    {
+        let text_column = text_column.to_owned();
+        fuzz_fixtures(&[name], &InputConfig { text_column, ..InputConfig::default() });
+    }
+    fuzz_fixtures(&["codec-brotli.parquet"], &InputConfig::default());
 }
 
 const CONDITIONS: &[&str] = &[

@@ -29,6 +29,13 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
+fn bzip2(bytes: &[u8]) -> Vec<u8> {
+    use std::io::Write;
+    let mut encoder = bzip2::write::BzEncoder::new(Vec::new(), Default::default());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
 fn zstd(bytes: &[u8]) -> Vec<u8> {
     zstd::stream::encode_all(bytes, 3).unwrap()
 }
@@ -80,35 +87,39 @@ fn text_in_another_encoding_is_refused_before_any_work() {
 }
 
 #[test]
-fn json_in_another_form_is_refused_before_any_work() {
+fn lines_that_end_in_cr_alone_are_refused_before_any_work() {
+    let text = lines(&documents(12, 1), "text").replace('\n', "\r");
+    let what = "lines that end in CR alone";
+    check(vec![("h.jsonl", text.into(), what, "tr '\\r' '\\n'")], 2, ":0`");
+}
+
+#[test]
+fn json_is_read_in_every_form_whatever_its_name_promises() {
     let text = lines(&documents(12, 1), "text");
     let array = format!("[{}]", text.trim_end().replace('\n', ","));
     let pretty = |json: &str| {
         let value: serde_json::Value = serde_json::from_str(json).unwrap();
         serde_json::to_string_pretty(&value).unwrap()
     };
-    let one = pretty(text.lines().next().unwrap());
-    let marked = format!("\u{feff}{array}");
-    let (is_array, take_apart) = ("a JSON array", "jq -c '.[]'");
-    check(
-        vec![
-            ("a.jsonl", array.clone().into(), is_array, take_apart),
-            ("b.json", array.clone().into(), is_array, take_apart),
-            ("c.jsonl", pretty(&array).into(), is_array, take_apart),
-            ("d.jsonl.gz", gzip(pretty(&array).as_bytes()), is_array, take_apart),
-            ("e", marked.into(), is_array, take_apart),
-            ("f.jsonl", one.clone().into(), "JSON over several lines", "jq -c"),
-            ("g.jsonl", format!("{one}\n{one}\n").into(), "JSON over several lines", "jq -c"),
-            (
-                "h.jsonl",
-                text.replace('\n', "\r").into(),
-                "lines that end in CR alone",
-                "tr '\\r' '\\n'",
-            ),
-        ],
-        2,
-        ":0`",
-    );
+    let apart: String = text.lines().map(|line| pretty(line) + "\n").collect();
+    let mut first: Option<Vec<u8>> = None;
+    for (name, bytes) in [
+        ("a.jsonl", text.clone().into_bytes()),
+        ("b.json", array.clone().into()),
+        ("c.jsonl", pretty(&array).into()),
+        ("d.jsonl.gz", gzip(pretty(&array).as_bytes())),
+        ("e", format!("\u{feff}{array}").into()),
+        ("f.jsonl", apart.clone().into()),
+        ("g.json.zst", zstd(apart.as_bytes())),
+    ] {
+        let directory = TestDir::new();
+        directory.write(name, bytes);
+        let command = format!("ingest s={name} --out o --holdout 0 --max-bad 0");
+        let run = directory.dataprep(&command).ok();
+        assert!(run.stdout.contains("12 documents"), "{name}: {}", run.stdout);
+        let part = std::fs::read(directory.path("o/part-00000.parquet")).unwrap();
+        assert_eq!(first.get_or_insert_with(|| part.clone()), &part, "{name}");
+    }
 }
 
 #[test]
@@ -120,12 +131,13 @@ fn files_of_another_kind_are_refused_before_any_work() {
             ("a.jsonl.gz", gzip(&gzip(text.as_bytes())), "gzip data", "compressed twice"),
             ("b.jsonl.zst", zstd(&gzip(text.as_bytes())), "gzip data", "compressed twice"),
             ("c.jsonl.gz", joined(&[b"PK\x03\x04", &[7; 90]]), "a zip archive", "unpack it"),
-            ("d.jsonl", b"BZh91AY&SY".to_vec(), "bzip2 data", "zstd"),
-            ("e.jsonl.xz", b"\xfd7zXZ\0\0\0".to_vec(), "xz data", "xz -dc"),
+            ("d.jsonl.bz2", gzip(&gzip(text.as_bytes())), "gzip data", "compressed twice"),
+            ("e.jsonl.lzma", b"\x5d\0\0\x80\0\0".to_vec(), "lzma data", "xz -dc"),
             ("f.jsonl", pointer, "a Git LFS pointer", "git lfs pull"),
             ("g.jsonl", b"<!doctype html><title>404</title>\n".to_vec(), "a web page", "fetch"),
-            ("h.arrow", b"ARROW1\0\0junk".to_vec(), "an Arrow file", "Parquet or JSON Lines"),
-            ("i.csv", b"id,text\n1,a b c\n".to_vec(), "`id,text", "known are"),
+            ("h.txt", joined(&[b"PK\x03\x04", &[7; 90]]), "a zip archive", "unpack it"),
+            ("i.csv", joined(&[b"\xff\xfe", &utf16("text\na\n", false)]), "UTF-16", "iconv"),
+            ("j.dat", b"id,text\n1,a b c\n".to_vec(), "`id,text", "known are"),
         ],
         2,
         "",
@@ -179,6 +191,8 @@ fn what_a_name_promises_does_not_matter_where_the_bytes_can_be_read() {
         ("marks.jsonl", marked.into_bytes()),
         ("padded.jsonl.gz", padded),
         ("numbers.jsonl", numbers.into_bytes()),
+        ("bzip2.jsonl.zst", bzip2(text.as_bytes())),
+        ("text.json.bz2", [bzip2(text.as_bytes()), bzip2(b"\n")].concat()),
     ] {
         let directory = TestDir::new();
         directory.write(name, bytes);

@@ -17,6 +17,7 @@ mod dedup;
 mod determinism;
 #[cfg(feature = "train")]
 mod evals;
+mod every_format;
 #[cfg(feature = "train")]
 mod export;
 mod filter;

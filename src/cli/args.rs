@@ -112,6 +112,25 @@ pub(super) fn put<V: Into<Value>>(keys: &mut Table, key: &str, value: Option<V>)
     }
 }
 
+/// `\n`, `\r`, `\t` and `\\` as what they stand for: a shell has no short way to type a line end.
+fn unescaped(text: &str) -> String {
+    let (mut out, mut rest) = (String::new(), text.chars());
+    while let Some(c) = rest.next() {
+        let escaped = match (c, rest.clone().next()) {
+            ('\\', Some('n')) => Some('\n'),
+            ('\\', Some('r')) => Some('\r'),
+            ('\\', Some('t')) => Some('\t'),
+            ('\\', Some('\\')) => Some('\\'),
+            _ => None,
+        };
+        if escaped.is_some() {
+            rest.next();
+        }
+        out.push(escaped.unwrap_or(c));
+    }
+    out
+}
+
 pub(super) fn list(text: &str) -> Value {
     Value::Array(text.split(',').map(|item| Value::String(item.trim().to_owned())).collect())
 }
@@ -122,8 +141,10 @@ IN is [NAME=]PATH: an earlier output, a file, a folder, or a pattern, also quote
 'data/*.parquet' (and '**' '?' '[0-9]' '{a,b}'). What exists as written is a path. NAME is the
 source; one NAME may stand before several paths. Without NAME it is the folder's name, or a file's
 own unless that is a shard's (part-00000) or several files of its folder are given. Folders are
-searched for Parquet and JSON Lines (plain, .gz, .zst; a .json where its beginning has the text
-field). Names that begin with '_' or '.', *.tmp and *.partial are passed over, and named; such a
+searched for Parquet, JSON Lines, JSON (an array, or objects over several lines), CSV and TSV with
+a header, Arrow (.arrow .feather), WARC and WET, and, where there is none of these, text and
+Markdown; all but Parquet also as .gz .zst .bz2 .xz. A .json, .csv or .tsv is read where it has the
+text field. Names that begin with '_' or '.', *.tmp and *.partial are passed over, and named; such a
 file is read when it is given itself. Pipes are refused.";
 
 /// How addresses are written, for the help of `download`.
@@ -141,13 +162,18 @@ is found there, under a second name for the same place on the disk.";
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Reading text")]
 pub struct TextFlags {
-    /// Column or JSON field with the text [default: text]
+    /// Column or JSON field with the text, or a list of messages (written by the key
+    /// `message_template`); `content.text` is inside `content` [default: text]
     #[arg(long, value_name = "NAME")]
     text_column: Option<String>,
-    /// Column or JSON field with the id, strings or integers [default: id, else the hash of the
-    /// text]
+    /// Column or JSON field with the id, strings or integers; a path as well [default: id, else the
+    /// hash of the text]
     #[arg(long, value_name = "NAME")]
     id_column: Option<String>,
+    /// What stands between the documents of a text file, as `<|endoftext|>` or `\n\n\n` [default:
+    /// nothing, a file is a document]
+    #[arg(long, value_name = "TEXT")]
+    separator: Option<String>,
     /// Keep only these columns beside id and text, as `url,score`; `text` keeps no other
     /// [default: all]
     #[arg(long, value_name = "A,B")]
@@ -178,6 +204,7 @@ impl Flags for TextFlags {
     fn fill(&self, keys: &mut Table) {
         put(keys, "text_column", self.text_column.clone());
         put(keys, "id_column", self.id_column.clone());
+        put(keys, "separator", self.separator.as_deref().map(unescaped));
         put(keys, "columns", self.columns.as_deref().map(list));
         put(keys, "where", self.condition.clone());
         put(keys, "limit_documents", self.limit_documents.map(|count| count.0 as i64));

@@ -32,7 +32,7 @@ mod train;
 
 use std::path::{Path, PathBuf};
 
-use clap::FromArgMatches;
+use clap::{FromArgMatches, error::ErrorKind};
 use serde::Serialize;
 use serde_json::json;
 
@@ -53,7 +53,9 @@ use tokenizer::TokenizerCommand;
 
 /// Runs the command line of this process.
 pub fn main() -> std::process::ExitCode {
-    let cli = Cli::from_arg_matches(&help::command().get_matches()).unwrap_or_else(|e| e.exit());
+    let matches = help::command().try_get_matches();
+    let cli = matches.and_then(|matches| Cli::from_arg_matches(&matches));
+    let cli = cli.unwrap_or_else(|error| name_argument(error).exit());
     let printer = Printer::new(&cli.shared);
     let result = interrupt::install().and_then(|()| run(cli, &printer));
     match result {
@@ -66,6 +68,20 @@ pub fn main() -> std::process::ExitCode {
             std::process::ExitCode::from(status)
         }
     }
+}
+
+/// clap's error, with the argument where that is no UTF-8, which clap does not name.
+fn name_argument(error: clap::Error) -> clap::Error {
+    let argument = std::env::args_os().find(|argument| argument.to_str().is_none());
+    let Some(argument) = argument.filter(|_| error.kind() == ErrorKind::InvalidUtf8) else {
+        return error;
+    };
+    let argument = argument.as_encoded_bytes().escape_ascii();
+    let message = format!(
+        "the argument `{argument}` is not UTF-8\n\n  hint: artifacts name their inputs in UTF-8: \
+         rename it, as with `convmv -f latin1 -t utf8 --notest`"
+    );
+    clap::Error::raw(ErrorKind::InvalidUtf8, message + "\n")
 }
 
 fn run(cli: Cli, printer: &Printer) -> Result<()> {

@@ -26,7 +26,7 @@ use crate::{
         config::nearest,
         error::{Error, Result},
     },
-    source::{Batch, Columns, Inputs, formats::jsonl::METADATA, schema::LEADING},
+    source::{Batch, Columns, Inputs, formats::objects::METADATA, schema::LEADING},
 };
 
 /// Documents of a run of sections in `signed.bin`. A constant, as it shapes the file.

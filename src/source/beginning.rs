@@ -11,7 +11,7 @@ use std::path::Path;
 use crate::base::config::nearest;
 use crate::base::error::{Error, Result};
 use crate::source::config::InputConfig;
-use crate::source::formats::{Beginning, jsonl::quoted};
+use crate::source::formats::{Beginning, objects::quoted};
 
 /// A file, and what its beginning holds.
 pub(super) struct Seen<'a> {

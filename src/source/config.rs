@@ -9,15 +9,19 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::error::{Error, Result};
 use crate::base::size::{Bytes, Count};
+use crate::source::messages::Template;
 
 /// How inputs are read. One flat table of the stage's configuration, beside the stage's own keys.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct InputConfig {
-    /// Column (or JSON field) that holds the text. Default `text`.
+    /// Column (or JSON field) that holds the text, or a list of messages; `content.text` is the
+    /// field `text` of `content`, unless there is one whose own name is `content.text`. Default
+    /// `text`.
     pub text_column: String,
     /// Column (or JSON field) that holds a document's id: a string, or an integer, which is
-    /// printed. Default: `id` where there is one; without one the id is the text's hash.
+    /// printed; a path as well. Default: `id` where there is one; without one the id is the text's
+    /// hash.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub id_column: Option<String>,
     /// Keep only these columns beside id, text, source and held_out (JSON lines have one,
@@ -39,6 +43,14 @@ pub struct InputConfig {
     /// Text a unit of work covers, about. Default: a 1024th of the inputs, 128 MiB … 2 GiB.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unit_bytes: Option<Bytes>,
+    /// How each message of a text that is a list of messages is written. Default
+    /// `{role}: {content}` and an empty line.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub message_template: Option<String>,
+    /// What stands between the documents of a text or Markdown file. Default: nothing, a file is a
+    /// document.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub separator: Option<String>,
     /// Exceptions for one source: `source.wiki = { text_column = "content" }`.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub source: BTreeMap<String, SourceConfig>,
@@ -65,6 +77,12 @@ pub struct SourceConfig {
     /// As [`InputConfig::id_column`], for this source.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub id_column: Option<String>,
+    /// As [`InputConfig::message_template`], for this source.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub message_template: Option<String>,
+    /// As [`InputConfig::separator`], for this source.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub separator: Option<String>,
 }
 
 impl Default for InputConfig {
@@ -78,6 +96,8 @@ impl Default for InputConfig {
             holdout: None,
             max_document_bytes: Bytes(128 << 20),
             unit_bytes: None,
+            message_template: None,
+            separator: None,
             source: BTreeMap::new(),
             max_bad: None,
             skip_bad_files: false,
@@ -117,7 +137,12 @@ impl InputConfig {
         if self.text_column.is_empty() {
             return bad("text_column", "empty".into(), "name the column that holds the text");
         }
-        Ok(())
+        let separators = self.source.values().map(|own| &own.separator).chain([&self.separator]);
+        if separators.flatten().any(String::is_empty) {
+            return bad("separator", "empty".into(), "leave it out to make a file a document");
+        }
+        self.source.keys().try_for_each(|source| self.template_of(source).map(drop))?;
+        self.template_of("").map(drop)
     }
 
     /// The column that holds the text of `source`.
@@ -130,6 +155,19 @@ impl InputConfig {
     pub fn id_column_of(&self, source: &str) -> Option<&str> {
         let own = self.source.get(source).and_then(|own| own.id_column.as_deref());
         own.or(self.id_column.as_deref())
+    }
+
+    /// How the messages of `source` are written.
+    pub fn template_of(&self, source: &str) -> Result<Template> {
+        let own = self.source.get(source).and_then(|own| own.message_template.as_deref());
+        let template = own.or(self.message_template.as_deref());
+        template.map_or_else(|| Ok(Template::default()), Template::parse)
+    }
+
+    /// What stands between the documents of text files of `source`.
+    pub fn separator_of(&self, source: &str) -> Option<&str> {
+        let own = self.source.get(source).and_then(|own| own.separator.as_deref());
+        own.or(self.separator.as_deref())
     }
 }
 
@@ -162,5 +200,17 @@ mod tests {
         assert!(config(|c| c.max_bad = Some(f64::NAN)).is_err());
         assert!(config(|c| c.unit_bytes = Some(Bytes(0))).is_err());
         assert!(config(|c| c.max_document_bytes = Bytes(2 << 30)).is_err());
+        assert!(config(|c| c.separator = Some(String::new())).is_err());
+        assert!(config(|c| c.message_template = Some("{role}".into())).is_err());
+        let template = |text: &str| SourceConfig {
+            message_template: Some(text.into()),
+            ..SourceConfig::default()
+        };
+        let refused = |own: SourceConfig| {
+            let mut config = InputConfig::default();
+            config.source.insert("chat".into(), own);
+            config.validate().is_err()
+        };
+        assert!(refused(template("{message}")) && !refused(template("{content}")));
     }
 }

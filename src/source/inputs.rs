@@ -22,7 +22,7 @@ use crate::base::error::{Error, Result};
 use crate::base::size::Bytes;
 use crate::source::beginning::{self, Seen};
 use crate::source::config::InputConfig;
-use crate::source::formats::{self, Ask, Format, Layout, Limit, Probe, format_of};
+use crate::source::formats::{self, Ask, Format, Layout, Limit, Named, Probe, format_of};
 use crate::source::held_out::HOLDOUT_DEFAULT;
 use crate::source::look;
 use crate::source::predicate::Predicate;
@@ -448,11 +448,8 @@ fn open_files(
     first_record: usize,
 ) -> Result<Vec<InputFile>> {
     let ask = match &root.kind {
-        RootKind::Raw { source } => Ask {
-            text_column: config.text_column_of(source).to_owned(),
-            id_column: config.id_column_of(source).map(str::to_owned),
-        },
-        RootKind::Corpus(_) => Ask { text_column: "text".into(), id_column: Some("id".into()) },
+        RootKind::Raw { source } => Ask::of(config, source)?,
+        RootKind::Corpus(_) => Ask::of_corpus(),
     };
     let open = |(index, (name, stored)): (usize, &(String, Stored))| -> Result<InputFile> {
         let corpus = source.is_none();
@@ -464,7 +461,12 @@ fn open_files(
         let (probe, damage) = match format.probe(&looked_at, &ask) {
             Ok(probe) => (probe, None),
             Err(Error::Damaged { offset, message, .. }) => {
-                let message = what_it_is(&looked_at)?.unwrap_or(message);
+                // Only a name is trusted so far that the file may be something else.
+                let other = match format.named() {
+                    Named::Whole => what_it_is(&looked_at)?,
+                    _ => None,
+                };
+                let message = other.unwrap_or(message);
                 (Probe { layout: Layout::Whole(0), ..Probe::default() }, Some((offset, message)))
             }
             Err(error) => return Err(error),
@@ -563,7 +565,7 @@ fn limit_files(files: &mut [InputFile], documents_max: u64) -> Result<()> {
     for file in files.iter_mut().filter(|file| file.damage.is_none()) {
         let limit = match left {
             0 => Limit { records: 0, end: 0 },
-            _ => match file.format.count(&file.stored, &file.probe, left) {
+            _ => match file.format.count(&file.stored, &file.probe, &file.ask, left) {
                 Ok(limit) => limit,
                 // Found while counting: reading it will say the same.
                 Err(Error::Damaged { offset, message, .. }) => {

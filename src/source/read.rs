@@ -164,6 +164,7 @@ impl Inputs {
 
     /// Bytes of memory that the unit's largest task takes.
     pub(super) fn task_memory(&self, unit: &UnitPlan) -> u64 {
+        let held = unit.slices.iter().map(|slice| self.files[slice.file].probe.held_bytes).max();
         let largest = |slice: &Slice| match &self.files[slice.file].probe.layout {
             Layout::Blocks(blocks) => match &slice.extent {
                 Extent::RowGroups(run) => {
@@ -175,7 +176,8 @@ impl Inputs {
             Layout::Bytes(bytes) | Layout::Whole(bytes) => (2 * BLOCK_BYTES as u64).min(*bytes),
         };
         let task = unit.slices.iter().map(largest).max().unwrap_or(0);
-        task.clamp(1 << 20, TASK_TEXT_BYTES_MAX) * MEMORY_PER_TEXT
+        let task = task.clamp(1 << 20, TASK_TEXT_BYTES_MAX).max(held.unwrap_or(0));
+        task * MEMORY_PER_TEXT
     }
 
     fn count_rejects<T>(
@@ -398,6 +400,7 @@ impl<'a> UnitTasks<'a, '_> {
         let opened = &self.inputs.files[slice.file];
         opened.check()?;
         opened.format.read(&Request {
+            name: &opened.name,
             file: &opened.stored.remembering_its_head(),
             bytes: opened.bytes,
             probe: &opened.probe,

@@ -55,6 +55,8 @@ pub enum Reason {
     TextNotAString,
     /// The line, or the text, is longer than `max_document_bytes`.
     DocumentTooLarge,
+    /// A row of CSV has another number of fields than the header.
+    WrongFields,
 }
 
 impl Reason {
@@ -84,7 +86,7 @@ impl Reason {
 }
 
 /// The name, the look and the remedy of every reason.
-static WORDS: [(Reason, &str, &str, &str); 16] = [
+static WORDS: [(Reason, &str, &str, &str); 17] = [
     (
         Reason::InvalidUtf8,
         "invalid_utf8",
@@ -115,7 +117,7 @@ static WORDS: [(Reason, &str, &str, &str); 16] = [
         Reason::NotText,
         "not_text",
         "no text",
-        "unpack or convert it first: Parquet and JSON Lines are read, plain, gzip or zstd",
+        "unpack or convert it first: text is read from Parquet, Arrow, JSON, CSV, text and WARC",
     ),
     (
         Reason::InvalidJson,
@@ -183,6 +185,13 @@ static WORDS: [(Reason, &str, &str, &str); 16] = [
         "document_too_large",
         "longer than `max_document_bytes`",
         "longer documents are taken with `--set max_document_bytes=1GiB`, at most that",
+    ),
+    (
+        Reason::WrongFields,
+        "wrong_fields",
+        "a row with more or fewer fields than the header",
+        "rows need a field for each name of the header, in quotes where it holds a delimiter or a \
+         line end",
     ),
 ];
 

@@ -14,7 +14,7 @@ use crate::artifact::{manifest::Manifest, record::Kind};
 use crate::base::error::{Error, Result};
 use crate::base::io;
 use crate::source::config::InputConfig;
-use crate::source::formats::{FORMATS, known_endings};
+use crate::source::formats::{Ask, known_endings, stem};
 use crate::source::places::{expand, refuse_pipe};
 use crate::source::remote;
 use crate::source::spec::{InputSpec, check_source_name};
@@ -251,19 +251,19 @@ fn raw(source: String, places: Vec<Place>, config: &InputConfig) -> Result<Root>
         all.ancestors().find(holds).unwrap_or(Path::new("/"))
     });
     let holds_all = holds_all.unwrap_or(Path::new("/")).to_owned();
-    let text_column = config.text_column_of(&source);
+    let ask = Ask::of(config, &source)?;
     let (mut files, mut passed_over) = (Vec::new(), PassedOver::default());
     for place in places {
         let prefix = place.folder.strip_prefix(&holds_all).unwrap_or(&place.folder);
         let relative = |name: &str| prefix.join(name).to_string_lossy().into_owned();
         let (found, passed) = match place.listed {
             Some(listed) if place.is_file => (listed, PassedOver::default()),
-            Some(listed) => sort_out(listed, text_column)?,
+            Some(listed) => sort_out(listed, &ask)?,
             None if place.is_file => {
                 let file = Stored::local(place.path.clone());
                 (vec![(file_name(&place.path), file)], PassedOver::default())
             }
-            None => walk(&place.path, text_column)?,
+            None => walk(&place.path, &ask)?,
         };
         if found.is_empty() {
             return Err(nothing_found(&place.path, &passed));
@@ -324,16 +324,6 @@ fn default_source(place: &Place, alone: bool) -> String {
         true => source_name(stem),
         false => source_name(&file_name(&place.folder)),
     }
-}
-
-/// `docs` of `docs.jsonl.zst`.
-fn stem(name: &str) -> &str {
-    let lower = name.to_ascii_lowercase();
-    let endings = FORMATS.iter().flat_map(|format| format.endings());
-    let known = endings.filter(|ending| lower.ends_with(**ending)).map(|ending| ending.len()).max();
-    let cut = known.or_else(|| lower.rfind('.').map(|dot| lower.len() - dot)).unwrap_or(0);
-    let stem = name.len().checked_sub(cut).and_then(|end| name.get(..end)).unwrap_or(name);
-    if stem.is_empty() { name } else { stem }
 }
 
 /// Words of the names that writers give to the parts of one data set: Spark, Hugging Face, Dolma,
@@ -453,15 +443,13 @@ mod tests {
         io::write(&directory.path().join("g.json"), b"{\"name\": \"t\"}\n").unwrap();
         let root = resolve_one(&InputSpec::named("s", directory.path())).unwrap();
         let found: Vec<&str> = root.files.iter().map(|(name, _)| name.as_str()).collect();
-        let expect = ["A.JSONL", "a.jsonl", "a/10.json.gz", "a/2.jsonl", "b.jsonl", "d.json"];
-        assert_eq!(found, expect);
+        let expect = "A.JSONL a.jsonl a/10.json.gz a/2.jsonl b.jsonl d.json e.json f.json";
+        assert_eq!(found.join(" "), expect);
         assert_eq!(
             root.passed_over.sentence().unwrap(),
             "not read in the folders given: 3 that begin with `_` or `.`: .hidden.jsonl, _SUCCESS, \
-             _x/; 2 that a writer left behind: c.jsonl.tmp, old.partial/; 4 of no known format: \
-             e.json (a JSON array: `[{\"text\":\"t\"}]`), f.json (JSON over several lines: \
-             `{\\n \"text\": \"t\"\\n}\\n`), g.json (its objects have no `text`, but `name`), \
-             note.txt"
+             _x/; 2 that a writer left behind: c.jsonl.tmp, old.partial/; 1 of text beside data: \
+             note.txt; 1 of no known format: g.json (its objects have no `text`, but `name`)"
         );
     }
 

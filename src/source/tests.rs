@@ -532,11 +532,11 @@ fn the_ways_to_ask_for_what_is_not_there_are_refused_before_any_work() {
     assert!(typo.contains("`source.t` is set"), "{typo}");
     let own = config(|config| {
         let text_column = Some("content".into());
-        config.source.insert("s".into(), SourceConfig { text_column, id_column: None });
+        config.source.insert("s".into(), SourceConfig { text_column, ..SourceConfig::default() });
     });
     assert_eq!(read(&path, &own).unwrap().texts(), ["t"]);
-    let (xz, bzip2): (&[u8], &[u8]) = (b"\xfd7zXZ\0", b"BZh9");
-    for (name, bytes, what) in [("a.jsonl.xz", xz, "xz data"), ("a.jsonl.bz2", bzip2, "bzip2")] {
+    let (lzma, lz4): (&[u8], &[u8]) = (b"\x5d\0\0\x80\0", b"\x04\x22\x4d\x18");
+    for (name, bytes, what) in [("a.jsonl.lzma", lzma, "lzma data"), ("a.jsonl.lz4", lz4, "lz4")] {
         let error = read(&file(directory.path(), name, bytes), &config(|_| ())).unwrap_err();
         assert!(error.exit_status() == 2 && error.to_string().contains(what), "{error}");
     }
@@ -554,6 +554,7 @@ fn read_after(path: &Path, size: impl Fn(u64) -> u64) -> Error {
     let inputs = Inputs::open(&[InputSpec::of(path)], &InputConfig::default()).unwrap();
     let (file, slice) = (&inputs.files[0], &inputs.units[0].slices[0]);
     let tasks = file.format.read(&super::formats::Request {
+        name: &file.name,
         file: &file.stored,
         bytes: file.bytes,
         probe: &file.probe,

@@ -2,8 +2,9 @@
 //!
 //! In → a folder, or a listing of one; out → files of known formats, in the order of their relative
 //! names as bytes. Passed over, and never in silence: names that begin with `_` or `.`, what a
-//! writer left behind (`*.tmp`, `*.partial`), files of no known format. A `.json` is read where it
-//! is JSON Lines with the text field, which its first line decides. Nothing else of a file is read.
+//! writer left behind (`*.tmp`, `*.partial`, the `cache-*.arrow` of `datasets`), files of no known
+//! format, and text beside data, since a README is no document of its data set. Whether a `.json`
+//! or `.csv` holds documents, its beginning decides. Nothing else of a file is read.
 
 use std::path::Path;
 
@@ -12,7 +13,7 @@ use serde_json::Value;
 use crate::artifact::manifest::{self, Manifest};
 use crate::base::error::{Error, Result};
 use crate::base::io;
-use crate::source::formats::{by_name, jsonl};
+use crate::source::formats::{Ask, Named, by_name};
 use crate::source::places::{DEPTH_MAX, too_deep};
 use crate::store::Stored;
 
@@ -24,8 +25,10 @@ const NAMES_SHOWN: usize = 5;
 pub struct PassedOver {
     /// Names that begin with `_` or `.`.
     pub hidden: Vec<String>,
-    /// Names that end in `.tmp` or `.partial`.
+    /// Names that end in `.tmp` or `.partial`, and caches.
     pub temporary: Vec<String>,
+    /// Text and Markdown beside data.
+    pub prose: Vec<String>,
     /// Files of no known format, with what they are where that is known.
     pub unknown: Vec<String>,
 }
@@ -35,6 +38,7 @@ impl PassedOver {
     pub fn append(&mut self, mut other: PassedOver) {
         self.hidden.append(&mut other.hidden);
         self.temporary.append(&mut other.temporary);
+        self.prose.append(&mut other.prose);
         self.unknown.append(&mut other.unknown);
     }
 
@@ -43,6 +47,7 @@ impl PassedOver {
         let kinds = [
             (&self.hidden, "that begin with `_` or `.`"),
             (&self.temporary, "that a writer left behind"),
+            (&self.prose, "of text beside data"),
             (&self.unknown, "of no known format"),
         ];
         let kinds = kinds.iter().filter(|(names, _)| !names.is_empty()).map(|(names, kind)| {
@@ -56,9 +61,9 @@ impl PassedOver {
     }
 }
 
-/// The files below `folder` by relative name, in order. `text_column` tells text from other JSON.
-pub fn walk(folder: &Path, text_column: &str) -> Result<(Vec<(String, Stored)>, PassedOver)> {
-    let mut walk = Walk { text_column, files: Vec::new(), passed_over: PassedOver::default() };
+/// The files below `folder` by relative name, in order, and what was passed over.
+pub fn walk(folder: &Path, ask: &Ask) -> Result<(Vec<(String, Stored)>, PassedOver)> {
+    let mut walk = Walk::new(ask);
     walk.folder(folder, "", 0)?;
     Ok(walk.finish())
 }
@@ -66,9 +71,9 @@ pub fn walk(folder: &Path, text_column: &str) -> Result<(Vec<(String, Stored)>, 
 /// The same of files that are listed already, by relative name.
 pub fn sort_out(
     listed: Vec<(String, Stored)>,
-    text_column: &str,
+    ask: &Ask,
 ) -> Result<(Vec<(String, Stored)>, PassedOver)> {
-    let mut walk = Walk { text_column, files: Vec::new(), passed_over: PassedOver::default() };
+    let mut walk = Walk::new(ask);
     for (name, file) in listed {
         walk.listed(name, file)?;
     }
@@ -76,12 +81,19 @@ pub fn sort_out(
 }
 
 struct Walk<'a> {
-    text_column: &'a str,
-    files: Vec<(String, Stored)>,
+    ask: &'a Ask,
+    data: Vec<(String, Stored)>,
+    /// Text, which is read where there is no data.
+    prose: Vec<(String, Stored)>,
     passed_over: PassedOver,
 }
 
-impl Walk<'_> {
+impl<'a> Walk<'a> {
+    fn new(ask: &'a Ask) -> Walk<'a> {
+        let passed_over = PassedOver::default();
+        Walk { ask, data: Vec::new(), prose: Vec::new(), passed_over }
+    }
+
     fn folder(&mut self, folder: &Path, prefix: &str, depth: usize) -> Result<()> {
         if depth > DEPTH_MAX {
             return Err(too_deep(folder));
@@ -96,7 +108,7 @@ impl Walk<'_> {
             }
             if own.starts_with(['.', '_']) {
                 self.passed_over.hidden.push(name);
-            } else if own.ends_with(".tmp") || own.ends_with(".partial") {
+            } else if is_left_behind(&own) {
                 self.passed_over.temporary.push(name);
             } else if is_folder {
                 refuse_artifact(&path)?;
@@ -114,9 +126,7 @@ impl Walk<'_> {
         for (at, part) in parts.iter().enumerate() {
             let kind = match part {
                 part if part.starts_with(['.', '_']) => &mut self.passed_over.hidden,
-                part if part.ends_with(".tmp") || part.ends_with(".partial") => {
-                    &mut self.passed_over.temporary
-                }
+                part if is_left_behind(part) => &mut self.passed_over.temporary,
                 _ => continue,
             };
             let end = if at + 1 < parts.len() { "/" } else { "" };
@@ -130,23 +140,40 @@ impl Walk<'_> {
     }
 
     fn file(&mut self, name: String, file: Stored) -> Result<()> {
-        if by_name(&name).is_some() {
-            self.files.push((name, file));
-        } else if !jsonl::is_plain_json(&name) {
+        let Some(format) = by_name(&name) else {
             self.passed_over.unknown.push(name);
-        } else if file.here().is_none_or(Path::is_file) {
-            match jsonl::why_no_text(&file.remembering_its_head(), self.text_column)? {
-                None => self.files.push((name, file)),
-                Some(why) => self.passed_over.unknown.push(format!("{name} ({why})")),
-            }
+            return Ok(());
+        };
+        // Opening a pipe would wait for its writer; who reads it refuses it.
+        let why = match file.here().is_none_or(Path::is_file) {
+            true => format.why_passed_over(&file.remembering_its_head(), self.ask)?,
+            false => None,
+        };
+        match (why, format.named()) {
+            (Some(why), _) => self.passed_over.unknown.push(format!("{name} ({why})")),
+            (None, Named::Prose) => self.prose.push((name, file)),
+            (None, _) => self.data.push((name, file)),
         }
         Ok(())
     }
 
-    fn finish(mut self) -> (Vec<(String, Stored)>, PassedOver) {
-        self.files.sort_by(|(a, _), (b, _)| a.cmp(b));
-        (self.files, self.passed_over)
+    fn finish(self) -> (Vec<(String, Stored)>, PassedOver) {
+        let Walk { mut data, mut prose, mut passed_over, .. } = self;
+        match data.is_empty() {
+            true => data.append(&mut prose),
+            false => passed_over.prose = prose.into_iter().map(|(name, _)| name).collect(),
+        }
+        data.sort_by(|(a, _), (b, _)| a.cmp(b));
+        passed_over.prose.sort();
+        (data, passed_over)
     }
+}
+
+/// Whether a writer left such a file behind, or keeps it for itself.
+fn is_left_behind(name: &str) -> bool {
+    name.ends_with(".tmp")
+        || name.ends_with(".partial")
+        || name.starts_with("cache-") && name.ends_with(".arrow")
 }
 
 fn refuse_artifact(folder: &Path) -> Result<()> {

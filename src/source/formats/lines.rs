@@ -202,9 +202,18 @@ impl<R: Read> Blocks<R> {
     fn fill(&mut self) -> io::Result<()> {
         let inside = self.range.end.saturating_sub(self.position());
         let wanted = (self.block_bytes as u64).min(inside.max(TAIL_BYTES));
+        make_room(&mut self.buffer, wanted as usize);
         let read = self.input.by_ref().take(wanted).read_to_end(&mut self.buffer)?;
         self.at_end = (read as u64) < wanted;
         Ok(())
+    }
+}
+
+/// Makes room for `wanted` more bytes, and a quarter where that is more: a buffer that doubles
+/// would hold a long line three times over while it grows.
+pub(super) fn make_room(buffer: &mut Vec<u8>, wanted: usize) {
+    if buffer.capacity() - buffer.len() < wanted {
+        buffer.reserve_exact(wanted.max(buffer.len() / 4));
     }
 }
 

@@ -6,12 +6,30 @@
 //! is done when the task is drawn, the rest (decompressing pages, parsing) when a worker calls it.
 //! What is wrong with one document is a reject inside [`Decoded`]; what is wrong with the file is
 //! `Error::Damaged`. Formats know nothing of units, sources and held-out documents.
+//!
+//! What they share: [`stream`] (decompression, hashes), [`lines`] and [`pieces`] (records in
+//! bounded memory), [`objects`] and [`record`] (JSON), [`documents`] (strings → batches),
+//! [`table`] (columns → batches). [`recognize`] tells which format a file has.
 
-mod gzip;
-pub mod jsonl;
+mod csv;
+mod documents;
+mod ipc;
+mod json;
+mod jsonl;
 pub mod lines;
-pub mod parquet;
-pub mod record;
+mod members;
+pub mod objects;
+mod parquet;
+mod pieces;
+mod recognize;
+mod record;
+mod stream;
+mod table;
+mod text;
+mod warc;
+
+#[cfg(test)]
+mod tests;
 
 use std::ops::Range;
 
@@ -19,14 +37,27 @@ use arrow::array::{ArrayRef, StringArray};
 use arrow::datatypes::DataType;
 
 use crate::artifact::record::Slice;
-use crate::base::error::{Error, Result};
+use crate::base::error::Result;
 use crate::base::hash::Fingerprint;
-use crate::source::look::{self, Look};
+use crate::source::config::InputConfig;
+use crate::source::look::Look;
+use crate::source::messages::Template;
 use crate::source::reject::Reject;
 use crate::store::Stored;
 
+pub use recognize::{by_name, format_of, known_endings, stem};
+pub use stream::{Head, head};
+
 /// Every format, asked in this order.
-pub static FORMATS: [&dyn Format; 2] = [&parquet::Parquet, &jsonl::JsonLines];
+pub static FORMATS: [&dyn Format; 7] = [
+    &parquet::Parquet,
+    &jsonl::JsonLines,
+    &json::Json,
+    &csv::Csv,
+    &text::Text,
+    &ipc::Arrow,
+    &warc::Warc,
+];
 
 /// Documents in one batch at most; what a corpus's row group holds (docs/design.md, section 4.3).
 pub const BATCH_DOCUMENTS: usize = 8192;
@@ -35,19 +66,32 @@ pub const BATCH_DOCUMENTS: usize = 8192;
 pub const BATCH_TEXT_BYTES: usize = 1 << 20;
 /// Text that one task may decode at once, about.
 pub const TASK_TEXT_BYTES_MAX: u64 = 64 << 20;
-/// A tar archive says so at byte 257; every other kind of file earlier.
-const HEAD_BYTES: u64 = 512;
 
 /// One way documents are stored in a file.
 pub trait Format: Sync {
     /// The name in messages: `Parquet`.
     fn name(&self) -> &'static str;
 
-    /// Endings of file names, lower case, with their dot; a directory is searched for them.
+    /// Endings of file names, lower case, with their dot; a directory is searched for them, and for
+    /// the same with the ending of a compressor behind them.
     fn endings(&self) -> &'static [&'static str];
 
-    /// Whether the file's first bytes are this format's: they decide before the name does.
-    fn recognizes(&self, head: &[u8]) -> bool;
+    /// How the bytes are to be taken that a file of such a name begins with.
+    fn named(&self) -> Named {
+        Named::Content
+    }
+
+    /// Whether the file's first bytes are this format's and no other's: they decide before the name
+    /// does.
+    fn recognizes(&self, _: &Head) -> bool {
+        false
+    }
+
+    /// Why a file of such a name that lies in a folder is no input, where a name does not promise
+    /// documents; a file that is given by itself is always read.
+    fn why_passed_over(&self, _: &Stored, _: &Ask) -> Result<Option<String>> {
+        Ok(None)
+    }
 
     /// Reads what is known without reading text. A file that this build cannot read, or that has
     /// no text column, is an `Error::Config`; one that is broken an `Error::Damaged`.
@@ -55,22 +99,57 @@ pub trait Format: Sync {
 
     /// How many records of the file to read so that they are `documents_max` at most, where that
     /// takes reading; formats whose probe knows the number of records need not.
-    fn count(&self, file: &Stored, probe: &Probe, documents_max: u64) -> Result<Limit>;
+    fn count(&self, file: &Stored, probe: &Probe, ask: &Ask, documents_max: u64) -> Result<Limit>;
 
     /// The documents of `slice` as tasks in input order.
     fn read(&self, request: &Request<'_>) -> Result<Box<dyn Tasks>>;
 }
 
+/// What an ending says of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Named {
+    /// The file is never compressed, and is of this format whatever it holds: a broken one has no
+    /// magic bytes.
+    Whole,
+    /// Its content decides, and the name where the content says nothing.
+    Content,
+    /// No content is told from another: the name decides where no other format is recognized.
+    Name,
+    /// The same, and such files may lie beside data to speak of them: in a folder with data of
+    /// another format they are passed over.
+    Prose,
+}
+
 /// What a file is asked for before it is read.
 #[derive(Clone, Debug)]
 pub struct Ask {
-    /// The column that holds the text.
+    /// The column that holds the text, or a path to it.
     pub text_column: String,
-    /// The column that holds the id; `None`: `id` where there is one.
+    /// The column that holds the id, or a path to it; `None`: `id` where there is one.
     pub id_column: Option<String>,
+    /// How a text that is a list of messages is written.
+    pub template: Template,
+    /// What stands between the documents of a text file; `None`: a file is a document.
+    pub separator: Option<String>,
 }
 
 impl Ask {
+    /// What the configuration asks of the raw files of `source`.
+    pub fn of(config: &InputConfig, source: &str) -> Result<Ask> {
+        Ok(Ask {
+            text_column: config.text_column_of(source).to_owned(),
+            id_column: config.id_column_of(source).map(str::to_owned),
+            template: config.template_of(source)?,
+            separator: config.separator_of(source).map(str::to_owned),
+        })
+    }
+
+    /// What a corpus is asked for.
+    pub fn of_corpus() -> Ask {
+        let (template, separator) = (Template::default(), None);
+        Ask { text_column: "text".into(), id_column: Some("id".into()), template, separator }
+    }
+
     /// The id column's name, asked for or not.
     pub fn id_name(&self) -> &str {
         self.id_column.as_deref().unwrap_or("id")
@@ -88,6 +167,8 @@ pub struct Probe {
     pub beginning: Beginning,
     /// Columns that are read otherwise than their names promise, and how.
     pub notices: Vec<String>,
+    /// Text that is held at once because the file is cut no finer, where that is much.
+    pub held_bytes: u64,
 }
 
 /// What the beginning of a file holds.
@@ -151,6 +232,8 @@ pub struct Limit {
 
 /// One file's slice, and what is wanted of it.
 pub struct Request<'a> {
+    /// The file's name relative to its source's folder.
+    pub name: &'a str,
     /// Where the bytes come from: [`Stored::open`] in order, [`Stored::read`] a range. Its path is
     /// for messages, since it may be an address.
     pub file: &'a Stored,
@@ -188,46 +271,4 @@ pub struct Decoded {
     pub rejects: Vec<Reject>,
     /// How much of the input this is, in the measure of [`Layout::text_bytes`]; for progress.
     pub input_bytes: u64,
-}
-
-/// The format of one file: Parquet by its name alone (a broken one has no magic bytes), else by
-/// the first bytes, else by the name. A file given by itself may also just begin as JSON does.
-pub fn format_of(name: &str, file: &Stored) -> Result<&'static dyn Format> {
-    let named = by_name(name);
-    if let Some(format) = named.filter(|format| format.name() == parquet::Parquet.name()) {
-        return Ok(format);
-    }
-    let head = head(file)?;
-    if let Some(format) = FORMATS.iter().find(|format| format.recognizes(&head)) {
-        return Ok(*format);
-    }
-    let is_json = named.is_some() || jsonl::is_plain_json(name) || jsonl::begins_as_json(&head);
-    if is_json {
-        return Ok(&jsonl::JsonLines);
-    }
-    let look = look::kind_of(&head);
-    let found = look.as_ref().map_or_else(|| look::excerpt(&head), |look| look.found.clone());
-    let message =
-        format!("`{}` is of no known format: it begins as {found}", file.path().display());
-    Err(Error::config(message).with_hint(match look {
-        Some(look) => look.remedy,
-        None => format!("known are {}", known_endings()),
-    }))
-}
-
-/// The first bytes of a file, enough to tell what it is.
-pub fn head(file: &Stored) -> Result<Vec<u8>> {
-    file.head(HEAD_BYTES)
-}
-
-/// The endings of all formats that are read, for messages.
-pub fn known_endings() -> String {
-    FORMATS.iter().flat_map(|format| format.endings()).copied().collect::<Vec<_>>().join(" ")
-}
-
-/// The format that a file's name promises.
-pub fn by_name(name: &str) -> Option<&'static dyn Format> {
-    let name = name.to_ascii_lowercase();
-    let ends = |format: &&&dyn Format| format.endings().iter().any(|end| name.ends_with(end));
-    FORMATS.iter().find(ends).copied()
 }

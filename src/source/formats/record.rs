@@ -1,27 +1,35 @@
-//! One JSON line → text, id and the other fields as they stand.
+//! One JSON object → text, id and the other fields as they stand.
 //!
-//! The line is parsed once: the text is decoded straight into a buffer that is used again for the
-//! next line, and every other value is copied as its raw JSON, so numbers keep their digits and
-//! fields their order. A field named twice counts as its last value, as in Python. Cost: about one
-//! pass over the line; no allocation a line once the buffers have grown.
+//! It is parsed once: the text is decoded straight into a buffer that is used again for the next
+//! one, and every other value is copied as its raw JSON, so numbers keep their digits and fields
+//! their order. A field named twice counts as its last value, as in Python. The text and the id may
+//! lie in objects inside, `content.text`; what stands beside them there stays with the other
+//! fields. A key that has the dot in its own name wins. A text that is a list of messages is
+//! written by the template ([`messages`]). Cost: about one pass over the line, two over an object
+//! that is looked into; no allocation a line once the buffers have grown.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 
-use serde::de::{self, DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::Deserialize;
+use serde::de::{self, DeserializeSeed, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 use crate::source::look;
+use crate::source::messages::{self, Template};
 use crate::source::reject::Reason;
 
 /// Which fields of a JSON object mean what.
 #[derive(Clone, Debug)]
 pub struct Fields {
+    /// Names, or paths with dots between names.
     pub text: String,
     pub id: String,
     /// Whether the other fields are wanted at all; when not, they are skipped over.
     pub metadata: bool,
+    /// How a list of messages is written.
+    pub template: Template,
 }
 
 /// The parts of one document, in buffers that are used again for the next line.
@@ -32,6 +40,9 @@ pub struct Record {
     metadata: String,
     text_state: TextState,
     has_id: bool,
+    /// How many objects the text and the id found lie in: fewer win.
+    text_depth: usize,
+    id_depth: usize,
 }
 
 #[derive(Clone, Copy, Default, PartialEq)]
@@ -46,18 +57,10 @@ enum TextState {
 impl Record {
     /// Parses `line`; on success the accessors tell its parts.
     pub fn parse(&mut self, line: &str, fields: &Fields) -> Result<(), Reason> {
-        self.text_state = TextState::Missing;
-        self.has_id = false;
-        self.metadata.clear();
         if self.read(line, fields).is_err() {
             // Off the fast path: numbers that JSON lacks are null, anything else is asked for its
             // looks.
-            let mended = without_nan(line).filter(|mended| {
-                self.text_state = TextState::Missing;
-                self.has_id = false;
-                self.metadata.clear();
-                self.read(mended, fields).is_ok()
-            });
+            let mended = without_nan(line).filter(|mended| self.read(mended, fields).is_ok());
             if mended.is_none() {
                 return Err(look::of_line(line.as_bytes()));
             }
@@ -74,8 +77,13 @@ impl Record {
     }
 
     fn read(&mut self, line: &str, fields: &Fields) -> serde_json::Result<()> {
+        self.text_state = TextState::Missing;
+        (self.text_depth, self.id_depth) = (usize::MAX, usize::MAX);
+        self.has_id = false;
+        self.metadata.clear();
         let mut json = serde_json::Deserializer::from_str(line);
-        ObjectSeed { record: self, fields }.deserialize(&mut json)?;
+        let (text, id) = (Some(fields.text.as_str()), Some(fields.id.as_str()));
+        ObjectSeed { record: self, fields, text, id, depth: 0 }.deserialize(&mut json)?;
         json.end()
     }
 
@@ -95,7 +103,17 @@ impl Record {
     }
 
     fn push_field(&mut self, key: &str, value: &RawValue) {
-        self.metadata.push(if self.metadata.is_empty() { '{' } else { ',' });
+        self.push_key(key);
+        self.metadata.push_str(value.get());
+    }
+
+    fn push_key(&mut self, key: &str) {
+        match self.metadata.as_bytes().last() {
+            None => self.metadata.push('{'),
+            // An object inside was opened.
+            Some(b'{') => {}
+            Some(_) => self.metadata.push(','),
+        }
         if key.bytes().any(|byte| byte < 0x20 || byte == b'"' || byte == b'\\') {
             self.metadata.push_str(&serde_json::Value::from(key).to_string());
         } else {
@@ -104,7 +122,6 @@ impl Record {
             self.metadata.push('"');
         }
         self.metadata.push(':');
-        self.metadata.push_str(value.get());
     }
 
     /// A string or a number is an id; null is none; anything else stays with the other fields.
@@ -161,19 +178,73 @@ fn without_nan(line: &str) -> Option<String> {
     found.then_some(mended)
 }
 
-/// The names of an object's fields, for a message; none when the line is no object.
+/// The names of an object's fields, for a message, then those of objects inside as `name.inner`;
+/// none when the line is no object.
 pub fn fields(line: &[u8]) -> Vec<String> {
+    type Object<'a> = BTreeMap<String, &'a RawValue>;
     let Ok(line) = std::str::from_utf8(line) else { return Vec::new() };
     let mended = without_nan(line);
     let line = mended.as_deref().unwrap_or(line);
-    let object = serde_json::from_str::<BTreeMap<String, IgnoredAny>>(line);
-    object.map(|object| object.into_keys().collect()).unwrap_or_default()
+    let object: Object<'_> = serde_json::from_str(line).unwrap_or_default();
+    let inner = object.iter().flat_map(|(name, value)| {
+        let inner: BTreeMap<String, IgnoredAny> = match value.get().starts_with('{') {
+            true => serde_json::from_str(value.get()).unwrap_or_default(),
+            false => BTreeMap::new(),
+        };
+        inner.into_keys().map(move |key| format!("{name}.{key}"))
+    });
+    object.keys().cloned().chain(inner).collect()
 }
 
-/// Reads one object into a [`Record`].
+/// What is behind `key` on the way to a field; empty at the field itself.
+fn behind<'p>(path: Option<&'p str>, key: &str) -> Option<&'p str> {
+    let rest = path?.strip_prefix(key)?;
+    if rest.is_empty() {
+        Some(rest)
+    } else {
+        rest.strip_prefix('.').filter(|rest| !rest.is_empty())
+    }
+}
+
+/// Reads one object, or one inside it, into a [`Record`].
 struct ObjectSeed<'r> {
     record: &'r mut Record,
     fields: &'r Fields,
+    /// What is left of the ways to the text and to the id, where this object lies on them.
+    text: Option<&'r str>,
+    id: Option<&'r str>,
+    /// Objects around this one.
+    depth: usize,
+}
+
+impl ObjectSeed<'_> {
+    /// Looks into an object on the way to the text or the id; other values are fields like any.
+    fn inner<'s>(
+        &'s mut self,
+        key: &str,
+        value: &RawValue,
+        (text, id): (Option<&'s str>, Option<&'s str>),
+    ) -> serde_json::Result<()> {
+        let (record, fields) = (&mut *self.record, self.fields);
+        if !value.get().starts_with('{') {
+            if fields.metadata {
+                record.push_field(key, value);
+            }
+            return Ok(());
+        }
+        let before = record.metadata.len();
+        record.push_key(key);
+        record.metadata.push('{');
+        let begin = record.metadata.len();
+        let mut json = serde_json::Deserializer::from_str(value.get());
+        let depth = self.depth + 1;
+        ObjectSeed { record, fields, text, id, depth }.deserialize(&mut json)?;
+        match self.record.metadata.len() == begin {
+            true => self.record.metadata.truncate(before),
+            false => self.record.metadata.push('}'),
+        }
+        Ok(())
+    }
 }
 
 impl<'de> DeserializeSeed<'de> for ObjectSeed<'_> {
@@ -191,17 +262,23 @@ impl<'de> Visitor<'de> for ObjectSeed<'_> {
         f.write_str("an object")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        let ObjectSeed { record, fields } = self;
+    fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<(), A::Error> {
         while let Some(key) = map.next_key_seed(KeySeed)? {
-            if *key == *fields.text {
-                map.next_value_seed(TextSeed { record })?;
-            } else if *key == *fields.id {
+            let (text, id) = (behind(self.text, &key), behind(self.id, &key));
+            if text == Some("") && self.depth <= self.record.text_depth {
+                self.record.text_depth = self.depth;
+                let (record, template) = (&mut *self.record, &self.fields.template);
+                map.next_value_seed(TextSeed { record, template })?;
+            } else if id == Some("") && self.depth <= self.record.id_depth {
+                self.record.id_depth = self.depth;
                 let value = map.next_value::<&RawValue>()?;
-                record.take_id(&key, value, fields.metadata);
-            } else if fields.metadata {
+                self.record.take_id(&key, value, self.fields.metadata);
+            } else if text.or(id).is_some_and(|rest| !rest.is_empty()) {
                 let value = map.next_value::<&RawValue>()?;
-                record.push_field(&key, value);
+                self.inner(&key, value, (text, id)).map_err(A::Error::custom)?;
+            } else if self.fields.metadata {
+                let value = map.next_value::<&RawValue>()?;
+                self.record.push_field(&key, value);
             } else {
                 map.next_value::<IgnoredAny>()?;
             }
@@ -240,6 +317,44 @@ impl<'de> Visitor<'de> for KeySeed {
 /// The text's value, copied into the record's buffer; other types are noted and passed over.
 struct TextSeed<'r> {
     record: &'r mut Record,
+    template: &'r Template,
+}
+
+/// A message of a conversation; further keys, as `weight`, do not count.
+#[derive(Deserialize)]
+struct Message {
+    #[serde(alias = "from")]
+    role: Option<String>,
+    #[serde(alias = "value")]
+    content: Option<Content>,
+}
+
+/// A message's content, or its parts, of which only text is read.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Content {
+    Text(String),
+    Parts(Vec<MessagePart>),
+}
+
+#[derive(Deserialize)]
+struct MessagePart {
+    text: String,
+}
+
+impl Message {
+    /// Adds it to `text`; a call of a tool has no content.
+    fn write(&self, template: &Template, text: &mut String) {
+        let role = self.role.as_deref().unwrap_or_default();
+        match &self.content {
+            None => {}
+            Some(Content::Text(content)) => template.write(role, content, text),
+            Some(Content::Parts(parts)) => {
+                let content: String = parts.iter().map(|part| part.text.as_str()).collect();
+                template.write(role, &content, text);
+            }
+        }
+    }
 }
 
 impl TextSeed<'_> {
@@ -293,8 +408,26 @@ impl<'de> Visitor<'de> for TextSeed<'_> {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
-        while seq.next_element::<IgnoredAny>()?.is_some() {}
-        self.other_type()
+        self.record.text.clear();
+        let (mut are_messages, mut some) = (true, false);
+        while let Some(element) = seq.next_element::<&RawValue>()? {
+            if !are_messages {
+                continue;
+            }
+            match serde_json::from_str::<Message>(element.get()) {
+                Ok(message) => {
+                    message.write(self.template, &mut self.record.text);
+                    some |= message.content.is_some();
+                }
+                Err(_) => are_messages = false,
+            }
+        }
+        if !are_messages || !some {
+            return self.other_type();
+        }
+        messages::finish(&mut self.record.text, 0);
+        self.record.text_state = TextState::Found;
+        Ok(())
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
@@ -309,7 +442,12 @@ mod tests {
 
     /// `text | id | metadata`, or the reject's name.
     fn parse(line: &str) -> String {
-        let fields = Fields { text: "text".into(), id: "id".into(), metadata: true };
+        parse_paths(line, "text", "id")
+    }
+
+    fn parse_paths(line: &str, text: &str, id: &str) -> String {
+        let template = Template::default();
+        let fields = Fields { text: text.into(), id: id.into(), metadata: true, template };
         let mut record = Record::default();
         match record.parse(line, &fields) {
             Ok(()) => format!(
@@ -365,6 +503,49 @@ mod tests {
         }
         assert_eq!(parse(r#"{"text":"\ud83d\ude00"}"#), "😀 | - | -");
         assert_eq!(parse(r#"{"text":1,"text":"last"}"#), "last | - | -");
+    }
+
+    #[test]
+    fn text_and_id_may_lie_in_objects_inside_and_a_key_with_a_dot_wins() {
+        let parse = |line: &str| parse_paths(line, "content.text", "metadata.WARC-Record-ID");
+        let line =
+            r#"{"a":1,"content":{"lang":"en","text":"t"},"metadata":{"WARC-Record-ID":"u"}}"#;
+        assert_eq!(parse(line), r#"t | u | {"a":1,"content":{"lang":"en"}}"#);
+        assert_eq!(parse(r#"{"content":{"text":"t"}}"#), "t | - | -");
+        for line in [
+            r#"{"content.text":"own","content":{"text":"inner"}}"#,
+            r#"{"content":{"text":"inner"},"content.text":"own"}"#,
+        ] {
+            assert!(parse(line).starts_with("own | - | "), "{line}: {}", parse(line));
+        }
+        assert_eq!(parse(r#"{"content":"flat","metadata":[1]}"#), "missing_text");
+        assert_eq!(parse(r#"{"content":{"text":null}}"#), "null_text");
+        assert_eq!(parse(r#"{"content":{"text":"\ud800"}}"#), "lone_surrogate");
+        assert_eq!(parse(r#"{"content.":{"text":"t"},"content":{}}"#), "missing_text");
+        let deep = r#"{"a":{"b.c":{"d":"t","e":[{}]},"f":{}}}"#;
+        assert_eq!(
+            parse_paths(deep, "a.b.c.d", "id"),
+            r#"t | - | {"a":{"b.c":{"e":[{}]},"f":{}}}"#
+        );
+        let names = fields(br#"{"content":{"text":"t","n":1},"id":7}"#);
+        assert_eq!(names, ["content", "id", "content.n", "content.text"]);
+    }
+
+    #[test]
+    fn a_list_of_messages_is_a_text() {
+        let chat = r#"{"text":[{"role":"user","content":"Why?","weight":0},
+            {"role":"assistant","content":null,"tool_calls":[]},
+            {"role":"assistant","content":[{"type":"text","text":"Be"},{"text":"cause."}]}]}"#;
+        assert_eq!(parse(chat), "user: Why?\n\nassistant: Because. | - | -");
+        let shared =
+            r#"{"text":[{"from":"human","value":"a\u00e9"},{"from":"gpt","value":"b\n"}]}"#;
+        assert_eq!(parse(shared), "human: aé\n\ngpt: b | - | -");
+        for other in
+            ["[]", "[1]", r#"[{"x":1}]"#, r#"[{"role":"user"},"x"]"#, r#"[{"content":{}}]"#, "[[]]"]
+        {
+            let line = format!(r#"{{"text":{other}}}"#);
+            assert_eq!(parse(&line), "text_not_a_string", "{line}");
+        }
     }
 
     #[test]

@@ -3,14 +3,13 @@
 //! The footer gives columns and row groups ([`probe`]); row groups are read in file order by the
 //! producer, hashed as they pass, and decoded by workers ([`tasks`]): of a local file by one
 //! contiguous read each ([`here`]), of a remote one only the columns asked for ([`there`]);
-//! [`decode`] turns their columns into texts, ids and united types. Strings are read as bytes and
+//! `table` turns their columns into texts, ids and united types. Strings are read as bytes and
 //! checked here, because one bad byte must cost one document, not the file: the reader of the
 //! `parquet` crate refuses the whole page. Page checksums are verified where a file has them.
 //! Memory: a row group under [`GROUP_TEXT_BYTES_MAX`] of text is one task; a larger one is decoded
 //! by the producer, batch by batch, so that what is in flight stays bounded.
 
 mod bytes;
-mod decode;
 mod here;
 mod probe;
 mod schema;
@@ -21,7 +20,8 @@ use std::path::Path;
 
 use parquet::errors::ParquetError;
 
-use super::{Ask, Format, Limit, Probe, Request, Tasks};
+use super::stream::{Compression, Head};
+use super::{Ask, Format, Limit, Named, Probe, Request, Tasks};
 use crate::base::error::{Error, Result};
 use crate::store::{Stored, final_error};
 
@@ -42,15 +42,19 @@ impl Format for Parquet {
         &[".parquet", ".pq"]
     }
 
-    fn recognizes(&self, head: &[u8]) -> bool {
-        head.starts_with(b"PAR1")
+    fn named(&self) -> Named {
+        Named::Whole
+    }
+
+    fn recognizes(&self, head: &Head) -> bool {
+        head.compression == Compression::Plain && head.text.starts_with(b"PAR1")
     }
 
     fn probe(&self, file: &Stored, ask: &Ask) -> Result<Probe> {
         probe::probe(file, ask)
     }
 
-    fn count(&self, _: &Stored, probe: &Probe, documents_max: u64) -> Result<Limit> {
+    fn count(&self, _: &Stored, probe: &Probe, _: &Ask, documents_max: u64) -> Result<Limit> {
         let records = probe.records.unwrap_or(0).min(documents_max);
         Ok(Limit { records, end: 0 })
     }

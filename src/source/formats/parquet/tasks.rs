@@ -20,10 +20,10 @@ use parquet::arrow::arrow_reader::{
 use parquet::errors::ParquetError;
 use parquet::file::reader::ChunkReader;
 
+use super::super::table::{Decoder, Leading};
 use super::bytes::{Ends, Window};
-use super::decode::Decoder;
 use super::here::SpanReader;
-use super::probe::{self, chunk_span, id_column, span, text_column};
+use super::probe::{self, chunk_span, leaves, span};
 use super::schema::{footer, footer_as_bytes};
 use super::there::ChunkFetcher;
 use super::{GROUP_TEXT_BYTES_MAX, TASK_TEXT_BYTES, refused};
@@ -74,17 +74,19 @@ impl GroupTasks {
         let path = request.file.path();
         let ends = Ends::of(request.file)?;
         let declared = footer(&ends, path)?;
-        let text = text_column(&declared, path, request.ask)?;
-        let id = id_column(&declared, path, request.ask)?;
-        let footer = footer_as_bytes(&ends, path, text)?;
-        let decoder = Decoder::new(request, declared.schema(), text, id);
-        let mask = ProjectionMask::roots(footer.parquet_schema(), decoder.projection());
+        let fields = declared.schema().fields();
+        let leading = Leading::of(fields, path, request.ask)?;
+        let footer = footer_as_bytes(&ends, path, &leading)?;
+        let decoder = Decoder::new(request, fields, &leading);
+        let schema = footer.parquet_schema();
+        let leaves = decoder.projection().flat_map(|(root, inner)| leaves(schema, root, &inner));
+        let mask = ProjectionMask::leaves(schema, leaves);
         let (Layout::Blocks(blocks), Extent::RowGroups(extent)) =
             (&request.probe.layout, &request.slice.extent)
         else {
             unreachable!("a Parquet file is cut into row groups, not {:?}", request.slice)
         };
-        if probe::blocks(&footer, path, request.bytes, text)? != *blocks {
+        if probe::blocks(&footer, path, request.bytes, &leading.text)? != *blocks {
             let message = "its footer changed since the plan was made";
             return Err(Error::damaged(path, None, message));
         }

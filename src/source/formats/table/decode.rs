@@ -1,0 +1,337 @@
+//! Record batches → texts, ids and the other columns in the types of the united schema.
+//!
+//! In → a record batch whose strings are bytes; out → [`Decoded`] of at most a batch each. A text
+//! or id inside structs is taken out of them; a list of messages is written by the template. On the
+//! fast path (every row is good) nothing is copied: buffers are checked as UTF-8 whole and keep
+//! their place. Only when that fails are rows looked at one by one, and the bad ones filtered out
+//! with the reason of each.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use arrow::array::{
+    Array, ArrayRef, AsArray, BinaryArray, BooleanArray, GenericBinaryArray, LargeBinaryArray,
+    LargeBinaryBuilder, OffsetSizeTrait, StringArray, make_array, new_null_array,
+};
+use arrow::buffer::{NullBuffer, OffsetBuffer, ScalarBuffer};
+use arrow::compute::{cast, filter, filter_record_batch};
+use arrow::datatypes::{DataType, Field, Fields};
+use arrow::record_batch::RecordBatch;
+
+use super::names::{Leading, Place, is_string, messages};
+use crate::base::error::{Error, Result};
+use crate::source::formats::{BATCH_DOCUMENTS, BATCH_TEXT_BYTES, Decoded, Request};
+use crate::source::look;
+use crate::source::messages::{self, Template};
+use crate::source::reject::{Reason, Reject};
+use crate::source::schema::conform;
+
+/// What to do with the columns of a batch.
+pub struct Decoder {
+    path: PathBuf,
+    /// Indexes into the file's columns, rising; a batch has these columns in this order.
+    projection: Vec<usize>,
+    /// `root` is the place in the batch.
+    text: Place,
+    id: Option<Place>,
+    columns: Vec<Column>,
+    document_bytes_max: u64,
+    template: Template,
+}
+
+/// Why a row is no document, and what is there.
+type Refusal = (Reason, Box<str>);
+
+/// One column asked for.
+struct Column {
+    name: String,
+    /// Its place in the batch; `None` when the file lacks it.
+    place: Option<usize>,
+    data_type: DataType,
+    /// Whether the file promises UTF-8.
+    string: bool,
+}
+
+impl Decoder {
+    pub fn new(request: &Request<'_>, declared: &Fields, leading: &Leading) -> Decoder {
+        let find = |name: &str| declared.find(name).map(|(index, _)| index);
+        let mut projection = vec![leading.text.root];
+        projection.extend(leading.id.as_ref().map(|id| id.root));
+        projection.extend(request.columns.iter().filter_map(|(name, _)| find(name)));
+        projection.sort_unstable();
+        projection.dedup();
+        let place = |index: usize| {
+            projection.binary_search(&index).expect("every column asked for was put in above")
+        };
+        let columns = request.columns.iter().map(|(name, data_type)| Column {
+            name: name.clone(),
+            place: find(name).map(place),
+            data_type: data_type.clone(),
+            string: find(name).is_some_and(|i| is_string(declared[i].data_type())),
+        });
+        let moved = |leading: &Place| Place { root: place(leading.root), ..leading.clone() };
+        Decoder {
+            path: request.file.path().to_owned(),
+            text: moved(&leading.text),
+            id: leading.id.as_ref().map(moved),
+            columns: columns.collect(),
+            document_bytes_max: request.document_bytes_max,
+            template: request.ask.template.clone(),
+            projection,
+        }
+    }
+
+    /// The file's columns to read, each with the fields inside it that suffice; none of them: all
+    /// of it.
+    pub fn projection(&self) -> impl Iterator<Item = (usize, Vec<&[String]>)> {
+        self.projection.iter().enumerate().map(|(place, index)| {
+            let is_asked = self.columns.iter().any(|column| column.place == Some(place));
+            let leading = [Some(&self.text), self.id.as_ref()].into_iter().flatten();
+            let inner = leading.filter(|leading| leading.root == place && !is_asked);
+            let inner: Vec<&[String]> = inner.map(|leading| leading.inner.as_slice()).collect();
+            match inner.iter().any(|inner| inner.is_empty()) {
+                true => (*index, Vec::new()),
+                false => (*index, inner),
+            }
+        })
+    }
+
+    /// Decodes a batch whose first row is `first_row` of the file.
+    pub fn decode(&self, batch: &RecordBatch, first_row: u64) -> Result<Vec<Decoded>> {
+        let text = self.text_of(batch)?;
+        let text = &text;
+        let mut decoded = Vec::new();
+        let mut start = 0;
+        while start < batch.num_rows() {
+            let length = batch_length(text, start);
+            let (part, text) = (batch.slice(start, length), text.slice(start, length));
+            decoded.push(self.decode_part(&part, &text, first_row + start as u64)?);
+            start += length;
+        }
+        Ok(decoded)
+    }
+
+    /// The texts as bytes, null where there are none.
+    fn text_of(&self, batch: &RecordBatch) -> Result<LargeBinaryArray> {
+        let text = self.taken_out(batch, &self.text)?;
+        let refused = |error: arrow::error::ArrowError| Error::damaged(&self.path, None, error);
+        if let Some(keys) = messages(&self.text.data_type) {
+            return self.written(&text, keys).map_err(refused);
+        }
+        let bytes = conform(&text, &DataType::LargeBinary).map_err(refused)?;
+        Ok(bytes.as_binary::<i64>().clone())
+    }
+
+    /// Conversations as texts.
+    fn written(
+        &self,
+        lists: &ArrayRef,
+        keys: [String; 2],
+    ) -> Result<LargeBinaryArray, arrow::error::ArrowError> {
+        let fields = keys.map(|key| Field::new(key, DataType::Utf8, true));
+        let item = DataType::Struct(Fields::from(fields.to_vec()));
+        let lists = conform(lists, &DataType::List(Arc::new(Field::new("item", item, true))))?;
+        let lists = lists.as_list::<i32>();
+        let items = lists.values().as_struct();
+        let (roles, contents) =
+            (items.column(0).as_string::<i32>(), items.column(1).as_string::<i32>());
+        let mut texts = LargeBinaryBuilder::new();
+        let mut text = String::new();
+        for (row, span) in lists.value_offsets().windows(2).enumerate() {
+            text.clear();
+            let messages = span[0] as usize..span[1] as usize;
+            let said = messages.filter(|at| items.is_valid(*at) && contents.is_valid(*at));
+            let mut any = false;
+            for at in said {
+                let role = if roles.is_valid(at) { roles.value(at) } else { "" };
+                self.template.write(role, contents.value(at), &mut text);
+                any = true;
+            }
+            messages::finish(&mut text, 0);
+            texts.append_option((any && lists.is_valid(row)).then_some(text.as_bytes()));
+        }
+        Ok(texts.finish())
+    }
+
+    /// A column of the batch, or the field inside it; null where a struct around it is.
+    fn taken_out(&self, batch: &RecordBatch, place: &Place) -> Result<ArrayRef> {
+        let mut array = batch.column(place.root).clone();
+        for name in &place.inner {
+            let inner = array.as_struct_opt().and_then(|outer| outer.column_by_name(name));
+            let Some(inner) = inner else {
+                let message = format!("its columns have no field `{name}` any more");
+                return Err(Error::damaged(&self.path, None, message));
+            };
+            let nulls = NullBuffer::union(array.nulls(), inner.nulls());
+            let data = inner.to_data().into_builder().nulls(nulls).build();
+            array = make_array(data.map_err(|error| Error::damaged(&self.path, None, error))?);
+        }
+        Ok(array)
+    }
+
+    fn decode_part(
+        &self,
+        batch: &RecordBatch,
+        text: &LargeBinaryArray,
+        first_row: u64,
+    ) -> Result<Decoded> {
+        let rows = first_row..first_row + batch.num_rows() as u64;
+        let offsets = text.value_offsets();
+        let input_bytes = (offsets[batch.num_rows()] - offsets[0]) as u64;
+        let too_large = |length: i64| length as u64 > self.document_bytes_max;
+        let plain =
+            text.null_count() == 0 && !offsets.windows(2).any(|pair| too_large(pair[1] - pair[0]));
+        if plain && let Some(decoded) = self.convert(batch, text)? {
+            return Ok(Decoded { rows: rows.collect(), input_bytes, ..decoded });
+        }
+        let reasons = self.reasons(batch, text)?;
+        let keep: BooleanArray = reasons.iter().map(|reason| Some(reason.is_none())).collect();
+        let refused = |error: arrow::error::ArrowError| Error::damaged(&self.path, None, error);
+        let batch = filter_record_batch(batch, &keep).map_err(refused)?;
+        let text = filter(text, &keep).map_err(refused)?;
+        let decoded = self.convert(&batch, text.as_binary::<i64>())?;
+        let decoded = decoded.expect("rows that are not UTF-8 were filtered out");
+        let (mut kept, mut rejects) = (Vec::new(), Vec::new());
+        for (row, reason) in rows.zip(reasons) {
+            match reason {
+                Some((reason, found)) => rejects.push(Reject::new(row, reason, found)),
+                None => kept.push(row),
+            }
+        }
+        Ok(Decoded { rows: kept, rejects, input_bytes, ..decoded })
+    }
+
+    /// Why each row is no document, and what is there; `None` for those that are.
+    fn reasons(
+        &self,
+        batch: &RecordBatch,
+        text: &LargeBinaryArray,
+    ) -> Result<Vec<Option<Refusal>>> {
+        let mut strings: Vec<(&str, BinaryArray)> = Vec::new();
+        for column in self.columns.iter().filter(|column| column.string) {
+            let array = column.place.map(|place| batch.column(place));
+            strings.extend(array.and_then(bytes).map(|bytes| (column.name.as_str(), bytes)));
+        }
+        if let Some(id) = &self.id {
+            strings.extend(bytes(&self.taken_out(batch, id)?).map(|bytes| ("id", bytes)));
+        }
+        let reason = |row: usize| -> Option<Refusal> {
+            if text.is_null(row) {
+                return Some((Reason::NullText, "a row whose text is null".into()));
+            }
+            let value = text.value(row);
+            if value.len() as u64 > self.document_bytes_max {
+                let found = format!("a text of {} bytes", value.len());
+                return Some((Reason::DocumentTooLarge, found.into()));
+            }
+            if !is_utf8(text, row) {
+                let found = format!("a row whose text is no UTF-8: {}", look::excerpt(value));
+                return Some((Reason::InvalidUtf8, found.into()));
+            }
+            let (name, bad) = strings.iter().find(|(_, bytes)| !is_utf8(bytes, row))?;
+            let here = look::excerpt(bad.value(row));
+            let found = format!("a row whose column `{name}` is no UTF-8: {here}");
+            Some((Reason::InvalidUtf8, found.into()))
+        };
+        Ok((0..batch.num_rows()).map(reason).collect())
+    }
+
+    /// Texts, ids and columns, or `None` when some string is not UTF-8. What is
+    /// known of the rows is left to the caller.
+    fn convert(&self, batch: &RecordBatch, text: &LargeBinaryArray) -> Result<Option<Decoded>> {
+        let Ok(texts) = StringArray::try_from_binary(narrow(text)) else { return Ok(None) };
+        let ids = match &self.id {
+            None => None,
+            Some(id) => match self.to_string(&self.taken_out(batch, id)?)? {
+                None => return Ok(None),
+                ids => ids,
+            },
+        };
+        let mut columns = Vec::with_capacity(self.columns.len());
+        for column in &self.columns {
+            let array = match column.place {
+                None => new_null_array(&column.data_type, batch.num_rows()),
+                Some(place) => match self.column(batch.column(place), column)? {
+                    Some(array) => array,
+                    None => return Ok(None),
+                },
+            };
+            columns.push(array);
+        }
+        let (rows, rejects) = (Vec::new(), Vec::new());
+        Ok(Some(Decoded { texts, ids, columns, rows, rejects, input_bytes: 0 }))
+    }
+
+    /// An id column as strings.
+    fn to_string(&self, array: &ArrayRef) -> Result<Option<StringArray>> {
+        if let Some(bytes) = bytes(array) {
+            return Ok(StringArray::try_from_binary(bytes).ok());
+        }
+        let strings = self.united(array, &DataType::Utf8, "id")?;
+        Ok(Some(strings.as_string::<i32>().clone()))
+    }
+
+    fn column(&self, array: &ArrayRef, column: &Column) -> Result<Option<ArrayRef>> {
+        let array = match Some(array).filter(|_| column.string).and_then(bytes) {
+            None => array.clone(),
+            Some(bytes) => match StringArray::try_from_binary(bytes) {
+                Ok(strings) => Arc::new(strings),
+                Err(_) => return Ok(None),
+            },
+        };
+        self.united(&array, &column.data_type, &column.name).map(Some)
+    }
+
+    fn united(&self, array: &ArrayRef, data_type: &DataType, name: &str) -> Result<ArrayRef> {
+        if array.data_type() == data_type {
+            return Ok(array.clone());
+        }
+        conform(array, data_type).map_err(|error| {
+            let path = self.path.display();
+            Error::failed(format!("column `{name}` of `{path}` is no {data_type}: {error}"))
+                .with_hint("leave the column out: list the others in `--columns`")
+        })
+    }
+}
+
+/// How many rows from `start` make one batch.
+fn batch_length(text: &LargeBinaryArray, start: usize) -> usize {
+    let offsets = &text.value_offsets()[start..];
+    let rows = offsets.len() - 1;
+    let most = rows.min(BATCH_DOCUMENTS);
+    let end = offsets[0] + BATCH_TEXT_BYTES as i64;
+    // The first row is taken whatever its length, later ones while they fit.
+    offsets[1..=most].partition_point(|offset| *offset <= end).max(1)
+}
+
+fn is_utf8<O: OffsetSizeTrait>(array: &GenericBinaryArray<O>, row: usize) -> bool {
+    array.is_null(row) || std::str::from_utf8(array.value(row)).is_ok()
+}
+
+/// The bytes of an array that came as such, in whatever layout.
+fn bytes(array: &ArrayRef) -> Option<BinaryArray> {
+    let is_bytes = |kind: &DataType| matches!(kind, DataType::Binary | DataType::LargeBinary);
+    match array.data_type() {
+        DataType::Binary => Some(narrow(array.as_binary::<i32>())),
+        DataType::LargeBinary => Some(narrow(array.as_binary::<i64>())),
+        DataType::Dictionary(_, values) if !is_bytes(values) => None,
+        DataType::BinaryView | DataType::Dictionary(..) => {
+            let wide = cast(array, &DataType::LargeBinary).ok()?;
+            Some(narrow(wide.as_binary::<i64>()))
+        }
+        _ => None,
+    }
+}
+
+/// The same values with 32-bit offsets that begin at 0; the bytes are not copied. Values outside
+/// the slice do not count: their bytes may be no UTF-8. A batch's text fits, since only a single
+/// document can be longer than a batch, and those are at most 1 GiB.
+fn narrow<O: OffsetSizeTrait>(array: &GenericBinaryArray<O>) -> BinaryArray {
+    let offsets = array.value_offsets();
+    let (first, last) = (offsets[0].as_usize(), offsets[offsets.len() - 1].as_usize());
+    assert!(last - first <= i32::MAX as usize, "{} bytes of text in a batch", last - first);
+    let narrowed: Vec<i32> = offsets.iter().map(|o| (o.as_usize() - first) as i32).collect();
+    let bytes = array.values().slice_with_length(first, last - first);
+    let offsets = OffsetBuffer::new(ScalarBuffer::from(narrowed));
+    BinaryArray::new(offsets, bytes, array.nulls().cloned())
+}
