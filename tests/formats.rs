@@ -18,7 +18,7 @@ use arrow::{
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde_json::Value;
 
-use crate::support::{TestDir, documents, project};
+use crate::support::{TestDir, documents, hub::HubServer, project};
 
 /// A row of a table.
 #[derive(Clone, Debug)]
@@ -238,6 +238,16 @@ fn written() -> TestDir {
     let half = format!("tokenize {inputs} --tokenizer runs/vocabulary --out half");
     assert_eq!(directory.dataprep(&half).status, 1);
     directory.dataprep(&format!("ingest {inputs} --out skipped --skip-bad-files")).ok();
+    let hub = HubServer::start();
+    let web = directory.read("text/web.jsonl");
+    hub.commit("datasets/o/n", &[("text/a.jsonl", web.as_bytes())]);
+    let address = "hf://datasets/o/n@main/text";
+    for command in ["download {} --out runs/fetched", "ingest n={} --out runs/remote"] {
+        let mut command = directory.command(&command.replace("{}", address));
+        command.env("HF_ENDPOINT", hub.endpoint()).env("HF_HOME", directory.path("hf"));
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
     directory.copy(&project().join("fixtures/evals"), "evals");
     let eval = "eval evals/model --evals evals --tasks piqa,lambada_openai --limit 3";
     directory

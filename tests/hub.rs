@@ -292,7 +292,8 @@ fn bytes_that_stay_wrong_get_no_name() {
 fn what_is_gated_or_not_there_is_said_at_once_and_with_a_way_out() {
     let home = Home::new();
     home.server.commit(REPO, &[("x.bin", &noise(100_000, 8))]);
-    let cases: [(&str, Option<(Fault, &str)>, i32, &str); 6] = [
+    type Case = (&'static str, Option<(Fault, &'static str)>, i32, &'static str);
+    let cases: [Case; 6] = [
         ("hf://datasets/o/n", Some((Fault::Gated, "/api/")), 1, "accept its terms at"),
         ("hf://datasets/o/n", Some((Fault::Gated, "/resolve/")), 1, "accept its terms at"),
         ("hf://datasets/o/none", None, 1, "may not read it"),

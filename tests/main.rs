@@ -21,7 +21,7 @@ mod every_format;
 #[cfg(feature = "train")]
 mod export;
 mod filter;
-#[cfg(feature = "train")]
+#[cfg(all(feature = "train", feature = "hub"))]
 mod formats;
 mod fuzz;
 #[cfg(feature = "hub")]

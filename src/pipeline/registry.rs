@@ -469,7 +469,7 @@ fn only_input(request: &Request) -> Result<&Path> {
     let [only] = request.inputs.as_slice() else {
         let (what, hint) = match find(&request.stage)?.takes {
             Kind::Mix => ("mix", "lay several sources together with `mix`"),
-            _ => ("model", "name a run, one of its checkpoints, or a model's folder"),
+            _ => ("run", "name a run, one of its checkpoints, or (to evaluate) a model's folder"),
         };
         let (stage, given) = (&request.stage, request.inputs.len());
         let message = format!("`{stage}` reads one {what}, given are {given}");

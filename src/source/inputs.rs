@@ -304,9 +304,12 @@ impl Inputs {
     }
 
     /// What reading all units once fetches, at most: a footer or a beginning for each part of a
-    /// file, a row group's columns apart, and no request longer than a few MiB.
+    /// file, a row group's columns apart where some are left out, and no request longer than a few
+    /// MiB.
     pub fn fetches(&self) -> Option<Fetches> {
         let mut fetches = Fetches::default();
+        // Text and id may stand apart from each other, and so may columns that are asked for.
+        let apart = 2 + self.config.columns.as_ref().map_or(0, Vec::len) as u64;
         for file in self.files.iter().filter(|file| file.stored.here().is_none()) {
             fetches.files += 1;
             fetches.bytes += file.bytes;
@@ -320,7 +323,7 @@ impl Inputs {
                 Extent::RowGroups(groups) => groups.len() as u64,
                 _ => 0,
             };
-            fetches.requests += 2 + groups;
+            fetches.requests += 2 + groups * apart;
         }
         (fetches.files > 0).then_some(fetches)
     }

@@ -3,8 +3,8 @@
 //! In → an address; out → a [`Place`] with that file alone, since servers list nothing. One request
 //! for its first byte tells the size, whether ranges are served, and a strong entity tag, which is
 //! the file's identity; without one, samples of it are read. Every later answer must state the same
-//! size, tag and time of change: another file than the one that was looked at is damage. No
-//! credential is sent, so redirects are followed to wherever they lead.
+//! size and tag: another file than the one that was looked at is damage. No credential is sent, so
+//! redirects are followed to wherever they lead.
 
 use std::io::{self, Read};
 use std::ops::Range;
