@@ -239,8 +239,8 @@ fn written() -> TestDir {
     assert_eq!(directory.dataprep(&half).status, 1);
     directory.dataprep(&format!("ingest {inputs} --out skipped --skip-bad-files")).ok();
     let hub = HubServer::start();
-    let web = directory.read("text/web.jsonl");
-    hub.commit("datasets/o/n", &[("text/a.jsonl", web.as_bytes())]);
+    let part = fs::read(directory.path("runs/corpus/part-00000.parquet")).unwrap();
+    hub.commit("datasets/o/n", &[("text/part-00000.parquet", &part)]);
     let address = "hf://datasets/o/n@main/text";
     for command in ["download {} --out runs/fetched", "ingest n={} --out runs/remote"] {
         let mut command = directory.command(&command.replace("{}", address));
