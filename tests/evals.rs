@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use crate::kept::set;
 use crate::support::{Run, TestDir, project};
 
 /// A directory with the fixture's model and evaluation files.
@@ -84,6 +85,19 @@ fn two_models_are_compared_item_by_item() {
     assert_eq!(again.summary()["tasks"], records[2]["tasks"]);
     let text = eval(&directory, &format!("{this} --against {other}")).ok().stdout;
     assert!(text.contains("bits/byte") && text.contains("gained"), "{text}");
+}
+
+#[test]
+fn an_export_scores_as_the_run_that_it_was_made_of() {
+    let directory = with_evals();
+    directory.copy(&set("2"), "kept");
+    directory.dataprep("export kept/run --out exported").ok();
+    let scores = |model: &str, out: &str| {
+        eval(&directory, &format!("{model} --evals evals --tasks piqa --limit 5 --out {out}")).ok();
+        let text = directory.read(&format!("{out}/scores.json"));
+        serde_json::from_str::<serde_json::Value>(&text).unwrap()["tasks"].clone()
+    };
+    assert_eq!(scores("exported", "a"), scores("kept/run", "b"));
 }
 
 #[test]

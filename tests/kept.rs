@@ -21,7 +21,8 @@ pub fn kept() -> PathBuf {
     set("1")
 }
 
-fn set(name: &str) -> PathBuf {
+/// A set by its number.
+pub fn set(name: &str) -> PathBuf {
     project().join("fixtures/formats").join(name)
 }
 

@@ -27,7 +27,7 @@ pub struct EvalArgs {
     /// step of this stage in `dataprep.toml` runs
     #[arg(value_name = "MODEL")]
     pub model: Option<PathBuf>,
-    /// Directory to write; appears when it is complete [default: MODEL.evals/STEP@FINGERPRINT]
+    /// Directory to write; appears when it is complete; by default MODEL.evals/STEP@FINGERPRINT
     #[arg(long, short, value_name = "DIR")]
     pub out: Option<PathBuf>,
     /// Hold it against another model, evaluated alike, or against an evaluation: which items

@@ -57,7 +57,8 @@ impl Subject {
     /// Config: no model is there, or one that ours cannot hold. Damaged: a file that cannot be
     /// read.
     pub fn open(path: &Path) -> Result<Subject> {
-        if Manifest::stands_in(path) {
+        // An export is a pretrained model like others.
+        if Manifest::stands_in(path) && Manifest::read(path)?.kind != Kind::Model {
             return Subject::of_run(path, None);
         }
         // A checkpoint also looks like a pretrained model; the run beside it knows more.

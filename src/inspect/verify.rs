@@ -5,7 +5,7 @@
 //! the damage is; the byte ranges of raw input files that the stage read, found through `run.json`
 //! (relative to the artifact, then absolute); the manifest's own fingerprint. Input artifacts are
 //! compared by their file lists, not read: `verify` them by themselves. So are remote files by the
-//! hash that their place promises ([`elsewhere`]). An input that is gone is said to be gone: that
+//! hash that their place promises (`elsewhere`). An input that is gone is said to be gone: that
 //! is no difference. Nothing stops at the first difference.
 //!
 //! Cost: every byte once (shards twice), in parallel over files, blocks and ranges; of remote

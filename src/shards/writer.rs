@@ -1,7 +1,7 @@
 //! Writes token shards, cell by cell.
 //!
 //! In → documents in corpus order; out → one shard file (format: `block`, `file`). Up to
-//! [`STRETCH_TOKENS`] are held, then sorted by source and [cell](super::cell), corpus order within
+//! [`STRETCH_TOKENS`] are held, then sorted by source and [cell], corpus order within
 //! one, cut into blocks and compressed on all threads. A block is closed where the source changes,
 //! where the next document would pass [`BLOCK_TOKENS`], and where the cell changes once the block
 //! is worth its head ([`BLOCK_TOKENS_MIN`]). Invariant: the bytes are a function of the documents
