@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::artifact::counts::{Counts, MAX_BAD_DEFAULT};
 use crate::base::error::{Error, Result};
 use crate::base::io;
+use crate::base::size::Bytes;
 
 /// The list's name in a unit's folder.
 pub const FILE_NAME: &str = "rejects.jsonl";
@@ -215,6 +216,12 @@ impl Reject {
     /// A line or row at `offset` where `found` is.
     pub fn new(offset: u64, reason: Reason, found: impl Into<Box<str>>) -> Reject {
         Reject { offset, reason, found: found.into() }
+    }
+
+    /// A record (`a line`) over `max_document_bytes`, which is read past.
+    pub fn too_large(offset: u64, record: &str, bytes_max: u64) -> Reject {
+        let found = format!("{record} longer than {}", Bytes(bytes_max));
+        Reject::new(offset, Reason::DocumentTooLarge, found)
     }
 }
 

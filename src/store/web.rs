@@ -6,14 +6,17 @@
 //! size and tag: another file than the one that was looked at is damage. No credential is sent, so
 //! redirects are followed to wherever they lead.
 
-use std::io::{self, Read};
+use std::io::Read;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::hub::{Answer, Ask, Client, Quota, Target, Tries, content_range, target};
+use super::hub::{
+    Answer, Ask, Attempt, Body, Client, Quota, RangeReader, Ranged, Target, Tries, content_range,
+    target,
+};
 use super::{Address, Entry, Identity, Listing, Meter, Place, final_error};
 use crate::base::error::{Error, Result};
 
@@ -104,8 +107,6 @@ impl Web {
     }
 }
 
-type Body = Box<dyn Read + Send>;
-
 /// A weak tag promises nothing of the bytes.
 fn strong_tag(answer: &Answer) -> Option<String> {
     let tag = answer.header("etag")?;
@@ -134,8 +135,8 @@ impl Place for Arc<Web> {
     }
 
     fn stream(&self, entry: &Entry, range: Range<u64>) -> Result<Box<dyn Read + Send>> {
-        let (web, entry, tries) = (self.clone(), entry.clone(), Tries::default());
-        Ok(Box::new(Reader { web, entry, at: range.start, end: range.end, body: None, tries }))
+        let file = FileRanges { web: self.clone(), entry: entry.clone() };
+        Ok(Box::new(RangeReader::new(file, range)))
     }
 
     fn meter(&self) -> &Meter {
@@ -143,45 +144,22 @@ impl Place for Arc<Web> {
     }
 }
 
-/// A range of the file, in order.
-struct Reader {
+/// Ranges of the file.
+struct FileRanges {
     web: Arc<Web>,
     entry: Entry,
-    at: u64,
-    end: u64,
-    body: Option<Body>,
-    tries: Tries,
 }
 
-impl Reader {
-    fn next(&mut self, buffer: &mut [u8]) -> Result<usize> {
-        while self.at < self.end && !buffer.is_empty() {
-            crate::base::interrupt::check()?;
-            let Some(body) = &mut self.body else {
-                let range = self.at..self.end;
-                self.body = Some(self.web.body(&self.entry, &range, &mut self.tries)?);
-                continue;
-            };
-            let length = buffer.len().min((self.end - self.at) as usize);
-            let why = match body.read(&mut buffer[..length]) {
-                Ok(0) => "the connection was cut".to_owned(),
-                Ok(count) => {
-                    self.at += count as u64;
-                    self.tries.progressed();
-                    self.web.meter.received(count as u64);
-                    return Ok(count);
-                }
-                Err(error) => error.to_string(),
-            };
-            self.body = None;
-            self.tries.again(&why, &self.web.address.to_string(), &self.web.meter)?;
-        }
-        Ok(0)
+impl Ranged for FileRanges {
+    fn open(&mut self, range: &Range<u64>, tries: &mut Tries) -> Result<Attempt> {
+        self.web.body(&self.entry, range, tries).map(Attempt::Body)
     }
-}
 
-impl Read for Reader {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.next(buffer).map_err(io::Error::other)
+    fn address(&self) -> String {
+        self.web.address.to_string()
+    }
+
+    fn meter(&self) -> &Meter {
+        &self.web.meter
     }
 }

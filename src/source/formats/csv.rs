@@ -21,7 +21,6 @@ use super::table::missing;
 use super::text::{beginning_of, not_utf8};
 use super::{Ask, Beginning, Format, Head, Limit, Named, Probe, Request, Tasks, stream};
 use crate::base::error::{Error, Result};
-use crate::base::size::Bytes;
 use crate::source::look;
 use crate::source::reject::{Reason, Reject};
 use crate::store::Stored;
@@ -353,8 +352,7 @@ impl Parse for Row {
     fn parse(&mut self, offset: u64, bytes: Option<&[u8]>, documents: &mut Documents<'_>) {
         let bytes = bytes.filter(|bytes| bytes.len() as u64 <= self.document_bytes_max);
         let Some(bytes) = bytes else {
-            let found = format!("a row longer than {}", Bytes(self.document_bytes_max));
-            documents.reject(Reject::new(offset, Reason::DocumentTooLarge, found));
+            documents.reject(Reject::too_large(offset, "a row", self.document_bytes_max));
             return;
         };
         let (text, id, others) = (self.text, self.id, self.others.clone());

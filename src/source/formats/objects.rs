@@ -6,7 +6,6 @@
 use super::documents::{Documents, Shape};
 use super::record::{self, Fields, Record};
 use super::{Ask, Beginning, Request};
-use crate::base::size::Bytes;
 use crate::source::look;
 use crate::source::reject::{Reason, Reject};
 
@@ -70,8 +69,7 @@ impl Objects {
 
     /// The reject for what was read past.
     pub(super) fn too_large(&self, offset: u64) -> Reject {
-        let found = format!("a {} longer than {}", self.record, Bytes(self.document_bytes_max));
-        Reject::new(offset, Reason::DocumentTooLarge, found)
+        Reject::too_large(offset, &format!("a {}", self.record), self.document_bytes_max)
     }
 }
 

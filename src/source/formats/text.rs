@@ -17,7 +17,6 @@ use super::objects::BYTE_ORDER_MARK;
 use super::pieces::{self, Broken, Parse, Scan};
 use super::{Ask, Beginning, Format, Head, Limit, Named, Probe, Request, Tasks, stream};
 use crate::base::error::Result;
-use crate::base::size::Bytes;
 use crate::source::look;
 use crate::source::reject::{Reason, Reject};
 use crate::store::Stored;
@@ -164,8 +163,7 @@ impl Parse for Piece {
     fn parse(&mut self, offset: u64, bytes: Option<&[u8]>, documents: &mut Documents<'_>) {
         let bytes = bytes.filter(|bytes| bytes.len() as u64 <= self.document_bytes_max);
         let Some(bytes) = bytes else {
-            let found = format!("a text longer than {}", Bytes(self.document_bytes_max));
-            documents.reject(Reject::new(offset, Reason::DocumentTooLarge, found));
+            documents.reject(Reject::too_large(offset, "a text", self.document_bytes_max));
             return;
         };
         let bytes = match offset {

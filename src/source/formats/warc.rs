@@ -19,7 +19,6 @@ use super::pieces::{self, Broken, Parse, Scan};
 use super::text::not_utf8;
 use super::{Ask, Beginning, Format, Head, Limit, Probe, Request, Tasks, stream};
 use crate::base::error::Result;
-use crate::base::size::Bytes;
 use crate::source::look::{self, Look};
 use crate::source::reject::{Reason, Reject};
 use crate::store::Stored;
@@ -259,8 +258,7 @@ impl Parse for Conversion {
         let header = bytes.and_then(Header::of);
         let max = self.document_bytes_max;
         let Some(header) = header.filter(|header| header.content.len() as u64 <= max) else {
-            let found = format!("a record longer than {}", Bytes(max));
-            documents.reject(Reject::new(offset, Reason::DocumentTooLarge, found));
+            documents.reject(Reject::too_large(offset, "a record", max));
             return;
         };
         let Ok(text) = std::str::from_utf8(header.content) else {

@@ -9,7 +9,8 @@
 //!    hashes. No request a file.
 //! 2. [`remote`]: one request a file at the Hub, which serves small files itself and redirects to a
 //!    signed address for the rest; ranges from there, from the byte where the last one ended.
-//! 3. [`client`] and [`pace`]: tries again what may pass, and stays within the quota.
+//! 3. [`client`], [`pace`] and [`ranged`]: tries again what may pass, from the byte where it ended,
+//!    and stays within the quota.
 //! 4. [`cache`]: the layout on disk that Python shares.
 //!
 //! Files over 50 GB and buckets are handed out by the Xet protocol alone and are refused; what
@@ -20,6 +21,7 @@ mod cache;
 mod client;
 mod environment;
 mod pace;
+mod ranged;
 mod remote;
 mod repo;
 mod url;
@@ -28,6 +30,7 @@ pub use api::{HTTP_MAX, Hub};
 pub use client::{Answer, Ask, Client, Tries};
 pub use environment::Environment;
 pub use pace::Quota;
+pub use ranged::{Attempt, Body, RangeReader, Ranged};
 pub use remote::content_range;
 pub use repo::{Cached, Repo};
 pub use url::{Target, target};

@@ -18,9 +18,9 @@ use super::api::{HTTP_MAX, Hub, REDIRECTS_MAX};
 use super::cache::blob_name;
 use super::client::{Answer, Ask, Tries};
 use super::pace::Quota;
+use super::ranged::{Attempt, Body, RangeReader, Ranged};
 use super::url::{Target, target};
 use crate::base::error::{Error, Result};
-use crate::base::interrupt;
 use crate::base::size::Bytes;
 use crate::store::address::HubAddress;
 use crate::store::{Entry, Meter};
@@ -55,7 +55,11 @@ impl Remote {
     }
 
     /// A reader of a range of a file.
-    pub fn reader(self: &Arc<Self>, file: File, range: Range<u64>) -> Result<Reader> {
+    pub fn reader(
+        self: &Arc<Self>,
+        file: File,
+        range: Range<u64>,
+    ) -> Result<RangeReader<FileRanges>> {
         if file.entry.bytes > HTTP_MAX {
             let (size, address) = (Bytes(file.entry.bytes), self.address(&file));
             let message = format!(
@@ -67,8 +71,7 @@ impl Remote {
             ));
         }
         let remote = Arc::clone(self);
-        let (at, end) = (range.start, range.end);
-        Ok(Reader { remote, file, at, end, body: None, tries: Tries::default(), odd: 0 })
+        Ok(RangeReader::new(FileRanges { remote, file, odd: 0 }, range))
     }
 
     /// A file's own address, for messages.
@@ -205,7 +208,7 @@ enum Resolved {
 
 /// A body, or an answer that contradicts the listing.
 enum Opened {
-    Body { body: Box<dyn Read + Send>, before: u64 },
+    Body { body: Body, before: u64 },
     Odd(String),
 }
 
@@ -224,75 +227,44 @@ pub fn content_range(header: &str) -> Option<(u64, Option<u64>)> {
     Some((start, total.trim().parse().ok()))
 }
 
-/// A range of a file, in order.
-pub struct Reader {
+/// Ranges of one file.
+pub struct FileRanges {
     remote: Arc<Remote>,
     file: File,
-    at: u64,
-    end: u64,
-    body: Option<Box<dyn Read + Send>>,
-    tries: Tries,
+    /// Answers so far that contradict the listing.
     odd: u32,
 }
 
-impl Reader {
-    fn next(&mut self, buffer: &mut [u8]) -> Result<usize> {
-        while self.at < self.end && !buffer.is_empty() {
-            interrupt::check()?;
-            let Some(body) = &mut self.body else {
-                self.open()?;
-                continue;
-            };
-            let length = buffer.len().min((self.end - self.at) as usize);
-            let why = match body.read(&mut buffer[..length]) {
-                Ok(0) => "the connection was cut".to_owned(),
-                Ok(count) => {
-                    self.at += count as u64;
-                    self.tries.progressed();
-                    self.remote.meter.received(count as u64);
-                    return Ok(count);
-                }
-                Err(error) => error.to_string(),
-            };
-            self.body = None;
-            self.again(&why)?;
-        }
-        Ok(0)
-    }
-
-    fn open(&mut self) -> Result<()> {
-        let range = self.at..self.end;
-        match self.remote.open(&self.file, &range, &mut self.tries)? {
+impl Ranged for FileRanges {
+    fn open(&mut self, range: &Range<u64>, tries: &mut Tries) -> Result<Attempt> {
+        match self.remote.open(&self.file, range, tries)? {
             Opened::Body { mut body, before } => {
                 let passed = io::copy(&mut (&mut body).take(before), &mut io::sink());
-                match passed {
-                    Ok(count) if count == before => {
-                        self.body = Some(body);
-                        Ok(())
-                    }
-                    _ => self.again("the connection was cut"),
-                }
+                Ok(match passed {
+                    Ok(count) if count == before => Attempt::Body(body),
+                    _ => Attempt::Again("the connection was cut".to_owned()),
+                })
             }
             Opened::Odd(what) => {
                 self.odd += 1;
                 if self.odd >= ODD_MAX {
-                    let address = self.remote.address(&self.file);
-                    return Err(Error::damaged(Path::new(&address), Some(self.at), what));
+                    return Err(Error::damaged(
+                        Path::new(&self.address()),
+                        Some(range.start),
+                        what,
+                    ));
                 }
-                self.again(&what)
+                Ok(Attempt::Again(what))
             }
         }
     }
 
-    fn again(&mut self, why: &str) -> Result<()> {
-        let address = self.remote.address(&self.file);
-        self.tries.again(why, &address, &self.remote.meter)
+    fn address(&self) -> String {
+        self.remote.address(&self.file)
     }
-}
 
-impl Read for Reader {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.next(buffer).map_err(io::Error::other)
+    fn meter(&self) -> &Meter {
+        &self.remote.meter
     }
 }
 
