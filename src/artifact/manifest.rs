@@ -205,6 +205,13 @@ fn other_format(directory: &Path, found: &Format) -> Error {
 }
 
 impl InputRecord {
+    /// The record of a file that a configuration key names: all of its bytes are its identity.
+    pub fn named_file(path: &Path) -> Result<InputRecord> {
+        let (identity, bytes) = io::hash_file(path)?;
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        Ok(InputRecord::file(name, None, bytes, identity, path.to_owned()))
+    }
+
     /// The record of an artifact directory: its identity is the hash of its file list, so an
     /// edited file never looks up to date.
     pub fn artifact(directory: &Path) -> Result<InputRecord> {

@@ -302,6 +302,12 @@ impl Work<'_> {
         self.lock_notes().read.push(range);
     }
 
+    /// The same of all of a file whose record's identity is that of all of it.
+    pub fn record_whole(&self, input: usize, record: &InputRecord) {
+        let (file, end) = (record.name.clone(), record.bytes);
+        self.record_read(ReadRange { input, file, start: 0, end, xxh3: record.identity });
+    }
+
     /// Says that `bytes` more of the unit's input are done.
     pub fn advance(&self, bytes: u64) {
         self.progress.advance(bytes);

@@ -14,7 +14,6 @@ use serde_json::{Map, Value, json};
 use crate::artifact::{manifest::Manifest, record::InputRecord};
 use crate::base::config::{self, Table, nearest};
 use crate::base::error::{Error, Result};
-use crate::base::io;
 use crate::filter::rules::{Entry, Limit, Measure, RULE_SETS, RuleInfo, RuleSet};
 use crate::filter::view::{Room, Splitter};
 use std::ops::ControlFlow;
@@ -191,9 +190,7 @@ fn input(path: &Path) -> Result<InputRecord> {
     if Manifest::stands_in(folder) {
         return InputRecord::artifact(folder);
     }
-    let (identity, bytes) = io::hash_file(path)?;
-    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    Ok(InputRecord::file(name, None, bytes, identity, path.to_owned()))
+    InputRecord::named_file(path)
 }
 
 /// Puts `place` of them where a configuration names files: where they lie from here.

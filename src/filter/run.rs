@@ -27,7 +27,7 @@ use serde_json::Value;
 
 use crate::artifact::counts::{Counts, SourceCounts};
 use crate::artifact::{
-    record::{FileCounts, InputKind, InputRecord, Kind, ReadRange},
+    record::{FileCounts, InputKind, InputRecord, Kind},
     stage::{Phase, Plan, Publish, Stage, TextInputs, Unit, Work},
 };
 use crate::base::error::{Error, Result, bug};
@@ -256,9 +256,7 @@ impl Filter {
         let first = self.inputs.records().len();
         for (offset, record) in self.files.iter().enumerate() {
             if record.kind == InputKind::File {
-                let (file, end) = (record.name.clone(), record.bytes);
-                let xxh3 = record.identity;
-                work.record_read(ReadRange { input: first + offset, file, start: 0, end, xxh3 });
+                work.record_whole(first + offset, record);
             }
         }
     }

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use crate::artifact::counts::Counts;
 use crate::artifact::manifest::{self, Manifest};
 use crate::artifact::{
-    record::{InputRecord, Kind, ReadRange},
+    record::{InputRecord, Kind},
     stage::Work,
 };
 use crate::base::error::{Error, Result};
@@ -42,9 +42,9 @@ impl Vocabulary {
         }
         let json = if path.is_dir() { folder.join(TOKENIZER_JSON) } else { path.to_owned() };
         let roles = json.with_file_name(TOKENIZER_CONFIG_JSON);
-        let mut records = vec![record(&json)?];
+        let mut records = vec![InputRecord::named_file(&json)?];
         if roles.is_file() {
-            records.push(record(&roles)?);
+            records.push(InputRecord::named_file(&roles)?);
         }
         Ok(Vocabulary { tokenizer, records, artifact: None })
     }
@@ -61,13 +61,7 @@ impl Vocabulary {
             return Ok(Counts::default());
         }
         for (offset, record) in self.records.iter().enumerate() {
-            work.record_read(ReadRange {
-                input: first_input + offset,
-                file: record.name.clone(),
-                start: 0,
-                end: record.bytes,
-                xxh3: record.identity,
-            });
+            work.record_whole(first_input + offset, record);
         }
         Ok(Counts::default())
     }
@@ -95,10 +89,4 @@ fn hint_at_shards(error: Error, path: &Path) -> Error {
         true => error.with_hint(format!("it has one in `{}`", inner.display())),
         false => error,
     }
-}
-
-fn record(path: &Path) -> Result<InputRecord> {
-    let (identity, bytes) = io::hash_file(path)?;
-    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    Ok(InputRecord::file(name, None, bytes, identity, path.to_owned()))
 }
