@@ -252,17 +252,16 @@ fn inspecting_an_address_reads_footers_alone() {
 #[test]
 fn what_cannot_be_read_there_is_refused_by_name() {
     let (hub, directory) = (HubServer::start(), TestDir::new());
+    let kept = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/formats/2/tokens");
+    let tokens = std::fs::read_to_string(kept.join("manifest.json")).unwrap();
     hub.commit(
         REPO,
-        &[
-            ("a.jsonl", &jsonl(1)),
-            ("x/run.json", b"{}"),
-            ("x/manifest.json", b"{\"stage_version\": 1, \"fingerprint\": \"0\"}"),
-        ],
+        &[("a.jsonl", &jsonl(1)), ("x/run.json", b"{}"), ("x/manifest.json", tokens.as_bytes())],
     );
     directory.write("here.jsonl", jsonl(1));
     for (inputs, message, hint) in [
-        ("hf://datasets/o/n/x", "belongs to an artifact", "copy the whole folder here"),
+        ("hf://datasets/o/n", "belongs to an artifact", "name the artifact's own folder"),
+        ("hf://datasets/o/n/x", "expected a corpus", "or raw files"),
         ("hf://datasets/o/n/*.parquet", "no such file or folder", "pattern"),
         ("w=here.jsonl w=hf://datasets/o/n/a.jsonl", "lies here and elsewhere", "two sources"),
         ("hf://datasets/o/n/a.jsonl hf://datasets/o/n@main/a.jsonl", "given twice", "once"),
@@ -274,6 +273,102 @@ fn what_cannot_be_read_there_is_refused_by_name() {
         assert!(refused.stderr.contains(message), "{inputs}: {}", refused.stderr);
         assert!(refused.stderr.contains(hint), "{inputs}: {}", refused.stderr);
     }
+}
+
+#[test]
+fn a_corpus_is_read_where_it_lies_with_its_own_sources_and_what_it_holds_out() {
+    let (hub, directory) = (HubServer::start(), TestDir::new());
+    directory.write("a/1.jsonl", jsonl(1));
+    directory.write("b/2.jsonl", jsonl(2));
+    directory.dataprep("ingest a b --out corpus --holdout 0.1 --set unit_bytes=30kB").ok();
+    let put = |names: &[String]| {
+        let files: Vec<(String, Vec<u8>)> = names
+            .iter()
+            .map(|name| (format!("c/{name}"), std::fs::read(directory.path(name)).unwrap()))
+            .collect();
+        let files: Vec<(&str, &[u8])> =
+            files.iter().map(|(name, bytes)| (name.as_str(), &bytes[..])).collect();
+        hub.commit(REPO, &files)
+    };
+    let names: Vec<String> =
+        directory.tree("corpus").into_keys().map(|name| format!("corpus/{name}")).collect();
+    put(&names);
+    let filter = "--rules gopher_quality --out";
+    directory.dataprep(&format!("filter corpus {filter} here")).ok();
+    let command = format!("filter hf://{REPO}/c/corpus {filter} there");
+    run(&directory, &hub, &command).ok();
+    assert_eq!(parts(&directory, "here"), parts(&directory, "there"));
+    // It is the same artifact, wherever it lies: one fingerprint.
+    let manifest = |out: &str| -> serde_json::Value {
+        serde_json::from_str(&directory.read(&format!("{out}/manifest.json"))).unwrap()
+    };
+    let (here, there) = (manifest("here"), manifest("there"));
+    assert_eq!(here["fingerprint"], there["fingerprint"]);
+    assert_eq!(there["inputs"][0]["kind"], "corpus");
+    let again = run(&directory, &hub, &command).ok();
+    assert!(format!("{}{}", again.stdout, again.stderr).contains("up to date"), "{again:?}");
+    let report = run(&directory, &hub, "verify there").ok();
+    assert!(report.stdout.contains("1 input artifacts"), "{report:?}");
+    let renamed = run(&directory, &hub, &format!("ingest x=hf://{REPO}/c/corpus --out other"));
+    assert!(renamed.status == 2 && renamed.stderr.contains("renames a corpus"), "{renamed:?}");
+    // A part that is not there is damage, named before any work.
+    let but_one: Vec<String> =
+        names.iter().filter(|name| !name.ends_with("part-00000.parquet")).cloned().collect();
+    put(&but_one);
+    let short = run(&directory, &hub, &format!("ingest hf://{REPO}/c/corpus --out other"));
+    assert!(short.status != 0 && short.stderr.contains("part-00000.parquet"), "{short:?}");
+    assert!(short.stderr.contains("found no file"), "{short:?}");
+}
+
+#[test]
+fn an_address_is_listed_once_by_a_command_that_reads_it_twice() {
+    let (hub, directory) = (HubServer::start(), TestDir::new());
+    hub.commit(REPO, &[("a.jsonl", &jsonl(1))]);
+    run(&directory, &hub, &format!("tokenize hf://{REPO} --vocab 300 --out tokens")).ok();
+    let listings = hub.seen().iter().filter(|seen| seen.path.contains("/tree/")).count();
+    assert_eq!(listings, 1, "{:?}", hub.seen());
+}
+
+#[test]
+fn with_the_cache_what_was_read_once_is_there_without_the_hub() {
+    let (hub, directory) = (HubServer::start(), TestDir::new());
+    hub.commit(REPO, &[("0.parquet", &wide_file(1)), ("a.jsonl", &jsonl(1))]);
+    let command = format!("ingest hf://{REPO} --cache --columns id --out");
+    run(&directory, &hub, &format!("{command} first")).ok();
+    let before = hub.seen().len();
+    let mut offline = directory.command(&format!("{command} second"));
+    offline.env("HF_ENDPOINT", hub.endpoint()).env("HF_HOME", directory.path("home"));
+    let offline = offline.env("HF_HUB_OFFLINE", "1").output().unwrap();
+    assert!(offline.status.success(), "{}", String::from_utf8_lossy(&offline.stderr));
+    assert_eq!(hub.seen().len(), before);
+    assert_eq!(parts(&directory, "first"), parts(&directory, "second"));
+    let refused = run(&directory, &hub, "ingest https://host/x.parquet --cache --out third");
+    assert!(refused.status == 2 && refused.stderr.contains("of the Hub alone"), "{refused:?}");
+}
+
+/// A row group of 80 MB of text is more than is decoded at once: it is read in pieces.
+#[test]
+fn a_large_row_group_is_read_in_pieces_with_no_byte_twice() {
+    let (hub, directory) = (HubServer::start(), TestDir::new());
+    let mut stream = dataprep::base::rng::Stream::new(1, "large");
+    let mut text = |_| -> String {
+        (0..200_000).map(|_| format!("{:019}\n", stream.next_u64() >> 1)).collect()
+    };
+    let texts: Vec<String> = (0..20).map(&mut text).collect();
+    let column = Arc::new(StringArray::from_iter_values(&texts)) as ArrayRef;
+    let batch = RecordBatch::try_from_iter([("text", column)]).unwrap();
+    let mut file = Vec::new();
+    let mut writer = ArrowWriter::try_new(&mut file, batch.schema(), None).unwrap();
+    writer.write(&batch).unwrap();
+    writer.close().unwrap();
+    hub.commit(REPO, &[("0.parquet", &file)]);
+    directory.write("n/0.parquet", &file);
+    directory.dataprep("ingest n --out here").ok();
+    run(&directory, &hub, &format!("ingest hf://{REPO} --out there")).ok();
+    assert_eq!(parts(&directory, "here"), parts(&directory, "there"));
+    let (requests, bytes) = fetched(&hub.seen(), "/store/");
+    let size = file.len() as u64;
+    assert!(requests < 20 && bytes < size + (1 << 20), "{requests} requests, {bytes} of {size}");
 }
 
 /// The texts and ids of a run's documents are those of `here`, and the whole file was not fetched.

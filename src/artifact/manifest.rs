@@ -123,13 +123,17 @@ impl Manifest {
                 "an interrupted stage leaves `NAME.partial`; run its command again to finish it",
             ));
         }
-        let text = io::read_text(&path)?;
-        let damaged = |error| Error::damaged_artifact(&path, None, error);
-        let format: Format = serde_json::from_str(&text).map_err(damaged)?;
+        Manifest::parse(&io::read_text(&path)?, directory)
+    }
+
+    /// A manifest's text; `directory` is where it stands, for messages.
+    pub fn parse(text: &str, directory: &Path) -> Result<Manifest> {
+        let damaged = |error| Error::damaged_artifact(&directory.join(FILE_NAME), None, error);
+        let format: Format = serde_json::from_str(text).map_err(damaged)?;
         if format.format != FORMAT {
             return Err(other_format(directory, &format));
         }
-        serde_json::from_str(&text).map_err(damaged)
+        serde_json::from_str(text).map_err(damaged)
     }
 
     /// The manifest of an artifact that this build can read; `None` for any other.
@@ -215,9 +219,13 @@ impl InputRecord {
     /// The record of an artifact directory: its identity is the hash of its file list, so an
     /// edited file never looks up to date.
     pub fn artifact(directory: &Path) -> Result<InputRecord> {
-        let manifest = Manifest::read(directory)?;
+        Ok(InputRecord::of(&Manifest::read(directory)?, directory))
+    }
+
+    /// The same, where its manifest was read: `directory` may be an address.
+    pub fn of(manifest: &Manifest, directory: &Path) -> InputRecord {
         let name = directory.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        Ok(InputRecord {
+        InputRecord {
             kind: InputKind::Artifact(manifest.kind),
             name,
             source: None,
@@ -227,7 +235,7 @@ impl InputRecord {
             identity: manifest.files_identity(),
             remote: None,
             path: directory.to_owned(),
-        })
+        }
     }
 }
 

@@ -78,7 +78,8 @@ pub struct InputRecord {
     pub path: PathBuf,
 }
 
-/// Where a remote file was read: the same words for everyone who reads it.
+/// Where a remote file was read, or of an artifact its manifest: the same words for everyone who
+/// reads it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RemoteRecord {
     /// Its own address, at the commit that was read where its place has revisions.
@@ -157,7 +158,8 @@ impl InputRecord {
             "kind": kind, "name": name, "source": self.source,
             "bytes": self.bytes, "identity": self.identity,
         });
-        if let Some(commit) = self.remote.as_ref().and_then(|remote| remote.commit.as_ref()) {
+        let remote = self.remote.as_ref().filter(|_| self.kind == InputKind::File);
+        if let Some(commit) = remote.and_then(|remote| remote.commit.as_ref()) {
             key["commit"] = commit.as_str().into();
         }
         key

@@ -1,7 +1,7 @@
 //! Whether remote inputs still are what was read.
 //!
-//! In → the records of an artifact's remote inputs; out → what differs. The folder that a file lies
-//! in is listed once, at the commit that was read. Where the place promises a hash, the listing's
+//! In → the records of an artifact's remote inputs; out → what differs. An artifact is compared by
+//! the list of files in its manifest. Of a raw file, the folder is listed once, at the commit that was read. Where the place promises a hash, the listing's
 //! is held against the record's, and no byte is read; where it promises nothing, the ranges that
 //! units have read are fetched and hashed again. What cannot be asked any more is gone, and says
 //! why.
@@ -9,7 +9,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::artifact::record::{InputRecord, ReadRange, RemoteRecord};
+use crate::artifact::manifest::Manifest;
+use crate::artifact::record::{InputKind, InputRecord, ReadRange, RemoteRecord};
 use crate::base::error::{Error, Result};
 use crate::store::{self, Access, Address, Identity, Listing, Place, Stored};
 
@@ -18,6 +19,8 @@ use crate::store::{self, Access, Address, Identity, Listing, Place, Stored};
 pub(super) struct Found {
     /// Its hash was compared with the listing's.
     pub by_hash: bool,
+    /// Its manifest's list of files was compared.
+    pub by_list: bool,
     /// Ranges that were read again, and their bytes.
     pub ranges: u64,
     pub bytes: u64,
@@ -84,6 +87,15 @@ fn compare(
     read: &[&ReadRange],
     found: &mut Found,
 ) -> Result<()> {
+    if input.kind != InputKind::File {
+        let manifest = String::from_utf8_lossy(&file.read(0..file.size()?)?).into_owned();
+        let identity = Manifest::parse(&manifest, file.path())?.files_identity();
+        found.by_list = true;
+        if identity != input.identity {
+            found.differences.push((None, input.identity.to_string(), identity.to_string()));
+        }
+        return Ok(());
+    }
     let bytes = file.size()?;
     if bytes != input.bytes {
         let exact = |bytes| format!("{bytes} bytes");

@@ -125,6 +125,7 @@ impl Part {
         };
         Part {
             listed: found.by_hash.into(),
+            artifacts: found.by_list.into(),
             ranges: found.ranges,
             bytes: found.bytes,
             differences: found.differences.into_iter().map(differs).collect(),

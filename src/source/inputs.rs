@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use crate::artifact::{
     planned::{Content, PlannedFile},
-    record::{Extent, InputRecord, RemoteRecord},
+    record::{Extent, InputRecord},
     stage::{Fetches, Needs, TextInputs, Tolerance, UnitPlan},
 };
 use crate::base::config::nearest;
@@ -26,13 +26,14 @@ use crate::source::formats::{self, Ask, Format, Layout, Limit, Named, Probe, for
 use crate::source::held_out::HOLDOUT_DEFAULT;
 use crate::source::look;
 use crate::source::predicate::Predicate;
+use crate::source::remote;
 use crate::source::roots::{self, Root, RootKind};
 use crate::source::schema::{FileColumns, United, united_name};
 use crate::source::spec::InputSpec;
 use crate::source::units::{self, FileExtent};
 use crate::source::walk::PassedOver;
 use crate::store::ahead::AHEAD_BYTES;
-use crate::store::{Address, Identity, Revision, Stored};
+use crate::store::{Address, Revision, Stored};
 
 /// Text of a document, where only its files' sizes are known; on the low side of the web's mean, so
 /// that what is counted by documents is not too little.
@@ -165,7 +166,10 @@ impl Inputs {
             let opened = open_files(root, source, config, records.len())?;
             match &root.kind {
                 RootKind::Raw { source } => records.extend(raw_records(&opened, source)),
-                RootKind::Corpus(_) => records.push(InputRecord::artifact(&root.path)?),
+                RootKind::Corpus(manifest) => records.push(InputRecord {
+                    remote: root.remote.clone(),
+                    ..InputRecord::of(manifest, &root.path)
+                }),
             }
             files.extend(opened);
         }
@@ -523,7 +527,7 @@ fn take_leading_columns(file: &mut InputFile) {
 
 /// What is known of a file before its metadata are read.
 fn planned_file(root: &Root, input: usize, name: &str, file: &Stored) -> Result<PlannedFile> {
-    if let RootKind::Corpus(manifest) = &root.kind {
+    if let (RootKind::Corpus(manifest), None) = (&root.kind, &root.remote) {
         let entry = manifest.files.iter().find(|entry| entry.name == name);
         return PlannedFile::part(&root.path, input, entry.expect("listed from the manifest"));
     }
@@ -545,21 +549,9 @@ fn raw_records(files: &[InputFile], source: &str) -> Vec<InputRecord> {
         let (name, source) = (file.name.clone(), Some(source.to_owned()));
         let path = file.path().to_owned();
         let record = InputRecord::file(name, source, file.bytes, identity, path);
-        InputRecord { remote: remote_record(&file.stored), ..record }
+        InputRecord { remote: remote::record(&file.stored), ..record }
     };
     files.iter().map(record).collect()
-}
-
-fn remote_record(file: &Stored) -> Option<RemoteRecord> {
-    if file.here().is_some() {
-        return None;
-    }
-    Some(RemoteRecord {
-        address: file.path().to_string_lossy().into_owned(),
-        revision: file.revision().map(|revision| revision.asked.clone()),
-        commit: file.revision().map(|revision| revision.commit.clone()),
-        hash: file.identity().map(Identity::to_string),
-    })
 }
 
 /// Hands the limit out to the files, in input order.

@@ -2,18 +2,26 @@
 //!
 //! In → an address, perhaps with a pattern in its path (`hf://datasets/O/N/data/*.parquet`); out →
 //! [`Named`]: each file or folder with its files, by one listing. What exists as written is no
-//! pattern. What a manifest of ours stands in is an artifact, and those are read from folders of
-//! this machine alone. No text is read.
+//! pattern. A folder with a manifest of ours is the artifact that the manifest says; one that only
+//! holds artifacts is refused, since their files are not all documents. No text is read.
+//!
+//! **One command, one moment.** An address is listed once in the life of the process: the tokenizer
+//! that `tokenize --vocab` trains and the tokens that it then writes, or two steps of a recipe that
+//! are hours apart, read one commit and the same objects.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::artifact::manifest;
+use serde_json::Value;
+
+use crate::artifact::manifest::{self, Manifest};
+use crate::artifact::record::RemoteRecord;
 use crate::base::error::{Error, Result};
 use crate::source::config::InputConfig;
 use crate::source::places::{self, Pattern};
-use crate::store::{self, Access, Address, Listing, Place, Revision, Stored};
+use crate::source::walk;
+use crate::store::{self, Access, Address, Identity, Listing, Place, Revision, Stored};
 
 /// The branch that is meant where an address names no revision.
 const DEFAULT_REVISION: &str = "main";
@@ -37,14 +45,45 @@ pub(super) fn find(address: &Address, config: &InputConfig) -> Result<Vec<Named>
     }
     let (folder, pattern) = cut(address);
     let access = Access { cache: config.cache, commit: locked(address, config) };
-    let place = store::open(&folder, &access)?;
-    let listing = place.list()?;
+    let (place, listing) = listed(&folder, access)?;
     let files = Files::of(place, &folder, listing);
     match pattern {
         None => Ok(vec![files.at("")]),
         Some(as_written) if files.has(&as_written) => Ok(vec![files.at(&as_written)]),
         Some(pattern) => files.matching(&pattern),
     }
+}
+
+/// A folder that was listed, and how.
+struct Listed {
+    folder: Address,
+    cache: bool,
+    place: Arc<dyn Place>,
+    listing: Listing,
+}
+
+/// All that this process has listed.
+static LISTED: Mutex<Vec<Listed>> = Mutex::new(Vec::new());
+
+/// The files below `folder`: as this process has seen them, or as they are now. Another commit than
+/// the one that was seen is another folder.
+fn listed(folder: &Address, access: Access) -> Result<(Arc<dyn Place>, Listing)> {
+    let mut all = LISTED.lock().unwrap_or_else(PoisonError::into_inner);
+    let is_commit = |listing: &Listing| match (&access.commit, &listing.revision) {
+        (Some(asked), Some(revision)) => *asked == revision.commit,
+        (asked, _) => asked.is_none(),
+    };
+    let known = all.iter().find(|known| {
+        known.folder == *folder && known.cache == access.cache && is_commit(&known.listing)
+    });
+    if let Some(known) = known {
+        return Ok((known.place.clone(), known.listing.clone()));
+    }
+    let place = store::open(folder, &access)?;
+    let listing = place.list()?;
+    let (folder, cache) = (folder.clone(), access.cache);
+    all.push(Listed { folder, cache, place: place.clone(), listing: listing.clone() });
+    Ok((place, listing))
 }
 
 /// The commit that an earlier run of the same work has read.
@@ -142,26 +181,40 @@ impl Files {
 }
 
 impl Named {
-    /// Refuses artifacts of ours, at the top or inside.
-    pub fn refuse_artifacts(&self) -> Result<()> {
-        let names: BTreeSet<&str> = self.files.iter().map(|(name, _)| name.as_str()).collect();
-        let beside = |manifest: &str| manifest.replace(manifest::FILE_NAME, "run.json");
-        let is_manifest = |name: &&(String, Stored)| {
-            name.0.rsplit('/').next() == Some(manifest::FILE_NAME)
-                && names.contains(beside(&name.0).as_str())
-        };
-        for (_, file) in self.files.iter().filter(is_manifest) {
+    /// The manifest of the artifact that it is, and the file in which that stands; nothing for raw
+    /// files. A folder of artifacts is neither.
+    pub fn artifact(&self) -> Result<Option<(Manifest, Stored)>> {
+        let is_manifest = |name: &str| name.rsplit('/').next() == Some(manifest::FILE_NAME);
+        for (name, file) in self.files.iter().filter(|(name, _)| is_manifest(name)) {
             let bytes = file.read(0..file.size()?)?;
-            let json: serde_json::Value = serde_json::from_slice(&bytes).unwrap_or_default();
-            if json.get("stage_version").is_some() && json.get("fingerprint").is_some() {
-                let message = format!("`{}` belongs to an artifact", file.path().display());
-                return Err(Error::config(message).with_hint(
-                    "artifacts are read from this machine's disk: copy the whole folder here first",
-                ));
+            let json: Value = serde_json::from_slice(&bytes).unwrap_or_default();
+            if !walk::is_artifact(&json) || self.is_file {
+                continue;
             }
+            if name == manifest::FILE_NAME {
+                let text = String::from_utf8_lossy(&bytes);
+                return Ok(Some((Manifest::parse(&text, &self.folder)?, file.clone())));
+            }
+            let message = format!("`{}` belongs to an artifact", file.path().display());
+            return Err(Error::config(message).with_hint(
+                "name the artifact's own folder, or its `part-*.parquet` as raw files",
+            ));
         }
-        Ok(())
+        Ok(None)
     }
+}
+
+/// Where a file was read; nothing of one that lies here.
+pub(super) fn record(file: &Stored) -> Option<RemoteRecord> {
+    if file.here().is_some() {
+        return None;
+    }
+    Some(RemoteRecord {
+        address: file.path().to_string_lossy().into_owned(),
+        revision: file.revision().map(|revision| revision.asked.clone()),
+        commit: file.revision().map(|revision| revision.commit.clone()),
+        hash: file.identity().map(Identity::to_string),
+    })
 }
 
 #[cfg(test)]

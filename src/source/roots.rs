@@ -10,7 +10,11 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use crate::artifact::{manifest::Manifest, record::Kind};
+use crate::artifact::{
+    manifest::{FileEntry, Manifest},
+    planned::size_differs,
+    record::{Kind, RemoteRecord},
+};
 use crate::base::error::{Error, Result};
 use crate::base::io;
 use crate::source::config::InputConfig;
@@ -26,6 +30,8 @@ pub struct Root {
     /// The first place given.
     pub path: PathBuf,
     pub kind: RootKind,
+    /// Where the manifest of a corpus was read that lies elsewhere.
+    pub remote: Option<RemoteRecord>,
     /// Each file by its relative name, in input order.
     pub files: Vec<(String, Stored)>,
     pub passed_over: PassedOver,
@@ -62,7 +68,7 @@ pub fn resolve(specs: &[InputSpec], config: &InputConfig) -> Result<Vec<Root>> {
     let mut roots = Vec::new();
     for group in groups(places)? {
         roots.push(match group {
-            Group::Corpus(path, manifest) => corpus(path, *manifest)?,
+            Group::Corpus(corpus) => corpus.root()?,
             Group::Raw(source, places) => raw(source, places, config)?,
         });
     }
@@ -81,6 +87,15 @@ struct Place {
     is_file: bool,
     /// Its files, where it lies elsewhere.
     listed: Option<Vec<(String, Stored)>>,
+    corpus: Option<Corpus>,
+}
+
+/// An artifact that was given.
+struct Corpus {
+    path: PathBuf,
+    manifest: Box<Manifest>,
+    /// Where its manifest and its files lie, if elsewhere.
+    elsewhere: Option<(Option<RemoteRecord>, BTreeMap<String, Stored>)>,
 }
 
 fn find(spec: &InputSpec, config: &InputConfig) -> Result<Vec<Place>> {
@@ -105,19 +120,30 @@ fn find(spec: &InputSpec, config: &InputConfig) -> Result<Vec<Place>> {
             true => io::canonical(parent.unwrap_or(Path::new(".")))?,
             false => whole,
         };
-        Ok(Place { name: spec.source.clone(), path, folder, is_file, listed: None })
+        let manifest = if is_file { None } else { own_manifest(&path)? };
+        let corpus = manifest.map(|manifest| Corpus {
+            path: path.clone(),
+            manifest: Box::new(manifest),
+            elsewhere: None,
+        });
+        Ok(Place { name: spec.source.clone(), path, folder, is_file, listed: None, corpus })
     };
     paths.into_iter().map(place).collect()
 }
 
 fn elsewhere(spec: &InputSpec, named: remote::Named) -> Result<Place> {
-    named.refuse_artifacts()?;
+    let corpus = named.artifact()?.map(|(manifest, file)| Corpus {
+        path: named.folder.clone(),
+        manifest: Box::new(manifest),
+        elsewhere: Some((remote::record(&file), named.files.iter().cloned().collect())),
+    });
     Ok(Place {
         name: spec.source.clone(),
         path: PathBuf::from(named.address.to_string()),
         folder: named.folder,
         is_file: named.is_file,
         listed: Some(named.files),
+        corpus,
     })
 }
 
@@ -138,7 +164,7 @@ fn nothing_there(spec: &InputSpec) -> Error {
 
 /// Places that make one root.
 enum Group {
-    Corpus(PathBuf, Box<Manifest>),
+    Corpus(Corpus),
     Raw(String, Vec<Place>),
 }
 
@@ -151,16 +177,13 @@ fn groups(places: Vec<Place>) -> Result<Vec<Group>> {
     }
     let mut groups: Vec<Group> = Vec::new();
     for place in places {
-        if !place.is_file
-            && place.listed.is_none()
-            && let Some(manifest) = own_manifest(&place.path)?
-        {
+        if let Some(corpus) = place.corpus {
             if let Some(name) = &place.name {
                 let message = format!("`{name}={}` renames a corpus", place.path.display());
                 return Err(Error::config(message)
                     .with_hint("a corpus keeps its own source names: leave `NAME=` out"));
             }
-            groups.push(Group::Corpus(place.path, Box::new(manifest)));
+            groups.push(Group::Corpus(corpus));
             continue;
         }
         let alone = files_given.get(&place.folder).is_none_or(|count| *count == 1);
@@ -272,7 +295,7 @@ fn raw(source: String, places: Vec<Place>, config: &InputConfig) -> Result<Root>
         passed_over.append(passed);
     }
     files.sort_by(|(a, _), (b, _)| a.cmp(b));
-    Ok(Root { path, kind: RootKind::Raw { source }, files, passed_over })
+    Ok(Root { path, kind: RootKind::Raw { source }, remote: None, files, passed_over })
 }
 
 /// Names of files are relative to the folder that holds all of a source: there must be one.
@@ -285,18 +308,40 @@ fn refuse_half_elsewhere(source: &str, places: &[Place]) -> Result<()> {
         .with_hint(format!("make them two sources: `{source}={here} {source}-2={there}`")))
 }
 
-fn corpus(path: PathBuf, manifest: Manifest) -> Result<Root> {
-    manifest.expect_kind(&path, Kind::Corpus).map_err(|error| {
-        error.with_hint("give a corpus (made by ingest, filter or dedup) or raw files")
-    })?;
-    let is_part = |name: &str| name.starts_with("part-") && name.ends_with(".parquet");
-    let mut files = Vec::new();
-    for entry in manifest.files.iter().filter(|entry| is_part(&entry.name)) {
-        files.push((entry.name.clone(), Stored::local(path.join(&entry.name))));
+impl Corpus {
+    /// The parts of a corpus, as its manifest lists them.
+    fn root(self) -> Result<Root> {
+        let Corpus { path, manifest, elsewhere } = self;
+        manifest.expect_kind(&path, Kind::Corpus).map_err(|error| {
+            error.with_hint("give a corpus (made by ingest, filter or dedup) or raw files")
+        })?;
+        let is_part = |name: &str| name.starts_with("part-") && name.ends_with(".parquet");
+        let mut files = Vec::new();
+        for entry in manifest.files.iter().filter(|entry| is_part(&entry.name)) {
+            let file = match &elsewhere {
+                None => Stored::local(path.join(&entry.name)),
+                Some((_, listed)) => listed_part(&path, entry, listed)?,
+            };
+            files.push((entry.name.clone(), file));
+        }
+        files.sort_by(|(a, _), (b, _)| a.cmp(b));
+        let (passed_over, remote) = (PassedOver::default(), elsewhere.and_then(|(at, _)| at));
+        Ok(Root { path, kind: RootKind::Corpus(manifest), remote, files, passed_over })
     }
-    files.sort_by(|(a, _), (b, _)| a.cmp(b));
-    let passed_over = PassedOver::default();
-    Ok(Root { path, kind: RootKind::Corpus(Box::new(manifest)), files, passed_over })
+}
+
+/// A part that a remote manifest lists: in its place, and of its size.
+fn listed_part(
+    path: &Path,
+    entry: &FileEntry,
+    listed: &BTreeMap<String, Stored>,
+) -> Result<Stored> {
+    let file = listed.get(&entry.name);
+    let bytes = file.map(Stored::size).transpose()?;
+    match file {
+        Some(file) if bytes == Some(entry.bytes) => Ok(file.clone()),
+        _ => Err(size_differs(&path.join(&entry.name), entry.bytes, bytes)),
+    }
 }
 
 fn nothing_found(path: &Path, passed_over: &PassedOver) -> Error {

@@ -191,7 +191,7 @@ fn refuse_artifact(folder: &Path) -> Result<()> {
 /// is a folder of raw files.
 pub(super) fn own_manifest(directory: &Path) -> Result<Option<Manifest>> {
     let json = manifest_json(directory)?;
-    match json.get("kind") != Some(&DOWNLOAD.into()) && is_ours(&json) {
+    match is_artifact(&json) {
         true => Manifest::read(directory).map(Some),
         false => Ok(None),
     }
@@ -204,6 +204,11 @@ const DOWNLOAD: &str = "download";
 fn is_download(directory: &Path) -> Result<bool> {
     let json = manifest_json(directory)?;
     Ok(is_ours(&json) && json.get("kind") == Some(&DOWNLOAD.into()))
+}
+
+/// Whether it is the manifest of something made, and not of files as another place has them.
+pub(super) fn is_artifact(json: &Value) -> bool {
+    json.get("kind") != Some(&DOWNLOAD.into()) && is_ours(json)
 }
 
 fn is_ours(json: &Value) -> bool {
