@@ -19,7 +19,7 @@ use dataprep::{
         counts::Counts,
         manifest::Manifest,
         record::Notes,
-        section::{Kind, SectionReader, SectionWriter},
+        section::{SectionKind, SectionReader, SectionWriter},
         spill::{RunReader, RunWriter},
         stage::{Published, Work},
         unit::{self, Done},
@@ -189,7 +189,7 @@ fn manifests_and_records() {
 #[test]
 fn sections_and_runs_between_phases() {
     let directory = tempfile::tempdir().unwrap();
-    let kind = Kind { name: *b"fuzzing\0", version: 1 };
+    let kind = SectionKind { name: *b"fuzzing\0", version: 1 };
     let path = directory.path().join("valid");
     let mut writer = SectionWriter::create(&path, kind).unwrap();
     for section in [b"one".as_slice(), &[0; 300], b""] {

@@ -35,14 +35,14 @@ const TRAILER_BYTES: u64 = 24;
 
 /// What a file of sections holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Kind {
+pub struct SectionKind {
     /// Its name, in ASCII, filled up with zeros.
     pub name: [u8; 8],
     /// Raised whenever its sections mean something else.
     pub version: u32,
 }
 
-impl Kind {
+impl SectionKind {
     fn header(self) -> Vec<u8> {
         let mut header = Vec::with_capacity(HEADER_BYTES as usize);
         header.extend_from_slice(MAGIC);
@@ -56,7 +56,7 @@ impl Kind {
 pub struct SectionWriter<W> {
     output: W,
     path: PathBuf,
-    kind: Kind,
+    kind: SectionKind,
     table: Vec<u8>,
 }
 
@@ -65,7 +65,7 @@ impl SectionWriter<BufWriter<std::fs::File>> {
     ///
     /// # Errors
     /// [`Error::Io`].
-    pub fn create(path: &Path, kind: Kind) -> Result<Self> {
+    pub fn create(path: &Path, kind: SectionKind) -> Result<Self> {
         SectionWriter::new(io::create(path)?, kind, path)
     }
 }
@@ -75,7 +75,7 @@ impl<W: Write> SectionWriter<W> {
     ///
     /// # Errors
     /// [`Error::Io`].
-    pub fn new(mut output: W, kind: Kind, path: &Path) -> Result<SectionWriter<W>> {
+    pub fn new(mut output: W, kind: SectionKind, path: &Path) -> Result<SectionWriter<W>> {
         output.write_all(&kind.header()).map_err(Error::io("write", path))?;
         Ok(SectionWriter { output, path: path.to_owned(), kind, table: Vec::new() })
     }
@@ -112,7 +112,7 @@ impl<W: Write> SectionWriter<W> {
 }
 
 /// The hash that the trailer keeps.
-fn hash_of_all(kind: Kind, table: &[u8], sections: u64) -> u64 {
+fn hash_of_all(kind: SectionKind, table: &[u8], sections: u64) -> u64 {
     xxh3_64(&[&kind.header(), table, &sections.to_le_bytes()].concat())
 }
 
@@ -137,7 +137,7 @@ impl SectionReader {
     ///
     /// # Errors
     /// [`Error::Io`]; [`Error::Damaged`] for another kind or version, and for damage.
-    pub fn open(path: &Path, kind: Kind) -> Result<SectionReader> {
+    pub fn open(path: &Path, kind: SectionKind) -> Result<SectionReader> {
         SectionReader::new(path, Bytes::File, io::size(path)?, kind)
     }
 
@@ -145,12 +145,12 @@ impl SectionReader {
     ///
     /// # Errors
     /// [`Error::Damaged`].
-    pub fn of_bytes(bytes: Vec<u8>, kind: Kind, path: &Path) -> Result<SectionReader> {
+    pub fn of_bytes(bytes: Vec<u8>, kind: SectionKind, path: &Path) -> Result<SectionReader> {
         let size = bytes.len() as u64;
         SectionReader::new(path, Bytes::Memory(bytes), size, kind)
     }
 
-    fn new(path: &Path, bytes: Bytes, size: u64, kind: Kind) -> Result<SectionReader> {
+    fn new(path: &Path, bytes: Bytes, size: u64, kind: SectionKind) -> Result<SectionReader> {
         let mut reader = SectionReader { path: path.to_owned(), bytes, table: Vec::new() };
         let Some(end) = size.checked_sub(TRAILER_BYTES).filter(|end| *end >= HEADER_BYTES) else {
             let message = format!("{size} bytes are too few for a file of sections");
@@ -375,7 +375,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const KIND: Kind = Kind { name: *b"test\0\0\0\0", version: 3 };
+    const KIND: SectionKind = SectionKind { name: *b"test\0\0\0\0", version: 3 };
 
     fn place() -> &'static Path {
         Path::new("a/file.bin")
@@ -423,7 +423,9 @@ mod tests {
     #[test]
     fn another_kind_or_version_is_named() {
         let bytes = written(&[vec![1, 2]]);
-        for other in [Kind { version: 4, ..KIND }, Kind { name: *b"others\0\0", ..KIND }] {
+        for other in
+            [SectionKind { version: 4, ..KIND }, SectionKind { name: *b"others\0\0", ..KIND }]
+        {
             let error = SectionReader::of_bytes(bytes.clone(), other, place()).unwrap_err();
             let message = error.to_string();
             assert!(message.contains("dpsect01test") && message.contains("byte 0"), "{message}");

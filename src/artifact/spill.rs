@@ -17,12 +17,12 @@ use std::collections::binary_heap::PeekMut;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use super::section::{Kind, Section, SectionReader, SectionWriter, push_variable};
+use super::section::{Section, SectionKind, SectionReader, SectionWriter, push_variable};
 use crate::base::error::{Error, Result};
 use crate::base::io;
 
 /// Runs of counted keys.
-const KIND: Kind = Kind { name: *b"counted\0", version: 1 };
+const KIND: SectionKind = SectionKind { name: *b"counted\0", version: 1 };
 
 /// Bytes of entries in a block, about: one entry may be longer. A constant, as it shapes the file.
 const BLOCK_BYTES: usize = 1 << 16;

@@ -28,14 +28,14 @@ use super::{
     keep::KeepOrder,
 };
 use crate::{
-    artifact::section::{Kind, SectionReader, SectionWriter},
+    artifact::section::{SectionKind, SectionReader, SectionWriter},
     base::error::{Error, Result},
 };
 
 /// The file's name inside its unit.
 pub const FILE: &str = "candidates.bin";
 /// What its sections are.
-const KIND: Kind = Kind { name: *b"candidat", version: 1 };
+const KIND: SectionKind = SectionKind { name: *b"candidat", version: 1 };
 
 /// Memory of this phase, for each document: flags, keys, shingle counts, stand-ins, parents and
 /// component sizes (25), then either the column being sorted (24 exact, 16 a band) or members and

@@ -21,14 +21,14 @@ use super::{
     documents::{HELD_OUT, Name, SignedUnit},
 };
 use crate::{
-    artifact::section::{Kind, SectionReader, SectionWriter},
+    artifact::section::{SectionKind, SectionReader, SectionWriter},
     base::error::Result,
 };
 
 /// The file's name inside its unit.
 pub const FILE: &str = "decisions.bin";
 /// What its sections are.
-const KIND: Kind = Kind { name: *b"decision", version: 1 };
+const KIND: SectionKind = SectionKind { name: *b"decision", version: 1 };
 
 /// Memory for each exact duplicate or candidate while decisions are made and written: the decision
 /// as found and as resolved (40 each), and the name of what is kept.

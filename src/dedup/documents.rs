@@ -22,7 +22,7 @@ use std::io::Write;
 use std::path::Path;
 
 use crate::{
-    artifact::section::{Fields, Kind, Section, SectionReader, SectionWriter},
+    artifact::section::{Fields, Section, SectionKind, SectionReader, SectionWriter},
     base::{
         error::{Error, Result},
         hash::Fingerprint,
@@ -32,7 +32,7 @@ use crate::{
 /// The file's name inside its unit.
 pub const FILE: &str = "signed.bin";
 /// What its sections are.
-pub const KIND: Kind = Kind { name: *b"signed\0\0", version: 1 };
+pub const KIND: SectionKind = SectionKind { name: *b"signed\0\0", version: 1 };
 
 /// What a document takes in it with the default bands and an id of 32 digits.
 pub const SIGNED_BYTES_PER_DOCUMENT: u64 = 190;

@@ -18,14 +18,14 @@ use std::path::Path;
 
 use super::{candidates::Member, keep::KeepOrder};
 use crate::{
-    artifact::section::{Kind, Section, SectionReader, SectionWriter},
+    artifact::section::{Section, SectionKind, SectionReader, SectionWriter},
     base::error::Result,
 };
 
 /// The file's name inside its unit.
 pub const FILE: &str = "sets.bin";
 /// What its sections are.
-const KIND: Kind = Kind { name: *b"sets\0\0\0\0", version: 1 };
+const KIND: SectionKind = SectionKind { name: *b"sets\0\0\0\0", version: 1 };
 
 /// Bytes of records held before they are written. A constant, as it shapes the file.
 const BUFFERED_BYTES: usize = 64 << 20;

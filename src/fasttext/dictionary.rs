@@ -11,7 +11,7 @@
 use super::features::{
     END, LABEL_PREFIX, Ngrams, Remainder, Rows, Token, character_ngrams, tokens, word_ngrams,
 };
-use super::words::{Home, Words, hash_word};
+use super::words::{Home, WordTable, hash_word};
 
 /// Most rows of character n-grams that are listed beforehand: 256 MiB, several times what a model
 /// of a million words needs. The n-grams of words beyond are hashed when they are met.
@@ -77,7 +77,7 @@ pub struct RowScratch {
 #[derive(Clone, Debug)]
 pub struct Dictionary {
     /// Words, then labels.
-    entries: Words,
+    entries: WordTable,
     word_count: u32,
     labels: Vec<String>,
     /// How often each entry stood in the training set.
@@ -99,7 +99,7 @@ impl Dictionary {
     ///
     /// `ngrams.buckets` must be at least 1 if there are n-grams.
     pub fn new(
-        entries: Words,
+        entries: WordTable,
         labels: Vec<String>,
         counts: Vec<i64>,
         token_count: i64,
@@ -303,7 +303,7 @@ mod tests {
     use super::*;
 
     fn dictionary(words: &[&str], ngrams: Ngrams, kept: Option<Kept>) -> Dictionary {
-        let mut entries = Words::default();
+        let mut entries = WordTable::default();
         for word in words.iter().chain(&["__label__a"]) {
             entries.insert(word.as_bytes(), hash_word(word.as_bytes()));
         }

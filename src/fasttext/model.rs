@@ -19,7 +19,7 @@ use super::dictionary::{Dictionary, Kept};
 use super::features::Ngrams;
 use super::loss::{Loss, Tree, UNBUILT};
 use super::matrix::{CENTROIDS, Matrix, Norms, Output, Quantized};
-use super::words::{Words, hash_word};
+use super::words::{WordTable, hash_word};
 use crate::base::error::Error;
 
 /// First number of a model file.
@@ -382,12 +382,12 @@ fn read_dictionary(source: &mut Source, settings: &Settings) -> Result<Dictionar
     Ok(Dictionary::new(entries, labels, counts, token_count, ngrams, kept))
 }
 
-type Entries = (Words, Vec<String>, Vec<i64>);
+type Entries = (WordTable, Vec<String>, Vec<i64>);
 
 fn read_entries(source: &mut Source, words: u32, size: u32) -> Result<Entries, ReadError> {
     // An entry has at least its NUL, 8 bytes of count and one of kind.
     let size = source.claim(u64::from(size), 10, "dictionary entries")?;
-    let mut entries = Words::with_capacity(size);
+    let mut entries = WordTable::with_capacity(size);
     let (mut labels, mut counts) = (Vec::new(), Vec::with_capacity(size));
     let mut word = Vec::new();
     for id in 0..size as u32 {

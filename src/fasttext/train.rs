@@ -20,7 +20,7 @@ use super::features::{END, LABEL_PREFIX, tokens};
 use super::loss::softmax;
 use super::matrix::{Matrix, add_dense};
 use super::model::{Model, Settings};
-use super::words::{Words, hash_word};
+use super::words::{WordTable, hash_word};
 use crate::base::error::{Error, Result};
 use crate::base::rng::Stream;
 
@@ -79,7 +79,7 @@ pub struct Trainer {
     settings: TrainSettings,
     /// With their prefix.
     labels: Vec<String>,
-    words: Words,
+    words: WordTable,
     counts: Vec<i64>,
     /// The texts' words, one text after the other.
     tokens: Vec<u32>,
@@ -204,7 +204,7 @@ impl Trainer {
         if let Some(index) = of_label.iter().position(|&count| count == 0) {
             return Err(Error::config(format!("no text of label `{}`", self.labels[index])));
         }
-        let mut entries = Words::with_capacity(ids.len() + self.labels.len());
+        let mut entries = WordTable::with_capacity(ids.len() + self.labels.len());
         let mut counts = Vec::with_capacity(ids.len() + self.labels.len());
         for &id in &ids {
             let word = self.words.word(id);

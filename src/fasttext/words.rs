@@ -30,7 +30,7 @@ pub fn hash_word(word: &[u8]) -> u32 {
 
 /// Distinct words with ids from 0.
 #[derive(Clone, Debug)]
-pub struct Words {
+pub struct WordTable {
     bytes: Vec<u8>,
     /// Word `id` is `bytes[ends[id - 1]..ends[id]]`.
     ends: Vec<u32>,
@@ -42,17 +42,21 @@ pub struct Words {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Home((u32, u32));
 
-impl Default for Words {
-    fn default() -> Words {
-        Words::with_capacity(0)
+impl Default for WordTable {
+    fn default() -> WordTable {
+        WordTable::with_capacity(0)
     }
 }
 
-impl Words {
+impl WordTable {
     /// An empty table with room for `words` before it grows.
-    pub fn with_capacity(words: usize) -> Words {
+    pub fn with_capacity(words: usize) -> WordTable {
         let slots = (words + words / 3 + 8).next_power_of_two();
-        Words { bytes: Vec::new(), ends: Vec::with_capacity(words), slots: vec![(0, FREE); slots] }
+        WordTable {
+            bytes: Vec::new(),
+            ends: Vec::with_capacity(words),
+            slots: vec![(0, FREE); slots],
+        }
     }
 
     /// How many words there are.
@@ -79,14 +83,14 @@ impl Words {
         (id != FREE).then_some(id)
     }
 
-    /// What stands where a word of this hash is looked for first, for [`Words::find_from`].
+    /// What stands where a word of this hash is looked for first, for [`WordTable::find_from`].
     #[inline]
     pub fn home(&self, hash: u32) -> Home {
         Home(self.slots[spread(hash) & (self.slots.len() - 1)])
     }
 
-    /// [`Words::find`] in two steps: with the homes of several words fetched beforehand, memory is
-    /// waited for once and not once a word.
+    /// [`WordTable::find`] in two steps: with the homes of several words fetched beforehand, memory
+    /// is waited for once and not once a word.
     #[inline]
     pub fn find_from(&self, home: Home, word: &[u8], hash: u32) -> Option<u32> {
         let Home((found, id)) = home;
@@ -163,7 +167,7 @@ mod tests {
 
     #[test]
     fn words_keep_their_ids_while_the_table_grows() {
-        let mut words = Words::default();
+        let mut words = WordTable::default();
         for round in 0..2 {
             for number in 0..5000u32 {
                 let word = number.to_string();
@@ -182,7 +186,7 @@ mod tests {
 
     #[test]
     fn words_with_equal_hashes_stay_apart() {
-        let mut words = Words::default();
+        let mut words = WordTable::default();
         assert_eq!(words.insert(b"one", 7), Some(0));
         assert_eq!(words.insert(b"two", 7), Some(1));
         assert_eq!(words.find(b"two", 7), Some(1));

@@ -10,14 +10,14 @@ use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::datatypes::{Float64Type, Schema};
 use arrow::record_batch::RecordBatch;
 
-use super::rules::{Column, Kind, RuleSet};
+use super::rules::{Column, ColumnKind, RuleSet};
 use super::view::ColumnValue;
 use crate::base::error::Result;
 use crate::source::predicate::{self, check_column};
 
 /// The columns of one batch, cast to what rules take.
 pub struct BatchColumns {
-    columns: Vec<(String, Kind, ArrayRef)>,
+    columns: Vec<(String, ColumnKind, ArrayRef)>,
 }
 
 impl BatchColumns {
@@ -51,11 +51,11 @@ impl BatchColumns {
             .map(|(name, kind, array)| {
                 let is_valid = array.is_valid(index);
                 let value = match kind {
-                    Kind::Number => {
+                    ColumnKind::Number => {
                         let array = array.as_primitive::<Float64Type>();
                         ColumnValue::Number(is_valid.then(|| array.value(index)))
                     }
-                    Kind::Text => {
+                    ColumnKind::Text => {
                         let array = array.as_string::<i32>();
                         ColumnValue::Text(is_valid.then(|| array.value(index)))
                     }
@@ -66,10 +66,10 @@ impl BatchColumns {
     }
 }
 
-fn kind_of(column: &Column) -> predicate::Kind {
+fn kind_of(column: &Column) -> predicate::ValueKind {
     match column.kind {
-        Kind::Number => predicate::Kind::Number,
-        Kind::Text => predicate::Kind::Text,
+        ColumnKind::Number => predicate::ValueKind::Number,
+        ColumnKind::Text => predicate::ValueKind::Text,
     }
 }
 

@@ -4,7 +4,7 @@
 //! of any size. Method: [`super::bpe::learn`], whose merges are those of the Python package; fewer
 //! merges are a prefix of more, so one training serves all sizes. Values in, values out.
 
-use super::bpe::learn::{self, LearnSettings, Words};
+use super::bpe::learn::{self, LearnSettings, WordTape};
 use super::config::{Alphabet, TokenizerConfig};
 use super::count::{Counter, Cutter};
 use super::format::{self, VocabularyFile};
@@ -29,7 +29,7 @@ impl Vocabulary {
     /// # Errors
     /// What `progress` gives.
     pub fn learn(
-        words: Words,
+        words: WordTape,
         config: &TokenizerConfig,
         cuts: Vec<Cut>,
         progress: &mut dyn FnMut(usize) -> Result<()>,
@@ -91,7 +91,7 @@ pub fn learn_from<'t>(
     let cutter = Cutter::new(&cuts, config.sequence)?;
     let mut counter = Counter::new(usize::MAX / 4);
     texts.into_iter().try_for_each(|text| cutter.count(text, &mut counter))?;
-    let mut words = Words::default();
+    let mut words = WordTape::default();
     counter.for_each(|piece, count| words.push(piece, count))?;
     let vocabulary = Vocabulary::learn(words, config, cuts, &mut |_| Ok(()))?;
     Ok(vocabulary.tokenizer_json(config.sizes().last().copied().unwrap_or(0)))
@@ -104,7 +104,7 @@ mod tests {
     use super::*;
 
     fn learned(sizes: &[u64], words: &[(&str, u64)]) -> Vocabulary {
-        let mut all = Words::default();
+        let mut all = WordTape::default();
         words.iter().for_each(|(word, count)| all.push(word.as_bytes(), *count).unwrap());
         let config = TokenizerConfig {
             vocab: Some(VocabSizes(sizes.to_vec())),

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use super::bpe::classes::UNICODE_VERSION;
-use super::bpe::learn::Words;
+use super::bpe::learn::WordTape;
 use super::config::TokenizerConfig;
 use super::count::{Counters, Cutter};
 use super::export;
@@ -144,7 +144,7 @@ impl TokenizerTrain {
     }
 
     /// All words with their counts, while they fit the memory.
-    fn sum(&self, work: &Work<'_>) -> Result<Words> {
+    fn sum(&self, work: &Work<'_>) -> Result<WordTape> {
         let unit = |unit| work.published.dir("count", unit).join(WORDS);
         let paths: Vec<PathBuf> = (0..work.published.units("count")).map(unit).collect();
         let mut most = Totals::default();
@@ -158,7 +158,7 @@ impl TokenizerTrain {
             work.require_memory(learn::memory(cells, self.largest()), &what)
         };
         require(most.keys + most.key_bytes)?;
-        let mut words = Words::with_capacity(most.keys as usize, most.key_bytes as usize);
+        let mut words = WordTape::with_capacity(most.keys as usize, most.key_bytes as usize);
         let mut sum = Merged::of_files(paths, &work.spill_folder(), Vec::new())?;
         let mut pushed = 0u64;
         while let Some((piece, count)) = sum.advance()? {
@@ -178,7 +178,7 @@ impl TokenizerTrain {
     }
 
     /// Learns the merges of the largest size; progress is told in shares of the text.
-    fn learn(&self, words: Words, work: &Work<'_>) -> Result<Vocabulary> {
+    fn learn(&self, words: WordTape, work: &Work<'_>) -> Result<Vocabulary> {
         let text = self.inputs.text_bytes();
         let largest = self.largest();
         let mut told = 0;

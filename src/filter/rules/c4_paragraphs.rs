@@ -33,22 +33,22 @@ const RULES: &[RuleInfo] = &[RuleInfo::new(PARAGRAPHS, "min_paragraphs", "long l
 /// The thresholds.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Config {
+pub struct C4ParagraphsConfig {
     /// Fewest long lines. mC4: 3.
     pub min_paragraphs: usize,
     /// Code points that make a line long. mC4: 200.
     pub min_paragraph_length: usize,
 }
 
-impl Default for Config {
-    fn default() -> Config {
-        Config { min_paragraphs: 3, min_paragraph_length: 200 }
+impl Default for C4ParagraphsConfig {
+    fn default() -> C4ParagraphsConfig {
+        C4ParagraphsConfig { min_paragraphs: 3, min_paragraph_length: 200 }
     }
 }
 
 /// mC4's rule with its thresholds.
 pub struct C4Paragraphs {
-    config: Config,
+    config: C4ParagraphsConfig,
 }
 
 impl RuleSet for C4Paragraphs {

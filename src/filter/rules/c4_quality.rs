@@ -48,7 +48,7 @@ const RULES: &[RuleInfo] = &[
 /// The thresholds; a number of 0 turns its rule off.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Config {
+pub struct C4QualityConfig {
     /// Takes `[12]`, `[edit]` and `[citation needed]` out. C4: true.
     pub remove_citations: bool,
     /// Drops lines that do not end in `.`, `?`, `!`, `"` or `'`, or end in `...`. C4: true;
@@ -70,9 +70,9 @@ pub struct Config {
     pub filter_policy: bool,
 }
 
-impl Default for Config {
-    fn default() -> Config {
-        Config {
+impl Default for C4QualityConfig {
+    fn default() -> C4QualityConfig {
+        C4QualityConfig {
             remove_citations: true,
             filter_no_terminal_punct: true,
             min_sentences: 5,
@@ -100,7 +100,7 @@ const POLICIES: [&str; 6] = [
 
 /// C4's rules with their thresholds.
 pub struct C4Quality {
-    config: Config,
+    config: C4QualityConfig,
     /// What any phrase holds: without one of these in a text, no line has a phrase.
     hints: Phrases,
 }
@@ -132,7 +132,7 @@ enum Fate {
 
 impl C4Quality {
     /// All values make sense.
-    pub fn new(config: Config) -> C4Quality {
+    pub fn new(config: C4QualityConfig) -> C4Quality {
         let hints = ["lorem ipsum", "javascript", "policy", "cookies", "terms of use"];
         C4Quality { config, hints: Phrases::new(&hints) }
     }

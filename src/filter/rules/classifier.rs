@@ -25,7 +25,7 @@ pub const ENTRY: Entry = Entry {
     reference: "DCLM-baseline (arXiv 2406.11794, 4.4)",
     rules: RULES,
     limits: Some(|table| {
-        let Config { min_score, .. } = config::parse(table, "`classifier`")?;
+        let ClassifierRuleConfig { min_score, .. } = config::parse(table, "`classifier`")?;
         check_limits("classifier", &[("min_score", min_score)])?;
         Ok(vec![Measure::at_least("classifier/score", f64::NAN, min_score)])
     }),
@@ -51,7 +51,7 @@ pub enum JoinLines {
 /// Which model, which label, how probable.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Config {
+pub struct ClassifierRuleConfig {
     /// A fastText `.bin` or `.ftz`, or what `classifier train` made. Must be given.
     pub model: Option<PathBuf>,
     /// The wanted label, without `__label__`.
@@ -62,16 +62,16 @@ pub struct Config {
     pub lines: JoinLines,
 }
 
-impl Default for Config {
-    fn default() -> Config {
+impl Default for ClassifierRuleConfig {
+    fn default() -> ClassifierRuleConfig {
         let (label, lines) = ("hq".into(), JoinLines::default());
-        Config { model: None, label, min_score: 0.018112, lines }
+        ClassifierRuleConfig { model: None, label, min_score: 0.018112, lines }
     }
 }
 
 /// The rule with its model.
 pub struct Classifier {
-    config: Config,
+    config: ClassifierRuleConfig,
     /// The hash of the model's bytes.
     identity: String,
     model: Model,
@@ -85,7 +85,7 @@ impl Classifier {
     /// # Errors
     /// [`Error::Config`] without a model or for a label that it lacks, [`Error::Damaged`] for a
     /// model that cannot be read.
-    pub fn new(config: Config) -> Result<Classifier> {
+    pub fn new(config: ClassifierRuleConfig) -> Result<Classifier> {
         check_limits("classifier", &[("min_score", config.min_score)])?;
         let Some(path) = &config.model else {
             return Err(Error::config("which model? `classifier.model` is not set")
@@ -111,7 +111,7 @@ impl Classifier {
 
 impl RuleSet for Classifier {
     fn config(&self) -> serde_json::Value {
-        let Config { label, min_score, lines, .. } = &self.config;
+        let ClassifierRuleConfig { label, min_score, lines, .. } = &self.config;
         serde_json::json!({
             "model": self.identity, "label": label, "min_score": min_score, "lines": lines,
         })
@@ -145,11 +145,11 @@ mod tests {
     fn a_text_is_kept_for_its_label() {
         let text = "All human beings are born free and equal in dignity and rights.";
         let judged = |label: &str| {
-            let config = Config {
+            let config = ClassifierRuleConfig {
                 model: Some(fixture()),
                 label: label.into(),
                 min_score: 0.5,
-                ..Config::default()
+                ..ClassifierRuleConfig::default()
             };
             let rule = Classifier::new(config).unwrap();
             let mut room = Room::new(Splitter::WhiteSpace);
@@ -165,9 +165,13 @@ mod tests {
 
     #[test]
     fn a_missing_model_or_label_is_refused_with_what_there_is() {
-        let error = Classifier::new(Config::default()).err().unwrap();
+        let error = Classifier::new(ClassifierRuleConfig::default()).err().unwrap();
         assert!(error.hint().unwrap().contains("classifier train"), "{error}");
-        let config = Config { model: Some(fixture()), label: "xx".into(), ..Config::default() };
+        let config = ClassifierRuleConfig {
+            model: Some(fixture()),
+            label: "xx".into(),
+            ..ClassifierRuleConfig::default()
+        };
         let error = Classifier::new(config).err().unwrap();
         assert!(error.hint().unwrap().contains("__label__hq"), "{error}");
     }

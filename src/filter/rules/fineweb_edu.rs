@@ -5,7 +5,7 @@
 //! or more. With `column = "score"` and `min_score = 2.5` the unrounded score decides.
 //! Invariant: null and NaN never pass. Cost: a comparison.
 
-use super::{Column, Entry, Kind, Measure, Report, RuleInfo, RuleSet, check_limits};
+use super::{Column, ColumnKind, Entry, Measure, Report, RuleInfo, RuleSet, check_limits};
 use crate::base::config;
 use crate::base::error::Result;
 use crate::filter::view::View;
@@ -30,27 +30,27 @@ const RULES: &[RuleInfo] = &[RuleInfo::new(SCORE, "min_score", "the score")];
 /// Which column, and how much.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Config {
+pub struct FinewebEduConfig {
     /// The column that holds the score.
     pub column: String,
     /// Least score. FineWeb-Edu: 3.
     pub min_score: f64,
 }
 
-impl Default for Config {
-    fn default() -> Config {
-        Config { column: "int_score".into(), min_score: 3.0 }
+impl Default for FinewebEduConfig {
+    fn default() -> FinewebEduConfig {
+        FinewebEduConfig { column: "int_score".into(), min_score: 3.0 }
     }
 }
 
 /// FineWeb-Edu's rule with its threshold.
 pub struct FinewebEdu {
-    config: Config,
+    config: FinewebEduConfig,
 }
 
 impl FinewebEdu {
     /// Checks the limit.
-    pub fn new(config: Config) -> Result<FinewebEdu> {
+    pub fn new(config: FinewebEduConfig) -> Result<FinewebEdu> {
         check_limits("fineweb_edu", &[("min_score", config.min_score)])?;
         Ok(FinewebEdu { config })
     }
@@ -62,7 +62,7 @@ impl RuleSet for FinewebEdu {
     }
 
     fn columns(&self) -> Vec<Column> {
-        vec![Column { name: self.config.column.clone(), kind: Kind::Number }]
+        vec![Column { name: self.config.column.clone(), kind: ColumnKind::Number }]
     }
 
     fn measure(&self, view: &mut View<'_>, report: &mut Report<'_>) -> ControlFlow<()> {

@@ -30,7 +30,7 @@ pub const ENTRY: Entry = Entry {
 /// The thresholds. Blank lines do not count as lines in any of them.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Config {
+pub struct FinewebQualityConfig {
     /// Least share of lines whose last character is terminal punctuation. FineWeb: 0.12.
     pub min_line_punctuation: f64,
     /// Lets documents without any such line pass that rule. FineWeb: false.
@@ -45,9 +45,9 @@ pub struct Config {
     pub max_newlines_per_word: f64,
 }
 
-impl Default for Config {
-    fn default() -> Config {
-        Config {
+impl Default for FinewebQualityConfig {
+    fn default() -> FinewebQualityConfig {
+        FinewebQualityConfig {
             min_line_punctuation: 0.12,
             line_punctuation_exclude_zero: false,
             max_short_lines: 0.67,
@@ -75,12 +75,12 @@ const RULES: &[RuleInfo] = &[
 
 /// FineWeb's rules with their thresholds.
 pub struct FinewebQuality {
-    config: Config,
+    config: FinewebQualityConfig,
 }
 
 impl FinewebQuality {
     /// Checks the limits.
-    pub fn new(config: Config) -> Result<FinewebQuality> {
+    pub fn new(config: FinewebQualityConfig) -> Result<FinewebQuality> {
         check_limits(
             "fineweb_quality",
             &[

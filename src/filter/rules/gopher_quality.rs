@@ -15,7 +15,7 @@ use crate::base::config;
 use crate::base::error::{Error, Result};
 use crate::filter::view::View;
 use crate::filter::view::lines::python_lines;
-use crate::filter::view::words::{Words, key_of};
+use crate::filter::view::words::{CutWords, key_of};
 use crate::text::is_white_space;
 use memchr::memmem;
 use serde::{Deserialize, Serialize};
@@ -35,7 +35,7 @@ pub const ENTRY: Entry = Entry {
 /// The thresholds; a limit of 0 turns its rule off, as in the reference.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Config {
+pub struct GopherQualityConfig {
     /// Fewest words that are more than punctuation. Gopher: 50.
     pub min_words: usize,
     /// Most words that are more than punctuation. Gopher: 100,000.
@@ -58,10 +58,10 @@ pub struct Config {
     pub stop_words: Vec<String>,
 }
 
-impl Default for Config {
-    fn default() -> Config {
+impl Default for GopherQualityConfig {
+    fn default() -> GopherQualityConfig {
         let stop_words = ["the", "be", "to", "of", "and", "that", "have", "with"];
-        Config {
+        GopherQualityConfig {
             min_words: 50,
             max_words: 100_000,
             min_mean_word_length: 3.0,
@@ -78,7 +78,7 @@ impl Default for Config {
 
 /// Gopher's rules with their thresholds.
 pub struct GopherQuality {
-    config: Config,
+    config: GopherQualityConfig,
     /// The keys of the stop words.
     stop_keys: Vec<u64>,
     /// Bit `b % 64` of entry `n`: a stop word of `n` bytes (7: or more) begins with byte `b`.
@@ -113,7 +113,7 @@ const MEAN: &str = "mean length of words that are more than punctuation";
 
 impl GopherQuality {
     /// Checks limits and stop words.
-    pub fn new(mut config: Config) -> Result<GopherQuality> {
+    pub fn new(mut config: GopherQualityConfig) -> Result<GopherQuality> {
         check_limits(
             "gopher_quality",
             &[
@@ -140,7 +140,7 @@ impl GopherQuality {
     }
 
     /// How many different stop words occur; the count stops at `enough`.
-    fn count_stop_words(&self, words: &Words, enough: usize) -> usize {
+    fn count_stop_words(&self, words: &CutWords, enough: usize) -> usize {
         let mut found = vec![false; self.stop_keys.len()];
         let mut count = 0;
         words.try_each(|word, key| {

@@ -74,7 +74,7 @@ const DUPLICATED: &str = "characters in repeated runs of so many words";
 /// The thresholds, each the greatest share allowed; 0 turns its rule off.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Config {
+pub struct GopherRepetitionConfig {
     /// Paragraphs that repeat an earlier one. Gopher: 0.3.
     pub max_duplicate_paragraphs: f64,
     /// Characters in those. Gopher: 0.2.
@@ -103,9 +103,9 @@ pub struct Config {
     pub max_duplicated_10_grams: f64,
 }
 
-impl Default for Config {
-    fn default() -> Config {
-        Config {
+impl Default for GopherRepetitionConfig {
+    fn default() -> GopherRepetitionConfig {
+        GopherRepetitionConfig {
             max_duplicate_paragraphs: 0.3,
             max_duplicate_paragraph_chars: 0.2,
             max_duplicate_lines: 0.3,
@@ -123,7 +123,7 @@ impl Default for Config {
     }
 }
 
-impl Config {
+impl GopherRepetitionConfig {
     /// The limits for n = 2, 3 and 4.
     fn top(&self) -> [(&'static str, f64); 3] {
         [
@@ -148,12 +148,12 @@ impl Config {
 
 /// Gopher's repetition rules with their thresholds.
 pub struct GopherRepetition {
-    config: Config,
+    config: GopherRepetitionConfig,
 }
 
 impl GopherRepetition {
     /// Checks the limits.
-    pub fn new(config: Config) -> Result<GopherRepetition> {
+    pub fn new(config: GopherRepetitionConfig) -> Result<GopherRepetition> {
         let mut limits = vec![
             ("max_duplicate_paragraphs", config.max_duplicate_paragraphs),
             ("max_duplicate_paragraph_chars", config.max_duplicate_paragraph_chars),

@@ -33,7 +33,7 @@ const RULES: &[RuleInfo] =
 /// Which languages, by whom, and how surely.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Config {
+pub struct LanguageConfig {
     /// Codes as the identifier has them: `en`; one of them is enough.
     pub languages: Vec<String>,
     /// Least score. FineWeb: 0.65.
@@ -44,15 +44,15 @@ pub struct Config {
     pub model: Option<PathBuf>,
 }
 
-impl Default for Config {
-    fn default() -> Config {
-        Config { languages: vec!["en".into()], min_score: 0.65, model: None }
+impl Default for LanguageConfig {
+    fn default() -> LanguageConfig {
+        LanguageConfig { languages: vec!["en".into()], min_score: 0.65, model: None }
     }
 }
 
 /// The rule with its identifier.
 pub struct Language {
-    config: Config,
+    config: LanguageConfig,
     /// Who identifies, for the fingerprint: a name, or a model's hash.
     identity: String,
     identifier: Identifier,
@@ -66,7 +66,7 @@ impl Language {
     /// # Errors
     /// [`Error::Config`] for a language that the identifier lacks, [`Error::Damaged`] for a model
     /// that cannot be read.
-    pub fn new(config: Config) -> Result<Language> {
+    pub fn new(config: LanguageConfig) -> Result<Language> {
         check_limits("language", &[("min_score", config.min_score)])?;
         let (identifier, identity) = match &config.model {
             None => {
@@ -93,7 +93,7 @@ impl Language {
 
 impl RuleSet for Language {
     fn config(&self) -> serde_json::Value {
-        let Config { languages, min_score, .. } = &self.config;
+        let LanguageConfig { languages, min_score, .. } = &self.config;
         serde_json::json!({
             "languages": languages, "min_score": min_score, "identifier": self.identity,
         })
@@ -117,7 +117,8 @@ mod tests {
 
     fn keeps(languages: &[&str], text: &str) -> bool {
         let languages = languages.iter().map(|code| (*code).to_owned()).collect();
-        let rule = Language::new(Config { languages, ..Config::default() }).unwrap();
+        let rule =
+            Language::new(LanguageConfig { languages, ..LanguageConfig::default() }).unwrap();
         let mut room = Room::new(Splitter::WhiteSpace);
         judge(&[Box::new(rule)], &mut room.view(text)).is_none()
     }
@@ -132,7 +133,7 @@ mod tests {
 
     #[test]
     fn a_language_that_nobody_knows_is_refused() {
-        let config = Config { languages: vec!["xx".into()], ..Config::default() };
+        let config = LanguageConfig { languages: vec!["xx".into()], ..LanguageConfig::default() };
         let error = Language::new(config).err().unwrap();
         assert!(error.to_string().contains("`xx`"), "{error}");
     }

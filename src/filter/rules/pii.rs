@@ -38,7 +38,7 @@ const RULES: &[RuleInfo] = &[
 /// What is replaced, and by what, in turn; an empty list replaces nothing.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Config {
+pub struct PiiConfig {
     /// What e-mail addresses become.
     pub email_replacements: Vec<String>,
     /// What IP addresses become.
@@ -47,10 +47,10 @@ pub struct Config {
     pub only_public_ips: bool,
 }
 
-impl Default for Config {
-    fn default() -> Config {
+impl Default for PiiConfig {
+    fn default() -> PiiConfig {
         let owned = |texts: &[&str]| texts.iter().map(|&text| text.to_owned()).collect();
-        Config {
+        PiiConfig {
             email_replacements: owned(&["email@example.com", "firstname.lastname@example.org"]),
             // FineWeb's: random addresses that did not answer.
             ip_replacements: owned(&[
@@ -68,7 +68,7 @@ impl Default for Config {
 
 /// The replacing of personal data.
 pub struct Pii {
-    config: Config,
+    config: PiiConfig,
 }
 
 impl RuleSet for Pii {

@@ -11,7 +11,7 @@
 //! datatrove stops. Cost: a look-up for each part of a URL.
 
 use super::lists::List;
-use super::{Column, Entry, Kind, Measure, Report, RuleInfo, RuleSet};
+use super::{Column, ColumnKind, Entry, Measure, Report, RuleInfo, RuleSet};
 use crate::base::config;
 use crate::base::error::Result;
 use crate::filter::view::View;
@@ -50,7 +50,7 @@ const RULES: &[RuleInfo] = &[
 /// The lists, each an array, or a file with an entry a line where `#` begins a comment.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Config {
+pub struct UrlListsConfig {
     /// The column that holds the URL.
     pub column: String,
     /// Hosts, with everything below them.
@@ -67,9 +67,9 @@ pub struct Config {
     pub soft_word_threshold: usize,
 }
 
-impl Default for Config {
-    fn default() -> Config {
-        Config {
+impl Default for UrlListsConfig {
+    fn default() -> UrlListsConfig {
+        UrlListsConfig {
             column: "url".into(),
             domains: List::default(),
             urls: List::default(),
@@ -83,7 +83,7 @@ impl Default for Config {
 
 /// Lists ready for look-ups.
 pub struct UrlLists {
-    config: Config,
+    config: UrlListsConfig,
     domains: BTreeSet<String>,
     urls: BTreeSet<String>,
     words: BTreeSet<String>,
@@ -94,7 +94,7 @@ pub struct UrlLists {
 
 impl UrlLists {
     /// Reads the lists that are files.
-    pub fn new(mut config: Config) -> Result<UrlLists> {
+    pub fn new(mut config: UrlListsConfig) -> Result<UrlLists> {
         let entries = |list: &mut List, bare: bool| -> Result<BTreeSet<String>> {
             let entry = |text: &String| if bare { letters(text) } else { text.to_owned() };
             Ok(list.load()?.iter().map(entry).filter(|entry| !entry.is_empty()).collect())
@@ -128,7 +128,7 @@ impl RuleSet for UrlLists {
     }
 
     fn columns(&self) -> Vec<Column> {
-        vec![Column { name: self.config.column.clone(), kind: Kind::Text }]
+        vec![Column { name: self.config.column.clone(), kind: ColumnKind::Text }]
     }
 
     fn measure(&self, view: &mut View<'_>, report: &mut Report<'_>) -> ControlFlow<()> {

@@ -34,7 +34,7 @@ use repeats::Repeats;
 use runs::Runs;
 pub use splitter::Splitter;
 use std::ops::Range;
-use words::{Totals, Words};
+use words::{CutWords, Totals};
 
 /// A document's value in a column; null is `None`.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -47,7 +47,7 @@ pub enum ColumnValue<'d> {
 pub struct Room {
     splitter: Splitter,
     finder: Finder,
-    words: Words,
+    words: CutWords,
     ngrams: Ngrams,
     repeats: Repeats,
     /// The text as a rule left it.
@@ -63,7 +63,7 @@ pub struct Room {
 #[derive(Default)]
 pub struct Spare {
     pub finder: Finder,
-    pub words: Words,
+    pub words: CutWords,
     pub runs: Runs,
 }
 
@@ -93,7 +93,7 @@ impl Room {
         Room {
             splitter,
             finder: Finder::default(),
-            words: Words::default(),
+            words: CutWords::default(),
             ngrams: Ngrams::default(),
             repeats: Repeats::default(),
             edited: String::new(),
@@ -189,7 +189,7 @@ impl<'d> View<'d> {
         room.draft.clear();
         if is_giant {
             // Whoever asks for the words of a text that stays has them cut again.
-            (room.words, room.known.words) = (Words::default(), false);
+            (room.words, room.known.words) = (CutWords::default(), false);
             room.draft.reserve_exact(text.len() + text.len() / 64);
         }
         let mut draft = Draft {
@@ -291,7 +291,7 @@ impl<'d> View<'d> {
     }
 
     /// The words of the text.
-    pub fn words(&mut self) -> &Words {
+    pub fn words(&mut self) -> &CutWords {
         let room = &mut *self.room;
         if !room.known.words {
             let text = if room.known.is_edited { room.edited.as_str() } else { self.original };
@@ -309,7 +309,7 @@ impl<'d> View<'d> {
     }
 
     /// The words of the text, with the places that a giant's have given back.
-    pub fn placed_words(&mut self) -> &Words {
+    pub fn placed_words(&mut self) -> &CutWords {
         self.words();
         let room = &mut *self.room;
         if room.words.spans.len() < room.words.len() {
@@ -320,7 +320,7 @@ impl<'d> View<'d> {
     }
 
     /// The words of the text, if a rule has asked for them before.
-    pub fn known_words(&self) -> Option<&Words> {
+    pub fn known_words(&self) -> Option<&CutWords> {
         self.room.known.words.then_some(&self.room.words)
     }
 
@@ -376,7 +376,7 @@ impl<'d> View<'d> {
     }
 
     /// Repeats with their candidates found.
-    fn repeats(&mut self) -> (&mut Repeats, &Words) {
+    fn repeats(&mut self) -> (&mut Repeats, &CutWords) {
         self.words();
         let room = &mut *self.room;
         if !room.known.candidates {
@@ -392,7 +392,7 @@ impl Drop for View<'_> {
     fn drop(&mut self) {
         if self.is_giant() {
             let room = &mut *self.room;
-            (room.finder, room.words) = (Finder::default(), Words::default());
+            (room.finder, room.words) = (Finder::default(), CutWords::default());
             (room.ngrams, room.repeats) = (Ngrams::default(), Repeats::default());
             (room.edited, room.draft) = (String::new(), String::new());
             (room.sentences, room.spare) = (Vec::new(), Spare::default());

@@ -11,7 +11,7 @@
 
 use super::common::Common;
 use super::table::{Table, mix};
-use super::words::Words;
+use super::words::CutWords;
 
 /// Room for n-grams, kept from document to document.
 #[derive(Default)]
@@ -36,7 +36,7 @@ const COUNTERS: usize = 1 << 12;
 
 impl Ngrams {
     /// Code points that no n-gram, spelt with spaces and as often as it occurs, exceeds.
-    pub fn bound(&mut self, words: &Words, n: usize) -> usize {
+    pub fn bound(&mut self, words: &CutWords, n: usize) -> usize {
         let keys = words.keys();
         let grams = (keys.len() + 1).saturating_sub(n);
         self.counters.clear();
@@ -67,7 +67,7 @@ impl Ngrams {
     }
 
     /// Numbers the 2-grams of `words` and finds the most common.
-    pub fn count_pairs(&mut self, words: &Words) -> Common {
+    pub fn count_pairs(&mut self, words: &CutWords) -> Common {
         if self.firsts.capacity() > KEPT {
             *self = Ngrams::default();
         }
@@ -92,7 +92,7 @@ impl Ngrams {
     }
 
     /// The most common n-gram for n = 3 or 4, after [`Ngrams::count_pairs`].
-    pub fn most_common(&mut self, words: &Words, n: usize) -> Common {
+    pub fn most_common(&mut self, words: &CutWords, n: usize) -> Common {
         let grams = (words.len() + 1).saturating_sub(n);
         let (firsts, counts) = (&self.firsts, &self.counts);
         let repeats = |word: usize| counts[firsts[word] as usize] > 1;

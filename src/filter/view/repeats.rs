@@ -15,7 +15,7 @@
 
 use super::common::{WIDE, WINDOW};
 use super::table::{Table, hash, mix, read};
-use super::words::Words;
+use super::words::CutWords;
 
 /// The shortest runs that are looked for.
 pub const SHORTEST: usize = 5;
@@ -47,7 +47,7 @@ struct Candidate {
 
 impl Repeats {
     /// Finds the candidates; before [`Repeats::chars`].
-    pub fn find_candidates(&mut self, words: &Words) {
+    pub fn find_candidates(&mut self, words: &CutWords) {
         if self.candidates.capacity() > KEPT {
             *self = Repeats::default();
         }
@@ -73,7 +73,7 @@ impl Repeats {
     }
 
     /// Tells the candidates apart by thirty-two bytes.
-    fn find_wide(&mut self, words: &Words, total: usize) {
+    fn find_wide(&mut self, words: &CutWords, total: usize) {
         let (glued, starts) = (words.glued(), words.starts());
         let candidates = std::mem::take(&mut self.candidates);
         let start = |candidate: &Candidate| starts[candidate.word as usize] as usize;
@@ -110,21 +110,21 @@ impl Repeats {
     }
 
     /// Code points in repeats of `n` words; `n` at least [`SHORTEST`].
-    pub fn chars(&mut self, words: &Words, n: usize) -> usize {
+    pub fn chars(&mut self, words: &CutWords, n: usize) -> usize {
         let mut chars = 0;
         self.walk(words, n, |word| chars += words.laid_chars(word, n));
         chars
     }
 
     /// The words where those repeats begin, in order.
-    pub fn runs(&mut self, words: &Words, n: usize) -> Vec<usize> {
+    pub fn runs(&mut self, words: &CutWords, n: usize) -> Vec<usize> {
         let mut runs = Vec::new();
         self.walk(words, n, |word| runs.push(word));
         runs
     }
 
     /// Calls `each` with the first word of every repeat.
-    fn walk(&mut self, words: &Words, n: usize, mut each: impl FnMut(usize)) {
+    fn walk(&mut self, words: &CutWords, n: usize, mut each: impl FnMut(usize)) {
         let (glued, starts) = (words.glued(), words.starts());
         let last = (words.len() + 1).saturating_sub(n);
         let count = self.candidates.partition_point(|at| (at.word as usize) < last);

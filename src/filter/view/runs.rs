@@ -9,7 +9,7 @@
 //! Invariant: runs are equal when their words are. Cost: one look-up a word, then few.
 
 use super::table::{Table, mix};
-use super::words::Words;
+use super::words::CutWords;
 
 /// Room for runs, kept from document to document.
 #[derive(Default)]
@@ -26,7 +26,7 @@ pub struct Runs {
 
 impl Runs {
     /// Counts runs of two words.
-    pub fn begin(&mut self, words: &Words) {
+    pub fn begin(&mut self, words: &CutWords) {
         let keys = words.keys();
         let pairs = words.len().saturating_sub(1);
         self.table.clear(pairs);
@@ -69,20 +69,20 @@ impl Runs {
     }
 
     /// Code points in the most common run, as often as it occurs.
-    pub fn most_common(&self, words: &Words) -> usize {
+    pub fn most_common(&self, words: &CutWords) -> usize {
         let found = self.leader(words);
         found.map_or(0, |(word, count)| words.laid_chars(word, self.n) * count)
     }
 
     /// The words where the most common run begins, the first longest of those that tie.
-    pub fn most_common_runs(&self, words: &Words) -> impl Iterator<Item = usize> {
+    pub fn most_common_runs(&self, words: &CutWords) -> impl Iterator<Item = usize> {
         let leader = self.leader(words).map(|(word, _)| word as u32);
         let is_leader = move |word: &usize| Some(self.firsts[*word]) == leader;
         (0..self.firsts.len()).filter(is_leader)
     }
 
     /// The first occurrence of the most common run that is the longest, and how often it occurs.
-    fn leader(&self, words: &Words) -> Option<(usize, usize)> {
+    fn leader(&self, words: &CutWords) -> Option<(usize, usize)> {
         let most = self.counts.iter().copied().max().filter(|&most| most > 1)?;
         let tied = (0..self.counts.len()).filter(|&word| self.counts[word] == most);
         let longest = tied.rev().max_by_key(|&word| words.laid_chars(word, self.n))?;
@@ -90,7 +90,7 @@ impl Runs {
     }
 
     /// Code points of words in runs that occur twice.
-    pub fn repeated(&self, words: &Words) -> usize {
+    pub fn repeated(&self, words: &CutWords) -> usize {
         let (mut chars, mut counted) = (0, 0);
         for word in self.repeated_runs() {
             let from = counted.max(word);

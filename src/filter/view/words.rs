@@ -25,9 +25,9 @@ const KEPT: usize = 1 << 21;
 /// The words of a text. Word `w` is `glued[starts[w]..starts[w + 1]]`; in a giant a word goes by
 /// its place, not its number.
 #[derive(Default)]
-pub struct Words {
-    /// Byte ranges of the words in the text, which [`Words::lay`] reads. Where the text is a giant,
-    /// `lay` frees them.
+pub struct CutWords {
+    /// Byte ranges of the words in the text, which [`CutWords::lay`] reads. Where the text is a
+    /// giant, `lay` frees them.
     pub spans: Vec<Span>,
     glued: Vec<u8>,
     starts: Vec<u32>,
@@ -49,10 +49,10 @@ pub struct Totals {
     pub with_letter: usize,
 }
 
-impl Words {
+impl CutWords {
     /// Holds the words of a giant and nothing else.
     pub fn hold(&mut self, giant: Giant) {
-        *self = Words { spans: std::mem::take(&mut self.spans), ..Words::default() };
+        *self = CutWords { spans: std::mem::take(&mut self.spans), ..CutWords::default() };
         self.giant = Some(giant);
     }
 
@@ -109,7 +109,7 @@ impl Words {
     /// Gives back what only a giant needs.
     fn forget_giants(&mut self) {
         if self.keys.capacity() > KEPT || self.giant.is_some() {
-            *self = Words { spans: std::mem::take(&mut self.spans), ..Words::default() };
+            *self = CutWords { spans: std::mem::take(&mut self.spans), ..CutWords::default() };
         }
     }
 
@@ -158,7 +158,7 @@ impl Words {
         &self.glued
     }
 
-    /// Where each word begins in [`Words::glued`], and where the last ends.
+    /// Where each word begins in [`CutWords::glued`], and where the last ends.
     pub fn starts(&self) -> &[u32] {
         &self.starts
     }
@@ -212,20 +212,20 @@ impl Words {
 
     /// What a word is.
     #[inline(always)]
-    fn kind(&self, word: usize, key: u64) -> Kind {
+    fn kind(&self, word: usize, key: u64) -> WordKind {
         if is_short_ascii(key) {
             short_kind(key)
         } else if self.bytes(word, 1)[0].is_ascii_alphabetic() {
-            Kind { chars: self.chars(word, 1), has_letter: true, has_substance: true }
+            WordKind { chars: self.chars(word, 1), has_letter: true, has_substance: true }
         } else {
             self.kind_of_any(word)
         }
     }
 
     /// What the characters of any word say.
-    fn kind_of_any(&self, word: usize) -> Kind {
+    fn kind_of_any(&self, word: usize) -> WordKind {
         let text = std::str::from_utf8(self.bytes(word, 1)).unwrap_or_default();
-        let mut kind = Kind { chars: 0, has_letter: false, has_substance: false };
+        let mut kind = WordKind { chars: 0, has_letter: false, has_substance: false };
         for char in text.chars() {
             kind.chars += 1;
             let (letter, substance) = match char {
@@ -245,7 +245,7 @@ impl Words {
 }
 
 /// What one word is.
-struct Kind {
+struct WordKind {
     chars: usize,
     has_letter: bool,
     has_substance: bool,
@@ -286,7 +286,7 @@ fn is_short_ascii(key: u64) -> bool {
 
 /// Each byte of a word at once: letters and digits are substance, other ASCII is punctuation.
 #[inline(always)]
-fn short_kind(key: u64) -> Kind {
+fn short_kind(key: u64) -> WordKind {
     const EACH: u64 = 0x0001_0101_0101_0101;
     const HIGH: u64 = 0x0080_8080_8080_8080;
     let bytes = key & (u64::MAX >> 8);
@@ -294,7 +294,7 @@ fn short_kind(key: u64) -> Kind {
     let from = |bytes: u64, least: u8| bytes + u64::from(0x80 - least) * EACH;
     let letters = from(small, b'a') & !from(small, b'z' + 1) & HIGH;
     let digits = from(bytes, b'0') & !from(bytes, b'9' + 1) & HIGH;
-    Kind {
+    WordKind {
         chars: (key >> 56) as usize,
         has_letter: letters != 0,
         has_substance: letters | digits != 0,
@@ -307,8 +307,8 @@ mod tests {
     use crate::text::is_white_space;
     use proptest::prelude::*;
 
-    fn lay(text: &str) -> Words {
-        let mut words = Words::default();
+    fn lay(text: &str) -> CutWords {
+        let mut words = CutWords::default();
         let start = |word: &str| word.as_ptr() as usize - text.as_ptr() as usize;
         let split = text.split(is_white_space).filter(|word| !word.is_empty());
         words.spans.extend(split.map(|word| Span {

@@ -27,7 +27,7 @@ use super::expression::{
     Comparison, Expression, Function, MemberValues, Members, Operation, Place,
 };
 use super::json::{self, Extractor};
-use super::kind::Kind;
+use super::kind::ValueKind;
 use super::reference::{Reference, canonical};
 use super::text;
 use crate::base::error::{Error, Result};
@@ -173,7 +173,7 @@ impl<'a> Rows<'a> {
             return Ok(fields[index].clone());
         }
         let (reference, extractor) = self.json.expect("what asks for a field names the texts");
-        let texts = reference.read(self.records, Kind::Text)?;
+        let texts = reference.read(self.records, ValueKind::Text)?;
         let fields = json::extract(texts.as_string(), self.wanted.as_ref(), extractor);
         Ok(self.fields.get_or_init(|| fields)[index].clone())
     }
@@ -248,7 +248,7 @@ fn absolute(array: &ArrayRef) -> ArrayRef {
 
 /// Kernels forget how many digits there are.
 fn as_wide(array: Decimal128Array) -> ArrayRef {
-    Arc::new(array.with_data_type(Kind::Wide.data_type()))
+    Arc::new(array.with_data_type(ValueKind::Wide.data_type()))
 }
 
 fn find(place: Place, text: &Values, part: &Values) -> Result<Values> {
@@ -366,19 +366,21 @@ fn rounded(value: f64) -> Option<i64> {
 }
 
 /// A value as another kind; null where that cannot be.
-pub(super) fn to(array: &ArrayRef, kind: Kind) -> Result<ArrayRef, ArrowError> {
+pub(super) fn to(array: &ArrayRef, kind: ValueKind) -> Result<ArrayRef, ArrowError> {
     let texts = array.as_string_opt::<i32>();
     let doubles = array.as_primitive_opt::<Float64Type>();
     Ok(match (kind, texts, doubles) {
-        (Kind::Number, Some(texts), _) => {
+        (ValueKind::Number, Some(texts), _) => {
             let numbers = texts.iter().map(|text| text::number(text?));
             canonical(Arc::new(numbers.collect::<Float64Array>()))
         }
-        (Kind::Integer, Some(texts), _) => {
+        (ValueKind::Integer, Some(texts), _) => {
             let integer = |text| text::number(text).or_else(|| rounded(text::number(text)?));
             Arc::new(texts.iter().map(|text| integer(text?)).collect::<Int64Array>())
         }
-        (Kind::Integer, _, Some(doubles)) => Arc::new(doubles.unary_opt::<_, Int64Type>(rounded)),
+        (ValueKind::Integer, _, Some(doubles)) => {
+            Arc::new(doubles.unary_opt::<_, Int64Type>(rounded))
+        }
         _ => cast(array, &kind.data_type())?,
     })
 }

@@ -7,7 +7,7 @@ use std::collections::HashSet;
 
 use arrow::array::ArrayRef;
 
-use super::kind::Kind;
+use super::kind::ValueKind;
 use super::reference::Reference;
 use super::text::Pattern;
 
@@ -17,7 +17,7 @@ pub(super) enum Expression {
     /// One element, the same for all rows.
     Literal(ArrayRef),
     /// A column as a kind.
-    Column(Reference, Kind),
+    Column(Reference, ValueKind),
     /// A field of JSON: the index of what was asked.
     Json(usize),
     /// Whether a column of any type is null.
@@ -47,7 +47,7 @@ pub(super) enum Expression {
     /// A function of one value.
     Call(Function, Box<Expression>),
     /// To another kind; null where that cannot be.
-    Cast(Box<Expression>, Kind),
+    Cast(Box<Expression>, ValueKind),
     /// The first value that is not null.
     Coalesce(Vec<Expression>),
 }
@@ -142,7 +142,7 @@ impl Expression {
             Expression::Matches(inner, pattern) => {
                 inner.cost().max(if matches!(pattern, Pattern::Regex(_)) { 2 } else { 1 })
             }
-            Expression::Call(Function::Lower, inner) | Expression::Cast(inner, Kind::Text) => {
+            Expression::Call(Function::Lower, inner) | Expression::Cast(inner, ValueKind::Text) => {
                 inner.cost().max(2)
             }
             Expression::Call(_, inner) | Expression::Cast(inner, _) => inner.cost(),

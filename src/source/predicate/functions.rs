@@ -14,7 +14,7 @@ use sqlparser::ast::{
 use super::evaluate::is_printable;
 use super::expression::{Comparison, Expression, Function, MemberValues, Members, Place};
 use super::json::Ask;
-use super::kind::Kind;
+use super::kind::ValueKind;
 use super::plan::{Part, Planner, cast_kind, condition};
 use super::text::Pattern;
 use crate::base::error::Result;
@@ -33,7 +33,7 @@ impl Planner<'_> {
         let mut all: Vec<(&Part, &Expr)> = vec![(&part, value)];
         all.extend(parts.iter().zip(list));
         let kind = self.common(&all)?;
-        let has_no_set = matches!(kind, Kind::Boolean | Kind::Wide);
+        let has_no_set = matches!(kind, ValueKind::Boolean | ValueKind::Wide);
         if !parts.iter().all(is_literal) || has_no_set || parts.is_empty() {
             if parts.is_empty() {
                 return Err(self.error(tree, "the list after IN is empty"));
@@ -43,9 +43,11 @@ impl Planner<'_> {
         }
         let has_null = parts.iter().any(|part| matches!(part, Part::Null));
         let mut values = match kind {
-            Kind::Integer => MemberValues::Integer(HashSet::new()),
-            Kind::Number => MemberValues::Number(HashSet::new()),
-            Kind::Text | Kind::Boolean | Kind::Wide => MemberValues::Text(HashSet::new()),
+            ValueKind::Integer => MemberValues::Integer(HashSet::new()),
+            ValueKind::Number => MemberValues::Number(HashSet::new()),
+            ValueKind::Text | ValueKind::Boolean | ValueKind::Wide => {
+                MemberValues::Text(HashSet::new())
+            }
         };
         for (part, item) in parts.into_iter().zip(list) {
             let Expression::Literal(array) = self.settle(part, kind, item)? else { continue };
@@ -95,8 +97,8 @@ impl Planner<'_> {
     /// A pattern that is NULL: never known, but the value must be text all the same.
     fn unknown(&mut self, value: &Expr) -> Result<Expression> {
         let part = self.part(value)?;
-        self.settle(part, Kind::Text, value)?;
-        self.settle(Part::Null, Kind::Boolean, value)
+        self.settle(part, ValueKind::Text, value)?;
+        self.settle(Part::Null, ValueKind::Boolean, value)
     }
 
     fn matches(
@@ -113,7 +115,7 @@ impl Planner<'_> {
     fn text_literal(&mut self, tree: &Expr) -> Result<Option<String>> {
         match self.part(tree)? {
             Part::Null => Ok(None),
-            Part::Plain(Expression::Literal(array), Kind::Text) => {
+            Part::Plain(Expression::Literal(array), ValueKind::Text) => {
                 Ok(Some(array.as_string::<i32>().value(0).to_owned()))
             }
             _ => Err(self
@@ -124,7 +126,7 @@ impl Planner<'_> {
 
     fn text(&mut self, tree: &Expr) -> Result<Expression> {
         let part = self.part(tree)?;
-        self.settle(part, Kind::Text, tree)
+        self.settle(part, ValueKind::Text, tree)
     }
 
     /// TRY_CAST and CAST are one: what cannot be cast is null.
@@ -139,11 +141,13 @@ impl Planner<'_> {
             Part::Json(reference) => {
                 let printed = self.field(&reference, Ask::Printed);
                 match kind {
-                    Kind::Text => printed,
+                    ValueKind::Text => printed,
                     _ => Expression::Cast(Box::new(printed), kind),
                 }
             }
-            Part::Other(reference) if kind == Kind::Text && is_printable(reference.data_type()) => {
+            Part::Other(reference)
+                if kind == ValueKind::Text && is_printable(reference.data_type()) =>
+            {
                 Expression::Printed(reference)
             }
             part => self.settle(part, kind, value)?,
@@ -158,14 +162,14 @@ impl Planner<'_> {
         match (name.as_str(), arguments.as_slice()) {
             ("length" | "char_length" | "character_length", [text]) => {
                 let length = number(self.text(text)?, Function::Length);
-                Ok(Part::Plain(length, Kind::Integer))
+                Ok(Part::Plain(length, ValueKind::Integer))
             }
             ("octet_length", [text]) => {
                 let length = number(self.text(text)?, Function::OctetLength);
-                Ok(Part::Plain(length, Kind::Integer))
+                Ok(Part::Plain(length, ValueKind::Integer))
             }
             ("lower", [text]) => {
-                Ok(Part::Plain(number(self.text(text)?, Function::Lower), Kind::Text))
+                Ok(Part::Plain(number(self.text(text)?, Function::Lower), ValueKind::Text))
             }
             ("abs", [value]) => {
                 let (value, kind) = self.numeric(value)?;

@@ -17,7 +17,7 @@ use arrow::array::{
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::kind::Kind;
+use super::kind::ValueKind;
 
 /// What is wanted of a field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,11 +36,11 @@ pub(super) enum Ask {
 
 impl Ask {
     /// What is asked of a field whose kind is known: JSON has numbers and no integers.
-    pub(super) fn of(kind: Kind) -> Ask {
+    pub(super) fn of(kind: ValueKind) -> Ask {
         match kind {
-            Kind::Boolean => Ask::Boolean,
-            Kind::Integer | Kind::Wide | Kind::Number => Ask::Number,
-            Kind::Text => Ask::Text,
+            ValueKind::Boolean => Ask::Boolean,
+            ValueKind::Integer | ValueKind::Wide | ValueKind::Number => Ask::Number,
+            ValueKind::Text => Ask::Text,
         }
     }
 }

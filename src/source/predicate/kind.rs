@@ -1,12 +1,13 @@
 //! What a value is to a condition, whatever type of column it comes from.
 //!
-//! In → an Arrow type; out → a [`Kind`], and the one type of array that holds it from there on.
+//! In → an Arrow type; out → a [`ValueKind`], and the one type of array that holds it from there
+//! on.
 
 use arrow::datatypes::{DECIMAL128_MAX_PRECISION, DataType};
 
 /// What a value is to a condition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum ValueKind {
     /// `BooleanArray`.
     Boolean,
     /// `Int64Array`.
@@ -19,16 +20,16 @@ pub enum Kind {
     Text,
 }
 
-impl Kind {
+impl ValueKind {
     /// The kind a column's type is read as, if it has one.
-    pub fn of(data_type: &DataType) -> Option<Kind> {
+    pub fn of(data_type: &DataType) -> Option<ValueKind> {
         match data_type {
-            DataType::Boolean => Some(Kind::Boolean),
-            DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => Some(Kind::Text),
-            DataType::Dictionary(_, values) => Kind::of(values),
-            DataType::UInt64 | DataType::Decimal128(_, 0) => Some(Kind::Wide),
-            integer if integer.is_integer() => Some(Kind::Integer),
-            number if number.is_floating() || number.is_decimal() => Some(Kind::Number),
+            DataType::Boolean => Some(ValueKind::Boolean),
+            DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => Some(ValueKind::Text),
+            DataType::Dictionary(_, values) => ValueKind::of(values),
+            DataType::UInt64 | DataType::Decimal128(_, 0) => Some(ValueKind::Wide),
+            integer if integer.is_integer() => Some(ValueKind::Integer),
+            number if number.is_floating() || number.is_decimal() => Some(ValueKind::Number),
             _ => None,
         }
     }
@@ -36,29 +37,30 @@ impl Kind {
     /// The type of the arrays that hold it.
     pub fn data_type(self) -> DataType {
         match self {
-            Kind::Boolean => DataType::Boolean,
-            Kind::Integer => DataType::Int64,
-            Kind::Wide => DataType::Decimal128(DECIMAL128_MAX_PRECISION, 0),
-            Kind::Number => DataType::Float64,
-            Kind::Text => DataType::Utf8,
+            ValueKind::Boolean => DataType::Boolean,
+            ValueKind::Integer => DataType::Int64,
+            ValueKind::Wide => DataType::Decimal128(DECIMAL128_MAX_PRECISION, 0),
+            ValueKind::Number => DataType::Float64,
+            ValueKind::Text => DataType::Utf8,
         }
     }
 
     /// Whether values of this kind are values of `wider` too.
-    pub fn widens_to(self, wider: Kind) -> bool {
+    pub fn widens_to(self, wider: ValueKind) -> bool {
         matches!(
             (self, wider),
-            (Kind::Integer, Kind::Wide | Kind::Number) | (Kind::Wide, Kind::Number)
+            (ValueKind::Integer, ValueKind::Wide | ValueKind::Number)
+                | (ValueKind::Wide, ValueKind::Number)
         )
     }
 
     /// For messages: "`language` is text".
     pub(super) fn describe(self) -> &'static str {
         match self {
-            Kind::Boolean => "true or false",
-            Kind::Integer | Kind::Wide => "an integer",
-            Kind::Number => "a number",
-            Kind::Text => "text",
+            ValueKind::Boolean => "true or false",
+            ValueKind::Integer | ValueKind::Wide => "an integer",
+            ValueKind::Number => "a number",
+            ValueKind::Text => "text",
         }
     }
 }

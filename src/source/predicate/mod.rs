@@ -48,7 +48,7 @@ use expression::Expression;
 use json::Extractor;
 use plan::Planner;
 
-pub use kind::Kind;
+pub use kind::ValueKind;
 pub use reference::{Reference, check_column, column};
 
 /// A condition on documents, checked against their schema.

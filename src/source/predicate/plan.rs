@@ -18,7 +18,7 @@ use sqlparser::ast::{BinaryOperator, Expr, Ident, UnaryOperator, Value};
 use super::evaluate::{is_printable, to};
 use super::expression::{Comparison, Expression, Operation};
 use super::json::{Ask, Extractor};
-use super::kind::Kind;
+use super::kind::ValueKind;
 use super::reference::Reference;
 use super::syntax::{self, SUPPORTED};
 use crate::base::error::{Error, Result};
@@ -35,7 +35,7 @@ pub(super) struct Planner<'a> {
 
 /// A planned part: an expression, or what becomes one once its kind is known.
 pub(super) enum Part {
-    Plain(Expression, Kind),
+    Plain(Expression, ValueKind),
     /// The literal NULL, or a column of nothing else.
     Null,
     /// A field of JSON.
@@ -65,12 +65,12 @@ impl<'a> Planner<'a> {
     fn condition(&mut self, tree: &Expr) -> Result<Expression> {
         let part = self.part(tree)?;
         if let Part::Plain(_, kind) = &part
-            && *kind != Kind::Boolean
+            && *kind != ValueKind::Boolean
         {
             let message = format!("`{tree}` is {}, not a condition", kind.describe());
             return Err(self.error(tree, &message).with_hint(SUPPORTED));
         }
-        self.settle(part, Kind::Boolean, tree)
+        self.settle(part, ValueKind::Boolean, tree)
     }
 
     pub(super) fn part(&mut self, tree: &Expr) -> Result<Part> {
@@ -134,7 +134,7 @@ impl<'a> Planner<'a> {
         if reference.data_type().is_null() {
             return Ok(Part::Null);
         }
-        Ok(match Kind::of(reference.data_type()) {
+        Ok(match ValueKind::of(reference.data_type()) {
             Some(kind) => Part::Plain(Expression::Column(reference, kind), kind),
             None => Part::Other(reference),
         })
@@ -144,10 +144,10 @@ impl<'a> Planner<'a> {
         match value {
             Value::Number(digits, _) => self.number(digits, tree),
             Value::SingleQuotedString(text) | Value::EscapedStringLiteral(text) => {
-                Ok(literal(Arc::new(StringArray::from(vec![text.as_str()])), Kind::Text))
+                Ok(literal(Arc::new(StringArray::from(vec![text.as_str()])), ValueKind::Text))
             }
             Value::Boolean(value) => {
-                Ok(literal(Arc::new(BooleanArray::from(vec![*value])), Kind::Boolean))
+                Ok(literal(Arc::new(BooleanArray::from(vec![*value])), ValueKind::Boolean))
             }
             Value::Null => Ok(Part::Null),
             _ => Err(self.unsupported(tree)),
@@ -158,15 +158,15 @@ impl<'a> Planner<'a> {
     /// double.
     fn number(&self, digits: &str, tree: &Expr) -> Result<Part> {
         if let Ok(integer) = digits.parse::<i64>() {
-            return Ok(literal(Arc::new(Int64Array::from(vec![integer])), Kind::Integer));
+            return Ok(literal(Arc::new(Int64Array::from(vec![integer])), ValueKind::Integer));
         }
         if let Ok(integer) = digits.parse::<u64>() {
-            return Ok(literal(wide(integer.into()), Kind::Wide));
+            return Ok(literal(wide(integer.into()), ValueKind::Wide));
         }
         match digits.parse::<f64>() {
             Ok(number) if number.is_finite() => {
                 // -0.0 is 0.0 everywhere here.
-                Ok(literal(Arc::new(Float64Array::from(vec![number + 0.0])), Kind::Number))
+                Ok(literal(Arc::new(Float64Array::from(vec![number + 0.0])), ValueKind::Number))
             }
             _ => Err(self.error(tree, &format!("`{digits}` is no number"))),
         }
@@ -188,8 +188,8 @@ impl<'a> Planner<'a> {
                 }
                 let (expression, kind) = self.numeric(inner)?;
                 let zero: ArrayRef = match kind {
-                    Kind::Integer => Arc::new(Int64Array::from(vec![0])),
-                    Kind::Wide => wide(0),
+                    ValueKind::Integer => Arc::new(Int64Array::from(vec![0])),
+                    ValueKind::Wide => wide(0),
                     _ => Arc::new(Float64Array::from(vec![0.0])),
                 };
                 let zero = Box::new(Expression::Literal(zero));
@@ -232,7 +232,7 @@ impl<'a> Planner<'a> {
         };
         let ((a, a_kind), (b, b_kind)) = (self.numeric(left)?, self.numeric(right)?);
         let kind = match (a_kind, b_kind) {
-            _ if operation == Operation::Divide => Kind::Number,
+            _ if operation == Operation::Divide => ValueKind::Number,
             (a, b) if a == b || b.widens_to(a) => a,
             (_, b) => b,
         };
@@ -241,12 +241,13 @@ impl<'a> Planner<'a> {
     }
 
     /// A part that is an integer, wide or not, or a number.
-    pub(super) fn numeric(&mut self, tree: &Expr) -> Result<(Expression, Kind)> {
+    pub(super) fn numeric(&mut self, tree: &Expr) -> Result<(Expression, ValueKind)> {
         match self.part(tree)? {
-            Part::Plain(expression, kind @ (Kind::Integer | Kind::Wide | Kind::Number)) => {
-                Ok((expression, kind))
-            }
-            part => Ok((self.settle(part, Kind::Number, tree)?, Kind::Number)),
+            Part::Plain(
+                expression,
+                kind @ (ValueKind::Integer | ValueKind::Wide | ValueKind::Number),
+            ) => Ok((expression, kind)),
+            part => Ok((self.settle(part, ValueKind::Number, tree)?, ValueKind::Number)),
         }
     }
 
@@ -288,8 +289,8 @@ impl<'a> Planner<'a> {
     }
 
     /// The kind in which all parts can be compared.
-    pub(super) fn common(&self, parts: &[(&Part, &Expr)]) -> Result<Kind> {
-        let mut common: Option<(Kind, &Expr)> = None;
+    pub(super) fn common(&self, parts: &[(&Part, &Expr)]) -> Result<ValueKind> {
+        let mut common: Option<(ValueKind, &Expr)> = None;
         for (part, tree) in parts {
             let Part::Plain(_, kind) = part else { continue };
             common = match common {
@@ -304,11 +305,14 @@ impl<'a> Planner<'a> {
                     );
                     let error = self.error(tree, &message);
                     return Err(match (known, *kind) {
-                        (Kind::Text, kind) | (kind, Kind::Text) if kind != Kind::Boolean => error
-                            .with_hint(
+                        (ValueKind::Text, kind) | (kind, ValueKind::Text)
+                            if kind != ValueKind::Boolean =>
+                        {
+                            error.with_hint(
                                 "text goes in single quotes, numbers in none; CAST(… AS double) \
                                  and CAST(… AS varchar) make one the other",
-                            ),
+                            )
+                        }
                         _ => error,
                     });
                 }
@@ -317,7 +321,7 @@ impl<'a> Planner<'a> {
         let json = parts.iter().find(|(part, _)| matches!(part, Part::Json(_)));
         match (common, json) {
             // JSON has one kind of numbers.
-            (Some((Kind::Integer | Kind::Wide, _)), Some(_)) => Ok(Kind::Number),
+            (Some((ValueKind::Integer | ValueKind::Wide, _)), Some(_)) => Ok(ValueKind::Number),
             (Some((kind, _)), _) => Ok(kind),
             (None, Some((_, tree))) => {
                 let message = format!("nothing says whether `{tree}` is text or a number");
@@ -325,12 +329,17 @@ impl<'a> Planner<'a> {
                 Err(self.error(tree, &message).with_hint(hint))
             }
             // Two nulls, or a type without a kind, which `settle` refuses.
-            (None, None) => Ok(Kind::Text),
+            (None, None) => Ok(ValueKind::Text),
         }
     }
 
     /// Makes a part an expression of `kind`.
-    pub(super) fn settle(&mut self, part: Part, kind: Kind, tree: &Expr) -> Result<Expression> {
+    pub(super) fn settle(
+        &mut self,
+        part: Part,
+        kind: ValueKind,
+        tree: &Expr,
+    ) -> Result<Expression> {
         match part {
             Part::Plain(expression, found) if found == kind => Ok(expression),
             Part::Plain(expression, found) if found.widens_to(kind) => {
@@ -356,7 +365,12 @@ impl<'a> Planner<'a> {
     }
 
     /// A value as a wider kind; a literal at once.
-    fn widen(&self, expression: Expression, from: Kind, kind: Kind) -> Result<Expression> {
+    fn widen(
+        &self,
+        expression: Expression,
+        from: ValueKind,
+        kind: ValueKind,
+    ) -> Result<Expression> {
         Ok(match expression {
             expression if from == kind => expression,
             Expression::Literal(array) => Expression::Literal(
@@ -382,19 +396,19 @@ impl<'a> Planner<'a> {
     }
 }
 
-fn literal(array: ArrayRef, kind: Kind) -> Part {
+fn literal(array: ArrayRef, kind: ValueKind) -> Part {
     Part::Plain(Expression::Literal(array), kind)
 }
 
 /// One integer of any width.
 fn wide(integer: i128) -> ArrayRef {
     let array = Decimal128Array::from(vec![integer]);
-    Arc::new(array.with_data_type(Kind::Wide.data_type()))
+    Arc::new(array.with_data_type(ValueKind::Wide.data_type()))
 }
 
 /// A part that is a condition.
 pub(super) fn condition(expression: Expression) -> Result<Part> {
-    Ok(Part::Plain(expression, Kind::Boolean))
+    Ok(Part::Plain(expression, ValueKind::Boolean))
 }
 
 /// The operands of `a AND b AND c`, without recursion.
@@ -412,12 +426,12 @@ fn chain<'e>(tree: &'e Expr, operator: &BinaryOperator) -> Vec<&'e Expr> {
 }
 
 /// The kind that a CAST names.
-pub(super) fn cast_kind(data_type: &str) -> Option<Kind> {
+pub(super) fn cast_kind(data_type: &str) -> Option<ValueKind> {
     let name = data_type.split('(').next().unwrap_or_default().trim().to_ascii_uppercase();
     match name.as_str() {
-        "DOUBLE" | "DOUBLE PRECISION" | "FLOAT8" | "FLOAT64" => Some(Kind::Number),
-        "BIGINT" | "INT8" | "INT64" => Some(Kind::Integer),
-        "VARCHAR" | "TEXT" | "STRING" => Some(Kind::Text),
+        "DOUBLE" | "DOUBLE PRECISION" | "FLOAT8" | "FLOAT64" => Some(ValueKind::Number),
+        "BIGINT" | "INT8" | "INT64" => Some(ValueKind::Integer),
+        "VARCHAR" | "TEXT" | "STRING" => Some(ValueKind::Text),
         _ => None,
     }
 }

@@ -21,7 +21,7 @@ use crate::base::config::nearest;
 use crate::base::error::{Error, Result};
 
 use super::json::{self, Ask, Extractor};
-use super::kind::Kind;
+use super::kind::ValueKind;
 
 /// The column in which JSON Lines keep their fields beyond id and text.
 const JSON_COLUMN: &str = "metadata";
@@ -72,7 +72,7 @@ impl Reference {
                 }
                 text if reference.column == JSON_COLUMN
                     && reference.fields.is_empty()
-                    && Kind::of(text) == Some(Kind::Text) =>
+                    && ValueKind::of(text) == Some(ValueKind::Text) =>
                 {
                     reference.keys = rest[index..].iter().map(|&key| key.to_owned()).collect();
                     break;
@@ -122,20 +122,20 @@ impl Reference {
     ///
     /// # Errors
     /// [`Error::Failed`] when a value does not fit.
-    pub(super) fn read(&self, records: &RecordBatch, kind: Kind) -> Result<ArrayRef> {
-        let kind = if self.keys.is_empty() { kind } else { Kind::Text };
+    pub(super) fn read(&self, records: &RecordBatch, kind: ValueKind) -> Result<ArrayRef> {
+        let kind = if self.keys.is_empty() { kind } else { ValueKind::Text };
         to_kind(&self.read_raw(records)?, kind)
             .map_err(|error| Error::failed(format!("column `{}`: {error}", self.column)))
     }
 }
 
-/// The values that `name` names in a batch, as numbers or text (or another [`Kind`]): a column, a
-/// struct's field (`meta.score`), or a field of JSON (`metadata.score`, where a number is a JSON
+/// The values that `name` names in a batch, as numbers or text (or another [`ValueKind`]): a column,
+/// a struct's field (`meta.score`), or a field of JSON (`metadata.score`, where a number is a JSON
 /// number, text a JSON string, and everything else null). NaN is null.
 ///
 /// # Errors
 /// [`Error::Config`] when the batch has no such column or the column is of another kind.
-pub fn column(records: &RecordBatch, name: &str, kind: Kind) -> Result<ArrayRef> {
+pub fn column(records: &RecordBatch, name: &str, kind: ValueKind) -> Result<ArrayRef> {
     let reference = check_column(&records.schema(), name, kind)?;
     let array = reference.read(records, kind)?;
     if reference.keys.is_empty() {
@@ -152,13 +152,13 @@ pub fn column(records: &RecordBatch, name: &str, kind: Kind) -> Result<ArrayRef>
 ///
 /// # Errors
 /// [`Error::Config`], naming the nearest column.
-pub fn check_column(schema: &Schema, name: &str, kind: Kind) -> Result<Reference> {
+pub fn check_column(schema: &Schema, name: &str, kind: ValueKind) -> Result<Reference> {
     let parts: Vec<&str> = name.split('.').collect();
     let reference = Reference::resolve(schema, &parts)?;
-    if reference.data_type.is_null() || !reference.keys.is_empty() && kind != Kind::Integer {
+    if reference.data_type.is_null() || !reference.keys.is_empty() && kind != ValueKind::Integer {
         return Ok(reference);
     }
-    let found = Kind::of(&reference.data_type);
+    let found = ValueKind::of(&reference.data_type);
     if found.is_some_and(|found| found == kind || found.widens_to(kind)) {
         return Ok(reference);
     }
@@ -193,7 +193,7 @@ fn unknown(fields: &Fields, name: &str) -> Error {
         None => format!("there are {}", names.clone().collect::<Vec<_>>().join(", ")),
     };
     let is_json = |field: &Arc<Field>| {
-        field.name() == JSON_COLUMN && Kind::of(field.data_type()) == Some(Kind::Text)
+        field.name() == JSON_COLUMN && ValueKind::of(field.data_type()) == Some(ValueKind::Text)
     };
     if fields.iter().any(is_json) {
         hint += &format!(". A field of JSON Lines is written `{JSON_COLUMN}.{name}`");
@@ -212,7 +212,7 @@ fn with_nulls(array: &ArrayRef, nulls: Option<&NullBuffer>) -> ArrayRef {
 }
 
 /// An array as the type of `kind`, without NaN and -0.
-fn to_kind(array: &ArrayRef, kind: Kind) -> Result<ArrayRef, ArrowError> {
+fn to_kind(array: &ArrayRef, kind: ValueKind) -> Result<ArrayRef, ArrowError> {
     let target = kind.data_type();
     // What does not fit must be an error: silently null, a large integer would be below every one.
     let options = CastOptions { safe: false, ..CastOptions::default() };
@@ -220,7 +220,7 @@ fn to_kind(array: &ArrayRef, kind: Kind) -> Result<ArrayRef, ArrowError> {
         true => array.clone(),
         false => cast_with_options(array, &target, &options)?,
     };
-    Ok(if kind == Kind::Number { canonical(array) } else { array })
+    Ok(if kind == ValueKind::Number { canonical(array) } else { array })
 }
 
 /// Doubles with null for NaN and 0 for -0: arrow's comparisons follow IEEE 754's total order, where

@@ -14,7 +14,7 @@ use arrow::record_batch::RecordBatch;
 use proptest::prelude::*;
 use serde_json::Value;
 
-use super::{Kind, Predicate, check_column, column};
+use super::{Predicate, ValueKind, check_column, column};
 use crate::base::error::Error;
 
 fn batch(columns: Vec<(&str, ArrayRef)>) -> RecordBatch {
@@ -253,22 +253,22 @@ fn dates_and_times_compare_as_text() {
 #[test]
 fn a_column_is_resolved_by_name_for_rules_too() {
     let (table, _) = golden();
-    let scores = column(&table, "metadata.score", Kind::Number).unwrap();
+    let scores = column(&table, "metadata.score", ValueKind::Number).unwrap();
     let scores: Vec<_> = scores.as_any().downcast_ref::<Float64Array>().unwrap().iter().collect();
     assert_eq!(scores[..5], [Some(3.0), None, None, Some(2.5), None]);
     assert_eq!(scores[9], Some(9.0));
-    let numbers = column(&table, "n", Kind::Number).unwrap();
+    let numbers = column(&table, "n", ValueKind::Number).unwrap();
     assert_eq!(numbers.null_count(), 2);
-    let floats = column(&table.slice(4, 2), "f", Kind::Number).unwrap();
+    let floats = column(&table.slice(4, 2), "f", ValueKind::Number).unwrap();
     assert_eq!((floats.is_null(0), floats.is_valid(1)), (true, true));
-    let urls = column(&table, "metadata.url", Kind::Text).unwrap();
+    let urls = column(&table, "metadata.url", ValueKind::Text).unwrap();
     let urls = urls.as_any().downcast_ref::<StringArray>().unwrap();
     assert_eq!(urls.value(13), "aé\n\"q\"");
-    let error = check_column(&table.schema(), "s", Kind::Number).unwrap_err();
+    let error = check_column(&table.schema(), "s", ValueKind::Number).unwrap_err();
     assert_eq!(error.to_string(), "the column `s` is text, not a number");
-    assert!(check_column(&table.schema(), "metdata.url", Kind::Text).is_err());
+    assert!(check_column(&table.schema(), "metdata.url", ValueKind::Text).is_err());
     assert_eq!(
-        check_column(&table.schema(), "metadata.x", Kind::Text).unwrap().column(),
+        check_column(&table.schema(), "metadata.x", ValueKind::Text).unwrap().column(),
         "metadata"
     );
 }

@@ -35,9 +35,9 @@ use crate::base::error::Result;
 use crate::tokenizer::alphabet;
 use pairs::{Neighbours, Pairs};
 use tape::Tape;
-pub use tape::Words;
+pub use tape::WordTape;
 
-/// Bytes of memory that [`learn`] takes on text, for [`Words::cells`] and a vocabulary: a cell's
+/// Bytes of memory that [`learn`] takes on text, for [`WordTape::cells`] and a vocabulary: a cell's
 /// words (up to 7, given back), tape (4) and places (4 to 8); a token's sums and the pairs it
 /// makes. Measured: 9 to 12 bytes a cell in all at 14 million cells and 32,000 tokens.
 pub fn memory(cells: u64, vocabulary: u64) -> u64 {
@@ -72,7 +72,7 @@ struct Base {
 }
 
 impl Base {
-    fn new(words: &Words, settings: &LearnSettings) -> Base {
+    fn new(words: &WordTape, settings: &LearnSettings) -> Base {
         let mut base = Base { byte_id: [u32::MAX; 256], names: Vec::new(), bytes: Vec::new() };
         for token in &settings.special_tokens {
             if base.names.contains(token) {
@@ -101,7 +101,7 @@ impl Base {
 }
 
 /// The names of the tokens before the first merge, by id, as vocabulary files write them.
-pub fn initial_names(words: &Words, settings: &LearnSettings) -> Vec<String> {
+pub fn initial_names(words: &WordTape, settings: &LearnSettings) -> Vec<String> {
     Base::new(words, settings).names
 }
 
@@ -111,7 +111,7 @@ pub fn initial_names(words: &Words, settings: &LearnSettings) -> Vec<String> {
 /// # Errors
 /// What `progress` gives.
 pub fn learn(
-    words: Words,
+    words: WordTape,
     settings: &LearnSettings,
     progress: &mut dyn FnMut(usize) -> Result<()>,
 ) -> Result<Vec<(u32, u32, u32)>> {
@@ -165,7 +165,7 @@ struct Learner {
 }
 
 impl Learner {
-    fn new(words: Words, base: &Base, settings: &LearnSettings, floor: u64) -> Learner {
+    fn new(words: WordTape, base: &Base, settings: &LearnSettings, floor: u64) -> Learner {
         let special = base.bytes.iter().enumerate().filter(|(_, bytes)| bytes.len() > 1);
         let spelled: HashMap<Vec<u8>, u32> =
             special.map(|(id, bytes)| (bytes.clone(), id as u32)).collect();

@@ -6,13 +6,13 @@
 //! `dclm_baseline_refinedweb.yaml`; the order and what each strips are its.
 //! Invariant: equal to the reference's text after each step. Cost: a pass a modifier.
 
-use super::Config;
+use super::DclmConfig;
 use crate::filter::view::lines::strip;
 use crate::text::digits::{is_decimal, is_digit, is_upper};
 use crate::text::{is_white_space, is_word, lower};
 
 /// The text that the modifiers leave; empty where a modifier leaves nothing.
-pub fn modify(config: &Config, text: &str) -> String {
+pub fn modify(config: &DclmConfig, text: &str) -> String {
     let upper = |line: &str| ratio(line, is_upper) <= config.max_uppercase_line;
     let mut text = keep(text, |line| line.is_empty() || upper(line));
     text = strip(&text).to_owned();
@@ -169,7 +169,7 @@ mod tests {
     use super::*;
 
     fn modified(text: &str) -> String {
-        modify(&Config::default(), text)
+        modify(&DclmConfig::default(), text)
     }
 
     #[test]

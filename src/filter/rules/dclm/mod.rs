@@ -19,7 +19,7 @@ mod urls;
 use super::{Entry, Limit, Measure, Report, RuleInfo, RuleSet, share, spans};
 use crate::base::config;
 use crate::filter::view::lines::strip;
-use crate::filter::view::words::Words;
+use crate::filter::view::words::CutWords;
 use crate::filter::view::{Edit, Spare, View};
 use crate::text::count_chars;
 use crate::text::words::Span;
@@ -102,7 +102,7 @@ const REPEATED: &str = "characters in repeated runs of so many words";
 /// The thresholds of `dclm_baseline_refinedweb.yaml`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Config {
+pub struct DclmConfig {
     /// Cuts addresses out of the text.
     pub remove_urls: bool,
     /// Most `\n` in a row; a longer run is cut to this length.
@@ -143,9 +143,9 @@ pub struct Config {
     pub max_removed_words: f64,
 }
 
-impl Default for Config {
-    fn default() -> Config {
-        Config {
+impl Default for DclmConfig {
+    fn default() -> DclmConfig {
+        DclmConfig {
             remove_urls: true,
             max_consecutive_newlines: 2,
             min_words: 50,
@@ -180,7 +180,7 @@ impl Default for Config {
     }
 }
 
-impl Config {
+impl DclmConfig {
     /// Limits of the repetition measures for n = 2 to 10.
     fn runs(&self) -> [f64; 9] {
         [
@@ -199,7 +199,7 @@ impl Config {
 
 /// DCLM-baseline's heuristics with their thresholds.
 pub struct Dclm {
-    config: Config,
+    config: DclmConfig,
 }
 
 /// What white-space words say.
@@ -213,7 +213,7 @@ struct Counts {
 
 impl Dclm {
     /// Checks the limits.
-    pub fn new(config: Config) -> crate::base::error::Result<Dclm> {
+    pub fn new(config: DclmConfig) -> crate::base::error::Result<Dclm> {
         let mut limits = vec![
             ("min_mean_word_length", config.min_mean_word_length),
             ("max_mean_word_length", config.max_mean_word_length),
@@ -479,7 +479,7 @@ fn repeated_pieces(text: &str, separator: &str, spare: &mut Spare) -> (f64, f64)
 }
 
 /// Lays [`unicode_words`] end to end.
-fn lay_unicode_words(text: &str, words: &mut Words) {
+fn lay_unicode_words(text: &str, words: &mut CutWords) {
     unicode_words(text, &mut words.spans);
     words.lay(text);
 }

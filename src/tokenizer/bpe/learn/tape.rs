@@ -27,7 +27,7 @@ const AHEAD: usize = 16;
 
 /// Distinct words with their counts, to learn from.
 #[derive(Clone, Debug)]
-pub struct Words {
+pub struct WordTape {
     bytes: Vec<u8>,
     words: Vec<Word>,
     occurrences: u64,
@@ -43,16 +43,16 @@ struct Word {
     length: u32,
 }
 
-impl Default for Words {
-    fn default() -> Words {
-        Words::with_capacity(0, 0)
+impl Default for WordTape {
+    fn default() -> WordTape {
+        WordTape::with_capacity(0, 0)
     }
 }
 
-impl Words {
+impl WordTape {
     /// No words yet; room is kept for `words` words of `bytes` bytes together.
-    pub fn with_capacity(words: usize, bytes: usize) -> Words {
-        Words {
+    pub fn with_capacity(words: usize, bytes: usize) -> WordTape {
+        WordTape {
             bytes: Vec::with_capacity(bytes),
             words: Vec::with_capacity(words),
             occurrences: 0,
@@ -141,8 +141,8 @@ pub struct Near {
 
 impl Tape {
     /// Lays the words as single bytes. `widths` of the tokens there are.
-    pub fn lay(words: Words, byte_id: &[u32; 256], widths: Vec<u32>) -> Tape {
-        let Words { bytes, mut words, .. } = words;
+    pub fn lay(words: WordTape, byte_id: &[u32; 256], widths: Vec<u32>) -> Tape {
+        let WordTape { bytes, mut words, .. } = words;
         words.sort_unstable_by_key(|word| (std::cmp::Reverse(word.count), word.start));
         let mut tape = Tape {
             cells: Vec::with_capacity(bytes.len() + words.len() + 1),

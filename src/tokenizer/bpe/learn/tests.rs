@@ -112,8 +112,8 @@ fn reference(words: &[(Vec<u8>, u64)], settings: &LearnSettings) -> Merges {
     merges
 }
 
-fn words(words: &[(Vec<u8>, u64)]) -> Words {
-    let mut all = Words::default();
+fn words(words: &[(Vec<u8>, u64)]) -> WordTape {
+    let mut all = WordTape::default();
     for (word, count) in words {
         all.push(word, *count).unwrap();
     }
@@ -220,7 +220,7 @@ fn counts_beyond_32_bits_are_counted() {
 
 #[test]
 fn counts_that_do_not_fit_are_an_error() {
-    let mut all = Words::default();
+    let mut all = WordTape::default();
     all.push(b"ab", 1 << 62).unwrap();
     assert!(all.push(b"cd", 1 << 62).is_err());
     assert!(all.push(b"cdefghijklmnop", 1 << 61).is_err());
