@@ -122,5 +122,21 @@ fn another_format_says_which_version_wrote_it() {
         let message = &refused.stderr;
         assert!(message.contains("was written by dataprep 0.1.0"), "{command}: {message}");
         assert!(message.contains("in format 99; this build reads format "), "{command}: {message}");
+    } // And so for the files inside: the record of a mix, the footer of a shard.
+    let record = "fixtures/formats/2/mix/mix.json";
+    let text = directory.read(record);
+    directory.write(record, text.replacen("\"format\": 2", "\"format\": 99", 1));
+    let shard = directory.path("fixtures/formats/2/tokens/shard-00000.arrow");
+    let mut bytes = std::fs::read(&shard).unwrap();
+    let format = b"\"format\":1";
+    let at = bytes.windows(format.len()).rposition(|window| window == format).unwrap();
+    bytes[at + format.len() - 1] = b'9';
+    std::fs::write(&shard, bytes).unwrap();
+    for (path, format) in [("mix", "format 99; this"), ("tokens", "format 9; this")] {
+        let refused = directory.dataprep(&format!("inspect fixtures/formats/2/{path}"));
+        assert_ne!(refused.status, 0, "{path}");
+        let message = &refused.stderr;
+        assert!(message.contains("was written by dataprep 0.1.0"), "{path}: {message}");
+        assert!(message.contains(format), "{path}: {message}");
     }
 }

@@ -4,7 +4,7 @@
 //! is no output. It holds no clock, host or path outside the input's root (those go to
 //! `run.json`), so equal work gives equal bytes on any machine.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{collections::BTreeMap, fmt, path::Path};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -197,13 +197,25 @@ struct Format {
 }
 
 fn other_format(directory: &Path, found: &Format) -> Error {
-    let tool = found.tool.as_ref().map_or("another version".to_owned(), |tool| {
+    written_by(directory, found.tool.as_ref(), found.format, FORMAT)
+}
+
+/// A file of an artifact in another format than this build reads: which version wrote it stands in
+/// the manifest beside it.
+pub fn other_file_format(file: &Path, found: impl fmt::Display, reads: u32) -> Error {
+    let beside = file.with_file_name(FILE_NAME);
+    let format = io::read_text(&beside).ok().and_then(|text| serde_json::from_str(&text).ok());
+    let tool = format.and_then(|format: Format| format.tool);
+    written_by(file, tool.as_ref(), found, reads)
+}
+
+fn written_by(place: &Path, tool: Option<&Tool>, found: impl fmt::Display, reads: u32) -> Error {
+    let tool = tool.map_or("another version".to_owned(), |tool| {
         format!("dataprep {} ({})", tool.version, tool.commit)
     });
+    let place = place.display();
     let message = format!(
-        "`{}` was written by {tool} in format {}; this build reads format {FORMAT}",
-        directory.display(),
-        found.format
+        "`{place}` was written by {tool} in format {found}; this build reads format {reads}"
     );
     Error::config(message).with_hint("make it again, or read it with the version that wrote it")
 }

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::measures::{Figure, Figures};
 use super::task::spec::Metric;
+use crate::artifact::manifest::other_file_format;
 use crate::base::error::{Error, Result};
 use crate::base::io;
 use crate::base::size::Count;
@@ -110,7 +111,7 @@ impl Scores {
             .map_err(|error| damaged(error.to_string()))?;
         match scores.format {
             FORMAT => Ok(scores),
-            other => Err(damaged(format!("format {other}: this build reads format {FORMAT}"))),
+            other => Err(other_file_format(&path, other, FORMAT)),
         }
     }
 

@@ -35,6 +35,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::value::{RawValue, to_raw_value};
 
 use super::ipc::{self, BatchEncoder, EncodedBatch};
+use crate::artifact::manifest::other_file_format;
 use crate::base::{
     error::{Error, Result},
     hash::{Fingerprint, xxh3_128},
@@ -202,8 +203,8 @@ pub struct CheckedFile<L: Layout> {
 }
 
 impl<L: Layout> CheckedFile<L> {
-    /// Reads and checks the footer. Damaged: another format or kind, a checksum that differs, a
-    /// batch outside the file.
+    /// Reads and checks the footer. A configuration error: another version's format. Damaged:
+    /// another kind, a checksum that differs, a batch outside the file.
     pub fn open(path: &Path) -> Result<Self> {
         let size = io::size(path)?;
         let bytes = footer_bytes(path, size)?;
@@ -219,10 +220,12 @@ impl<L: Layout> CheckedFile<L> {
             damaged(format!("the footer has no key `{METADATA_KEY}`: not written by this tool"))
         })?;
         let footer: Footer = serde_json::from_str(text).map_err(unreadable)?;
-        if (footer.format, footer.kind.as_str()) != (FORMAT, L::KIND) {
-            let (format, kind) = (footer.format, &footer.kind);
-            let expected = format!("expected a file of kind `{}`, format {FORMAT}", L::KIND);
-            return Err(damaged(format!("{expected}; found `{kind}`, format {format}")));
+        if footer.kind != L::KIND {
+            let message = format!("expected a file of kind `{}`, found `{}`", L::KIND, footer.kind);
+            return Err(damaged(message));
+        }
+        if footer.format != FORMAT {
+            return Err(other_file_format(path, footer.format, FORMAT));
         }
         let identity = xxh3_128(footer.batches.get().as_bytes());
         if identity != footer.batches_xxh3 {

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{block::TokenWidth, reader::ShardReader};
-use crate::artifact::manifest::Manifest;
+use crate::artifact::manifest::{Manifest, other_file_format};
 use crate::base::{
     error::{Error, Result},
     hash::Fingerprint,
@@ -150,8 +150,7 @@ impl MixRecord {
             value = FirstRecord::upgrade(value).map_err(damaged)?;
         }
         if value["format"] != MIX_FORMAT {
-            let message = format!("expected format {MIX_FORMAT}, found {}", value["format"]);
-            return Err(Error::damaged_artifact(&path, None, message));
+            return Err(other_file_format(&path, &value["format"], MIX_FORMAT));
         }
         serde_json::from_value(value).map_err(damaged)
     }

@@ -235,21 +235,39 @@ fn refused(address: &Address, error: object_store::Error) -> Error {
         Of::NotFound { .. } => Error::config(format!("nothing lies at `{address}`"))
             .with_hint("check bucket, key and region"),
         error @ (Of::PermissionDenied { .. } | Of::Unauthenticated { .. }) => {
-            let hint = match address {
-                Address::Bucket(BucketAddress { scheme: BucketScheme::S3, .. }) => {
-                    "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, and for a public bucket \
-                     AWS_SKIP_SIGNATURE=true"
-                }
-                Address::Bucket(BucketAddress { scheme: BucketScheme::Gs, .. }) => {
-                    "set GOOGLE_SERVICE_ACCOUNT to the file with the key"
-                }
-                _ => "set AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY",
-            };
-            Error::failed(format!("`{address}`: access is refused: {error}")).with_hint(hint)
+            Error::failed(format!("`{address}`: access is refused: {error}"))
+                .with_hint(keys_of(address))
         }
-        error => Error::failed(format!("`{address}`: {error}")).with_hint(
-            "the same command continues; AWS_ENDPOINT_URL and AWS_REGION say where a bucket is",
-        ),
+        error => Error::failed(format!("`{address}`: {error}"))
+            .with_hint(format!("the same command continues; {}", place_of(address))),
+    }
+}
+
+fn scheme_of(address: &Address) -> BucketScheme {
+    match address {
+        Address::Bucket(bucket) => bucket.scheme,
+        other => unreachable!("`{other}` is no bucket's"),
+    }
+}
+
+/// Which variables hold the keys to a store.
+fn keys_of(address: &Address) -> &'static str {
+    match scheme_of(address) {
+        BucketScheme::S3 => {
+            "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, and for a public bucket \
+             AWS_SKIP_SIGNATURE=true"
+        }
+        BucketScheme::Gs => "set GOOGLE_SERVICE_ACCOUNT to the file with the key",
+        BucketScheme::Az => "set AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY",
+    }
+}
+
+/// Which variables say where a bucket is.
+fn place_of(address: &Address) -> &'static str {
+    match scheme_of(address) {
+        BucketScheme::S3 => "AWS_ENDPOINT_URL and AWS_REGION say where a bucket is",
+        BucketScheme::Gs => "the bucket's name says where it is",
+        BucketScheme::Az => "AZURE_STORAGE_ACCOUNT_NAME says where a container is",
     }
 }
 
