@@ -415,6 +415,7 @@ impl<'a> Run<'a> {
             skipped_files: skipped.iter().map(name).collect(),
             read,
             fingerprint: self.fingerprint,
+            ancestry: manifest::ancestry(&inputs)?,
             extra: self.stage.manifest_keys(published)?,
             inputs,
         })

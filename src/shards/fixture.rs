@@ -105,6 +105,7 @@ pub fn write_manifest(directory: &Path, kind: Kind, config: Value, names: &[Stri
         skipped_files: Vec::new(),
         read: Vec::new(),
         fingerprint: xxh3_128(b""),
+        ancestry: Vec::new(),
         extra: Default::default(),
     };
     manifest.fingerprint = manifest.files_identity();

@@ -178,12 +178,12 @@ impl RunDirectory {
             }
             Continuation::Here { config, warnings } => {
                 let found = Found::read(out, *config, warnings, &standing, &asked)?;
-                Ok(RunDirectory::resume(out, found, &standing, asked, lock))
+                RunDirectory::resume(out, found, &standing, asked, lock)
             }
             Continuation::Branch { config, recovery, why } => {
                 let (made, recovery) = extend::branch(out, *recovery)?;
                 let version = standing.stage_version;
-                let manifest = new_manifest(&config, asked.end_of_text, asked.input, version);
+                let manifest = new_manifest(&config, asked.end_of_text, asked.input, version)?;
                 manifest.write(&made)?;
                 let aside = step_aside(out, &standing)?;
                 drop(lock);
@@ -213,7 +213,7 @@ impl RunDirectory {
         stepped_aside: Option<(PathBuf, String)>,
     ) -> Result<RunDirectory> {
         let config = asked.config.clone();
-        let manifest = new_manifest(&config, asked.end_of_text, asked.input, STAGE_VERSION);
+        let manifest = new_manifest(&config, asked.end_of_text, asked.input, STAGE_VERSION)?;
         manifest.write(out)?;
         Ok(RunDirectory {
             path: out.to_owned(),
@@ -236,13 +236,13 @@ impl RunDirectory {
         standing: &Manifest,
         asked: Asked<'_>,
         lock: Lock,
-    ) -> RunDirectory {
+    ) -> Result<RunDirectory> {
         let done = found.is_done(out);
         let Found { config, recovery, before, warnings } = found;
         let version = standing.stage_version;
-        RunDirectory {
+        Ok(RunDirectory {
             path: out.to_owned(),
-            manifest: new_manifest(&config, asked.end_of_text, asked.input, version),
+            manifest: new_manifest(&config, asked.end_of_text, asked.input, version)?,
             tokenizer: asked.tokenizer,
             recovery,
             before,
@@ -251,7 +251,7 @@ impl RunDirectory {
             warnings,
             config,
             lock,
-        }
+        })
     }
 
     /// Where to continue; `None`: at the beginning.
@@ -405,10 +405,10 @@ fn new_manifest(
     end_of_text: &str,
     input: InputRecord,
     version: u32,
-) -> Manifest {
+) -> Result<Manifest> {
     let value = config.fingerprinted();
     let (seed, inputs) = (config.train.seed, vec![input]);
-    Manifest {
+    Ok(Manifest {
         format: manifest::FORMAT,
         kind: Kind::Run,
         stage: STAGE.to_owned(),
@@ -417,6 +417,7 @@ fn new_manifest(
         fingerprint: manifest::fingerprint(STAGE, version, seed, &value, &inputs),
         config: value,
         seed,
+        ancestry: manifest::ancestry(&inputs)?,
         inputs,
         files: Vec::new(),
         counts: ManifestCounts::default(),
@@ -424,7 +425,7 @@ fn new_manifest(
         skipped_files: Vec::new(),
         read: Vec::new(),
         extra: BTreeMap::from([(END_OF_TEXT.to_owned(), end_of_text.into())]),
-    }
+    })
 }
 
 /// What equal runs share, by name.
