@@ -4,7 +4,10 @@
 //! is no output. It holds no clock, host or path outside the input's root (those go to
 //! `run.json`), so equal work gives equal bytes on any machine.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    path::Path,
+};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;

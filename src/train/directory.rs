@@ -20,6 +20,7 @@ use std::{
 use serde::Serialize;
 
 use super::{
+    aside::{bring_back, find, step_aside},
     config::{Steps, TrainConfig},
     extend::{self, Asked, Continuation},
     layout::{
@@ -71,6 +72,11 @@ impl fmt::Display for Start {
 /// What [`RunDirectory::open`] would do with OUT, without touching it.
 pub fn look(out: &Path, asked: &Asked<'_>) -> Result<Start> {
     let standing = if out.exists() { standing_run(out)? } else { None };
+    if !goes_on(out, standing.as_ref(), asked)?
+        && let Some((found, _)) = find(out, asked)?
+    {
+        return look(&found, asked);
+    }
     let Some(standing) = standing else { return Ok(Start::New) };
     Ok(match decision(out, &standing, asked)? {
         Continuation::Aside(why) => Start::StepsAside { why, from: 0 },
@@ -86,6 +92,12 @@ pub fn look(out: &Path, asked: &Asked<'_>) -> Result<Start> {
             }
         }
     })
+}
+
+/// Whether there is a run in OUT that is, or becomes, what is asked for.
+fn goes_on(out: &Path, standing: Option<&Manifest>, asked: &Asked<'_>) -> Result<bool> {
+    let Some(standing) = standing else { return Ok(false) };
+    Ok(!matches!(decision(out, standing, asked)?, Continuation::Aside(_)))
 }
 
 /// What is done about the standing run.
@@ -160,9 +172,12 @@ pub struct RunDirectory {
 impl RunDirectory {
     /// Locks OUT and decides what to do there.
     pub fn open(out: &Path, asked: Asked<'_>) -> Result<RunDirectory> {
-        if out.exists() {
-            standing_run(out)?; // refuses before a lock file is left there
-        }
+        // Refuses before a lock file is left there.
+        let standing = if out.exists() { standing_run(out)? } else { None };
+        let came_back = match goes_on(out, standing.as_ref(), &asked)? {
+            true => None,
+            false => bring_back(out, standing.as_ref(), &asked)?,
+        };
         io::create_directory(out)?;
         let lock = Lock::take(&out.join(LOCK), out)?;
         let Some(standing) = standing_run(out)? else {
@@ -178,7 +193,8 @@ impl RunDirectory {
             }
             Continuation::Here { config, warnings } => {
                 let found = Found::read(out, *config, warnings, &standing, &asked)?;
-                RunDirectory::resume(out, found, &standing, asked, lock)
+                let directory = RunDirectory::resume(out, found, &standing, asked, lock)?;
+                Ok(RunDirectory { stepped_aside: came_back, ..directory })
             }
             Continuation::Branch { config, recovery, why } => {
                 let (made, recovery) = extend::branch(out, *recovery)?;
@@ -383,21 +399,6 @@ fn tokenizer_files(tokenizer_json: &Path) -> Vec<(&'static str, PathBuf)> {
     let settings = tokenizer_json.with_file_name(TOKENIZER_SETTINGS);
     let files = [(TOKENIZER, tokenizer_json.to_owned()), (TOKENIZER_SETTINGS, settings)];
     files.into_iter().filter(|(name, path)| *name == TOKENIZER || path.is_file()).collect()
-}
-
-/// Renames `NAME` to `NAME@1a2b3c4d`, or `NAME@1a2b3c4d-2` where that stands already.
-fn step_aside(out: &Path, standing: &Manifest) -> Result<PathBuf> {
-    let name = out.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let base = format!("{name}@{}", standing.fingerprint.short());
-    let mut target = out.with_file_name(&base);
-    let mut number = 2;
-    while target.exists() {
-        target = out.with_file_name(format!("{base}-{number}"));
-        number += 1;
-    }
-    io::rename(out, &target)?;
-    io::remove_file(&target.join(LOCK))?;
-    Ok(target)
 }
 
 fn new_manifest(
