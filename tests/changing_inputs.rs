@@ -143,6 +143,7 @@ impl<'a> Job<'a> {
             temp_dir: None,
             fresh: false,
             replace: false,
+            keeps: false,
         };
         let (progress, silent) = (Progress::new(Style::None), |_: &str| ());
         let listener = Listener { progress: &progress, say: &silent, warn: &silent };

@@ -39,8 +39,14 @@ fn run_with(input: &Path, input_config: &str, config: &str, threads: usize) -> R
     let config: DedupConfig = table(config).try_into().unwrap();
     let stage = Dedup::open(&[InputSpec::of(input)], &input_config, config).unwrap();
     let folder = tempfile::tempdir().unwrap();
-    let options =
-        Options { threads, memory: Bytes(2 << 30), temp_dir: None, fresh: false, replace: false };
+    let options = Options {
+        threads,
+        memory: Bytes(2 << 30),
+        temp_dir: None,
+        fresh: false,
+        replace: false,
+        keeps: false,
+    };
     let out = folder.path().join("out");
     let (progress, silent) = (Progress::new(Style::None), |_: &str| ());
     let listener = Listener { progress: &progress, say: &silent, warn: &silent };

@@ -24,6 +24,7 @@ mod filter;
 #[cfg(all(feature = "train", feature = "hub"))]
 mod formats;
 mod fuzz;
+mod held_out;
 #[cfg(feature = "hub")]
 mod hub;
 mod inputs;
@@ -38,6 +39,7 @@ mod remote;
 mod resume;
 mod screens;
 mod scripts;
+mod store;
 mod support;
 mod tidy;
 #[cfg(feature = "train")]

@@ -35,6 +35,9 @@ pub struct SourceCounts {
     pub tokens: u64,
     /// Documents among those written that are held out for validation.
     pub held_out: u64,
+    /// Held-out documents that the stage would have left out, by reason; they are written all the
+    /// same, and so count as written.
+    pub held_out_verdicts: BTreeMap<String, u64>,
 }
 
 impl SourceCounts {
@@ -46,6 +49,11 @@ impl SourceCounts {
     /// Adds one dropped document.
     pub fn drop_document(&mut self, reason: &str) {
         *self.dropped.entry(reason.to_owned()).or_default() += 1;
+    }
+
+    /// Adds one held-out document that would have been dropped.
+    pub fn judge_held_out(&mut self, reason: &str) {
+        *self.held_out_verdicts.entry(reason.to_owned()).or_default() += 1;
     }
 
     /// All rejects.
@@ -75,6 +83,7 @@ impl SourceCounts {
         self.bytes_out += other.bytes_out;
         self.tokens += other.tokens;
         self.held_out += other.held_out;
+        add_by_name(&mut self.held_out_verdicts, &other.held_out_verdicts);
     }
 }
 

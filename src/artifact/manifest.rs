@@ -4,7 +4,11 @@
 //! is no output. It holds no clock, host or path outside the input's root (those go to
 //! `run.json`), so equal work gives equal bytes on any machine.
 
-use std::{collections::BTreeMap, fmt, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    fmt,
+    path::Path,
+};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -48,6 +52,10 @@ pub struct Manifest {
     pub read: Vec<ReadRange>,
     /// XXH3-128 over (stage, stage version, seed, config, inputs).
     pub fingerprint: Fingerprint,
+    /// Every artifact above it, nearest first, as it stood when this one was made: level by level
+    /// in the order of inputs, each fingerprint once. No part of the fingerprint.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ancestry: Vec<Ancestor>,
     /// Keys only some stages have, such as a mix's `shards`.
     #[serde(flatten)]
     pub extra: BTreeMap<String, Value>,
@@ -96,6 +104,105 @@ pub struct ManifestCounts {
     pub sources: BTreeMap<String, SourceCounts>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub extra: BTreeMap<String, u64>,
+}
+
+/// What a manifest tells of an artifact above: all but its list of files.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Ancestor {
+    pub fingerprint: Fingerprint,
+    pub kind: Kind,
+    pub stage: String,
+    pub stage_version: u32,
+    pub tool: Tool,
+    pub config: Value,
+    pub seed: u64,
+    pub counts: ManifestCounts,
+    pub holdout: Option<f64>,
+    pub inputs: Vec<InputRecord>,
+    pub files: FileTotals,
+}
+
+/// The files of an artifact together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileTotals {
+    pub files: u64,
+    pub bytes: u64,
+    /// Sums over the files that say so.
+    pub documents: u64,
+    pub tokens: u64,
+}
+
+impl FileTotals {
+    /// Of a list of files.
+    pub fn of(files: &[FileEntry]) -> FileTotals {
+        FileTotals {
+            files: files.len() as u64,
+            bytes: files.iter().map(|file| file.bytes).sum(),
+            documents: files.iter().filter_map(|file| file.documents).sum(),
+            tokens: files.iter().filter_map(|file| file.tokens).sum(),
+        }
+    }
+}
+
+impl Ancestor {
+    fn of(manifest: &Manifest) -> Ancestor {
+        let Manifest { fingerprint, kind, stage_version, seed, holdout, .. } = *manifest;
+        Ancestor {
+            fingerprint,
+            kind,
+            stage: manifest.stage.clone(),
+            stage_version,
+            tool: manifest.tool.clone(),
+            config: manifest.config.clone(),
+            seed,
+            counts: manifest.counts.clone(),
+            holdout,
+            inputs: manifest.inputs.clone(),
+            files: FileTotals::of(&manifest.files),
+        }
+    }
+}
+
+/// Every artifact above one with these inputs, nearest first: each input that is an artifact (or
+/// a file of one that names its fingerprint), then what its own manifest tells. One of another
+/// build whose manifest does not tell what stands above it ends its branch.
+pub fn ancestry(inputs: &[InputRecord]) -> Result<Vec<Ancestor>> {
+    let mut known: BTreeMap<Fingerprint, Ancestor> = BTreeMap::new();
+    for input in inputs {
+        let Some(fingerprint) = input.fingerprint else { continue };
+        if let Some(manifest) = standing(&input.path, fingerprint)? {
+            known.insert(fingerprint, Ancestor::of(&manifest));
+            for above in manifest.ancestry {
+                known.entry(above.fingerprint).or_insert(above);
+            }
+        }
+    }
+    let above = |inputs: &[InputRecord]| -> Vec<Fingerprint> {
+        inputs.iter().filter_map(|input| input.fingerprint).collect()
+    };
+    let mut next = VecDeque::from(above(inputs));
+    let (mut seen, mut found) = (BTreeSet::new(), Vec::new());
+    while let Some(fingerprint) = next.pop_front() {
+        if seen.insert(fingerprint)
+            && let Some(ancestor) = known.remove(&fingerprint)
+        {
+            next.extend(above(&ancestor.inputs));
+            found.push(ancestor);
+        }
+    }
+    Ok(found)
+}
+
+/// The manifest of this fingerprint at `path`, or in one of the folders that a file lies in: a
+/// checkpoint's weights lie three below their run's.
+fn standing(path: &Path, fingerprint: Fingerprint) -> Result<Option<Manifest>> {
+    for folder in path.ancestors().take(4) {
+        match Manifest::read_if_known(folder)? {
+            Some(manifest) if manifest.fingerprint == fingerprint => return Ok(Some(manifest)),
+            _ => {}
+        }
+    }
+    Ok(None)
 }
 
 impl From<Counts> for ManifestCounts {
@@ -163,6 +270,7 @@ impl Manifest {
     pub fn to_json(&self) -> String {
         let mut sorted = self.clone();
         sorted.config = canonical(&self.config);
+        sorted.ancestry.iter_mut().for_each(|above| above.config = canonical(&above.config));
         sorted.extra.values_mut().for_each(|value| *value = canonical(value));
         let mut json = serde_json::to_string_pretty(&sorted).expect("a manifest is plain data");
         json.push('\n');
@@ -301,6 +409,57 @@ mod tests {
         assert_ne!(first, fingerprint("filter", 2, 0, &a, &[input("old")]));
         assert_ne!(first, fingerprint("filter", 1, 1, &a, &[input("old")]));
         assert_ne!(first, fingerprint("filter", 1, 0, &json!({"x": 1}), &[input("old")]));
+    }
+
+    /// A manifest of stage `stage` in `folder`, over the artifacts `above`.
+    fn artifact(folder: &Path, stage: &str, above: &[&Path]) -> Fingerprint {
+        let inputs: Vec<InputRecord> =
+            above.iter().map(|path| InputRecord::artifact(path).unwrap()).collect();
+        let config = json!({"of": stage});
+        let fingerprint = fingerprint(stage, 1, 0, &config, &inputs);
+        io::create_directory(folder).unwrap();
+        let manifest = Manifest {
+            format: FORMAT,
+            kind: Kind::Corpus,
+            stage: stage.to_owned(),
+            stage_version: 1,
+            tool: Tool::current(),
+            config,
+            seed: 0,
+            files: Vec::new(),
+            counts: ManifestCounts::default(),
+            holdout: Some(0.1),
+            skipped_files: Vec::new(),
+            read: Vec::new(),
+            fingerprint,
+            ancestry: ancestry(&inputs).unwrap(),
+            extra: BTreeMap::new(),
+            inputs,
+        };
+        manifest.write(folder).unwrap();
+        fingerprint
+    }
+
+    /// a → b → d, a → c → d: `a` comes once, behind both that stand on it, with its folder gone.
+    #[test]
+    fn what_stands_above_is_told_nearest_first_and_once() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        let a = artifact(&at("a"), "ingest", &[]);
+        let b = artifact(&at("b"), "filter", &[&at("a")]);
+        let c = artifact(&at("c"), "dedup", &[&at("a")]);
+        io::remove_directory(&at("a")).unwrap();
+        let d = artifact(&at("d"), "tokenize", &[&at("b"), &at("c")]);
+        let told = |name: &str| -> Vec<Fingerprint> {
+            let manifest = Manifest::read(&at(name)).unwrap();
+            manifest.ancestry.iter().map(|above| above.fingerprint).collect()
+        };
+        assert_eq!(told("d"), [b, c, a]);
+        assert_eq!(told("b"), [a]);
+        // A file deep inside an artifact stands for it.
+        let mut file = InputRecord::file("x".into(), None, 1, a, at("d").join("e/f/x"));
+        file.fingerprint = Some(d);
+        assert_eq!(ancestry(&[file]).unwrap().len(), 4);
     }
 
     #[test]

@@ -99,7 +99,12 @@ impl fmt::Display for DocumentsSummary {
                 write!(f, "  {} tokens", Count(source.tokens))?;
             }
             let why = reasons(&source.dropped, &source.rejected);
-            writeln!(f, "{}{why}", if why.is_empty() { "" } else { "  " })?;
+            write!(f, "{}{why}", if why.is_empty() { "" } else { "  " })?;
+            let judged: u64 = source.held_out_verdicts.values().sum();
+            match judged {
+                0 => writeln!(f)?,
+                _ => writeln!(f, "; {} held-out documents stay that would go", Count(judged))?,
+            }
         }
         Ok(())
     }
@@ -110,11 +115,12 @@ impl DocumentsSummary {
     fn alarm(&self, name: &str, source: &SourceCounts) -> Option<Vec<String>> {
         let count = |reason: &str| source.dropped.get(reason).copied().unwrap_or(0);
         // What a condition leaves out is what was asked for, unless it is everything.
+        let judged = source.held_out_verdicts.get(LEFT_OUT).copied().unwrap_or(0);
         let left_out = count(LEFT_OUT);
-        let taken = source.documents_in - left_out;
+        let taken = source.documents_in - left_out - judged;
         if taken == 0 {
             let nothing = format!("`where` takes no document of source `{name}`");
-            return (left_out > 0).then(|| vec![nothing]);
+            return (left_out + judged > 0).then(|| vec![nothing]);
         }
         let mut alarms = Vec::new();
         let held_back = count("held_out") + count("over_budget");

@@ -13,6 +13,7 @@ use super::{
     classifier::ClassifierCommand,
     dedup::DedupFlags,
     filter::FilterFlags,
+    gc::GcArgs,
     inspect::InspectArgs,
     mix::MixFlags,
     run::RunArgs,
@@ -74,6 +75,8 @@ pub enum Command {
     Export(StageArgs<ExportFlags>),
     /// Run the steps of a recipe that are not up to date
     Run(RunArgs),
+    /// List the outputs of a recipe that are not current any more; remove them with `--yes`
+    Gc(GcArgs),
     /// Start a project: a commented recipe, `dataprep.toml`
     Init {
         #[arg(value_name = "DIR")]

@@ -15,6 +15,7 @@ mod eval;
 #[cfg(feature = "train")]
 mod export;
 mod filter;
+mod gc;
 #[cfg(feature = "train")]
 mod generate;
 mod help;
@@ -114,6 +115,7 @@ fn run(cli: Cli, printer: &Printer) -> Result<()> {
         #[cfg(feature = "train")]
         Command::Export(args) => cx.stage("export", args),
         Command::Run(args) => cx.run(args),
+        Command::Gc(args) => cx.gc(args),
         Command::Init { directory } => cx.init(directory),
         Command::Completions { shell } => cx.completions(*shell),
         Command::Manual => cx.manual(),
@@ -152,6 +154,7 @@ impl Commands<'_> {
             temp_dir: self.shared.temp_dir.clone(),
             fresh: self.shared.fresh,
             replace,
+            keeps: replace,
         }
     }
 

@@ -9,10 +9,13 @@
 //! jaccard (null: not verified) · cluster (ordinal of the component's first document)
 //! ```
 //!
+//! A held-out document is never dropped: what would be done stands beside it, and whether a
+//! training document is a twin of it ([`crate::source::verdict`]).
+//!
 //! Invariants: in = out + rejected + dropped by reason, for each source; every decision about the
 //! unit is met by exactly one document.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use arrow::{
     array::{ArrayRef, BooleanArray, Float64Array, RecordBatch, StringArray, UInt64Array},
@@ -33,7 +36,10 @@ use crate::{
         stage::Work,
     },
     base::error::{Error, Result, bug},
-    source::{Batch, Columns, Inputs, Sieve, Sieved, sieve},
+    source::{
+        Batch, Columns, Inputs, Sieve, Sieved, sieve,
+        verdict::{self, with_twin as with_twin_schema},
+    },
 };
 
 /// The figure that counts training documents dropped for a held-out one.
@@ -47,54 +53,74 @@ pub fn run(inputs: &Inputs, config: &DedupConfig, unit: usize, work: &Work<'_>) 
     let signed = SignedUnit::open(&work.published.dir(SIGN, unit), config.bands_wanted())?;
     let names = signed.names(&places)?.into_iter().map(|(name, _)| name);
     let rows = Rows::new(names.zip(drops));
+    let twins = signed.names(&decisions::read_twins(&decided, unit)?)?;
+    let with_twin = Rows::new(twins.into_iter().map(|(name, _)| (name, ())));
     let schema = sieve::removed_schema(why_fields());
-    let mut sieve = Sieve::create(inputs, inputs.schema(), schema.clone(), work)?;
-    let (mut twins, mut dropped) = (0, 0);
+    let mut sieve =
+        Sieve::create(inputs, with_twin_schema(&inputs.schema()), schema.clone(), work)?;
+    let (mut twins, mut met) = (0, 0);
     let read = inputs.read(
         unit,
         Columns::All,
         work,
-        |batch| apply(&batch, &rows, inputs, &schema),
-        |(sieved, held_out_twins)| {
-            sieve.write(&sieved)?;
-            twins += held_out_twins;
-            dropped += sieved.removed.num_rows();
+        |batch| apply(&batch, (&rows, &with_twin), inputs, &schema),
+        |applied| {
+            sieve.write(&applied.sieved)?;
+            twins += applied.held_out_twins;
+            met += applied.met;
             Ok(())
         },
     )?;
-    if dropped != rows.len() {
-        return Err(changed(rows.len(), dropped));
+    if met != rows.len() {
+        return Err(changed(rows.len(), met));
     }
     let mut counts = sieve.finish(read, work)?;
     counts.add_extra(HELD_OUT_TWINS, twins);
     Ok(counts)
 }
 
-/// One batch after its decisions, and how many training documents went for a held-out one.
+/// One batch after its decisions.
+struct Applied {
+    sieved: Sieved,
+    /// Training documents that went for a held-out one.
+    held_out_twins: u64,
+    /// Decisions about documents of the batch.
+    met: usize,
+}
+
 fn apply(
     batch: &Batch,
-    rows: &Rows<Dropped>,
+    (rows, with_twin): (&Rows<Dropped>, &Rows<()>),
     inputs: &Inputs,
     schema: &SchemaRef,
-) -> Result<(Sieved, u64)> {
-    let drops: Vec<Option<&Dropped>> =
+) -> Result<Applied> {
+    let mut drops: Vec<Option<&Dropped>> =
         batch.rows.iter().map(|&row| rows.find(batch.file, row)).collect();
+    let met = drops.iter().flatten().count();
     let mut counts = SourceCounts::default();
     let mut held_out_twins = 0;
-    for (at, drop) in drops.iter().enumerate() {
+    let (mut judged, mut twins) = (BTreeMap::new(), vec![None; batch.len()]);
+    for (at, drop) in drops.iter_mut().enumerate() {
         let held_out = batch.held_out().value(at);
+        if held_out {
+            twins[at] = Some(with_twin.find(batch.file, batch.rows[at]).is_some());
+            judged.extend(drop.take().map(|drop| (at, drop.reason.name())));
+        }
         match drop {
             Some(drop) => {
                 counts.drop_document(drop.reason.name());
-                held_out_twins += u64::from(drop.kept_held_out && !held_out);
+                held_out_twins += u64::from(drop.kept_held_out);
             }
             None => counts.keep_document(batch.texts().value(at).len(), held_out),
         }
     }
+    verdict::count(&mut counts, &batch.records, &judged);
+    let records = verdict::with_twins(&verdict::judged(&batch.records, &judged)?, &twins)?;
     let mask = BooleanArray::from_iter(drops.iter().map(|drop| Some(drop.is_none())));
-    let kept = filter_record_batch(&batch.records, &mask).map_err(bug)?;
+    let kept = filter_record_batch(&records, &mask).map_err(bug)?;
     let removed = removed(batch, &drops, inputs, schema)?;
-    Ok((Sieved { source: batch.source, kept, removed, counts }, held_out_twins))
+    let sieved = Sieved { source: batch.source, kept, removed, counts };
+    Ok(Applied { sieved, held_out_twins, met })
 }
 
 /// What stays for a dropped document, and how they were found.

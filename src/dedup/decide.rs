@@ -4,7 +4,9 @@
 //! similarity a duplicate must have; out → for each document nothing (it stays) or the kept one it
 //! duplicates. A document is dropped only if its own exact Jaccard with an already *kept* one
 //! reaches the limit: a chain a ~ b ~ c drops c only if a ~ c as well. Of several kept documents
-//! in reach the most similar is named, of equals the one first in keep order.
+//! in reach the most similar is named, of equals the one first in keep order. Held-out documents,
+//! which come first, always count as kept: what is said of them is a verdict, and no twin of any of
+//! them stays on the training side.
 //!
 //! Method: all-pairs similarity search with prefix, size and positional filters (Chaudhuri and
 //! others 2006; Bayardo, Ma, Srikant 2007; Xiao and others, "PPJoin", 2008) against an index of
@@ -34,15 +36,24 @@ pub struct Duplicate {
     pub jaccard: f64,
 }
 
-/// Decides over one component. `members`: sets (sorted, each hash once, not empty) in keep order;
-/// `limit` in (0, 1].
-pub fn decide(members: &[&[u64]], limit: f64) -> Vec<Option<Duplicate>> {
+/// What is found of one component.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Decided {
+    /// For each member the kept one that it duplicates; of a held-out one this is a verdict alone.
+    pub duplicates: Vec<Option<Duplicate>>,
+    /// For each held-out member whether one that is not held out is in reach of it.
+    pub twins: Vec<bool>,
+}
+
+/// Decides over one component. `members`: sets (sorted, each hash once, not empty) in keep order,
+/// of which the first `held_out` are held out; `limit` in (0, 1].
+pub fn decide(members: &[&[u64]], held_out: usize, limit: f64) -> Decided {
     assert!(limit > 0.0 && limit <= 1.0, "a Jaccard limit of {limit}");
     let limit = Limit(limit);
     if members.len() <= ALL_PAIRS_MAX {
-        compare_all(members, limit)
+        compare_all(members, held_out, limit)
     } else {
-        Search::new(members, limit).run()
+        Search::new(members, held_out, limit).run()
     }
 }
 
@@ -84,21 +95,31 @@ impl Limit {
 }
 
 /// The definition, for few documents.
-fn compare_all(members: &[&[u64]], limit: Limit) -> Vec<Option<Duplicate>> {
+fn compare_all(members: &[&[u64]], held_out: usize, limit: Limit) -> Decided {
     let mut decisions = Vec::with_capacity(members.len());
+    let mut twins = vec![false; held_out];
     let mut kept: Vec<u32> = Vec::new();
     for (at, set) in members.iter().enumerate() {
         let mut best = None;
         for &candidate in &kept {
             let other = members[candidate as usize];
-            best = better(best, candidate, similarity(set, other, set.len(), other.len(), limit));
+            let found = similarity(set, other, set.len(), other.len(), limit);
+            note_twin(&mut twins, at, candidate, found);
+            best = better(best, candidate, found);
         }
-        if best.is_none() {
+        if best.is_none() || at < held_out {
             kept.push(at as u32);
         }
         decisions.push(best);
     }
-    decisions
+    Decided { duplicates: decisions, twins }
+}
+
+/// Marks the held-out member `kept` where `member` is none and similar to it.
+fn note_twin(twins: &mut [bool], member: usize, kept: u32, jaccard: Option<f64>) {
+    if jaccard.is_some() && member >= twins.len() && (kept as usize) < twins.len() {
+        twins[kept as usize] = true;
+    }
 }
 
 /// The more similar one; the present one among equals.
@@ -162,10 +183,12 @@ struct Search {
     /// The last member that looked at a kept document, to look once.
     seen: Vec<u32>,
     candidates: Vec<u32>,
+    /// Of the held-out members, which come first.
+    twins: Vec<bool>,
 }
 
 impl Search {
-    fn new(members: &[&[u64]], limit: Limit) -> Search {
+    fn new(members: &[&[u64]], held_out: usize, limit: Limit) -> Search {
         let sizes: Vec<usize> = members.iter().map(|set| set.len()).collect();
         let size_min = sizes.iter().copied().min().unwrap_or(0);
         let (ranks, starts, distinct) = rank(members);
@@ -178,20 +201,21 @@ impl Search {
             lists: vec![Vec::new(); distinct],
             seen: vec![u32::MAX; members.len()],
             candidates: Vec::new(),
+            twins: vec![false; held_out],
         }
     }
 
-    fn run(mut self) -> Vec<Option<Duplicate>> {
+    fn run(mut self) -> Decided {
         let mut decisions = Vec::with_capacity(self.sizes.len());
         for member in 0..self.sizes.len() as u32 {
             self.look_up(member);
             let best = self.most_similar(member);
-            if best.is_none() {
+            if best.is_none() || (member as usize) < self.twins.len() {
                 self.insert(member);
             }
             decisions.push(best);
         }
-        decisions
+        Decided { duplicates: decisions, twins: self.twins }
     }
 
     fn ranks_of(&self, member: u32) -> &[u32] {
@@ -231,13 +255,18 @@ impl Search {
         self.candidates.sort_unstable();
     }
 
-    fn most_similar(&self, member: u32) -> Option<Duplicate> {
+    fn most_similar(&mut self, member: u32) -> Option<Duplicate> {
+        let mut twins = std::mem::take(&mut self.twins);
         let (ranks, size) = (self.ranks_of(member), self.sizes[member as usize]);
-        self.candidates.iter().fold(None, |best, &kept| {
+        let best = self.candidates.iter().fold(None, |best, &kept| {
             let other = self.ranks_of(kept);
             let size_other = self.sizes[kept as usize];
-            better(best, kept, similarity(ranks, other, size, size_other, self.limit))
-        })
+            let found = similarity(ranks, other, size, size_other, self.limit);
+            note_twin(&mut twins, member as usize, kept, found);
+            better(best, kept, found)
+        });
+        self.twins = twins;
+        best
     }
 
     /// Adds a kept document to the lists of its first shingles.
@@ -300,30 +329,50 @@ mod tests {
     use std::collections::BTreeSet;
 
     /// The rule, word by word, on ordered sets.
-    fn reference(members: &[&[u64]], limit: f64) -> Vec<Option<Duplicate>> {
+    fn reference(members: &[&[u64]], held_out: usize, limit: f64) -> Decided {
         let sets: Vec<BTreeSet<u64>> =
             members.iter().map(|set| set.iter().copied().collect()).collect();
         let mut decisions: Vec<Option<Duplicate>> = Vec::new();
+        let mut twins = vec![false; held_out];
         for (at, set) in sets.iter().enumerate() {
             let mut best: Option<Duplicate> = None;
-            for kept in (0..at).filter(|&kept| decisions[kept].is_none()) {
+            for kept in (0..at).filter(|&kept| kept < held_out || decisions[kept].is_none()) {
                 let common = set.intersection(&sets[kept]).count() as f64;
                 let jaccard = common / set.union(&sets[kept]).count() as f64;
+                if jaccard >= limit && kept < held_out && at >= held_out {
+                    twins[kept] = true;
+                }
                 if jaccard >= limit && best.is_none_or(|best| jaccard > best.jaccard) {
                     best = Some(Duplicate { kept: kept as u32, jaccard });
                 }
             }
             decisions.push(best);
         }
-        decisions
+        Decided { duplicates: decisions, twins }
     }
 
     fn check(sets: &[Vec<u64>], limit: f64) -> Vec<Option<Duplicate>> {
+        check_held_out(sets, 0, limit).duplicates
+    }
+
+    fn check_held_out(sets: &[Vec<u64>], held_out: usize, limit: f64) -> Decided {
         let members: Vec<&[u64]> = sets.iter().map(Vec::as_slice).collect();
-        let expected = reference(&members, limit);
-        assert_eq!(compare_all(&members, Limit(limit)), expected);
-        assert_eq!(Search::new(&members, Limit(limit)).run(), expected);
+        let expected = reference(&members, held_out, limit);
+        assert_eq!(compare_all(&members, held_out, Limit(limit)), expected);
+        assert_eq!(Search::new(&members, held_out, Limit(limit)).run(), expected);
         expected
+    }
+
+    /// The first two are held out and near one another; the third is near the second alone, and
+    /// goes, though that one has a verdict itself.
+    #[test]
+    fn no_twin_of_a_held_out_document_stays_whatever_is_said_of_that_one() {
+        let sets: Vec<Vec<u64>> = (0..4).map(|at| (2 * at..2 * at + 20).collect()).collect();
+        let decided = check_held_out(&sets, 2, 0.8);
+        let named: Vec<Option<u32>> =
+            decided.duplicates.iter().map(|one| one.map(|one| one.kept)).collect();
+        assert_eq!(named, [None, Some(0), Some(1), None]);
+        assert_eq!(decided.twins, [false, true]);
     }
 
     #[test]
@@ -367,6 +416,7 @@ mod tests {
                 1..40,
             ),
             limit in prop::sample::select(vec![0.3, 0.5, 0.7, 0.75, 0.8, 0.9, 1.0]),
+            held_out in 0usize..6,
         ) {
             let sets: Vec<Vec<u64>> = edits
                 .iter()
@@ -381,7 +431,7 @@ mod tests {
                     set.into_iter().collect()
                 })
                 .collect();
-            check(&sets, limit);
+            check_held_out(&sets, held_out.min(sets.len()), limit);
         }
 
         #[test]

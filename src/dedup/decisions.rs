@@ -1,12 +1,16 @@
 //! What is dropped, and for whom: the one list that `apply` obeys.
 //!
 //! In → exact duplicates and near-duplicates; out → for each dropped document the document that
-//! stays for it in the output, grouped by unit (`decisions.bin`, a checked section a unit):
+//! stays for it in the output, grouped by unit (`decisions.bin`, a checked section a unit; a
+//! held-out document in it is not dropped, but what would be done is said beside it):
 //!
 //! ```text
 //! place u32 · reason u8 · jaccard f64 (NaN: not computed) · cluster u64 · kept held out u8 ·
 //! kept: file u32 · source u32 · row u64 · id bytes u32 · id
 //! ```
+//!
+//! and behind these as many sections again: the places (u32) of held-out documents of which a
+//! training document is a copy, or nearly.
 //!
 //! An exact copy of a document that is itself dropped as a near-duplicate names what stays for
 //! that one, with its Jaccard: the copy has the same shingles. So `kept` is always in the output,
@@ -14,7 +18,7 @@
 //!
 //! Cost: memory of at most [`BYTES_PER_DECISION`] for each dropped document.
 
-use std::path::Path;
+use std::{collections::BTreeSet, path::Path};
 
 use super::{
     candidates::ExactDuplicate,
@@ -28,7 +32,7 @@ use crate::{
 /// The file's name inside its unit.
 pub const FILE: &str = "decisions.bin";
 /// What its sections are.
-const KIND: SectionKind = SectionKind { name: *b"decision", version: 1 };
+const KIND: SectionKind = SectionKind { name: *b"decision", version: 2 };
 
 /// Memory for each exact duplicate or candidate while decisions are made and written: the decision
 /// as found and as resolved (40 each), and the name of what is kept.
@@ -63,6 +67,8 @@ pub struct Decision {
     /// Exact Jaccard similarity of the two; `None` where candidates are not verified.
     pub jaccard: Option<f64>,
     pub cluster: u32,
+    /// Whether the document is held out, and so stays; of exact copies only [`write`] finds out.
+    pub held_out: bool,
 }
 
 /// Joins both kinds into one list by ordinal. `near` has each document once.
@@ -72,19 +78,26 @@ pub fn resolve(exact: &[ExactDuplicate], mut near: Vec<Decision>) -> Vec<Decisio
     for duplicate in exact {
         let found = near.binary_search_by_key(&duplicate.kept, |decision| decision.document);
         let (kept, jaccard) = match found {
-            Ok(at) => (near[at].kept, near[at].jaccard),
-            Err(_) => (duplicate.kept, Some(1.0)),
+            Ok(at) if !near[at].held_out => (near[at].kept, near[at].jaccard),
+            _ => (duplicate.kept, Some(1.0)),
         };
         let ExactDuplicate { document, cluster, .. } = *duplicate;
-        all.push(Decision { document, kept, reason: Reason::Exact, jaccard, cluster });
+        let (reason, held_out) = (Reason::Exact, false);
+        all.push(Decision { document, kept, reason, jaccard, cluster, held_out });
     }
     all.append(&mut near);
     all.sort_unstable_by_key(|decision| decision.document);
     all
 }
 
-/// Writes the file: looks up who the kept documents are.
-pub fn write(decisions: &[Decision], units: &[SignedUnit], path: &Path) -> Result<()> {
+/// Writes the file: looks up who the kept documents are. `twins`: held-out documents that training
+/// documents are near to, by ordinal; copies are found here.
+pub fn write(
+    decisions: &[Decision],
+    mut twins: BTreeSet<u32>,
+    units: &[SignedUnit],
+    path: &Path,
+) -> Result<()> {
     let mut kept: Vec<u32> = decisions.iter().map(|decision| decision.kept).collect();
     kept.sort_unstable();
     kept.dedup();
@@ -103,7 +116,55 @@ pub fn write(decisions: &[Decision], units: &[SignedUnit], path: &Path) -> Resul
         (first, rest) = (end, &rest[inside..]);
     }
     assert!(rest.is_empty(), "{} decisions behind the last unit", rest.len());
+    add_copies(decisions, (&kept, &names), units, &mut twins)?;
+    let mut first = 0;
+    for unit in units {
+        let end = first + unit.documents as u32;
+        let mut section = Vec::new();
+        twins.range(first..end).for_each(|twin| {
+            section.extend_from_slice(&(twin - first).to_le_bytes());
+        });
+        writer.section(&section)?;
+        first = end;
+    }
     writer.finish()
+}
+
+/// Adds the held-out documents that a training document was dropped for, then the held-out copies
+/// of all of these.
+fn add_copies(
+    decisions: &[Decision],
+    (kept, names): (&[u32], &[(Name, u8)]),
+    units: &[SignedUnit],
+    twins: &mut BTreeSet<u32>,
+) -> Result<()> {
+    let mut copies = Vec::new();
+    let (mut first, mut rest) = (0u64, decisions);
+    for unit in units {
+        let end = first + unit.documents;
+        let inside = rest.partition_point(|decision| u64::from(decision.document) < end);
+        let mut flags = Vec::new();
+        if inside > 0 {
+            unit.flags(&mut flags)?;
+        }
+        for decision in &rest[..inside] {
+            let at = kept.binary_search(&decision.kept).expect("collected before");
+            let kept_held_out = names[at].1 & HELD_OUT != 0;
+            let held_out = flags[(u64::from(decision.document) - first) as usize] & HELD_OUT != 0;
+            match (held_out, decision.reason) {
+                (false, _) if kept_held_out => {
+                    twins.insert(decision.kept);
+                }
+                (true, Reason::Exact) => copies.push((decision.document, decision.kept)),
+                _ => {}
+            }
+        }
+        (first, rest) = (end, &rest[inside..]);
+    }
+    let copied = copies.iter().filter(|(_, kept)| twins.contains(kept)).map(|(copy, _)| *copy);
+    let copied: Vec<u32> = copied.collect();
+    twins.extend(copied);
+    Ok(())
 }
 
 /// Names and flags of documents given by ascending ordinal.
@@ -132,6 +193,13 @@ fn put(decision: &Decision, first: u64, (name, flags): &(Name, u8), section: &mu
     section.extend_from_slice(&u64::from(decision.cluster).to_le_bytes());
     section.push(u8::from(flags & HELD_OUT != 0));
     name.write(section);
+}
+
+/// The places in one unit of held-out documents with a twin on the training side, rising.
+pub fn read_twins(folder: &Path, unit: usize) -> Result<Vec<u32>> {
+    let reader = SectionReader::open(&folder.join(FILE), KIND)?;
+    let section = reader.section(reader.len() / 2 + unit)?;
+    Ok(section.records()?.iter().map(|place| u32::from_le_bytes(*place)).collect())
 }
 
 /// A dropped document of one unit.
@@ -172,8 +240,14 @@ mod tests {
             ExactDuplicate { document: 9, kept: 4, cluster: 1 },
             ExactDuplicate { document: 2, kept: 7, cluster: 2 },
         ];
-        let near =
-            Decision { document: 4, kept: 1, reason: Reason::Near, jaccard: Some(0.9), cluster: 1 };
+        let near = Decision {
+            document: 4,
+            kept: 1,
+            reason: Reason::Near,
+            jaccard: Some(0.9),
+            cluster: 1,
+            held_out: false,
+        };
         let all = resolve(&exact, vec![near]);
         let shown: Vec<_> =
             all.iter().map(|one| (one.document, one.kept, one.reason, one.jaccard)).collect();
@@ -183,5 +257,8 @@ mod tests {
             (9, 1, Reason::Exact, Some(0.9)),
         ];
         assert_eq!(shown, expected);
+        // What is held out stays, with whatever verdict: its copy names it.
+        let all = resolve(&exact, vec![Decision { held_out: true, ..near }]);
+        assert_eq!((all[2].document, all[2].kept, all[2].jaccard), (9, 4, Some(1.0)));
     }
 }

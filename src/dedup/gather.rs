@@ -161,6 +161,7 @@ impl Sets {
                     .iter()
                     .map(|&(_, _, start, len)| &self.hashes[start..start + len])
                     .collect(),
+                held_out: members.iter().filter(|(_, order, ..)| !order.training).count(),
             })
             .collect()
     }
@@ -174,6 +175,8 @@ pub struct Component<'a> {
     pub ordinals: Vec<u32>,
     /// Of the members, in keep order.
     pub sets: Vec<&'a [u64]>,
+    /// How many of them are held out: they come first.
+    pub held_out: usize,
 }
 
 #[cfg(test)]

@@ -4,6 +4,8 @@
 //! `sign` → `candidates` → `gather` → `decide` → `apply`; without it, or with `exact` alone,
 //! `candidates` decides and `gather` and `decide` are not planned ([`super::phases`]).
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
 
 use super::{
@@ -26,7 +28,7 @@ use crate::{
 };
 
 /// Raised whenever the same documents and config give other bytes.
-const VERSION: u32 = 3;
+const VERSION: u32 = 4;
 
 /// The `dedup` stage with its inputs opened.
 pub struct Dedup {
@@ -64,8 +66,9 @@ impl Dedup {
             None => {
                 let dropped = (found.exact.len() + found.members.len()) as u64;
                 work.require_memory(dropped * BYTES_PER_DECISION, "listing the duplicates")?;
-                let decisions = decisions::resolve(&found.exact, unverified(&found));
-                decisions::write(&decisions, &units, &work.path(decisions::FILE))?;
+                let (near, twins) = unverified(&found);
+                let decisions = decisions::resolve(&found.exact, near);
+                decisions::write(&decisions, twins, &units, &work.path(decisions::FILE))?;
             }
         }
         let mut counts = Counts::default();
@@ -76,11 +79,12 @@ impl Dedup {
     }
 }
 
-/// Every candidate goes but the first of its component in keep order.
-fn unverified(found: &Candidates) -> Vec<Decision> {
+/// Every candidate goes but the first of its component in keep order, and those that are held out,
+/// which all have a twin where one goes that is not.
+fn unverified(found: &Candidates) -> (Vec<Decision>, BTreeSet<u32>) {
     let mut members = found.members.clone();
     members.sort_unstable_by_key(|member| (member.component, member.order));
-    let mut decisions = Vec::new();
+    let (mut decisions, mut twins) = (Vec::new(), BTreeSet::new());
     for component in members.chunk_by(|left, right| left.component == right.component) {
         let (kept, cluster) = (component[0].order.ordinal, component[0].component);
         decisions.extend(component[1..].iter().map(|member| Decision {
@@ -89,9 +93,14 @@ fn unverified(found: &Candidates) -> Vec<Decision> {
             reason: Reason::Near,
             jaccard: None,
             cluster,
+            held_out: !member.order.training,
         }));
+        if component.iter().any(|member| member.order.training) {
+            let held_out = component.iter().filter(|member| !member.order.training);
+            twins.extend(held_out.map(|member| member.order.ordinal));
+        }
     }
-    decisions
+    (decisions, twins)
 }
 
 impl Stage for Dedup {

@@ -8,6 +8,8 @@
 //! Cost: `gather` shingles the candidates' texts a second time; `decide` holds one partition, its
 //! sets and [`BYTES_PER_SHINGLE`] more for each shingle of it.
 
+use std::collections::BTreeSet;
+
 use rayon::prelude::*;
 
 use super::{
@@ -129,37 +131,43 @@ pub fn run(config: &DedupConfig, limit: f64, work: &Work<'_>) -> Result<()> {
     let need =
         largest * (8 + BYTES_PER_SHINGLE) + (exact.len() + members) as u64 * BYTES_PER_DECISION;
     work.require_memory(need, "comparing the largest group of near-duplicate candidates")?;
-    let mut near = Vec::new();
+    let (mut near, mut twins) = (Vec::new(), BTreeSet::new());
     for partition in 0..partitions.len() as u32 {
         let mut sets = Sets::with_capacity(partitions[partition as usize]);
         gathered.iter().try_for_each(|unit| unit.read(partition, &mut sets))?;
-        near.append(&mut decide_partition(&mut sets, limit));
+        let (mut decisions, found) = decide_partition(&mut sets, limit);
+        near.append(&mut decisions);
+        twins.extend(found);
         work.advance(partitions[partition as usize] * 8);
     }
     let decisions = decisions::resolve(&exact, near);
-    decisions::write(&decisions, &signed, &work.path(decisions::FILE))
+    decisions::write(&decisions, twins, &signed, &work.path(decisions::FILE))
 }
 
-fn decide_partition(sets: &mut Sets, limit: f64) -> Vec<Decision> {
-    let decided: Vec<Vec<Decision>> = sets
+/// The duplicates of a partition, and its held-out documents with a twin on the training side.
+fn decide_partition(sets: &mut Sets, limit: f64) -> (Vec<Decision>, Vec<u32>) {
+    let decided: Vec<(Vec<Decision>, Vec<u32>)> = sets
         .components()
         .par_iter()
         .map(|component| {
-            let decisions = decide(&component.sets, limit);
-            let dropped = component.ordinals.iter().zip(&decisions);
-            dropped
-                .filter_map(|(&document, decision)| {
-                    let duplicate = (*decision)?;
-                    Some(Decision {
-                        document,
-                        kept: component.ordinals[duplicate.kept as usize],
-                        reason: Reason::Near,
-                        jaccard: Some(duplicate.jaccard),
-                        cluster: component.name,
-                    })
+            let decided = decide(&component.sets, component.held_out, limit);
+            let members = component.ordinals.iter().zip(&decided.duplicates).enumerate();
+            let duplicates = members.filter_map(|(at, (&document, decision))| {
+                let duplicate = (*decision)?;
+                Some(Decision {
+                    document,
+                    kept: component.ordinals[duplicate.kept as usize],
+                    reason: Reason::Near,
+                    jaccard: Some(duplicate.jaccard),
+                    cluster: component.name,
+                    held_out: at < component.held_out,
                 })
-                .collect()
+            });
+            let twins = component.ordinals.iter().zip(&decided.twins);
+            let twins = twins.filter(|(_, is_twin)| **is_twin).map(|(&ordinal, _)| ordinal);
+            (duplicates.collect(), twins.collect())
         })
         .collect();
-    decided.concat()
+    let (duplicates, twins): (Vec<_>, Vec<_>) = decided.into_iter().unzip();
+    (duplicates.concat(), twins.concat())
 }

@@ -179,6 +179,7 @@ fn write_manifest(stage: &dyn Stage, place: &Path) {
         skipped_files: Vec::new(),
         read: Vec::new(),
         fingerprint,
+        ancestry: Vec::new(),
         extra: BTreeMap::new(),
     };
     let json = serde_json::to_vec(&manifest).unwrap();

@@ -7,6 +7,9 @@
 //! id · source · file · row · reason (`filter/rule`) · value · limit
 //! ```
 //!
+//! A held-out document is judged like others and never dropped nor edited: what a rule says of it
+//! stands beside it ([`crate::source::verdict`]).
+//!
 //! and `histogram.parquet` and `examples.parquet` ([`super::evidence`]): what each threshold did to
 //! a sample of the documents, about 8 MiB of text in all, which are measured whole.
 //! `row` is the document's row in a Parquet file, its byte offset in JSON lines. What the inputs'
@@ -16,6 +19,7 @@
 //! rejected + dropped by reason, for each source; both keep the input's order. Cost: judging runs
 //! beside decoding on the workers, a few batches at a time; writing follows in order.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray, BooleanArray, Float64Array, StringArray};
@@ -42,10 +46,11 @@ use crate::filter::rules::{self, RuleSet, Verdict};
 use crate::filter::view::Room;
 use crate::source::{
     Batch, Columns, InputConfig, InputSpec, Inputs, LEFT_OUT, ParquetSink, Sieve, Sieved, sieve,
+    verdict::{self, with_verdict},
 };
 
 /// Raised whenever the same documents and config give other bytes.
-const VERSION: u32 = 4;
+const VERSION: u32 = 5;
 
 /// Text of the documents that are measured whole, of all inputs together, about.
 const SAMPLE_TEXT_BYTES: u64 = 8 << 20;
@@ -96,6 +101,8 @@ struct Verdicts {
     counts: SourceCounts,
     keep: Vec<bool>,
     removed: Vec<(usize, Verdict)>,
+    /// Held-out documents that fail, by row.
+    judged: BTreeMap<usize, &'static str>,
     /// Text as the rules left it, where they changed it.
     edited: Vec<(usize, String)>,
 }
@@ -176,9 +183,9 @@ impl Filter {
     /// The schema of what is written.
     fn written(&self) -> SchemaRef {
         match &self.way {
-            Way::Judge(_) => self.inputs.schema(),
+            Way::Judge(_) => with_verdict(&self.inputs.schema()),
             Way::Annotate(_, annotator) => annotator.schema(),
-            Way::FromAnnotations(_, from) => from.schema(),
+            Way::FromAnnotations(_, from) => with_verdict(&from.schema()),
         }
     }
 
@@ -208,7 +215,12 @@ impl Filter {
     ) -> Result<Judged> {
         let mut verdicts = Verdicts::default();
         let (mut evidence, mut measures) = (Evidence::new(&self.rules), Vec::new());
+        let earlier = verdict::Verdicts::of(&batch.records);
         for index in 0..batch.len() {
+            if earlier.verdict(index).is_some() {
+                verdicts.push(batch, index, None, None);
+                continue;
+            }
             let values = columns.row(index);
             let mut view = room.view(batch.texts().value(index)).with_columns(&values);
             let verdict = if self.is_sampled(batch.ids().value(index)) {
@@ -273,7 +285,12 @@ impl Filter {
         let values = from.values(&batch.records);
         let mut verdicts = Verdicts::default();
         let (mut evidence, mut measures) = (Evidence::new(&self.rules), Vec::new());
+        let earlier = verdict::Verdicts::of(&batch.records);
         for index in 0..batch.len() {
+            if earlier.verdict(index).is_some() {
+                verdicts.push(batch, index, None, None);
+                continue;
+            }
             values.measures(index, &mut measures);
             evidence.add(document(batch, index), &measures);
             let edited = values.edited(index).map(str::to_owned);
@@ -338,6 +355,7 @@ impl Filter {
         evidence: Evidence,
     ) -> Result<Judged> {
         let records = with_edited(records, verdicts.edited)?;
+        let records = verdict::judged(&records, &verdicts.judged)?;
         let kept =
             filter_record_batch(&records, &BooleanArray::from(verdicts.keep)).map_err(bug)?;
         let removed = self.removed(batch, &verdicts.removed)?;
@@ -366,6 +384,15 @@ impl Verdicts {
         verdict: Option<Verdict>,
         edited: Option<String>,
     ) {
+        if batch.held_out().value(index) {
+            if let Some(verdict) = verdict {
+                self.counts.judge_held_out(verdict.rule);
+                self.judged.insert(index, verdict.rule);
+            }
+            self.keep.push(true);
+            self.counts.keep_document(batch.texts().value(index).len(), true);
+            return;
+        }
         self.keep.push(verdict.is_none());
         if let Some(verdict) = verdict {
             self.counts.drop_document(verdict.rule);
@@ -373,7 +400,7 @@ impl Verdicts {
             return;
         }
         let text = edited.as_deref().unwrap_or_else(|| batch.texts().value(index));
-        self.counts.keep_document(text.len(), batch.held_out().value(index));
+        self.counts.keep_document(text.len(), false);
         self.edited.extend(edited.map(|text| (index, text)));
     }
 }

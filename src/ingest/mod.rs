@@ -23,7 +23,7 @@ use crate::base::error::Result;
 use crate::source::{InputSpec, Inputs};
 
 /// Raised whenever the same documents and config give other bytes.
-const VERSION: u32 = 3;
+const VERSION: u32 = 4;
 
 /// The stage with its opened inputs.
 pub struct Ingest {

@@ -76,7 +76,7 @@ impl Stage for Mix {
     }
 
     fn version(&self) -> u32 {
-        2
+        3
     }
 
     fn config(&self) -> Value {

@@ -19,14 +19,14 @@ use super::{
 };
 use crate::{
     artifact::{counts::Counts, record::FileCounts, stage::Work},
-    base::{error::Result, io, parallel, rng::hash},
+    base::{error::Result, hash::Fingerprint, io, parallel, rng::hash},
     shards::{
         MixRecord, MixSource, ShardFile, ValidationDocument, ValidationSource,
         cell::{CELLS, draw},
         mix_record::{MIX_FILE, MIX_FORMAT, MixPhase},
         order::{ORDER_FILE, OrderWriter},
         set::TOKENIZER_DIRECTORY,
-        validation::{VALIDATION_FILE, write_validation},
+        validation::{VALIDATION_FILE, fingerprint as validation_fingerprint, write_validation},
     },
 };
 
@@ -53,12 +53,14 @@ pub fn memory_bytes(plan: &MixPlan, config: &MixConfig) -> u64 {
     let source_bytes = plan.sources.iter().map(|source| {
         // Twice an even share: ids that repeat fall into one cell.
         let cell_documents = source.available_documents().div_ceil(CELLS as u64 / 2);
-        let validation_tokens = config.eval_tokens.0.min(source.held_out_documents << 16);
+        // A byte may be a token.
+        let validation_tokens =
+            config.eval_tokens.0.saturating_mul(4).min(source.held_out_documents << 16);
         source.documents * document_bytes
             + source.blocks.len() as u64 * BLOCK_BYTES
             + source.held_out_documents * CANDIDATE_BYTES
             + cell_documents * CELL_DOCUMENT_BYTES
-            + validation_tokens * 8
+            + validation_tokens * 4
     });
     source_bytes.sum()
 }
@@ -119,10 +121,17 @@ fn scan_block(plan: &MixPlan, source: usize, place: BlockPlace) -> Result<Scanne
     let entry = plan.entry(place);
     let mut held_out = Vec::new();
     if entry.facts.held_out_documents > 0 {
-        for row in raw.held_out()?.set_indices() {
-            let length = std::mem::replace(&mut lengths[row], HELD_OUT);
-            let hash = hash(0, "validation", &[ids.value(row).as_bytes()]);
-            held_out.push(Candidate { hash, place, row, tokens: u64::from(length) });
+        let (marks, bytes) = (raw.held_out()?, raw.text_bytes()?);
+        let facts = raw.held_out_facts(marks.set_indices())?;
+        for (row, facts) in marks.set_indices().zip(facts) {
+            lengths[row] = HELD_OUT;
+            let hash = match &facts.text {
+                Some(text) => hash(0, "validation", &[&text.0]),
+                None => hash(0, "validation", &[ids.value(row).as_bytes()]),
+            };
+            let judged = facts.verdict.is_some();
+            let (bytes, text) = (bytes[row], facts.text);
+            held_out.push(Candidate { hash, judged, place, row, bytes, text });
         }
     }
     let text_bytes = match plan.measure {
@@ -245,7 +254,8 @@ fn read_documents(
             let documents = rows.into_iter().map(|(index, row)| {
                 let id = block.document(row).to_owned();
                 let tokens = block.tokens(row).to_vec();
-                (index, ValidationDocument { id, bytes: block.bytes(row), tokens })
+                let known = block.held_out_facts(row);
+                (index, ValidationDocument { id, bytes: block.bytes(row), tokens, known })
             });
             Ok(documents.collect::<Vec<_>>())
         },
@@ -287,6 +297,8 @@ fn record(plan: &MixPlan, laid: &Laid, validation: &[ValidationSource]) -> Resul
             validation_documents: texts().count() as u64,
             validation_tokens: texts().map(|text| text.tokens.len() as u64).sum(),
             validation_bytes: texts().map(|text| text.bytes).sum(),
+            validation_kept: texts().filter(|text| text.known.verdict.is_none()).count() as u64,
+            validation: Some(fingerprint_of(std::slice::from_ref(validation))),
         }
     });
     Ok(MixRecord {
@@ -299,10 +311,19 @@ fn record(plan: &MixPlan, laid: &Laid, validation: &[ValidationSource]) -> Resul
         end_of_text: end_of_text.to_owned(),
         end_of_text_id,
         tokenizer: first.tokenizer(),
+        validation: Some(fingerprint_of(validation)),
         phases: phases(plan, laid),
         sources: sources.collect(),
         shards: shard_files(plan),
     })
+}
+
+/// Which texts these are.
+fn fingerprint_of(sources: &[ValidationSource]) -> Fingerprint {
+    validation_fingerprint(sources.iter().flat_map(|source| {
+        let name = source.name.as_str();
+        source.documents.iter().map(move |one| (name, one.known.text, one.id.as_str()))
+    }))
 }
 
 /// Where each phase begins, and what it reads of each source.

@@ -72,6 +72,17 @@ impl fmt::Display for MixSummary {
                 Count(source.documents)
             )?;
         }
-        Ok(())
+        let held_out = self.record.sources.iter().map(|source| source.validation_documents);
+        let kept = self.record.sources.iter().map(|source| source.validation_kept);
+        match self.record.validation {
+            Some(texts) => writeln!(
+                f,
+                "  validates on {} documents ({} of them would be kept), texts {}",
+                Count(held_out.sum()),
+                Count(kept.sum()),
+                texts.short()
+            ),
+            None => Ok(()),
+        }
     }
 }

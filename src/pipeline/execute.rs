@@ -22,6 +22,7 @@ use std::{
 use serde_json::json;
 
 use super::{
+    kept::Kept,
     memory,
     options::{Listener, Options, Outcome},
     output::{self, Output},
@@ -70,12 +71,22 @@ pub fn execute(
     }
     let (threads, notice) = memory::threads(stage, options.threads, options.memory)?;
     let options = &Options { threads, ..options.clone() };
-    let output = Output::open(out)?;
-    if !options.fresh
-        && let Some(manifest) = up_to_date::check(stage, out, fingerprint)?
-    {
-        output.discard()?;
-        return unchanged(stage, out, manifest, start);
+    let output = Output::open(out, options.keeps)?;
+    if !options.fresh {
+        if let Some(manifest) = up_to_date::check(stage, out, fingerprint)? {
+            output.discard()?;
+            return unchanged(stage, out, manifest, start);
+        }
+        let kept = Kept::beside(out);
+        if options.keeps
+            && let Some(found) = kept.find(stage, fingerprint)?
+        {
+            output.refuse_foreign(fingerprint, true)?;
+            kept.take(&found, out)?;
+            output.discard()?;
+            (listener.say)(&format!("{}: was made before, and is current again", out.display()));
+            return unchanged(stage, out, Manifest::read(out)?, start);
+        }
     }
     // Also with `--fresh`: what is no artifact is never replaced.
     output.refuse_foreign(fingerprint, options.replace || options.fresh)?;
@@ -415,6 +426,7 @@ impl<'a> Run<'a> {
             skipped_files: skipped.iter().map(name).collect(),
             read,
             fingerprint: self.fingerprint,
+            ancestry: manifest::ancestry(&inputs)?,
             extra: self.stage.manifest_keys(published)?,
             inputs,
         })

@@ -12,7 +12,9 @@ use std::{
 };
 
 use super::{
-    execute, memory,
+    execute,
+    kept::Kept,
+    memory,
     options::{Listener, Options, Outcome},
     output, up_to_date,
 };
@@ -106,6 +108,13 @@ fn resources<'a>(options: &Options, listener: Listener<'a>) -> Resources<'a> {
 fn forecast(stage: &dyn Stage, out: &Path, options: &Options) -> Result<Forecast> {
     let fingerprint = execute::fingerprint(stage);
     let standing = up_to_date::check(stage, out, fingerprint)?.is_some() && !options.fresh;
+    let is_kept = || Kept::beside(out).find(stage, fingerprint).map(|found| found.is_some());
+    if !standing && options.keeps && !options.fresh && is_kept()? {
+        let needs = stage.needs(options.threads);
+        let forecast = Forecast::of_stage(stage, fingerprint, needs, false)?;
+        let text = "was made before, and becomes current again".to_owned();
+        return Ok(Forecast { text, ..forecast });
+    }
     if !standing {
         output::refuse_foreign(out, fingerprint, options.replace || options.fresh)?;
         memory::threads(stage, options.threads, options.memory)?;
@@ -140,14 +149,30 @@ impl Chain {
         {
             return Ok(inside);
         }
+        if let Some(inside) = self.kept(out, options)? {
+            return Ok(inside);
+        }
         let fingerprint = execute::fingerprint(&*self.first);
         output::refuse_foreign(out, fingerprint, options.replace || options.fresh)?;
         let beside = beside(out, self.place);
         // Half of an earlier one is ours to discard, whatever it was about.
-        let options = Options { replace: true, ..options.clone() };
+        let options = Options { replace: true, keeps: false, ..options.clone() };
         let outcome = execute::execute(&*self.first, &beside, &options, listener)?;
         outcome.summary.alarms().iter().for_each(|alarm| (listener.warn)(alarm));
         Ok(beside)
+    }
+
+    /// The first output, where it lies in an output of the store and is up to date.
+    fn kept(&self, out: &Path, options: &Options) -> Result<Option<PathBuf>> {
+        if !options.keeps || options.fresh {
+            return Ok(None);
+        }
+        for output in Kept::beside(out).outputs()? {
+            if let Some(inside) = self.standing(&output)? {
+                return Ok(Some(inside));
+            }
+        }
+        Ok(None)
     }
 
     /// The first output, where it lies in OUT and is up to date.

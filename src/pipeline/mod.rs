@@ -8,6 +8,7 @@ pub mod execute;
 #[cfg(feature = "hub")]
 mod fetched;
 pub mod job;
+pub mod kept;
 mod memory;
 pub mod options;
 mod output;

@@ -19,6 +19,8 @@ pub struct Options {
     pub fresh: bool,
     /// Replace an OUT, or discard a half-done OUT.partial, of another fingerprint.
     pub replace: bool,
+    /// Keep what is replaced in the store beside OUT, and take from there what is asked for again.
+    pub keeps: bool,
 }
 
 /// What the work talks to while it goes on.

@@ -17,7 +17,7 @@ use std::{
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use serde_json::{Value, json};
 
-use super::{options::Options, unchanged::Watch};
+use super::{kept::Kept, options::Options, unchanged::Watch};
 use crate::artifact::{
     manifest::{FileEntry, Manifest},
     record::{FileCounts, InputRecord, ReadRange},
@@ -37,6 +37,8 @@ use crate::base::{
 pub struct Output {
     out: PathBuf,
     partial: PathBuf,
+    /// Where what is replaced goes, if it is kept.
+    kept: Option<Kept>,
     _lock: Lock,
 }
 
@@ -80,12 +82,14 @@ pub fn refuse_foreign(out: &Path, fingerprint: Fingerprint, replace: bool) -> Re
 }
 
 impl Output {
-    /// Takes the lock, and finishes or undoes what a kill between two renames left.
-    pub fn open(out: &Path) -> Result<Output> {
+    /// Takes the lock, and finishes or undoes what a kill between two renames left. `keeps`: what is
+    /// replaced goes into the store beside OUT.
+    pub fn open(out: &Path, keeps: bool) -> Result<Output> {
         let partial = partial(out);
         io::create_directory(&partial)?;
         let lock = Lock::take(&partial.join("lock"), out)?;
-        let output = Output { out: out.to_owned(), partial, _lock: lock };
+        let kept = keeps.then(|| Kept::beside(out));
+        let output = Output { out: out.to_owned(), partial, kept, _lock: lock };
         output.recover()?;
         Ok(output)
     }
@@ -101,14 +105,34 @@ impl Output {
     }
 
     fn recover(&self) -> Result<()> {
+        // Complete, on either side of the exchange.
+        let ready = self.partial.join("publish");
+        if self.kept.is_some() && Manifest::stands_in(&ready) {
+            self.replaced(&ready)?;
+        }
         let old = beside(&self.out, ".old");
         if !old.exists() {
             return Ok(());
         }
         match self.out.exists() {
-            true => io::remove_directory(&old),
+            true => self.replaced(&old),
             false => io::rename(&old, &self.out),
         }
+    }
+
+    /// What becomes of an output that another one has taken the place of.
+    fn replaced(&self, old: &Path) -> Result<()> {
+        match &self.kept {
+            Some(kept) if !self.is_current(old)? => kept.keep(old),
+            _ => io::remove_directory(old),
+        }
+    }
+
+    /// Whether OUT has the same fingerprint, or this is no output that this build can read.
+    fn is_current(&self, other: &Path) -> Result<bool> {
+        let Some(other) = Manifest::read_if_known(other)? else { return Ok(true) };
+        let out = Manifest::read_if_known(&self.out)?;
+        Ok(out.is_some_and(|out| out.fingerprint == other.fingerprint))
     }
 
     /// Removes OUT.partial with its lock.
@@ -272,12 +296,14 @@ impl Output {
         let parent = out.parent().filter(|parent| !parent.as_os_str().is_empty());
         if !out.exists() {
             io::rename(&ready, out)?;
-        } else if renameat_with(CWD, &ready, CWD, out, RenameFlags::EXCHANGE).is_err() {
+        } else if renameat_with(CWD, &ready, CWD, out, RenameFlags::EXCHANGE).is_ok() {
+            self.replaced(&ready)?;
+        } else {
             let old = beside(out, ".old");
             io::remove_directory(&old)?;
             io::rename(out, &old)?;
             io::rename(&ready, out)?;
-            io::remove_directory(&old)?;
+            self.replaced(&old)?;
         }
         io::sync(parent.unwrap_or(Path::new(".")))?;
         self.discard()
@@ -386,7 +412,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let out = directory.path().join("out");
         io::create_directory(&directory.path().join("out.old")).unwrap();
-        let output = Output::open(&out).unwrap();
+        let output = Output::open(&out, false).unwrap();
         assert!(output.out().exists() && !directory.path().join("out.old").exists());
     }
 }

@@ -3,7 +3,8 @@
 //! In → the checked bytes of a batch; out → token slices, lengths, ids. The columns are exactly
 //! `tokens` list of uint16 or uint32, `document` utf8, `source` utf8, `held_out` bool, `bytes`
 //! uint64 (UTF-8 length of the text; 64 bits, because nothing else bounds a document to 4 GiB and
-//! zstd takes the zeros away). Invariants: no nulls; one row a document, cell by cell, never
+//! zstd takes the zeros away), then of held-out documents, null for others, `text_hash` utf8,
+//! `held_out_verdict` utf8, `held_out_twin` bool. Invariants: no other nulls; one row a document, cell by cell, never
 //! split; all rows of one source; documents, tokens and held-out shares equal the footer's, else
 //! the block is damaged. Cost: zstd's decompression, about 1 GB/s; `lengths` and `held_out`
 //! touch no token.
@@ -11,14 +12,16 @@
 use std::{ops::Range, sync::Arc};
 
 use arrow::{
-    array::{AsArray, BooleanArray, ListArray, StringArray, UInt64Array},
+    array::{
+        Array, ArrayRef, AsArray, BooleanArray, ListArray, RecordBatch, StringArray, UInt64Array,
+    },
     buffer::{BooleanBuffer, OffsetBuffer, ScalarBuffer},
     datatypes::{DataType, Field, Schema, SchemaRef, UInt16Type, UInt32Type, UInt64Type},
 };
 use serde::{Deserialize, Serialize};
 
 use super::file::{BatchEntry, Layout, RawBatch};
-use crate::base::error::Result;
+use crate::base::{error::Result, hash::Fingerprint};
 
 /// Tokens a block aims at: 512 KiB of uint16, small beside a disk's readahead, large enough that
 /// zstd and a seek are paid once for some hundred documents.
@@ -75,6 +78,68 @@ pub struct ShardLayout;
 pub struct ShardAbout {
     /// Width of a token.
     pub tokens: TokenWidth,
+    /// Whether the columns of held-out documents are there; files of earlier builds lack them.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub judged: bool,
+}
+
+/// What is known of a held-out document beside its tokens.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HeldOut {
+    /// XXH3-128 of its raw text; files of earlier builds do not say.
+    pub text: Option<Fingerprint>,
+    /// Why a step would have dropped it; absent: it would be kept.
+    pub verdict: Option<String>,
+    /// Whether it has a twin on the training side; absent: nobody looked.
+    pub twin: Option<bool>,
+}
+
+/// The fields of [`HeldOut`], at the end of a schema that has them.
+pub(super) fn held_out_fields() -> [Field; 3] {
+    [
+        Field::new("text_hash", DataType::Utf8, true),
+        Field::new("held_out_verdict", DataType::Utf8, true),
+        Field::new("held_out_twin", DataType::Boolean, true),
+    ]
+}
+
+/// The columns of [`held_out_fields`] for documents of which some are held out.
+pub(super) fn held_out_columns<'a>(
+    rows: impl Iterator<Item = Option<&'a HeldOut>> + Clone,
+) -> [ArrayRef; 3] {
+    let texts = rows.clone().map(|row| row.and_then(|one| one.text).map(|hash| hash.to_string()));
+    let verdicts = rows.clone().map(|row| row.and_then(|one| one.verdict.as_deref()));
+    let twins = rows.map(|row| row.and_then(|one| one.twin));
+    [
+        Arc::new(StringArray::from_iter(texts)),
+        Arc::new(StringArray::from_iter(verdicts)),
+        Arc::new(BooleanArray::from_iter(twins)),
+    ]
+}
+
+/// The columns of a batch that has them, or of one that has not.
+#[derive(Clone, Debug)]
+pub(super) struct HeldOutColumns(Option<(StringArray, StringArray, BooleanArray)>);
+
+impl HeldOutColumns {
+    pub(super) fn of(batch: &RecordBatch) -> HeldOutColumns {
+        let string = |name: &str| Some(batch.column_by_name(name)?.as_string::<i32>().clone());
+        let [texts, verdicts, twins] = held_out_fields();
+        let twins = batch.column_by_name(twins.name()).map(|column| column.as_boolean().clone());
+        let texts = string(texts.name()).zip(string(verdicts.name()));
+        HeldOutColumns(texts.zip(twins).map(|((texts, verdicts), twins)| (texts, verdicts, twins)))
+    }
+
+    pub(super) fn row(&self, row: usize) -> HeldOut {
+        let Some((texts, verdicts, twins)) = &self.0 else { return HeldOut::default() };
+        let value =
+            |column: &StringArray| column.is_valid(row).then(|| column.value(row).to_owned());
+        HeldOut {
+            text: value(texts).and_then(|hash| hash.parse().ok()),
+            verdict: value(verdicts),
+            twin: twins.is_valid(row).then(|| twins.value(row)),
+        }
+    }
 }
 
 /// What a shard's footer says of a block, beside its place and documents.
@@ -125,13 +190,15 @@ impl Layout for ShardLayout {
     type Batch = BlockFacts;
 
     fn schema(about: &ShardAbout) -> SchemaRef {
-        Arc::new(Schema::new(vec![
+        let mut fields = vec![
             about.tokens.field(),
             Field::new("document", DataType::Utf8, false),
             Field::new("source", DataType::Utf8, false),
             Field::new("held_out", DataType::Boolean, false),
             Field::new("bytes", DataType::UInt64, false),
-        ]))
+        ];
+        fields.extend(about.judged.then(held_out_fields).into_iter().flatten());
+        Arc::new(Schema::new(fields))
     }
 }
 
@@ -237,6 +304,7 @@ pub struct Block {
     source: String,
     held_out: BooleanArray,
     bytes: UInt64Array,
+    facts: HeldOutColumns,
 }
 
 impl Block {
@@ -268,6 +336,11 @@ impl Block {
     /// Whether document `row` is held out from training.
     pub fn held_out(&self, row: usize) -> bool {
         self.held_out.value(row)
+    }
+
+    /// What is known of document `row` if it is held out.
+    pub fn held_out_facts(&self, row: usize) -> HeldOut {
+        self.facts.row(row)
     }
 
     /// UTF-8 bytes of the text of document `row`.
@@ -308,6 +381,16 @@ impl RawBlock<'_> {
         Ok(held_out)
     }
 
+    /// What is known of these rows, which are held out.
+    pub fn held_out_facts(&self, rows: impl Iterator<Item = usize>) -> Result<Vec<HeldOut>> {
+        let columns: Vec<usize> = ((BYTES + 1)..self.raw.columns()).collect();
+        let facts = match columns.is_empty() {
+            true => HeldOutColumns(None),
+            false => HeldOutColumns::of(&self.raw.decode(Some(&columns))?),
+        };
+        Ok(rows.map(|row| facts.row(row)).collect())
+    }
+
     /// The documents' ids.
     pub fn documents(&self) -> Result<StringArray> {
         Ok(self.raw.decode(Some(&[DOCUMENT]))?.column(0).as_string::<i32>().clone())
@@ -339,6 +422,7 @@ impl RawBlock<'_> {
             source: self.entry.facts.source.clone(),
             held_out: batch.column(HELD_OUT).as_boolean().clone(),
             bytes: batch.column(BYTES).as_primitive::<UInt64Type>().clone(),
+            facts: HeldOutColumns::of(&batch),
         };
         let held_out = || (0..block.len()).filter(|&row| block.held_out(row));
         let found = BlockFacts {

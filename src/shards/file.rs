@@ -306,6 +306,11 @@ pub struct RawBatch<'a> {
 }
 
 impl RawBatch<'_> {
+    /// How many columns it has.
+    pub fn columns(&self) -> usize {
+        self.schema.fields().len()
+    }
+
     /// All columns, or those of `projection`.
     pub fn decode(&self, projection: Option<&[usize]>) -> Result<RecordBatch> {
         let mut decoder = FileDecoder::new(self.schema.clone(), MetadataVersion::V5);

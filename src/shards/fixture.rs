@@ -9,7 +9,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use super::{
-    block::TokenWidth,
+    block::{HeldOut, TokenWidth},
     set::{TOKENIZER_DIRECTORY, TOKENIZER_FILE},
     writer::{ShardDocument, ShardWriter},
 };
@@ -55,6 +55,8 @@ pub fn write_shard(path: &Path, width: TokenWidth, documents: &[TestDocument]) {
     for document in documents {
         let TestDocument { id, source, held_out, bytes, tokens } = document;
         let (held_out, bytes) = (*held_out, *bytes);
+        let known = HeldOut { text: Some(xxh3_128(id.as_bytes())), ..HeldOut::default() };
+        let held_out = held_out.then_some(&known);
         writer.push(&ShardDocument { id, source, held_out, bytes, tokens }).unwrap();
     }
     let counts = writer.finish().unwrap();
@@ -105,6 +107,7 @@ pub fn write_manifest(directory: &Path, kind: Kind, config: Value, names: &[Stri
         skipped_files: Vec::new(),
         read: Vec::new(),
         fingerprint: xxh3_128(b""),
+        ancestry: Vec::new(),
         extra: Default::default(),
     };
     manifest.fingerprint = manifest.files_identity();

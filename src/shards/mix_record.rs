@@ -50,6 +50,10 @@ pub struct MixRecord {
     pub end_of_text_id: u32,
     /// XXH3-128 of `tokenizer/tokenizer.json`.
     pub tokenizer: Fingerprint,
+    /// Which texts validate ([`super::validation::fingerprint`]); mixes of earlier builds do not
+    /// say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub validation: Option<Fingerprint>,
     /// The mixtures, one after another.
     pub phases: Vec<MixPhase>,
     /// The sources, in the order of the command; `order.arrow` numbers them.
@@ -104,6 +108,12 @@ pub struct MixSource {
     pub validation_tokens: u64,
     /// UTF-8 bytes of their texts.
     pub validation_bytes: u64,
+    /// Those of them that the recipe would keep.
+    #[serde(default)]
+    pub validation_kept: u64,
+    /// Which texts they are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub validation: Option<Fingerprint>,
 }
 
 /// A shard file of a mix.

@@ -27,7 +27,7 @@ mod tests;
 pub mod validation;
 pub mod writer;
 
-pub use block::{Block, BlockEntry, TokenLists, TokenSlice, TokenWidth};
+pub use block::{Block, BlockEntry, HeldOut, TokenLists, TokenSlice, TokenWidth};
 pub use mix_record::{MixRecord, MixSource, ShardFile};
 pub use reader::ShardReader;
 pub use set::ShardSet;

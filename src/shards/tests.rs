@@ -140,6 +140,9 @@ fn the_columns_are_the_stated_ones() {
             ("source", &DataType::Utf8),
             ("held_out", &DataType::Boolean),
             ("bytes", &DataType::UInt64),
+            ("text_hash", &DataType::Utf8),
+            ("held_out_verdict", &DataType::Utf8),
+            ("held_out_twin", &DataType::Boolean),
         ]
     );
     let batch = foreign.next().unwrap().unwrap();

@@ -1,8 +1,8 @@
 //! `validation.arrow`: the held-out documents a mix chose, as tokens.
 //!
 //! In → documents, source by source; out → an Arrow IPC file with `source`, `document` (id),
-//! `bytes` (UTF-8 length of the text) and `tokens` (list of uint16 or uint32, without an
-//! end-of-text), in batches of one source. Each document begins a context of its own, so their
+//! `bytes` (UTF-8 length of the text), `tokens` (list of uint16 or uint32, without an
+//! end-of-text) and what is known of each beside them ([`HeldOut`]), in batches of one source. Each document begins a context of its own, so their
 //! order only says which come first. Cost: `eval_tokens` a source on disk and in memory.
 
 use std::{path::Path, sync::Arc};
@@ -15,11 +15,17 @@ use arrow::{
 use serde::{Deserialize, Serialize};
 
 use super::{
-    block::{BLOCK_TOKENS, ShardAbout, TokenLists, TokenWidth},
+    block::{
+        BLOCK_TOKENS, HeldOut, HeldOutColumns, ShardAbout, TokenLists, TokenWidth,
+        held_out_columns, held_out_fields,
+    },
     file::{CheckedFile, CheckedWriter, Compression, Layout},
     writer::list,
 };
-use crate::base::error::Result;
+use crate::base::{
+    error::Result,
+    hash::{Fingerprint, xxh3_128},
+};
 
 /// The file's name in a mix.
 pub const VALIDATION_FILE: &str = "validation.arrow";
@@ -42,12 +48,14 @@ impl Layout for ValidationLayout {
     type Batch = ValidationFacts;
 
     fn schema(about: &ShardAbout) -> SchemaRef {
-        Arc::new(Schema::new(vec![
+        let mut fields = vec![
             Field::new("source", DataType::Utf8, false),
             Field::new("document", DataType::Utf8, false),
             Field::new("bytes", DataType::UInt64, false),
             about.tokens.field(),
-        ]))
+        ];
+        fields.extend(about.judged.then(held_out_fields).into_iter().flatten());
+        Arc::new(Schema::new(fields))
     }
 }
 
@@ -60,6 +68,39 @@ pub struct ValidationDocument {
     pub bytes: u64,
     /// Its tokens, without an end-of-text.
     pub tokens: Vec<u32>,
+    /// What is known of it beside them.
+    pub known: HeldOut,
+}
+
+impl ValidationDocument {
+    /// What it counts for in a limit that is said in tokens: a quarter of its bytes, so that the
+    /// same texts are taken whatever the tokenizer.
+    pub fn weight(&self) -> u64 {
+        weight(self.bytes)
+    }
+}
+
+/// Tokens that a text of so many bytes counts for, whatever the tokenizer.
+pub fn weight(bytes: u64) -> u64 {
+    bytes.div_ceil(BYTES_A_TOKEN)
+}
+
+/// Bytes of a token of English in a vocabulary of some tens of thousands, about.
+const BYTES_A_TOKEN: u64 = 4;
+
+/// Which texts validate: XXH3-128 over (source, XXH3-128 of the raw text; of a file of an earlier
+/// build the id) of each document, whatever their order. Figures over sets of one fingerprint
+/// compare.
+pub fn fingerprint<'a>(
+    documents: impl Iterator<Item = (&'a str, Option<Fingerprint>, &'a str)>,
+) -> Fingerprint {
+    let line = |(source, text, id): (&str, Option<Fingerprint>, &str)| match text {
+        Some(text) => format!("{source}\0{text}\n"),
+        None => format!("{source}\0id {id}\n"),
+    };
+    let mut lines: Vec<String> = documents.map(line).collect();
+    lines.sort_unstable();
+    xxh3_128(lines.concat().as_bytes())
 }
 
 /// The held-out documents of one source.
@@ -67,7 +108,7 @@ pub struct ValidationDocument {
 pub struct ValidationSource {
     /// The mix's name of the source.
     pub name: String,
-    /// By rising hash of the id.
+    /// By rising hash of the text.
     pub documents: Vec<ValidationDocument>,
 }
 
@@ -77,7 +118,7 @@ pub fn write_validation(
     width: TokenWidth,
     sources: &[ValidationSource],
 ) -> Result<()> {
-    let about = ShardAbout { tokens: width };
+    let about = ShardAbout { tokens: width, judged: true };
     let schema = ValidationLayout::schema(&about);
     let mut file = CheckedWriter::<ValidationLayout>::create(path, &schema, Compression::Zstd)?;
     for source in sources {
@@ -102,10 +143,12 @@ pub fn read_validation(path: &Path) -> Result<Vec<ValidationSource>> {
         let ids = batch.column(1).as_string::<i32>();
         let bytes = batch.column(2).as_primitive::<UInt64Type>();
         let lists = TokenLists::new(batch.column(3).as_list());
+        let known = HeldOutColumns::of(&batch);
         let documents = (0..ids.len()).map(|row| ValidationDocument {
             id: ids.value(row).to_owned(),
             bytes: bytes.value(row),
             tokens: lists.tokens(row).to_vec(),
+            known: known.row(row),
         });
         let name = &entry.facts.source;
         if sources.last().is_none_or(|last| last.name != *name) {
@@ -142,12 +185,13 @@ fn record_batch(
         TokenWidth::U32 => list::<UInt32Type>(width, offsets, tokens.collect()),
     };
     let ids = documents.iter().map(|one| one.id.as_str());
-    let columns: Vec<ArrayRef> = vec![
+    let mut columns: Vec<ArrayRef> = vec![
         Arc::new(StringArray::from_iter_values(std::iter::repeat_n(source, documents.len()))),
         Arc::new(StringArray::from_iter_values(ids)),
         Arc::new(UInt64Array::from_iter_values(documents.iter().map(|one| one.bytes))),
         Arc::new(lists),
     ];
+    columns.extend(held_out_columns(documents.iter().map(|one| Some(&one.known))));
     RecordBatch::try_new(schema.clone(), columns).expect("the layout's columns, equally long")
 }
 
@@ -161,6 +205,11 @@ mod tests {
             id: id.to_owned(),
             bytes: tokens as u64 * 4,
             tokens: (0..tokens as u32).map(|token| token % 70_000).collect(),
+            known: HeldOut {
+                text: Some(xxh3_128(id.as_bytes())),
+                verdict: (id == "b").then(|| "short".to_owned()),
+                twin: (id != "c").then_some(id == "b"),
+            },
         };
         let sources = vec![
             ValidationSource { name: "web".into(), documents: vec![document("a", 3)] },

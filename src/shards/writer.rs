@@ -18,7 +18,9 @@ use arrow::{
 };
 
 use super::{
-    block::{BLOCK_TOKENS, BlockFacts, ShardAbout, ShardLayout, TokenWidth},
+    block::{
+        BLOCK_TOKENS, BlockFacts, HeldOut, ShardAbout, ShardLayout, TokenWidth, held_out_columns,
+    },
     cell,
     file::{CheckedWriter, Compression, Layout},
 };
@@ -54,8 +56,8 @@ pub struct ShardDocument<'a> {
     pub id: &'a str,
     /// Its source.
     pub source: &'a str,
-    /// Whether training never sees it.
-    pub held_out: bool,
+    /// What is known of it where training never sees it.
+    pub held_out: Option<&'a HeldOut>,
     /// UTF-8 bytes of its text.
     pub bytes: u64,
     /// Its tokens, without an end-of-text; each at most what the shard's width holds.
@@ -83,7 +85,7 @@ impl SourceTotals {
         self.documents += 1;
         self.tokens += tokens;
         self.bytes += document.bytes;
-        if document.held_out {
+        if document.held_out.is_some() {
             self.held_out += 1;
             self.held_out_tokens += tokens;
         }
@@ -110,7 +112,7 @@ pub struct ShardWriter {
 impl ShardWriter {
     /// Creates `path` for tokens of `width`; `threads` compress.
     pub fn create(path: &Path, width: TokenWidth, threads: usize) -> Result<ShardWriter> {
-        let schema = ShardLayout::schema(&ShardAbout { tokens: width });
+        let schema = ShardLayout::schema(&about(width));
         Ok(ShardWriter {
             file: CheckedWriter::create(path, &schema, Compression::Zstd)?,
             threads,
@@ -139,7 +141,7 @@ impl ShardWriter {
     /// Writes what is held and the footer. A shard without documents is a valid file.
     pub fn finish(mut self) -> Result<ShardCounts> {
         self.write_stretch()?;
-        self.file.finish(ShardAbout { tokens: self.stretch.width })?;
+        self.file.finish(about(self.stretch.width))?;
         Ok(self.counts)
     }
 
@@ -164,12 +166,19 @@ impl ShardWriter {
     }
 }
 
+/// What the footer says of the file.
+fn about(tokens: TokenWidth) -> ShardAbout {
+    ShardAbout { tokens, judged: true }
+}
+
 /// Documents that are held until they are sorted.
 struct Stretch {
     width: TokenWidth,
     tokens: TokenColumn,
     ids: String,
     documents: Vec<Held>,
+    /// Of held-out documents.
+    facts: Vec<HeldOut>,
     /// By first appearance.
     sources: Vec<String>,
 }
@@ -189,7 +198,8 @@ struct Held {
     id_bytes: u32,
     source: u32,
     cell: u8,
-    held_out: bool,
+    /// Its place among [`Stretch::facts`], if it is held out.
+    held_out: Option<u32>,
 }
 
 impl Held {
@@ -208,8 +218,8 @@ impl Stretch {
             TokenWidth::U16 => TokenColumn::U16(Vec::new()),
             TokenWidth::U32 => TokenColumn::U32(Vec::new()),
         };
-        let (documents, sources) = (Vec::new(), Vec::new());
-        Stretch { width, tokens, ids: String::new(), documents, sources }
+        let (documents, facts, sources) = (Vec::new(), Vec::new(), Vec::new());
+        Stretch { width, tokens, ids: String::new(), documents, facts, sources }
     }
 
     fn token_count(&self) -> usize {
@@ -248,7 +258,10 @@ impl Stretch {
             id_bytes: id_bytes.expect("an id has less than 2^31 bytes") as u32,
             source: source as u32,
             cell: cell::cell(cell::draw(document.id)),
-            held_out: document.held_out,
+            held_out: document.held_out.map(|facts| {
+                self.facts.push(facts.clone());
+                self.facts.len() as u32 - 1
+            }),
         });
         self.ids.push_str(document.id);
     }
@@ -304,23 +317,28 @@ impl Stretch {
             }
         };
         let sum = |of: fn(&Held) -> u64| documents().map(of).sum();
+        let held_out = |of: fn(&Held) -> u64| {
+            documents().filter(|one| one.held_out.is_some()).map(of).sum::<u64>()
+        };
         let facts = BlockFacts {
             source: source.clone(),
             tokens: sum(|one| u64::from(one.tokens)),
             text_bytes: sum(|one| one.bytes),
-            held_out_documents: sum(|one| u64::from(one.held_out)),
-            held_out_tokens: sum(|one| if one.held_out { u64::from(one.tokens) } else { 0 }),
-            held_out_bytes: Some(sum(|one| if one.held_out { one.bytes } else { 0 })),
+            held_out_documents: held_out(|_| 1),
+            held_out_tokens: held_out(|one| u64::from(one.tokens)),
+            held_out_bytes: Some(held_out(|one| one.bytes)),
         };
         let ids = documents().map(|one| &self.ids[one.id()]);
-        let columns: Vec<ArrayRef> = vec![
+        let mut columns: Vec<ArrayRef> = vec![
             Arc::new(tokens),
             Arc::new(StringArray::from_iter_values(ids)),
             Arc::new(StringArray::from_iter_values(std::iter::repeat_n(source, rows.len()))),
-            Arc::new(BooleanArray::from(documents().map(|one| one.held_out).collect::<Vec<_>>())),
+            Arc::new(documents().map(|one| Some(one.held_out.is_some())).collect::<BooleanArray>()),
             Arc::new(UInt64Array::from_iter_values(documents().map(|one| one.bytes))),
         ];
-        let schema = ShardLayout::schema(&ShardAbout { tokens: self.width });
+        let known = documents().map(|one| one.held_out.map(|at| &self.facts[at as usize]));
+        columns.extend(held_out_columns(known));
+        let schema = ShardLayout::schema(&about(self.width));
         let batch = RecordBatch::try_new(schema, columns);
         (batch.expect("the columns are the layout's, equally long"), facts)
     }

@@ -31,6 +31,7 @@ use crate::source::roots::{self, Root, RootKind};
 use crate::source::schema::{FileColumns, United, united_name};
 use crate::source::spec::InputSpec;
 use crate::source::units::{self, FileExtent};
+use crate::source::verdict::{is_verdict, with_verdict};
 use crate::source::walk::PassedOver;
 use crate::store::ahead::AHEAD_BYTES;
 use crate::store::{Address, Revision, Stored};
@@ -112,7 +113,9 @@ impl InputFile {
     pub(super) fn raw_name<'a>(&'a self, united: &'a str) -> &'a str {
         let own = self.probe.columns.iter().zip(&self.columns);
         let found = own.into_iter().find(|(_, (name, _))| name == united);
-        found.map_or(united, |((raw, _), _)| raw)
+        // A raw file's own column of a verdict's name means something else.
+        let lacking = if is_verdict(united) { "" } else { united };
+        found.map_or(lacking, |((raw, _), _)| raw)
     }
 }
 
@@ -195,6 +198,8 @@ impl Inputs {
         if let Some(limit) = config.limit_documents {
             limit_files(&mut files, limit.0)?;
         }
+        // A condition is a rule like others: it says of held-out documents what it would do.
+        let schema = if predicate.is_some() { with_verdict(&schema) } else { schema };
         let total = files.iter().map(|file| file.probe.layout.text_bytes()).sum();
         let unit_bytes =
             config.unit_bytes.map_or_else(|| units::default_unit_bytes(total), |b| b.0);

@@ -35,6 +35,7 @@ pub mod schema;
 pub mod sieve;
 pub mod spec;
 pub mod units;
+pub mod verdict;
 mod walk;
 
 #[cfg(test)]

@@ -6,7 +6,7 @@
 //! `map`. Rejects and counts are gathered on the caller's thread, so their order is the input's.
 //! Memory: one task each for `2 × threads` in flight, fewer workers when `work.memory` is small.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -32,6 +32,7 @@ use crate::source::inputs::{InputFile, Inputs};
 use crate::source::predicate::Predicate;
 use crate::source::reject::{Listed, Reject, RejectWriter, refuse_too_many};
 use crate::source::schema::{LEADING, unknown_column};
+use crate::source::verdict::{self, VERDICT};
 use crate::source::{Batch, Columns, LEFT_OUT, LeftOut};
 
 /// Memory a thread takes for its tasks, as a multiple of a task's text: compressed bytes, decoded
@@ -46,6 +47,8 @@ struct Reading<'a> {
     /// Damaged files that are left out whole.
     skipped: &'a BTreeSet<usize>,
     progress: &'a Progress,
+    /// Whether a condition judges held-out documents, which stay, or leaves them out as well.
+    judges: bool,
     /// Where it is noted which bytes were read.
     note: &'a (dyn Fn(ReadRange) + Sync),
 }
@@ -79,6 +82,7 @@ impl Inputs {
             memory: work.memory,
             skipped: work.skipped,
             progress: work.progress,
+            judges: true,
             note: &|range| work.record_read(range),
         };
         let mut rejects = RejectWriter::new(&work.dir);
@@ -98,7 +102,8 @@ impl Inputs {
         mut sink: impl FnMut(T) -> Result<()>,
     ) -> Result<Counts> {
         let skipped = BTreeSet::new();
-        let reading = Reading { threads, memory, skipped: &skipped, progress, note: &|_| () };
+        let (judges, note) = (false, &|_| ());
+        let reading = Reading { threads, memory, skipped: &skipped, progress, judges, note };
         let mut rejects = RejectWriter::silent();
         let mut sum = Counts::default();
         for unit in 0..self.units.len() {
@@ -130,7 +135,7 @@ impl Inputs {
         mut sink: impl FnMut(T) -> Result<()>,
     ) -> Result<Counts> {
         let unit = &self.units[unit];
-        let view = self.view(columns)?;
+        let view = View { judges: work.judges, ..self.view(columns)? };
         let mut counts = Counts::default();
         for file in unit.files().filter(|file| !work.skipped.contains(file)) {
             if let Some(source) = self.files[file].source {
@@ -273,12 +278,21 @@ impl Inputs {
         Ok(runs.into_iter().map(batch).collect())
     }
 
-    /// Leaves out the documents for which the condition does not hold, then its columns.
+    /// Leaves out the documents for which the condition does not hold, then its columns. Held-out
+    /// ones stay, with its verdict.
     fn select(&self, mut batch: Batch, view: &View, counts: &mut SourceCounts) -> Result<Batch> {
         let Some(predicate) = &self.predicate else { return Ok(batch) };
-        let mask = predicate.select(&batch.records)?;
+        let holds = predicate.select(&batch.records)?;
+        let fails = |row: &usize| !(holds.is_valid(*row) && holds.value(*row));
+        let is_judged = |row: &usize| view.judges && batch.held_out().value(*row) && fails(row);
+        let judged: BTreeMap<usize, &str> =
+            (0..batch.len()).filter(is_judged).map(|row| (row, LEFT_OUT)).collect();
+        let stays = (0..batch.len()).map(|row| Some(!fails(&row) || judged.contains_key(&row)));
+        let mask: BooleanArray = stays.collect();
         let shown: Vec<usize> = (0..view.shown).collect();
         let records = batch.records.project(&shown).map_err(bug)?;
+        verdict::count(counts, &records, &judged);
+        let records = verdict::judged(&records, &judged)?;
         let out = not(&mask).map_err(bug)?;
         let rows = std::mem::take(&mut batch.rows).into_iter().zip(&mask);
         let (kept, left): (Vec<_>, Vec<_>) = rows.partition(|(_, passes)| *passes == Some(true));
@@ -326,6 +340,8 @@ impl Inputs {
         let others = self.schema.fields().iter().skip(LEADING.len());
         let wanted = |name: &str| match columns {
             Columns::All => true,
+            // Where the condition's verdicts go.
+            _ if self.predicate.is_some() && name == VERDICT => true,
             Columns::Text => false,
             Columns::And(names) => names.contains(&name),
         };
@@ -345,7 +361,7 @@ impl Inputs {
                 fields.push(Arc::new(field.clone()));
             }
         }
-        Ok(View { schema: Arc::new(Schema::new(fields)), shown })
+        Ok(View { schema: Arc::new(Schema::new(fields)), shown, judges: false })
     }
 }
 
@@ -354,6 +370,8 @@ struct View {
     schema: SchemaRef,
     /// Columns that are handed out; what follows only the condition reads.
     shown: usize,
+    /// As [`Reading::judges`].
+    judges: bool,
 }
 
 impl View {

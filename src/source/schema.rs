@@ -21,13 +21,14 @@ use arrow::error::ArrowError;
 
 use crate::base::config::nearest;
 use crate::base::error::{Error, Result};
+use crate::source::verdict::is_verdict;
 
 /// The columns every batch begins with, in this order.
 pub const LEADING: [&str; 4] = ["id", "text", "source", "held_out"];
 
 /// The name a raw file's column gets in the united schema.
 pub fn united_name(raw: &str) -> String {
-    match LEADING.contains(&raw) {
+    match LEADING.contains(&raw) || is_verdict(raw) {
         true => format!("{raw}_original"),
         false => raw.to_owned(),
     }
@@ -87,9 +88,7 @@ impl<'a> United<'a> {
 
     /// The united schema of whoever keeps all columns, or those of `keep`: each must fit.
     pub fn kept(&self, keep: Option<&[String]>) -> Result<SchemaRef> {
-        let is_kept = |column: &&Column<'_>| {
-            keep.is_none_or(|keep| keep.iter().any(|name| name == column.name))
-        };
+        let is_kept = |column: &&Column<'_>| is_kept(column, keep);
         if let Some(message) =
             self.columns.iter().filter(is_kept).find_map(|column| column.conflict.as_ref())
         {
@@ -107,10 +106,7 @@ impl<'a> United<'a> {
                 return Err(unknown_column(name, self.columns.iter().map(|column| column.name)));
             }
         }
-        let fits = |column: &&Column<'_>| {
-            column.conflict.is_none()
-                && keep.is_none_or(|keep| keep.iter().any(|name| name == column.name))
-        };
+        let fits = |column: &&Column<'_>| column.conflict.is_none() && is_kept(column, keep);
         let fitting = self.columns.iter().filter(fits);
         let mut fields = leading_fields();
         fields.extend(fitting.map(|column| Field::new(column.name, column.kind.clone(), true)));
@@ -119,14 +115,16 @@ impl<'a> United<'a> {
 
     /// The option that leaves out what does not fit.
     fn without_conflicts(&self, keep: Option<&[String]>) -> String {
-        let fits = |column: &&Column<'_>| {
-            column.conflict.is_none()
-                && keep.is_none_or(|keep| keep.iter().any(|name| name == column.name))
-        };
+        let fits = |column: &&Column<'_>| column.conflict.is_none() && is_kept(column, keep);
         let names: Vec<&str> = self.columns.iter().filter(fits).map(|column| column.name).collect();
         let names = if names.is_empty() { "text".to_owned() } else { names.join(",") };
         format!("keep the others only: `--columns {names}`")
     }
+}
+
+/// Whether a column is kept: one of those asked for, or what a recipe says of held-out documents.
+fn is_kept(column: &Column<'_>, keep: Option<&[String]>) -> bool {
+    is_verdict(column.name) || keep.is_none_or(|keep| keep.iter().any(|name| name == column.name))
 }
 
 fn leading_fields() -> Vec<Field> {

@@ -436,6 +436,7 @@ fn corpus(directory: &Path, parts: &[Vec<RecordBatch>], holdout: f64) {
         skipped_files: vec![],
         read: vec![],
         fingerprint: Default::default(),
+        ancestry: vec![],
         extra: Default::default(),
     };
     manifest.write(directory).unwrap();

@@ -117,7 +117,7 @@ impl Stage for Tokenize {
     }
 
     fn version(&self) -> u32 {
-        4
+        5
     }
 
     fn config(&self) -> Value {

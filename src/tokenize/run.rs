@@ -9,7 +9,9 @@ use crate::artifact::counts::Counts;
 use crate::artifact::record::FileCounts;
 use crate::artifact::stage::Work;
 use crate::base::error::{Error, Result};
-use crate::shards::{ShardDocument, ShardWriter, TokenWidth};
+use crate::base::hash::xxh3_128;
+use crate::shards::{HeldOut, ShardDocument, ShardWriter, TokenWidth};
+use crate::source::verdict::{TWIN, VERDICT, Verdicts};
 use crate::source::{Batch, Columns, Inputs};
 use crate::tokenizer::Tokenizer;
 
@@ -43,7 +45,10 @@ pub(super) fn encode(
         special_token_texts += encoded.special_token_texts;
         write_batch(&encoded, &inputs.sources()[encoded.batch.source], &mut writer)
     };
-    let mut counts = inputs.read(unit, Columns::Text, work, map, sink)?;
+    let schema = inputs.schema();
+    let said = [VERDICT, TWIN].into_iter().filter(|name| schema.index_of(name).is_ok());
+    let said: Vec<&str> = said.collect();
+    let mut counts = inputs.read(unit, Columns::And(&said), work, map, sink)?;
     let written = writer.finish()?;
     for (name, written) in &written.sources {
         let counts = counts.source(name);
@@ -89,12 +94,19 @@ fn name_document(error: Error, batch: &Batch, row: usize) -> Error {
 fn write_batch(encoded: &EncodedBatch, source: &str, writer: &mut ShardWriter) -> Result<()> {
     let EncodedBatch { batch, tokens, ends, .. } = encoded;
     let mut start = 0;
+    let verdicts = Verdicts::of(&batch.records);
     for (row, &end) in ends.iter().enumerate() {
+        let text = batch.texts().value(row);
+        let known = batch.held_out().value(row).then(|| HeldOut {
+            text: Some(xxh3_128(text.as_bytes())),
+            verdict: verdicts.verdict(row).map(str::to_owned),
+            twin: verdicts.twin(row),
+        });
         writer.push(&ShardDocument {
             id: batch.ids().value(row),
             source,
-            held_out: batch.held_out().value(row),
-            bytes: batch.texts().value(row).len() as u64,
+            held_out: known.as_ref(),
+            bytes: text.len() as u64,
             tokens: &tokens[start..end],
         })?;
         start = end;

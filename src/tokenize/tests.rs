@@ -177,6 +177,7 @@ fn make_artifact(folder: &Path) -> Vec<u8> {
         holdout: None,
         skipped_files: vec![],
         read: vec![],
+        ancestry: vec![],
         extra: Default::default(),
     };
     manifest.write(folder).unwrap();

@@ -20,6 +20,7 @@ use std::{
 use serde::Serialize;
 
 use super::{
+    aside::{bring_back, find, step_aside},
     config::{Steps, TrainConfig},
     extend::{self, Asked, Continuation},
     layout::{
@@ -71,6 +72,11 @@ impl fmt::Display for Start {
 /// What [`RunDirectory::open`] would do with OUT, without touching it.
 pub fn look(out: &Path, asked: &Asked<'_>) -> Result<Start> {
     let standing = if out.exists() { standing_run(out)? } else { None };
+    if !goes_on(out, standing.as_ref(), asked)?
+        && let Some((found, _)) = find(out, asked)?
+    {
+        return look(&found, asked);
+    }
     let Some(standing) = standing else { return Ok(Start::New) };
     Ok(match decision(out, &standing, asked)? {
         Continuation::Aside(why) => Start::StepsAside { why, from: 0 },
@@ -86,6 +92,12 @@ pub fn look(out: &Path, asked: &Asked<'_>) -> Result<Start> {
             }
         }
     })
+}
+
+/// Whether there is a run in OUT that is, or becomes, what is asked for.
+fn goes_on(out: &Path, standing: Option<&Manifest>, asked: &Asked<'_>) -> Result<bool> {
+    let Some(standing) = standing else { return Ok(false) };
+    Ok(!matches!(decision(out, standing, asked)?, Continuation::Aside(_)))
 }
 
 /// What is done about the standing run.
@@ -160,9 +172,12 @@ pub struct RunDirectory {
 impl RunDirectory {
     /// Locks OUT and decides what to do there.
     pub fn open(out: &Path, asked: Asked<'_>) -> Result<RunDirectory> {
-        if out.exists() {
-            standing_run(out)?; // refuses before a lock file is left there
-        }
+        // Refuses before a lock file is left there.
+        let standing = if out.exists() { standing_run(out)? } else { None };
+        let came_back = match goes_on(out, standing.as_ref(), &asked)? {
+            true => None,
+            false => bring_back(out, standing.as_ref(), &asked)?,
+        };
         io::create_directory(out)?;
         let lock = Lock::take(&out.join(LOCK), out)?;
         let Some(standing) = standing_run(out)? else {
@@ -178,12 +193,13 @@ impl RunDirectory {
             }
             Continuation::Here { config, warnings } => {
                 let found = Found::read(out, *config, warnings, &standing, &asked)?;
-                Ok(RunDirectory::resume(out, found, &standing, asked, lock))
+                let directory = RunDirectory::resume(out, found, &standing, asked, lock)?;
+                Ok(RunDirectory { stepped_aside: came_back, ..directory })
             }
             Continuation::Branch { config, recovery, why } => {
                 let (made, recovery) = extend::branch(out, *recovery)?;
                 let version = standing.stage_version;
-                let manifest = new_manifest(&config, asked.end_of_text, asked.input, version);
+                let manifest = new_manifest(&config, asked.end_of_text, asked.input, version)?;
                 manifest.write(&made)?;
                 let aside = step_aside(out, &standing)?;
                 drop(lock);
@@ -213,7 +229,7 @@ impl RunDirectory {
         stepped_aside: Option<(PathBuf, String)>,
     ) -> Result<RunDirectory> {
         let config = asked.config.clone();
-        let manifest = new_manifest(&config, asked.end_of_text, asked.input, STAGE_VERSION);
+        let manifest = new_manifest(&config, asked.end_of_text, asked.input, STAGE_VERSION)?;
         manifest.write(out)?;
         Ok(RunDirectory {
             path: out.to_owned(),
@@ -236,13 +252,13 @@ impl RunDirectory {
         standing: &Manifest,
         asked: Asked<'_>,
         lock: Lock,
-    ) -> RunDirectory {
+    ) -> Result<RunDirectory> {
         let done = found.is_done(out);
         let Found { config, recovery, before, warnings } = found;
         let version = standing.stage_version;
-        RunDirectory {
+        Ok(RunDirectory {
             path: out.to_owned(),
-            manifest: new_manifest(&config, asked.end_of_text, asked.input, version),
+            manifest: new_manifest(&config, asked.end_of_text, asked.input, version)?,
             tokenizer: asked.tokenizer,
             recovery,
             before,
@@ -251,7 +267,7 @@ impl RunDirectory {
             warnings,
             config,
             lock,
-        }
+        })
     }
 
     /// Where to continue; `None`: at the beginning.
@@ -385,30 +401,15 @@ fn tokenizer_files(tokenizer_json: &Path) -> Vec<(&'static str, PathBuf)> {
     files.into_iter().filter(|(name, path)| *name == TOKENIZER || path.is_file()).collect()
 }
 
-/// Renames `NAME` to `NAME@1a2b3c4d`, or `NAME@1a2b3c4d-2` where that stands already.
-fn step_aside(out: &Path, standing: &Manifest) -> Result<PathBuf> {
-    let name = out.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let base = format!("{name}@{}", standing.fingerprint.short());
-    let mut target = out.with_file_name(&base);
-    let mut number = 2;
-    while target.exists() {
-        target = out.with_file_name(format!("{base}-{number}"));
-        number += 1;
-    }
-    io::rename(out, &target)?;
-    io::remove_file(&target.join(LOCK))?;
-    Ok(target)
-}
-
 fn new_manifest(
     config: &TrainConfig,
     end_of_text: &str,
     input: InputRecord,
     version: u32,
-) -> Manifest {
+) -> Result<Manifest> {
     let value = config.fingerprinted();
     let (seed, inputs) = (config.train.seed, vec![input]);
-    Manifest {
+    Ok(Manifest {
         format: manifest::FORMAT,
         kind: Kind::Run,
         stage: STAGE.to_owned(),
@@ -417,6 +418,7 @@ fn new_manifest(
         fingerprint: manifest::fingerprint(STAGE, version, seed, &value, &inputs),
         config: value,
         seed,
+        ancestry: manifest::ancestry(&inputs)?,
         inputs,
         files: Vec::new(),
         counts: ManifestCounts::default(),
@@ -424,7 +426,7 @@ fn new_manifest(
         skipped_files: Vec::new(),
         read: Vec::new(),
         extra: BTreeMap::from([(END_OF_TEXT.to_owned(), end_of_text.into())]),
-    }
+    })
 }
 
 /// What equal runs share, by name.

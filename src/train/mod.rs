@@ -18,6 +18,7 @@
 pub mod config;
 pub mod run;
 
+mod aside;
 mod clock;
 pub mod companions;
 pub mod directory;

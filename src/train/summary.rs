@@ -239,20 +239,27 @@ impl TrainSummary {
         }
         writeln!(
             f,
-            "  {:<12} {:>9} {:>9} {:>14} {:>17}",
+            "  {:<12} {:>9} {:>9} {:>14} {:>17}  texts",
             "validation", "documents", "loss", "bits per byte", "unigram baseline"
         )?;
         let last = self.evals.iter().map(|eval| eval.step).max();
         for eval in self.evals.iter().filter(|eval| Some(eval.step) == last) {
+            let texts = eval.validation.map_or_else(|| "unknown".to_owned(), |set| set.short());
             writeln!(
                 f,
-                "  {:<12} {:>9} {:>9.3} {:>14.3} {:>17.3}",
+                "  {:<12} {:>9} {:>9.3} {:>14.3} {:>17.3}  {texts}",
                 eval.source,
                 Count(eval.documents).to_string(),
                 eval.nats / eval.tokens.max(1) as f64,
                 eval.bits_per_byte,
                 eval.unigram_bits_per_byte
             )?;
+            if let (true, Some(kept)) =
+                (eval.kept_documents < eval.documents, eval.kept_bits_per_byte)
+            {
+                let documents = Count(eval.kept_documents).to_string();
+                writeln!(f, "  {:<12} {documents:>9} {:>24.3}", "  kept alone", kept)?;
+            }
         }
         Ok(())
     }

@@ -6,7 +6,9 @@
 //! before it as first input. So every byte is scored once, and nothing depends on how documents are
 //! cut into training rows. Bits per byte = nats / (ln 2 · bytes) (nanochat's `loss_eval.py`), which
 //! compares runs of different tokenizers. Beside it stands what a model without context could
-//! reach: the empirical unigram entropy of the same tokens.
+//! reach: the empirical unigram entropy of the same tokens. All held-out documents make the figure
+//! that compares recipes; a second one is that of those which this recipe would keep. Both are over
+//! a set that is named by its fingerprint: figures over other sets do not compare.
 //! **Packing.** Windows share rows behind the attention mask, best fit by falling length (ties in
 //! document order), so padding is a few percent. **Invariants.** Sums are f64 in token order; the
 //! logarithm is a software one. **Cost.** One forward pass over the tokens, which are held in
@@ -18,7 +20,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::{error::Result, hash::Fingerprint};
 use crate::runtime::{data::Batch, model::Model};
-use crate::shards::ValidationSource;
+use crate::shards::{HeldOut, ValidationSource, validation::fingerprint};
 
 /// A line of `evals.jsonl`: one source at one step.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -39,6 +41,20 @@ pub struct SourceEval {
     pub unigram_bits_per_byte: f64,
     /// Tokens scored.
     pub tokens: u64,
+    /// Those documents that the recipe would keep, their sums, and nats / (ln 2 · bytes) where there
+    /// are any.
+    #[serde(default)]
+    pub kept_documents: u64,
+    #[serde(default)]
+    pub kept_nats: f64,
+    #[serde(default)]
+    pub kept_bytes: u64,
+    #[serde(default)]
+    pub kept_bits_per_byte: Option<f64>,
+    /// Which texts of the source were scored ([`fingerprint`]): lines of equal ones compare. Lines
+    /// of earlier builds do not say.
+    #[serde(default)]
+    pub validation: Option<Fingerprint>,
 }
 
 /// A line of `evals/step-….jsonl`: one document, so that two runs can be compared on the documents
@@ -49,7 +65,7 @@ pub struct DocumentEval {
     pub source: String,
     /// The document's id.
     pub document: String,
-    /// XXH3-128 of the text that its tokens decode to.
+    /// XXH3-128 of its raw text; in mixes of earlier builds, of the text that its tokens decode to.
     pub text: Fingerprint,
     /// Its tokens.
     pub tokens: u64,
@@ -57,6 +73,13 @@ pub struct DocumentEval {
     pub bytes: u64,
     /// Negative log-likelihood of its tokens.
     pub nats: f64,
+    /// Why a step of the recipe would have dropped it; null: it would be kept.
+    #[serde(default)]
+    pub verdict: Option<String>,
+    /// Whether deduplication found a training document that is a copy of it, or nearly; null:
+    /// none looked.
+    #[serde(default)]
+    pub near_twin: Option<bool>,
 }
 
 /// The outcome of one evaluation.
@@ -92,6 +115,7 @@ struct Source {
     first: usize,
     count: usize,
     unigram_nats: f64,
+    fingerprint: Fingerprint,
 }
 
 struct Document {
@@ -99,6 +123,7 @@ struct Document {
     text: Fingerprint,
     bytes: u64,
     tokens: Vec<u32>,
+    known: HeldOut,
 }
 
 /// Up to `sequence` tokens of a document.
@@ -110,8 +135,9 @@ struct Window {
 }
 
 impl Validation {
-    /// Takes of each source the first documents that fit `tokens_max` (0: all), at least one.
-    /// `text` hashes what a document's tokens decode to.
+    /// Takes of each source the first documents that fit `tokens_max` (0: all), at least one; they
+    /// count by their bytes, so that it is the same ones whatever the tokenizer.
+    /// `text` hashes what a document's tokens decode to, for mixes that do not know the text.
     pub fn new(
         sources: Vec<ValidationSource>,
         text: &dyn Fn(&[u32]) -> Fingerprint,
@@ -125,21 +151,25 @@ impl Validation {
             let first = validation.documents.len();
             let mut tokens = 0;
             for document in source.documents {
-                tokens += document.tokens.len() as u64;
+                tokens += document.weight();
                 if tokens_max > 0 && tokens > tokens_max && validation.documents.len() > first {
                     break;
                 }
                 validation.documents.push(Document {
                     id: document.id,
-                    text: text(&document.tokens),
+                    text: document.known.text.unwrap_or_else(|| text(&document.tokens)),
                     bytes: document.bytes,
                     tokens: document.tokens,
+                    known: document.known,
                 });
             }
             let taken = &validation.documents[first..];
             let unigram_nats = unigram_nats(taken);
             let count = taken.len();
-            validation.sources.push(Source { name: source.name, first, count, unigram_nats });
+            let texts = taken.iter().map(|one| (source.name.as_str(), Some(one.text), ""));
+            let fingerprint = fingerprint(texts);
+            let name = source.name;
+            validation.sources.push(Source { name, first, count, unigram_nats, fingerprint });
         }
         validation.rows = pack(windows(&validation.documents, sequence), sequence);
         validation
@@ -177,7 +207,7 @@ impl Validation {
             let documents = &self.documents[range.clone()];
             let bytes: u64 = documents.iter().map(|document| document.bytes).sum();
             let total: f64 = nats[range.clone()].iter().sum();
-            let scored = documents.iter().zip(&nats[range]);
+            let scored = documents.iter().zip(&nats[range.clone()]);
             evaluation.documents.extend(scored.map(|(document, &nats)| DocumentEval {
                 source: source.name.clone(),
                 document: document.id.clone(),
@@ -185,7 +215,13 @@ impl Validation {
                 tokens: document.tokens.len() as u64,
                 bytes: document.bytes,
                 nats,
+                verdict: document.known.verdict.clone(),
+                near_twin: document.known.twin,
             }));
+            let all = || documents.iter().zip(&nats[range.clone()]);
+            let kept = || all().filter(|(document, _)| document.known.verdict.is_none());
+            let kept_bytes: u64 = kept().map(|(document, _)| document.bytes).sum();
+            let kept_nats: f64 = kept().map(|(_, nats)| nats).sum();
             if bytes > 0 {
                 evaluation.sources.push(SourceEval {
                     step,
@@ -196,6 +232,12 @@ impl Validation {
                     bits_per_byte: bits_per_byte(total, bytes),
                     unigram_bits_per_byte: bits_per_byte(source.unigram_nats, bytes),
                     tokens: documents.iter().map(|document| document.tokens.len() as u64).sum(),
+                    kept_documents: kept().count() as u64,
+                    kept_nats,
+                    kept_bytes,
+                    kept_bits_per_byte: (kept_bytes > 0)
+                        .then(|| bits_per_byte(kept_nats, kept_bytes)),
+                    validation: Some(source.fingerprint),
                 });
             }
         }

@@ -8,7 +8,8 @@ use serde_json::{Map, Value, json};
 use crate::artifact::manifest::Manifest;
 use crate::base::{hash::xxh3_128, io};
 use crate::shards::{
-    MixRecord, MixSource, ShardFile, ShardReader, TokenWidth, ValidationDocument, ValidationSource,
+    HeldOut, MixRecord, MixSource, ShardFile, ShardReader, TokenWidth, ValidationDocument,
+    ValidationSource,
     fixture::{END_OF_TEXT_ID, TestDocument, write_artifact, write_manifest},
     mix_record::{MIX_FILE, MIX_FORMAT, MixPhase},
     order::{ORDER_FILE, OrderWriter},
@@ -64,6 +65,7 @@ pub fn write_mix(directory: &Path) {
                 id: format!("{name}-{index}"),
                 bytes: length as u64,
                 tokens: tokens(index, length),
+                known: HeldOut::default(),
             })
             .collect(),
     };
@@ -94,6 +96,8 @@ fn record(artifact: &Manifest, shards: &Path, tokenizer: &[u8]) -> MixRecord {
         validation_documents: 6,
         validation_tokens: 171,
         validation_bytes: 171,
+        validation_kept: 6,
+        validation: None,
     };
     let phase = |name: &str, first_token, tokens| MixPhase {
         name: name.into(),
@@ -113,6 +117,7 @@ fn record(artifact: &Manifest, shards: &Path, tokenizer: &[u8]) -> MixRecord {
         end_of_text: "<|endoftext|>".into(),
         end_of_text_id: END_OF_TEXT_ID,
         tokenizer: xxh3_128(tokenizer),
+        validation: None,
         phases: vec![phase("main", 0, 1930), phase("anneal", 1930, MIX_TOKENS - 1930)],
         sources: vec![source("a"), source("b")],
         shards: vec![ShardFile {

@@ -7,7 +7,7 @@ use crate::runtime::{
     device::Device,
     model::{Model, ModelConfig},
 };
-use crate::shards::{ValidationDocument, ValidationSource};
+use crate::shards::{HeldOut, ValidationDocument, ValidationSource};
 use crate::train::validate::Validation;
 
 const SEQUENCE: usize = 16;
@@ -17,6 +17,10 @@ fn source(lengths: &[usize]) -> ValidationSource {
         id: index.to_string(),
         bytes: 2 * length as u64,
         tokens: tokens(index, length),
+        known: HeldOut {
+            verdict: (index % 2 == 1).then(|| "short".to_owned()),
+            ..HeldOut::default()
+        },
     });
     ValidationSource { name: "a".into(), documents: documents.collect() }
 }
@@ -62,6 +66,15 @@ fn packed_documents_score_as_each_alone_in_windows() {
     assert_eq!((source.step, source.documents, source.bytes), (7, 9, 252));
     assert!((source.nats - total).abs() < 1e-9);
     assert!((source.bits_per_byte - total / 252.0 / 2f64.ln()).abs() < 1e-9);
+    // Every second one would not be kept.
+    let kept = evaluation.documents.iter().step_by(2);
+    let (nats, bytes): (f64, u64) =
+        kept.fold((0.0, 0), |sum, one| (sum.0 + one.nats, sum.1 + one.bytes));
+    assert_eq!((source.kept_documents, source.kept_bytes), (5, bytes));
+    assert!((source.kept_nats - nats).abs() < 1e-9 && bytes < source.bytes);
+    let expected = nats / bytes as f64 / 2f64.ln();
+    assert!((source.kept_bits_per_byte.unwrap() - expected).abs() < 1e-9);
+    assert_eq!(evaluation.documents[1].verdict.as_deref(), Some("short"));
 }
 
 #[test]
@@ -74,7 +87,9 @@ fn the_baseline_is_the_entropy_of_the_tokens() {
 
 #[test]
 fn a_limit_takes_whole_documents_and_at_least_one() {
-    assert_eq!(validation(&[5, 7, 9], 13).tokens(), 12);
-    assert_eq!(validation(&[50, 7], 13).tokens(), 50);
+    // Two bytes a token, four of which count as one: 3 + 4 and 25 + 4.
+    assert_eq!(validation(&[5, 7, 9], 7).tokens(), 12);
+    assert_eq!(validation(&[5, 7, 9], 6).tokens(), 5);
+    assert_eq!(validation(&[50, 7], 7).tokens(), 50);
     assert_eq!(validation(&[50, 7], 0).tokens(), 57);
 }

@@ -1,0 +1,151 @@
+//! Finished outputs of a recipe that are not current, under their fingerprints: nothing finished
+//! is lost or made twice.
+//!
+//! In → the OUT of a step, and an output that takes its place; out → what stood there, whole, as
+//! `.store/NAME@1a2b3c4d` beside OUT, and back in OUT when its fingerprint is asked for again.
+//! Moves are renames within one folder's file system: no byte is copied, a name in the store
+//! means nothing (the manifest inside does), and a kill between two renames leaves each output
+//! whole, in OUT or in the store, where the next start finds it. Nothing leaves the store but by
+//! `dataprep gc`. Runs lie beside OUT themselves, as `NAME@1a2b3c4d`: [`crate::train`] brings those
+//! back. **Cost.** The disk of every state that was finished, until it is removed; looking reads
+//! the manifests of the outputs of that name.
+
+use std::path::{Path, PathBuf};
+
+use super::up_to_date;
+use crate::artifact::{manifest::Manifest, record::Kind, stage::Stage};
+use crate::base::{error::Result, hash::Fingerprint, io};
+
+/// The folder beside the outputs.
+const FOLDER: &str = ".store";
+
+/// The outputs of one step that are not current.
+pub struct Kept {
+    folder: PathBuf,
+    name: String,
+}
+
+impl Kept {
+    /// Of the step that writes `out`.
+    pub fn beside(out: &Path) -> Kept {
+        let name = out.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        Kept { folder: out.with_file_name(FOLDER), name }
+    }
+
+    /// The outputs, by name.
+    pub fn outputs(&self) -> Result<Vec<PathBuf>> {
+        let prefix = format!("{}@", self.name);
+        let outputs = outputs_in(&self.folder)?;
+        Ok(outputs.into_iter().filter(|path| name_of(path).starts_with(&prefix)).collect())
+    }
+
+    /// The output that a stage would make, if it is there.
+    pub fn find(&self, stage: &dyn Stage, fingerprint: Fingerprint) -> Result<Option<PathBuf>> {
+        for output in self.outputs()? {
+            if up_to_date::check(stage, &output, fingerprint)?.is_some() {
+                return Ok(Some(output));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Moves a finished output here; another one of its fingerprint gives way to it.
+    pub fn keep(&self, output: &Path) -> Result<()> {
+        let manifest = Manifest::read(output)?;
+        let base = format!("{}@{}", self.name, manifest.fingerprint.short());
+        let mut place = self.folder.join(&base);
+        let is_another = |place: &Path| -> Result<bool> {
+            let other = Manifest::read_if_known(place)?;
+            Ok(other.is_some_and(|other| other.fingerprint != manifest.fingerprint))
+        };
+        let mut number = 2;
+        while is_another(&place)? {
+            place = self.folder.join(format!("{base}-{number}"));
+            number += 1;
+        }
+        io::create_directory(&self.folder)?;
+        io::remove_directory(&place)?;
+        io::rename(output, &place)?;
+        io::sync(&self.folder)
+    }
+
+    /// Puts the output `found` in the place of `out`, and what stands there into the store.
+    pub fn take(&self, found: &Path, out: &Path) -> Result<()> {
+        if Manifest::read_if_known(out)?.is_some() {
+            self.keep(out)?;
+        } else {
+            io::remove_directory(out)?;
+        }
+        io::rename(found, out)?;
+        io::sync(out.parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new(".")))
+    }
+}
+
+/// An output that no step writes now.
+#[derive(Clone, Debug)]
+pub struct Unused {
+    pub path: PathBuf,
+    pub manifest: Manifest,
+    /// Bytes on the disk.
+    pub bytes: u64,
+    /// Why it stays all the same.
+    pub needed: Option<String>,
+}
+
+/// What lies in the store beside the outputs in `folder`, and the runs that stepped aside there.
+/// What a run that is not finished was made from is needed to continue it; a run is removed only
+/// where `runs` says so.
+pub fn unused(folder: &Path, runs: bool) -> Result<Vec<Unused>> {
+    let beside = outputs_in(folder)?;
+    let is_aside = |path: &PathBuf| name_of(path).contains('@');
+    let mut needed: Vec<(Fingerprint, String)> = Vec::new();
+    for run in &beside {
+        let manifest = Manifest::read_if_known(run)?.filter(|it| it.kind == Kind::Run);
+        let Some(manifest) = manifest.filter(|_| !is_done(run)) else { continue };
+        let above = manifest.ancestry.iter().map(|above| above.fingerprint);
+        let made_from = manifest.inputs.iter().filter_map(|input| input.fingerprint).chain(above);
+        needed.extend(made_from.map(|fingerprint| (fingerprint, name_of(run))));
+    }
+    let mut unused = Vec::new();
+    let aside = beside.iter().filter(|path| is_aside(path)).cloned();
+    for path in outputs_in(&folder.join(FOLDER))?.into_iter().chain(aside) {
+        let Some(manifest) = Manifest::read_if_known(&path)? else { continue };
+        let run = needed.iter().find(|(fingerprint, _)| *fingerprint == manifest.fingerprint);
+        let needed = match run {
+            _ if manifest.kind == Kind::Run => (!runs).then(|| "a run: `--runs`".to_owned()),
+            Some((_, run)) => Some(format!("`{run}` goes on from it")),
+            None => None,
+        };
+        let sizes = io::files_below(&path)?.into_iter().map(|file| io::size(&file));
+        let bytes = sizes.sum::<Result<u64>>()?;
+        unused.push(Unused { path, manifest, bytes, needed });
+    }
+    Ok(unused)
+}
+
+/// Removes an output that [`unused`] lists, its manifest last seen: half of it is no output.
+pub fn remove(output: &Unused) -> Result<()> {
+    io::remove_file(&output.path.join(crate::artifact::manifest::FILE_NAME))?;
+    io::remove_directory(&output.path)
+}
+
+/// Whether `state.json` says that a run is over.
+fn is_done(run: &Path) -> bool {
+    let state = io::read(&run.join("state.json")).unwrap_or_default();
+    let state: serde_json::Value = serde_json::from_slice(&state).unwrap_or_default();
+    state["state"] == "done"
+}
+
+/// The finished outputs in a folder, by name; none where there is no folder.
+fn outputs_in(folder: &Path) -> Result<Vec<PathBuf>> {
+    if !folder.is_dir() {
+        return Ok(Vec::new());
+    }
+    let mut outputs = io::list(folder)?;
+    outputs.retain(|path| Manifest::stands_in(path));
+    Ok(outputs)
+}
+
+fn name_of(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
