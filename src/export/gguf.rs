@@ -3,12 +3,11 @@
 //! In → planned tensors, the shape, the vocabulary; out → one file. The format is GGUF version 3
 //! (ggml's documentation of it): a head, typed keys, the list of tensors, then their bytes, each
 //! aligned to 32. **Method.** Architecture `llama`, whose rotary
-//! pairs are neighbours: rows of query and key projections, and their biases, go from (i, i + h/2) to
-//! (2i, 2i + 1), as llama.cpp's `convert_hf_to_gguf.py` does (`LlamaModel.permute`); `qwen2` and
-//! `qwen3`, whose pairs are ours. Norms and biases stay F32. Q8_0 (ggml,
-//! `quantize_row_q8_0_ref`): blocks of 32 numbers, each an i8 times a scale of F16, the largest
-//! magnitude / 127; a matrix whose rows are no multiple of 32 is F16 instead. **Cost.** One tensor
-//! in memory.
+//! pairs are neighbours: rows of query and key projections, and their biases, go from (i, i + h/2)
+//! to (2i, 2i + 1), as llama.cpp's `convert_hf_to_gguf.py` does (`LlamaModel.permute`); `qwen2` and
+//! `qwen3`, whose pairs are ours. Norms and biases stay F32. Q8_0 (ggml, `quantize_row_q8_0_ref`):
+//! blocks of 32 numbers, each an i8 times a scale of F16, the largest magnitude / 127; a matrix
+//! whose rows are no multiple of 32 is F16 instead. **Cost.** One tensor in memory.
 
 use std::{io::Write, path::Path};
 

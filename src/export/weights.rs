@@ -2,8 +2,8 @@
 //!
 //! In → a checkpoint's file, the shape and its class; out → [`Planned`] tensors, and files of them.
 //! Tables are cut to a row a token (checkpoints of earlier versions hold rows that pad them).
-//! **Invariants.** What is planned is exactly what the shape has. **Cost.** [`CHUNK`] bytes at a time;
-//! a tensor that the class has the other way round, whole.
+//! **Invariants.** What is planned is exactly what the shape has. **Cost.** [`CHUNK`] bytes at a
+//! time; a tensor that the class has the other way round, whole.
 
 use std::{
     collections::BTreeMap,
@@ -310,7 +310,8 @@ mod tests {
     #[test]
     fn a_gpt2_is_written_in_its_own_names_and_read_back_bit_for_bit() {
         use crate::runtime::{device::Device, model::Model, pretrained};
-        let keys = "vocab_size = 61\nd_model = 16\nn_layer = 2\nn_head = 2\nn_kv_head = 0\nd_ff = 24\n\
+        let keys = "vocab_size = 61\nd_model = 16\nn_layer = 2\nn_head = 2\nn_kv_head = 0\n\
+                    d_ff = 24\n\
                     norm = 'layernorm'\npositions = 'learned'\ncontext = 8\nbias = 'all'\n\
                     activation = 'gelu'";
         let config: ModelConfig = toml::from_str(keys).unwrap();

@@ -5,7 +5,8 @@
 //! Beside `model.safetensors` they are a directory in Hugging Face's form:
 //! `AutoModelForCausalLM.from_pretrained` gives the same logits, and the tokenizer opens each text
 //! with end-of-text, as training did. A shape that no class holds, or one whose class has other
-//! names for the tensors (GPT-2: `export` renames them), has the tokenizer's files alone. Pure. **Cost.** The tokenizer's size, a copy.
+//! names for the tensors (GPT-2: `export` renames them), has the tokenizer's files alone. Pure.
+//! **Cost.** The tokenizer's size, a copy.
 
 use crate::base::error::Result;
 use crate::runtime::{
@@ -17,7 +18,8 @@ use crate::tokenizer::{TOKENIZER_CONFIG_JSON, TOKENIZER_JSON, Tokenizer, opener}
 /// A file by name.
 pub type Companion = (&'static str, Vec<u8>);
 
-/// Files for weights of type `dtype` (PyTorch's name) in `class`; without one, the tokenizer's alone.
+/// Files for weights of type `dtype` (PyTorch's name) in `class`; without one, the tokenizer's
+/// alone.
 pub fn companions(
     class: Option<Class>,
     model: &ModelConfig,

@@ -1,8 +1,9 @@
-//! What follows from a shape: its parameters by name, how many numbers, how many operations, and the
-//! width for a wanted size.
+//! What follows from a shape: its parameters by name, how many numbers, how many operations, and
+//! the width for a wanted size.
 //!
 //! In → [`ModelConfig`]; out → names with dimensions, counts. **Names** are Hugging Face's for
-//! Llama, Qwen and Gemma; what those have not (a table of positions, biases of norms) is named alike.
+//! Llama, Qwen and Gemma; what those have not (a table of positions, biases of norms) is named
+//! alike.
 
 use std::collections::BTreeMap;
 
@@ -115,9 +116,9 @@ impl ModelConfig {
     }
 
     /// This shape at the width whose number of parameters is nearest to `fit_params`, where that is
-    /// asked for: depth, elements a head and query heads a key head stay, and d_ff / d_model but for
-    /// what makes the size right, in multiples of 32, so that width can be compared with depth at
-    /// equal size. Of two widths as near, the smaller.
+    /// asked for: depth, elements a head and query heads a key head stay, and d_ff / d_model but
+    /// for what makes the size right, in multiples of 32, so that width can be compared with depth
+    /// at equal size. Of two widths as near, the smaller.
     ///
     /// # Errors
     /// Config: the smallest width has more parameters than are asked for.

@@ -99,9 +99,9 @@ impl Model {
 }
 
 /// Continues `prompt`, which must hold at least the token that opens a document, by up to
-/// `max_tokens` tokens (fewer where learned positions end), or until the model ends the document with one of `ends`. `on_token` sees
-/// each new token at once, and ends the text by `false`; a closing token is neither shown nor
-/// returned.
+/// `max_tokens` tokens (fewer where learned positions end), or until the model ends the document
+/// with one of `ends`. `on_token` sees each new token at once, and ends the text by `false`; a
+/// closing token is neither shown nor returned.
 pub fn generate(
     model: &Model,
     prompt: &[u32],

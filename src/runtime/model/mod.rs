@@ -2,8 +2,8 @@
 //!
 //! In → [`Batch`]; out → the loss, the nats of each target, or logits. Pre-norm blocks of attention
 //! (grouped queries, inside documents) and a feed-forward layer, a final norm, and a head that may
-//! be the embedding itself. The defaults are Llama's (Touvron et al., *Llama 2*, 2023); the knobs of
-//! [`ModelConfig`] make it GPT-2, Qwen3, Gemma or what nobody has tried. Names and layouts of
+//! be the embedding itself. The defaults are Llama's (Touvron et al., *Llama 2*, 2023); the knobs
+//! of [`ModelConfig`] make it GPT-2, Qwen3, Gemma or what nobody has tried. Names and layouts of
 //! parameters are Hugging Face's `LlamaForCausalLM`, so most exports rename nothing.
 //!
 //! Shapes: B rows, T tokens a row, S keys (T, or more after a cache), d = d_model, H query heads

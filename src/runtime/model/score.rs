@@ -174,7 +174,8 @@ impl Model {
         Ok(scores)
     }
 
-    /// Attention of each part by itself, over `window` tokens (0: all); q is [1, T, H·h], k and v are [1, T, K·h].
+    /// Attention of each part by itself, over `window` tokens (0: all); q is [1, T, H·h], k and v
+    /// are [1, T, K·h].
     pub(super) fn attend_in_parts(
         &self,
         q: &Value,

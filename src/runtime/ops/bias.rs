@@ -1,7 +1,7 @@
 //! A bias: one number an output of a linear map.
 //!
-//! In → x [.., O], bias `[O]`; out → x + bias. Backward: dx = g, dbias = Σ over rows of g, in blocks
-//! of rows added in order. Bound by memory: 8 bytes an element forward, 4 backward.
+//! In → x [.., O], bias `[O]`; out → x + bias. Backward: dx = g, dbias = Σ over rows of g, in
+//! blocks of rows added in order. Bound by memory: 8 bytes an element forward, 4 backward.
 
 use rayon::prelude::*;
 

@@ -1,12 +1,12 @@
 //! Dropout whose draws are a function of the token's place in the training data.
 //!
 //! In → x [B, T, d], the share p, a [`Noise`]; out → each element dropped with probability p, the
-//! others divided by 1 − p. Srivastava et al., *Dropout*, 2014. **Draws** are a hash of (seed, row of
-//! the mix, site in the model, position in the row, element): the same for any micro-batch, order or
-//! thread count, and a resumed run needs no state. A row of the mix is read once in a run, so its
-//! number stands for the step. One XXH3 a token keys SplitMix64 (Steele et al., 2014), whose 64 bits
-//! decide four elements at 16 bits each: p is rounded to 1/65,536. Backward: the same draws again.
-//! Bound by memory: 8 bytes an element.
+//! others divided by 1 − p. Srivastava et al., *Dropout*, 2014. **Draws** are a hash of (seed, row
+//! of the mix, site in the model, position in the row, element): the same for any micro-batch,
+//! order or thread count, and a resumed run needs no state. A row of the mix is read once in a run,
+//! so its number stands for the step. One XXH3 a token keys SplitMix64 (Steele et al., 2014), whose
+//! 64 bits decide four elements at 16 bits each: p is rounded to 1/65,536. Backward: the same draws
+//! again. Bound by memory: 8 bytes an element.
 
 use candle_core::Tensor;
 

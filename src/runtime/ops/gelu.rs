@@ -1,9 +1,9 @@
 //! GELU: the activation of GPT-2's feed-forward layer.
 //!
 //! In → x; out → x/2 · (1 + tanh u), u = √(2/π)·(x + 0.044715·x³). Hendrycks and Gimpel, *Gaussian
-//! Error Linear Units*, 2016, in the form with tanh, which is GPT-2's (`gelu_new` in `transformers`).
-//! Backward: dx = g·((1 + t)/2 + x/2·(1 − t²)·u′), t = tanh u, u′ = √(2/π)·(1 + 3·0.044715·x²).
-//! Bound by memory: 8 bytes an element forward, 12 backward.
+//! Error Linear Units*, 2016, in the form with tanh, which is GPT-2's (`gelu_new` in
+//! `transformers`). Backward: dx = g·((1 + t)/2 + x/2·(1 − t²)·u′), t = tanh u, u′ = √(2/π)·(1 +
+//! 3·0.044715·x²). Bound by memory: 8 bytes an element forward, 12 backward.
 
 use candle_core::Tensor;
 

@@ -1,9 +1,10 @@
 //! Layer normalisation.
 //!
-//! In → x [.., d], weight `[d]`; out → (x − mean) / √(variance + ε) · weight; a bias is an op of its
-//! own. Ba et al., *Layer Normalization*, 2016. Backward, with r = 1/√(variance + ε), n = (x − mean)·r
-//! and q = g·w: dx = r·(q − mean(q) − n·mean(q·n)), dw = Σ over rows of g·n, in blocks of rows added
-//! in order. Bound by memory: 8 bytes an element forward, 16 backward; mean and r are computed again.
+//! In → x [.., d], weight `[d]`; out → (x − mean) / √(variance + ε) · weight; a bias is an op of
+//! its own. Ba et al., *Layer Normalization*, 2016. Backward, with r = 1/√(variance + ε), n = (x −
+//! mean)·r and q = g·w: dx = r·(q − mean(q) − n·mean(q·n)), dw = Σ over rows of g·n, in blocks of
+//! rows added in order. Bound by memory: 8 bytes an element forward, 16 backward; mean and r are
+//! computed again.
 
 use candle_core::D;
 use rayon::prelude::*;

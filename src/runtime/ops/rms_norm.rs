@@ -1,11 +1,11 @@
 //! Root-mean-square normalisation.
 //!
-//! In → x `[.., n·d]`, weight `[d]`; out → x / √(mean(x²) + ε) · weight over each run of d elements:
-//! one run a token, or one a head (Qwen3's norms of queries and keys). With [`Gain::OnePlus`] the
-//! factor is 1 + weight, as in Gemma. Zhang and Sennrich, *Root
-//! Mean Square Layer Normalization*, 2019. Backward, with r = 1/√(mean(x²) + ε):
-//! dx = r·(g·w) − x·r³/d·Σ(g·w·x), dw = Σ over rows of g·x·r, in blocks of rows added in order.
-//! Bound by memory: 8 bytes an element forward, 16 backward; r is kept, x is not copied.
+//! In → x `[.., n·d]`, weight `[d]`; out → x / √(mean(x²) + ε) · weight over each run of d
+//! elements: one run a token, or one a head (Qwen3's norms of queries and keys). With
+//! [`Gain::OnePlus`] the factor is 1 + weight, as in Gemma. Zhang and Sennrich, *Root Mean Square
+//! Layer Normalization*, 2019. Backward, with r = 1/√(mean(x²) + ε): dx = r·(g·w) −
+//! x·r³/d·Σ(g·w·x), dw = Σ over rows of g·x·r, in blocks of rows added in order. Bound by memory: 8
+//! bytes an element forward, 16 backward; r is kept, x is not copied.
 
 use candle_core::D;
 use rayon::prelude::*;

@@ -1,6 +1,7 @@
 //! A value times a fixed number.
 //!
-//! In → x, factor; out → x · factor. Backward: dx = g · factor. Bound by memory: 8 bytes an element.
+//! In → x, factor; out → x · factor. Backward: dx = g · factor. Bound by memory: 8 bytes an
+//! element.
 
 use candle_core::Tensor;
 

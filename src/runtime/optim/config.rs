@@ -1,11 +1,12 @@
 //! The table `[optimizer]`: which one, with what, for which parameters.
 //!
-//! In → the table, the settings of `[train]` that every optimizer shares, a model's parameters; out →
-//! a [`Optimizer`]. **Rules.** A parameter has `train.learning_rate`, `train.weight_decay` (matrices
-//! alone) and the betas, unless a group says otherwise; of several groups that match a name the
-//! last one says each key. Under muP's width the matrices of the blocks learn base / d_model as fast
-//! with AdamW and Lion (`ModelConfig::width_ratio`); Muon's rates carry over as they are.
-//! **Muon** takes the matrices of the blocks, and AdamW the rest: embeddings, head, norms, biases.
+//! In → the table, the settings of `[train]` that every optimizer shares, a model's parameters; out
+//! → a [`Optimizer`]. **Rules.** A parameter has `train.learning_rate`, `train.weight_decay`
+//! (matrices alone) and the betas, unless a group says otherwise; of several groups that match a
+//! name the last one says each key. Under muP's width the matrices of the blocks learn base /
+//! d_model as fast with AdamW and Lion (`ModelConfig::width_ratio`); Muon's rates carry over as
+//! they are. **Muon** takes the matrices of the blocks, and AdamW the rest: embeddings, head,
+//! norms, biases.
 
 use std::collections::BTreeMap;
 
@@ -35,8 +36,8 @@ pub enum Kind {
     Sgd,
 }
 
-/// The table `[optimizer]`. A key that the kind does not have is refused; one that it has and is not
-/// given becomes its default in the resolved configuration.
+/// The table `[optimizer]`. A key that the kind does not have is refused; one that it has and is
+/// not given becomes its default in the resolved configuration.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct OptimizerConfig {

@@ -1,7 +1,7 @@
 //! Loops over the elements of a parameter and of what goes with it, in place.
 //!
-//! In → f32 tensors of one shape on the CPU, a kernel over slices; out → the first changed. Element by
-//! element: the same bits at any thread count.
+//! In → f32 tensors of one shape on the CPU, a kernel over slices; out → the first changed. Element
+//! by element: the same bits at any thread count.
 
 use candle_core::{CpuStorage, InplaceOp2, InplaceOp3, Layout, Tensor};
 use rayon::prelude::*;

@@ -2,7 +2,8 @@
 //!
 //! In → [`NamedGradients`] and a learning rate; out → parameters changed in place. An optimizer is
 //! one file that implements [`Optimizer`]; its state is tensors by name, so a checkpoint stores any
-//! of them alike. Which one, and what holds for which parameter, is [`config`]'s. The learning rate is passed in, a pure function of the step ([`schedule`]).
+//! of them alike. Which one, and what holds for which parameter, is [`config`]'s. The learning rate
+//! is passed in, a pure function of the step ([`schedule`]).
 
 pub mod adamw;
 pub mod clip;

@@ -1,6 +1,7 @@
 //! Parameters with one tensor of memory each: what Lion, SGD and Muon keep.
 //!
-//! In → named parameters with a [`Rule`] each; out → [`Slots`], whose state is `momentum.PARAMETER`.
+//! In → named parameters with a [`Rule`] each; out → [`Slots`], whose state is
+//! `momentum.PARAMETER`.
 
 use std::collections::BTreeMap;
 

@@ -2,14 +2,14 @@
 //!
 //! In → gradients of matrices, learning rate η; out → parameters changed in place. Jordan et al.,
 //! *Muon*, 2024, with the arithmetic of `torch.optim.Muon`, in f32 where that has bf16:
-//! m ← m + (1−μ)(g − m); u = g + μ(m − g) (Nesterov) or m; p ← p·(1 − η·λ) − η·s·O(u), where O is the
-//! nearest half-orthogonal matrix (every singular value 1), found by a polynomial in products
+//! m ← m + (1−μ)(g − m); u = g + μ(m − g) (Nesterov) or m; p ← p·(1 − η·λ) − η·s·O(u), where O is
+//! the nearest half-orthogonal matrix (every singular value 1), found by a polynomial in products
 //! alone: X ← aX + (bA + cA²)X with A = XXᵀ, on the transpose where rows exceed columns.
-//! **Coefficients.** `newton-schulz`: Jordan's (3.4445, −4.7750, 2.0315), five times, singular values
-//! within about 0.3 of 1. `polar-express`: a triple for each round, the best for what the round
-//! before left (Amsel et al., *The Polar Express*, 2025; numbers of nanochat's `optim.py`).
-//! **Rates** s, of a matrix with A outputs and B inputs: see [`Scale`].
-//! **Cost.** Some 5·(4·m²·n + 2·m³) operations a matrix of m ≤ n; keeps m.
+//! **Coefficients.** `newton-schulz`: Jordan's (3.4445, −4.7750, 2.0315), five times, singular
+//! values within about 0.3 of 1. `polar-express`: a triple for each round, the best for what the
+//! round before left (Amsel et al., *The Polar Express*, 2025; numbers of nanochat's `optim.py`).
+//! **Rates** s, of a matrix with A outputs and B inputs: see [`Scale`]. **Cost.** Some 5·(4·m²·n +
+//! 2·m³) operations a matrix of m ≤ n; keeps m.
 
 use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
@@ -99,7 +99,8 @@ const POLAR_EXPRESS: [[f32; 3]; 5] = [
     [2.346_54, -1.709_78, 0.423_24],
 ];
 
-/// Replaces `x` [rows, columns] by a matrix of the same singular vectors, and singular values near 1.
+/// Replaces `x` [rows, columns] by a matrix of the same singular vectors, and singular values near
+/// 1.
 fn orthogonal(x: &mut [f32], rows: usize, columns: usize, config: &MuonConfig) {
     let (small, large) = (rows.min(columns), rows.max(columns));
     let mut wide = match rows > columns {

@@ -1,9 +1,10 @@
 //! Which class of `transformers` holds a shape exactly, and how its tensors are called there.
 //!
-//! In → [`ModelConfig`]; out → [`Class`], or every reason why none does; a tensor's name and what of
-//! ours it is made of. Llama's, Qwen's and Gemma's names are ours. GPT-2's are its own, and its
-//! matrices lie the other way round ([inputs, outputs], `Conv1D`), those of queries, keys and values
-//! as one. What happens in training alone (dropout, z-loss, initial weights) decides nothing here.
+//! In → [`ModelConfig`]; out → [`Class`], or every reason why none does; a tensor's name and what
+//! of ours it is made of. Llama's, Qwen's and Gemma's names are ours. GPT-2's are its own, and its
+//! matrices lie the other way round ([inputs, outputs], `Conv1D`), those of queries, keys and
+//! values as one. What happens in training alone (dropout, z-loss, initial weights) decides nothing
+//! here.
 
 use crate::runtime::model::{
     ModelConfig, PLACES,

@@ -3,8 +3,9 @@
 //! In → the file's bytes; out → [`Description`], or an error with every key whose value our decoder
 //! cannot compute, and why. The other way a shape becomes the files `config.json` and
 //! `generation_config.json`. Keys and defaults are those of `transformers` 5.24 (`LlamaConfig`,
-//! `MistralConfig`, `Qwen2Config`, `Qwen3Config`, `GemmaConfig`, `GPT2Config`); it folds `rope_theta` and `rope_scaling` into
-//! `rope_parameters`, so both spellings are read and both written. Values in, values out.
+//! `MistralConfig`, `Qwen2Config`, `Qwen3Config`, `GemmaConfig`, `GPT2Config`); it folds
+//! `rope_theta` and `rope_scaling` into `rope_parameters`, so both spellings are read and both
+//! written. Values in, values out.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -176,8 +177,8 @@ fn refused(path: &Path, reasons: &[String]) -> Error {
     let place = path.display();
     Error::config(format!("`{place}` is no model that can be held exactly: {}", reasons.join("; ")))
         .with_hint(
-            "what is read: Llama (also SmolLM2), Mistral, Qwen2, Qwen3, Gemma and GPT-2, in F32, F16 \
-             or BF16",
+            "what is read: Llama (also SmolLM2), Mistral, Qwen2, Qwen3, Gemma and GPT-2, in F32, \
+             F16 or BF16",
         )
 }
 
