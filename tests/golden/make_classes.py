@@ -50,9 +50,9 @@ def main():
         for key, parameter in model.named_parameters():
             if parameter.dim() == 1:  # norms and biases that are not all alike
                 parameter.add_(torch.randn_like(parameter) * 0.2)
-        model = model.to(torch.bfloat16)
-        model.save_pretrained(target / name)
-        model = model.float().eval()
+        model.to(torch.bfloat16).save_pretrained(target / name)
+        # Read anew: `to` rounds the rotary tables too.
+        model = kind.from_pretrained(target / name, dtype=torch.float32).eval()
         tokens = [(7 * i * i + 3 * i) % 60 for i in range(20)]
         logits = model(torch.tensor([tokens])).logits[0]
         facts = {"tokens": tokens, "logits": [[round(x, 5) for x in row] for row in logits.tolist()]}

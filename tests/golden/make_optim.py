@@ -21,7 +21,11 @@ SHAPES = {
     "model.norm.weight": (4,),
 }
 STEPS, PEAK = 20, 0.02
-torch.Tensor.bfloat16 = lambda tensor: tensor.clone()  # Muon orthogonalises in float32
+# Muon orthogonalises in float32.
+plain_to = torch.Tensor.to
+torch.Tensor.to = lambda tensor, *args, **kw: (
+    tensor.clone() if kw.get("dtype") is torch.bfloat16 else plain_to(tensor, *args, **kw)
+)
 
 
 def numbers(name, step):

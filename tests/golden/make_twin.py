@@ -26,7 +26,11 @@ from transformers import (
 V, D, L, H, K, FF, ROWS, T, CUT = 96, 32, 2, 4, 2, 64, 4, 24, 9
 PEAK, DECAY = 5e-3, 0.1
 torch.manual_seed(0)
-torch.Tensor.bfloat16 = lambda tensor: tensor.clone()  # Muon orthogonalises in float32
+# Muon orthogonalises in float32.
+plain_to = torch.Tensor.to
+torch.Tensor.to = lambda tensor, *args, **kw: (
+    tensor.clone() if kw.get("dtype") is torch.bfloat16 else plain_to(tensor, *args, **kw)
+)
 
 
 def mixed(seed, index):
@@ -203,7 +207,7 @@ def qwen3():
 
 
 def gemma():
-    config = GemmaConfig(**common, head_dim=12, rms_norm_eps=1e-5)
+    config = GemmaConfig(**common, head_dim=12, rms_norm_eps=1e-5, pad_token_id=None)
     return Theirs(GemmaForCausalLM(config), one=0.0)
 
 

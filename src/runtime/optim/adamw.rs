@@ -13,13 +13,13 @@ use candle_core::{CpuStorage, InplaceOp2, InplaceOp3, Layout, Tensor};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::{Optimizer, Rule};
+use super::{
+    Optimizer, Rule,
+    each::{CHUNK, slice, slice_mut},
+};
 use crate::base::error::{Error, Result};
 use crate::runtime::cpu::kernel;
 use crate::runtime::value::{NamedGradients, NamedParameters};
-
-/// Elements one task works on.
-const CHUNK: usize = 16 * 1024;
 
 /// The constants of AdamW. Defaults are those of Llama 2 (table 1 and section 2.2).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -266,28 +266,6 @@ impl InplaceOp3 for Update {
         });
         Ok(())
     }
-}
-
-fn slice<'a>(storage: &'a CpuStorage, layout: &Layout) -> candle_core::Result<&'a [f32]> {
-    let (start, end) = contiguous(layout)?;
-    Ok(&storage.as_slice::<f32>()?[start..end])
-}
-
-fn slice_mut<'a>(
-    storage: &'a mut CpuStorage,
-    layout: &Layout,
-) -> candle_core::Result<&'a mut [f32]> {
-    let (start, end) = contiguous(layout)?;
-    match storage {
-        CpuStorage::F32(elements) => Ok(&mut elements[start..end]),
-        _ => candle_core::bail!("AdamW keeps its parameters in f32"),
-    }
-}
-
-fn contiguous(layout: &Layout) -> candle_core::Result<(usize, usize)> {
-    layout
-        .contiguous_offsets()
-        .ok_or_else(|| candle_core::Error::Msg("AdamW was given a strided tensor".to_owned()))
 }
 
 kernel! {

@@ -9,7 +9,7 @@ use rayon::prelude::*;
 use crate::base::error::Result;
 
 /// Elements one task works on.
-const CHUNK: usize = 16 * 1024;
+pub const CHUNK: usize = 16 * 1024;
 
 /// Runs `kernel` over pieces of `target` and the same of `other`.
 pub fn each(
@@ -75,12 +75,14 @@ impl<F: Fn(&mut [f32], &[f32], &[f32]) + Sync> InplaceOp3 for Three<F> {
     }
 }
 
-fn slice<'a>(storage: &'a CpuStorage, layout: &Layout) -> candle_core::Result<&'a [f32]> {
+/// The elements of a contiguous f32 tensor.
+pub fn slice<'a>(storage: &'a CpuStorage, layout: &Layout) -> candle_core::Result<&'a [f32]> {
     let (start, end) = contiguous(layout)?;
     Ok(&storage.as_slice::<f32>()?[start..end])
 }
 
-fn slice_mut<'a>(
+/// The same, to be changed.
+pub fn slice_mut<'a>(
     storage: &'a mut CpuStorage,
     layout: &Layout,
 ) -> candle_core::Result<&'a mut [f32]> {
