@@ -105,6 +105,7 @@ fn random(step: u64) -> Batch {
         positions: (0..count).map(|at| (at % SEQUENCE) as u32).collect(),
         rows: ROWS,
         sequence: SEQUENCE,
+        first_row: 0,
     }
 }
 

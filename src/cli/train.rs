@@ -26,6 +26,12 @@ pub struct TrainArgs {
     /// auto, or cpu [default: auto]
     #[arg(long)]
     pub device: Option<String>,
+    /// Solve the model's width for so many parameters (`35M`), at its depth and proportions
+    #[arg(long, value_name = "N")]
+    pub fit_params: Option<String>,
+    /// Blocks of the model
+    #[arg(long, value_name = "BLOCKS")]
+    pub depth: Option<u32>,
     /// Continue also with another `train.steps`: a `wsd` run from the last checkpoint before its
     /// decay, while the finished one steps aside; a cosine run from its end, where the rate jumps
     #[arg(long)]
@@ -42,6 +48,12 @@ impl Commands<'_> {
         if let Some(seed) = args.config.seed {
             let train = Table::from_iter([("seed".to_owned(), (seed as i64).into())]);
             keys.insert("train".into(), train.into());
+        }
+        let depth = args.depth.map(|depth| ("n_layer".to_owned(), i64::from(depth).into()));
+        let size = args.fit_params.clone().map(|size| ("fit_params".to_owned(), size.into()));
+        let model = Table::from_iter(depth.into_iter().chain(size));
+        if !model.is_empty() {
+            keys.insert("model".into(), model.into());
         }
         let mix = args.data.first().map(|path| path.to_string_lossy().into_owned());
         let inputs = mix.into_iter().collect();

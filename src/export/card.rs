@@ -55,18 +55,31 @@ pub fn card(
 }
 
 fn shape(text: &mut String, model: &ModelConfig, weights: &str) {
-    let rows = [
+    let mut rows = vec![
         ("vocabulary", model.vocab_size.to_string()),
         ("width", model.d_model.to_string()),
         ("layers", model.n_layer.to_string()),
         ("heads", format!("{}, {} of keys and values", model.n_head, model.kv_heads())),
         ("feed-forward width", model.d_ff.to_string()),
-        ("rotary base", model.rope_theta.to_string()),
+        match model.longest() {
+            None => ("rotary base", model.rope_theta.to_string()),
+            Some(longest) => ("positions", format!("{longest}, learned")),
+        },
         ("output head", if model.tied { "the embedding" } else { "its own" }.to_owned()),
         ("weights", weights.to_owned()),
     ];
+    let keys = serde_json::to_value(model).expect("numbers and words are JSON");
+    let plain = serde_json::to_value(ModelConfig::default()).expect("numbers and words are JSON");
+    // What was turned from its default, by its key.
+    for (key, value) in keys.as_object().into_iter().flatten() {
+        if plain.get(key).is_none() && key != "context" {
+            let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            rows.push((key, value));
+        }
+    }
     text.push_str("## Shape\n\n");
-    table(text, ["", ""], &rows.map(|(name, value)| [name.to_owned(), value]));
+    let rows: Vec<_> = rows.into_iter().map(|(name, value)| [name.to_owned(), value]).collect();
+    table(text, ["", ""], &rows);
 }
 
 fn training(text: &mut String, facts: &Facts) {

@@ -2,12 +2,12 @@
 //!
 //! In → planned tensors, the shape, the vocabulary; out → one file. The format is GGUF version 3
 //! (ggml's documentation of it): a head, typed keys, the list of tensors, then their bytes, each
-//! aligned to 32. **Method.** Architecture `llama`, whose rotary pairs are neighbours: rows of
-//! query and key projections go from (i, i + h/2) to (2i, 2i + 1), as llama.cpp's
-//! `convert_hf_to_gguf.py` does (`LlamaModel.permute`). Norms stay F32. Q8_0 (ggml,
-//! `quantize_row_q8_0_ref`): blocks of 32 numbers, each an i8 times a scale of F16, the largest
-//! magnitude / 127; a matrix whose rows are no multiple of 32 is F16 instead. **Cost.** One tensor
-//! in memory.
+//! aligned to 32. **Method.** Architecture `llama`, whose rotary
+//! pairs are neighbours: rows of query and key projections, and their biases, go from (i, i + h/2)
+//! to (2i, 2i + 1), as llama.cpp's `convert_hf_to_gguf.py` does (`LlamaModel.permute`); `qwen2` and
+//! `qwen3`, whose pairs are ours. Norms and biases stay F32. Q8_0 (ggml, `quantize_row_q8_0_ref`):
+//! blocks of 32 numbers, each an i8 times a scale of F16, the largest magnitude / 127; a matrix
+//! whose rows are no multiple of 32 is F16 instead. **Cost.** One tensor in memory.
 
 use std::{io::Write, path::Path};
 
@@ -20,7 +20,8 @@ use crate::base::{
     io,
 };
 use crate::runtime::{
-    model::ModelConfig,
+    model::{ModelConfig, knobs::Bias},
+    pretrained::Class,
     tensors::{ElementType, encoded},
 };
 use crate::tokenizer::export::LlamaCppVocabulary;
@@ -35,6 +36,7 @@ const BLOCK_BYTES: u64 = 34;
 /// What the file says beside its tensors.
 pub struct Head<'a> {
     pub name: &'a str,
+    pub class: Class,
     pub model: &'a ModelConfig,
     pub context: usize,
     pub end_of_text: u32,
@@ -64,11 +66,11 @@ pub fn write(
     write(&bytes)?;
     for tensor in &tensors {
         let mut numbers = Vec::with_capacity(tensor.planned.numbers() as usize);
-        each_chunk(source, &tensor.planned.place, told, &mut |chunk| {
+        each_chunk(source, &tensor.planned.sources[0], told, &mut |chunk| {
             numbers.extend_from_slice(chunk);
             Ok(())
         })?;
-        let mut bytes = tensor.encode(&numbers, head.model)?;
+        let mut bytes = tensor.encode(&numbers, head)?;
         bytes.resize(bytes.len().next_multiple_of(ALIGNMENT as usize), 0);
         write(&bytes)?;
     }
@@ -88,9 +90,9 @@ struct GgufTensor<'a> {
 
 impl<'a> GgufTensor<'a> {
     fn new(planned: &'a Planned, asked: WeightType) -> GgufTensor<'a> {
-        let columns = *planned.place.shape.last().expect("every tensor has a dimension");
+        let columns = *planned.shape.last().expect("every tensor has a dimension");
         let dtype = match asked {
-            _ if planned.place.shape.len() == 1 => WeightType::F32,
+            _ if planned.shape.len() == 1 => WeightType::F32,
             WeightType::Q8 if !columns.is_multiple_of(BLOCK) => WeightType::F16,
             asked => asked,
         };
@@ -106,8 +108,8 @@ impl<'a> GgufTensor<'a> {
 
     /// Its row in the list: name, dimensions from the innermost, type, place.
     fn describe(&self, offset: u64, bytes: &mut Vec<u8>) {
-        put_text(bytes, &name(&self.planned.place.name));
-        let shape = &self.planned.place.shape;
+        put_text(bytes, &name(&self.planned.name));
+        let shape = &self.planned.shape;
         bytes.extend((shape.len() as u32).to_le_bytes());
         for size in shape.iter().rev() {
             bytes.extend((*size as u64).to_le_bytes());
@@ -122,13 +124,14 @@ impl<'a> GgufTensor<'a> {
         bytes.extend(offset.to_le_bytes());
     }
 
-    fn encode(&self, numbers: &[f32], model: &ModelConfig) -> Result<Vec<u8>> {
-        let name = &self.planned.place.name;
-        let width = *self.planned.place.shape.last().expect("every tensor has a dimension");
-        let turned = if name.ends_with("q_proj.weight") {
-            Some(permuted(numbers, model.n_head, width))
-        } else if name.ends_with("k_proj.weight") {
-            Some(permuted(numbers, model.kv_heads(), width))
+    fn encode(&self, numbers: &[f32], head: &Head<'_>) -> Result<Vec<u8>> {
+        let name = &self.planned.name;
+        let width: usize = self.planned.shape[1..].iter().product();
+        let as_neighbours = head.class == Class::Llama;
+        let turned = if as_neighbours && name.contains("self_attn.q_proj.") {
+            Some(permuted(numbers, head.model.n_head, width))
+        } else if as_neighbours && name.contains("self_attn.k_proj.") {
+            Some(permuted(numbers, head.model.kv_heads(), width))
         } else {
             None
         };
@@ -166,7 +169,20 @@ fn permuted(numbers: &[f32], heads: usize, width: usize) -> Vec<f32> {
     turned
 }
 
-/// llama.cpp's name of a tensor of Llama.
+/// What llama.cpp's form has no place for, of a model that a class of `transformers` holds.
+pub fn unheld(class: Class, model: &ModelConfig) -> Option<String> {
+    if !matches!(class, Class::Llama | Class::Qwen2 | Class::Qwen3) {
+        return Some(format!("{} is not one of llama, qwen2 and qwen3", class.names().1));
+    }
+    let all = [
+        (model.window > 0, "its architecture there has no `window`"),
+        (model.bias == Bias::All, "its architecture there has no biases in every map"),
+        (model.rope_scaling.is_some(), "`rope_scaling` is not written"),
+    ];
+    all.into_iter().find(|(is_so, _)| *is_so).map(|(_, reason)| reason.to_owned())
+}
+
+/// llama.cpp's name of a tensor of ours.
 fn name(name: &str) -> String {
     let whole = match name {
         "model.embed_tokens.weight" => Some("token_embd.weight"),
@@ -182,6 +198,8 @@ fn name(name: &str) -> String {
         ("self_attn.q_proj", "attn_q"),
         ("self_attn.k_proj", "attn_k"),
         ("self_attn.v_proj", "attn_v"),
+        ("self_attn.q_norm", "attn_q_norm"),
+        ("self_attn.k_norm", "attn_k_norm"),
         ("self_attn.o_proj", "attn_output"),
         ("post_attention_layernorm", "ffn_norm"),
         ("mlp.gate_proj", "ffn_gate"),
@@ -190,10 +208,10 @@ fn name(name: &str) -> String {
     ];
     let inside = name.strip_prefix("model.layers.").and_then(|rest| rest.split_once('.'));
     let (layer, part) = inside.unwrap_or_else(|| panic!("`{name}` is no tensor of Llama"));
-    let part = part.strip_suffix(".weight").unwrap_or(part);
+    let (part, end) = part.rsplit_once('.').unwrap_or((part, "weight"));
     let found = parts.iter().find(|(ours, _)| *ours == part);
     let (_, theirs) = found.unwrap_or_else(|| panic!("`{name}` is no tensor of Llama"));
-    format!("blk.{layer}.{theirs}.weight")
+    format!("blk.{layer}.{theirs}.{end}")
 }
 
 /// A value of a key.
@@ -217,8 +235,9 @@ impl Head<'_> {
             WeightType::Bf16 => 32,
         };
         let size = |size: usize| Entry::U32(size as u32);
-        let entries = [
-            ("general.architecture", Entry::Text("llama")),
+        let architecture = self.class.names().1;
+        let mut entries = vec![
+            ("general.architecture", Entry::Text(architecture)),
             ("general.type", Entry::Text("model")),
             ("general.name", Entry::Text(self.name)),
             ("general.file_type", Entry::U32(file_type)),
@@ -244,12 +263,18 @@ impl Head<'_> {
             ("tokenizer.ggml.add_eos_token", Entry::Bool(false)),
             ("tokenizer.ggml.add_space_prefix", Entry::Bool(false)),
         ];
+        if self.class != Class::Llama || model.d_head > 0 {
+            // A head whose width does not follow from the model's.
+            entries.push(("llama.attention.key_length", size(model.head_dim())));
+            entries.push(("llama.attention.value_length", size(model.head_dim())));
+        }
         let mut bytes = MAGIC.to_vec();
         bytes.extend(VERSION.to_le_bytes());
         bytes.extend((tensors as u64).to_le_bytes());
         bytes.extend((entries.len() as u64).to_le_bytes());
         for (key, entry) in &entries {
-            put_text(&mut bytes, key);
+            let own = key.strip_prefix("llama.").map(|key| format!("{architecture}.{key}"));
+            put_text(&mut bytes, own.as_deref().unwrap_or(key));
             entry.put(&mut bytes);
         }
         bytes

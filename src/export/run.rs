@@ -36,7 +36,7 @@ use crate::base::{
 use crate::runtime::{
     checkpoint::{self, Checkpoint},
     model::ModelConfig,
-    pretrained::INDEX,
+    pretrained::{Class, INDEX},
 };
 use crate::store::Stored;
 use crate::tokenizer::{
@@ -54,6 +54,7 @@ pub struct Export {
     /// The run's folder.
     name: String,
     model: ModelConfig,
+    class: Class,
     context: usize,
     tokenizer: Tokenizer,
     end_of_text: (String, u32),
@@ -86,7 +87,11 @@ impl Export {
         let tokenizer = Tokenizer::open(&run.join(layout::TOKENIZER))?;
         let id = layout::end_of_text(&run, &manifest, &tokenizer)?;
         let end_of_text = (tokenizer.decode_text(&[id]), id);
-        let planned = weights::plan(file.path(), &state.model)?;
+        let class = class_for(config.to, &state.model)?;
+        let planned = match config.to {
+            Form::Hf => weights::plan(file.path(), &state.model, class)?,
+            Form::Gguf => weights::plan_ours(file.path(), &state.model)?,
+        };
         let shards = match (config.to, config.dtype.element()) {
             (Form::Hf, Some(element)) => weights::shards(&planned, element, config.shard_bytes.0),
             _ => std::iter::once(0..planned.len()).collect(),
@@ -101,6 +106,7 @@ impl Export {
             facts: facts(&run, &manifest, checkpoint.step, numbers)?,
             context: layout::context(&run, &manifest)?,
             model: state.model,
+            class,
             config: ExportConfig { step: Some(checkpoint.step), ..config },
             name,
             tokenizer,
@@ -119,6 +125,7 @@ impl Export {
         if let Some(vocabulary) = &self.vocabulary {
             let head = gguf::Head {
                 name: &self.name,
+                class: self.class,
                 model: &self.model,
                 context: self.context,
                 end_of_text: self.end_of_text.1,
@@ -141,9 +148,16 @@ impl Export {
             return Ok(());
         };
         let (name, id) = &self.end_of_text;
-        let dtype = self.config.dtype.torch_name();
-        let files =
-            companions::companions(&self.model, self.context, &self.tokenizer, (name, *id), dtype)?;
+        let (dtype, class) = (self.config.dtype.torch_name(), Some(self.class));
+        let (model, end_of_text) = (&self.model, (name.as_str(), *id));
+        let files = companions::companions(
+            class,
+            model,
+            self.context,
+            &self.tokenizer,
+            end_of_text,
+            dtype,
+        )?;
         for (name, bytes) in files {
             io::write(&work.path(name), &bytes)?;
         }
@@ -185,6 +199,26 @@ const PYTHON: (&str, &str) = (
      print(tokenizer.decode(model.generate(**inputs, max_new_tokens=50)[0]))",
 );
 const SHELL: (&str, &str) = ("sh", "llama-cli -m model.gguf -no-cnv -p \"Once\" -n 50");
+
+/// The class that holds `model` in this form.
+///
+/// # Errors
+/// Config: none does, with every reason.
+fn class_for(form: Form, model: &ModelConfig) -> Result<Class> {
+    let hint = "`generate`, `eval` and `serve` read the run itself";
+    let class = Class::of(model).map_err(|reasons| {
+        let reasons = reasons.join("; ");
+        Error::config(format!("no class of `transformers` holds this model: {reasons}"))
+            .with_hint(hint)
+    })?;
+    match gguf::unheld(class, model).filter(|_| form == Form::Gguf) {
+        None => Ok(class),
+        Some(reason) => Err(Error::config(format!("GGUF is not written for this model: {reason}"))
+            .with_hint(
+                "`to = \"hf\"` writes it, and llama.cpp's `convert_hf_to_gguf.py` reads that",
+            )),
+    }
+}
 
 /// The weights as an input: a file whose content is known, that a run has made.
 fn weights_input(
@@ -262,6 +296,8 @@ impl Stage for Export {
     fn needs(&self, threads: usize) -> Needs {
         let largest = self.planned.iter().map(Planned::numbers).max().unwrap_or(0);
         let memory = match self.config.to {
+            // What lies the other way round is turned whole: as read, turned, encoded.
+            Form::Hf if !self.class.has_our_names() => threads as u64 * 3 * 4 * largest,
             Form::Hf => threads as u64 * 4 * weights::CHUNK,
             Form::Gguf => 4 * 4 * largest, // as read, permuted, encoded
         };
@@ -272,7 +308,7 @@ impl Stage for Export {
 
     fn plan(&self) -> Result<Plan> {
         let unit = |range: &Range<usize>| {
-            let places = || self.planned[range.clone()].iter().map(|planned| &planned.place);
+            let places = || self.planned[range.clone()].iter().flat_map(|planned| &planned.sources);
             let start = places().map(|place| place.start).min().unwrap_or(0);
             let end = places().map(|place| place.end).max().unwrap_or(0);
             let slice = Slice { file: 0, extent: Extent::Bytes(start..end), records_max: None };

@@ -1,8 +1,9 @@
 //! The weights of a checkpoint, tensor by tensor, into safetensors of another type or in shards.
 //!
-//! In → a checkpoint's file and the shape; out → [`Planned`] tensors, and files of them. Tables are
-//! cut to a row a token (checkpoints of earlier versions hold rows that pad them). **Invariants.**
-//! What is planned is exactly what the shape has. **Cost.** [`CHUNK`] bytes at a time.
+//! In → a checkpoint's file, the shape and its class; out → [`Planned`] tensors, and files of them.
+//! Tables are cut to a row a token (checkpoints of earlier versions hold rows that pad them).
+//! **Invariants.** What is planned is exactly what the shape has. **Cost.** [`CHUNK`] bytes at a
+//! time; a tensor that the class has the other way round, whole.
 
 use std::{
     collections::BTreeMap,
@@ -20,6 +21,7 @@ use crate::base::{
 };
 use crate::runtime::{
     model::{ModelConfig, TABLES, shapes},
+    pretrained::Class,
     tensors::{self, ElementType, F16_MAX, TensorPlace},
 };
 
@@ -29,26 +31,60 @@ pub const CHUNK: u64 = 4 << 20;
 /// A tensor as it will be written.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Planned {
-    /// Its name, and where it lies; cut where rows are cut.
-    pub place: TensorPlace,
+    /// Its name in the class.
+    pub name: String,
+    /// Its dimensions as written.
+    pub shape: Vec<usize>,
+    /// Where the tensors lie that it is made of, one above the other; cut where rows are cut.
+    pub sources: Vec<TensorPlace>,
+    /// Whether it is turned round then: columns for rows.
+    pub turned: bool,
 }
 
 impl Planned {
     /// How many numbers it has.
     pub fn numbers(&self) -> u64 {
-        self.place.shape.iter().product::<usize>() as u64
+        self.shape.iter().product::<usize>() as u64
+    }
+
+    fn of(name: String, sources: Vec<TensorPlace>, turned: bool) -> Planned {
+        let mut shape = sources[0].shape.clone();
+        shape[0] = sources.iter().map(|source| source.shape[0]).sum();
+        if turned {
+            shape.reverse();
+        }
+        Planned { name, shape, sources, turned }
     }
 }
 
-/// The tensors of `model` in the file at `path`, by rising name.
+/// The tensors of `model` in the file at `path` as `class` has them, by rising name.
 ///
 /// # Errors
 /// Damaged: a tensor that is missing, of another shape, or none of the model's.
-pub fn plan(path: &Path, model: &ModelConfig) -> Result<Vec<Planned>> {
+pub fn plan(path: &Path, model: &ModelConfig, class: Class) -> Result<Vec<Planned>> {
+    let mut places = places(path, model)?;
+    let tensors = class.tensors(places.keys().cloned().collect::<Vec<_>>().into_iter());
+    let planned = tensors.into_iter().map(|(name, sources, turned)| {
+        let sources = sources.iter().map(|source| {
+            places.remove(source).unwrap_or_else(|| panic!("{class:?} reads `{source}` once"))
+        });
+        Planned::of(name, sources.collect(), turned)
+    });
+    Ok(planned.collect())
+}
+
+/// The same under our own names.
+pub fn plan_ours(path: &Path, model: &ModelConfig) -> Result<Vec<Planned>> {
+    let places = places(path, model)?.into_iter();
+    Ok(places.map(|(name, place)| Planned::of(name, vec![place], false)).collect())
+}
+
+/// Where each tensor of `model` lies.
+fn places(path: &Path, model: &ModelConfig) -> Result<BTreeMap<String, TensorPlace>> {
     let damaged = |message: String| Error::damaged_artifact(path, None, message);
     let mut found: BTreeMap<String, TensorPlace> =
         tensors::places(path)?.into_iter().map(|place| (place.name.clone(), place)).collect();
-    let mut planned = Vec::new();
+    let mut planned = BTreeMap::new();
     for (name, mut shape) in shapes(model) {
         let missing = || damaged(format!("it has no tensor `{name}`"));
         let mut place = found.remove(&name).ok_or_else(missing)?;
@@ -62,7 +98,7 @@ pub fn plan(path: &Path, model: &ModelConfig) -> Result<Vec<Planned>> {
         }
         let bytes = shape.iter().product::<usize>() * place.element.width();
         (place.end, place.shape) = (place.start + bytes as u64, shape);
-        planned.push(Planned { place });
+        planned.insert(name, place);
     }
     match found.keys().next() {
         Some(name) => Err(damaged(format!("the model has no tensor `{name}`"))),
@@ -100,7 +136,7 @@ pub fn shard_name(index: usize, count: usize) -> String {
 pub fn index(planned: &[Planned], element: ElementType, shards: &[Range<usize>]) -> Vec<u8> {
     let map = shards.iter().enumerate().flat_map(|(index, range)| {
         let name = shard_name(index, shards.len());
-        planned[range.clone()].iter().map(move |it| (it.place.name.clone(), json!(name)))
+        planned[range.clone()].iter().map(move |it| (it.name.clone(), json!(name)))
     });
     let numbers: u64 = planned.iter().map(Planned::numbers).sum();
     let index = json!({
@@ -129,23 +165,46 @@ pub fn write_shard(
     told: &dyn Told,
 ) -> Result<()> {
     let entries = planned.iter();
-    let entries = entries.map(|it| (it.place.name.as_str(), element, it.place.shape.as_slice()));
+    let entries = entries.map(|it| (it.name.as_str(), element, it.shape.as_slice()));
     let mut file = io::create(out)?;
     let mut write = |bytes: &[u8]| file.write_all(bytes).map_err(Error::io("write", out));
     write(&tensors::header(entries))?;
     for tensor in planned {
-        if tensor.place.element == element {
-            each_part(source, &tensor.place, told, &mut write)?;
+        if tensor.turned {
+            let turned = turned(source, tensor, told)?;
+            check_if_f16(&tensor.name, &turned, element)?;
+            write(&tensors::encoded(&turned, element))?;
             continue;
         }
-        each_chunk(source, &tensor.place, told, &mut |numbers| {
-            if element == ElementType::F16 {
-                check_range(&tensor.place.name, numbers)?;
+        for place in &tensor.sources {
+            if place.element == element {
+                each_part(source, place, told, &mut write)?;
+                continue;
             }
-            write(&tensors::encoded(numbers, element))
-        })?;
+            each_chunk(source, place, told, &mut |numbers| {
+                check_if_f16(&tensor.name, numbers, element)?;
+                write(&tensors::encoded(numbers, element))
+            })?;
+        }
     }
     file.flush().map_err(Error::io("write", out))
+}
+
+/// The numbers of a tensor that lies the other way round.
+fn turned(source: &Path, tensor: &Planned, told: &dyn Told) -> Result<Vec<f32>> {
+    let mut numbers = Vec::with_capacity(tensor.numbers() as usize);
+    for place in &tensor.sources {
+        each_chunk(source, place, told, &mut |chunk| {
+            numbers.extend_from_slice(chunk);
+            Ok(())
+        })?;
+    }
+    let [rows, columns] = tensor.shape[..] else { panic!("a matrix is turned round") };
+    Ok((0..rows * columns).map(|at| numbers[at % columns * rows + at / columns]).collect())
+}
+
+fn check_if_f16(name: &str, numbers: &[f32], element: ElementType) -> Result<()> {
+    if element == ElementType::F16 { check_range(name, numbers) } else { Ok(()) }
 }
 
 /// Calls `visit` with the numbers of a tensor, in order and in chunks.
@@ -201,8 +260,9 @@ mod tests {
     fn planned(numbers: &[usize]) -> Vec<Planned> {
         let tensor = |(at, count): (usize, &usize)| {
             let (name, shape) = (format!("t{at}"), vec![*count]);
-            let place = TensorPlace { name, element: ElementType::F32, shape, start: 0, end: 0 };
-            Planned { place }
+            let element = ElementType::F32;
+            let place = TensorPlace { name: name.clone(), element, shape, start: 0, end: 0 };
+            Planned::of(name, vec![place], false)
         };
         numbers.iter().enumerate().map(tensor).collect()
     }
@@ -238,5 +298,38 @@ mod tests {
     fn a_number_beyond_f16_is_named() {
         assert!(check_range("w", &[F16_MAX, -F16_MAX]).is_ok());
         assert!(check_range("w", &[1.0, -7e4]).unwrap_err().to_string().contains("-70000"));
+    }
+
+    struct Silent;
+
+    impl Told for Silent {
+        fn read(&self, _: Range<u64>, _: Fingerprint) {}
+        fn advance(&self, _: u64) {}
+    }
+
+    #[test]
+    fn a_gpt2_is_written_in_its_own_names_and_read_back_bit_for_bit() {
+        use crate::runtime::{device::Device, model::Model, pretrained};
+        let keys = "vocab_size = 61\nd_model = 16\nn_layer = 2\nn_head = 2\nn_kv_head = 0\n\
+                    d_ff = 24\n\
+                    norm = 'layernorm'\npositions = 'learned'\ncontext = 8\nbias = 'all'\n\
+                    activation = 'gelu'";
+        let config: ModelConfig = toml::from_str(keys).unwrap();
+        let model = Model::new(&config, 5, &Device::cpu()).unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let (from, to) = (directory.path().join("run.safetensors"), directory.path());
+        tensors::write_tensors(to, "run.safetensors", &model.stored().unwrap()).unwrap();
+        let planned = plan(&from, &config, Class::Gpt2).unwrap();
+        let fused = planned.iter().find(|it| it.name == "transformer.h.1.attn.c_attn.weight");
+        assert_eq!(fused.unwrap().shape, [16, 48]);
+        let out = to.join(pretrained::WEIGHTS);
+        write_shard(&from, &planned, ElementType::F32, &out, &Silent).unwrap();
+        let json = pretrained::config_json(Class::Gpt2, &config, 8, 0, "float32");
+        io::write(&to.join(pretrained::CONFIG), &json).unwrap();
+        io::write(&to.join("tokenizer.json"), b"{}").unwrap();
+        let read = pretrained::open(to, &Device::cpu()).unwrap();
+        assert_eq!(read.description.model, config);
+        let ends = [&model, &read.model].map(|it| it.parameters().xxh3().unwrap());
+        assert_eq!(ends[0], ends[1]);
     }
 }

@@ -330,6 +330,12 @@ pub fn exp_sum(elements: &mut [f32], shift: f32) -> f32 {
     sum(lanes)
 }
 
+/// tanh x within 2e-7.
+#[inline(always)]
+pub fn tanh(x: f32) -> f32 {
+    1.0 - 2.0 / (exp(2.0 * x) + 1.0)
+}
+
 /// Natural logarithm through f64, in software: the platform's would move with its version.
 #[inline]
 pub fn ln(x: f32) -> f32 {
@@ -344,9 +350,28 @@ pub fn by_rows(output: &mut [f32], width: usize, body: impl Fn(usize, &mut [f32]
         .for_each(|(block, rows)| body(block * ROWS, rows));
 }
 
+/// Runs `body` on pieces of `output` and the same of `input`, in parallel.
+pub fn by_pieces(output: &mut [f32], input: &[f32], body: impl Fn(&mut [f32], &[f32]) + Sync) {
+    const PIECE: usize = 8 * 1024;
+    assert_eq!(output.len(), input.len(), "one input an output");
+    output
+        .par_chunks_mut(PIECE)
+        .zip(input.par_chunks(PIECE))
+        .for_each(|(output, input)| body(output, input));
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn tanh_is_within_two_units_of_one_and_ends_at_one() {
+        for step in -20_000..20_000 {
+            let x = step as f32 / 1000.0;
+            assert!((f64::from(tanh(x)) - f64::from(x).tanh()).abs() < 2.4e-7, "{x}");
+        }
+        assert_eq!((tanh(1e30), tanh(-1e30)), (1.0, -1.0));
+    }
 
     #[test]
     fn exp_is_within_two_units_of_the_last_place() {

@@ -22,6 +22,8 @@ pub struct Batch {
     pub rows: usize,
     /// Tokens a row.
     pub sequence: usize,
+    /// Number of the first row in the training data: what draws of dropout depend on.
+    pub first_row: u64,
 }
 
 impl Batch {
@@ -29,7 +31,15 @@ impl Batch {
     pub fn single_document(inputs: Vec<u32>, targets: Vec<u32>) -> Batch {
         let sequence = inputs.len();
         let positions = (0..sequence as u32).collect();
-        Batch { inputs, targets, segments: vec![0; sequence], positions, rows: 1, sequence }
+        Batch {
+            inputs,
+            targets,
+            segments: vec![0; sequence],
+            positions,
+            rows: 1,
+            sequence,
+            first_row: 0,
+        }
     }
 
     /// Number of tokens, which is the number of targets.
@@ -47,6 +57,7 @@ impl Batch {
             positions: self.positions[range].to_vec(),
             rows,
             sequence: self.sequence,
+            first_row: self.first_row + first as u64,
         }
     }
 

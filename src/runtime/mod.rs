@@ -1,4 +1,4 @@
-//! The separable trainer library: a Llama-style decoder, its gradients, its optimizer, checkpoints.
+//! The separable trainer library: a decoder, its gradients, its optimizer, checkpoints.
 //!
 //! In → [`data::Batch`]es of token ids; out → parameters, losses, checkpoints. Imports `base` only,
 //! so it can leave this crate as it stands. From the bottom up:
@@ -12,7 +12,7 @@
 //! | [`model`] | the decoder, written once on `ops`; its shape, initialisation and generation |
 //! | [`step`] | the gradients of one optimizer step, in micro-batches |
 //! | [`first_step`] | what the first loss must be, and what can only be wrong code |
-//! | [`optim`] | AdamW, clipping, learning-rate schedules |
+//! | [`optim`] | AdamW, Muon, Lion, SGD, clipping, learning-rate schedules |
 //! | [`data`] | what a trainer reads: batches, and the feed that makes them |
 //! | [`hashed`] | files that are held against a hash |
 //! | [`tensors`] | tensors in a file |
@@ -35,6 +35,8 @@ pub mod optim;
 pub mod pretrained;
 pub mod step;
 pub mod tensors;
+#[cfg(test)]
+mod twin;
 pub mod value;
 
 use crate::base::error::Error;

@@ -76,6 +76,7 @@ mod tests {
                 .collect(),
             rows,
             sequence,
+            first_row: 0,
         }
     }
 

@@ -14,9 +14,11 @@ use crate::base::{
     size::Count,
 };
 use crate::runtime::{
-    model::ModelConfig,
+    model::{Model, ModelConfig},
     optim::{
+        Optimizer,
         adamw::AdamWConfig,
+        config::{OptimizerConfig, Shared},
         schedule::{Kind, Schedule},
     },
 };
@@ -31,6 +33,14 @@ pub struct TrainConfig {
     pub model: ModelConfig,
     /// On which kernels.
     pub runtime: Runtime,
+    /// By which optimizer; AdamW's own keys are in `[train]`. Not written where it is AdamW alone,
+    /// so that a configuration from before the table keeps its bytes.
+    #[serde(skip_serializing_if = "is_default")]
+    pub optimizer: OptimizerConfig,
+}
+
+fn is_default(optimizer: &OptimizerConfig) -> bool {
+    *optimizer == OptimizerConfig::default()
 }
 
 /// The table `[runtime]`.
@@ -79,9 +89,9 @@ pub struct Settings {
     pub decay_from: Option<DecayFrom>,
     /// Decoupled weight decay.
     pub weight_decay: f64,
-    /// AdamW's decay of the first moment.
+    /// AdamW's and Lion's first decay of the mean of gradients.
     pub beta1: f64,
-    /// AdamW's decay of the second moment.
+    /// AdamW's decay of the mean of squares; Lion's second one of the mean.
     pub beta2: f64,
     /// AdamW's addend in the denominator.
     pub epsilon: f64,
@@ -198,11 +208,22 @@ impl Default for Settings {
 impl TrainConfig {
     /// Reads and checks a table.
     pub fn parse(table: Table) -> Result<TrainConfig> {
-        let config: TrainConfig = config::parse(table, "the training configuration")?;
+        let mut config: TrainConfig = config::parse(table, "the training configuration")?;
         config.train.check()?;
+        config.optimizer.validate()?;
+        config.optimizer = config.optimizer.resolved();
         // The tokenizer decides the vocabulary; everything else of the shape is known here.
         let vocab_size = config.model.vocab_size.max(1);
-        ModelConfig { vocab_size, ..config.model.clone() }.validate()?;
+        let model = ModelConfig { vocab_size, ..config.model.clone() };
+        model.validate()?;
+        config.optimizer.check_groups(&model)?;
+        if model.longest().is_some_and(|longest| longest < config.train.sequence) {
+            let (sequence, context) = (config.train.sequence, model.context);
+            return Err(Error::config(format!(
+                "`train.sequence` is {sequence}, and the model learns {context} positions"
+            ))
+            .with_hint("raise `model.context`, or lower `train.sequence`"));
+        }
         Ok(config)
     }
 
@@ -223,6 +244,11 @@ impl TrainConfig {
             request.train.extended.clone_from(&run.train.extended);
         }
         request.fingerprinted() == run.fingerprinted()
+    }
+
+    /// The optimizer of a model's parameters.
+    pub fn build_optimizer(&self, model: &Model) -> Result<Box<dyn Optimizer>> {
+        self.optimizer.build(&self.train.shared(), &self.model, model.parameters())
     }
 
     /// The numbers that follow from the configuration, by name: printed before step 1.
@@ -249,14 +275,15 @@ impl Settings {
         self.batch_tokens.0 as usize / self.sequence
     }
 
-    /// The optimizer's part.
-    pub fn adamw(&self) -> AdamWConfig {
-        AdamWConfig {
+    /// What every optimizer takes.
+    pub fn shared(&self) -> Shared {
+        let adamw = AdamWConfig {
             beta1: self.beta1,
             beta2: self.beta2,
             eps: self.epsilon,
             weight_decay: self.weight_decay,
-        }
+        };
+        Shared { learning_rate: self.learning_rate, adamw }
     }
 
     /// The learning rate's part.

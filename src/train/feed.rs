@@ -63,7 +63,8 @@ impl Feed for MixFeed {
         self.reader.read(start, length, &mut self.tokens, &mut self.starts)?;
         self.tokens.resize(size + 1, self.reader.record().end_of_text_id);
         check_ids(&self.tokens, start, self.reader.record().vocab_size)?;
-        Ok(batch(&self.tokens, &self.starts, count, self.sequence))
+        let batch = batch(&self.tokens, &self.starts, count, self.sequence);
+        Ok(Batch { first_row: first, ..batch })
     }
 }
 
@@ -99,7 +100,7 @@ fn batch(tokens: &[u32], starts: &[u32], rows: usize, sequence: usize) -> Batch 
         position += 1;
     }
     let (inputs, targets) = (tokens[..size].to_vec(), tokens[1..].to_vec());
-    Batch { inputs, targets, segments, positions, rows, sequence }
+    Batch { inputs, targets, segments, positions, rows, sequence, first_row: 0 }
 }
 
 #[cfg(test)]

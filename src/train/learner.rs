@@ -12,7 +12,7 @@ use crate::runtime::{
     checkpoint::TrainState,
     device::{Device, Numerics},
     model::{Model, ModelConfig},
-    optim::adamw::AdamW,
+    optim::Optimizer,
     value::Form,
 };
 
@@ -21,7 +21,7 @@ pub struct Learner {
     /// The decoder; the optimizer changes its parameters in place.
     pub model: Model,
     /// Its moments.
-    pub optimizer: AdamW,
+    pub optimizer: Box<dyn Optimizer>,
     /// How far it has come.
     pub state: TrainState,
     /// What the bits depend on that differs from the machine of the checkpoint.
@@ -31,7 +31,7 @@ pub struct Learner {
 impl Learner {
     /// As the run's checkpoint left it, or freshly initialised.
     pub fn open(directory: &RunDirectory, device: &Device) -> Result<Learner> {
-        let TrainConfig { train, model, runtime } = &directory.config;
+        let TrainConfig { train, model, runtime, .. } = &directory.config;
         let decoder = match directory.checkpoint() {
             Some(latest) => latest.model(device)?,
             None => Model::new(model, train.seed, device)?,
@@ -40,11 +40,12 @@ impl Learner {
             Ops::Fused => Form::Fused,
             Ops::Composed => Form::Composed,
         });
-        let mut optimizer = AdamW::new(decoder.parameters(), &train.adamw())?;
+        let decoder = decoder.with_noise_seed(train.seed);
+        let mut optimizer = directory.config.build_optimizer(&decoder)?;
         let numerics = Numerics::of(device);
         let (mut state, mut numerics_differences) = (beginning(model, &numerics), Vec::new());
         if let Some(latest) = directory.checkpoint() {
-            state = latest.restore(&mut optimizer)?;
+            state = latest.restore(optimizer.as_mut())?;
             numerics_differences = state.numerics.differences(&numerics);
             state.numerics = numerics;
         }

@@ -185,6 +185,7 @@ fn resolve(mut config: TrainConfig, feed: &MixFeed) -> Result<TrainConfig> {
         .with_hint("leave the key out: the tokenizer decides"));
     }
     config.model.vocab_size = vocabulary;
+    config.model = config.model.fitted()?;
     config.model.validate()?;
     let possible = feed.row_count() / config.train.rows_per_step() as u64;
     let (steps, all) = match config.train.steps {
@@ -256,7 +257,9 @@ fn plan_memory(
     let of_rows = |rows: usize| {
         let parts = train.rows_per_step() / rows;
         let shape = StepShape { rows, sequence: train.sequence, parts, threads };
-        total(config, feed, config.model.step_memory(shape), options.memory)
+        let moments = 4 * config.optimizer.state_numbers(&config.model);
+        let step = StepMemory { moments, ..config.model.step_memory(shape) };
+        total(config, feed, step, options.memory)
     };
     let memory = of_rows(train.micro_batch);
     if memory.total <= options.memory.0 || device.name() != "cpu" {

@@ -26,7 +26,6 @@ use crate::runtime::{
     checkpoint::{self, Checkpoint, Hashes},
     device::Device,
     hashed::FileHash,
-    optim::adamw::AdamW,
 };
 
 /// The first version of the stage whose checkpoints hold hashes.
@@ -133,8 +132,7 @@ fn sound(
     let Hashes { files, records } = hashes(run, manifest, checkpoint)?;
     if files.is_empty() {
         let model = checkpoint.model(&Device::cpu())?;
-        let mut optimizer = AdamW::new(model.parameters(), &config.train.adamw())?;
-        checkpoint.restore(&mut optimizer)?;
+        checkpoint.restore(config.build_optimizer(&model)?.as_mut())?;
     } else {
         checkpoint.check(&files)?;
     }

@@ -13,7 +13,7 @@ use std::path::Path;
 
 use super::{
     clock::Stopwatch,
-    companions::{Companion, companions},
+    companions::{Companion, class_of_checkpoints, companions},
     config::{OnDivergence, Steps, TrainConfig},
     directory::RunDirectory,
     feed::MixFeed,
@@ -44,7 +44,7 @@ use crate::runtime::{
     device::Device,
     first_step,
     model::Sampling,
-    optim::{Optimizer, clip::clip},
+    optim::clip::clip,
     step,
 };
 use crate::shards::{read_validation, validation::VALIDATION_FILE};
@@ -168,7 +168,9 @@ impl<'a> Run<'a> {
         let record = feed.record();
         let end_of_text = (record.end_of_text.as_str(), record.end_of_text_id);
         let context = config.train.sequence;
-        let companions = companions(&config.model, context, tokenizer, end_of_text, "float32")?;
+        let (class, unheld) = class_of_checkpoints(&config.model);
+        let companions =
+            companions(class, &config.model, context, tokenizer, end_of_text, "float32")?;
         directory.begin()?; // everything was read
         let input = &directory.manifest().inputs[0];
         let numerics = &learner.state.numerics;
@@ -196,6 +198,7 @@ impl<'a> Run<'a> {
             sessions,
             warnings,
         };
+        unheld.into_iter().for_each(|warning| run.warn(warning));
         run.look_back()?;
         Ok(run)
     }
@@ -357,7 +360,7 @@ impl<'a> Run<'a> {
         checkpoint::save(
             &directory,
             &self.learner.model,
-            &self.learner.optimizer,
+            self.learner.optimizer.as_ref(),
             &self.learner.state,
             Beside { records: &records, companions: &self.companions },
         )?;

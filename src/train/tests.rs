@@ -9,6 +9,8 @@ mod damage;
 mod feed;
 mod fixture;
 #[cfg(test)]
+mod knobs;
+#[cfg(test)]
 mod plans;
 #[cfg(test)]
 mod validation;

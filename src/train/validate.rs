@@ -254,6 +254,7 @@ impl Validation {
             positions: Vec::with_capacity(size),
             rows: rows.len(),
             sequence: self.sequence,
+            first_row: 0,
         };
         for (row, windows) in rows.iter().enumerate() {
             for (segment, window) in windows.iter().enumerate() {

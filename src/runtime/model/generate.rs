@@ -9,7 +9,7 @@
 use candle_core::{DType, Tensor};
 
 use super::sampling::{Sampler, Sampling};
-use super::{Model, Pass, Sight};
+use super::{Model, Sight};
 use crate::base::error::{Error, Result};
 use crate::runtime::ops::Visible;
 use crate::runtime::value::{Form, Value};
@@ -89,8 +89,8 @@ impl Model {
         let (count, before) = (tokens.len(), cache.tokens);
         let positions: Vec<u32> = (before..before + count).map(|at| at as u32).collect();
         let sight = Sight::Rows(Visible::after_cache(count, before + count));
-        let pass = Pass { rotation: self.rotation(&positions)?, sight };
-        let weights = self.weights(|_, tensor, form| Value::constant(tensor, form));
+        let pass = self.pass(positions, sight)?;
+        let weights = self.constants();
         let hidden = self.hidden(&weights, tokens, (1, count), &pass, Some(&mut *cache))?;
         cache.tokens += count;
         let last = hidden.detached().narrow(1, count - 1, 1)?.contiguous()?; // [1, 1, d]
@@ -99,9 +99,9 @@ impl Model {
 }
 
 /// Continues `prompt`, which must hold at least the token that opens a document, by up to
-/// `max_tokens` tokens, or until the model ends the document with one of `ends`. `on_token` sees
-/// each new token at once, and ends the text by `false`; a closing token is neither shown nor
-/// returned.
+/// `max_tokens` tokens (fewer where learned positions end), or until the model ends the document
+/// with one of `ends`. `on_token` sees each new token at once, and ends the text by `false`; a
+/// closing token is neither shown nor returned.
 pub fn generate(
     model: &Model,
     prompt: &[u32],
@@ -119,6 +119,9 @@ pub fn generate(
     let mut cache = KvCache::new(model);
     let mut generated = Vec::new();
     let mut unread = prompt.to_vec();
+    // What is generated is read too, but for the last token.
+    let room = model.config().longest().map(|longest| (longest + 1).saturating_sub(prompt.len()));
+    let max_tokens = room.map_or(max_tokens, |room| room.min(max_tokens));
     while generated.len() < max_tokens {
         let token = sampler.next(model.generate_step(&unread, &mut cache)?);
         if ends.contains(&token) {

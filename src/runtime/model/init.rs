@@ -1,10 +1,12 @@
-//! Shapes and initial numbers of the parameters.
+//! Initial numbers of the parameters.
 //!
-//! In → shape, seed; out → parameters under Hugging Face's names. Matrices are N(0, init_std²);
-//! projections into the residual stream (`o_proj`, `down_proj`) are divided by √(2·n_layer), so
-//! the stream's variance does not grow with depth (Radford et al., *GPT-2*, 2019); norms are 1, and
-//! rows that pad a table are 0. Each parameter draws from a stream of its own, (seed, its name),
-//! row by row: they depend on neither the other parameters nor the number of padded rows.
+//! In → shape, seed; out → parameters under their names. Matrices are N(0, init_std²); under
+//! `init = "gpt2"` projections into the residual stream (`o_proj`, `down_proj`) are divided by
+//! √(2·n_layer), so the stream's variance does not grow with depth (Radford et al., *GPT-2*, 2019);
+//! they may begin at 0. At another width than muP's base the matrices of the blocks are √(base /
+//! d_model) as wide. A norm begins as factor 1, biases and rows that pad a table are 0. Each
+//! parameter draws from a stream of its own, (seed, its name), row by row: they depend on neither
+//! the other parameters nor the number of padded rows.
 
 use std::collections::BTreeMap;
 
@@ -12,49 +14,25 @@ use candle_core::Tensor;
 use rayon::prelude::*;
 
 use super::ModelConfig;
+use super::counts::{TABLES, shapes};
+use super::knobs::{Init, Norm};
 use crate::base::error::Result;
 use crate::base::rng::Stream;
 use crate::runtime::device::Device;
 use crate::runtime::value::NamedParameters;
 
-/// The parameters with a row a token.
-pub const TABLES: [&str; 2] = ["lm_head.weight", "model.embed_tokens.weight"];
-
-/// Dimensions of every parameter by name.
-pub fn shapes(config: &ModelConfig) -> BTreeMap<String, Vec<usize>> {
-    let (d, padded) = (config.d_model, config.padded_vocab());
-    let mut shapes = BTreeMap::new();
-    shapes.insert("model.embed_tokens.weight".to_owned(), vec![padded, d]);
-    shapes.insert("model.norm.weight".to_owned(), vec![d]);
-    if !config.tied {
-        shapes.insert("lm_head.weight".to_owned(), vec![padded, d]);
-    }
-    for layer in 0..config.n_layer {
-        let name = |part: &str| format!("model.layers.{layer}.{part}.weight");
-        for (part, dims) in config.block_matrices() {
-            shapes.insert(name(part), dims.to_vec());
-        }
-        for part in ["input_layernorm", "post_attention_layernorm"] {
-            shapes.insert(name(part), vec![d]);
-        }
-    }
-    shapes
-}
-
 /// Fresh parameters of `config`.
 pub fn parameters(config: &ModelConfig, seed: u64, device: &Device) -> Result<NamedParameters> {
-    let residual = config.init_std / (2.0 * config.n_layer as f64).sqrt();
     let tensors = shapes(config)
         .into_par_iter()
         .map(|(name, dims)| {
-            let into_stream = name.contains("o_proj") || name.contains("down_proj");
-            let deviation = if into_stream { residual } else { config.init_std };
             let count = dims.iter().product();
-            let mut numbers = if dims.len() == 1 {
-                vec![1.0; count]
-            } else {
-                let mut stream = Stream::new(seed, &name);
-                (0..count).map(|_| (stream.normal() * deviation) as f32).collect::<Vec<f32>>()
+            let mut numbers = match (constant(config, &name, &dims), deviation(config, &name)) {
+                (Some(number), _) => vec![number; count],
+                (None, deviation) => {
+                    let mut stream = Stream::new(seed, &name);
+                    (0..count).map(|_| (stream.normal() * deviation) as f32).collect::<Vec<f32>>()
+                }
             };
             if TABLES.contains(&name.as_str()) {
                 numbers[config.vocab_size * config.d_model..].fill(0.0);
@@ -64,6 +42,36 @@ pub fn parameters(config: &ModelConfig, seed: u64, device: &Device) -> Result<Na
         })
         .collect::<Result<BTreeMap<String, Tensor>>>()?;
     Ok(NamedParameters::new(tensors))
+}
+
+/// The number that all elements of a parameter begin as; `None`: they are drawn.
+fn constant(config: &ModelConfig, name: &str, dims: &[usize]) -> Option<f32> {
+    if name.ends_with(".bias") {
+        return Some(0.0);
+    }
+    if dims.len() == 1 {
+        // Norms of queries and keys are plain ones in every shape.
+        let of_heads = name.contains("q_norm") || name.contains("k_norm");
+        return Some(if config.norm == Norm::Gemma && !of_heads { 0.0 } else { 1.0 });
+    }
+    (config.zero_init_projections && is_into_stream(name)).then_some(0.0)
+}
+
+fn is_into_stream(name: &str) -> bool {
+    name.contains("o_proj") || name.contains("down_proj")
+}
+
+/// Standard deviation of a matrix.
+fn deviation(config: &ModelConfig, name: &str) -> f64 {
+    let in_block = name.starts_with("model.layers.") && config.mup_base_width > 0;
+    let deviation = match in_block {
+        true => config.init_std * config.width_ratio().sqrt(),
+        false => config.init_std,
+    };
+    match config.init {
+        Init::Gpt2 if is_into_stream(name) => deviation / (2.0 * config.n_layer as f64).sqrt(),
+        Init::Gpt2 | Init::Llama => deviation,
+    }
 }
 
 #[cfg(test)]
@@ -95,6 +103,29 @@ mod tests {
             assert!((found / expected - 1.0).abs() < 0.02, "{name}: {found}, not {expected}");
         }
         assert_eq!(parameters.count(), config.parameter_count());
+    }
+
+    #[test]
+    fn knobs_change_the_beginning_they_name() {
+        let shape = |text: &str| {
+            let config: ModelConfig = toml::from_str(text).unwrap();
+            let config = ModelConfig { vocab_size: 100, n_layer: 2, ..config };
+            parameters(&config, 0, &Device::cpu()).unwrap()
+        };
+        let name = "model.layers.1.mlp.down_proj.weight";
+        let plain = numbers(&shape(""), name);
+        let llama = numbers(&shape("init = 'llama'"), name);
+        assert!((llama[0] / plain[0] - 2.0).abs() < 1e-5); // √(2·2)
+        let zero = shape("zero_init_projections = true");
+        assert!(numbers(&zero, name).iter().all(|number| *number == 0.0));
+        let wide = numbers(&shape("mup_base_width = 48"), name); // a quarter of 192
+        assert!((wide[0] / plain[0] - 0.5).abs() < 1e-5);
+        let gemma = shape("norm = 'gemma'\nqk_norm = true");
+        assert_eq!(numbers(&gemma, "model.norm.weight")[0], 0.0);
+        assert_eq!(numbers(&gemma, "model.layers.0.self_attn.q_norm.weight")[0], 1.0);
+        let biased = shape("bias = 'all'\nnorm = 'layernorm'");
+        assert_eq!(numbers(&biased, "model.norm.bias")[0], 0.0);
+        assert_eq!(numbers(&biased, "model.layers.0.mlp.up_proj.bias").len(), 512);
     }
 
     #[test]

@@ -4,7 +4,9 @@
 //! by what holds them. **Method.** The tape of `runtime::value` keeps, for each token and block,
 //! what the backward of each op reads: the inputs of the two norms, the normed inputs, q, k, v and
 //! the output of attention with a log-sum a head, gate, up and their product. These are
-//! 6·d + 2·k + 3·F + H numbers for a width d, a key width k, a feed-forward width F and H heads.
+//! 4·d + 2·q + 2·k + 3·F + H numbers for a width d, query and key widths q and k, a feed-forward
+//! width F and H heads; a parallel block has one norm, one without a gate 2·F, and normed queries
+//! and keys are kept before and after. Dropout keeps nothing: its draws are made again.
 //! Parameters and moments stand throughout. The most is held at one of two moments: where the
 //! backward begins, all activations stand, with the gradients of the last block's feed-forward
 //! layer; where it ends, all gradients stand, with one block's activations.
@@ -23,7 +25,7 @@ const FLOAT: u128 = 4;
 pub struct StepMemory {
     /// The parameters.
     pub weights: u64,
-    /// AdamW's two numbers a parameter.
+    /// The optimizer's numbers: AdamW's two a parameter, unless another one says its own.
     pub moments: u64,
     /// Gradients that stand at the fullest moment.
     pub gradients: u64,
@@ -59,14 +61,19 @@ impl ModelConfig {
     pub fn step_memory(&self, shape: StepShape) -> StepMemory {
         let wide = |number: usize| number as u128;
         let (d, ff, heads) = (wide(self.d_model), wide(self.d_ff), wide(self.n_head));
-        let (keys, layers) = (wide(self.kv_heads()) * wide(self.head_dim()), wide(self.n_layer));
+        let h = wide(self.head_dim());
+        let (queries, keys, layers) = (heads * h, wide(self.kv_heads()) * h, wide(self.n_layer));
+        let norms = if self.parallel { 1 } else { 2 };
+        let fed = if self.activation.is_gated() { 3 * ff } else { 2 * ff };
+        let normed = if self.qk_norm { queries + keys } else { 0 };
         let tokens = wide(shape.rows) * wide(shape.sequence);
         let parameters = u128::from(self.parameter_count()) * FLOAT;
         let table = wide(self.padded_vocab()) * d * FLOAT;
 
-        let block = tokens * (6 * d + 2 * keys + 3 * ff + heads) * FLOAT;
+        let kept = 2 * norms * d + 2 * queries + 2 * keys + fed + heads + normed;
+        let block = tokens * kept * FLOAT;
         // Hidden state and its gradient, rotations, the gradients inside the last block.
-        let ends = tokens * (3 * d + wide(self.head_dim()) + 3 * ff + 2 * d) * FLOAT;
+        let ends = tokens * (3 * d + h + fed + 2 * d) * FLOAT;
         let before = if shape.parts > 1 { parameters } else { 0 };
         // The head's gradient exists before the backward begins; at its end that of the embedding
         // joins it, and their sum.

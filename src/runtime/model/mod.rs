@@ -1,36 +1,39 @@
-//! The decoder: token ids to logits, as Llama computes them, written once on `runtime::ops`.
+//! The decoder: token ids to logits, written once on `runtime::ops`.
 //!
-//! In → [`Batch`]; out → the loss, the nats of each target, or logits. Touvron et al., *Llama 2*,
-//! 2023: pre-norm blocks of attention (rotary positions, grouped queries, inside documents) and a
-//! gated feed-forward layer, a final norm, and a head that may be the embedding itself. Names and
-//! layouts of parameters are Hugging Face's `LlamaForCausalLM`, so an export renames nothing.
+//! In → [`Batch`]; out → the loss, the nats of each target, or logits. Pre-norm blocks of attention
+//! (grouped queries, inside documents) and a feed-forward layer, a final norm, and a head that may
+//! be the embedding itself. The defaults are Llama's (Touvron et al., *Llama 2*, 2023); the knobs
+//! of [`ModelConfig`] make it GPT-2, Qwen3, Gemma or what nobody has tried. Names and layouts of
+//! parameters are Hugging Face's `LlamaForCausalLM`, so most exports rename nothing.
 //!
 //! Shapes: B rows, T tokens a row, S keys (T, or more after a cache), d = d_model, H query heads
 //! and K key heads of h elements, F = d_ff, Vₚ padded vocabulary.
 
 mod config;
+mod counts;
 mod generate;
 mod init;
+pub mod knobs;
 mod memory;
 mod sampling;
 mod score;
-
-use std::collections::BTreeMap;
-
-use candle_core::Tensor;
+mod stored;
+mod weights;
 
 pub use config::ModelConfig;
+pub use counts::{PLACES, TABLES, shapes};
 pub use generate::{KvCache, generate};
 pub use memory::{StepMemory, StepShape};
 pub use sampling::Sampling;
 pub use score::{Branch, TargetScore, Tree};
 
-pub use init::{TABLES, shapes};
+use knobs::{Activation, Norm, Positions};
+use weights::{Block, Weights};
 
 use crate::base::error::{Error, Result};
 use crate::runtime::data::Batch;
 use crate::runtime::device::Device;
-use crate::runtime::ops::{self, Rotation, Visible};
+use crate::runtime::ops::{self, Gain, Noise, Rotation, Visible};
 use crate::runtime::value::{Form, NamedParameters, Value};
 
 /// A decoder with its parameters. Optimizers change the parameters in place.
@@ -39,31 +42,17 @@ pub struct Model {
     device: Device,
     parameters: NamedParameters,
     form: Form,
-}
-
-/// The parameters as values of one forward pass.
-struct Weights(BTreeMap<String, Value>);
-
-impl Weights {
-    fn get(&self, name: &str) -> &Value {
-        self.0.get(name).unwrap_or_else(|| panic!("the model has no parameter `{name}`"))
-    }
-
-    /// A parameter of block `layer`.
-    fn of(&self, layer: usize, name: &str) -> &Value {
-        self.get(&format!("model.layers.{layer}.{name}.weight"))
-    }
-
-    /// The output head, [Vₚ, d].
-    fn head(&self) -> &Value {
-        self.0.get("lm_head.weight").unwrap_or_else(|| self.get("model.embed_tokens.weight"))
-    }
+    /// What draws of dropout begin from.
+    noise_seed: u64,
 }
 
 /// What the positions of one pass need: computed once, read by every block.
 struct Pass {
-    rotation: Rotation,
+    positions: Vec<u32>,
+    rotation: Option<Rotation>,
     sight: Sight,
+    /// In training: the draws of dropout.
+    noise: Option<Noise>,
 }
 
 /// Which tokens attend together.
@@ -82,40 +71,14 @@ impl Model {
         Ok(Model::with(config, parameters, device))
     }
 
-    /// A decoder over given parameters, which must be those of `config`. Where tables have a row a
-    /// token and no more, as in files, the rows that pad them are added.
-    pub fn from_tensors(
-        config: &ModelConfig,
-        mut tensors: BTreeMap<String, Tensor>,
-        device: &Device,
-    ) -> Result<Model> {
-        config.validate()?;
-        let expected = init::shapes(config);
-        for name in TABLES {
-            if let Some(table) = tensors.get_mut(name)
-                && table.dims() == [config.vocab_size, config.d_model]
-            {
-                let missing = config.padded_vocab() - config.vocab_size;
-                *table = table.pad_with_zeros(0, 0, missing)?;
-            }
-        }
-        for (name, dims) in &expected {
-            let found = tensors.get(name).map(|tensor| tensor.dims());
-            if found != Some(dims) {
-                return Err(Error::failed(format!(
-                    "parameter `{name}` must be {dims:?}, found {found:?}"
-                )));
-            }
-        }
-        if let Some(name) = tensors.keys().find(|name| !expected.contains_key(*name)) {
-            return Err(Error::failed(format!("the model has no parameter `{name}`")));
-        }
-        Ok(Model::with(config, NamedParameters::new(tensors), device))
-    }
-
     fn with(config: &ModelConfig, parameters: NamedParameters, device: &Device) -> Model {
         let (config, device) = (config.clone(), device.clone());
-        Model { config, device, parameters, form: Form::Fused }
+        Model { config, device, parameters, form: Form::Fused, noise_seed: 0 }
+    }
+
+    /// Draws dropout from `seed`.
+    pub fn with_noise_seed(self, noise_seed: u64) -> Model {
+        Model { noise_seed, ..self }
     }
 
     /// Runs every op in `form`; [`Form::Composed`] is the first thing to try when in doubt.
@@ -138,59 +101,57 @@ impl Model {
         &self.parameters
     }
 
-    /// The parameters as files hold them: the tables without the rows that pad them, which belong
-    /// to no token and would take probability from those that do wherever a file is read as it is.
-    pub fn stored(&self) -> Result<BTreeMap<String, Tensor>> {
-        let named = self.parameters.iter().map(|(name, tensor)| {
-            let stored = match TABLES.contains(&name) {
-                true => tensor.narrow(0, 0, self.config.vocab_size)?,
-                false => tensor.clone(),
-            };
-            Ok((name.to_owned(), stored))
-        });
-        named.collect()
-    }
-
     /// Σ nats of the batch's targets / `tokens`. `tokens` is the whole batch's count when `batch`
     /// is a part of it, so that the parts' losses and gradients add up to the whole's.
     pub fn loss(&self, batch: &Batch, tokens: usize) -> Result<Value> {
-        let weights = self.weights(Value::parameter);
-        let hidden = self.read(&weights, batch)?; // [B, T, d]
-        let vocabulary = self.config.vocab_size;
+        let weights =
+            Weights::new(&self.parameters, |name, it| Value::parameter(name, it, self.form));
+        let hidden = self.read(&weights, batch, true)?; // [B, T, d]
         let scale = 1.0 / tokens as f64;
-        ops::cross_entropy(&hidden, weights.head(), &batch.targets, vocabulary, scale) // []
+        ops::cross_entropy(&hidden, weights.head(), &batch.targets, self.config.head(), scale) // []
     }
 
-    /// Nats of each target, rows × sequence; keeps no tape.
+    /// Nats of each target, rows × sequence; keeps no tape and drops nothing.
     pub fn nats(&self, batch: &Batch) -> Result<Vec<f32>> {
-        let weights = self.weights(|_, tensor, form| Value::constant(tensor, form));
-        let hidden = self.read(&weights, batch)?; // [B, T, d]
-        ops::nats(&hidden, weights.head(), &batch.targets, self.config.vocab_size)
+        let weights = self.constants();
+        let hidden = self.read(&weights, batch, false)?; // [B, T, d]
+        ops::nats(&hidden, weights.head(), &batch.targets, self.config.head())
     }
 
     /// Logits of every token, rows × sequence × vocab_size; for small inputs.
     pub fn logits(&self, batch: &Batch) -> Result<Vec<f32>> {
-        let weights = self.weights(|_, tensor, form| Value::constant(tensor, form));
-        let hidden = self.read(&weights, batch)?; // [B, T, d]
+        let weights = self.constants();
+        let hidden = self.read(&weights, batch, false)?; // [B, T, d]
         self.project(&weights, &hidden)
     }
 
-    fn weights(&self, value: impl Fn(&str, &Tensor, Form) -> Value) -> Weights {
-        let named = self.parameters.iter();
-        Weights(named.map(|(name, t)| (name.to_owned(), value(name, t, self.form))).collect())
+    fn constants(&self) -> Weights {
+        Weights::new(&self.parameters, |_, tensor| Value::constant(tensor, self.form))
     }
 
-    /// The final hidden state of a batch: [B, T, d].
-    fn read(&self, weights: &Weights, batch: &Batch) -> Result<Value> {
+    /// The final hidden state of a batch: [B, T, d]; `training` drops what is to be dropped.
+    fn read(&self, weights: &Weights, batch: &Batch, training: bool) -> Result<Value> {
         batch.check(self.config.vocab_size)?;
         let visible = Visible::in_segments(&batch.segments, batch.rows, batch.sequence);
-        let pass = Pass { rotation: self.rotation(&batch.positions)?, sight: Sight::Rows(visible) };
+        let mut pass = self.pass(batch.positions.clone(), Sight::Rows(visible))?;
+        let (seed, first_row) = (self.noise_seed, batch.first_row);
+        pass.noise = training.then_some(Noise { seed, first_row, site: 0 });
         self.hidden(weights, &batch.inputs, (batch.rows, batch.sequence), &pass, None)
     }
 
-    fn rotation(&self, positions: &[u32]) -> Result<Rotation> {
-        let (h, theta) = (self.config.head_dim(), self.config.rope_theta);
-        Rotation::new(positions, h, theta, self.device.candle())
+    fn pass(&self, positions: Vec<u32>, sight: Sight) -> Result<Pass> {
+        let ModelConfig { rope_theta, rope_scaling, .. } = self.config;
+        let (h, device) = (self.config.head_dim(), self.device.candle());
+        let rotation = match self.config.longest() {
+            None => Some(Rotation::new(&positions, h, rope_theta, rope_scaling, device)?),
+            Some(longest) if positions.iter().all(|at| (*at as usize) < longest) => None,
+            Some(longest) => {
+                let message = format!("the model learned {longest} positions, a text has more");
+                return Err(Error::config(message)
+                    .with_hint("shorter texts; `model.context` of a new run sets the number"));
+            }
+        };
+        Ok(Pass { positions, rotation, sight, noise: None })
     }
 
     fn hidden(
@@ -201,56 +162,124 @@ impl Model {
         pass: &Pass,
         mut cache: Option<&mut KvCache>,
     ) -> Result<Value> {
-        let epsilon = self.config.norm_eps;
+        let shape = &self.config;
         let table = weights.get("model.embed_tokens.weight");
         let mut x = ops::embedding(table, ids, rows, sequence)?; // [B, T, d]
-        for layer in 0..self.config.n_layer {
-            let w = |name: &str| weights.of(layer, name);
-            let normed = ops::rms_norm(&x, w("input_layernorm"), epsilon)?; // [B, T, d]
-            let mixed = self.attention(w, &normed, pass, cache.as_deref_mut(), layer)?; // [B, T, d]
-            x = ops::add(&x, &mixed)?; // [B, T, d]
-            let normed = ops::rms_norm(&x, w("post_attention_layernorm"), epsilon)?; // [B, T, d]
-            x = ops::add(&x, &self.feed_forward(w, &normed)?)?; // [B, T, d]
+        if shape.scale_embedding {
+            x = ops::scale(&x, (shape.d_model as f64).sqrt())?; // [B, T, d]
         }
-        ops::rms_norm(&x, weights.get("model.norm.weight"), epsilon) // [B, T, d]
+        if shape.positions == Positions::Learned {
+            let places = weights.get(PLACES);
+            let places = ops::embedding(places, &pass.positions, rows, sequence)?; // [B, T, d]
+            x = ops::add(&x, &places)?; // [B, T, d]
+        }
+        x = self.dropped(x, pass, 0)?; // [B, T, d]
+        for layer in 0..shape.n_layer {
+            let block = weights.block(layer);
+            let mut normed = self.norm(weights, &block.name("input_layernorm"), &x)?; // [B, T, d]
+            let mixed = self.attention(&block, &normed, pass, cache.as_deref_mut())?; // [B, T, d]
+            x = ops::add(&x, &self.branch(mixed, pass, 2 * layer + 1)?)?; // [B, T, d]
+            if !shape.parallel {
+                let name = block.name("post_attention_layernorm");
+                normed = self.norm(weights, &name, &x)?; // [B, T, d]
+            }
+            let fed = self.feed_forward(&block, &normed)?; // [B, T, d]
+            x = ops::add(&x, &self.branch(fed, pass, 2 * layer + 2)?)?; // [B, T, d]
+        }
+        x = self.norm(weights, "model.norm", &x)?; // [B, T, d]
+        match shape.width_ratio() {
+            1.0 => Ok(x),
+            ratio => ops::scale(&x, ratio), // [B, T, d]
+        }
     }
 
-    fn attention<'a>(
+    /// What a branch adds to the stream.
+    fn branch(&self, x: Value, pass: &Pass, site: usize) -> Result<Value> {
+        let x = match self.config.residual_scale {
+            0.0 | 1.0 => x,
+            scale => ops::scale(&x, scale)?, // [B, T, d]
+        };
+        self.dropped(x, pass, site)
+    }
+
+    fn dropped(&self, x: Value, pass: &Pass, site: usize) -> Result<Value> {
+        match (pass.noise, self.config.dropout) {
+            (None, _) | (_, 0.0) => Ok(x),
+            (Some(noise), p) => ops::dropout(&x, p, Noise { site: site as u64, ..noise }),
+        }
+    }
+
+    fn norm(&self, weights: &Weights, name: &str, x: &Value) -> Result<Value> {
+        let (weight, epsilon) = (weights.get(&format!("{name}.weight")), self.config.norm_eps);
+        if self.config.norm != Norm::LayerNorm {
+            return ops::rms_norm(x, weight, self.config.gain(), epsilon); // [B, T, d]
+        }
+        weights.biased(name, ops::layer_norm(x, weight, epsilon)?) // [B, T, d]
+    }
+
+    fn attention(
         &self,
-        w: impl Fn(&str) -> &'a Value,
+        block: &Block<'_>,
         x: &Value,
         pass: &Pass,
         cache: Option<&mut KvCache>,
-        layer: usize,
     ) -> Result<Value> {
         let (heads, key_heads) = (self.config.n_head, self.config.kv_heads());
-        let q = ops::linear(x, w("self_attn.q_proj"))?; // [B, T, H·h]
-        let k = ops::linear(x, w("self_attn.k_proj"))?; // [B, T, K·h]
-        let v = ops::linear(x, w("self_attn.v_proj"))?; // [B, T, K·h]
-        let q = ops::rope(&q, &pass.rotation)?; // [B, T, H·h]
-        let k = ops::rope(&k, &pass.rotation)?; // [B, T, K·h]
+        let q = block.linear("self_attn.q_proj", x)?; // [B, T, H·h]
+        let k = block.linear("self_attn.k_proj", x)?; // [B, T, K·h]
+        let v = block.linear("self_attn.v_proj", x)?; // [B, T, K·h]
+        let q = self.placed(block, "self_attn.q_norm", q, pass)?; // [B, T, H·h]
+        let k = self.placed(block, "self_attn.k_norm", k, pass)?; // [B, T, K·h]
         let (k, v) = match cache {
-            Some(cache) => cache.extend(layer, &k, &v)?, // [1, S, K·h] each
+            Some(cache) => cache.extend(block.layer, &k, &v)?, // [1, S, K·h] each
             None => (k, v),
         };
+        let window = self.config.window_of(block.layer);
         let mixed = match &pass.sight {
-            Sight::Rows(visible) => ops::attention(&q, &k, &v, visible, heads, key_heads)?,
-            Sight::Parts(parts) => self.attend_in_parts(&q, &k, &v, parts)?,
+            Sight::Rows(visible) => {
+                ops::attention(&q, &k, &v, &visible.within(window), heads, key_heads)?
+            }
+            Sight::Parts(parts) => self.attend_in_parts(&q, &k, &v, parts, window)?,
         }; // [B, T, H·h]
-        ops::linear(&mixed, w("self_attn.o_proj")) // [B, T, d]
+        block.linear("self_attn.o_proj", &mixed) // [B, T, d]
     }
 
-    fn feed_forward<'a>(&self, w: impl Fn(&str) -> &'a Value, x: &Value) -> Result<Value> {
-        let gate = ops::linear(x, w("mlp.gate_proj"))?; // [B, T, F]
-        let up = ops::linear(x, w("mlp.up_proj"))?; // [B, T, F]
-        let gated = ops::swiglu(&gate, &up)?; // [B, T, F]
-        ops::linear(&gated, w("mlp.down_proj")) // [B, T, d]
+    /// Queries or keys, normed head by head and turned by their positions where they are.
+    fn placed(&self, block: &Block<'_>, norm: &str, x: Value, pass: &Pass) -> Result<Value> {
+        let x = match self.config.qk_norm {
+            true => {
+                let weight = block.weight(norm);
+                ops::rms_norm(&x, weight, Gain::Weight, self.config.norm_eps)? // [B, T, heads·h]
+            }
+            false => x,
+        };
+        match &pass.rotation {
+            Some(rotation) => ops::rope(&x, rotation), // [B, T, heads·h]
+            None => Ok(x),
+        }
+    }
+
+    fn feed_forward(&self, block: &Block<'_>, x: &Value) -> Result<Value> {
+        let gate = match self.config.activation.is_gated() {
+            true => Some(block.linear("mlp.gate_proj", x)?), // [B, T, F]
+            false => None,
+        };
+        let up = block.linear("mlp.up_proj", x)?; // [B, T, F]
+        let active = match (self.config.activation, gate) {
+            (Activation::GeGlu, Some(gate)) => ops::geglu(&gate, &up)?,
+            (_, Some(gate)) => ops::swiglu(&gate, &up)?,
+            (Activation::Relu2, None) => ops::relu2(&up)?,
+            (_, None) => ops::gelu(&up)?,
+        }; // [B, T, F]
+        block.linear("mlp.down_proj", &active) // [B, T, d]
     }
 
     /// Logits of hidden states, without the padded ones: tokens × vocab_size.
     fn project(&self, weights: &Weights, hidden: &Value) -> Result<Vec<f32>> {
         let logits = ops::linear(hidden, weights.head())?.detached(); // [B, T, Vₚ]
         let logits = logits.narrow(candle_core::D::Minus1, 0, self.config.vocab_size)?;
-        Ok(logits.flatten_all()?.to_vec1()?)
+        let mut logits = logits.flatten_all()?.to_vec1()?;
+        self.config.head().bend(&mut logits);
+        Ok(logits)
     }
 }

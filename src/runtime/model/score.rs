@@ -16,7 +16,7 @@
 
 use candle_core::Tensor;
 
-use super::{Model, Pass, Sight, Weights};
+use super::{Model, Sight, Weights};
 use crate::base::error::{Error, Result};
 use crate::runtime::cpu::{self, kernel};
 use crate::runtime::ops::{self, Visible};
@@ -135,9 +135,8 @@ impl Model {
     pub fn score(&self, trees: &[Tree]) -> Result<Vec<TargetScore>> {
         let row = Row::new(trees);
         row.check(self.config.vocab_size)?;
-        let weights = self.weights(|_, tensor, form| Value::constant(tensor, form));
-        let rotation = self.rotation(&row.positions)?;
-        let pass = Pass { rotation, sight: Sight::Parts(row.parts) };
+        let weights = self.constants();
+        let pass = self.pass(row.positions, Sight::Parts(row.parts))?;
         let shape = (1, row.ids.len());
         let hidden = self.hidden(&weights, &row.ids, shape, &pass, None)?; // [1, T, d]
         self.read_targets(&weights, &hidden.detached().squeeze(0)?, &row.targets)
@@ -165,6 +164,7 @@ impl Model {
             let mut logits: Vec<f32> = logits.flatten_all()?.to_vec1()?;
             for (logits, them) in logits.chunks_exact_mut(width).zip(places) {
                 let logits = &mut logits[..self.config.vocab_size];
+                self.config.head().bend(logits);
                 let wanted = them.iter().map(|&target| targets[target].1 as usize);
                 for (score, target) in read_logits(logits, wanted).into_iter().zip(*them) {
                     scores[*target] = score;
@@ -174,13 +174,15 @@ impl Model {
         Ok(scores)
     }
 
-    /// Attention of each part by itself; q is [1, T, H·h], k and v are [1, T, K·h].
+    /// Attention of each part by itself, over `window` tokens (0: all); q is [1, T, H·h], k and v
+    /// are [1, T, K·h].
     pub(super) fn attend_in_parts(
         &self,
         q: &Value,
         k: &Value,
         v: &Value,
         parts: &[Part],
+        window: usize,
     ) -> Result<Value> {
         let (heads, key_heads) = (self.config.n_head, self.config.kv_heads());
         let [q, k, v] = [q, k, v].map(Value::detached);
@@ -198,7 +200,7 @@ impl Model {
                 Ok(Value::constant(&all.contiguous()?, self.form))
             };
             let own = Value::constant(&q.narrow(1, first, tokens)?.contiguous()?, self.form);
-            let visible = Visible::after_cache(tokens, keys);
+            let visible = Visible::after_cache(tokens, keys).within(window);
             let one = ops::attention(&own, &seen(&k)?, &seen(&v)?, &visible, heads, key_heads)?;
             mixed.push(one.detached());
         }

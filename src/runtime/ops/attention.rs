@@ -56,6 +56,18 @@ impl Visible {
         Visible { rows: 1, queries, keys, first: vec![0; queries] }
     }
 
+    /// The same where each query sees the last `window` keys at most, its own among them; 0: all.
+    pub fn within(&self, window: usize) -> Visible {
+        let mut narrower = self.clone();
+        if window > 0 {
+            for (at, first) in narrower.first.iter_mut().enumerate() {
+                let last = self.keys - self.queries + at % self.queries;
+                *first = (*first).max((last + 1).saturating_sub(window) as u32);
+            }
+        }
+        narrower
+    }
+
     /// 0 where a query sees a key, −∞ elsewhere: [B, 1, T, S].
     fn mask(&self, dtype: DType, device: &Device) -> candle_core::Result<Tensor> {
         let mut mask = vec![f32::NEG_INFINITY; self.rows * self.queries * self.keys];
@@ -408,6 +420,14 @@ fn cases() -> Vec<Case> {
             let segments: Vec<u32> = (0..150).map(|t| u32::from(t >= 70)).collect();
             let visible = Visible::in_segments(&segments, 1, 150);
             attention(&i[0], &i[1], &i[2], &visible, 2, 1)
+        }),
+        Case::new("a window that blocks begin behind", inputs(1, 150, 150, 2, 1), |i| {
+            let segments: Vec<u32> = (0..150).map(|t| u32::from(t >= 120)).collect();
+            let visible = Visible::in_segments(&segments, 1, 150).within(9);
+            attention(&i[0], &i[1], &i[2], &visible, 2, 1)
+        }),
+        Case::new("a window after a cache", inputs(1, 2, 7, 2, 2), |i| {
+            attention(&i[0], &i[1], &i[2], &Visible::after_cache(2, 7).within(3), 2, 2)
         }),
         Case::new("after a cache", inputs(1, 2, 7, 2, 2), |i| {
             attention(&i[0], &i[1], &i[2], &Visible::after_cache(2, 7), 2, 2)

@@ -1,7 +1,9 @@
 //! The output head and its loss in one op, so that logits never exist whole.
 //!
 //! In → hidden [.., d], weight [Vₚ, d] (padded rows last), one target a row, the true vocabulary V;
-//! out → scale · Σ −ln softmax(hidden · weightᵀ)\[target\], a single number. **Padded rows take no
+//! out → scale · Σ −ln softmax(hidden · weightᵀ)\[target\], a single number. [`Head`] may bend the
+//! logits, c·tanh(logit/c) (Gemma 2), and add z·ln²Σe^logit a row, which keeps them near 0 (z-loss:
+//! Chowdhery et al., *PaLM*, 2022, section 5). **Padded rows take no
 //! part**: they are outside the softmax, so probabilities are over the real vocabulary and their
 //! gradient is zero. Backward: (p − onehot)·scale, through the head.
 //!
@@ -22,21 +24,46 @@ use crate::runtime::value::Value;
 /// Rows of logits that exist at once; part of the result's bits through the order of sums.
 pub const CHUNK: usize = 256;
 
-/// scale · Σ nats of `targets` under the head `weight`, of which `vocabulary` rows are real.
+/// How logits become a loss.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Head {
+    /// Rows of the weight that are tokens.
+    pub vocabulary: usize,
+    /// c of c·tanh(logit/c); 0: logits as they are.
+    pub softcap: f64,
+    /// z of z·ln²Σe^logit; 0: none.
+    pub z_loss: f64,
+}
+
+impl Head {
+    /// Logits as they are, and their cross-entropy alone.
+    pub fn plain(vocabulary: usize) -> Head {
+        Head { vocabulary, softcap: 0.0, z_loss: 0.0 }
+    }
+
+    /// Bends `logits` in place, where they are bent.
+    pub fn bend(&self, logits: &mut [f32]) {
+        if self.softcap > 0.0 {
+            bend(logits, self.softcap as f32);
+        }
+    }
+}
+
+/// scale · Σ of the losses of `targets` under the head `weight`.
 pub fn cross_entropy(
     hidden: &Value,
     weight: &Value,
     targets: &[u32],
-    vocabulary: usize,
+    head: Head,
     scale: f64,
 ) -> Result<Value> {
-    check(hidden, weight, targets, vocabulary);
+    check(hidden, weight, targets, head.vocabulary);
     if !Value::fused_on_cpu(&[hidden, weight]) {
         return Value::composed(&[hidden, weight], |inputs| {
-            composed_nats(&inputs[0], &inputs[1], targets, vocabulary)?.sum_all()? * scale
+            composed_nats(&inputs[0], &inputs[1], targets, head)?.sum_all()? * scale
         });
     }
-    let pass = Pass::new(hidden, weight, targets, vocabulary)?;
+    let pass = Pass::new(hidden, weight, targets, head)?;
     if !hidden.is_tracked() && !weight.is_tracked() {
         let nats = pass.nats(None);
         return Ok(Value::result(loss(&nats, scale)?, &[hidden, weight], |_| Ok(vec![None, None])));
@@ -55,18 +82,14 @@ pub fn cross_entropy(
     }))
 }
 
-/// The nats of each target, without a gradient.
-pub fn nats(
-    hidden: &Value,
-    weight: &Value,
-    targets: &[u32],
-    vocabulary: usize,
-) -> Result<Vec<f32>> {
-    check(hidden, weight, targets, vocabulary);
+/// The nats of each target, without a gradient and without z-loss.
+pub fn nats(hidden: &Value, weight: &Value, targets: &[u32], head: Head) -> Result<Vec<f32>> {
+    check(hidden, weight, targets, head.vocabulary);
+    let head = Head { z_loss: 0.0, ..head };
     if Value::fused_on_cpu(&[hidden, weight]) {
-        return Ok(Pass::new(hidden, weight, targets, vocabulary)?.nats(None));
+        return Ok(Pass::new(hidden, weight, targets, head)?.nats(None));
     }
-    let nats = composed_nats(hidden.tensor(), weight.tensor(), targets, vocabulary)?;
+    let nats = composed_nats(hidden.tensor(), weight.tensor(), targets, head)?;
     Ok(nats.to_dtype(candle_core::DType::F32)?.to_vec1()?)
 }
 
@@ -85,16 +108,23 @@ fn composed_nats(
     hidden: &Tensor,
     weight: &Tensor,
     targets: &[u32],
-    vocabulary: usize,
+    head: Head,
 ) -> candle_core::Result<Tensor> {
     let d = weight.dim(1)?;
-    let weight = weight.narrow(0, 0, vocabulary)?;
-    let logits = hidden.reshape(((), d))?.matmul(&weight.t()?)?; // [N, V]
+    let weight = weight.narrow(0, 0, head.vocabulary)?;
+    let mut logits = hidden.reshape(((), d))?.matmul(&weight.t()?)?; // [N, V]
+    if head.softcap > 0.0 {
+        logits = ((logits / head.softcap)?.tanh()? * head.softcap)?; // [N, V]
+    }
     let largest = logits.max_keepdim(D::Minus1)?.detach(); // [N, 1]
     let sums = logits.broadcast_sub(&largest)?.exp()?.sum_keepdim(D::Minus1)?; // [N, 1]
     let log_sums = (sums.log()? + largest)?; // [N, 1]
     let targets = Tensor::new(targets, logits.device())?.unsqueeze(1)?; // [N, 1]
-    (log_sums - logits.gather(&targets, 1)?)?.squeeze(1)
+    let nats = (&log_sums - logits.gather(&targets, 1)?)?.squeeze(1)?; // [N]
+    if head.z_loss == 0.0 {
+        return Ok(nats);
+    }
+    nats + (log_sums.sqr()?.squeeze(1)? * head.z_loss)? // [N]
 }
 
 /// scale · Σ nats, summed in f64.
@@ -111,7 +141,7 @@ struct Pass<'a> {
     hidden: Elements<'a>,
     weight: Elements<'a>,
     targets: &'a [u32],
-    vocabulary: usize,
+    head: Head,
     d: usize,
 }
 
@@ -120,16 +150,17 @@ impl<'a> Pass<'a> {
         hidden: &'a Value,
         weight: &'a Value,
         targets: &'a [u32],
-        vocabulary: usize,
+        head: Head,
     ) -> Result<Pass<'a>> {
         let d = weight.dims()[1];
         let (hidden, weight) = (Elements::of(hidden.tensor())?, Elements::of(weight.tensor())?);
-        Ok(Pass { hidden, weight, targets, vocabulary, d })
+        Ok(Pass { hidden, weight, targets, head, d })
     }
 
-    /// Nats of each target; fills the gradients where they are asked for.
+    /// Loss of each target; fills the gradients where they are asked for.
     fn nats(&self, mut gradients: Option<Gradients<'_>>) -> Vec<f32> {
-        let (d, vocabulary) = (self.d, self.vocabulary);
+        let (d, vocabulary) = (self.d, self.head.vocabulary);
+        let (softcap, z) = (self.head.softcap as f32, self.head.z_loss as f32);
         let weight = Matrix::new(&self.weight, vocabulary, d, d);
         let mut nats = vec![0.0; self.targets.len()];
         let mut logits = vec![0.0; CHUNK.min(nats.len()) * vocabulary];
@@ -142,7 +173,10 @@ impl<'a> Pass<'a> {
             let targets = self.targets[first..][..rows].par_iter();
             let rows_in_parallel = logits.par_chunks_mut(vocabulary).zip(nats).zip(targets);
             rows_in_parallel.with_min_len(8).for_each(|((logits, nats), &target)| {
-                *nats = row(logits, target as usize, scale);
+                *nats = match softcap > 0.0 {
+                    true => bent_row(logits, target as usize, scale, z, softcap),
+                    false => row(logits, target as usize, scale, z),
+                };
             });
             if let Some((to_hidden, to_weight, _)) = &mut gradients {
                 let to_logits = Matrix::new(logits, rows, vocabulary, vocabulary);
@@ -155,19 +189,49 @@ impl<'a> Pass<'a> {
 }
 
 kernel! {
-    /// Nats of one row; with a scale, turns its logits into their gradient.
-    fn row(logits: &mut [f32], target: usize, scale: Option<f32>) -> f32 {
+    /// Loss of one row; with a scale, turns its logits into their gradient.
+    fn row(logits: &mut [f32], target: usize, scale: Option<f32>, z: f32) -> f32 {
         let at_target = logits[target];
         let largest = cpu::maximum(logits);
         let sum = cpu::exp_sum(logits, largest);
+        let log_sum = largest + cpu::ln(sum);
         if let Some(scale) = scale {
-            let factor = scale / sum;
+            let factor = scale * (1.0 + 2.0 * z * log_sum) / sum;
             for logit in logits.iter_mut() {
                 *logit *= factor;
             }
             logits[target] -= scale;
         }
-        largest + cpu::ln(sum) - at_target
+        log_sum - at_target + z * log_sum * log_sum
+    }
+}
+
+kernel! {
+    /// c·tanh(logit/c) in place.
+    fn bend(logits: &mut [f32], c: f32) {
+        for logit in logits.iter_mut() {
+            *logit = c * cpu::tanh(*logit / c);
+        }
+    }
+}
+
+/// Loss of one row of logits that are bent; the slope of the bend is 1 − (bent/c)².
+fn bent_row(logits: &mut [f32], target: usize, scale: Option<f32>, z: f32, c: f32) -> f32 {
+    bend(logits, c);
+    let bent = scale.map(|_| logits.to_vec());
+    let loss = row(logits, target, scale, z);
+    if let Some(bent) = bent {
+        straighten(logits, &bent, c);
+    }
+    loss
+}
+
+kernel! {
+    /// Gradients of bent logits to those of the logits.
+    fn straighten(gradients: &mut [f32], bent: &[f32], c: f32) {
+        for (gradient, bent) in gradients.iter_mut().zip(bent) {
+            *gradient *= 1.0 - (bent / c) * (bent / c);
+        }
     }
 }
 
@@ -176,15 +240,25 @@ pub const SPEC: OpSpec = OpSpec { name: "cross_entropy", cases, tolerance: 2e-5 
 
 fn cases() -> Vec<Case> {
     let run = |inputs: &[Value]| {
-        cross_entropy(&inputs[0], &inputs[1], &[4, 0, 10, 4, 7, 2], 11, 1.0 / 6.0)
+        let head = Head::plain(11);
+        cross_entropy(&inputs[0], &inputs[1], &[4, 0, 10, 4, 7, 2], head, 1.0 / 6.0)
+    };
+    let bent = |inputs: &[Value]| {
+        let head = Head { vocabulary: 11, softcap: 3.0, z_loss: 0.02 };
+        cross_entropy(&inputs[0], &inputs[1], &[4, 0, 10, 4, 7, 2], head, 1.0 / 6.0)
     };
     let inputs = vec![normal("hidden", &[2, 3, 8]), normal("weight", &[16, 8])];
     let many = |inputs: &[Value]| {
         let targets: Vec<u32> = (0..CHUNK as u32 + 3).map(|i| i * 7 % 19).collect();
-        cross_entropy(&inputs[0], &inputs[1], &targets, 19, 0.01)
+        cross_entropy(&inputs[0], &inputs[1], &targets, Head::plain(19), 0.01)
     };
     let long = vec![normal("hidden", &[CHUNK + 3, 4]), normal("weight", &[19, 4])];
-    vec![Case::new("padded vocabulary", inputs, run), Case::new("two chunks", long, many)]
+    let same = vec![normal("hidden", &[2, 3, 8]), normal("weight", &[16, 8])];
+    vec![
+        Case::new("padded vocabulary", inputs, run),
+        Case::new("bent logits, kept small", same, bent),
+        Case::new("two chunks", long, many),
+    ]
 }
 
 #[cfg(test)]
@@ -201,7 +275,7 @@ mod tests {
         let weight = Tensor::new(&table, &Device::Cpu).unwrap();
         for form in [Form::Fused, Form::Composed] {
             let (hidden, weight) = (Value::constant(&hidden, form), Value::constant(&weight, form));
-            let nats = nats(&hidden, &weight, &[1], 2).unwrap();
+            let nats = nats(&hidden, &weight, &[1], Head::plain(2)).unwrap();
             assert!((nats[0] - 2.0f32.ln()).abs() < 1e-6, "{form:?}: {nats:?}");
         }
     }

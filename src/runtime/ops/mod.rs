@@ -11,20 +11,34 @@
 
 pub mod add;
 pub mod attention;
+pub mod bias;
 pub mod cross_entropy;
+pub mod dropout;
 pub mod embedding;
+pub mod geglu;
+pub mod gelu;
+pub mod layer_norm;
 pub mod linear;
+pub mod relu2;
 pub mod rms_norm;
 pub mod rope;
+pub mod scale;
 pub mod swiglu;
 
 pub use add::add;
 pub use attention::{Visible, attention};
-pub use cross_entropy::{cross_entropy, nats};
+pub use bias::bias;
+pub use cross_entropy::{Head, cross_entropy, nats};
+pub use dropout::{Noise, dropout};
 pub use embedding::embedding;
+pub use geglu::geglu;
+pub use gelu::gelu;
+pub use layer_norm::layer_norm;
 pub use linear::linear;
-pub use rms_norm::rms_norm;
-pub use rope::{Rotation, rope};
+pub use relu2::relu2;
+pub use rms_norm::{Gain, rms_norm};
+pub use rope::{RopeScaling, Rotation, rope};
+pub use scale::scale;
 pub use swiglu::swiglu;
 
 use crate::base::error::Result;
@@ -87,11 +101,18 @@ pub fn normal(name: &'static str, dims: &[usize]) -> Input {
 pub const OPS: &[OpSpec] = &[
     add::SPEC,
     attention::SPEC,
+    bias::SPEC,
     cross_entropy::SPEC,
+    dropout::SPEC,
     embedding::SPEC,
+    geglu::SPEC,
+    gelu::SPEC,
+    layer_norm::SPEC,
     linear::SPEC,
+    relu2::SPEC,
     rms_norm::SPEC,
     rope::SPEC,
+    scale::SPEC,
     swiglu::SPEC,
 ];
 

@@ -1,9 +1,11 @@
 //! Root-mean-square normalisation.
 //!
-//! In → x `[.., d]`, weight `[d]`; out → x / √(mean(x²) + ε) · weight. Zhang and Sennrich, *Root
-//! Mean Square Layer Normalization*, 2019. Backward, with r = 1/√(mean(x²) + ε):
-//! dx = r·(g·w) − x·r³/d·Σ(g·w·x), dw = Σ over rows of g·x·r, in blocks of rows added in order.
-//! Bound by memory: 8 bytes an element forward, 16 backward; r is kept, x is not copied.
+//! In → x `[.., n·d]`, weight `[d]`; out → x / √(mean(x²) + ε) · weight over each run of d
+//! elements: one run a token, or one a head (Qwen3's norms of queries and keys). With
+//! [`Gain::OnePlus`] the factor is 1 + weight, as in Gemma. Zhang and Sennrich, *Root Mean Square
+//! Layer Normalization*, 2019. Backward, with r = 1/√(mean(x²) + ε): dx = r·(g·w) −
+//! x·r³/d·Σ(g·w·x), dw = Σ over rows of g·x·r, in blocks of rows added in order. Bound by memory: 8
+//! bytes an element forward, 16 backward; r is kept, x is not copied.
 
 use candle_core::D;
 use rayon::prelude::*;
@@ -13,19 +15,45 @@ use crate::base::error::Result;
 use crate::runtime::cpu::{self, Elements, ROWS, by_rows, kernel, tensor};
 use crate::runtime::value::Value;
 
-/// x / √(mean(x²) + ε) · weight over the last dimension.
-pub fn rms_norm(x: &Value, weight: &Value, epsilon: f64) -> Result<Value> {
+/// What a normed element is multiplied by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Gain {
+    /// The weight.
+    Weight,
+    /// 1 and the weight.
+    OnePlus,
+}
+
+impl Gain {
+    fn factors(self, weight: &[f32]) -> Vec<f32> {
+        match self {
+            Gain::Weight => weight.to_vec(),
+            Gain::OnePlus => weight.iter().map(|weight| 1.0 + weight).collect(),
+        }
+    }
+}
+
+/// x / √(mean(x²) + ε) · gain over each run of as many elements as the weight has.
+pub fn rms_norm(x: &Value, weight: &Value, gain: Gain, epsilon: f64) -> Result<Value> {
     let d = weight.dims()[0];
+    let shape = x.tensor().shape().clone();
+    assert!(x.dims().last().is_some_and(|last| last.is_multiple_of(d)), "whole runs of {d}");
     if !Value::fused_on_cpu(&[x, weight]) {
         return Value::composed(&[x, weight], |inputs| {
-            let mean = inputs[0].sqr()?.mean_keepdim(D::Minus1)?;
-            let scaled = inputs[0].broadcast_div(&(mean + epsilon)?.sqrt()?)?;
-            scaled.broadcast_mul(&inputs[1])
+            let x = inputs[0].reshape(((), d))?; // [N, d]
+            let mean = x.sqr()?.mean_keepdim(D::Minus1)?;
+            let scaled = x.broadcast_div(&(mean + epsilon)?.sqrt()?)?;
+            let factors = match gain {
+                Gain::Weight => inputs[1].clone(),
+                Gain::OnePlus => (&inputs[1] + 1.0)?,
+            };
+            scaled.broadcast_mul(&factors)?.reshape(shape)
         });
     }
     let mut output = vec![0.0; x.tensor().elem_count()];
     {
         let (x, weight) = (Elements::of(x.tensor())?, Elements::of(weight.tensor())?);
+        let weight = gain.factors(&weight);
         by_rows(&mut output, d, |first, rows| {
             forward(rows, &x[first * d..], &weight, epsilon as f32);
         });
@@ -35,6 +63,7 @@ pub fn rms_norm(x: &Value, weight: &Value, epsilon: f64) -> Result<Value> {
         let shape = saved.0.shape();
         let gradient = gradient.contiguous()?;
         let (x, weight) = (Elements::of(&saved.0)?, Elements::of(&saved.1)?);
+        let weight = gain.factors(&weight);
         let gradient = Elements::of(&gradient)?;
         let mut to_x = vec![0.0; x.len()];
         let partial: Vec<Vec<f32>> = to_x
@@ -105,8 +134,11 @@ kernel! {
 pub const SPEC: OpSpec = OpSpec { name: "rms_norm", cases, tolerance: 2e-5 };
 
 fn cases() -> Vec<Case> {
-    let run = |inputs: &[Value]| rms_norm(&inputs[0], &inputs[1], 1e-5);
+    let run = |inputs: &[Value]| rms_norm(&inputs[0], &inputs[1], Gain::Weight, 1e-5);
+    let one_plus = |inputs: &[Value]| rms_norm(&inputs[0], &inputs[1], Gain::OnePlus, 1e-6);
     vec![
+        Case::new("heads", vec![normal("x", &[2, 3, 24]), normal("weight", &[8])], run),
+        Case::new("one and", vec![normal("x", &[2, 3, 12]), normal("weight", &[12])], one_plus),
         Case::new("tokens", vec![normal("x", &[2, 3, 20]), normal("weight", &[20])], run),
         Case::new("many rows", vec![normal("x", &[2 * ROWS + 1, 8]), normal("weight", &[8])], run),
     ]

@@ -8,11 +8,64 @@
 //! platform's would put its version into every run.
 
 use candle_core::{D, Device, Tensor};
+use serde::{Deserialize, Serialize};
 
 use super::{Case, OpSpec, normal};
 use crate::base::error::Result;
 use crate::runtime::cpu::{Elements, by_rows, kernel, tensor};
 use crate::runtime::value::Value;
+
+/// How the turns of longer texts than a model was made for are slowed down.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "lowercase", deny_unknown_fields)]
+pub enum RopeScaling {
+    /// Every turn by 1 / factor: positions interpolated (Chen et al., 2023, arXiv:2306.15595).
+    Linear { factor: f64 },
+    /// Llama 3.1: turns whose wave is longer than `original_context` / `low_frequency` by
+    /// 1 / factor, those shorter than `original_context` / `high_frequency` as they are, between
+    /// them a blend (`transformers`, `modeling_rope_utils.py`, `_compute_llama3_parameters`).
+    Llama3 { factor: f64, low_frequency: f64, high_frequency: f64, original_context: usize },
+}
+
+impl RopeScaling {
+    /// What `model.rope_scaling` must not be.
+    pub fn fault(&self) -> Option<&'static str> {
+        let RopeScaling::Llama3 { low_frequency: low, high_frequency: high, .. } = *self else {
+            return (!(self.factor() >= 1.0 && self.factor() <= 1e6)).then_some("factor");
+        };
+        let RopeScaling::Llama3 { original_context, .. } = *self else { return None };
+        let faults = [
+            ("factor", !(self.factor() >= 1.0 && self.factor() <= 1e6)),
+            ("low_frequency", !(low > 0.0 && low < high)),
+            ("high_frequency", !(high > low && high <= 1e6)),
+            ("original_context", original_context == 0 || original_context > 1 << 32),
+        ];
+        faults.iter().find(|(_, fault)| *fault).map(|(key, _)| *key)
+    }
+
+    fn factor(&self) -> f64 {
+        match *self {
+            RopeScaling::Linear { factor } | RopeScaling::Llama3 { factor, .. } => factor,
+        }
+    }
+
+    fn scaled(&self, speed: f64) -> f64 {
+        let RopeScaling::Llama3 { factor, low_frequency, high_frequency, original_context } = *self
+        else {
+            return speed / self.factor();
+        };
+        let wave = std::f64::consts::TAU / speed;
+        let context = original_context as f64;
+        if wave > context / low_frequency {
+            return speed / factor;
+        }
+        if wave < context / high_frequency {
+            return speed;
+        }
+        let smooth = (context / wave - low_frequency) / (high_frequency - low_frequency);
+        (1.0 - smooth) * speed / factor + smooth * speed
+    }
+}
 
 /// Cosines and sines of a batch's positions: one row of head_dim / 2 a token.
 #[derive(Clone)]
@@ -28,6 +81,7 @@ impl Rotation {
         positions: &[u32],
         head_dim: usize,
         theta: f64,
+        scaling: Option<RopeScaling>,
         device: &Device,
     ) -> Result<Rotation> {
         assert!(
@@ -36,7 +90,9 @@ impl Rotation {
         );
         let half = head_dim / 2;
         let step = -2.0 * libm::log(theta) / head_dim as f64;
-        let speeds: Vec<f64> = (0..half).map(|i| libm::exp(i as f64 * step)).collect();
+        let speeds = (0..half).map(|i| libm::exp(i as f64 * step));
+        let speeds: Vec<f64> =
+            speeds.map(|speed| scaling.map_or(speed, |it| it.scaled(speed))).collect();
         let mut cosine = Vec::with_capacity(positions.len() * half);
         let mut sine = Vec::with_capacity(positions.len() * half);
         for &position in positions {
@@ -125,7 +181,7 @@ pub const SPEC: OpSpec = OpSpec { name: "rope", cases, tolerance: 1e-6 };
 fn cases() -> Vec<Case> {
     let run = |inputs: &[Value]| {
         let positions = [0, 1, 2, 0, 1, 900];
-        rope(&inputs[0], &Rotation::new(&positions, 8, 10_000.0, &Device::Cpu)?)
+        rope(&inputs[0], &Rotation::new(&positions, 8, 10_000.0, None, &Device::Cpu)?)
     };
     vec![Case::new("two heads", vec![normal("x", &[2, 3, 16])], run)]
 }
@@ -136,12 +192,28 @@ mod tests {
     use crate::runtime::value::Form;
 
     #[test]
+    fn slow_turns_are_slowed_and_fast_ones_are_not() {
+        let scaling = RopeScaling::Llama3 {
+            factor: 8.0,
+            low_frequency: 1.0,
+            high_frequency: 4.0,
+            original_context: 8192,
+        };
+        assert_eq!((scaling.scaled(1.0), scaling.scaled(1e-5)), (1.0, 1.25e-6));
+        // transformers 5.24: (1 - s) / 8 + s, with s = (8192 * 1e-3 * 2 / 2pi - 1) / 3 at half way.
+        let between = std::f64::consts::TAU / (8192.0 / 2.5);
+        assert!((scaling.scaled(between) / between - 0.5625).abs() < 1e-12);
+        assert_eq!(RopeScaling::Linear { factor: 4.0 }.scaled(0.5), 0.125);
+        assert_eq!(RopeScaling::Linear { factor: 0.5 }.fault(), Some("factor"));
+    }
+
+    #[test]
     fn products_depend_on_the_distance_of_positions_alone() {
         let at = |position: u32| {
             let x: Vec<f32> = (0..8).map(|i| (i as f32 - 3.0) * 0.3).collect();
             let x = Tensor::from_vec(x, (1, 1, 8), &Device::Cpu).unwrap();
             let x = Value::constant(&x, Form::Fused);
-            let rotation = Rotation::new(&[position], 8, 10_000.0, &Device::Cpu).unwrap();
+            let rotation = Rotation::new(&[position], 8, 10_000.0, None, &Device::Cpu).unwrap();
             rope(&x, &rotation).unwrap().detached()
         };
         let product = |a, b| {

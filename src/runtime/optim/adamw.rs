@@ -13,13 +13,13 @@ use candle_core::{CpuStorage, InplaceOp2, InplaceOp3, Layout, Tensor};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::Optimizer;
+use super::{
+    Optimizer, Rule,
+    each::{CHUNK, slice, slice_mut},
+};
 use crate::base::error::{Error, Result};
 use crate::runtime::cpu::kernel;
 use crate::runtime::value::{NamedGradients, NamedParameters};
-
-/// Elements one task works on.
-const CHUNK: usize = 16 * 1024;
 
 /// The constants of AdamW. Defaults are those of Llama 2 (table 1 and section 2.2).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -59,30 +59,50 @@ impl AdamWConfig {
     }
 }
 
+impl AdamWConfig {
+    /// What holds for a parameter of `rank` dimensions.
+    pub fn rule(&self, rank: usize) -> Rule {
+        let decay = if rank >= 2 { self.weight_decay } else { 0.0 };
+        Rule { rate: 1.0, decay, beta1: self.beta1, beta2: self.beta2 }
+    }
+}
+
 /// One parameter with its moments.
 struct Slot {
     parameter: Tensor,
     mean: Tensor,
     square: Tensor,
+    rule: Rule,
 }
 
 /// The optimizer of one model; shares the parameters' memory with it.
 pub struct AdamW {
-    config: AdamWConfig,
+    eps: f64,
     slots: BTreeMap<String, Slot>,
     steps: u64,
 }
 
 impl AdamW {
-    /// Zero moments for each of `parameters`.
+    /// Zero moments for each of `parameters`, one rule for all: decay of matrices alone.
     pub fn new(parameters: &NamedParameters, config: &AdamWConfig) -> Result<AdamW> {
         config.validate()?;
+        let named = parameters.iter().map(|(name, parameter)| {
+            (name.to_owned(), parameter.clone(), config.rule(parameter.rank()))
+        });
+        AdamW::with_rules(named, config.eps)
+    }
+
+    /// The same with a rule for each parameter.
+    pub fn with_rules(
+        parameters: impl IntoIterator<Item = (String, Tensor, Rule)>,
+        eps: f64,
+    ) -> Result<AdamW> {
         let mut slots = BTreeMap::new();
-        for (name, parameter) in parameters.iter() {
+        for (name, parameter, rule) in parameters {
             let (mean, square) = (parameter.zeros_like()?, parameter.zeros_like()?);
-            slots.insert(name.to_owned(), Slot { parameter: parameter.clone(), mean, square });
+            slots.insert(name, Slot { parameter, mean, square, rule });
         }
-        Ok(AdamW { config: config.clone(), slots, steps: 0 })
+        Ok(AdamW { eps, slots, steps: 0 })
     }
 }
 
@@ -93,23 +113,22 @@ impl Optimizer for AdamW {
             return Err(Error::failed(format!("a gradient for the unknown parameter `{name}`")));
         }
         self.steps += 1;
-        let AdamWConfig { beta1, beta2, eps, weight_decay } = self.config;
-        let correction1 = 1.0 - libm::pow(beta1, self.steps as f64);
-        let correction2 = 1.0 - libm::pow(beta2, self.steps as f64);
         for (name, slot) in &self.slots {
             let gradient = gradients.get(name).ok_or_else(|| {
                 Error::failed(format!("the parameter `{name}` has no gradient in this step"))
             })?;
             let gradient = gradient.contiguous()?;
-            let decayed = slot.parameter.rank() >= 2;
-            let decay = if decayed { 1.0 - learning_rate * weight_decay } else { 1.0 };
+            let Rule { rate, decay, beta1, beta2 } = slot.rule;
+            let rate = learning_rate * rate;
+            let correction1 = 1.0 - libm::pow(beta1, self.steps as f64);
+            let correction2 = 1.0 - libm::pow(beta2, self.steps as f64);
             slot.mean.inplace_op2(&gradient, &Mean { beta: beta1 as f32 })?;
             slot.square.inplace_op2(&gradient, &Square { beta: beta2 as f32 })?;
             let update = Update {
-                decay: decay as f32,
-                rate: (learning_rate / correction1) as f32,
+                decay: (1.0 - rate * decay) as f32,
+                rate: (rate / correction1) as f32,
                 root: correction2.sqrt() as f32,
-                eps: eps as f32,
+                eps: self.eps as f32,
             };
             slot.parameter.inplace_op3(&slot.mean, &slot.square, &update)?;
         }
@@ -247,28 +266,6 @@ impl InplaceOp3 for Update {
         });
         Ok(())
     }
-}
-
-fn slice<'a>(storage: &'a CpuStorage, layout: &Layout) -> candle_core::Result<&'a [f32]> {
-    let (start, end) = contiguous(layout)?;
-    Ok(&storage.as_slice::<f32>()?[start..end])
-}
-
-fn slice_mut<'a>(
-    storage: &'a mut CpuStorage,
-    layout: &Layout,
-) -> candle_core::Result<&'a mut [f32]> {
-    let (start, end) = contiguous(layout)?;
-    match storage {
-        CpuStorage::F32(elements) => Ok(&mut elements[start..end]),
-        _ => candle_core::bail!("AdamW keeps its parameters in f32"),
-    }
-}
-
-fn contiguous(layout: &Layout) -> candle_core::Result<(usize, usize)> {
-    layout
-        .contiguous_offsets()
-        .ok_or_else(|| candle_core::Error::Msg("AdamW was given a strided tensor".to_owned()))
 }
 
 kernel! {

@@ -2,11 +2,18 @@
 //!
 //! In → [`NamedGradients`] and a learning rate; out → parameters changed in place. An optimizer is
 //! one file that implements [`Optimizer`]; its state is tensors by name, so a checkpoint stores any
-//! of them alike. The learning rate is passed in, a pure function of the step ([`schedule`]).
+//! of them alike. Which one, and what holds for which parameter, is [`config`]'s. The learning rate
+//! is passed in, a pure function of the step ([`schedule`]).
 
 pub mod adamw;
 pub mod clip;
+pub mod config;
+mod each;
+mod lion;
+mod momentum;
+mod muon;
 pub mod schedule;
+mod sgd;
 
 use std::collections::BTreeMap;
 
@@ -14,6 +21,17 @@ use candle_core::Tensor;
 
 use crate::base::error::Result;
 use crate::runtime::value::NamedGradients;
+
+/// What holds for one parameter, beside the step's learning rate.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Rule {
+    /// What the learning rate is multiplied by.
+    pub rate: f64,
+    /// λ: share lost a step, times the learning rate.
+    pub decay: f64,
+    pub beta1: f64,
+    pub beta2: f64,
+}
 
 /// Changes parameters by their gradients.
 pub trait Optimizer: Send {

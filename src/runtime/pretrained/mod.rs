@@ -2,17 +2,20 @@
 //!
 //! In → such a directory; out → [`Pretrained`]: a [`Model`] of the same numbers, where its
 //! tokenizer lies and which tokens open and end its texts. The other way [`config_json`] and
-//! [`generation_json`] say what a model of ours is. **Method.** What `transformers` 5 computes of a
-//! `LlamaForCausalLM`; every key of `config.json` that changes a number is looked at, and a model
-//! that ours cannot hold exactly is refused with all reasons at once ([`config`]). Weights of 16
-//! bits become f32, which is exact. **Invariants.** No file outside the directory is read, whatever
-//! its index says. **Cost.** One reading of the weights; one tensor's bytes beside the model.
+//! [`generation_json`] say what a model of ours is. **Method.** What `transformers` 5 computes of
+//! the classes in [`Class`]; every key of `config.json` that changes a number is looked at, and a
+//! model that ours cannot hold exactly is refused with all reasons at once ([`config`]). Weights of
+//! 16 bits become f32, which is exact. **Invariants.** No file outside the directory is read,
+//! whatever its index says. **Cost.** One reading of the weights; one tensor's bytes beside the
+//! model.
 
+mod class;
 mod config;
 mod weights;
 
 use std::path::{Path, PathBuf};
 
+pub use class::Class;
 pub use config::{Description, config_json, generation_json};
 pub use weights::{INDEX, WEIGHTS};
 

@@ -10,16 +10,24 @@ use std::path::{Path, PathBuf};
 use candle_core::Tensor;
 use serde::Deserialize;
 
+use super::class::Class;
 use crate::base::{
     error::{Error, Result},
     io,
 };
-use crate::runtime::{device::Device, model::ModelConfig, tensors::read_tensors};
+use crate::runtime::{
+    device::Device,
+    model::{ModelConfig, shapes},
+    tensors::read_tensors,
+};
 
 /// The file of a model that is not cut into shards.
 pub const WEIGHTS: &str = "model.safetensors";
 /// The list of which shard holds which tensor.
 pub const INDEX: &str = "model.safetensors.index.json";
+
+/// Ends of names of tensors that carry nothing: rotary tables, masks of old files.
+const NOTHING: [&str; 3] = ["rotary_emb.inv_freq", ".attn.bias", ".attn.masked_bias"];
 
 const HEAD: &str = "lm_head.weight";
 const EMBEDDING: &str = "model.embed_tokens.weight";
@@ -33,7 +41,7 @@ pub fn read(
     let mut tensors = BTreeMap::new();
     for path in files(directory)? {
         for (name, tensor) in read_tensors(&path, device)? {
-            if name.ends_with("rotary_emb.inv_freq") {
+            if NOTHING.iter().any(|end| name.ends_with(end)) {
                 continue;
             }
             if tensors.contains_key(&name) {
@@ -41,6 +49,9 @@ pub fn read(
             }
             tensors.insert(name, tensor);
         }
+    }
+    if Class::of(model) == Ok(Class::Gpt2) {
+        tensors = from_gpt2(tensors, model, directory)?;
     }
     if model.tied
         && let Some(head) = tensors.remove(HEAD)
@@ -52,6 +63,33 @@ pub fn read(
         ));
     }
     Ok(tensors)
+}
+
+/// GPT-2's tensors, with or without `transformer.` before their names, as ours.
+fn from_gpt2(
+    mut theirs: BTreeMap<String, Tensor>,
+    model: &ModelConfig,
+    directory: &Path,
+) -> Result<BTreeMap<String, Tensor>> {
+    let dims = shapes(model);
+    let mut ours = BTreeMap::new();
+    for (name, sources, turned) in Class::Gpt2.tensors(dims.keys().cloned()) {
+        let bare = name.strip_prefix("transformer.").unwrap_or(&name);
+        let found = theirs.remove(&name).or_else(|| theirs.remove(bare));
+        let missing = || {
+            let place = directory.display();
+            Error::failed(format!("parameter `{name}` of `{place}` is missing"))
+        };
+        let found = found.ok_or_else(missing)?;
+        let whole = if turned { found.t()?.contiguous()? } else { found };
+        let rows: usize = whole.dim(0)? / sources.len();
+        for (at, source) in sources.iter().enumerate() {
+            let part = whole.narrow(0, at * rows, rows)?.contiguous()?;
+            ours.insert(source.clone(), part);
+        }
+    }
+    ours.extend(theirs); // the head, and what the model will refuse
+    Ok(ours)
 }
 
 fn is_same(one: &Tensor, other: &Tensor) -> bool {

@@ -1,0 +1,126 @@
+//! Dropout whose draws are a function of the token's place in the training data.
+//!
+//! In → x [B, T, d], the share p, a [`Noise`]; out → each element dropped with probability p, the
+//! others divided by 1 − p. Srivastava et al., *Dropout*, 2014. **Draws** are a hash of (seed, row
+//! of the mix, site in the model, position in the row, element): the same for any micro-batch,
+//! order or thread count, and a resumed run needs no state. A row of the mix is read once in a run,
+//! so its number stands for the step. One XXH3 a token keys SplitMix64 (Steele et al., 2014), whose
+//! 64 bits decide four elements at 16 bits each: p is rounded to 1/65,536. Backward: the same draws
+//! again. Bound by memory: 8 bytes an element.
+
+use candle_core::Tensor;
+
+use super::{Case, OpSpec, normal};
+use crate::base::error::Result;
+use crate::base::rng;
+use crate::runtime::cpu::{Elements, by_rows, tensor};
+use crate::runtime::value::Value;
+
+/// What the draws of one call depend on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Noise {
+    /// Of the run.
+    pub seed: u64,
+    /// The batch's first row, counted over the whole training data.
+    pub first_row: u64,
+    /// Which dropout of the model; no two calls of a pass share one.
+    pub site: u64,
+}
+
+impl Noise {
+    /// Numbers of `element`s of one token that stay, as 16-bit draws at or above the threshold.
+    fn draws(&self, row: u64, position: u64) -> SplitMix {
+        let parts = [self.site, self.first_row + row, position].map(u64::to_le_bytes);
+        SplitMix(rng::hash(self.seed, "dropout", &[&parts[0], &parts[1], &parts[2]]))
+    }
+}
+
+/// Steele, Lea and Flood, *Fast splittable pseudorandom number generators*, 2014.
+struct SplitMix(u64);
+
+impl SplitMix {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+}
+
+/// Drops a share `p` (0 to below 1) of x [B, T, d].
+pub fn dropout(x: &Value, p: f64, noise: Noise) -> Result<Value> {
+    let (sequence, width) = (x.dims()[1], x.dims()[2]);
+    let threshold = (p * 65_536.0).round() as u16;
+    if !Value::fused_on_cpu(&[x]) {
+        let mask = masked(&vec![1.0; x.tensor().elem_count()], sequence, width, threshold, noise);
+        let mask = tensor(mask, x.tensor().shape())?;
+        let mask = mask.to_device(x.tensor().device())?.to_dtype(x.tensor().dtype())?;
+        return Value::composed(&[x], |inputs| &inputs[0] * &mask);
+    }
+    let elements = masked(&Elements::of(x.tensor())?, sequence, width, threshold, noise);
+    let output = tensor(elements, x.tensor().shape())?;
+    Ok(Value::result(output, &[x], move |gradient| {
+        let gradient: Tensor = gradient.contiguous()?;
+        let elements = masked(&Elements::of(&gradient)?, sequence, width, threshold, noise);
+        Ok(vec![Some(tensor(elements, gradient.shape())?)])
+    }))
+}
+
+/// The elements with those dropped that are drawn.
+fn masked(x: &[f32], sequence: usize, width: usize, threshold: u16, noise: Noise) -> Vec<f32> {
+    let keep = 1.0 / (1.0 - f32::from(threshold) / 65_536.0);
+    let mut output = vec![0.0; x.len()];
+    by_rows(&mut output, width, |first, rows| {
+        for (token, output) in rows.chunks_exact_mut(width).enumerate() {
+            let at = first + token;
+            let mut draws = noise.draws((at / sequence) as u64, (at % sequence) as u64);
+            let x = &x[at * width..][..width];
+            for (output, x) in output.chunks_mut(4).zip(x.chunks(4)) {
+                let bits = draws.next();
+                for (index, (output, x)) in output.iter_mut().zip(x).enumerate() {
+                    let draw = (bits >> (16 * index)) as u16;
+                    *output = if draw >= threshold { x * keep } else { 0.0 };
+                }
+            }
+        }
+    });
+    output
+}
+
+/// This op's row in the table.
+pub const SPEC: OpSpec = OpSpec { name: "dropout", cases, tolerance: 1e-6 };
+
+fn cases() -> Vec<Case> {
+    let run =
+        |inputs: &[Value]| dropout(&inputs[0], 0.25, Noise { seed: 3, first_row: 7, site: 1 });
+    vec![Case::new("tokens", vec![normal("x", &[3, 7, 10])], run)]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ones(rows: usize, noise: Noise, p: f64) -> Vec<f32> {
+        masked(&vec![1.0; rows * 50 * 64], 50, 64, (p * 65_536.0) as u16, noise)
+    }
+
+    #[test]
+    fn rows_are_dropped_alike_wherever_a_batch_is_cut() {
+        let noise = Noise { seed: 1, first_row: 10, site: 2 };
+        let (whole, size) = (ones(4, noise, 0.1), 50 * 64);
+        let part = ones(2, Noise { first_row: 12, ..noise }, 0.1);
+        assert_eq!(whole[2 * size..], part);
+        for other in [Noise { seed: 2, ..noise }, Noise { site: 3, ..noise }] {
+            assert_ne!(whole, ones(4, other, 0.1));
+        }
+    }
+
+    #[test]
+    fn a_share_is_dropped_and_the_mean_stays() {
+        let kept = ones(40, Noise { seed: 1, first_row: 0, site: 0 }, 0.2);
+        let dropped = kept.iter().filter(|number| **number == 0.0).count() as f64;
+        assert!((dropped / kept.len() as f64 - 0.2).abs() < 0.005, "{dropped}");
+        let mean = kept.iter().map(|&number| f64::from(number)).sum::<f64>() / kept.len() as f64;
+        assert!((mean - 1.0).abs() < 0.01, "{mean}");
+    }
+}

@@ -1,0 +1,183 @@
+//! Training held against PyTorch's, from the same weights on the same rows.
+//!
+//! `fixtures/twin` holds loss curves of the classes of `transformers` and of `torch.optim`
+//! (`tests/golden/make_twin.py`), `fixtures/optim` twenty steps of each optimizer
+//! (`tests/golden/make_optim.py`). `DATAPREP_TWIN` names another file of curves, of more steps.
+
+use std::{collections::BTreeMap, fs, path::PathBuf};
+
+use crate::runtime::{
+    data::Batch,
+    device::Device,
+    model::{Model, ModelConfig, shapes},
+    optim::{
+        adamw::AdamWConfig,
+        clip::clip,
+        config::{OptimizerConfig, Shared},
+    },
+    step,
+    value::{NamedGradients, NamedParameters},
+};
+use candle_core::{Device as Place, Tensor};
+use serde::Deserialize;
+
+fn project() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+const VOCABULARY: usize = 96;
+const ROWS: usize = 4;
+const SEQUENCE: usize = 24;
+/// Where the second document of a row begins.
+const CUT: usize = 9;
+
+#[derive(Deserialize)]
+struct Curve {
+    model: String,
+    optimizer: String,
+    learning_rate: f64,
+    losses: Vec<f64>,
+}
+
+fn mixed(seed: u32, index: u32) -> u32 {
+    let x = seed.wrapping_add(index.wrapping_mul(2_654_435_761));
+    let x = (x ^ (x >> 16)).wrapping_mul(0x45d9_f3b);
+    x ^ (x >> 16)
+}
+
+/// The script's `weight`.
+fn weight(name: &str, dims: &[usize], gemma: bool) -> Tensor {
+    let seed =
+        name.bytes().fold(0u32, |seed, byte| seed.wrapping_mul(31).wrapping_add(u32::from(byte)));
+    let of_heads = name.contains("q_norm") || name.contains("k_norm");
+    let one = if gemma && !of_heads { 0.0 } else { 1.0 };
+    let number = |index: u32| {
+        let unit = (f64::from(mixed(seed, index) >> 8) - 8_388_608.0) / 8_388_608.0;
+        match dims.len() {
+            _ if name.ends_with(".bias") => unit / 16.0,
+            1 => one + unit / 8.0,
+            _ => unit / 4.0,
+        }
+    };
+    let count = dims.iter().product::<usize>() as u32;
+    let numbers: Vec<f32> = (0..count).map(|index| number(index) as f32).collect();
+    Tensor::from_vec(numbers, dims, &Place::Cpu).unwrap()
+}
+
+/// The script's `rows`, two documents each.
+fn rows(step: u32) -> Batch {
+    let count = ROWS * SEQUENCE;
+    let mut flat: Vec<u32> =
+        (0..=count as u32).map(|at| mixed(step * 7919 + 5, at) % VOCABULARY as u32).collect();
+    for at in (1..flat.len()).step_by(2) {
+        flat[at] = (3 * flat[at - 1] + 1) % VOCABULARY as u32;
+    }
+    let column = |at: usize| at % SEQUENCE;
+    let position = |at: usize| if column(at) < CUT { column(at) } else { column(at) - CUT };
+    Batch {
+        inputs: flat[..count].to_vec(),
+        targets: flat[1..].to_vec(),
+        segments: (0..count).map(|at| u32::from(column(at) >= CUT)).collect(),
+        positions: (0..count).map(|at| position(at) as u32).collect(),
+        rows: ROWS,
+        sequence: SEQUENCE,
+        first_row: 0,
+    }
+}
+
+fn shape(keys: &str) -> ModelConfig {
+    let sizes = format!(
+        "vocab_size = {VOCABULARY}\nd_model = 32\nn_layer = 2\nn_head = 4\nd_ff = 64\n{}{keys}",
+        if keys.contains("n_kv_head") { "" } else { "n_kv_head = 2\n" }
+    );
+    toml::from_str(&sizes).unwrap()
+}
+
+#[test]
+fn losses_follow_those_of_torch_for_every_family_optimizer_and_knob() {
+    let path = std::env::var_os("DATAPREP_TWIN").map(PathBuf::from);
+    let path = path.unwrap_or_else(|| project().join("fixtures/twin/curves.json"));
+    let curves: Vec<Curve> = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
+    for Curve { model: keys, optimizer: kind, learning_rate, losses } in curves {
+        let config = shape(&keys);
+        let gemma = keys.contains("gemma");
+        let tensors: BTreeMap<String, Tensor> = shapes(&config)
+            .into_iter()
+            .map(|(name, mut dims)| {
+                if dims[0] == config.padded_vocab() {
+                    dims[0] = VOCABULARY;
+                }
+                let tensor = weight(&name, &dims, gemma);
+                (name, tensor)
+            })
+            .collect();
+        let model = Model::from_tensors(&config, tensors, &Device::cpu()).unwrap();
+        let optimizer: OptimizerConfig = toml::from_str(&format!("kind = '{kind}'")).unwrap();
+        let shared = Shared { learning_rate, adamw: AdamWConfig::default() };
+        let mut optimizer =
+            optimizer.resolved().build(&shared, &config, model.parameters()).unwrap();
+        let mut worst = 0f64;
+        for (at, expected) in losses.iter().enumerate() {
+            let mut found = step::gradients(&model, &rows(at as u32), 2).unwrap();
+            worst = worst.max((found.loss - expected).abs());
+            assert!(worst < 1e-4, "{keys:?}, {kind}, step {at}: {} is not {expected}", found.loss);
+            clip(&mut found.gradients, 1.0).unwrap();
+            optimizer.step(&found.gradients, learning_rate).unwrap();
+        }
+        println!("{kind:6} {} steps, off by {worst:.1e} at most: {keys:?}", losses.len());
+    }
+}
+
+#[derive(Deserialize)]
+struct Case {
+    optimizer: String,
+    steps: BTreeMap<u32, BTreeMap<String, Vec<f64>>>,
+}
+
+#[test]
+fn twenty_steps_of_every_optimizer_are_those_of_torch() {
+    let path = project().join("fixtures/optim/steps.json");
+    let cases: Vec<Case> = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
+    let dims: BTreeMap<&str, &[usize]> = [
+        ("model.embed_tokens.weight", &[5, 4][..]),
+        ("model.layers.0.mlp.down_proj.weight", &[4, 6]),
+        ("model.layers.0.mlp.up_proj.weight", &[6, 4]),
+        ("model.norm.weight", &[4]),
+    ]
+    .into();
+    let numbers = |step: i64| -> BTreeMap<String, Tensor> {
+        let of = |(seed, (name, dims)): (usize, (&&str, &&[usize]))| {
+            let exact =
+                |i: i64| ((i * i * 37 + i * 11 + step * 61 + seed as i64 * 17) % 101 - 50) as f32;
+            let count = dims.iter().product::<usize>() as i64;
+            let numbers: Vec<f32> = (0..count).map(|i| exact(i) / 64.0).collect();
+            ((*name).to_owned(), Tensor::from_vec(numbers, *dims, &Place::Cpu).unwrap())
+        };
+        dims.iter().enumerate().map(of).collect()
+    };
+    for case in cases {
+        let parameters = NamedParameters::new(numbers(0));
+        let config: OptimizerConfig = toml::from_str(&case.optimizer).unwrap();
+        config.validate().unwrap();
+        let shared = Shared { learning_rate: 0.02, adamw: AdamWConfig::default() };
+        let shape = ModelConfig::default();
+        let mut optimizer = config.resolved().build(&shared, &shape, &parameters).unwrap();
+        for step in 1..=20 {
+            let mut gradients = NamedGradients::default();
+            numbers(step).into_iter().for_each(|(name, it)| gradients.insert(&name, it));
+            optimizer.step(&gradients, 0.02 * (4 - step % 4) as f64 / 4.0).unwrap();
+            let Some(expected) = case.steps.get(&(step as u32)) else { continue };
+            for (name, expected) in expected {
+                let found = parameters.get(name).unwrap().flatten_all().unwrap();
+                for (found, expected) in found.to_vec1::<f32>().unwrap().iter().zip(expected) {
+                    let off = (f64::from(*found) - expected).abs();
+                    assert!(
+                        off < 3e-6,
+                        "{}: step {step}, {name}: {found} {expected}",
+                        case.optimizer
+                    );
+                }
+            }
+        }
+    }
+}
