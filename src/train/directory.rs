@@ -116,7 +116,11 @@ impl Found {
             warnings.push(format!("{error}; the checkpoints say where the run stands"));
             None
         });
-        let mut recovery = recovery::recover(out, standing, &config, before, u64::MAX)?;
+        let last = asked.from_step.unwrap_or(u64::MAX);
+        let mut recovery = recovery::recover(out, standing, &config, before, last)?;
+        if let Some(step) = asked.from_step {
+            go_back(out, step, &mut recovery)?;
+        }
         if before.is_some() {
             recovery.damage.extend(damaged_copies(out, standing, &asked.tokenizer)?);
         }
@@ -135,6 +139,20 @@ impl Found {
         let whole = self.warnings.is_empty() && out.join(REPORT).is_file();
         done && whole && self.step() == steps
     }
+}
+
+/// Puts aside what lies behind `step`, which must have a sound checkpoint.
+fn go_back(out: &Path, step: u64, recovery: &mut Recovery) -> Result<()> {
+    let directory = out.join(CHECKPOINTS);
+    let chosen = checkpoint::find(&directory, step)?;
+    if recovery.checkpoint.as_ref() != Some(&chosen) {
+        let damage = recovery.damage.join("; ");
+        return Err(Error::failed(format!("cannot go back to step {step}: {damage}")));
+    }
+    recovery.damage.clear();
+    let later = checkpoint::list(&directory)?.into_iter().filter(|found| found.step > step);
+    recovery.aside = later.collect();
+    Ok(())
 }
 
 /// A run's directory, locked.
@@ -181,9 +199,9 @@ impl RunDirectory {
                 Ok(RunDirectory::resume(out, found, &standing, asked, lock))
             }
             Continuation::Branch { config, recovery, why } => {
-                let (made, recovery) = extend::branch(out, *recovery)?;
+                let (made, recovery) = extend::branch(out, out, *recovery)?;
                 let version = standing.stage_version;
-                let manifest = new_manifest(&config, asked.end_of_text, asked.input, version);
+                let manifest = extended(&standing, &config, version);
                 manifest.write(&made)?;
                 let aside = step_aside(out, &standing)?;
                 drop(lock);
@@ -213,12 +231,27 @@ impl RunDirectory {
         stepped_aside: Option<(PathBuf, String)>,
     ) -> Result<RunDirectory> {
         let config = asked.config.clone();
-        let manifest = new_manifest(&config, asked.end_of_text, asked.input, STAGE_VERSION);
+        if asked.from_step.is_some() {
+            let message = format!("`--from-step` needs a run to go back in: `{}`", out.display());
+            return Err(Error::config(message).with_hint("`--branch` begins a new run"));
+        }
+        let manifest = new_manifest(&asked);
+        let (mut recovery, mut lock) = (Recovery::default(), lock);
+        if let Some(parent) = &asked.origin.parent {
+            let past = extend::shared_past(parent, &asked)?;
+            let (made, past) = extend::branch(&parent.run, out, past)?;
+            manifest.write(&made)?;
+            drop(lock);
+            io::remove_directory(out)?;
+            io::rename(&made, out)?;
+            lock = Lock::take(&out.join(LOCK), out)?;
+            recovery = past;
+        }
         manifest.write(out)?;
         Ok(RunDirectory {
             path: out.to_owned(),
             config,
-            recovery: Recovery::default(),
+            recovery,
             before: None,
             done: false,
             stepped_aside,
@@ -242,7 +275,7 @@ impl RunDirectory {
         let version = standing.stage_version;
         RunDirectory {
             path: out.to_owned(),
-            manifest: new_manifest(&config, asked.end_of_text, asked.input, version),
+            manifest: extended(standing, &config, version),
             tokenizer: asked.tokenizer,
             recovery,
             before,
@@ -400,14 +433,28 @@ fn step_aside(out: &Path, standing: &Manifest) -> Result<PathBuf> {
     Ok(target)
 }
 
-fn new_manifest(
+/// The manifest of a standing run that goes on under `config`: its inputs and its words for them
+/// are those that it began with.
+fn extended(standing: &Manifest, config: &TrainConfig, version: u32) -> Manifest {
+    let (inputs, extra) = (standing.inputs.clone(), standing.extra.clone());
+    manifest_of(config, inputs, extra, version)
+}
+
+fn new_manifest(asked: &Asked<'_>) -> Manifest {
+    let inputs = [&asked.input].into_iter().chain(&asked.origin.inputs).cloned().collect();
+    let mut extra = asked.origin.extra.clone();
+    extra.insert(END_OF_TEXT.to_owned(), asked.end_of_text.into());
+    manifest_of(asked.config, inputs, extra, STAGE_VERSION)
+}
+
+fn manifest_of(
     config: &TrainConfig,
-    end_of_text: &str,
-    input: InputRecord,
+    inputs: Vec<InputRecord>,
+    extra: BTreeMap<String, serde_json::Value>,
     version: u32,
 ) -> Manifest {
     let value = config.fingerprinted();
-    let (seed, inputs) = (config.train.seed, vec![input]);
+    let seed = config.train.seed;
     Manifest {
         format: manifest::FORMAT,
         kind: Kind::Run,
@@ -423,7 +470,7 @@ fn new_manifest(
         holdout: None,
         skipped_files: Vec::new(),
         read: Vec::new(),
-        extra: BTreeMap::from([(END_OF_TEXT.to_owned(), end_of_text.into())]),
+        extra,
     }
 }
 

@@ -6,6 +6,8 @@
 #[cfg(test)]
 mod damage;
 #[cfg(test)]
+mod exact;
+#[cfg(test)]
 mod feed;
 mod fixture;
 #[cfg(test)]
@@ -20,8 +22,8 @@ use std::{
 };
 
 use super::{
-    Context, GenerateOptions, Generator, TrainOptions, TrainSummary, layout, page::Metric, records,
-    run,
+    Begin, Context, GenerateOptions, Generator, TrainOptions, TrainSummary, layout, page::Metric,
+    records, run,
 };
 use crate::artifact::manifest::Manifest;
 use crate::base::{
@@ -125,6 +127,7 @@ fn options() -> TrainOptions {
         stop_after: None,
         fresh: false,
         data: Vec::new(),
+        begin: Begin::default(),
     }
 }
 

@@ -5,6 +5,7 @@
 //! of them alike. The learning rate is passed in, a pure function of the step ([`schedule`]).
 
 pub mod adamw;
+pub mod average;
 pub mod clip;
 pub mod schedule;
 
