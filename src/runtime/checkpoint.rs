@@ -25,6 +25,7 @@ use crate::base::error::{Error, Result};
 use crate::base::hash::{Fingerprint, xxh3_128};
 use crate::base::io;
 use crate::runtime::device::{Device, Numerics};
+use crate::runtime::exact;
 use crate::runtime::hashed::FileHash;
 use crate::runtime::model::{Model, ModelConfig};
 use crate::runtime::optim::Optimizer;
@@ -63,12 +64,13 @@ pub struct TrainState {
     /// The row of the mix that the next step starts with.
     pub next_row: u64,
     /// Exponential mean of the training loss, nats a token; none before the first step.
+    #[serde(deserialize_with = "exact::optional")]
     pub smoothed_loss: Option<f64>,
     /// The best validation so far.
     pub best: Option<Best>,
     /// Loss and gradient norm of the last steps, by which a spike is told; none unless they are
     /// looked for.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, deserialize_with = "exact::pairs", skip_serializing_if = "Vec::is_empty")]
     pub window: Vec<[f64; 2]>,
     /// The chain of the parameters' hashes; none unless it is kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -86,6 +88,7 @@ pub struct Best {
     /// The step validated.
     pub step: u64,
     /// Bits a byte of held-out text, over all sources.
+    #[serde(deserialize_with = "exact::number")]
     pub bits_per_byte: f64,
 }
 

@@ -267,11 +267,15 @@ impl<'a> Run<'a> {
                 train.batch_tokens
             ));
         }
-        let lengths = train.sample_prompts.iter().map(|prompt| self.tokenizer.encode(prompt));
-        let longest = lengths.map(|tokens| tokens.map_or(0, |tokens| tokens.len())).max();
-        if let Some(tokens) = longest.filter(|tokens| *tokens >= train.sequence) {
+        let mut longest = 0;
+        for prompt in &train.sample_prompts {
+            let mut tokens = Vec::new();
+            self.tokenizer.encode(prompt, &mut tokens)?;
+            longest = longest.max(tokens.len());
+        }
+        if longest >= train.sequence {
             self.warn(format!(
-                "a prompt of `train.sample_prompts` has {tokens} tokens, `train.sequence` is {}: \
+                "a prompt of `train.sample_prompts` has {longest} tokens, `train.sequence` is {}: \
                  no text so long is trained on, so its continuation says little",
                 train.sequence
             ));

@@ -9,8 +9,9 @@ use crate::base::{
     size::Bytes,
 };
 use crate::runtime::{checkpoint, device::Device};
+use crate::tokenizer::Tokenizer;
 use crate::train::{
-    Begin, Metric, TrainOptions, Trained, find_lr, layout, records, smoke, spikes::Spike, trained,
+    Begin, Metric, TrainOptions, find_lr, layout, origin::Origin, records, smoke, spikes::Spike,
     validate::SourceEval,
 };
 
@@ -184,7 +185,7 @@ fn a_branch_shares_the_past_and_names_it() {
         .unwrap();
     bench.train("halves", &decay, &options()).unwrap();
     assert_eq!(bench.manifest("halves"), manifest);
-    let wide = ["train.batch_tokens=256"];
+    let wide = ["train.batch_tokens=256", "train.steps=14"];
     let error = bench.train("wide", &wide, &begin(from)).unwrap_err().to_string();
     assert!(error.contains("`train.batch_tokens`"), "{error}");
     let error = bench.train("wide", &decay, &begin(bench.path("parent"))).unwrap_err();
@@ -207,14 +208,20 @@ fn a_run_begins_with_the_parameters_of_another() {
     assert_eq!(bench.manifest("again"), bench.manifest("run"));
     let shape = bench.train("wide", &["model.d_ff=64"], &from).unwrap_err().to_string();
     assert!(shape.contains("`model.d_ff` = 64, there 48"), "{shape}");
-    // An untouched copy of a checkpoint is a model too; another vocabulary is refused.
-    let vocabulary = bench.path("base").join("tokenizer.json");
-    let text = io::read_text(&vocabulary).unwrap().replace("\"!\":34", "\"!!\":34");
-    io::write(&bench.path("mix/tokenizer/tokenizer.json"), text.as_bytes()).unwrap();
-    let error = bench.train("foreign", &[], &from).unwrap_err().to_string();
-    assert!(!error.is_empty());
-    let _ = trained::Trained::open(&bench.path("base"), None, &Device::cpu(), &|_| ())
-        .map(|found: Trained| assert_eq!(found.step, Some(20)));
+    // A checkpoint is a model too; one of another vocabulary is refused.
+    let other = bench.path("other");
+    io::create_directory(&other).unwrap();
+    let text = io::read_text(&bench.path("mix/tokenizer/tokenizer.json")).unwrap();
+    let swapped = text.replace("\"a\":98", "\"a\":00").replace("\"b\":99", "\"b\":98");
+    io::write(&other.join("tokenizer.json"), swapped.replace(":00", ":99").as_bytes()).unwrap();
+    let open = |tokenizer: PathBuf| {
+        let init_from = Some(bench.path("base").join("checkpoints/step-000020"));
+        let begin = Begin { init_from, ..Begin::default() };
+        Origin::open(&begin, &Tokenizer::open(&tokenizer).unwrap(), &Device::cpu())
+    };
+    assert!(open(bench.path("mix/tokenizer")).unwrap().initial.is_some());
+    let error = open(other).err().unwrap().to_string();
+    assert!(error.contains("differ in `model`"), "{error}");
 }
 
 #[test]
