@@ -190,3 +190,73 @@ fn a_longer_wsd_run_goes_on_from_before_its_decay_and_a_cosine_run_says_that_its
     let run = train(&directory, "--set train.steps=20 --resume").ok();
     assert!(run.stderr.contains("learning rate goes from"), "{}", run.stderr);
 }
+
+#[test]
+fn a_plan_says_time_and_money_and_a_budget_is_steps_in_other_words() {
+    let directory = with_mix();
+    let planned = train(&directory, "--set train.tokens=5k --price-per-hour 2.5 --dry-run").ok();
+    for part in ["`train.tokens` = 5,000: 19 steps", "tokens/s", "FLOPs", "cost 0.0", "f32 product"]
+    {
+        assert!(planned.stdout.contains(part), "{part}: {}", planned.stdout);
+    }
+    assert!(!directory.path("run").exists());
+    let refused = train(&directory, "--set train.tokens=5k --set train.steps=5");
+    assert_refused(&refused, &["`train.steps` and `train.tokens`"]);
+    assert_refused(&train(&directory, "--set train.flops=10"), &["less than one step"]);
+    directory.write("budget.toml", "[train]\nsteps = 7\n");
+    let below = "--config budget.toml --set train.tokens=2560 --price-per-hour 2.5";
+    train(&directory, below).ok();
+    assert!(directory.read("run/config.toml").contains("steps = 10\n"));
+    assert!(directory.read("run/run.json").contains("\"price_per_hour\": 2.5"));
+    assert!(!directory.read("run/config.toml").contains("price"));
+    let again = train(&directory, "--set train.steps=10").ok();
+    assert!(again.stdout.contains("up to date"), "{}", again.stdout);
+}
+
+#[test]
+fn a_smoke_test_and_a_range_test_train_nothing() {
+    let directory = with_mix();
+    let sets = SMALL;
+    let smoke = directory.dataprep(&format!("train --data runs/mix {sets} --smoke --json")).ok();
+    for check in ["loss at the start", "one row by heart", "attention stays inside", "memory"] {
+        assert!(smoke.stdout.contains(check), "{check}: {}", smoke.stdout);
+    }
+    assert!(!smoke.stdout.contains("\"fail\""), "{}", smoke.stdout);
+    let curve = format!("train --data runs/mix {sets} --find-lr curve.svg");
+    let test = directory.dataprep(&curve).ok();
+    assert!(test.stdout.contains("a rate to start from"), "{}", test.stdout);
+    assert!(directory.read("curve.svg").contains("<svg"));
+    let wrong = directory.dataprep(&format!("train --data runs/mix {sets} --find-lr curve.png"));
+    assert_refused(&wrong, &["neither .svg nor .json"]);
+}
+
+#[test]
+fn a_full_disk_keeps_the_last_checkpoint_and_the_run_goes_on_when_there_is_room() {
+    let directory = with_mix();
+    train(&directory, "--set train.steps=20").ok();
+    let whole = directory.tree("run");
+    std::fs::remove_dir_all(directory.path("run")).unwrap();
+    train(&directory, "--set train.steps=20 --stop-after 10").ok();
+    // No file may grow beyond 64 KiB: the next checkpoint's tensors do not fit.
+    let command = format!(
+        "trap '' XFSZ; ulimit -f 64; exec {} train --data runs/mix --out run {SMALL} \
+         --set train.steps=20",
+        env!("CARGO_BIN_EXE_dataprep")
+    );
+    let output = std::process::Command::new("bash")
+        .args(["-c", &command])
+        .current_dir(directory.path(""))
+        .output()
+        .unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    assert!(stderr.contains(".safetensors"), "{stderr}");
+    assert!(directory.path("run/checkpoints/step-000010/model.safetensors").is_file());
+    let left: Vec<String> = std::fs::read_dir(directory.path("run/checkpoints"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    assert!(left.iter().all(|name| !name.contains(".tmp-")), "{left:?}");
+    train(&directory, "--set train.steps=20").ok();
+    assert_eq!(directory.tree("run"), whole);
+}

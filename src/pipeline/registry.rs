@@ -222,6 +222,12 @@ pub const STAGES: &[StageEntry] = &[
                 resume: asked.resume,
                 stop_after: asked.stop_after,
                 data: asked.data.clone(),
+                begin: crate::train::Begin {
+                    init_from: asked.init_from.clone(),
+                    branch: asked.branch.clone(),
+                    from_step: asked.from_step,
+                    verify: asked.verify,
+                },
             };
             let work = crate::train::TrainJob::open(request.config.clone(), mix, how)?;
             Ok(Job { work: Work::InPlace(Box::new(work)), reads: reads(request) })
@@ -321,6 +327,9 @@ fn value_lines(name: &str, value: &toml::Value) -> Vec<String> {
 /// Keys of which one layer of a configuration sets at most one: it replaces the other's below.
 const RIVALS: [[&str; 2]; 3] = [["bytes", "tokens"], ["preset", "rules"], ["tokenizer", "vocab"]];
 
+/// The same, of the table `[train]`: how long a run is.
+const BUDGETS: [&str; 4] = ["bytes", "flops", "steps", "tokens"];
+
 /// Keys that had another name: the old one is taken for one version more.
 const RENAMED: [(&str, &str); 1] = [("recipe", "preset")];
 
@@ -337,6 +346,12 @@ pub fn lay(table: &mut Table, mut over: Table) {
                 table.remove(rival);
             }
         }
+    }
+    let given = over.get("train").and_then(toml::Value::as_table);
+    if given.is_some_and(|train| BUDGETS.iter().any(|key| train.contains_key(*key)))
+        && let Some(below) = table.get_mut("train").and_then(toml::Value::as_table_mut)
+    {
+        BUDGETS.iter().for_each(|key| drop(below.remove(*key)));
     }
     config::merge(table, over);
 }

@@ -36,4 +36,11 @@ pub struct Training {
     pub stop_after: Option<u64>,
     /// Where to look for shards that moved.
     pub data: Vec<PathBuf>,
+    /// What a new run begins with: the parameters of a model, or the past of a checkpoint.
+    pub init_from: Option<PathBuf>,
+    pub branch: Option<PathBuf>,
+    /// The checkpoint that a standing run goes back to.
+    pub from_step: Option<u64>,
+    /// Train the last stretch again first, and compare.
+    pub verify: bool,
 }

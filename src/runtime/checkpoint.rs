@@ -1,7 +1,8 @@
 //! Checkpoints: parameters, optimizer and position of a run, published by one rename.
 //!
 //! In → a model, its optimizer, a [`TrainState`]; out → `step-000500/` with `model.safetensors`,
-//! `optimizer.safetensors`, `state.json`, `hashes.json` and whatever files the caller lays beside
+//! `optimizer.safetensors`, `state.json`, `hashes.json`, `ema.safetensors` where the parameters are
+//! averaged, and whatever files the caller lays beside
 //! them, which nothing here reads. It is written as
 //! `step-000500.tmp-<process>`, flushed to disk, read again, held against the hashes of what was
 //! meant and renamed, so a checkpoint that can be seen is whole; a leftover of a kill is never read
@@ -21,17 +22,20 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::base::error::{Error, Result};
-use crate::base::hash::xxh3_128;
+use crate::base::hash::{Fingerprint, xxh3_128};
 use crate::base::io;
 use crate::runtime::device::{Device, Numerics};
+use crate::runtime::exact;
 use crate::runtime::hashed::FileHash;
 use crate::runtime::model::{Model, ModelConfig};
 use crate::runtime::optim::Optimizer;
-use crate::runtime::tensors::{read_tensors, write_tensors};
+use crate::runtime::tensors::{hash_tensors, read_tensors, write_tensors};
 
 /// Names inside a checkpoint.
 pub const MODEL: &str = "model.safetensors";
 const OPTIMIZER: &str = "optimizer.safetensors";
+/// The running average of the parameters, under the same names.
+pub const AVERAGE: &str = "ema.safetensors";
 pub const STATE: &str = "state.json";
 pub const HASHES: &str = "hashes.json";
 
@@ -60,9 +64,17 @@ pub struct TrainState {
     /// The row of the mix that the next step starts with.
     pub next_row: u64,
     /// Exponential mean of the training loss, nats a token; none before the first step.
+    #[serde(deserialize_with = "exact::optional")]
     pub smoothed_loss: Option<f64>,
     /// The best validation so far.
     pub best: Option<Best>,
+    /// Loss and gradient norm of the last steps, by which a spike is told; none unless they are
+    /// looked for.
+    #[serde(default, deserialize_with = "exact::pairs", skip_serializing_if = "Vec::is_empty")]
+    pub window: Vec<[f64; 2]>,
+    /// The chain of the parameters' hashes; none unless it is kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parameters: Option<Fingerprint>,
     /// The shape of the parameters.
     pub model: ModelConfig,
     /// What the bits up to here depended on.
@@ -76,6 +88,7 @@ pub struct Best {
     /// The step validated.
     pub step: u64,
     /// Bits a byte of held-out text, over all sources.
+    #[serde(deserialize_with = "exact::number")]
     pub bits_per_byte: f64,
 }
 
@@ -95,6 +108,8 @@ pub struct Beside<'a> {
     pub records: &'a [FileHash],
     /// Further files, by name: what other tools need to read the model.
     pub companions: &'a [(&'static str, Vec<u8>)],
+    /// The running average of the parameters.
+    pub average: Option<&'a Model>,
 }
 
 /// Publishes `step-NNNNNN` in `directory`, with what goes beside it. A published
@@ -122,8 +137,12 @@ pub fn save(
     let attempt = directory.join(format!("{}.tmp-{process:08x}", name(state.step)));
     io::remove_directory(&attempt)?;
     io::create_directory(&attempt)?;
-    write_files(&attempt, model, optimizer, state, beside)?;
-    io::sync(&attempt)?;
+    let written = write_files(&attempt, model, optimizer, state, beside);
+    if let Err(error) = written.and_then(|()| io::sync(&attempt)) {
+        // A full disk gets its room back; the checkpoints before stand as they are.
+        io::remove_directory(&attempt)?;
+        return Err(error);
+    }
     io::rename(&attempt, &checkpoint.path)?;
     io::sync(directory)?;
     remove_aside(directory, state.step)?;
@@ -155,6 +174,9 @@ fn write_files(
         write_tensors(attempt, OPTIMIZER, &optimizer.state().into_iter().collect())?,
         write_json(attempt, STATE, state)?,
     ];
+    if let Some(average) = beside.average {
+        files.push(write_tensors(attempt, AVERAGE, &average.stored()?)?);
+    }
     for (name, bytes) in beside.companions {
         files.push(write_file(attempt, name, bytes)?);
     }
@@ -167,6 +189,22 @@ fn write_files(
         })?;
     }
     Ok(())
+}
+
+/// The hashes of the files of tensors that [`save`] would write of this state.
+pub fn tensor_hashes(
+    model: &Model,
+    optimizer: &dyn Optimizer,
+    average: Option<&Model>,
+) -> Result<Vec<FileHash>> {
+    let mut hashes = vec![
+        hash_tensors(MODEL, &model.stored()?)?,
+        hash_tensors(OPTIMIZER, &optimizer.state().into_iter().collect())?,
+    ];
+    if let Some(average) = average {
+        hashes.push(hash_tensors(AVERAGE, &average.stored()?)?);
+    }
+    Ok(hashes)
 }
 
 /// `step-000500`.
@@ -248,7 +286,10 @@ impl Checkpoint {
         for name in [STATE, MODEL, OPTIMIZER] {
             self.check_file(hashes, name)?;
         }
-        Ok(())
+        match hashes.iter().any(|file| file.name == AVERAGE) {
+            true => self.check_file(hashes, AVERAGE),
+            false => Ok(()),
+        }
     }
 
     /// The same for what [`Checkpoint::model`] reads, which is all that generation needs.
@@ -267,6 +308,16 @@ impl Checkpoint {
     pub fn model(&self, device: &Device) -> Result<Model> {
         let tensors = read_tensors(&self.path.join(MODEL), device)?;
         Model::from_tensors(&self.state()?.model, tensors, device)
+    }
+
+    /// The running average as of this checkpoint; `None` where none was kept.
+    pub fn average(&self, device: &Device) -> Result<Option<Model>> {
+        let path = self.path.join(AVERAGE);
+        if !path.is_file() {
+            return Ok(None);
+        }
+        let tensors = read_tensors(&path, device)?;
+        Model::from_tensors(&self.state()?.model, tensors, device).map(Some)
     }
 
     /// Gives `optimizer`, made for [`Checkpoint::model`]'s parameters, its state back.
@@ -348,6 +399,8 @@ mod tests {
             next_row: step,
             smoothed_loss: Some(1.0 / 3.0),
             best: Some(Best { step, bits_per_byte: 0.1 + 0.2 }),
+            window: vec![[1.0 / 3.0, 0.1 + 0.2]],
+            parameters: Some(xxh3_128(b"chain")),
             model: config(),
             numerics: Numerics::of(&Device::cpu()),
         }

@@ -14,6 +14,7 @@
 //! | [`first_step`] | what the first loss must be, and what can only be wrong code |
 //! | [`optim`] | AdamW, Muon, Lion, SGD, clipping, learning-rate schedules |
 //! | [`data`] | what a trainer reads: batches, and the feed that makes them |
+//! | `exact` | numbers of JSON files, to the bit |
 //! | [`hashed`] | files that are held against a hash |
 //! | [`tensors`] | tensors in a file |
 //! | [`pretrained`] | models in Hugging Face's form: read, and described |
@@ -27,6 +28,7 @@ pub mod checkpoint;
 pub mod cpu;
 pub mod data;
 pub mod device;
+mod exact;
 pub mod first_step;
 pub mod hashed;
 pub mod model;

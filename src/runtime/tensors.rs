@@ -48,6 +48,27 @@ pub fn write_tensors(
     name: &str,
     tensors: &BTreeMap<String, Tensor>,
 ) -> Result<FileHash> {
+    let path = directory.join(name);
+    let mut file = io::create(&path)?;
+    let hash = each_part(name, tensors, &mut |bytes| {
+        file.write_all(bytes).map_err(Error::io("write", &path))
+    })?;
+    file.flush().map_err(Error::io("write", &path))?;
+    io::sync(&path)?;
+    Ok(hash)
+}
+
+/// The hash of the file that [`write_tensors`] would write.
+pub fn hash_tensors(name: &str, tensors: &BTreeMap<String, Tensor>) -> Result<FileHash> {
+    each_part(name, tensors, &mut |_| Ok(()))
+}
+
+/// Gives the bytes of a file of `tensors` to `write`, part by part.
+fn each_part(
+    name: &str,
+    tensors: &BTreeMap<String, Tensor>,
+    write: &mut dyn FnMut(&[u8]) -> Result<()>,
+) -> Result<FileHash> {
     let header = header(tensors.iter().map(|(name, tensor)| {
         let element = match tensor.dtype() {
             DType::F32 => ElementType::F32,
@@ -56,20 +77,16 @@ pub fn write_tensors(
         };
         (name.as_str(), element, tensor.dims())
     }));
-    let path = directory.join(name);
-    let mut file = io::create(&path)?;
     let (mut hasher, mut written) = (Hasher::new(), 0);
-    let mut write = |bytes: &[u8]| {
+    let mut part = |bytes: &[u8]| {
         hasher.update(bytes);
         written += bytes.len() as u64;
-        file.write_all(bytes).map_err(Error::io("write", &path))
+        write(bytes)
     };
-    write(&header)?;
+    part(&header)?;
     for tensor in tensors.values() {
-        write(&bytes(tensor)?)?;
+        part(&bytes(tensor)?)?;
     }
-    file.flush().map_err(Error::io("write", &path))?;
-    io::sync(&path)?;
     Ok(FileHash { name: name.to_owned(), bytes: written, xxh3: hasher.finish() })
 }
 

@@ -190,13 +190,17 @@ impl NamedParameters {
         let mut hasher = Hasher::new();
         for (name, tensor) in self.iter() {
             hasher.update(name.as_bytes());
-            for number in tensor.flatten_all()?.to_vec1::<f32>()? {
-                hasher.update(&number.to_le_bytes());
+            for numbers in tensor.flatten_all()?.to_vec1::<f32>()?.chunks(HASHED_AT_ONCE) {
+                let bytes: Vec<u8> = numbers.iter().flat_map(|x| x.to_le_bytes()).collect();
+                hasher.update(&bytes);
             }
         }
         Ok(hasher.finish())
     }
 }
+
+/// Numbers whose bytes are copied at once to be hashed.
+const HASHED_AT_ONCE: usize = 16 * 1024;
 
 /// One gradient a parameter, by the parameter's name.
 #[derive(Clone, Debug, Default)]

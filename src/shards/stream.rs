@@ -8,7 +8,10 @@
 //! each source in memory ([`MixReader::window_bytes`]); at a random place, one batch of the order
 //! and one block.
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use super::{
     cache::{BlockCache, BlockKey},
@@ -17,6 +20,9 @@ use super::{
     reader::ShardReader,
 };
 use crate::base::error::{Error, Result};
+
+/// Blocks whose documents' sizes are held at once: eight bytes a document.
+const SIZES_HELD: usize = 4096;
 
 /// Reads the training stream of a mix.
 pub struct MixReader {
@@ -100,6 +106,49 @@ impl MixReader {
         }
         assert_eq!(tokens.len(), length, "documents that do not fill {start}..{end}");
         Ok(())
+    }
+
+    /// Tokens of the stream up to the end of the last whole document with which the texts of all so
+    /// far stay within `bytes`. Reads the column `bytes` of each block once while its documents
+    /// stand near one another in the order.
+    pub fn tokens_of_text(&mut self, bytes: u64) -> Result<u64> {
+        let mut sizes: BTreeMap<(u32, usize), Vec<u64>> = BTreeMap::new();
+        let (mut sum, mut tokens) = (0u64, 0);
+        for document in 0..self.order.documents() {
+            let (row, end) = self.order.row(document)?;
+            let shard = self.shard(row.shard)?;
+            let (block, within) = shard.find_row(u64::from(row.row)).ok_or_else(|| {
+                let message = format!("the mix asks for row {}", row.row);
+                Error::damaged_artifact(shard.path(), None, message)
+            })?;
+            let key = (row.shard, block);
+            if !sizes.contains_key(&key) {
+                let read = shard.read(block)?.text_bytes()?;
+                if sizes.len() >= SIZES_HELD {
+                    sizes.clear();
+                }
+                sizes.insert(key, read);
+            }
+            sum = sum.saturating_add(sizes[&key][within]);
+            if sum > bytes {
+                break;
+            }
+            tokens = end;
+        }
+        Ok(tokens)
+    }
+
+    /// The shard number `place`, opened.
+    fn shard(&mut self, place: u32) -> Result<&ShardReader> {
+        let at = place as usize;
+        if at >= self.shards.len() {
+            let message = format!("it asks for shard {at} of {}", self.shards.len());
+            return Err(Error::damaged(self.order.path(), None, message));
+        }
+        if self.shards[at].is_none() {
+            self.shards[at] = Some(self.record.shards[at].open(&self.paths[at])?);
+        }
+        Ok(self.shards[at].as_ref().expect("opened just above"))
     }
 
     /// Appends positions `from..to` of the stream, which lie in the document `row`.

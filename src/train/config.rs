@@ -2,16 +2,19 @@
 //!
 //! In → a TOML table; out → [`TrainConfig`], checked, with every number that follows from it named
 //! ([`TrainConfig::derived`]). Keys are strict. Everything here is *what*, so it belongs to the
-//! run's fingerprint, except `train.log_every` and `train.on_divergence`; device, threads and paths
-//! are *how* and live in [`TrainOptions`](super::TrainOptions). `micro_batch` is *what*: it changes
-//! the order in which gradients are added, and so their bits.
+//! run's fingerprint, except [`UNCOUNTED`]; device, threads and paths are *how* and live in
+//! [`TrainOptions`](super::TrainOptions). `micro_batch` is *what*: it changes the order in which
+//! gradients are added, and so their bits. Keys of what is off are left out where a configuration
+//! is written, so that a run of before they existed keeps its fingerprint.
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 
+pub use super::amounts::Steps;
+use super::{amounts, spikes::Rule};
 use crate::base::{
     config::{self, Table},
     error::{Error, Result},
-    size::Count,
+    size::{Bytes, Count},
 };
 use crate::runtime::{
     model::{Model, ModelConfig},
@@ -19,7 +22,7 @@ use crate::runtime::{
         Optimizer,
         adamw::AdamWConfig,
         config::{OptimizerConfig, Shared},
-        schedule::{Kind, Schedule},
+        schedule::{Kind, Schedule, Shape},
     },
 };
 
@@ -68,9 +71,19 @@ pub enum Ops {
 pub struct Settings {
     /// Optimizer steps; `"all"` is one pass over the mix.
     pub steps: Steps,
+    /// Tokens, FLOPs (as PaLM counts them) or bytes of text to train on, in place of `steps`, which
+    /// they are resolved to (`budget`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tokens: Option<Count>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub flops: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<Bytes>,
     /// Tokens an optimizer step: the global batch.
     pub batch_tokens: Count,
-    /// Rows that go through the model at once; their gradients are added up.
+    /// Rows that go through the model at once; their gradients are added up. 0, which is written
+    /// `"auto"`, until the plan has chosen.
+    #[serde(deserialize_with = "amounts::rows_or_auto")]
     pub micro_batch: usize,
     /// Tokens a row.
     pub sequence: usize,
@@ -78,7 +91,7 @@ pub struct Settings {
     pub learning_rate: f64,
     /// Where the decay ends, as a share of the highest.
     pub learning_rate_min: f64,
-    /// `cosine`, or `wsd` (warm-up, stable, decay).
+    /// What follows the warm-up: `cosine`, `wsd` (stable, then a decay), `linear`, `constant`.
     pub schedule: Kind,
     /// Steps over which the learning rate rises from 0.
     pub warmup_steps: u64,
@@ -87,6 +100,9 @@ pub struct Settings {
     /// `wsd`: where it begins to fall instead, a phase of the mix by its name, or a step.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub decay_from: Option<DecayFrom>,
+    /// `wsd`: how it falls, along a line or as 1 − √x.
+    #[serde(skip_serializing_if = "is_default")]
+    pub decay_shape: Shape,
     /// Decoupled weight decay.
     pub weight_decay: f64,
     /// AdamW's and Lion's first decay of the mean of gradients.
@@ -97,6 +113,19 @@ pub struct Settings {
     pub epsilon: f64,
     /// Highest norm of the whole gradient; 0: measured, never clipped.
     pub clip_norm: f64,
+    /// Standard deviations above the last steps' from which a step is left out (`spikes`); 0: none.
+    #[serde(skip_serializing_if = "is_default")]
+    pub spike_skip: f64,
+    /// How many last steps.
+    #[serde(skip_serializing_if = "is_spike_window")]
+    pub spike_window: usize,
+    /// Decay of a running average of the parameters, which is evaluated and kept beside them; 0:
+    /// there is none.
+    #[serde(skip_serializing_if = "is_default")]
+    pub ema: f64,
+    /// Steps between links of the chain of the parameters' hashes in the metrics; 0: there is none.
+    #[serde(skip_serializing_if = "is_default")]
+    pub hash_every: u64,
     /// Draws the initial parameters and the samples.
     pub seed: u64,
     /// Steps between checkpoints.
@@ -122,6 +151,9 @@ pub struct Settings {
     /// What happens when training has left its way (`health`): `warn` says so and goes on, `stop`
     /// ends the run. Changes no file, so it is no part of the fingerprint.
     pub on_divergence: OnDivergence,
+    /// What an hour of the machine costs; goes to `run.json` alone.
+    #[serde(skip_serializing)]
+    pub price_per_hour: Option<f64>,
     /// Where the run was given another `steps`: written by `--resume`, so that an extended run,
     /// whose learning rate followed the earlier horizon at first, has its own fingerprint.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -159,21 +191,15 @@ pub enum DecayFrom {
     Phase(String),
 }
 
-/// How long to train.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Steps {
-    /// As many as the mix has whole batches.
-    All,
-    /// So many.
-    Number(u64),
-}
-
 impl Default for Settings {
     /// A CPU with two cores: 8 rows of 256 tokens a step, at a rate for small models; the rest is
     /// llm.c's 124M run (`train_gpt2.cu`: beta2 0.95, clip 1.0, weight decay 0.1, cosine).
     fn default() -> Settings {
         Settings {
             steps: Steps::All,
+            tokens: None,
+            flops: None,
+            bytes: None,
             batch_tokens: Count(2048),
             micro_batch: 8,
             sequence: 256,
@@ -183,11 +209,16 @@ impl Default for Settings {
             warmup_steps: 50,
             decay_fraction: 0.2,
             decay_from: None,
+            decay_shape: Shape::Linear,
             weight_decay: 0.1,
             beta1: 0.9,
             beta2: 0.95,
             epsilon: 1e-8,
             clip_norm: 1.0,
+            spike_skip: 0.0,
+            spike_window: SPIKE_WINDOW,
+            ema: 0.0,
+            hash_every: 0,
             seed: 0,
             checkpoint_every: 500,
             keep: 3,
@@ -200,6 +231,7 @@ impl Default for Settings {
             sample_temperature: 0.8,
             log_every: 10,
             on_divergence: OnDivergence::Warn,
+            price_per_hour: None,
             extended: Vec::new(),
         }
     }
@@ -208,6 +240,7 @@ impl Default for Settings {
 impl TrainConfig {
     /// Reads and checks a table.
     pub fn parse(table: Table) -> Result<TrainConfig> {
+        amounts::refuse_rivals(&table)?;
         let mut config: TrainConfig = config::parse(table, "the training configuration")?;
         config.train.check()?;
         config.optimizer.validate()?;
@@ -232,7 +265,7 @@ impl TrainConfig {
         let mut value = serde_json::to_value(self).expect("numbers, text and lists serialize");
         let train = value.get_mut("train").and_then(|train| train.as_object_mut());
         let train = train.expect("a table was just written");
-        train.retain(|key, _| !["log_every", "on_divergence"].contains(&key.as_str()));
+        train.retain(|key, _| !UNCOUNTED.contains(&key.as_str()));
         value
     }
 
@@ -269,7 +302,33 @@ impl TrainConfig {
     }
 }
 
+/// Keys that change no file that equal runs share, and so are no part of the fingerprint.
+pub const UNCOUNTED: [&str; 3] = ["log_every", "on_divergence", "price_per_hour"];
+
+/// llm.c and OLMo-core look back on so many steps.
+const SPIKE_WINDOW: usize = 128;
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
+fn is_spike_window(steps: &usize) -> bool {
+    *steps == SPIKE_WINDOW
+}
+
 impl Settings {
+    /// Takes over what is no part of a run's fingerprint.
+    pub fn take_uncounted(&mut self, asked: &Settings) {
+        self.log_every = asked.log_every;
+        self.on_divergence = asked.on_divergence;
+        self.price_per_hour = asked.price_per_hour;
+    }
+
+    /// When a step is left out.
+    pub fn spikes(&self) -> Rule {
+        Rule { deviations: self.spike_skip, window: self.spike_window }
+    }
+
     /// Rows of an optimizer step.
     pub fn rows_per_step(&self) -> usize {
         self.batch_tokens.0 as usize / self.sequence
@@ -293,6 +352,7 @@ impl Settings {
             learning_rate: self.learning_rate,
             warmup_steps: self.warmup_steps,
             decay: self.decay_fraction,
+            shape: self.decay_shape,
             decay_from: match self.decay_from {
                 Some(DecayFrom::Step(step)) => Some(step),
                 Some(DecayFrom::Phase(_)) | None => None,
@@ -328,7 +388,6 @@ impl Settings {
         let counts = [
             ("steps", steps, 1, COUNT_MAX),
             ("batch_tokens", self.batch_tokens.0, 1, COUNT_MAX),
-            ("micro_batch", self.micro_batch as u64, 1, 1 << 20),
             ("sequence", self.sequence as u64, 1, 1 << 24),
             ("warmup_steps", self.warmup_steps, 0, COUNT_MAX),
             ("seed", self.seed, 0, i64::MAX as u64),
@@ -339,7 +398,10 @@ impl Settings {
             ("sample_every", self.sample_every, 0, COUNT_MAX),
             ("sample_tokens", self.sample_tokens as u64, 0, 1 << 24),
             ("log_every", self.log_every, 1, COUNT_MAX),
+            ("hash_every", self.hash_every, 0, COUNT_MAX),
+            ("spike_window", self.spike_window as u64, 2, 1 << 16),
         ];
+        self.check_budgets(COUNT_MAX)?;
         let milestones = self.milestones.iter().map(|step| ("milestones", *step, 0, COUNT_MAX));
         for (key, number, least, most) in counts.into_iter().chain(milestones) {
             if !(least..=most).contains(&number) {
@@ -350,6 +412,7 @@ impl Settings {
         // (key, value, what fits it, whether it does); NaN fits nothing.
         let (rate, share) = (self.learning_rate, self.learning_rate_min);
         let (decay, weights) = (self.decay_fraction, self.weight_decay);
+        let price = self.price_per_hour.unwrap_or(0.0);
         let below_one = |number: f64| (0.0..1.0).contains(&number);
         let numbers = [
             ("learning_rate", rate, "above 0, at most 1000", rate > 0.0 && rate <= 1e3),
@@ -364,6 +427,9 @@ impl Settings {
                 "above 0, at most 1",
                 self.epsilon > 0.0 && self.epsilon <= 1.0,
             ),
+            ("ema", self.ema, "0 or more, below 1", below_one(self.ema)),
+            ("spike_skip", self.spike_skip, "0 to 1000", (0.0..=1e3).contains(&self.spike_skip)),
+            ("price_per_hour", price, "0 to 1e6", (0.0..=1e6).contains(&price)),
             ("clip_norm", self.clip_norm, "0 to 1e9", (0.0..=1e9).contains(&self.clip_norm)),
             (
                 "sample_temperature",
@@ -385,14 +451,15 @@ impl Settings {
             return Err(Error::config("`train.decay_from` is of the schedule `wsd`")
                 .with_hint("set `train.schedule = \"wsd\"`, or leave `train.decay_from` out"));
         }
-        let (batch, micro) = (self.batch_tokens.0, (self.micro_batch * self.sequence) as u64);
+        let rows = self.micro_batch.max(1);
+        let (batch, micro) = (self.batch_tokens.0, (rows * self.sequence) as u64);
         if batch.is_multiple_of(micro) {
             return Ok(());
         }
         let arithmetic = format!(
-            "`train.batch_tokens` {batch} is no multiple of `train.micro_batch` {} × \
+            "`train.batch_tokens` {batch} is no multiple of `train.micro_batch` {rows} × \
              `train.sequence` {} = {micro}",
-            self.micro_batch, self.sequence
+            self.sequence
         );
         let (below, above) = (batch / micro * micro, batch.div_ceil(micro) * micro);
         let near = if below == 0 { above.to_string() } else { format!("{below} or {above}") };
@@ -403,34 +470,6 @@ impl Settings {
 /// The largest count of steps or tokens: beyond any run, and below it sums of counts and the
 /// integers of TOML hold.
 const COUNT_MAX: u64 = 1 << 40;
-
-impl Serialize for Steps {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self {
-            Steps::All => serializer.serialize_str("all"),
-            Steps::Number(steps) => serializer.serialize_u64(*steps),
-        }
-    }
-}
-
-impl<'de> Deserialize<'de> for Steps {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        #[serde(untagged)]
-        enum Written {
-            Number(u64),
-            Text(String),
-        }
-        match Written::deserialize(deserializer)? {
-            Written::Number(steps) => Ok(Steps::Number(steps)),
-            Written::Text(text) if text == "all" => Ok(Steps::All),
-            Written::Text(text) => {
-                let count: Count = text.parse().map_err(serde::de::Error::custom)?;
-                Ok(Steps::Number(count.0))
-            }
-        }
-    }
-}
 
 #[cfg(test)]
 mod tests {
@@ -482,6 +521,13 @@ mod tests {
             ("train.sample_temperature", &["nan", "-1"]),
             ("train.keep", &["0"]),
             ("train.log_every", &["0"]),
+            ("train.ema", &["1.0", "-0.1", "nan"]),
+            ("train.spike_skip", &["-1", "nan"]),
+            ("train.spike_window", &["0", "1"]),
+            ("train.price_per_hour", &["-1", "inf"]),
+            ("train.tokens", &["0", "\"20000000T\""]),
+            ("train.flops", &["0", "nan", "1e31"]),
+            ("train.bytes", &["0"]),
             ("train.on_divergence", &["\"panic\""]),
             ("train.step", &["1"]),
             ("model.d_model", &["0", "9223372036854775807", "100"]),

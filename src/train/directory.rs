@@ -30,7 +30,7 @@ use super::{
     recovery::{self, Recovery},
 };
 use crate::artifact::{
-    manifest::{self, FileEntry, Manifest, ManifestCounts, Tool},
+    manifest::{self, Ancestor, FileEntry, Manifest, ManifestCounts, Tool},
     record::{InputRecord, Kind},
 };
 use crate::base::{
@@ -128,7 +128,11 @@ impl Found {
             warnings.push(format!("{error}; the checkpoints say where the run stands"));
             None
         });
-        let mut recovery = recovery::recover(out, standing, &config, before, u64::MAX)?;
+        let last = asked.from_step.unwrap_or(u64::MAX);
+        let mut recovery = recovery::recover(out, standing, &config, before, last)?;
+        if let Some(step) = asked.from_step {
+            go_back(out, step, &mut recovery)?;
+        }
         if before.is_some() {
             recovery.damage.extend(damaged_copies(out, standing, &asked.tokenizer)?);
         }
@@ -147,6 +151,20 @@ impl Found {
         let whole = self.warnings.is_empty() && out.join(REPORT).is_file();
         done && whole && self.step() == steps
     }
+}
+
+/// Puts aside what lies behind `step`, which must have a sound checkpoint.
+fn go_back(out: &Path, step: u64, recovery: &mut Recovery) -> Result<()> {
+    let directory = out.join(CHECKPOINTS);
+    let chosen = checkpoint::find(&directory, step)?;
+    if recovery.checkpoint.as_ref() != Some(&chosen) {
+        let damage = recovery.damage.join("; ");
+        return Err(Error::failed(format!("cannot go back to step {step}: {damage}")));
+    }
+    recovery.damage.clear();
+    let later = checkpoint::list(&directory)?.into_iter().filter(|found| found.step > step);
+    recovery.aside = later.collect();
+    Ok(())
 }
 
 /// A run's directory, locked.
@@ -193,13 +211,13 @@ impl RunDirectory {
             }
             Continuation::Here { config, warnings } => {
                 let found = Found::read(out, *config, warnings, &standing, &asked)?;
-                let directory = RunDirectory::resume(out, found, &standing, asked, lock)?;
+                let directory = RunDirectory::resume(out, found, &standing, asked, lock);
                 Ok(RunDirectory { stepped_aside: came_back, ..directory })
             }
             Continuation::Branch { config, recovery, why } => {
-                let (made, recovery) = extend::branch(out, *recovery)?;
+                let (made, recovery) = extend::branch(out, out, *recovery)?;
                 let version = standing.stage_version;
-                let manifest = new_manifest(&config, asked.end_of_text, asked.input, version)?;
+                let manifest = extended(&standing, &config, version);
                 manifest.write(&made)?;
                 let aside = step_aside(out, &standing)?;
                 drop(lock);
@@ -229,12 +247,27 @@ impl RunDirectory {
         stepped_aside: Option<(PathBuf, String)>,
     ) -> Result<RunDirectory> {
         let config = asked.config.clone();
-        let manifest = new_manifest(&config, asked.end_of_text, asked.input, STAGE_VERSION)?;
+        if asked.from_step.is_some() {
+            let message = format!("`--from-step` needs a run to go back in: `{}`", out.display());
+            return Err(Error::config(message).with_hint("`--branch` begins a new run"));
+        }
+        let manifest = new_manifest(&asked)?;
+        let (mut recovery, mut lock) = (Recovery::default(), lock);
+        if let Some(parent) = &asked.origin.parent {
+            let past = extend::shared_past(parent, &asked)?;
+            let (made, past) = extend::branch(&parent.run, out, past)?;
+            manifest.write(&made)?;
+            drop(lock);
+            io::remove_directory(out)?;
+            io::rename(&made, out)?;
+            lock = Lock::take(&out.join(LOCK), out)?;
+            recovery = past;
+        }
         manifest.write(out)?;
         Ok(RunDirectory {
             path: out.to_owned(),
             config,
-            recovery: Recovery::default(),
+            recovery,
             before: None,
             done: false,
             stepped_aside,
@@ -252,13 +285,13 @@ impl RunDirectory {
         standing: &Manifest,
         asked: Asked<'_>,
         lock: Lock,
-    ) -> Result<RunDirectory> {
+    ) -> RunDirectory {
         let done = found.is_done(out);
         let Found { config, recovery, before, warnings } = found;
         let version = standing.stage_version;
-        Ok(RunDirectory {
+        RunDirectory {
             path: out.to_owned(),
-            manifest: new_manifest(&config, asked.end_of_text, asked.input, version)?,
+            manifest: extended(standing, &config, version),
             tokenizer: asked.tokenizer,
             recovery,
             before,
@@ -267,7 +300,7 @@ impl RunDirectory {
             warnings,
             config,
             lock,
-        })
+        }
     }
 
     /// Where to continue; `None`: at the beginning.
@@ -401,15 +434,32 @@ fn tokenizer_files(tokenizer_json: &Path) -> Vec<(&'static str, PathBuf)> {
     files.into_iter().filter(|(name, path)| *name == TOKENIZER || path.is_file()).collect()
 }
 
-fn new_manifest(
+/// The manifest of a standing run that goes on under `config`: its inputs, what stands above them
+/// and its words for them are those that it began with.
+fn extended(standing: &Manifest, config: &TrainConfig, version: u32) -> Manifest {
+    let (inputs, extra) = (standing.inputs.clone(), standing.extra.clone());
+    manifest_of(config, inputs, standing.ancestry.clone(), extra, version)
+}
+
+fn new_manifest(asked: &Asked<'_>) -> Result<Manifest> {
+    let inputs: Vec<InputRecord> =
+        [&asked.input].into_iter().chain(&asked.origin.inputs).cloned().collect();
+    let mut extra = asked.origin.extra.clone();
+    extra.insert(END_OF_TEXT.to_owned(), asked.end_of_text.into());
+    let ancestry = manifest::ancestry(&inputs)?;
+    Ok(manifest_of(asked.config, inputs, ancestry, extra, STAGE_VERSION))
+}
+
+fn manifest_of(
     config: &TrainConfig,
-    end_of_text: &str,
-    input: InputRecord,
+    inputs: Vec<InputRecord>,
+    ancestry: Vec<Ancestor>,
+    extra: BTreeMap<String, serde_json::Value>,
     version: u32,
-) -> Result<Manifest> {
+) -> Manifest {
     let value = config.fingerprinted();
-    let (seed, inputs) = (config.train.seed, vec![input]);
-    Ok(Manifest {
+    let seed = config.train.seed;
+    Manifest {
         format: manifest::FORMAT,
         kind: Kind::Run,
         stage: STAGE.to_owned(),
@@ -418,15 +468,15 @@ fn new_manifest(
         fingerprint: manifest::fingerprint(STAGE, version, seed, &value, &inputs),
         config: value,
         seed,
-        ancestry: manifest::ancestry(&inputs)?,
+        ancestry,
         inputs,
         files: Vec::new(),
         counts: ManifestCounts::default(),
         holdout: None,
         skipped_files: Vec::new(),
         read: Vec::new(),
-        extra: BTreeMap::from([(END_OF_TEXT.to_owned(), end_of_text.into())]),
-    })
+        extra,
+    }
 }
 
 /// What equal runs share, by name.

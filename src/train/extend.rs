@@ -3,12 +3,12 @@
 //! In → the standing run's manifest, the request; out → [`Continuation`]. **More steps.** The
 //! learning rate is a function of (step, `train.steps`), so another `train.steps` changes rates
 //! that were already used, and how much decides what happens:
-//! - `wsd`, up to the first step of the decay: none was. The run goes on, and is from then on the
+//! - `constant`, and `wsd` up to the first step of the decay: none was. The run goes on, and is from then on the
 //!   run that was longer from its beginning.
 //! - `wsd`, behind it: the rates of the decay were those of the shorter run. The finished run steps
 //!   aside as it stands, and the longer one goes on from the last checkpoint before the decay,
 //!   which `rotation` always keeps (Hu et al., *MiniCPM*, 2024, section 4.2).
-//! - `cosine`: every rate was. The run goes on from its last step, where the rate jumps: that is
+//! - `cosine`, `linear`: every rate was. The run goes on from its last step, where the rate jumps: that is
 //!   said with both numbers, and the run's configuration records the step ([`Extension`]).
 //!
 //! **Invariant.** A finished run is never lost by making it longer.
@@ -18,6 +18,7 @@ use std::path::{Path, PathBuf};
 use super::{
     config::{Extension, Settings, Steps, TrainConfig},
     layout::{self, CHECKPOINTS, CONTINUED, DOCUMENT_EVALS, RUN, TIMING},
+    origin::{Origin, Parent},
     records,
     recovery::{self, Recovery},
     validate::SourceEval,
@@ -38,6 +39,10 @@ pub struct Asked<'a> {
     pub end_of_text: &'a str,
     /// The mix.
     pub input: InputRecord,
+    /// What a new run begins from beside the mix; a standing one needs no second word of it.
+    pub origin: &'a Origin,
+    /// The checkpoint that a standing run goes back to.
+    pub from_step: Option<u64>,
     /// The mix's `tokenizer.json`, which the run gets a copy of.
     pub tokenizer: PathBuf,
     /// Whether another `train.steps` may extend a standing run.
@@ -65,14 +70,16 @@ pub enum Continuation {
 /// # Errors
 /// Config: `--resume` was asked for, and the run cannot go on so.
 pub fn continuation(out: &Path, standing: &Manifest, asked: &Asked<'_>) -> Result<Continuation> {
-    let same_input = standing.inputs.iter().map(InputRecord::key).eq([asked.input.key()]);
+    let same_input = standing.inputs.first().map(InputRecord::key) == Some(asked.input.key());
+    let parents = asked.origin.inputs.iter().map(InputRecord::key);
+    let same_origin = asked.origin.inputs.is_empty()
+        || standing.inputs.iter().skip(1).map(InputRecord::key).eq(parents);
     let same_version = CONTINUED.contains(&standing.stage_version);
     let run: Option<TrainConfig> = serde_json::from_value(standing.config.clone()).ok();
-    let run = run.filter(|_| same_input && same_version);
+    let run = run.filter(|_| same_input && same_version && same_origin);
     if let Some(run) = &run {
         let mut config = run.clone();
-        config.train.log_every = asked.config.train.log_every;
-        config.train.on_divergence = asked.config.train.on_divergence;
+        config.train.take_uncounted(&asked.config.train);
         if asked.config.asks_for(run) {
             return Ok(Continuation::Here { config: Box::new(config), warnings: Vec::new() });
         }
@@ -84,6 +91,7 @@ pub fn continuation(out: &Path, standing: &Manifest, asked: &Asked<'_>) -> Resul
     let what = match &run {
         Some(run) => format!("it differs in {}", differing_keys(run, asked.config).join(", ")),
         None if !same_input => "it was made from another mix".to_owned(),
+        None if !same_origin => "it began from other parameters".to_owned(),
         None => format!("it was made by version {} of `train`", standing.stage_version),
     };
     if !asked.resume {
@@ -156,10 +164,11 @@ fn jump(train: &Settings, step: u64, old: u64, new: u64) -> Option<String> {
     let before = schedule.learning_rate(step.checked_sub(1)?, old);
     let after = schedule.learning_rate(step, new);
     let share = (after / before - 1.0).abs();
+    let kind = format!("{:?}", schedule.kind).to_lowercase();
     (share > 0.02).then(|| {
         format!(
-            "a cosine run is made longer: its learning rate goes from {before:.3e} to {after:.3e} \
-             at step {}, and the loss with it; `train.schedule = \"wsd\"` makes runs that can grow \
+            "a {kind} run is made longer: its learning rate goes from {before:.3e} to {after:.3e} at \
+             step {}, and the loss with it; `train.schedule = \"wsd\"` makes runs that can grow \
              without",
             Count(step + 1)
         )
@@ -186,14 +195,49 @@ fn differing_keys(run: &TrainConfig, asked: &TrainConfig) -> Vec<String> {
         .collect()
 }
 
-/// Makes beside the run in `from` what of it lies before the checkpoint to continue from: the
-/// checkpoints by link, the records by copy. Returns the directory, to be renamed to `from`'s name,
-/// and the recovery as of then.
-pub fn branch(from: &Path, recovery: Recovery) -> Result<(PathBuf, Recovery)> {
+/// What a new run shares of the run that its origin names.
+///
+/// # Errors
+/// Config: another mix, shape or batch. Failed: the checkpoint is damaged.
+pub fn shared_past(parent: &Parent, asked: &Asked<'_>) -> Result<Recovery> {
+    let Parent { run, manifest, checkpoint } = parent;
+    let theirs: Option<TrainConfig> = serde_json::from_value(manifest.config.clone()).ok();
+    let same_mix = manifest.inputs.first().map(InputRecord::key) == Some(asked.input.key());
+    let differing = match &theirs {
+        None => vec![format!("its configuration, of version {}", manifest.stage_version)],
+        Some(_) if !same_mix => vec!["the mix".to_owned()],
+        Some(theirs) => {
+            let mut keys = differing_keys(theirs, asked.config);
+            let fixed = ["`train.batch_tokens`", "`train.sequence`", "`runtime.ops`"];
+            keys.retain(|key| key.starts_with("`model.") || fixed.contains(&key.as_str()));
+            keys
+        }
+    };
+    if !differing.is_empty() {
+        let message = format!(
+            "a branch of `{}` must be equal to it in {}",
+            run.display(),
+            differing.join(", ")
+        );
+        return Err(Error::config(message)
+            .with_hint("`--init-from` takes its parameters alone, for another mix or batch"));
+    }
+    let theirs = theirs.expect("compared just above");
+    let recovery = recovery::recover(run, manifest, &theirs, None, checkpoint.step)?;
+    if recovery.checkpoint.as_ref() != Some(checkpoint) {
+        return Err(Error::failed(recovery.damage.join("; ")));
+    }
+    Ok(recovery)
+}
+
+/// Makes beside `out` what of the run in `from` lies before the checkpoint to continue from: the
+/// checkpoints by link, the records by copy. Returns the directory, to be renamed to `out`, and the
+/// recovery as of then.
+pub fn branch(from: &Path, out: &Path, recovery: Recovery) -> Result<(PathBuf, Recovery)> {
     let chosen = recovery.checkpoint.expect("a branch begins at a checkpoint");
-    let mut name = from.file_name().unwrap_or_default().to_owned();
+    let mut name = out.file_name().unwrap_or_default().to_owned();
     name.push(".longer.tmp");
-    let out = from.with_file_name(name);
+    let out = out.with_file_name(name);
     io::remove_directory(&out)?;
     io::create_directory(&out.join(CHECKPOINTS))?;
     io::create_directory(&out.join(DOCUMENT_EVALS))?;
@@ -208,7 +252,7 @@ pub fn branch(from: &Path, recovery: Recovery) -> Result<(PathBuf, Recovery)> {
             io::link_or_copy(&file, &layout::document_evals(&out, step))?;
         }
     }
-    for name in [layout::METRICS, layout::EVALS, layout::SAMPLES, TIMING, RUN] {
+    for name in [layout::METRICS, layout::EVALS, layout::SAMPLES, layout::SPIKES, TIMING, RUN] {
         if from.join(name).is_file() {
             io::write(&out.join(name), &io::read(&from.join(name))?)?;
         }

@@ -47,6 +47,12 @@ impl MixFeed {
         self.reader.window_bytes()
     }
 
+    /// Tokens of the stream up to the end of the last whole document with which the texts of all so
+    /// far stay within `bytes`.
+    pub fn tokens_of_text(&mut self, bytes: u64) -> Result<u64> {
+        self.reader.tokens_of_text(bytes)
+    }
+
     /// Whole rows of the mix.
     pub fn row_count(&self) -> u64 {
         self.reader.tokens() / self.sequence as u64

@@ -132,6 +132,8 @@ mod tests {
                 loss,
                 learning_rate: 0.1,
                 gradient_norm,
+                skipped: false,
+                parameters: None,
             })
             .collect();
         Health::new(4096, warmup_steps).troubles(&metrics)

@@ -6,6 +6,7 @@
 use std::path::{Path, PathBuf};
 
 use super::directory::Start;
+use super::origin::Begin;
 use super::{Context, TrainConfig, TrainOptions, TrainPlan, plan, run};
 use crate::artifact::{
     forecast::Forecast,
@@ -24,6 +25,8 @@ pub struct HowToTrain {
     pub stop_after: Option<u64>,
     /// Where to look for shards that moved.
     pub data: Vec<PathBuf>,
+    /// Where it begins, or goes on, other than by itself.
+    pub begin: Begin,
 }
 
 /// A run that is ready to begin or to go on.
@@ -49,6 +52,7 @@ impl TrainJob {
             stop_after: self.how.stop_after,
             fresh: resources.fresh,
             data: self.how.data.clone(),
+            begin: self.how.begin.clone(),
         }
     }
 }

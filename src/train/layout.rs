@@ -37,6 +37,8 @@ pub const RUN: &str = "run.json";
 /// Where a `run.json` goes that cannot be read.
 pub const RUN_DAMAGED: &str = "run.json.damaged";
 pub const SAMPLES: &str = "samples.jsonl";
+/// Steps that were left out.
+pub const SPIKES: &str = "spikes.jsonl";
 pub const TIMING: &str = "timing.jsonl";
 pub const TOKENIZER: &str = "tokenizer.json";
 pub const TOKENIZER_SETTINGS: &str = "tokenizer_config.json";

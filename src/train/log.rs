@@ -1,15 +1,15 @@
 //! The run's records, open for appending, and their copy for TensorBoard.
 //!
 //! In → metrics, timings, evaluations, samples; out → `metrics.jsonl`, `timing.jsonl`,
-//! `evals.jsonl`, `evals/step-….jsonl`, `samples.jsonl`, `events.out.tfevents.*`. What a checkpoint
-//! covers is on the disk ([`RunLog::sync`]) before that checkpoint is published, and its hash is in
+//! `evals.jsonl`, `evals/step-….jsonl`, `samples.jsonl`, `events.out.tfevents.*`, and `spikes.jsonl`
+//! where spikes are looked for. What a checkpoint covers is on the disk ([`RunLog::sync`]) before that checkpoint is published, and its hash is in
 //! the checkpoint ([`RunLog::hashes`]).
 
 use std::path::{Path, PathBuf};
 
 use super::{
     clock, events::EventWriter, layout, page::Metric, records::Records, sample::Sample,
-    summary::Timing, validate::Evaluation,
+    spikes::Spike, summary::Timing, validate::Evaluation,
 };
 use crate::base::{error::Result, hash::xxh3_128, io};
 use crate::runtime::hashed::FileHash;
@@ -21,6 +21,7 @@ pub struct RunLog {
     timing: Records,
     evals: Records,
     samples: Records,
+    spikes: Option<Records>,
     /// Of the files of documents' evaluations.
     documents: Vec<FileHash>,
     events: EventWriter,
@@ -28,8 +29,14 @@ pub struct RunLog {
 
 impl RunLog {
     /// Cuts the records of `run` back to `step`: to what `covered` says of them where it does.
-    /// `session` tells processes' event files apart.
-    pub fn open(run: &Path, step: u64, covered: &[FileHash], session: usize) -> Result<RunLog> {
+    /// `session` tells processes' event files apart; `spikes`: whether they are looked for.
+    pub fn open(
+        run: &Path,
+        step: u64,
+        covered: &[FileHash],
+        session: usize,
+        spikes: bool,
+    ) -> Result<RunLog> {
         let cut = |name: &str| match covered.iter().find(|record| record.name == name) {
             Some(record) => Records::cut_at(&run.join(name), record.bytes),
             None => Records::cut(&run.join(name), step),
@@ -45,6 +52,7 @@ impl RunLog {
             timing: cut(layout::TIMING)?,
             evals: cut(layout::EVALS)?,
             samples: cut(layout::SAMPLES)?,
+            spikes: spikes.then(|| cut(layout::SPIKES)).transpose()?,
             documents,
             events: EventWriter::create(&run.join(events), wall_time, step)?,
         })
@@ -86,8 +94,8 @@ impl RunLog {
 
     /// What stands of the records that equal runs share.
     pub fn hashes(&self) -> Vec<FileHash> {
-        let records = [&self.metrics, &self.evals, &self.samples].map(Records::hash);
-        records.into_iter().chain(self.documents.iter().cloned()).collect()
+        let records = [&self.metrics, &self.evals, &self.samples].into_iter().chain(&self.spikes);
+        records.map(Records::hash).chain(self.documents.iter().cloned()).collect()
     }
 
     /// Records a sample.
@@ -95,9 +103,14 @@ impl RunLog {
         self.samples.append(sample)
     }
 
+    /// Records a step that was left out.
+    pub fn spike(&mut self, spike: &Spike) -> Result<()> {
+        self.spikes.as_mut().map_or(Ok(()), |spikes| spikes.append(spike))
+    }
+
     /// Waits until everything recorded is on the disk.
     pub fn sync(&self) -> Result<()> {
         let records = [&self.metrics, &self.timing, &self.evals, &self.samples];
-        records.into_iter().try_for_each(Records::sync)
+        records.into_iter().chain(&self.spikes).try_for_each(Records::sync)
     }
 }

@@ -3,8 +3,9 @@
 //! In → a mix and the tables `[train]`, `[model]`; out → a run: a directory with its configuration,
 //! records, checkpoints and a page. Reading order: [`config`] what can be asked for; [`mod@plan`]
 //! what it will take; [`mod@run`] the run itself, top to bottom; then its parts, each one thing:
-//! [`layout`] what lies in a run, [`directory`] who may work in it, `extend` more steps, `recovery`
-//! which checkpoint is sound, `learner` what training changes, `feed` rows of the mix, [`validate`]
+//! [`layout`] what lies in a run, [`directory`] who may work in it, `origin` what it begins from,
+//! `extend` more steps, `recovery` which checkpoint is sound, `replay` whether it comes out again,
+//! `budget` how long, `learner` what training changes, `spikes` what it leaves out, `feed` rows of the mix, [`validate`]
 //! bits per byte, [`sample`] text (`stop`: up to a stop string), `health` whether it leads
 //! anywhere, `rotation` which checkpoints stay, [`companions`] what other tools read them by, `log`
 //! with [`records`] and `events`, `sessions`, `page`, [`summary`] what is written down, `clock` the
@@ -15,8 +16,12 @@
 //! interrupted and resumed, it ends with the same bytes, clocks apart. The model, its gradients and
 //! its optimizer are `runtime`'s; nothing here touches a tensor.
 
+mod amounts;
+mod budget;
 pub mod config;
+pub mod find_lr;
 pub mod run;
+pub mod smoke;
 
 mod aside;
 mod clock;
@@ -31,13 +36,17 @@ mod job;
 pub mod layout;
 mod learner;
 mod log;
+mod origin;
 mod page;
 pub mod plan;
+pub mod probe;
 pub mod records;
 mod recovery;
+mod replay;
 mod rotation;
 pub mod sample;
 mod sessions;
+mod spikes;
 mod stop;
 pub mod summary;
 #[cfg(test)]
@@ -48,6 +57,7 @@ pub mod validate;
 pub use config::TrainConfig;
 pub use generate::{GenerateOptions, Generated, Generator};
 pub use job::{HowToTrain, TrainJob};
+pub use origin::Begin;
 pub use page::Metric;
 pub use plan::{TrainOptions, TrainPlan, plan};
 pub use run::{Context, run};

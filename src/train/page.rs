@@ -7,6 +7,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{sample::Sample, validate::SourceEval};
+use crate::base::hash::Fingerprint;
 use crate::base::html::{escape, put};
 
 /// A line of `metrics.jsonl`: one optimizer step. No clocks: equal runs, equal bytes.
@@ -22,6 +23,13 @@ pub struct Metric {
     pub learning_rate: f64,
     /// Norm of the whole gradient before clipping.
     pub gradient_norm: f64,
+    /// Whether the step was left out as a spike: the parameters are as before.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub skipped: bool,
+    /// Every `train.hash_every` steps: XXH3-128 of the one before it and that of all parameters
+    /// after this step.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parameters: Option<Fingerprint>,
 }
 
 /// What the page shows.
@@ -208,6 +216,8 @@ mod tests {
                 loss: 9.0 / step as f64,
                 learning_rate: 0.0,
                 gradient_norm: 1.0,
+                skipped: false,
+                parameters: None,
             })
             .collect();
         let sample = Sample {

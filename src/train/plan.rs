@@ -1,7 +1,7 @@
 //! What a run will take, before it takes anything.
 //!
-//! In → the arguments of a run; out → [`TrainPlan`]: steps, tokens, memory by part, disk, and what
-//! becomes of a run that stands in OUT; or the error with which the run would end before its first
+//! In → the arguments of a run; out → [`TrainPlan`]: steps, tokens, memory by part, disk, time and
+//! money, and what becomes of a run that stands in OUT; or the error with which the run would end before its first
 //! step. Nothing on the disk is touched. **Memory.** The step's, counted from the shape
 //! ([`StepMemory`]), the loader's decoded blocks, the validation documents and the process itself.
 //! The loader gets what is left of `--memory`; what does not fit otherwise is refused, with the
@@ -15,10 +15,14 @@ use std::{
 use serde::Serialize;
 
 use super::{
+    budget::{self, Budget},
     config::{DecayFrom, Steps, TrainConfig},
     directory::{self, Start},
     extend::Asked,
     feed::MixFeed,
+    layout,
+    origin::{Begin, Origin},
+    probe::{self, Probe},
 };
 use crate::artifact::record::InputRecord;
 use crate::base::{
@@ -34,6 +38,8 @@ use crate::runtime::{
 use crate::shards::set::{TOKENIZER_DIRECTORY, TOKENIZER_FILE};
 use crate::tokenizer::Tokenizer;
 
+/// Tokens at once beyond which a CPU's products gain nothing and only memory is taken.
+const AUTO_TOKENS: usize = 8192;
 /// What the process takes beside all that is counted: its code, its threads' stacks, the shards'
 /// readers (measured: 54 to 60 MiB beside shapes of 0.1 to 12 million parameters).
 const PROCESS_BYTES: u64 = 56 << 20;
@@ -63,6 +69,8 @@ pub struct TrainOptions {
     pub stop_after: Option<u64>,
     /// Begin anew, though an equal run stands.
     pub fresh: bool,
+    /// Where it begins, or goes on, other than by itself.
+    pub begin: Begin,
     /// Where to look for shards that moved.
     pub data: Vec<PathBuf>,
 }
@@ -74,10 +82,15 @@ pub struct TrainPlan {
     pub start: Start,
     /// Trainable numbers.
     pub parameters: u64,
+    /// The budget that the steps come from, where it was one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub budget: Option<String>,
     /// Optimizer steps.
     pub steps: u64,
     /// Tokens a step.
     pub batch_tokens: u64,
+    /// Rows that go through the model at once.
+    pub micro_batch: usize,
     /// Tokens that the run reads, and those that the mix has.
     pub tokens: u64,
     pub mix_tokens: u64,
@@ -89,6 +102,9 @@ pub struct TrainPlan {
     pub checkpoint: u64,
     /// Bytes of all checkpoints that stand at once, at most.
     pub disk: u64,
+    /// What time and money it takes, from a few steps; none where nothing is left to do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub probe: Option<Probe>,
 }
 
 /// Bytes by part.
@@ -99,6 +115,8 @@ pub struct PlanMemory {
     /// The training step.
     #[serde(flatten)]
     pub step: StepMemory,
+    /// The running average of the parameters.
+    pub average: u64,
     /// Decoded blocks of the mix.
     pub loader: u64,
     /// Documents held out for validation.
@@ -115,6 +133,10 @@ pub struct Prepared {
     pub tokenizer: Tokenizer,
     pub input: InputRecord,
     pub memory: PlanMemory,
+    /// The budget that the steps come from.
+    pub budget: Option<Budget>,
+    /// What it begins from, beside the mix.
+    pub origin: Origin,
 }
 
 /// Says what `run` would do with the same arguments, or fails as it would before its first step.
@@ -124,40 +146,90 @@ pub struct Prepared {
 /// Those of [`run`](super::run()) up to its first step: a wrong key, a mix too small, memory that
 /// is not there, an OUT that is no run.
 pub fn plan(table: Table, mix: &Path, out: &Path, options: &TrainOptions) -> Result<TrainPlan> {
-    let prepared = prepare(table, mix, options)?;
+    let mut prepared = prepare(table, mix, out, options)?;
     let start = directory::look(out, &prepared.asked(mix, options))?;
-    let Prepared { config, feed, memory, .. } = &prepared;
+    let probe = match start {
+        Start::UpToDate => None,
+        _ => {
+            let Prepared { config, device, feed, .. } = &mut prepared;
+            Some(in_pool(options, || probe::measure(config, device, feed, &start))?)
+        }
+    };
+    let Prepared { config, feed, memory, budget, .. } = &prepared;
     let train = &config.train;
     let Steps::Number(steps) = train.steps else { panic!("steps are resolved by `prepare`") };
-    let checkpoint = memory.step.weights + memory.step.moments;
+    let checkpoint = memory.step.weights + memory.step.moments + memory.average;
     let milestones = train.milestones.iter().filter(|step| **step < steps).count() as u64;
     // The best, the one before a decay, and the one that is being written.
     let standing = (train.keep as u64 + milestones + 3).min(steps + 1);
     Ok(TrainPlan {
         start,
         parameters: config.model.parameter_count(),
+        budget: budget.as_ref().map(|budget| budget.given.clone()),
         steps,
         batch_tokens: train.batch_tokens.0,
+        micro_batch: train.micro_batch,
         tokens: steps * train.batch_tokens.0,
         mix_tokens: feed.record().tokens,
         memory: *memory,
         memory_allowed: options.memory.0,
         checkpoint,
         disk: checkpoint.saturating_mul(standing),
+        probe,
     })
 }
 
 /// Checks everything that can be checked before a run touches OUT.
-pub fn prepare(table: Table, mix: &Path, options: &TrainOptions) -> Result<Prepared> {
-    let config = TrainConfig::parse(table)?;
+pub fn prepare(table: Table, mix: &Path, out: &Path, options: &TrainOptions) -> Result<Prepared> {
+    let shaped = table.get("model").is_some_and(|model| model.as_table() != Some(&Table::new()));
+    let mut config = TrainConfig::parse(table)?;
     let device = Device::from_name(&options.device)?;
     let mut feed = MixFeed::open(mix, &options.data, config.train.sequence)?;
     let tokenizer = Tokenizer::open(&mix.join(TOKENIZER_DIRECTORY))?;
-    let config = resolve(config, &feed)?;
+    let origin = Origin::open(&options.begin, &tokenizer, &device)?;
+    origin.shape(&mut config, shaped)?;
+    let (mut config, budget) = resolve(config, &mut feed)?;
+    if config.train.micro_batch == 0 {
+        config.train.micro_batch = match standing_rows(out, &config) {
+            Some(rows) => rows,
+            None => rows_that_fit(&config, &feed, options),
+        };
+    }
     let memory = plan_memory(&config, &feed, options, &device)?;
     feed.limit(memory.loader);
     let input = InputRecord::artifact(mix)?;
-    Ok(Prepared { config, device, feed, tokenizer, input, memory })
+    Ok(Prepared { config, device, feed, tokenizer, input, memory, budget, origin })
+}
+
+/// Calls `work` on as many threads as are asked for.
+pub fn in_pool<T: Send>(
+    options: &TrainOptions,
+    work: impl FnOnce() -> Result<T> + Send,
+) -> Result<T> {
+    let Some(threads) = options.threads else { return work() };
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
+    let pool = pool.map_err(|error| Error::failed(format!("cannot start threads: {error}")))?;
+    pool.install(work)
+}
+
+/// The rows at once of the run that stands in `out`, which `"auto"` keeps: another number would be
+/// another run.
+fn standing_rows(out: &Path, config: &TrainConfig) -> Option<usize> {
+    let manifest = layout::read_manifest(out).ok()?;
+    let rows = manifest.config.pointer("/train/micro_batch")?.as_u64()? as usize;
+    config.train.rows_per_step().is_multiple_of(rows).then_some(rows)
+}
+
+/// `"auto"`: the most rows at once that stay within `--memory`, up to [`AUTO_TOKENS`].
+fn rows_that_fit(config: &TrainConfig, feed: &MixFeed, options: &TrainOptions) -> usize {
+    let train = &config.train;
+    let batch = train.rows_per_step();
+    let most = (AUTO_TOKENS / train.sequence).clamp(1, batch);
+    let fits = |rows: &usize| {
+        batch.is_multiple_of(*rows)
+            && memory_of(config, feed, options, *rows).total <= options.memory.0
+    };
+    (1..=most).rev().find(fits).unwrap_or(1)
 }
 
 impl Prepared {
@@ -168,14 +240,16 @@ impl Prepared {
             end_of_text: &self.feed.record().end_of_text,
             input: self.input.clone(),
             tokenizer: mix.join(TOKENIZER_DIRECTORY).join(TOKENIZER_FILE),
+            origin: &self.origin,
+            from_step: options.begin.from_step,
             resume: options.resume,
             fresh: options.fresh,
         }
     }
 }
 
-/// Makes numbers of what the mix decides: the vocabulary, `steps = "all"`.
-fn resolve(mut config: TrainConfig, feed: &MixFeed) -> Result<TrainConfig> {
+/// Makes numbers of what the mix decides: the vocabulary, a budget, `steps = "all"`.
+fn resolve(mut config: TrainConfig, feed: &mut MixFeed) -> Result<(TrainConfig, Option<Budget>)> {
     let vocabulary = feed.record().vocab_size as usize;
     if ![0, vocabulary].contains(&config.model.vocab_size) {
         return Err(Error::config(format!(
@@ -187,6 +261,10 @@ fn resolve(mut config: TrainConfig, feed: &MixFeed) -> Result<TrainConfig> {
     config.model.vocab_size = vocabulary;
     config.model = config.model.fitted()?;
     config.model.validate()?;
+    let budget = budget::resolve(&config, feed)?;
+    if let Some(budget) = &budget {
+        config.train.take(budget);
+    }
     let possible = feed.row_count() / config.train.rows_per_step() as u64;
     let (steps, all) = match config.train.steps {
         Steps::All => (possible, true),
@@ -197,7 +275,7 @@ fn resolve(mut config: TrainConfig, feed: &MixFeed) -> Result<TrainConfig> {
     }
     config.train.steps = Steps::Number(steps);
     config.train.decay_from = decay_from(&config, feed)?;
-    Ok(config)
+    Ok((config, budget))
 }
 
 /// The step at which a phase begins: the first that reads of it.
@@ -252,15 +330,8 @@ fn plan_memory(
     options: &TrainOptions,
     device: &Device,
 ) -> Result<PlanMemory> {
-    let threads = options.threads.unwrap_or_else(machine::cores);
     let train = &config.train;
-    let of_rows = |rows: usize| {
-        let parts = train.rows_per_step() / rows;
-        let shape = StepShape { rows, sequence: train.sequence, parts, threads };
-        let moments = 4 * config.optimizer.state_numbers(&config.model);
-        let step = StepMemory { moments, ..config.model.step_memory(shape) };
-        total(config, feed, step, options.memory)
-    };
+    let of_rows = |rows: usize| memory_of(config, feed, options, rows);
     let memory = of_rows(train.micro_batch);
     if memory.total <= options.memory.0 || device.name() != "cpu" {
         return Ok(memory);
@@ -290,6 +361,21 @@ fn plan_memory(
     }))
 }
 
+/// The memory of a run that takes `rows` rows at once.
+fn memory_of(
+    config: &TrainConfig,
+    feed: &MixFeed,
+    options: &TrainOptions,
+    rows: usize,
+) -> PlanMemory {
+    let threads = options.threads.unwrap_or_else(machine::cores);
+    let (parts, sequence) = (config.train.rows_per_step() / rows, config.train.sequence);
+    let shape = StepShape { rows, sequence, parts, threads };
+    let moments = 4 * config.optimizer.state_numbers(&config.model);
+    let step = StepMemory { moments, ..config.model.step_memory(shape) };
+    total(config, feed, step, options.memory)
+}
+
 fn total(config: &TrainConfig, feed: &MixFeed, step: StepMemory, allowed: Bytes) -> PlanMemory {
     let process = PROCESS_BYTES + config.model.vocab_size as u64 * VOCABULARY_ENTRY_BYTES;
     let limit = config.train.eval_tokens.0;
@@ -299,11 +385,13 @@ fn total(config: &TrainConfig, feed: &MixFeed, step: StepMemory, allowed: Bytes)
     });
     // A token of a document, and its share of the packing.
     let validation = held_out.sum::<u64>() * 5;
-    let computed = (step.total() as f64 * ALLOCATOR_SHARE) as u64;
+    let average = if config.train.ema > 0.0 { step.weights } else { 0 };
+    let computed = (step.total().saturating_add(average) as f64 * ALLOCATOR_SHARE) as u64;
     let fixed = computed.saturating_add(process).saturating_add(validation);
     let left = allowed.0.saturating_sub(fixed).clamp(LOADER_BYTES_MIN, LOADER_BYTES_MAX);
     let loader = feed.window_bytes().min(left);
-    PlanMemory { total: fixed.saturating_add(loader), step, loader, validation, process }
+    let total = fixed.saturating_add(loader);
+    PlanMemory { total, step, average, loader, validation, process }
 }
 
 impl PlanMemory {
@@ -316,6 +404,7 @@ impl PlanMemory {
             ("gradients", gradients),
             ("activations", activations),
             ("logits and scores", scratch),
+            ("average", self.average),
             ("loader", self.loader),
             ("validation", self.validation),
             ("process", self.process),
@@ -333,6 +422,9 @@ impl fmt::Display for TrainPlan {
     /// What becomes of OUT, then what the run takes, a line each.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}", self.start)?;
+        if let Some(budget) = &self.budget {
+            writeln!(f, "{budget}: {} steps", Count(self.steps))?;
+        }
         writeln!(
             f,
             "{} parameters; {} steps of {} tokens, {} of the mix's {}",
@@ -343,6 +435,10 @@ impl fmt::Display for TrainPlan {
             Count(self.mix_tokens)
         )?;
         writeln!(f, "memory {}: {}", Bytes(self.memory.total), self.memory.parts())?;
-        write!(f, "disk {}, {} a checkpoint", Bytes(self.disk), Bytes(self.checkpoint))
+        write!(f, "disk {}, {} a checkpoint", Bytes(self.disk), Bytes(self.checkpoint))?;
+        match &self.probe {
+            Some(probe) => write!(f, "\n{probe}"),
+            None => Ok(()),
+        }
     }
 }

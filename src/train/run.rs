@@ -12,6 +12,7 @@
 use std::path::Path;
 
 use super::{
+    budget::Budget,
     clock::Stopwatch,
     companions::{Companion, class_of_checkpoints, companions},
     config::{OnDivergence, Steps, TrainConfig},
@@ -19,15 +20,18 @@ use super::{
     feed::MixFeed,
     health::{Health, Trouble},
     layout::{self, Standing, State},
-    learner::Learner,
+    learner::{Beginning, Learner, Taken},
     log::RunLog,
+    origin::Origin,
     page::{Metric, Page},
     plan::{self, Prepared, TrainOptions},
+    probe::{self, Probe, Rate},
     records,
+    replay::Stretch,
     rotation::Rotation,
     sample::{Ended, Request, Sample, Writer},
     sessions::Sessions,
-    summary::{Seconds, Timing, TrainSummary},
+    summary::{Seconds, TrainSummary},
     validate::{SourceEval, Validation},
 };
 use crate::base::{
@@ -40,12 +44,8 @@ use crate::base::{
 };
 use crate::runtime::{
     checkpoint::{self, Beside, Best},
-    data::Feed,
     device::Device,
-    first_step,
     model::Sampling,
-    optim::clip::clip,
-    step,
 };
 use crate::shards::{read_validation, validation::VALIDATION_FILE};
 use crate::tokenizer::Tokenizer;
@@ -75,11 +75,8 @@ pub fn run(
     options: &TrainOptions,
     cx: &Context<'_>,
 ) -> Result<TrainSummary> {
-    let prepared = plan::prepare(table, mix, options)?;
-    let Some(threads) = options.threads else { return train(prepared, mix, out, options, cx) };
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
-    let pool = pool.map_err(|error| Error::failed(format!("cannot start threads: {error}")))?;
-    pool.install(|| train(prepared, mix, out, options, cx))
+    let prepared = plan::prepare(table, mix, out, options)?;
+    plan::in_pool(options, || train(prepared, mix, out, options, cx))
 }
 
 fn train(
@@ -91,15 +88,67 @@ fn train(
 ) -> Result<TrainSummary> {
     let directory = RunDirectory::open(out, prepared.asked(mix, options))?;
     if let Some((aside, why)) = &directory.stepped_aside {
-        (cx.warn)(&format!("the run that stood here is `{}` now: {why}", aside.display()));
+        (cx.warn)(&format!(
+            "the run that stood here is `{}` now: {why}; nothing of it is lost, and its \
+             checkpoints go on taking room until you remove it",
+            aside.display()
+        ));
+    }
+    let Prepared { device, mut feed, tokenizer, budget, origin, .. } = prepared;
+    if let Some(Budget { given, steps }) = &budget {
+        (cx.say)(&format!("{given}: {} steps", Count(*steps)));
+    }
+    if options.begin.verify {
+        verify(&directory, &origin, &device, &mut feed, cx)?;
     }
     if directory.is_done() {
-        return up_to_date(directory, prepared.feed.record().tokens);
+        return up_to_date(directory, feed.record().tokens);
     }
-    let Prepared { device, feed, tokenizer, .. } = prepared;
-    let mut run = Run::open(mix, directory, &device, feed, &tokenizer, cx)?;
+    let mut run = Run::open(mix, directory, &device, feed, &tokenizer, &origin, cx)?;
     let state = run.advance(options.stop_after)?;
     run.finish(state)
+}
+
+/// Trains the last stretch of the run again and compares.
+fn verify(
+    directory: &RunDirectory,
+    origin: &Origin,
+    device: &Device,
+    feed: &mut MixFeed,
+    cx: &Context<'_>,
+) -> Result<()> {
+    let Some(newest) = directory.checkpoint() else {
+        let message = format!("`{}` has no checkpoint to verify", directory.path.display());
+        return Err(Error::config(message).with_hint("`--verify` is for a run that stands"));
+    };
+    let stretch = Stretch {
+        run: &directory.path,
+        manifest: directory.manifest(),
+        config: &directory.config,
+        newest,
+        initial: origin.initial.as_ref(),
+    };
+    let from = stretch.replay(device, feed, cx.progress)?;
+    (cx.say)(&format!(
+        "verified: the steps {} to {} come out again, bit for bit",
+        Count((from + 1).min(newest.step)),
+        Count(newest.step)
+    ));
+    Ok(())
+}
+
+/// Where the learner of a run begins.
+fn beginning<'a>(directory: &'a RunDirectory, origin: &'a Origin) -> Result<Beginning<'a>> {
+    let began_with = directory.manifest().inputs.len() > 1;
+    match (directory.checkpoint(), &origin.initial) {
+        (Some(checkpoint), _) => Ok(Beginning::Checkpoint(checkpoint)),
+        (None, Some(initial)) => Ok(Beginning::Weights(initial)),
+        (None, None) if began_with => {
+            let message = "the run has no checkpoint yet, and began from other parameters";
+            Err(Error::config(message).with_hint("give `--init-from` or `--branch` again"))
+        }
+        (None, None) => Ok(Beginning::Fresh),
+    }
 }
 
 /// The summary of a run that stands complete.
@@ -140,6 +189,7 @@ impl<'a> Run<'a> {
         device: &Device,
         feed: MixFeed,
         tokenizer: &'a Tokenizer,
+        origin: &Origin,
         cx: &'a Context<'a>,
     ) -> Result<Run<'a>> {
         let config = directory.config.clone();
@@ -147,7 +197,7 @@ impl<'a> Run<'a> {
         for (name, number) in config.derived(steps) {
             (cx.say)(&format!("{name}: {}", Count(number)));
         }
-        let learner = Learner::open(&directory, device)?;
+        let learner = Learner::open(&config, beginning(&directory, origin)?, device)?;
         let (step, differences) = (learner.state.step, &learner.numerics_differences);
         let mut warnings = directory.warnings.clone();
         if !differences.is_empty() {
@@ -174,7 +224,9 @@ impl<'a> Run<'a> {
         directory.begin()?; // everything was read
         let input = &directory.manifest().inputs[0];
         let numerics = &learner.state.numerics;
-        let sessions = Sessions::begin(&directory.path, input, mix, step, numerics, differences)?;
+        let price = config.train.price_per_hour;
+        let sessions =
+            Sessions::begin(&directory.path, input, mix, step, price, numerics, differences)?;
         let (model, train) = (&config.model, &config.train);
         let mut run = Run {
             health: Health::new(model.vocab_size, train.warmup_steps),
@@ -183,6 +235,7 @@ impl<'a> Run<'a> {
                 step,
                 &directory.recovery.records,
                 sessions.sessions.len(),
+                config.train.spike_skip > 0.0,
             )?,
             resumed_from: step,
             seconds: Seconds::default(),
@@ -203,8 +256,33 @@ impl<'a> Run<'a> {
         Ok(run)
     }
 
-    /// What must be said before the first step: nothing is held out, training went wrong before.
+    /// What must be said before the first step: nothing is held out, a prompt is longer than what
+    /// is trained on, the end of the mix fills no batch, training went wrong before.
     fn look_back(&mut self) -> Result<()> {
+        let (train, has) = (&self.config.train, self.feed.record().tokens);
+        let left = has - (self.steps * train.batch_tokens.0).min(has);
+        if left > 0 && left < train.batch_tokens.0 {
+            (self.cx.say)(&format!(
+                "the last {} of the mix's {} tokens fill no whole batch of {} and are not trained \
+                 on",
+                Count(left),
+                Count(has),
+                train.batch_tokens
+            ));
+        }
+        let mut longest = 0;
+        for prompt in &train.sample_prompts {
+            let mut tokens = Vec::new();
+            self.tokenizer.encode(prompt, &mut tokens)?;
+            longest = longest.max(tokens.len());
+        }
+        if longest >= train.sequence {
+            self.warn(format!(
+                "a prompt of `train.sample_prompts` has {longest} tokens, `train.sequence` is {}: \
+                 no text so long is trained on, so its continuation says little",
+                train.sequence
+            ));
+        }
         let sources = &self.feed.record().sources;
         let without = sources.iter().filter(|source| source.validation_documents == 0);
         let without: Vec<_> = without.map(|source| format!("`{}`", source.name)).collect();
@@ -264,51 +342,51 @@ impl<'a> Run<'a> {
 
     /// One optimizer step over one global batch, its checks and its records.
     fn train_step(&mut self) -> Result<()> {
-        let settings = &self.config.train;
-        let rows = settings.rows_per_step();
-        let mut watch = Stopwatch::start();
-        let batch = self.feed.rows(self.learner.state.next_row, rows)?;
-        let feed = watch.lap();
-
-        let mut found = step::gradients(&self.learner.model, &batch, settings.micro_batch)?;
-        let mut unusual = Vec::new();
-        if self.learner.state.step == 0 {
-            let model = &self.learner.model;
-            unusual = first_step::check(model, &batch, settings.micro_batch, &found)?;
-        }
-        if !found.loss.is_finite() {
-            return Err(self.diverged(format!("the loss is {}", found.loss)));
-        }
-        let gradients = watch.lap();
-
-        let horizon = settings.horizon(self.learner.state.step, self.steps);
-        let learning_rate = settings.schedule().learning_rate(self.learner.state.step, horizon);
-        let norm = clip(&mut found.gradients, settings.clip_norm);
-        let gradient_norm = norm.map_err(|error| self.diverged(error.to_string()))?;
-        self.learner.optimizer.step(&found.gradients, learning_rate)?;
-        let optimizer = watch.lap();
-
-        self.learner.state.step += 1;
-        self.learner.state.next_row += rows as u64;
-        self.learner.state.tokens_seen += batch.tokens() as u64;
-        let smoothed = self.learner.state.smoothed_loss.unwrap_or(found.loss);
-        self.learner.state.smoothed_loss = Some(smoothed + SMOOTHING * (found.loss - smoothed));
-        let (step, tokens) = (self.learner.state.step, self.learner.state.tokens_seen);
-        let metric = Metric { step, tokens, loss: found.loss, learning_rate, gradient_norm };
-        let timing = Timing::new(step, batch.tokens(), feed, gradients, optimizer);
+        let (settings, steps) = (&self.config.train, self.steps);
+        let Taken { metric, timing, spike, unusual } =
+            self.learner.take_step(&mut self.feed, settings, steps)?;
         self.seconds.add_step(&timing);
         self.log.step(&metric, &timing)?;
         self.cx.progress.advance(1);
         unusual.into_iter().for_each(|warning| self.warn(warning));
+        if let Some(spike) = spike {
+            self.log.spike(&spike)?;
+            (self.cx.warn)(&format!(
+                "step {} is left out as a spike: its loss is {:.3}, its gradient norm {:.3}; \
+                 `{}` says where its batch lies",
+                Count(spike.step),
+                spike.loss,
+                spike.gradient_norm,
+                layout::SPIKES
+            ));
+        }
         if let Some(trouble) = self.health.see(&metric) {
             self.trouble(trouble)?;
         }
-        if step.is_multiple_of(self.config.train.log_every) {
+        let taken = metric.step - self.resumed_from;
+        if taken == probe::STEPS && metric.step < steps {
+            self.forecast();
+        }
+        if metric.step.is_multiple_of(self.config.train.log_every) {
             let rate = self.seconds.tokens_per_second().unwrap_or(0.0);
-            let smoothed = self.learner.state.smoothed_loss.unwrap_or(found.loss);
+            let smoothed = self.learner.state.smoothed_loss.unwrap_or(metric.loss);
             self.cx.progress.note(format!("loss {smoothed:.3}, {rate:.0} tokens/s"));
         }
         Ok(())
+    }
+
+    /// Says what is left in time and money, from the first steps of this process.
+    fn forecast(&self) {
+        let Some(tokens_per_second) = self.seconds.tokens_per_second() else { return };
+        let (model, train) = (&self.config.model, &self.config.train);
+        let probe = Probe::of(&Rate {
+            tokens_per_second,
+            tokens_left: (self.steps - self.learner.state.step) * train.batch_tokens.0,
+            flops_per_token: model.flops_per_token(train.sequence),
+            product: probe::product_rate(),
+            price: train.price_per_hour,
+        });
+        probe.to_string().lines().for_each(|line| (self.cx.say)(line));
     }
 
     /// Bits per byte of each source; the best checkpoint is the one that did best here.
@@ -317,7 +395,10 @@ impl<'a> Run<'a> {
             return Ok(());
         }
         let (step, rows) = (self.learner.state.step, self.config.train.micro_batch);
-        let evaluation = self.validation.evaluate(&self.learner.model, step, rows)?;
+        let mut evaluation = self.validation.evaluate(&self.learner.model, step, rows)?;
+        if let Some(average) = &self.learner.average {
+            evaluation.beside(&self.validation.evaluate(average, step, rows)?);
+        }
         self.log.evaluation(step, &evaluation)?;
         let Some(bits_per_byte) = evaluation.bits_per_byte() else { return Ok(()) };
         let best = self.learner.state.best.as_ref();
@@ -362,7 +443,11 @@ impl<'a> Run<'a> {
             &self.learner.model,
             self.learner.optimizer.as_ref(),
             &self.learner.state,
-            Beside { records: &records, companions: &self.companions },
+            Beside {
+                records: &records,
+                companions: &self.companions,
+                average: self.learner.average.as_ref(),
+            },
         )?;
         let standing = checkpoint::list(&directory)?;
         let steps: Vec<u64> = standing.iter().map(|checkpoint| checkpoint.step).collect();
@@ -466,16 +551,4 @@ impl<'a> Run<'a> {
     fn is_interrupted(&self) -> bool {
         (self.cx.interrupted)()
     }
-
-    /// The error of a run that has left the numbers.
-    fn diverged(&self, what: String) -> Error {
-        let (step, rate) = (self.learner.state.step + 1, self.config.train.learning_rate);
-        Error::failed(format!("training diverged at step {step}: {what}")).with_hint(format!(
-            "lower `train.learning_rate` ({rate}) or raise `train.warmup_steps`; a try with \
-             `--set runtime.ops=composed` tells a faulty kernel from a rate too high"
-        ))
-    }
 }
-
-/// Weight of the newest loss in the one that progress shows.
-const SMOOTHING: f64 = 0.05;

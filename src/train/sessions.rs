@@ -19,6 +19,9 @@ use crate::runtime::device::Numerics;
 pub struct Sessions {
     /// Where the inputs lay at the last start.
     pub inputs: Vec<Place>,
+    /// What an hour of the machine costs, where it was said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub price_per_hour: Option<f64>,
     /// One a process.
     pub sessions: Vec<Session>,
 }
@@ -56,6 +59,7 @@ impl Sessions {
         input: &InputRecord,
         mix: &Path,
         step: u64,
+        price_per_hour: Option<f64>,
         numerics: &Numerics,
         numerics_differences: &[String],
     ) -> Result<Sessions> {
@@ -72,6 +76,7 @@ impl Sessions {
         let absolute = io::canonical(mix)?;
         let relative = relative(&base, &absolute);
         sessions.inputs = vec![Place { name: input.name.clone(), relative, absolute }];
+        sessions.price_per_hour = price_per_hour.or(sessions.price_per_hour);
         let now = clock::wall_time();
         sessions.sessions.push(Session {
             started: now,

@@ -6,6 +6,8 @@
 #[cfg(test)]
 mod damage;
 #[cfg(test)]
+mod exact;
+#[cfg(test)]
 mod feed;
 mod fixture;
 #[cfg(test)]
@@ -22,8 +24,8 @@ use std::{
 };
 
 use super::{
-    Context, GenerateOptions, Generator, TrainOptions, TrainSummary, layout, page::Metric, records,
-    run,
+    Begin, Context, GenerateOptions, Generator, TrainOptions, TrainSummary, layout, page::Metric,
+    records, run,
 };
 use crate::artifact::manifest::Manifest;
 use crate::base::{
@@ -127,6 +129,7 @@ fn options() -> TrainOptions {
         stop_after: None,
         fresh: false,
         data: Vec::new(),
+        begin: Begin::default(),
     }
 }
 

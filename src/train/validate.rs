@@ -55,6 +55,11 @@ pub struct SourceEval {
     /// of earlier builds do not say.
     #[serde(default)]
     pub validation: Option<Fingerprint>,
+    /// The same two of the running average of the parameters, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ema_nats: Option<f64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ema_bits_per_byte: Option<f64>,
 }
 
 /// A line of `evals/step-….jsonl`: one document, so that two runs can be compared on the documents
@@ -92,6 +97,15 @@ pub struct Evaluation {
 }
 
 impl Evaluation {
+    /// Puts beside each source what the running average of the parameters scored on it.
+    pub fn beside(&mut self, average: &Evaluation) {
+        for (source, average) in self.sources.iter_mut().zip(&average.sources) {
+            assert_eq!(source.source, average.source, "two evaluations of the same documents");
+            source.ema_nats = Some(average.nats);
+            source.ema_bits_per_byte = Some(average.bits_per_byte);
+        }
+    }
+
     /// Bits per byte over all sources together; `None` without documents.
     pub fn bits_per_byte(&self) -> Option<f64> {
         let nats: f64 = self.sources.iter().map(|source| source.nats).sum();
@@ -238,6 +252,8 @@ impl Validation {
                     kept_bits_per_byte: (kept_bytes > 0)
                         .then(|| bits_per_byte(kept_nats, kept_bytes)),
                     validation: Some(source.fingerprint),
+                    ema_nats: None,
+                    ema_bits_per_byte: None,
                 });
             }
         }

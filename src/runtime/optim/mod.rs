@@ -6,6 +6,7 @@
 //! is passed in, a pure function of the step ([`schedule`]).
 
 pub mod adamw;
+pub mod average;
 pub mod clip;
 pub mod config;
 mod each;

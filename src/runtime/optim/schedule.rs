@@ -1,9 +1,10 @@
-//! Learning rate by step: linear warm-up, then cosine or warm-up–stable–decay.
+//! Learning rate by step: linear warm-up, then cosine, a line, a constant, or warm-up–stable–decay.
 //!
 //! In → step, number of steps; out → the rate. Pure functions, so a resumed run needs no state of
 //! them. Cosine: Loshchilov and Hutter, *SGDR*, 2017, one half period. WSD: Hu et al., *MiniCPM*,
-//! 2024: constant, then a linear decay over the last share of the steps; a run can be extended from
-//! any checkpoint before its decay.
+//! 2024: constant, then a decay over the last share of the steps, along a line or 1 − √x (Hägele et
+//! al., *Scaling laws and compute-optimal training beyond fixed training durations*, 2024); a run
+//! can be extended from any checkpoint before its decay.
 
 use serde::{Deserialize, Serialize};
 
@@ -15,15 +16,30 @@ use crate::base::error::{Error, Result};
 pub enum Kind {
     /// Half a cosine from the peak to the end.
     Cosine,
-    /// The peak, then a straight line over the last `decay` of the steps.
+    /// The peak, then a fall over the last `decay` of the steps.
     Wsd,
+    /// A straight line from the peak to the end.
+    Linear,
+    /// The peak, whatever the step.
+    Constant,
+}
+
+/// How the rate of `wsd` falls, x the share of the decay that is done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Shape {
+    /// 1 − x.
+    #[default]
+    Linear,
+    /// 1 − √x.
+    Sqrt,
 }
 
 /// The learning rate of a run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Schedule {
-    /// `cosine` or `wsd`.
+    /// What follows the warm-up.
     pub kind: Kind,
     /// The peak (6e-4 for 124 million parameters in GPT-3's table 2.1; smaller models bear more).
     pub learning_rate: f64,
@@ -31,6 +47,8 @@ pub struct Schedule {
     pub warmup_steps: u64,
     /// Share of all steps that decays, in (0, 1]; of `wsd` only.
     pub decay: f64,
+    /// How `wsd` falls.
+    pub shape: Shape,
     /// The step from which `wsd` decays instead, as where a mix begins to anneal.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub decay_from: Option<u64>,
@@ -45,6 +63,7 @@ impl Default for Schedule {
             learning_rate: 6e-4,
             warmup_steps: 100,
             decay: 0.2,
+            shape: Shape::Linear,
             decay_from: None,
             final_ratio: 0.1,
         }
@@ -71,10 +90,14 @@ impl Schedule {
         }
     }
 
-    /// How many steps are taken before the decay of `wsd` has any effect on the rate; `None` where
-    /// every rate depends on `steps`.
+    /// How many steps are taken before `steps` has any effect on the rate: those before the decay
+    /// of `wsd`, all of `constant`; `None` where every rate depends on `steps`.
     pub fn decay_start(&self, steps: u64) -> Option<u64> {
-        (self.kind == Kind::Wsd).then(|| self.first_decaying(steps))
+        match self.kind {
+            Kind::Wsd => Some(self.first_decaying(steps)),
+            Kind::Constant => Some(steps),
+            Kind::Cosine | Kind::Linear => None,
+        }
     }
 
     fn first_decaying(&self, steps: u64) -> u64 {
@@ -96,8 +119,14 @@ impl Schedule {
             }
             Kind::Wsd => {
                 let first = self.first_decaying(steps);
-                if step < first { 1.0 } else { 1.0 - share(step - first, steps, first) }
+                match (step < first, self.shape) {
+                    (true, _) => 1.0,
+                    (false, Shape::Linear) => 1.0 - share(step - first, steps, first),
+                    (false, Shape::Sqrt) => 1.0 - share(step - first, steps, first).sqrt(),
+                }
             }
+            Kind::Linear => 1.0 - share(step - self.warmup_steps, steps, self.warmup_steps),
+            Kind::Constant => 1.0,
         };
         peak * (self.final_ratio + (1.0 - self.final_ratio) * left)
     }
@@ -139,6 +168,22 @@ mod tests {
     }
 
     #[test]
+    fn a_decay_along_a_root_falls_fast_at_first() {
+        let root = Schedule { shape: Shape::Sqrt, ..schedule(Kind::Wsd) };
+        assert_rates(&root, &[(10, 1.0), (88, 1.0), (110, 0.1)]);
+        let found = root.learning_rate(99, 110);
+        assert!((found - (0.1 + 0.9 * (1.0 - 0.5f64.sqrt()))).abs() < 1e-12, "{found}");
+    }
+
+    #[test]
+    fn a_line_falls_evenly_and_a_constant_does_not() {
+        assert_rates(&schedule(Kind::Linear), &[(4, 0.5), (10, 1.0), (60, 0.55), (110, 0.1)]);
+        assert_rates(&schedule(Kind::Constant), &[(4, 0.5), (10, 1.0), (60, 1.0), (110, 1.0)]);
+        let starts = [Kind::Linear, Kind::Constant].map(|kind| schedule(kind).decay_start(110));
+        assert_eq!(starts, [None, Some(110)]);
+    }
+
+    #[test]
     fn a_decay_may_begin_at_a_step() {
         let anchored = Schedule { decay_from: Some(60), ..schedule(Kind::Wsd) };
         assert_rates(&anchored, &[(10, 1.0), (60, 1.0), (85, 0.55), (110, 0.1)]);
@@ -150,7 +195,7 @@ mod tests {
 
     #[test]
     fn a_rate_depends_on_the_step_alone_and_never_leaves_its_range() {
-        for kind in [Kind::Cosine, Kind::Wsd] {
+        for kind in [Kind::Cosine, Kind::Wsd, Kind::Linear, Kind::Constant] {
             for steps in [1, 5, 10, 11, 1000] {
                 for step in 0..steps {
                     let rate = schedule(kind).learning_rate(step, steps);

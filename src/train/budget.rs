@@ -1,0 +1,83 @@
+//! How long a run is, in other words than steps.
+//!
+//! In → the table `[train]`, a shape, a mix; out → steps. `train.tokens`, `train.flops` (as PaLM
+//! counts them, [`ModelConfig::flops_per_token`]) and `train.bytes` (of text, equal for every
+//! vocabulary) each give the most whole steps that stay within them, so that two runs of equal cost
+//! need no arithmetic. They are rivals of `train.steps`: one of a command's layers names one of
+//! them. A run records the steps alone, so a run by its budget and one by its steps are the same.
+//! **Cost.** Tokens and FLOPs: none. Bytes: one reading of the `bytes` of the documents up to
+//! there, in the order of the mix.
+//!
+//! [`ModelConfig::flops_per_token`]: crate::runtime::model::ModelConfig::flops_per_token
+
+use super::{
+    config::{Settings, Steps, TrainConfig},
+    feed::MixFeed,
+};
+use crate::base::{
+    error::{Error, Result},
+    size::{Bytes, Count},
+};
+
+/// A budget and the steps that it comes to.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Budget {
+    /// As it was given, `train.tokens = 1,000,000`.
+    pub given: String,
+    /// The most whole steps within it.
+    pub steps: u64,
+}
+
+/// The steps of the budget that `config` gives; `None` where it gives steps.
+///
+/// # Errors
+/// Config: not one step fits it.
+pub fn resolve(config: &TrainConfig, feed: &mut MixFeed) -> Result<Option<Budget>> {
+    let Settings { tokens, flops, bytes, batch_tokens, sequence, .. } = &config.train;
+    let (given, most) = match (tokens, flops, bytes) {
+        (Some(tokens), _, _) => (format!("`train.tokens` = {tokens}"), tokens.0),
+        (_, Some(flops), _) => {
+            let tokens = flops / config.model.flops_per_token(*sequence) as f64;
+            (format!("`train.flops` = {flops:e}"), tokens as u64)
+        }
+        (_, _, Some(bytes)) => {
+            (format!("`train.bytes` = {}", Count(bytes.0)), feed.tokens_of_text(bytes.0)?)
+        }
+        (None, None, None) => return Ok(None),
+    };
+    let steps = most / batch_tokens.0;
+    if steps == 0 {
+        let message = format!(
+            "{given} comes to {} tokens, less than one step of {batch_tokens}",
+            Count(most)
+        );
+        return Err(Error::config(message)
+            .with_hint("give more, or lower `train.batch_tokens` with `train.micro_batch`"));
+    }
+    Ok(Some(Budget { given, steps }))
+}
+
+impl Settings {
+    /// Takes the steps that a budget came to in its place.
+    pub fn take(&mut self, budget: &Budget) {
+        (self.tokens, self.flops, self.bytes) = (None, None, None);
+        self.steps = Steps::Number(budget.steps);
+    }
+
+    /// Whether the budgets are inside their ranges.
+    pub fn check_budgets(&self, most: u64) -> Result<()> {
+        let Bytes(bytes) = self.bytes.unwrap_or(Bytes(1));
+        let Count(tokens) = self.tokens.unwrap_or(Count(1));
+        for (key, number) in [("bytes", bytes), ("tokens", tokens)] {
+            if !(1..=most).contains(&number) {
+                let message = format!("`train.{key}` is {number}: expected 1 to {most}");
+                return Err(Error::config(message));
+            }
+        }
+        let flops = self.flops.unwrap_or(1.0);
+        match (1.0..=1e30).contains(&flops) {
+            true => Ok(()),
+            false => Err(Error::config(format!("`train.flops` is {flops}: expected 1 to 1e30"))),
+        }
+    }
+}

@@ -1,0 +1,246 @@
+//! `--smoke`: whether model, data and machine are fit to train, in about a minute.
+//!
+//! In → a configuration and its mix; out → [`Smoke`]: a line a check. **Checks**, each on the
+//! model that would be trained: the first loss against what its batch can have (`first_step`; an
+//! unusual one is data as often as code, so it is said and fails nothing); a gradient for every
+//! parameter; one row learned by heart; no logit that depends on a later token or on another
+//! document; the same bits twice; the memory that is planned; time and money. **The mask.** A row
+//! of two documents of equal length goes through the model; then a token of the first document is
+//! another one, and then of the second. What may not see it must have the same logits to the bit,
+//! and what may see it must not. Nothing on the disk is touched. **Cost.** Some 100 short steps.
+
+use std::{fmt, path::Path};
+
+use serde::Serialize;
+
+use super::{
+    directory::Start,
+    learner::{Beginning, Learner},
+    plan::{self, Prepared, TrainOptions},
+    probe::{self, Probe},
+};
+use crate::base::{
+    config::Table,
+    error::{Error, Result},
+    size::{Bytes, Count},
+};
+use crate::runtime::{
+    data::{Batch, Feed},
+    first_step::{self, Expected},
+    model::Model,
+    optim::{
+        Optimizer,
+        adamw::{AdamW, AdamWConfig},
+        clip::clip,
+    },
+    step,
+};
+
+/// What a check came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Verdict {
+    /// As it must be.
+    Pass,
+    /// Not what was expected, and maybe right: data decides it.
+    Unusual,
+    /// The run would be worth nothing.
+    Fail,
+}
+
+/// One check.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Check {
+    /// What was looked at.
+    pub check: &'static str,
+    /// What it came to.
+    pub verdict: Verdict,
+    /// With which numbers.
+    pub found: String,
+}
+
+/// All checks.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Smoke {
+    /// In the order they were made.
+    pub checks: Vec<Check>,
+    /// What the run would take in time and money.
+    pub probe: Option<Probe>,
+}
+
+/// Tokens of the row that is learned by heart, the steps it gets, at which rate, and the share of
+/// its first loss that it must come to. Karpathy, *A recipe for training neural networks*, 2019:
+/// "overfit one batch". A fresh model of each shipped shape comes below a third in 30 steps.
+const HEART_TOKENS: usize = 64;
+const HEART_STEPS: usize = 80;
+const HEART_RATE: f64 = 3e-3;
+const HEART_SHARE: f64 = 0.5;
+/// Tokens of the row that the mask is tried on.
+const MASK_TOKENS: usize = 24;
+
+/// Checks `table`'s model on the mix in directory `mix`.
+///
+/// # Errors
+/// Config: what `train` refuses before its first step.
+pub fn smoke(table: Table, mix: &Path, options: &TrainOptions) -> Result<Smoke> {
+    let mut prepared = plan::prepare(table, mix, Path::new(""), options)?;
+    plan::in_pool(options, || checks(&mut prepared, options))
+}
+
+fn checks(prepared: &mut Prepared, options: &TrainOptions) -> Result<Smoke> {
+    let Prepared { config, device, feed, memory, .. } = prepared;
+    let (rows, seed) = (config.train.micro_batch, config.train.seed);
+    let fresh = || Model::new(&config.model, seed, device);
+    let batch = feed.rows(0, rows)?;
+    let (loss, gradients) = first_loss(&fresh()?, &batch, rows)?;
+    let mut checks = vec![loss, gradients];
+    checks.push(by_heart(&fresh()?, &batch)?);
+    checks.push(mask(&fresh()?, &batch)?);
+    let mut twice = Vec::new();
+    for _ in 0..2 {
+        let mut learner = Learner::open(config, Beginning::Fresh, device)?;
+        learner.take_step(feed, &config.train, probe::STEPS)?;
+        twice.push(learner.model.parameters().xxh3()?);
+    }
+    checks.push(Check {
+        check: "the same bits twice",
+        verdict: pass(twice[0] == twice[1]),
+        found: format!("parameters {} and {} after a step", twice[0].short(), twice[1].short()),
+    });
+    checks.push(Check {
+        check: "memory",
+        verdict: pass(memory.total <= options.memory.0),
+        found: format!("{} planned of {}", Bytes(memory.total), options.memory),
+    });
+    let probe = probe::measure(config, device, feed, &Start::New)?;
+    Ok(Smoke { checks, probe: Some(probe) })
+}
+
+fn pass(is_right: bool) -> Verdict {
+    if is_right { Verdict::Pass } else { Verdict::Fail }
+}
+
+/// The first loss, and whether every parameter has a gradient.
+fn first_loss(model: &Model, batch: &Batch, rows: usize) -> Result<(Check, Check)> {
+    let found = step::gradients(model, batch, rows)?;
+    let Expected { loss, tolerance, .. } = Expected::of(model, batch, rows)?;
+    let first = found.loss;
+    let verdict = match (first.is_finite(), (first - loss).abs() <= tolerance) {
+        (false, _) => Verdict::Fail,
+        (true, false) => Verdict::Unusual,
+        (true, true) => Verdict::Pass,
+    };
+    let expected = format!("{first:.3}, expected {loss:.3} ± {tolerance:.3} from this batch");
+    let reached = first_step::check(model, batch, rows, &found);
+    let parameters = model.parameters().len();
+    let gradients = match &reached {
+        Ok(_) => format!("each of the {parameters} parameters has one"),
+        Err(error) => error.to_string(),
+    };
+    Ok((
+        Check { check: "loss at the start", verdict, found: expected },
+        Check { check: "gradients", verdict: pass(reached.is_ok()), found: gradients },
+    ))
+}
+
+/// Whether one short row can be learned by heart.
+fn by_heart(model: &Model, batch: &Batch) -> Result<Check> {
+    let row = beginning(batch, HEART_TOKENS);
+    let mut optimizer = AdamW::new(model.parameters(), &AdamWConfig::default())?;
+    let (mut first, mut last, mut steps) = (f64::NAN, f64::NAN, 0);
+    while steps < HEART_STEPS && !(last <= HEART_SHARE * first) {
+        let mut found = step::gradients(model, &row, 1)?;
+        last = found.loss;
+        if steps == 0 {
+            first = last;
+        }
+        clip(&mut found.gradients, 1.0)?;
+        optimizer.step(&found.gradients, HEART_RATE)?;
+        steps += 1;
+    }
+    Ok(Check {
+        check: "one row by heart",
+        verdict: pass(last <= HEART_SHARE * first),
+        found: format!("loss {first:.3} → {last:.3} in {steps} steps"),
+    })
+}
+
+/// The first tokens of a batch's first row, as one row.
+fn beginning(batch: &Batch, tokens: usize) -> Batch {
+    let length = tokens.min(batch.sequence);
+    let mut row = batch.slice(0, 1);
+    for column in [&mut row.inputs, &mut row.targets, &mut row.segments, &mut row.positions] {
+        column.truncate(length);
+    }
+    row.sequence = length;
+    row
+}
+
+/// Whether a token reaches what it must not, or does not reach what it must.
+fn mask(model: &Model, batch: &Batch) -> Result<Check> {
+    let mut row = beginning(batch, MASK_TOKENS);
+    let (length, half) = (row.sequence, row.sequence / 2);
+    row.segments = (0..length).map(|at| u32::from(at >= half)).collect();
+    row.positions = (0..length).map(|at| if at < half { at } else { at - half } as u32).collect();
+    let vocabulary = model.config().vocab_size;
+    let before = model.logits(&row)?;
+    let (mut leaks, mut deaf) = (Vec::new(), Vec::new());
+    for changed in [half / 2, half + (length - half) / 2] {
+        let mut other = row.clone();
+        other.inputs[changed] = (other.inputs[changed] + 1) % vocabulary as u32;
+        let after = model.logits(&other)?;
+        let is_same = |at: usize| {
+            let range = at * vocabulary..(at + 1) * vocabulary;
+            before[range.clone()] == after[range]
+        };
+        let sees = |at: usize| at >= changed && row.segments[at] == row.segments[changed];
+        leaks.extend((0..length).filter(|&at| !sees(at) && !is_same(at)));
+        deaf.extend((0..length).filter(|&at| sees(at) && is_same(at)));
+    }
+    let found = match (leaks.first(), deaf.first()) {
+        (Some(at), _) => format!("token {at} of the row sees what it must not"),
+        (None, Some(at)) => format!("token {at} of the row does not see what it must"),
+        (None, None) => "no logit of another document or of an earlier token changes".to_owned(),
+    };
+    let verdict = pass(length >= 4 && leaks.is_empty() && (deaf.is_empty() || vocabulary < 2));
+    Ok(Check { check: "attention stays inside", verdict, found })
+}
+
+impl Smoke {
+    /// The error of checks that failed.
+    ///
+    /// # Errors
+    /// Failed: with their names.
+    pub fn verdict(&self) -> Result<()> {
+        let failed = self.checks.iter().filter(|check| check.verdict == Verdict::Fail);
+        let failed: Vec<&str> = failed.map(|check| check.check).collect();
+        if failed.is_empty() {
+            return Ok(());
+        }
+        let (count, all) = (failed.len(), self.checks.len());
+        let names = failed.join(", ");
+        Err(Error::failed(format!("{count} of {all} checks failed: {names}")).with_hint(
+            "`--set runtime.ops=composed` tells a faulty kernel; a loss that is no number wants a \
+             smaller `model.init_std`",
+        ))
+    }
+}
+
+impl fmt::Display for Smoke {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for Check { check, verdict, found } in &self.checks {
+            let verdict = match verdict {
+                Verdict::Pass => "pass",
+                Verdict::Unusual => "unusual",
+                Verdict::Fail => "FAIL",
+            };
+            writeln!(f, "  {verdict:<8} {check:<24} {found}")?;
+        }
+        if let Some(probe) = &self.probe {
+            probe.to_string().lines().try_for_each(|line| writeln!(f, "  {line}"))?;
+        }
+        let passed = self.checks.iter().filter(|check| check.verdict != Verdict::Fail).count();
+        let (passed, all) = (Count(passed as u64), Count(self.checks.len() as u64));
+        writeln!(f, "  {passed} of {all} checks passed")
+    }
+}

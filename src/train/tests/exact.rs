@@ -1,0 +1,240 @@
+//! Whatever decides the next step is in the checkpoint: averages, windows, chains, origins.
+
+use std::path::PathBuf;
+
+use super::{Bench, CONFIG, options, stop_after};
+use crate::base::{
+    config, io,
+    progress::{Progress, Style},
+    size::Bytes,
+};
+use crate::runtime::{checkpoint, device::Device};
+use crate::tokenizer::Tokenizer;
+use crate::train::{
+    Begin, Metric, TrainOptions, find_lr, layout, origin::Origin, records, smoke, spikes::Spike,
+    validate::SourceEval,
+};
+
+/// Everything that a step may depend on: parts of a batch, an average, steps that are left out, a
+/// chain.
+const ALL: [&str; 6] = [
+    "train.micro_batch=2",
+    "train.ema=0.9",
+    "train.spike_skip=1.2",
+    "train.spike_window=4",
+    "train.hash_every=3",
+    "train.keep=4",
+];
+
+fn beginning(begin: Begin) -> TrainOptions {
+    TrainOptions { begin, ..options() }
+}
+
+fn back_to(step: u64) -> TrainOptions {
+    let begin = Begin { from_step: Some(step), ..Begin::default() };
+    TrainOptions { resume: true, begin, ..options() }
+}
+
+fn verified() -> TrainOptions {
+    let begin = Begin { verify: true, ..Begin::default() };
+    TrainOptions { resume: true, begin, ..options() }
+}
+
+#[test]
+fn a_run_with_everything_on_resumes_bit_for_bit() {
+    let bench = Bench::new();
+    bench.train("whole", &ALL, &options()).unwrap();
+    for step in [3, 7, 13] {
+        bench.train("run", &ALL, &stop_after(step)).unwrap();
+    }
+    bench.train("run", &ALL, &options()).unwrap();
+    assert_eq!(bench.manifest("run"), bench.manifest("whole"));
+
+    let spikes: Vec<Spike> = records::read(&bench.path("run").join(layout::SPIKES)).unwrap();
+    let skipped: Vec<u64> =
+        bench.metrics("run").iter().filter(|metric| metric.skipped).map(|m| m.step).collect();
+    assert!(!skipped.is_empty() && skipped.len() < 10, "{skipped:?}");
+    assert_eq!(spikes.iter().map(|spike| spike.step).collect::<Vec<_>>(), skipped);
+    assert!(spikes.iter().all(|spike| spike.first_row == (spike.step - 1) * 4 && spike.rows == 4));
+    let links = bench.metrics("run").into_iter().filter(|metric| metric.parameters.is_some());
+    assert_eq!(links.map(|metric| metric.step).collect::<Vec<_>>(), [3, 6, 9, 12, 15, 18]);
+
+    let evals: Vec<SourceEval> = records::read(&bench.path("run").join(layout::EVALS)).unwrap();
+    assert!(evals.iter().all(|eval| eval.ema_nats.is_some_and(|nats| nats != eval.nats)));
+    let last = bench.path("run").join("checkpoints/step-000020");
+    let found = checkpoint::find(last.parent().unwrap(), 20).unwrap();
+    let average = found.average(&Device::cpu()).unwrap().unwrap();
+    let model = found.model(&Device::cpu()).unwrap();
+    assert_ne!(average.parameters().xxh3().unwrap(), model.parameters().xxh3().unwrap());
+}
+
+#[test]
+fn what_is_off_leaves_no_trace() {
+    let bench = Bench::new();
+    bench.train("run", &["train.price_per_hour=3.0"], &options()).unwrap();
+    let run = bench.path("run");
+    let text = io::read_text(&run.join(layout::CONFIG)).unwrap();
+    for key in ["ema", "spike", "hash_every", "decay_shape", "price", "tokens =", "flops"] {
+        let found = text.lines().find(|line| line.starts_with(key));
+        assert_eq!(found, None, "{text}");
+    }
+    assert!(!run.join(layout::SPIKES).exists());
+    let metrics = io::read_text(&run.join(layout::METRICS)).unwrap();
+    assert!(!metrics.contains("skipped") && !metrics.contains("parameters"));
+    assert!(io::read_text(&run.join(layout::RUN)).unwrap().contains("\"price_per_hour\": 3.0"));
+}
+
+#[test]
+fn a_replay_comes_out_again_and_names_what_does_not() {
+    let bench = Bench::new();
+    bench.train("run", &ALL, &stop_after(13)).unwrap();
+    bench.train("run", &ALL, &verified()).unwrap();
+    bench.train("run", &ALL, &verified()).unwrap(); // of a finished run too
+    let manifest = bench.manifest("run");
+    bench.train("other", &[&ALL[..], &["train.seed=1"]].concat(), &options()).unwrap();
+    // The checkpoint of another run under hashes that fit it.
+    let place = |run: &str| bench.path(run).join("checkpoints/step-000020/model.safetensors");
+    let [old, new] = ["run", "other"].map(|run| io::hash_file(&place(run)).unwrap().0.to_string());
+    let model = io::read(&place("other")).unwrap();
+    io::remove_file(&place("run")).unwrap();
+    io::write(&place("run"), &model).unwrap();
+    let hashes = place("run").with_file_name(checkpoint::HASHES);
+    let text = io::read_text(&hashes).unwrap().replace(&old, &new);
+    io::write(&hashes, text.as_bytes()).unwrap();
+    let error = bench.train("run", &ALL, &verified()).unwrap_err();
+    assert!(error.to_string().contains("model.safetensors` differs"), "{error}");
+    assert_eq!(bench.manifest("run"), manifest, "a replay changes nothing");
+}
+
+#[test]
+fn a_run_goes_back_to_a_checkpoint_and_comes_to_the_same_end() {
+    let bench = Bench::new();
+    bench.train("run", &ALL, &options()).unwrap();
+    let manifest = bench.manifest("run");
+    let summary = bench.train("run", &ALL, &back_to(10)).unwrap();
+    assert_eq!((summary.resumed_from, summary.step), (10, 20));
+    assert_eq!(bench.manifest("run"), manifest);
+    let error = bench.train("run", &ALL, &back_to(11)).unwrap_err().to_string();
+    assert!(error.contains("no checkpoint of step 11"), "{error}");
+    assert!(bench.train("none", &ALL, &back_to(5)).is_err());
+}
+
+#[test]
+fn budgets_come_to_steps_and_are_the_run_of_those() {
+    let bench = Bench::new();
+    let plan = |sets: &[&str]| {
+        let mut table = CONFIG.replace("steps = 20", "").parse().unwrap();
+        sets.iter().for_each(|assignment| config::set(&mut table, assignment).unwrap());
+        crate::train::plan(table, &bench.path("mix"), &bench.path("none"), &options())
+    };
+    let planned = plan(&["train.tokens=1300"]).unwrap();
+    assert_eq!((planned.steps, planned.budget.as_deref()), (10, Some("`train.tokens` = 1,300")));
+    let probe = planned.probe.unwrap();
+    assert!(probe.tokens_per_second > 0.0 && probe.mfu > 0.0 && probe.cost.is_none());
+    let flops = probe.flops * 1.05;
+    assert_eq!(plan(&[&format!("train.flops={flops:.1}")]).unwrap().steps, 10);
+    // A document of n tokens has n bytes here, and an opener.
+    let by_text = plan(&["train.bytes=1300"]).unwrap().steps;
+    assert_eq!(by_text, 10, "1,300 bytes are some 1,335 tokens");
+    assert!(plan(&["train.bytes=60"]).unwrap_err().to_string().contains("less than one step"));
+}
+
+#[test]
+fn rows_at_once_are_chosen_once_and_kept() {
+    let bench = Bench::new();
+    let auto = ["train.micro_batch=auto"];
+    bench.train("run", &auto, &stop_after(7)).unwrap();
+    let rows = || {
+        let text = io::read_text(&bench.path("run").join(layout::CONFIG)).unwrap();
+        text.lines().find(|line| line.starts_with("micro_batch")).unwrap().to_owned()
+    };
+    assert_eq!(rows(), "micro_batch = 4");
+    let small = TrainOptions { memory: Bytes(150 << 20), ..options() };
+    let summary = bench.train("run", &auto, &small).unwrap();
+    assert_eq!((summary.resumed_from, rows().as_str()), (7, "micro_batch = 4"));
+}
+
+#[test]
+fn a_branch_shares_the_past_and_names_it() {
+    let bench = Bench::new();
+    let parent = ["train.schedule=constant", "train.milestones=[10]", "train.keep=1"];
+    bench.train("parent", &parent, &options()).unwrap();
+    let untouched = bench.manifest("parent");
+    let decay =
+        ["train.schedule=wsd", "train.steps=14", "train.decay_from=10", "train.decay_shape=sqrt"];
+    let from: PathBuf = bench.path("parent").join("checkpoints/step-000010");
+    let begin = |path: PathBuf| beginning(Begin { branch: Some(path), ..Begin::default() });
+    let summary = bench.train("branch", &decay, &begin(from.clone())).unwrap();
+    assert_eq!((summary.resumed_from, summary.step), (10, 14));
+    let (ours, theirs): (Vec<Metric>, _) = (bench.metrics("branch"), bench.metrics("parent"));
+    assert_eq!(
+        ours[..11].iter().map(|m| m.loss).collect::<Vec<_>>(),
+        theirs[..11].iter().map(|m| m.loss).collect::<Vec<_>>()
+    );
+    assert!(ours[12].learning_rate < theirs[12].learning_rate);
+    let manifest = bench.manifest("branch");
+    assert!(
+        manifest.contains("\"branched_from\"") && manifest.contains("\"parent\""),
+        "{manifest}"
+    );
+    assert_eq!(bench.manifest("parent"), untouched);
+    // It goes on and is up to date without a second word of where it began.
+    assert!(bench.train("branch", &decay, &options()).unwrap().up_to_date);
+    bench
+        .train("halves", &decay, &TrainOptions { stop_after: Some(12), ..begin(from.clone()) })
+        .unwrap();
+    bench.train("halves", &decay, &options()).unwrap();
+    assert_eq!(bench.manifest("halves"), manifest);
+    let wide = ["train.batch_tokens=256", "train.steps=14"];
+    let error = bench.train("wide", &wide, &begin(from)).unwrap_err().to_string();
+    assert!(error.contains("`train.batch_tokens`"), "{error}");
+    let error = bench.train("wide", &decay, &begin(bench.path("parent"))).unwrap_err();
+    assert!(error.to_string().contains("is no checkpoint"), "{error}");
+}
+
+#[test]
+fn a_run_begins_with_the_parameters_of_another() {
+    let bench = Bench::new();
+    bench.train("base", &[], &options()).unwrap();
+    let begin = |path: PathBuf| beginning(Begin { init_from: Some(path), ..Begin::default() });
+    let from = begin(bench.path("base"));
+    let stopped = TrainOptions { stop_after: Some(3), ..from.clone() };
+    bench.train("run", &["train.learning_rate=1e-3"], &stopped).unwrap();
+    bench.train("run", &["train.learning_rate=1e-3"], &options()).unwrap();
+    let (first, base) = (bench.metrics("run")[0].loss, bench.metrics("base"));
+    assert!(first < base[0].loss - 0.5, "{first} {}", base[0].loss);
+    assert!(bench.manifest("run").contains("\"initialised_from\""));
+    bench.train("again", &["train.learning_rate=1e-3"], &from).unwrap();
+    assert_eq!(bench.manifest("again"), bench.manifest("run"));
+    let shape = bench.train("wide", &["model.d_ff=64"], &from).unwrap_err().to_string();
+    assert!(shape.contains("`model.d_ff` = 64, there 48"), "{shape}");
+    // A checkpoint is a model too; one of another vocabulary is refused.
+    let other = bench.path("other");
+    io::create_directory(&other).unwrap();
+    let text = io::read_text(&bench.path("mix/tokenizer/tokenizer.json")).unwrap();
+    let swapped = text.replace("\"a\":98", "\"a\":00").replace("\"b\":99", "\"b\":98");
+    io::write(&other.join("tokenizer.json"), swapped.replace(":00", ":99").as_bytes()).unwrap();
+    let open = |tokenizer: PathBuf| {
+        let init_from = Some(bench.path("base").join("checkpoints/step-000020"));
+        let begin = Begin { init_from, ..Begin::default() };
+        Origin::open(&begin, &Tokenizer::open(&tokenizer).unwrap(), &Device::cpu())
+    };
+    assert!(open(bench.path("mix/tokenizer")).unwrap().initial.is_some());
+    let error = open(other).err().unwrap().to_string();
+    assert!(error.contains("differ in `model`"), "{error}");
+}
+
+#[test]
+fn smoke_passes_what_is_sound_and_a_range_test_has_a_bottom() {
+    let bench = Bench::new();
+    let table = || CONFIG.parse::<config::Table>().unwrap();
+    let smoke = smoke::smoke(table(), &bench.path("mix"), &options()).unwrap();
+    assert!(smoke.verdict().is_ok(), "{smoke}");
+    assert_eq!(smoke.checks.len(), 6, "{smoke}");
+    let progress = Progress::new(Style::None);
+    let test = find_lr::find_lr(table(), &bench.path("mix"), &options(), &progress).unwrap();
+    let best = test.points.iter().map(|point| point.smoothed).fold(f64::INFINITY, f64::min);
+    assert!(best < test.points[0].smoothed - 0.3, "{test}");
+    assert!(test.suggestion > 1e-5 && test.suggestion < 0.1, "{test}");
+    assert!(test.svg().contains("<path"));
+}
