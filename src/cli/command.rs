@@ -12,6 +12,7 @@ use super::{
     args::{Shared, StageArgs, TextFlags},
     classifier::ClassifierCommand,
     dedup::DedupFlags,
+    export::ExportFlags,
     filter::FilterFlags,
     inspect::InspectArgs,
     mix::MixFlags,
@@ -20,7 +21,7 @@ use super::{
     tokenizer::TokenizerCommand,
 };
 #[cfg(feature = "train")]
-use super::{eval::EvalArgs, export::ExportFlags, generate::GenerateArgs, train::TrainArgs};
+use super::{eval::EvalArgs, generate::GenerateArgs, train::TrainArgs};
 /// From raw Parquet to a trained small language model: deterministic, resumable, one binary.
 #[derive(Parser, Debug)]
 #[command(name = "dataprep", version, max_term_width = 100, disable_help_subcommand = true)]
@@ -69,8 +70,8 @@ pub enum Command {
     /// Score a model on questions and texts, as lm-evaluation-harness does; compare two
     #[cfg(feature = "train")]
     Eval(EvalArgs),
-    /// Write a trained model for other tools: transformers, vLLM, llama.cpp
-    #[cfg(feature = "train")]
+    /// Write a trained model, token shards or a mix for other tools: transformers, llama.cpp;
+    /// nanoGPT, Megatron, MosaicML Streaming, LitData, datasets, numpy
     Export(StageArgs<ExportFlags>),
     /// Run the steps of a recipe that are not up to date
     Run(RunArgs),

@@ -12,7 +12,6 @@ mod dedup;
 mod download;
 #[cfg(feature = "train")]
 mod eval;
-#[cfg(feature = "train")]
 mod export;
 mod filter;
 #[cfg(feature = "train")]
@@ -111,8 +110,7 @@ fn run(cli: Cli, printer: &Printer) -> Result<()> {
         Command::Generate(args) => cx.generate(args),
         #[cfg(feature = "train")]
         Command::Eval(args) => cx.eval(args),
-        #[cfg(feature = "train")]
-        Command::Export(args) => cx.stage("export", args),
+        Command::Export(args) => cx.export(args),
         Command::Run(args) => cx.run(args),
         Command::Init { directory } => cx.init(directory),
         Command::Completions { shell } => cx.completions(*shell),

@@ -5,6 +5,7 @@
 //! never sees them. Imports every stage; only `cli` imports it.
 
 pub mod execute;
+mod export;
 #[cfg(feature = "hub")]
 mod fetched;
 pub mod job;

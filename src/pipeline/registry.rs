@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 #[cfg(feature = "hub")]
 use super::{fetched, output};
 use super::{
+    export,
     job::{self, Chain, Job, Work},
     request::Request,
     revisions,
@@ -39,6 +40,8 @@ pub struct StageEntry {
     /// What it reads. A stage that takes a corpus takes raw files as well.
     pub takes: Kind,
     pub makes: Kind,
+    /// What else it reads, where its keys say so: `export` writes models, and tokens.
+    pub also: &'static [Kind],
     /// Config keys that list further inputs, written as in `in`; with one of them `in` may be
     /// missing.
     pub sides: &'static [&'static str],
@@ -77,6 +80,7 @@ pub const STAGES: &[StageEntry] = &[
         name: "download",
         takes: Kind::Download,
         makes: Kind::Download,
+        also: &[],
         sides: &[],
         keys: || config::fields::<DownloadConfig>().to_vec(),
         defaults: defaults::<DownloadConfig>,
@@ -96,6 +100,7 @@ pub const STAGES: &[StageEntry] = &[
         name: "ingest",
         takes: Kind::Corpus,
         makes: Kind::Corpus,
+        also: &[],
         sides: &[],
         keys: || text_keys(&[]),
         defaults: defaults::<InputConfig>,
@@ -107,6 +112,7 @@ pub const STAGES: &[StageEntry] = &[
         name: "filter",
         takes: Kind::Corpus,
         makes: Kind::Corpus,
+        also: &[],
         sides: &[],
         keys: || {
             let rule_sets = RULE_SETS.iter().map(|entry| entry.name);
@@ -131,6 +137,7 @@ pub const STAGES: &[StageEntry] = &[
         name: "classifier",
         takes: Kind::Corpus,
         makes: Kind::Classifier,
+        also: &[],
         sides: &["positive", "negative"],
         keys: || text_keys(config::fields::<ClassifierConfig>()),
         defaults: text_defaults::<ClassifierConfig>,
@@ -142,6 +149,7 @@ pub const STAGES: &[StageEntry] = &[
         name: "dedup",
         takes: Kind::Corpus,
         makes: Kind::Corpus,
+        also: &[],
         sides: &[],
         keys: || text_keys(config::fields::<DedupConfig>()),
         defaults: text_defaults::<DedupConfig>,
@@ -153,6 +161,7 @@ pub const STAGES: &[StageEntry] = &[
         name: "tokenizer",
         takes: Kind::Corpus,
         makes: Kind::Tokenizer,
+        also: &[],
         sides: &[],
         keys: || text_keys(config::fields::<TokenizerConfig>()),
         defaults: text_defaults::<TokenizerConfig>,
@@ -164,6 +173,7 @@ pub const STAGES: &[StageEntry] = &[
         name: "tokenize",
         takes: Kind::Corpus,
         makes: Kind::Shards,
+        also: &[],
         sides: &[],
         keys: || {
             let own = ["special_text", "tokenizer"];
@@ -191,6 +201,7 @@ pub const STAGES: &[StageEntry] = &[
         name: "mix",
         takes: Kind::Shards,
         makes: Kind::Mix,
+        also: &[],
         sides: &[],
         keys: || config::fields::<MixConfig>().to_vec(),
         defaults: defaults::<MixConfig>,
@@ -206,6 +217,7 @@ pub const STAGES: &[StageEntry] = &[
         name: "train",
         takes: Kind::Mix,
         makes: Kind::Run,
+        also: &[],
         sides: &[],
         keys: || config::fields::<crate::train::TrainConfig>().to_vec(),
         defaults: defaults::<crate::train::TrainConfig>,
@@ -232,6 +244,7 @@ pub const STAGES: &[StageEntry] = &[
         name: "eval",
         takes: Kind::Run,
         makes: Kind::Evals,
+        also: &[],
         sides: &["on"],
         keys: || text_keys(config::fields::<crate::eval::EvalConfig>()),
         defaults: text_defaults::<crate::eval::EvalConfig>,
@@ -246,23 +259,17 @@ pub const STAGES: &[StageEntry] = &[
             Ok(units(request, stage))
         },
     },
-    #[cfg(feature = "train")]
     StageEntry {
         name: "export",
         takes: Kind::Run,
         makes: Kind::Model,
+        also: &[Kind::Shards, Kind::Mix],
         sides: &[],
-        keys: || config::fields::<crate::export::ExportConfig>().to_vec(),
-        defaults: defaults::<crate::export::ExportConfig>,
+        keys: export::keys,
+        defaults: export::defaults,
         paths: Vec::new,
-        check: |request| {
-            export_config(request)?.check()?;
-            only_input(request).map(drop)
-        },
-        open: |request| {
-            let run = only_input(request)?;
-            Ok(units(request, crate::export::Export::open(run, export_config(request)?)?))
-        },
+        check: export::check,
+        open: export::open,
     },
 ];
 
@@ -347,7 +354,7 @@ pub fn specs<S: std::str::FromStr<Err = E>, E: Into<Error>>(inputs: &[String]) -
 }
 
 /// The values that a configuration has when nothing is set.
-fn defaults<C: Default + serde::Serialize>() -> Table {
+pub(super) fn defaults<C: Default + serde::Serialize>() -> Table {
     Table::try_from(C::default()).expect("a configuration is a table of plain values")
 }
 
@@ -402,7 +409,7 @@ fn open_text<S: Stage + 'static, C: serde::de::DeserializeOwned>(
     Ok(units(request, open(&specs(&request.inputs)?, input, own)?))
 }
 
-fn units(request: &Request, stage: impl Stage + 'static) -> Job {
+pub(super) fn units(request: &Request, stage: impl Stage + 'static) -> Job {
     Job { work: Work::Units(Box::new(stage)), reads: reads(request) }
 }
 
@@ -458,16 +465,14 @@ fn mix_config(request: &Request) -> Result<MixConfig> {
     config::parse(request.config.clone(), &format!("the config of `{}`", request.name))
 }
 
-#[cfg(feature = "train")]
-fn export_config(request: &Request) -> Result<crate::export::ExportConfig> {
-    config::parse(request.config.clone(), &format!("the config of `{}`", request.name))
-}
-
 /// The one input of a stage that takes one.
-#[cfg(feature = "train")]
-fn only_input(request: &Request) -> Result<&Path> {
+pub(super) fn only_input(request: &Request) -> Result<&Path> {
     let [only] = request.inputs.as_slice() else {
-        let (what, hint) = match find(&request.stage)?.takes {
+        let entry = find(&request.stage)?;
+        let (what, hint) = match entry.takes {
+            _ if !entry.also.is_empty() => {
+                ("run, shards or mix", "name one, and write the others into folders of their own")
+            }
             Kind::Mix => ("mix", "lay several sources together with `mix`"),
             _ => ("run", "name a run, one of its checkpoints, or (to evaluate) a model's folder"),
         };
