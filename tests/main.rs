@@ -28,6 +28,7 @@ mod fuzz;
 mod hub;
 mod inputs;
 mod inspect;
+mod interop;
 mod kept;
 mod mixes;
 mod outputs;

@@ -96,3 +96,48 @@ fn the_phases_of_a_file_are_laid_one_after_another_and_odd_weights_are_said() {
     assert_eq!(unweighted.status, 2);
     assert!(unweighted.stderr.contains("has no weight"), "{}", unweighted.stderr);
 }
+
+#[test]
+fn a_mix_that_is_written_out_needs_no_shards_and_has_the_same_stream() {
+    let directory = shards();
+    let mix = "mix wiki=tokens#wiki:0.6 web=tokens#web:0.4 --tokens 9k";
+    directory.dataprep(&format!("{mix} --out plain")).ok();
+    directory.dataprep(&format!("{mix} --materialize --out rows")).ok();
+    let export = |mix: &str, to: &str| {
+        directory.dataprep(&format!("export {mix} --to numpy --out {to}")).ok();
+        std::fs::read(directory.path(&format!("{to}/train.npy"))).unwrap()
+    };
+    let stream = export("plain", "a");
+    std::fs::remove_dir_all(directory.path("tokens")).unwrap();
+    assert_eq!(export("rows", "b"), stream);
+    let starts =
+        |folder: &str| std::fs::read(directory.path(&format!("{folder}/train_starts.npy")));
+    assert_eq!(starts("a").unwrap(), starts("b").unwrap());
+    let lost = directory.dataprep("export plain --to numpy --out c");
+    assert!(lost.status != 0 && lost.stderr.contains("--data"), "{}", lost.stderr);
+    // A flipped byte is named, wherever it lies.
+    let mut bytes = std::fs::read(directory.path("rows/rows.arrow")).unwrap();
+    let middle = bytes.len() / 3;
+    bytes[middle] ^= 1;
+    directory.write("rows/rows.arrow", bytes);
+    let damaged = directory.dataprep("export rows --to numpy --out d");
+    assert!(damaged.stderr.contains("rows.arrow` at byte"), "{}", damaged.stderr);
+}
+
+#[test]
+fn packing_cuts_fewer_documents_loses_no_token_and_is_for_one_length_of_rows() {
+    let directory = shards();
+    let mix = "mix wiki=tokens#wiki:0.6 web=tokens#web:0.4 --tokens 9k";
+    directory.dataprep(&format!("{mix} --out plain")).ok();
+    let packed = format!("{mix} --packing best_fit --sequence 256 --out packed");
+    let run = directory.dataprep(&packed).ok();
+    assert!(run.stdout.contains("packed into rows of 256"), "{}", run.stdout);
+    let found = record(&directory, "packed");
+    let of = |key: &str| found["packing"][key].as_u64().unwrap();
+    assert!(of("cut") <= of("cut_by_concat"), "{}", found["packing"]);
+    assert_eq!(found["documents"], of("documents"));
+    assert_eq!(found["sources"], record(&directory, "plain")["sources"]);
+    directory.dataprep("verify packed").ok();
+    let refused = directory.dataprep(&format!("{mix} --packing best_fit --out x"));
+    assert!(refused.status == 2 && refused.stderr.contains("--sequence"), "{}", refused.stderr);
+}

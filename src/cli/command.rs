@@ -14,6 +14,7 @@ use super::{
     dedup::DedupFlags,
     export::ExportFlags,
     filter::FilterFlags,
+    import::ImportFlags,
     inspect::InspectArgs,
     mix::MixFlags,
     run::RunArgs,
@@ -59,6 +60,8 @@ pub enum Command {
     },
     /// Turn text into token shards, with a tokenizer that is given or trained first
     Tokenize(StageArgs<TokenizeFlags>),
+    /// Turn the tokens of other trainers (nanoGPT, llm.c, Megatron) into token shards
+    Import(StageArgs<ImportFlags>),
     /// Order token shards into one training stream with exact shares
     Mix(StageArgs<MixFlags>),
     /// Train a model on a mix

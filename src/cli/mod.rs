@@ -17,6 +17,7 @@ mod filter;
 #[cfg(feature = "train")]
 mod generate;
 mod help;
+mod import;
 mod init;
 mod inspect;
 mod mix;
@@ -103,6 +104,7 @@ fn run(cli: Cli, printer: &Printer) -> Result<()> {
         Command::Tokenizer { command: TokenizerCommand::Export(args) } => cx.export_tokenizer(args),
         Command::Tokenize(args) if args.inputs == ["-"] => cx.show_tokens(args),
         Command::Tokenize(args) => cx.stage("tokenize", args),
+        Command::Import(args) => cx.stage("import", args),
         Command::Mix(args) => cx.mix(args),
         #[cfg(feature = "train")]
         Command::Train(args) => cx.train(args),

@@ -13,8 +13,8 @@
 //! of `sequence` tokens, the trainer's own.
 //!
 //! Invariants: no token is lost or added beside the end-of-text; the bytes are a function of
-//! the input and the configuration. Cost: each block is decoded once; a few megabytes of buffers, or
-//! the window of a mix; about as fast as the disk.
+//! the input and the configuration. Cost: each block is decoded once; a few megabytes of buffers,
+//! or the window of a mix; about as fast as the disk.
 
 pub mod config;
 pub mod forms;

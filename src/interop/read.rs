@@ -1,8 +1,9 @@
 //! Where the tokens of an export come from: shards, document by document, or the stream of a mix.
 //!
 //! In → an artifact and a split; out → [`Piece`]s (for forms that lay tokens one after another) or
-//! [`Sample`]s, in order. Of shards blocks are decoded side by side; a mix is read in order, so that
-//! each of its blocks is decoded once an epoch. Memory: two blocks a thread, or the mix's window.
+//! [`Sample`]s, in order. Of shards blocks are decoded side by side; a mix is read in order, so
+//! that each of its blocks is decoded once an epoch. Memory: two blocks a thread, or the mix's
+//! window.
 
 use std::path::{Path, PathBuf};
 

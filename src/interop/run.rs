@@ -50,7 +50,8 @@ impl TokenExport {
         let tokens = Tokens::open(path, data)?;
         let form = config.to.name();
         if config.to.needs_end_of_text() && tokens.end_of_text().is_none() {
-            let message = format!("the shards have no end-of-text, and `{form}` has no other border");
+            let message =
+                format!("the shards have no end-of-text, and `{form}` has no other border");
             return Err(Error::config(message)
                 .with_hint("tokenize with `--set end_of_text=TOKEN`, or write `--to numpy`"));
         }

@@ -3,12 +3,11 @@
 //! In → a request; out → its stage. `to = "hf"` and `"gguf"` write a run, the forms of
 //! [`crate::interop`] write shards and mixes; a build without training has these alone.
 
-use super::{
-    job::Job,
-    registry::{only_input, units},
-    request::Request,
-};
+use std::path::Path;
+
+use super::request::Request;
 use crate::{
+    artifact::stage::Stage,
     base::{
         config::{self, Table},
         error::{Error, Result},
@@ -30,7 +29,7 @@ pub fn keys() -> Vec<&'static str> {
 /// Keys with a value when nobody sets them: those of a model.
 pub fn defaults() -> Table {
     #[cfg(feature = "train")]
-    return super::registry::defaults::<crate::export::ExportConfig>();
+    return Table::try_from(crate::export::ExportConfig::default()).expect("plain values");
     #[cfg(not(feature = "train"))]
     Table::new()
 }
@@ -38,21 +37,19 @@ pub fn defaults() -> Table {
 /// Fails where no input could be written so.
 pub fn check(request: &Request) -> Result<()> {
     match is_token_form(&request.config) {
-        true => tokens(request)?.check()?,
-        false => check_model(request)?,
+        true => tokens(request)?.check(),
+        false => check_model(request),
     }
-    only_input(request).map(drop)
 }
 
 /// Opens the input.
-pub fn open(request: &Request) -> Result<Job> {
-    let input = only_input(request)?;
+pub fn open(request: &Request, input: &Path) -> Result<Box<dyn Stage>> {
     if is_token_form(&request.config) {
         let stage = TokenExport::open(input, tokens(request)?, &request.training.data)?;
-        return Ok(units(request, stage));
+        return Ok(Box::new(stage));
     }
-    refuse_tokens(request)?;
-    open_model(request)
+    refuse_tokens(input)?;
+    open_model(request, input)
 }
 
 fn tokens(request: &Request) -> Result<TokenExportConfig> {
@@ -60,9 +57,8 @@ fn tokens(request: &Request) -> Result<TokenExportConfig> {
 }
 
 /// Shards and mixes have no form of their own: which is asked for has to be said.
-fn refuse_tokens(request: &Request) -> Result<()> {
+fn refuse_tokens(input: &Path) -> Result<()> {
     use crate::artifact::{manifest::Manifest, record::Kind};
-    let input = only_input(request)?;
     if !Manifest::stands_in(input) {
         return Ok(());
     }
@@ -99,8 +95,8 @@ fn check_model(request: &Request) -> Result<()> {
 }
 
 #[cfg(feature = "train")]
-fn open_model(request: &Request) -> Result<Job> {
-    Ok(units(request, crate::export::Export::open(only_input(request)?, model(request)?)?))
+fn open_model(request: &Request, input: &Path) -> Result<Box<dyn Stage>> {
+    Ok(Box::new(crate::export::Export::open(input, model(request)?)?))
 }
 
 #[cfg(not(feature = "train"))]
@@ -110,6 +106,6 @@ fn check_model(_: &Request) -> Result<()> {
 }
 
 #[cfg(not(feature = "train"))]
-fn open_model(request: &Request) -> Result<Job> {
+fn open_model(request: &Request, _: &Path) -> Result<Box<dyn Stage>> {
     check_model(request).map(|()| unreachable!("refused just above"))
 }

@@ -8,7 +8,9 @@ pub mod execute;
 mod export;
 #[cfg(feature = "hub")]
 mod fetched;
+mod import;
 pub mod job;
+mod keys;
 mod memory;
 pub mod options;
 mod output;

@@ -7,14 +7,14 @@
 
 use std::path::{Path, PathBuf};
 
-#[cfg(feature = "hub")]
-use super::{fetched, output};
 use super::{
-    export,
+    export, import,
     job::{self, Chain, Job, Work},
     request::Request,
     revisions,
 };
+#[cfg(feature = "hub")]
+use super::{fetched, output};
 use crate::artifact::{record::Kind, stage::Stage};
 use crate::base::{
     config::{self, Table},
@@ -33,6 +33,8 @@ use crate::source::{InputConfig, InputSpec};
 use crate::store::Address;
 use crate::tokenize::{Tokenize, TokenizeConfig};
 use crate::tokenizer::{TokenizerConfig, TokenizerTrain};
+
+pub use super::keys::lay;
 
 /// One stage.
 pub struct StageEntry {
@@ -198,6 +200,21 @@ pub const STAGES: &[StageEntry] = &[
         open: open_tokenize,
     },
     StageEntry {
+        name: "import",
+        takes: Kind::Tokens,
+        makes: Kind::Shards,
+        also: &[],
+        sides: &[],
+        keys: import::keys,
+        defaults: Table::new,
+        paths: || {
+            let takes = Some(Kind::Tokenizer);
+            vec![PathKey { table: None, key: "tokenizer", takes, ending: "" }]
+        },
+        check: import::check,
+        open: |request| Ok(boxed(request, import::open(request)?)),
+    },
+    StageEntry {
         name: "mix",
         takes: Kind::Shards,
         makes: Kind::Mix,
@@ -268,8 +285,11 @@ pub const STAGES: &[StageEntry] = &[
         keys: export::keys,
         defaults: export::defaults,
         paths: Vec::new,
-        check: export::check,
-        open: export::open,
+        check: |request| {
+            export::check(request)?;
+            only_input(request).map(drop)
+        },
+        open: |request| Ok(boxed(request, export::open(request, only_input(request)?)?)),
     },
 ];
 
@@ -325,36 +345,13 @@ fn value_lines(name: &str, value: &toml::Value) -> Vec<String> {
     }
 }
 
-/// Keys of which one layer of a configuration sets at most one: it replaces the other's below.
-const RIVALS: [[&str; 2]; 3] = [["bytes", "tokens"], ["preset", "rules"], ["tokenizer", "vocab"]];
-
-/// Keys that had another name: the old one is taken for one version more.
-const RENAMED: [(&str, &str); 1] = [("recipe", "preset")];
-
-/// Lays `over` on `table`: its keys win, also over their rivals.
-pub fn lay(table: &mut Table, mut over: Table) {
-    for (old, new) in RENAMED {
-        if let Some(value) = over.remove(old) {
-            over.entry(new).or_insert(value);
-        }
-    }
-    for [one, other] in RIVALS {
-        for (key, rival) in [(one, other), (other, one)] {
-            if over.contains_key(key) {
-                table.remove(rival);
-            }
-        }
-    }
-    config::merge(table, over);
-}
-
 /// Parses inputs.
 pub fn specs<S: std::str::FromStr<Err = E>, E: Into<Error>>(inputs: &[String]) -> Result<Vec<S>> {
     inputs.iter().map(|input| input.parse().map_err(Into::into)).collect()
 }
 
 /// The values that a configuration has when nothing is set.
-pub(super) fn defaults<C: Default + serde::Serialize>() -> Table {
+fn defaults<C: Default + serde::Serialize>() -> Table {
     Table::try_from(C::default()).expect("a configuration is a table of plain values")
 }
 
@@ -409,8 +406,12 @@ fn open_text<S: Stage + 'static, C: serde::de::DeserializeOwned>(
     Ok(units(request, open(&specs(&request.inputs)?, input, own)?))
 }
 
-pub(super) fn units(request: &Request, stage: impl Stage + 'static) -> Job {
-    Job { work: Work::Units(Box::new(stage)), reads: reads(request) }
+fn units(request: &Request, stage: impl Stage + 'static) -> Job {
+    boxed(request, Box::new(stage))
+}
+
+fn boxed(request: &Request, stage: Box<dyn Stage>) -> Job {
+    Job { work: Work::Units(stage), reads: reads(request) }
 }
 
 /// The paths that a request names: of its inputs, and of its keys.
@@ -466,7 +467,7 @@ fn mix_config(request: &Request) -> Result<MixConfig> {
 }
 
 /// The one input of a stage that takes one.
-pub(super) fn only_input(request: &Request) -> Result<&Path> {
+fn only_input(request: &Request) -> Result<&Path> {
     let [only] = request.inputs.as_slice() else {
         let entry = find(&request.stage)?;
         let (what, hint) = match entry.takes {

@@ -18,12 +18,13 @@
 pub mod config;
 pub mod run;
 
+mod ahead;
 mod clock;
 pub mod companions;
 pub mod directory;
 mod events;
 mod extend;
-mod feed;
+pub mod feed;
 pub mod generate;
 mod health;
 mod job;

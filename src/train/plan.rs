@@ -155,7 +155,7 @@ pub fn prepare(table: Table, mix: &Path, options: &TrainOptions) -> Result<Prepa
     let tokenizer = Tokenizer::open(&mix.join(TOKENIZER_DIRECTORY))?;
     let config = resolve(config, &feed)?;
     let memory = plan_memory(&config, &feed, options, &device)?;
-    feed.limit(memory.loader);
+    feed.limit(memory.loader)?;
     let input = InputRecord::artifact(mix)?;
     Ok(Prepared { config, device, feed, tokenizer, input, memory })
 }

@@ -2,9 +2,9 @@
 //!
 //! In → samples; out → `data/train-00000.parquet …`, `data/validation-00000.parquet …`, and
 //! [`card`], which names the splits. Columns: `input_ids` (list of uint16 or uint32); of documents
-//! `id` and `source` (string), of rows `starts` (list of uint32), where documents begin. zstd; a row
-//! group holds some 2²⁰ tokens, so that `streaming=True` reads little at a time. Cost: a row group
-//! in memory.
+//! `id` and `source` (string), of rows `starts` (list of uint32), where documents begin. zstd; a
+//! row group holds some 2²⁰ tokens, so that `streaming=True` reads little at a time. Cost: a row
+//! group in memory.
 
 use std::{fs::File, io::BufWriter, path::PathBuf, sync::Arc};
 
@@ -124,7 +124,9 @@ impl ParquetWriter {
         };
         let mut fields = vec![Field::new("input_ids", DataType::List(item(kind)), false)];
         match target.rows {
-            true => fields.push(Field::new("starts", DataType::List(item(DataType::UInt32)), false)),
+            true => {
+                fields.push(Field::new("starts", DataType::List(item(DataType::UInt32)), false))
+            }
             false => {
                 let names = ["id", "source"].map(|name| Field::new(name, DataType::Utf8, false));
                 fields.extend(names);

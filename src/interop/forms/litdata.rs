@@ -4,8 +4,8 @@
 //! the count of items, here 1 (u32), where it begins and ends (u32 each, from the file's first
 //! byte), and the tokens (LitData, `streaming/writer.py`, `_create_chunk`). The loader cuts each
 //! chunk into blocks of its own length and leaves out what is left at the chunk's end, so a chunk
-//! holds a multiple of `sequence` tokens, or of 2¹⁶: nothing is lost to a length that divides it, but
-//! behind the last block of all. Cost: the disk's.
+//! holds a multiple of `sequence` tokens, or of 2¹⁶: nothing is lost to a length that divides it,
+//! but behind the last block of all. Cost: the disk's.
 
 use serde_json::{Value, json};
 
@@ -104,7 +104,9 @@ impl PieceWriter for LitdataWriter {
             }
             self.left -= now.len() as u64;
             self.left_in_chunk -= now.len() as u64;
-            if self.left_in_chunk == 0 && let Some(output) = self.output.take() {
+            if self.left_in_chunk == 0
+                && let Some(output) = self.output.take()
+            {
                 output.finish()?;
             }
             rest = behind;

@@ -4,10 +4,10 @@
 //! is the count of samples (u32), where each begins and the last ends (u32, from the file's first
 //! byte), the shard's configuration as JSON, then the samples; a sample is the sizes of its columns
 //! (u32 each, all of them vary), then the columns (Streaming, `streaming/base/format/mds/`).
-//! Columns: `tokens` (`ndarray:uint16` or `ndarray:uint32`); of documents `id` and `source` (`str`),
-//! of rows `starts` (`ndarray:uint32`), where documents begin. An array has at least one number
-//! there, so documents without a token are left out, and a row inside a document has the one start
-//! 2³² - 1, which is no place. Cost: a shard in memory.
+//! Columns: `tokens` (`ndarray:uint16` or `ndarray:uint32`); of documents `id` and `source`
+//! (`str`), of rows `starts` (`ndarray:uint32`), where documents begin. An array has at least one
+//! number there, so documents without a token are left out, and a row inside a document has the one
+//! start 2³² - 1, which is no place. Cost: a shard in memory.
 
 use serde_json::{Value, json};
 
@@ -51,7 +51,8 @@ impl MdsWriter {
             true => (json!(["starts", "tokens"]), json!(["ndarray:uint32", tokens])),
             false => (json!(["id", "source", "tokens"]), json!(["str", "str", tokens])),
         };
-        let sizes: Vec<Value> = names.as_array().into_iter().flatten().map(|_| json!(null)).collect();
+        let sizes: Vec<Value> =
+            names.as_array().into_iter().flatten().map(|_| json!(null)).collect();
         let config = json!({
             "column_encodings": encodings, "column_names": names, "column_sizes": sizes,
             "compression": null, "format": "mds", "hashes": [],

@@ -1,8 +1,8 @@
 //! The stage: a file a unit.
 //!
 //! In → the files, grouped into streams (a source's training files, its validation files); phase
-//! `tokens`: of nanoGPT's and llm.c's forms the documents that *begin* in a file, wherever they end,
-//! so that files which were cut anywhere are one text again; phase `tokenizer`.
+//! `tokens`: of nanoGPT's and llm.c's forms the documents that *begin* in a file, wherever they
+//! end, so that files which were cut anywhere are one text again; phase `tokenizer`.
 
 use std::path::{Path, PathBuf};
 
@@ -94,14 +94,14 @@ impl Import {
         }
         let (mut planned, mut records) = (Vec::new(), Vec::new());
         for file in &files {
-            let own = [Some(file.path.clone()), file.index.as_ref().map(|index| index.path.clone())];
+            let own =
+                [Some(file.path.clone()), file.index.as_ref().map(|index| index.path.clone())];
             for path in own.into_iter().flatten() {
                 plan(&path, &file.source, &mut planned, &mut records)?;
             }
         }
         let has_validation = files.iter().any(|file| file.is_validation);
-        let holdout =
-            config.holdout.unwrap_or(if has_validation { 0.0 } else { HOLDOUT_DEFAULT });
+        let holdout = config.holdout.unwrap_or(if has_validation { 0.0 } else { HOLDOUT_DEFAULT });
         Ok(Import { config, files, planned, records, vocabulary, end_of_text, holdout })
     }
 
@@ -336,12 +336,8 @@ impl Stage for Import {
             slices: self.planned_of(index).map(Slice::whole).collect(),
             bytes: self.files[index].place.tokens * self.files[index].place.width,
         });
-        let tokens = Phase {
-            name: "tokens",
-            units: units.collect(),
-            publish: Publish::Parts,
-            counts: true,
-        };
+        let tokens =
+            Phase { name: "tokens", units: units.collect(), publish: Publish::Parts, counts: true };
         let tokenizer = Phase {
             name: "tokenizer",
             units: vec![UnitPlan::single(0)],

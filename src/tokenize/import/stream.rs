@@ -46,7 +46,8 @@ fn head(path: &Path, size: u64) -> Result<Option<[u32; 3]>> {
         return Ok(None);
     }
     let bytes = io::read_range(path, 0, 12)?;
-    let number = |at: usize| u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
+    let number =
+        |at: usize| u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
     Ok(Some([number(0), number(4), number(8)]))
 }
 
@@ -61,7 +62,8 @@ pub fn raw(path: &Path, width: u64) -> Result<TokenFile> {
     }
     if !size.is_multiple_of(width) {
         let at = size - size % width;
-        let message = format!("expected tokens of {width} bytes, found {} at the end", size % width);
+        let message =
+            format!("expected tokens of {width} bytes, found {} at the end", size % width);
         return Err(wrong(path, at, &message)
             .with_hint("it is truncated, or `--set token_bytes=2|4` says another width"));
     }
@@ -128,7 +130,8 @@ impl<'a> TokenReader<'a> {
             2 => tokens.extend(
                 self.bytes.as_chunks::<2>().0.iter().map(|it| u32::from(u16::from_le_bytes(*it))),
             ),
-            _ => tokens.extend(self.bytes.as_chunks::<4>().0.iter().map(|it| u32::from_le_bytes(*it))),
+            _ => tokens
+                .extend(self.bytes.as_chunks::<4>().0.iter().map(|it| u32::from_le_bytes(*it))),
         }
         if let Some(at) = tokens.iter().position(|&id| id >= self.vocab_size) {
             let token = self.next + at as u64;
