@@ -141,3 +141,36 @@ fn packing_cuts_fewer_documents_loses_no_token_and_is_for_one_length_of_rows() {
     let refused = directory.dataprep(&format!("{mix} --packing best_fit --out x"));
     assert!(refused.status == 2 && refused.stderr.contains("--sequence"), "{}", refused.stderr);
 }
+
+#[test]
+fn a_row_the_vocabulary_and_the_pages_show_what_a_model_reads() {
+    let directory = shards();
+    directory.dataprep("mix wiki=tokens#wiki:0.6 web=tokens#web:0.4 --tokens 9k --out mix").ok();
+    let row = directory.dataprep("inspect mix --row 3 --sequence 200 --json").ok().summary();
+    let documents = row["documents"].as_array().unwrap();
+    let tokens: u64 = documents.iter().map(|one| one["tokens"].as_u64().unwrap()).sum();
+    assert_eq!((tokens, row["row"].as_u64()), (200, Some(3)), "{row}");
+    assert!(documents.iter().skip(1).all(|one| one["continues"] == false), "{row}");
+    let text = documents[0]["text"].as_str().unwrap();
+    assert!(text.len() > 10 && directory.dataprep("inspect mix --row 3").ok().stdout.len() > 100);
+    let refused = directory.dataprep("inspect mix --row 45 --sequence 200");
+    assert!(refused.status == 2 && refused.stderr.contains("45 rows"), "{}", refused.stderr);
+
+    let used = directory.dataprep("inspect tokens --vocabulary --json").ok().summary();
+    let shown = directory.dataprep("inspect tokens --json").ok().summary();
+    assert_eq!(used["tokens"], shown["total"]["tokens"]);
+    let counts: Vec<u64> = used["most_frequent"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|entry| entry["tokens"].as_u64().unwrap())
+        .collect();
+    assert!(counts.is_sorted_by(|a, b| a >= b) && counts[0] > 0, "{counts:?}");
+    assert!(used["special_never_used"].as_u64() >= Some(1), "{used}");
+
+    for (what, said) in [("tokens", "The most frequent entries"), ("mix", "Row 0 of")] {
+        directory.dataprep(&format!("inspect {what} --html {what}.html")).ok();
+        let page = directory.read(&format!("{what}.html"));
+        assert!(page.contains(said) && !page.contains("<script"), "{page}");
+    }
+}

@@ -1,9 +1,9 @@
 //! Shards, or a mix, as one HTML page.
 //!
-//! In → a report, and of shards the use of their vocabulary, of a mix a row; out → HTML that fetches
-//! nothing and runs no script, in the style of the filter's page: the figures first, a table by
-//! source with bars, then lengths and vocabulary, or the row's text with its documents' borders.
-//! Invariants: every text is escaped; equal reports give equal pages.
+//! In → a report, and of shards the use of their vocabulary, of a mix a row; out → HTML that
+//! fetches nothing and runs no script, in the style of the filter's page: the figures first, a
+//! table by source with bars, then lengths and vocabulary, or the row's text with its documents'
+//! borders. Invariants: every text is escaped; equal reports give equal pages.
 
 use super::{
     MixReport, RowReport, ShardsReport, VocabularyReport,

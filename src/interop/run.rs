@@ -187,7 +187,11 @@ impl Stage for TokenExport {
     fn run_unit(&self, unit: Unit, work: &Work<'_>) -> Result<Counts> {
         match unit.phase {
             0 => self.write(self.splits[unit.index], work)?,
-            1 => io::write(&work.path(README), card(self.splits.len() > 1).as_bytes())?,
+            1 => {
+                let is_mix = matches!(self.tokens, Tokens::Mix(_));
+                let card = card(self.splits.len() > 1, is_mix);
+                io::write(&work.path(README), card.as_bytes())?;
+            }
             phase => panic!("phase {phase} of 2"),
         }
         Ok(Counts::default())

@@ -3,9 +3,9 @@
 //! In → documents in the mix's order; out → the same documents, in an order in which a row of
 //! `sequence` tokens is cut through as few of them as can be found. Method: [`WINDOW`] documents
 //! wait; where a row has *r* tokens left the oldest is next that fills them exactly, alone or with
-//! another one that waits; where none does, the oldest that fits; where none fits, the oldest, which
-//! is cut. A document longer than a row counts by its last piece, which is all that it needs of a
-//! row that it does not fill. Who has seen 2 · [`WINDOW`] pass is next. (Ding et al., "Fewer
+//! another one that waits; where none does, the oldest that fits; where none fits, the oldest,
+//! which is cut. A document longer than a row counts by its last piece, which is all that it needs
+//! of a row that it does not fill. Who has seen 2 · [`WINDOW`] pass is next. (Ding et al., "Fewer
 //! truncations improve language modeling", 2024, pack by best fit into rows of their own and pad
 //! what is left; here nothing is padded and no token is lost, since the stream stays one of whole
 //! documents, and whatever reads a mix reads this one. Best fit alone leaves rests that only very

@@ -174,6 +174,9 @@ class Check:
         same(data["input_ids"], self.rows(), "mix")
         for index, row in enumerate(data):
             same(row["starts"], self.row_starts(index), index)
+        held = load_dataset(str(out), "validation", cache_dir=cache)["validation"]
+        known = {tuple(tokens) for _, _, tokens in self.splits["val"]}
+        assert len(held) and all(tuple(row["input_ids"]) in known for row in held)
 
     def back(self):
         """What went out comes in again, as the same documents on the same side."""

@@ -38,11 +38,16 @@ const GROUP_SAMPLES: usize = 1 << 16;
 /// The folder of the Parquet files.
 const FOLDER: &str = "data";
 
-/// The dataset card: which files are which split.
-pub fn card(has_validation: bool) -> String {
-    let validation = match has_validation {
-        true => "  - split: validation\n    path: data/validation-*.parquet\n",
-        false => "",
+/// The dataset card: which files are which split. Rows of a mix and the documents that it validates
+/// on have other columns, so those are a configuration of their own.
+pub fn card(has_validation: bool, is_mix: bool) -> String {
+    let validation = match (has_validation, is_mix) {
+        (false, _) => "",
+        (true, false) => "  - split: validation\n    path: data/validation-*.parquet\n",
+        (true, true) => {
+            "- config_name: validation\n  data_files:\n  - split: validation\n    \
+             path: data/validation-*.parquet\n"
+        }
     };
     format!(
         "---\nconfigs:\n- config_name: default\n  data_files:\n  - split: train\n    \
