@@ -32,7 +32,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("classifier", &["base", "text", "fasttext", "artifact", "source"]),
     ("dedup", &["base", "text", "artifact", "source"]),
     ("tokenizer", &["base", "text", "artifact", "source"]),
-    ("tokenize", &["base", "artifact", "source", "shards", "tokenizer"]),
+    ("tokenize", &["base", "store", "artifact", "source", "shards", "tokenizer"]),
     ("mix", &["base", "artifact", "shards"]),
     ("interop", &["base", "artifact", "shards"]),
     ("runtime", &["base", "shards"]),

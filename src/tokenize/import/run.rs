@@ -242,7 +242,7 @@ fn width(vocabulary: &Vocabulary) -> TokenWidth {
 
 /// What other tools call a file of validation: `val.bin`, `fineweb_val_000000.bin`.
 fn is_validation(path: &Path) -> bool {
-    let stem = path.file_stem().unwrap_or_default().to_string_lossy().to_lowercase();
+    let stem = path.file_stem().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
     stem.split(['_', '-', '.']).any(|part| matches!(part, "val" | "valid" | "validation"))
 }
 
