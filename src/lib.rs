@@ -8,6 +8,7 @@
 //!                                               └─ tokenizer train → [tokenizer] ┘
 //! [shards] ─mix→ [mix] ─train→ [run] ─export→ [model]
 //! [run] ─eval→ [evals]
+//! [shards], [mix] ─export→ [tokens] ─import→ [shards]
 //! inspect · verify read any of them and write no data
 //! ```
 //!
@@ -42,6 +43,7 @@
 //! - `train` (feature `train`): the run: feed, steps, validation, samples, records.
 //! - `export` (feature `train`): a trained model for other tools: Hugging Face's form, GGUF, the
 //!   model card.
+//! - [`interop`]: shards and mixes in the forms of other trainers.
 //! - `eval` (feature `train`): a model on questions and texts, and two of them side by side.
 //! - [`inspect`]: reads any artifact, and verifies it.
 //! - [`pipeline`]: the registry of stages, recipes, and the executor: the one place that knows of
@@ -98,6 +100,7 @@ pub mod fasttext;
 pub mod filter;
 pub mod ingest;
 pub mod inspect;
+pub mod interop;
 pub mod mix;
 pub mod pipeline;
 #[cfg(feature = "train")]

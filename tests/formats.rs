@@ -232,6 +232,9 @@ fn written() -> TestDir {
     );
     let sources = "wiki=runs/tokens#wiki web=runs/tokens#web";
     directory.dataprep(&format!("mix {sources} --config mix.toml --out runs/phases")).ok();
+    let packed = "mix wiki=runs/tokens#wiki:0.7 web=runs/tokens#web:0.3 --tokens 9k";
+    let packed = format!("{packed} --packing best_fit --sequence 256 --materialize");
+    directory.dataprep(&format!("{packed} --out runs/packed")).ok();
     // A gzip stream that ends behind its head.
     directory.write("cut.jsonl.gz", [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3]);
     let inputs = "wiki=text/wiki cut=cut.jsonl.gz --set unit_bytes=16KiB";
@@ -277,7 +280,9 @@ fn every_file_is_as_the_document_of_formats_says() {
     let verdicts = std::sync::Arc::new(unique.project(&verdicts).unwrap());
     check_columns(&document, "Verdicts in `part-*.parquet`", 99, &verdicts);
     let mut footers = Vec::new();
-    for file in ["tokens/shard-00000.arrow", "mix/order.arrow", "mix/validation.arrow"] {
+    for file in
+        ["tokens/shard-00000.arrow", "mix/order.arrow", "mix/validation.arrow", "packed/rows.arrow"]
+    {
         let (schema, footer) = arrow_schema(&at(&format!("runs/{file}")));
         let name = file.rsplit('/').next().unwrap().replace("00000", "*");
         check_columns(&document, &format!("`{name}`"), 99, &schema);

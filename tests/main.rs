@@ -29,6 +29,7 @@ mod held_out;
 mod hub;
 mod inputs;
 mod inspect;
+mod interop;
 mod kept;
 mod mixes;
 mod outputs;

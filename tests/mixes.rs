@@ -96,3 +96,81 @@ fn the_phases_of_a_file_are_laid_one_after_another_and_odd_weights_are_said() {
     assert_eq!(unweighted.status, 2);
     assert!(unweighted.stderr.contains("has no weight"), "{}", unweighted.stderr);
 }
+
+#[test]
+fn a_mix_that_is_written_out_needs_no_shards_and_has_the_same_stream() {
+    let directory = shards();
+    let mix = "mix wiki=tokens#wiki:0.6 web=tokens#web:0.4 --tokens 9k";
+    directory.dataprep(&format!("{mix} --out plain")).ok();
+    directory.dataprep(&format!("{mix} --materialize --out rows")).ok();
+    let export = |mix: &str, to: &str| {
+        directory.dataprep(&format!("export {mix} --to numpy --out {to}")).ok();
+        std::fs::read(directory.path(&format!("{to}/train.npy"))).unwrap()
+    };
+    let stream = export("plain", "a");
+    std::fs::remove_dir_all(directory.path("tokens")).unwrap();
+    assert_eq!(export("rows", "b"), stream);
+    let starts =
+        |folder: &str| std::fs::read(directory.path(&format!("{folder}/train_starts.npy")));
+    assert_eq!(starts("a").unwrap(), starts("b").unwrap());
+    let lost = directory.dataprep("export plain --to numpy --out c");
+    assert!(lost.status != 0 && lost.stderr.contains("--data"), "{}", lost.stderr);
+    // A flipped byte is named, wherever it lies.
+    let mut bytes = std::fs::read(directory.path("rows/rows.arrow")).unwrap();
+    let middle = bytes.len() / 3;
+    bytes[middle] ^= 1;
+    directory.write("rows/rows.arrow", bytes);
+    let damaged = directory.dataprep("export rows --to numpy --out d");
+    assert!(damaged.stderr.contains("rows.arrow` at byte"), "{}", damaged.stderr);
+}
+
+#[test]
+fn packing_cuts_fewer_documents_loses_no_token_and_is_for_one_length_of_rows() {
+    let directory = shards();
+    let mix = "mix wiki=tokens#wiki:0.6 web=tokens#web:0.4 --tokens 9k";
+    directory.dataprep(&format!("{mix} --out plain")).ok();
+    let packed = format!("{mix} --packing best_fit --sequence 256 --out packed");
+    let run = directory.dataprep(&packed).ok();
+    assert!(run.stdout.contains("packed into rows of 256"), "{}", run.stdout);
+    let found = record(&directory, "packed");
+    let of = |key: &str| found["packing"][key].as_u64().unwrap();
+    assert!(of("cut") <= of("cut_by_concat"), "{}", found["packing"]);
+    assert_eq!(found["documents"], of("documents"));
+    assert_eq!(found["sources"], record(&directory, "plain")["sources"]);
+    directory.dataprep("verify packed").ok();
+    let refused = directory.dataprep(&format!("{mix} --packing best_fit --out x"));
+    assert!(refused.status == 2 && refused.stderr.contains("--sequence"), "{}", refused.stderr);
+}
+
+#[test]
+fn a_row_the_vocabulary_and_the_pages_show_what_a_model_reads() {
+    let directory = shards();
+    directory.dataprep("mix wiki=tokens#wiki:0.6 web=tokens#web:0.4 --tokens 9k --out mix").ok();
+    let row = directory.dataprep("inspect mix --row 3 --sequence 200 --json").ok().summary();
+    let documents = row["documents"].as_array().unwrap();
+    let tokens: u64 = documents.iter().map(|one| one["tokens"].as_u64().unwrap()).sum();
+    assert_eq!((tokens, row["row"].as_u64()), (200, Some(3)), "{row}");
+    assert!(documents.iter().skip(1).all(|one| one["continues"] == false), "{row}");
+    let text = documents[0]["text"].as_str().unwrap();
+    assert!(text.len() > 10 && directory.dataprep("inspect mix --row 3").ok().stdout.len() > 100);
+    let refused = directory.dataprep("inspect mix --row 45 --sequence 200");
+    assert!(refused.status == 2 && refused.stderr.contains("45 rows"), "{}", refused.stderr);
+
+    let used = directory.dataprep("inspect tokens --vocabulary --json").ok().summary();
+    let shown = directory.dataprep("inspect tokens --json").ok().summary();
+    assert_eq!(used["tokens"], shown["total"]["tokens"]);
+    let counts: Vec<u64> = used["most_frequent"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|entry| entry["tokens"].as_u64().unwrap())
+        .collect();
+    assert!(counts.is_sorted_by(|a, b| a >= b) && counts[0] > 0, "{counts:?}");
+    assert!(used["special_never_used"].as_u64() >= Some(1), "{used}");
+
+    for (what, said) in [("tokens", "The most frequent entries"), ("mix", "Row 0 of")] {
+        directory.dataprep(&format!("inspect {what} --html {what}.html")).ok();
+        let page = directory.read(&format!("{what}.html"));
+        assert!(page.contains(said) && !page.contains("<script"), "{page}");
+    }
+}

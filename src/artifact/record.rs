@@ -32,6 +32,8 @@ pub enum Kind {
     Evals,
     /// A trained model for other tools.
     Model,
+    /// Tokens in the form of another trainer.
+    Tokens,
 }
 
 impl fmt::Display for Kind {
@@ -46,6 +48,7 @@ impl fmt::Display for Kind {
             Kind::Download => "a download",
             Kind::Evals => "an evaluation",
             Kind::Model => "an exported model",
+            Kind::Tokens => "exported tokens",
         })
     }
 }

@@ -12,8 +12,10 @@ use super::{
     args::{Shared, StageArgs, TextFlags},
     classifier::ClassifierCommand,
     dedup::DedupFlags,
+    export::ExportFlags,
     filter::FilterFlags,
     gc::GcArgs,
+    import::ImportFlags,
     inspect::InspectArgs,
     mix::MixFlags,
     run::RunArgs,
@@ -21,7 +23,7 @@ use super::{
     tokenizer::TokenizerCommand,
 };
 #[cfg(feature = "train")]
-use super::{eval::EvalArgs, export::ExportFlags, generate::GenerateArgs, train::TrainArgs};
+use super::{eval::EvalArgs, generate::GenerateArgs, train::TrainArgs};
 /// From raw Parquet to a trained small language model: deterministic, resumable, one binary.
 #[derive(Parser, Debug)]
 #[command(name = "dataprep", version, max_term_width = 100, disable_help_subcommand = true)]
@@ -59,6 +61,8 @@ pub enum Command {
     },
     /// Turn text into token shards, with a tokenizer that is given or trained first
     Tokenize(StageArgs<TokenizeFlags>),
+    /// Turn the tokens of other trainers (nanoGPT, llm.c, Megatron) into token shards
+    Import(StageArgs<ImportFlags>),
     /// Order token shards into one training stream with exact shares
     Mix(StageArgs<MixFlags>),
     /// Train a model on a mix
@@ -70,8 +74,8 @@ pub enum Command {
     /// Score a model on questions and texts, as lm-evaluation-harness does; compare two
     #[cfg(feature = "train")]
     Eval(EvalArgs),
-    /// Write a trained model for other tools: transformers, vLLM, llama.cpp
-    #[cfg(feature = "train")]
+    /// Write a trained model, token shards or a mix for other tools: transformers, llama.cpp;
+    /// nanoGPT, Megatron, MosaicML Streaming, LitData, datasets, numpy
     Export(StageArgs<ExportFlags>),
     /// Run the steps of a recipe that are not up to date
     Run(RunArgs),

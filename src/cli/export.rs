@@ -1,25 +1,49 @@
 //! `export`: what can be typed of it beside its input.
 //!
-//! In → `argv`; out → keys of the stage. What is computed lives in [`crate::export`].
+//! In → `argv`; out → keys of the stage, and where the shards of a mix may lie. What is computed
+//! lives in `export` (models) and [`crate::interop`] (tokens).
+
+use std::path::PathBuf;
 
 use clap::Args;
 
-use super::args::{Flags, put};
-use crate::base::config::Table;
+use super::Commands;
+use super::args::{Flags, StageArgs, put};
+use super::stage::flags;
+use crate::base::{config::Table, error::Result};
+use crate::pipeline::request::Training;
 
-/// Flags of `export`. IN is a run, or one of its checkpoints.
+/// Flags of `export`. IN is a run or one of its checkpoints, token shards, or a mix.
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Form")]
 pub struct ExportFlags {
-    /// hf: Hugging Face's form, which `transformers` reads; gguf: llama.cpp's [default: hf]
+    /// Of a run: hf (Hugging Face's form, which `transformers` reads), gguf (llama.cpp's). Of
+    /// shards or a mix: nanogpt, megatron, mds, litdata, hf-datasets, numpy [default: hf]
     #[arg(long, value_name = "FORM")]
     to: Option<String>,
-    /// Type of the weights: f32, bf16, f16; for gguf also q8_0 [default: f32]
+    /// Type of a model's weights: f32, bf16, f16; for gguf also q8_0 [default: f32]
     #[arg(long, value_name = "TYPE")]
     dtype: Option<String>,
     /// The checkpoint of this step [default: the latest]
     #[arg(long, value_name = "STEP")]
     step: Option<u32>,
+    /// Tokens of a row, for a mix as mds or hf-datasets; litdata's chunks then hold whole ones
+    #[arg(long, value_name = "N")]
+    sequence: Option<u32>,
+    /// Where else the shards of a mix may lie
+    #[arg(long, value_name = "DIR")]
+    data: Vec<PathBuf>,
+}
+
+impl Commands<'_> {
+    /// `export`
+    pub(super) fn export(&self, args: &StageArgs<ExportFlags>) -> Result<()> {
+        let keys = flags(&args.flags, &args.config);
+        let out = args.out.as_deref();
+        let mut request = self.request("export", args.inputs.clone(), out, &args.config, keys)?;
+        request.training = Training { data: args.flags.data.clone(), ..Training::default() };
+        self.one(&request)
+    }
 }
 
 impl Flags for ExportFlags {
@@ -27,5 +51,6 @@ impl Flags for ExportFlags {
         put(keys, "to", self.to.clone());
         put(keys, "dtype", self.dtype.clone());
         put(keys, "step", self.step.map(i64::from));
+        put(keys, "sequence", self.sequence.map(i64::from));
     }
 }

@@ -15,7 +15,9 @@ use crate::base::progress::Progress;
 use crate::base::size::Count;
 use crate::inspect::filtered::page::MARK as PAGE_MARK;
 use crate::inspect::fit::{self, FitReport};
-use crate::inspect::{self, OverlapReport, RawReport, Report, fit_picture, matches};
+use crate::inspect::{
+    self, OverlapReport, RawReport, Report, RowReport, VocabularyReport, fit_picture, matches,
+};
 use crate::pipeline::registry;
 use crate::source::{InputConfig, Inputs};
 use crate::store::Address;
@@ -37,7 +39,8 @@ pub struct InspectArgs {
     /// Draw the fit as SVG
     #[arg(long, value_name = "FILE", requires = "on")]
     pub picture: Option<PathBuf>,
-    /// What a filter did, as one HTML page: histograms with their limits, documents beside them
+    /// One HTML page: what a filter did, with histograms and documents; token shards with their
+    /// lengths and vocabulary; a mix with its shares and a row
     #[arg(long, value_name = "FILE", conflicts_with = "reads")]
     pub html: Option<PathBuf>,
     /// How many documents a SQL condition on their columns takes, and the first of them, as
@@ -47,6 +50,19 @@ pub struct InspectArgs {
     /// Column or JSON field with the text [default: text]
     #[arg(long, value_name = "NAME")]
     pub text_column: Option<String>,
+    /// Of token shards: count every token, and show the entries of the vocabulary that come most
+    /// and those that never do
+    #[arg(long, conflicts_with_all = ["reads", "against", "html"])]
+    pub vocabulary: bool,
+    /// Of a mix: the text of row N as the model reads it, with its documents' borders
+    #[arg(long, value_name = "N", conflicts_with_all = ["reads", "against", "html", "vocabulary"])]
+    pub row: Option<u64>,
+    /// Tokens of that row [default: what the mix is packed for, else 1024]
+    #[arg(long, value_name = "N", conflicts_with_all = ["reads", "against", "vocabulary"])]
+    pub sequence: Option<u64>,
+    /// Of a mix: how much of each source this run has read
+    #[arg(long, value_name = "RUN", conflicts_with_all = ["reads", "against", "html", "row"])]
+    pub run: Option<PathBuf>,
     /// Read only the first so many documents
     #[arg(long, value_name = "N", requires = "reads")]
     pub limit_documents: Option<Count>,
@@ -58,9 +74,11 @@ impl Commands<'_> {
         match &args.condition {
             _ if !args.on.is_empty() => self.fit(args),
             Some(condition) => self.matches(condition, args),
+            None if args.vocabulary => self.vocabulary(&args.path),
+            None if args.row.is_some() => self.row(args),
             None if !args.against.is_empty() => self.overlaps(args),
             None if self.is_raw(args) => self.raw(args),
-            None => self.artifact(&args.path, args.html.as_deref()),
+            None => self.artifact(args),
         }
     }
 
@@ -81,23 +99,63 @@ impl Commands<'_> {
     }
 
     /// `inspect ARTIFACT`
-    fn artifact(&self, path: &Path, html: Option<&Path>) -> Result<()> {
+    fn artifact(&self, args: &InspectArgs) -> Result<()> {
+        let (path, html) = (args.path.as_path(), args.html.as_deref());
         let mut report = inspect::inspect(path)?;
+        if let Some(run) = &args.run {
+            let Report::Mix(mix) = &mut report else {
+                let message = format!("`{}` is no mix, of which a run reads", path.display());
+                return Err(
+                    Error::config(message).with_hint("name the mix, as `--run` names the run")
+                );
+            };
+            mix.read_by(path, run)?;
+        }
         match (&mut report, html) {
             (Report::Filter(filter), html) => {
                 filter.verbose = self.shared.verbose;
                 if let Some(html) = html {
-                    let place = self.output_file(html, &[path.to_owned()], Some(PAGE_MARK))?;
-                    io::write(&place, filter.page().as_bytes())?;
+                    self.write_page(html, path, &filter.page())?;
                 }
             }
+            (Report::Shards(shards), Some(html)) => {
+                let vocabulary = VocabularyReport::read(path)?;
+                let page = inspect::shards_page(shards, &vocabulary, &path.display().to_string());
+                self.write_page(html, path, &page)?;
+            }
+            (Report::Mix(mix), Some(html)) => {
+                // Shards that moved away leave the page without a row.
+                let row = RowReport::read(path, 0, args.sequence).ok();
+                let page = inspect::mix_page(mix, row.as_ref(), &path.display().to_string());
+                self.write_page(html, path, &page)?;
+            }
             (_, Some(_)) => {
-                let message =
-                    format!("no rules have judged in `{}`: nothing to draw", path.display());
-                return Err(Error::config(message).with_hint("name what a `filter` by rules made"));
+                let message = format!("there is no page of `{}`: nothing to draw", path.display());
+                return Err(Error::config(message)
+                    .with_hint("name what a `filter` by rules made, token shards or a mix"));
             }
             (_, None) => (),
         }
+        self.show(&report, &format!("{report}\n"));
+        Ok(())
+    }
+
+    /// Writes a page of ours where none of anybody else's lies.
+    fn write_page(&self, html: &Path, read: &Path, page: &str) -> Result<()> {
+        let place = self.output_file(html, &[read.to_owned()], Some(PAGE_MARK))?;
+        io::write(&place, page.as_bytes())
+    }
+
+    /// `inspect SHARDS --vocabulary`
+    fn vocabulary(&self, path: &Path) -> Result<()> {
+        let report = VocabularyReport::read(path)?;
+        self.show(&report, &format!("{report}\n"));
+        Ok(())
+    }
+
+    /// `inspect MIX --row N`
+    fn row(&self, args: &InspectArgs) -> Result<()> {
+        let report = RowReport::read(&args.path, args.row.unwrap_or(0), args.sequence)?;
         self.show(&report, &format!("{report}\n"));
         Ok(())
     }

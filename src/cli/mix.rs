@@ -21,6 +21,16 @@ pub struct MixFlags {
     /// Bytes of text instead, as `4GB`: every vocabulary then reads the same documents
     #[arg(long, value_name = "SIZE")]
     bytes: Option<String>,
+    /// concat: documents one behind the other; best_fit: moved a little, so that the rows of
+    /// `--sequence` tokens cut through few of them [default: concat]
+    #[arg(long, value_name = "HOW")]
+    packing: Option<String>,
+    /// Tokens of a row, for best_fit: the model's context
+    #[arg(long, value_name = "N")]
+    sequence: Option<u32>,
+    /// Write the stream itself as well, in order: for disks that seek slowly, or without shards
+    #[arg(long)]
+    materialize: bool,
     /// A mix for each share of one source, as `web=0.1,0.3,0.5`, into OUT/web-0.1 and so on; the
     /// others keep their weights to one another, and every source its order
     #[arg(long, value_name = "SOURCE=SHARES")]
@@ -48,5 +58,8 @@ impl Flags for MixFlags {
     fn fill(&self, keys: &mut Table) {
         put(keys, "tokens", self.tokens.clone());
         put(keys, "bytes", self.bytes.clone());
+        put(keys, "packing", self.packing.clone());
+        put(keys, "sequence", self.sequence.map(i64::from));
+        put(keys, "materialize", self.materialize.then_some(true));
     }
 }

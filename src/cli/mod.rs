@@ -12,13 +12,13 @@ mod dedup;
 mod download;
 #[cfg(feature = "train")]
 mod eval;
-#[cfg(feature = "train")]
 mod export;
 mod filter;
 mod gc;
 #[cfg(feature = "train")]
 mod generate;
 mod help;
+mod import;
 mod init;
 mod inspect;
 mod mix;
@@ -105,6 +105,7 @@ fn run(cli: Cli, printer: &Printer) -> Result<()> {
         Command::Tokenizer { command: TokenizerCommand::Export(args) } => cx.export_tokenizer(args),
         Command::Tokenize(args) if args.inputs == ["-"] => cx.show_tokens(args),
         Command::Tokenize(args) => cx.stage("tokenize", args),
+        Command::Import(args) => cx.stage("import", args),
         Command::Mix(args) => cx.mix(args),
         #[cfg(feature = "train")]
         Command::Train(args) => cx.train(args),
@@ -112,8 +113,7 @@ fn run(cli: Cli, printer: &Printer) -> Result<()> {
         Command::Generate(args) => cx.generate(args),
         #[cfg(feature = "train")]
         Command::Eval(args) => cx.eval(args),
-        #[cfg(feature = "train")]
-        Command::Export(args) => cx.stage("export", args),
+        Command::Export(args) => cx.export(args),
         Command::Run(args) => cx.run(args),
         Command::Gc(args) => cx.gc(args),
         Command::Init { directory } => cx.init(directory),

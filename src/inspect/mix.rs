@@ -5,15 +5,23 @@
 use std::{fmt, path::Path};
 
 use serde::Serialize;
+use serde_json::Value;
 
 use super::{
     Facts, ratio,
+    run::checkpoints,
     table::{Table, count, decimal, percent},
 };
 use crate::{
-    artifact::manifest::Manifest,
-    base::error::Result,
-    shards::mix_record::{MixRecord, MixSource},
+    artifact::{manifest::Manifest, record::Kind},
+    base::{
+        error::{Error, Result},
+        io,
+    },
+    shards::{
+        mix_record::{MixPacking, MixRecord, MixSource},
+        order::{ORDER_FILE, OrderReader},
+    },
 };
 
 /// Asked and achieved.
@@ -30,6 +38,12 @@ pub struct MixReport {
     /// Shard files it reads.
     pub shard_files: usize,
     pub sources: Vec<SourceReport>,
+    /// How documents were packed into rows, where they were.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub packing: Option<MixPacking>,
+    /// How far a run has read, where one was named: a place in the stream.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub read_tokens: Option<u64>,
 }
 
 /// One source of a mix.
@@ -38,6 +52,9 @@ pub struct SourceReport {
     /// Its share of all weights, and of all tokens.
     pub asked: Option<f64>,
     pub achieved: Option<f64>,
+    /// Of its tokens, what a run has read, where one was named.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub read_tokens: Option<u64>,
     #[serde(flatten)]
     pub source: MixSource,
 }
@@ -52,6 +69,7 @@ impl MixReport {
         let sources = record.sources.iter().map(|source| SourceReport {
             asked: Some(share(source)).filter(|share| share.is_finite()),
             achieved: ratio(source.achieved_tokens, record.tokens),
+            read_tokens: None,
             source: source.clone(),
         });
         Ok(MixReport {
@@ -61,8 +79,55 @@ impl MixReport {
             vocab_size: record.vocab_size,
             sources: sources.collect(),
             shard_files: record.shards.len(),
+            packing: record.packing,
+            read_tokens: None,
             end_of_text: record.end_of_text,
         })
+    }
+}
+
+impl MixReport {
+    /// Adds how much of each source the run has read, up to its newest checkpoint.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for a run of another mix.
+    pub fn read_by(&mut self, mix: &Path, run: &Path) -> Result<()> {
+        let manifest = Manifest::read(run)?;
+        manifest.expect_kind(run, Kind::Run)?;
+        let identity = Manifest::read(mix)?.files_identity();
+        if manifest.inputs.iter().all(|input| input.identity != identity) {
+            let (run, mix) = (run.display(), mix.display());
+            let error = Error::config(format!("the run `{run}` has not read the mix `{mix}`"));
+            let names: Vec<&str> =
+                manifest.inputs.iter().map(|input| input.name.as_str()).collect();
+            return Err(error.with_hint(format!("it reads `{}`", names.join("`, `"))));
+        }
+        let checkpoints = checkpoints(run)?;
+        let rows = match checkpoints.last() {
+            None => 0,
+            Some(step) => {
+                let path = run.join(format!("checkpoints/step-{step:06}/state.json"));
+                let state: Value = serde_json::from_str(&io::read_text(&path)?)
+                    .map_err(|error| Error::damaged_artifact(&path, None, error))?;
+                state["next_row"].as_u64().unwrap_or(0)
+            }
+        };
+        let sequence = manifest.config.pointer("/train/sequence").and_then(Value::as_u64);
+        let end = rows.saturating_mul(sequence.unwrap_or(0)).min(self.tokens);
+        let mut order = OrderReader::open(&mix.join(ORDER_FILE))?;
+        let (mut at, mut index, mut read) = (0, 0, vec![0u64; self.sources.len()]);
+        while at < end {
+            let (row, row_end) = order.row(index)?;
+            let source = read.get_mut(usize::from(row.source));
+            let stop = row_end.min(end);
+            *source.ok_or_else(|| order.names_nothing(index))? += stop - at;
+            (at, index) = (stop, index + 1);
+        }
+        self.read_tokens = Some(end);
+        for (source, read) in self.sources.iter_mut().zip(read) {
+            source.read_tokens = Some(read);
+        }
+        Ok(())
     }
 }
 
@@ -89,7 +154,7 @@ impl fmt::Display for MixReport {
             "validation",
             "its bytes/token",
         ]);
-        for SourceReport { asked, achieved, source } in &self.sources {
+        for SourceReport { asked, achieved, source, .. } in &self.sources {
             table.row(vec![
                 source.name.clone(),
                 source.weight.clone(),
@@ -101,6 +166,27 @@ impl fmt::Display for MixReport {
                 count(source.available_tokens),
                 count(source.validation_documents),
                 decimal(ratio(source.validation_bytes, source.validation_tokens)),
+            ]);
+        }
+        write!(f, "{table}")?;
+        if let Some(packing) = &self.packing {
+            let share = |cut: u64| percent(ratio(cut, packing.documents));
+            let (cut, concat) = (share(packing.cut), share(packing.cut_by_concat));
+            let sequence = count(packing.sequence);
+            write!(f, "\n\npacked into rows of {sequence}: {cut} of the documents are cut, ")?;
+            write!(f, "concatenated {concat} would be")?;
+        }
+        let Some(read) = self.read_tokens else { return Ok(()) };
+        let share = percent(ratio(read, self.tokens));
+        writeln!(f, "\n\nthe run has read {} tokens, {share}\n", count(read))?;
+        let mut table = Table::new(["source", "read", "of its tokens", "epochs"]);
+        for SourceReport { read_tokens, source, .. } in &self.sources {
+            let read = read_tokens.unwrap_or(0);
+            table.row(vec![
+                source.name.clone(),
+                count(read),
+                percent(ratio(read, source.achieved_tokens)),
+                decimal(ratio(read, source.available_tokens)),
             ]);
         }
         write!(f, "{table}")

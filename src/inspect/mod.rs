@@ -4,7 +4,8 @@
 //! print themselves as tables ([`std::fmt::Display`]) and as JSON ([`Serialize`]). Nothing is
 //! written, nothing is computed anew: a report is what manifests, footers and lengths say. The
 //! exceptions are [`mod@fit`], which encodes documents to hold tokenizers against each other, and
-//! [`mod@matches`], which counts the documents that a condition takes. Reading order: [`shards`],
+//! [`mod@matches`], which counts the documents that a condition takes; [`vocabulary`] counts every
+//! token of shards, [`row`] shows what a model reads. Reading order: [`shards`],
 //! [`mix`], [`corpus`] (whatever counts documents), [`filtered`], `verify`, `fit`.
 //!
 //! Cost: one manifest for corpora, tokenizers and runs; two small files for a mix, and for a unit
@@ -20,13 +21,16 @@ pub mod matches;
 pub mod mix;
 pub mod overlap;
 pub mod raw;
+pub mod row;
 pub mod run;
 pub mod shards;
 mod table;
 #[cfg(test)]
 mod tests;
+mod token_page;
 pub mod unfinished;
 pub mod verify;
+pub mod vocabulary;
 
 use crate::artifact::record::Kind;
 use std::{fmt, path::Path};
@@ -39,10 +43,13 @@ pub use filtered::FilterReport;
 pub use mix::MixReport;
 pub use overlap::OverlapReport;
 pub use raw::RawReport;
+pub use row::RowReport;
 pub use run::RunReport;
 pub use shards::ShardsReport;
+pub use token_page::{mix_page, shards_page};
 pub use unfinished::PartialReport;
 pub use verify::{VerifyReport, verify};
+pub use vocabulary::VocabularyReport;
 
 use crate::artifact::manifest::Manifest;
 use crate::base::{

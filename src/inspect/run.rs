@@ -80,7 +80,7 @@ impl RunReport {
 }
 
 /// The steps of the published checkpoints, rising.
-fn checkpoints(run: &Path) -> Result<Vec<u64>> {
+pub(super) fn checkpoints(run: &Path) -> Result<Vec<u64>> {
     let folder = run.join(CHECKPOINTS);
     if !folder.is_dir() {
         return Ok(Vec::new());

@@ -86,6 +86,16 @@ impl Lengths {
         self.percentiles = wanted.map(|&p| (p, self.percentile(p, documents))).collect();
     }
 
+    /// Documents by length: none, then from each power of two to the next.
+    pub fn bins(&self) -> Vec<(u32, u64)> {
+        let mut bins: BTreeMap<u32, u64> = BTreeMap::new();
+        for (&length, documents) in &self.histogram {
+            let from = length.checked_ilog2().map_or(0, |power| 1 << power);
+            *bins.entry(from).or_default() += documents;
+        }
+        bins.into_iter().collect()
+    }
+
     fn percentile(&self, percent: u64, documents: u64) -> u32 {
         let rank = (percent * documents).div_ceil(100).max(1);
         let mut seen = 0;

@@ -143,6 +143,30 @@ pub struct MixConfig {
     pub phases: Vec<Phase>,
     /// Tokens of held-out text a source gives to `validation.arrow`.
     pub eval_tokens: Count,
+    /// How documents are laid into rows: `concat` as they come, `best_fit` so that few are cut.
+    #[serde(skip_serializing_if = "Packing::is_concat")]
+    pub packing: Packing,
+    /// Tokens of a row, which `best_fit` fills.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sequence: Option<u64>,
+    /// Writes the stream itself as well, in order: for disks that seek slowly, and to leave the
+    /// shards behind.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub materialize: bool,
+}
+
+/// The longest row that is packed: 32 MiB to know what waits.
+const SEQUENCE_MAX: u64 = 1 << 24;
+
+/// How documents are laid into rows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Packing {
+    /// One behind the other; rows end where they end.
+    #[default]
+    Concat,
+    /// Moved a little, so that rows end where documents end.
+    BestFit,
 }
 
 /// What a source's share is held to; the others take what it may not, and give what it must have.
@@ -171,6 +195,13 @@ pub struct Phase {
     pub weights: BTreeMap<String, Weight>,
 }
 
+impl Packing {
+    /// What every mix was before there was a choice: it has no key, and the fingerprint it had.
+    fn is_concat(&self) -> bool {
+        *self == Packing::Concat
+    }
+}
+
 impl Default for MixConfig {
     fn default() -> MixConfig {
         MixConfig {
@@ -182,6 +213,9 @@ impl Default for MixConfig {
             limits: BTreeMap::new(),
             phases: Vec::new(),
             eval_tokens: Count(1_000_000),
+            packing: Packing::Concat,
+            sequence: None,
+            materialize: false,
         }
     }
 }
@@ -226,6 +260,21 @@ impl MixConfig {
     }
 
     fn check_numbers(&self) -> Result<()> {
+        match (self.packing, self.sequence) {
+            (Packing::BestFit, None) => {
+                return Err(Error::config("`best_fit` fills rows: how long is one?")
+                    .with_hint("say it as the model's context, `--sequence 1024`"));
+            }
+            (Packing::Concat, Some(_)) => {
+                let error = Error::config("`sequence` is for `packing = \"best_fit\"`");
+                return Err(error.with_hint("a mix is read in rows of any length without it"));
+            }
+            (_, Some(length)) if !(1..=SEQUENCE_MAX).contains(&length) => {
+                let message = format!("`sequence` is 1 to {SEQUENCE_MAX} tokens, not {length}");
+                return Err(Error::config(message));
+            }
+            _ => (),
+        }
         if let Some(limit) = self.temperature.filter(|one| !(one.is_finite() && *one > 0.0)) {
             return Err(Error::config(format!("`temperature` is above 0, not {limit}")));
         }

@@ -3,14 +3,15 @@
 //! In → token shards with weights; out → a mix: `order.arrow`, `validation.arrow`, `mix.json`,
 //! `tokenizer/`. No training token is copied: the order names documents in the shards. Reading
 //! order: [`config`] what is asked, [`weights`] budgets, [`plan`] what the footers say to it,
-//! [`order`] the order itself, [`validation`] which held-out documents are scored, [`run`] the unit
-//! that writes; [`sweep`] the mixes of an ablation.
+//! [`order`] the order itself, `packing` documents into rows, [`validation`] which held-out
+//! documents are scored, [`run`] the unit that writes; [`sweep`] the mixes of an ablation.
 //!
 //! Invariants: budgets are exact; held-out documents never enter; a token's place is a function of
 //! (shards, config, seed), and found by binary search. One unit: a budget needs everything.
 
 pub mod config;
 pub mod order;
+pub mod packing;
 pub mod plan;
 pub mod run;
 mod summary;
@@ -132,7 +133,7 @@ impl Stage for Mix {
         Needs {
             documents: Some(documents),
             memory: run::memory_bytes(&self.plan, &self.config),
-            disk: documents * run::ORDER_BYTES + validation * 4,
+            disk: documents * run::ORDER_BYTES + validation * 4 + self.rows_bytes(),
             fetches: None,
         }
     }
@@ -169,6 +170,16 @@ impl Stage for Mix {
 }
 
 impl Mix {
+    /// Bytes of the stream where it is written out, before zstd; under a budget of bytes a token
+    /// stands for two of them or more.
+    fn rows_bytes(&self) -> u64 {
+        let tokens = match self.plan.measure {
+            order::Measure::Tokens => self.plan.size,
+            order::Measure::Bytes => self.plan.size / 2,
+        };
+        if self.config.materialize { tokens * self.plan.sets[0].width().bytes() } else { 0 }
+    }
+
     /// The share that all shards hold out; `None` where they differ or none is known.
     fn holdout(&self) -> Option<f64> {
         let mut shares = self.plan.sets.iter().map(|set| set.manifest().holdout);

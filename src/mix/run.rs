@@ -12,8 +12,9 @@ use std::collections::BTreeMap;
 
 use super::{
     config::MixConfig,
-    order::{BlockRows, HELD_OUT, Measure, OrderConfig, SourceBlocks, interleave},
-    plan::{BlockPlace, MixPlan},
+    order::{BlockRows, HELD_OUT, Measure, OrderConfig, Placed, SourceBlocks, interleave},
+    packing::Packer,
+    plan::{BlockPlace, FilePlace, MixPlan},
     validation::{Candidate, choose},
     weights::{decimal, fraction},
 };
@@ -21,10 +22,12 @@ use crate::{
     artifact::{counts::Counts, record::FileCounts, stage::Work},
     base::{error::Result, hash::Fingerprint, io, parallel, rng::hash},
     shards::{
-        MixRecord, MixSource, ShardFile, ValidationDocument, ValidationSource,
+        MixReader, MixRecord, MixSource, ShardFile, ValidationDocument, ValidationSource,
+        block::BLOCK_TOKENS,
         cell::{CELLS, draw},
-        mix_record::{MIX_FILE, MIX_FORMAT, MixPhase},
+        mix_record::{MIX_FILE, MIX_FORMAT, MixPacking, MixPhase},
         order::{ORDER_FILE, OrderWriter},
+        rows::{ROWS_FILE, RowsWriter},
         set::TOKENIZER_DIRECTORY,
         validation::{VALIDATION_FILE, fingerprint as validation_fingerprint, write_validation},
     },
@@ -71,7 +74,12 @@ pub fn run(plan: &MixPlan, config: &MixConfig, work: &Work<'_>) -> Result<Counts
     let (sources, candidates) = scan(plan, work)?;
     let laid = write_order(plan, config, &sources, work)?;
     let validation = write_held_out(plan, config, candidates, work)?;
-    let record = record(plan, &laid, &validation)?;
+    drop(sources);
+    let record =
+        MixRecord { materialized: config.materialize, ..record(plan, &laid, &validation)? };
+    if config.materialize {
+        write_rows(plan, &record, work)?;
+    }
     io::write(&work.path(MIX_FILE), record.to_json().as_bytes())?;
     copy_tokenizer(plan, work)?;
     Ok(counts(plan, &record))
@@ -163,6 +171,7 @@ struct Laid {
     placed: Vec<Vec<PlacedTotals>>,
     /// What sequential reading holds.
     window_bytes: u64,
+    packing: Option<MixPacking>,
 }
 
 impl Laid {
@@ -190,13 +199,23 @@ fn write_order(
     let budgets: Vec<Vec<u64>> = plan.phases.iter().map(|phase| phase.budgets.clone()).collect();
     let mut writer = OrderWriter::create(&work.path(ORDER_FILE))?;
     let mut placed = vec![vec![PlacedTotals::default(); sources.len()]; budgets.len()];
-    let window_bytes = interleave(sources, &budgets, order, |document| {
+    let mut packer = config.sequence.map(Packer::new);
+    let mut put = |document: Placed| {
         let of_phase = &mut placed[usize::from(document.phase)];
         let source = &mut of_phase[usize::from(document.source)];
         source.documents += 1;
         source.tokens += document.tokens;
         writer.push(document.shard, document.row, document.source, document.tokens)
+    };
+    let mut window_bytes = interleave(sources, &budgets, order, |document| match &mut packer {
+        Some(packer) => packer.push(document, &mut put),
+        None => put(document),
     })?;
+    let packing = packer.map(|packer| packer.finish(&mut put)).transpose()?;
+    if packing.is_some() {
+        // Documents of the cell before may still wait when the next one is open.
+        window_bytes *= 2;
+    }
     let about = writer.finish()?;
     if plan.measure == Measure::Tokens {
         assert_eq!(about.tokens, plan.size, "tokens of the order and of the mix");
@@ -207,7 +226,7 @@ fn write_order(
     let rows = Some(about.documents);
     let tokens = Some(about.tokens);
     work.describe(ORDER_FILE, FileCounts { rows, documents: rows, tokens });
-    Ok(Laid { placed, window_bytes })
+    Ok(Laid { placed, window_bytes, packing })
 }
 
 /// Chooses, reads and writes the held-out documents.
@@ -268,6 +287,25 @@ fn read_documents(
     Ok(documents.into_iter().map(|(_, document)| document).collect())
 }
 
+/// Writes the stream out. Blocks are held as the trainer holds them, within half the memory.
+fn write_rows(plan: &MixPlan, record: &MixRecord, work: &Work<'_>) -> Result<()> {
+    let shard = |place: &FilePlace| &plan.sets[place.set].shards()[place.shard];
+    let paths = plan.files.iter().map(|place| shard(place).reader.path().to_owned()).collect();
+    let mut reader = MixReader::over(record.clone(), &work.path(ORDER_FILE), paths)?;
+    reader.limit(reader.window_bytes().min(work.memory / 2));
+    let mut writer = RowsWriter::create(&work.path(ROWS_FILE), record.token_width)?;
+    let (mut tokens, mut starts) = (Vec::new(), Vec::new());
+    for first in (0..record.tokens).step_by(BLOCK_TOKENS as usize) {
+        let length = BLOCK_TOKENS.min(record.tokens - first) as usize;
+        reader.read(first, length, &mut tokens, &mut starts)?;
+        writer.push(&tokens)?;
+    }
+    writer.finish()?;
+    let tokens = Some(record.tokens);
+    work.describe(ROWS_FILE, FileCounts { rows: tokens, documents: None, tokens });
+    Ok(())
+}
+
 fn record(plan: &MixPlan, laid: &Laid, validation: &[ValidationSource]) -> Result<MixRecord> {
     let first = &plan.sets[0];
     let (end_of_text, end_of_text_id) = first.end_of_text().expect("checked by the plan");
@@ -306,6 +344,8 @@ fn record(plan: &MixPlan, laid: &Laid, validation: &[ValidationSource]) -> Resul
         tokens: laid.tokens(),
         documents: laid.placed.iter().flatten().map(|source| source.documents).sum(),
         window_bytes: laid.window_bytes,
+        packing: laid.packing,
+        materialized: false,
         token_width: first.width(),
         vocab_size: first.vocab_size()?,
         end_of_text: end_of_text.to_owned(),

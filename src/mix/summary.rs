@@ -60,6 +60,16 @@ impl fmt::Display for MixSummary {
             let (name, tokens) = (&phase.name, Count(phase.tokens).to_string());
             writeln!(f, "  phase {name:<12} {tokens:>12} tokens: {}", shares.join(", "))?;
         }
+        if let Some(packing) = &self.record.packing {
+            let percent = |cut: u64| 100.0 * cut as f64 / packing.documents.max(1) as f64;
+            let (cut, concat) = (percent(packing.cut), percent(packing.cut_by_concat));
+            let (sequence, longer) = (packing.sequence, percent(packing.longer_than_a_row));
+            writeln!(
+                f,
+                "  packed into rows of {sequence}: {cut:.1}% of the documents are cut \
+                 ({longer:.1}% are longer than a row), concatenated {concat:.1}% would be"
+            )?;
+        }
         for source in &self.record.sources {
             let share = 100.0 * source.achieved_tokens as f64 / self.record.tokens.max(1) as f64;
             writeln!(

@@ -5,10 +5,13 @@
 //! never sees them. Imports every stage; only `cli` imports it.
 
 pub mod execute;
+mod export;
 #[cfg(feature = "hub")]
 mod fetched;
+mod import;
 pub mod job;
 pub mod kept;
+mod keys;
 mod memory;
 pub mod options;
 mod output;

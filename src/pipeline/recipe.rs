@@ -192,7 +192,8 @@ impl Recipe {
         let made = registry::find(&earlier.stage)?.makes;
         // What reads a corpus reads raw files too, and a tokenizer may be anybody's.
         let is_raw = made == Kind::Download && matches!(takes, Kind::Corpus | Kind::Tokenizer);
-        if made == takes || is_raw {
+        let also = takes == entry.takes && entry.also.contains(&made);
+        if made == takes || is_raw || also {
             return Ok(Some(earlier));
         }
         Err(Error::config(format!(

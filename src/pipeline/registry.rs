@@ -7,13 +7,14 @@
 
 use std::path::{Path, PathBuf};
 
-#[cfg(feature = "hub")]
-use super::{fetched, output};
 use super::{
+    export, import,
     job::{self, Chain, Job, Work},
     request::Request,
     revisions,
 };
+#[cfg(feature = "hub")]
+use super::{fetched, output};
 use crate::artifact::{record::Kind, stage::Stage};
 use crate::base::{
     config::{self, Table},
@@ -33,12 +34,16 @@ use crate::store::Address;
 use crate::tokenize::{Tokenize, TokenizeConfig};
 use crate::tokenizer::{TokenizerConfig, TokenizerTrain};
 
+pub use super::keys::lay;
+
 /// One stage.
 pub struct StageEntry {
     pub name: &'static str,
     /// What it reads. A stage that takes a corpus takes raw files as well.
     pub takes: Kind,
     pub makes: Kind,
+    /// What else it reads, where its keys say so: `export` writes models, and tokens.
+    pub also: &'static [Kind],
     /// Config keys that list further inputs, written as in `in`; with one of them `in` may be
     /// missing.
     pub sides: &'static [&'static str],
@@ -77,6 +82,7 @@ pub const STAGES: &[StageEntry] = &[
         name: "download",
         takes: Kind::Download,
         makes: Kind::Download,
+        also: &[],
         sides: &[],
         keys: || config::fields::<DownloadConfig>().to_vec(),
         defaults: defaults::<DownloadConfig>,
@@ -96,6 +102,7 @@ pub const STAGES: &[StageEntry] = &[
         name: "ingest",
         takes: Kind::Corpus,
         makes: Kind::Corpus,
+        also: &[],
         sides: &[],
         keys: || text_keys(&[]),
         defaults: defaults::<InputConfig>,
@@ -107,6 +114,7 @@ pub const STAGES: &[StageEntry] = &[
         name: "filter",
         takes: Kind::Corpus,
         makes: Kind::Corpus,
+        also: &[],
         sides: &[],
         keys: || {
             let rule_sets = RULE_SETS.iter().map(|entry| entry.name);
@@ -131,6 +139,7 @@ pub const STAGES: &[StageEntry] = &[
         name: "classifier",
         takes: Kind::Corpus,
         makes: Kind::Classifier,
+        also: &[],
         sides: &["positive", "negative"],
         keys: || text_keys(config::fields::<ClassifierConfig>()),
         defaults: text_defaults::<ClassifierConfig>,
@@ -142,6 +151,7 @@ pub const STAGES: &[StageEntry] = &[
         name: "dedup",
         takes: Kind::Corpus,
         makes: Kind::Corpus,
+        also: &[],
         sides: &[],
         keys: || text_keys(config::fields::<DedupConfig>()),
         defaults: text_defaults::<DedupConfig>,
@@ -153,6 +163,7 @@ pub const STAGES: &[StageEntry] = &[
         name: "tokenizer",
         takes: Kind::Corpus,
         makes: Kind::Tokenizer,
+        also: &[],
         sides: &[],
         keys: || text_keys(config::fields::<TokenizerConfig>()),
         defaults: text_defaults::<TokenizerConfig>,
@@ -164,6 +175,7 @@ pub const STAGES: &[StageEntry] = &[
         name: "tokenize",
         takes: Kind::Corpus,
         makes: Kind::Shards,
+        also: &[],
         sides: &[],
         keys: || {
             let own = ["special_text", "tokenizer"];
@@ -188,9 +200,25 @@ pub const STAGES: &[StageEntry] = &[
         open: open_tokenize,
     },
     StageEntry {
+        name: "import",
+        takes: Kind::Tokens,
+        makes: Kind::Shards,
+        also: &[],
+        sides: &[],
+        keys: import::keys,
+        defaults: Table::new,
+        paths: || {
+            let takes = Some(Kind::Tokenizer);
+            vec![PathKey { table: None, key: "tokenizer", takes, ending: "" }]
+        },
+        check: import::check,
+        open: |request| Ok(boxed(request, import::open(request)?)),
+    },
+    StageEntry {
         name: "mix",
         takes: Kind::Shards,
         makes: Kind::Mix,
+        also: &[],
         sides: &[],
         keys: || config::fields::<MixConfig>().to_vec(),
         defaults: defaults::<MixConfig>,
@@ -206,6 +234,7 @@ pub const STAGES: &[StageEntry] = &[
         name: "train",
         takes: Kind::Mix,
         makes: Kind::Run,
+        also: &[],
         sides: &[],
         keys: || config::fields::<crate::train::TrainConfig>().to_vec(),
         defaults: defaults::<crate::train::TrainConfig>,
@@ -238,6 +267,7 @@ pub const STAGES: &[StageEntry] = &[
         name: "eval",
         takes: Kind::Run,
         makes: Kind::Evals,
+        also: &[],
         sides: &["on"],
         keys: || text_keys(config::fields::<crate::eval::EvalConfig>()),
         defaults: text_defaults::<crate::eval::EvalConfig>,
@@ -252,23 +282,20 @@ pub const STAGES: &[StageEntry] = &[
             Ok(units(request, stage))
         },
     },
-    #[cfg(feature = "train")]
     StageEntry {
         name: "export",
         takes: Kind::Run,
         makes: Kind::Model,
+        also: &[Kind::Shards, Kind::Mix],
         sides: &[],
-        keys: || config::fields::<crate::export::ExportConfig>().to_vec(),
-        defaults: defaults::<crate::export::ExportConfig>,
+        keys: export::keys,
+        defaults: export::defaults,
         paths: Vec::new,
         check: |request| {
-            export_config(request)?.check()?;
+            export::check(request)?;
             only_input(request).map(drop)
         },
-        open: |request| {
-            let run = only_input(request)?;
-            Ok(units(request, crate::export::Export::open(run, export_config(request)?)?))
-        },
+        open: |request| Ok(boxed(request, export::open(request, only_input(request)?)?)),
     },
 ];
 
@@ -322,38 +349,6 @@ fn value_lines(name: &str, value: &toml::Value) -> Vec<String> {
         toml::Value::Table(_) => vec![name.to_owned()],
         value => vec![format!("{name} = {value}")],
     }
-}
-
-/// Keys of which one layer of a configuration sets at most one: it replaces the other's below.
-const RIVALS: [[&str; 2]; 3] = [["bytes", "tokens"], ["preset", "rules"], ["tokenizer", "vocab"]];
-
-/// The same, of the table `[train]`: how long a run is.
-const BUDGETS: [&str; 4] = ["bytes", "flops", "steps", "tokens"];
-
-/// Keys that had another name: the old one is taken for one version more.
-const RENAMED: [(&str, &str); 1] = [("recipe", "preset")];
-
-/// Lays `over` on `table`: its keys win, also over their rivals.
-pub fn lay(table: &mut Table, mut over: Table) {
-    for (old, new) in RENAMED {
-        if let Some(value) = over.remove(old) {
-            over.entry(new).or_insert(value);
-        }
-    }
-    for [one, other] in RIVALS {
-        for (key, rival) in [(one, other), (other, one)] {
-            if over.contains_key(key) {
-                table.remove(rival);
-            }
-        }
-    }
-    let given = over.get("train").and_then(toml::Value::as_table);
-    if given.is_some_and(|train| BUDGETS.iter().any(|key| train.contains_key(*key)))
-        && let Some(below) = table.get_mut("train").and_then(toml::Value::as_table_mut)
-    {
-        BUDGETS.iter().for_each(|key| drop(below.remove(*key)));
-    }
-    config::merge(table, over);
 }
 
 /// Parses inputs.
@@ -418,7 +413,11 @@ fn open_text<S: Stage + 'static, C: serde::de::DeserializeOwned>(
 }
 
 fn units(request: &Request, stage: impl Stage + 'static) -> Job {
-    Job { work: Work::Units(Box::new(stage)), reads: reads(request) }
+    boxed(request, Box::new(stage))
+}
+
+fn boxed(request: &Request, stage: Box<dyn Stage>) -> Job {
+    Job { work: Work::Units(stage), reads: reads(request) }
 }
 
 /// The paths that a request names: of its inputs, and of its keys.
@@ -473,16 +472,14 @@ fn mix_config(request: &Request) -> Result<MixConfig> {
     config::parse(request.config.clone(), &format!("the config of `{}`", request.name))
 }
 
-#[cfg(feature = "train")]
-fn export_config(request: &Request) -> Result<crate::export::ExportConfig> {
-    config::parse(request.config.clone(), &format!("the config of `{}`", request.name))
-}
-
 /// The one input of a stage that takes one.
-#[cfg(feature = "train")]
 fn only_input(request: &Request) -> Result<&Path> {
     let [only] = request.inputs.as_slice() else {
-        let (what, hint) = match find(&request.stage)?.takes {
+        let entry = find(&request.stage)?;
+        let (what, hint) = match entry.takes {
+            _ if !entry.also.is_empty() => {
+                ("run, shards or mix", "name one, and write the others into folders of their own")
+            }
             Kind::Mix => ("mix", "lay several sources together with `mix`"),
             _ => ("run", "name a run, one of its checkpoints, or (to evaluate) a model's folder"),
         };

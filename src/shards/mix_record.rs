@@ -40,6 +40,12 @@ pub struct MixRecord {
     pub documents: u64,
     /// Bytes of decoded blocks that are open at once, at most, when it is read from its beginning.
     pub window_bytes: u64,
+    /// How documents were packed into rows, where they were.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub packing: Option<MixPacking>,
+    /// Whether the stream is written out beside it (`rows.arrow`): it is read without shards then.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub materialized: bool,
     /// Width of the stored tokens.
     pub token_width: TokenWidth,
     /// Ids of the tokenizer, added tokens included.
@@ -60,6 +66,21 @@ pub struct MixRecord {
     pub sources: Vec<MixSource>,
     /// The shard files; `order.arrow` numbers them.
     pub shards: Vec<ShardFile>,
+}
+
+/// What packing came to. A document is cut where a border of two rows lies inside it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MixPacking {
+    /// Tokens of the rows that it is for.
+    pub sequence: u64,
+    /// Documents of the stream.
+    pub documents: u64,
+    /// Documents that are cut.
+    pub cut: u64,
+    /// What would be cut in the order before: concatenated and chunked.
+    pub cut_by_concat: u64,
+    /// Documents that no row can hold.
+    pub longer_than_a_row: u64,
 }
 
 /// A mixture over a part of the stream.

@@ -3,8 +3,8 @@
 //! In → documents as tokens; out → shards, and from a mix the training stream. Reading order:
 //! [`mod@file`] is an Arrow IPC file whose record batches are checked one by one; [`mod@block`] the
 //! columns of a shard; [`writer`] and [`reader`] one shard, [`set`] an artifact of them; [`order`],
-//! [`validation`] and [`mix_record`] the three files of a mix; [`stream`] puts them together for
-//! training, with [`mod@cache`] between it and the disk.
+//! [`validation`] and [`mix_record`] the three files of a mix, [`rows`] a fourth if asked for;
+//! [`stream`] puts them together for training, with [`mod@cache`] between it and the disk.
 //!
 //! Shards store no end-of-text: a mix opens each document with one, so that the same shards serve
 //! any use. Everything is readable with pyarrow and polars.
@@ -20,6 +20,7 @@ pub mod mix_record;
 pub mod order;
 pub mod overlap;
 pub mod reader;
+pub mod rows;
 pub mod set;
 pub mod stream;
 #[cfg(test)]

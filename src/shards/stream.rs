@@ -18,6 +18,7 @@ use super::{
     mix_record::MixRecord,
     order::{ORDER_FILE, OrderReader, OrderRow},
     reader::ShardReader,
+    rows::{ROWS_FILE, RowsReader},
 };
 use crate::base::error::{Error, Result};
 
@@ -32,6 +33,8 @@ pub struct MixReader {
     /// Opened at their first use: a run may touch few of many shards.
     shards: Vec<Option<ShardReader>>,
     cache: BlockCache,
+    /// The stream as it was written out, which is read instead of shards.
+    rows: Option<RowsReader>,
 }
 
 impl MixReader {
@@ -47,9 +50,21 @@ impl MixReader {
             let message = format!("expected {expected} tokens, found {found}");
             return Err(Error::damaged_artifact(&path, None, message));
         }
+        let cache = BlockCache::new(cache_bytes_max);
+        if record.materialized {
+            let rows = Some(RowsReader::open(&directory.join(ROWS_FILE), record.tokens)?);
+            return Ok(MixReader { record, order, paths: vec![], shards: vec![], cache, rows });
+        }
         let paths = record.locate(directory, data)?;
         let shards = paths.iter().map(|_| None).collect();
-        Ok(MixReader { record, order, paths, shards, cache: BlockCache::new(cache_bytes_max) })
+        Ok(MixReader { record, order, paths, shards, cache, rows: None })
+    }
+
+    /// Reads a mix that is being made: its record, its order, and where its shards lie.
+    pub fn over(record: MixRecord, order: &Path, paths: Vec<PathBuf>) -> Result<MixReader> {
+        let order = OrderReader::open(order)?;
+        let shards = paths.iter().map(|_| None).collect();
+        Ok(MixReader { record, order, paths, shards, cache: BlockCache::new(0), rows: None })
     }
 
     /// What the mix was resolved to.
@@ -70,12 +85,15 @@ impl MixReader {
     /// Memory with which sequential reading decodes each block once an epoch: what is open at once,
     /// with an eighth for what buffers are rounded up to.
     pub fn window_bytes(&self) -> u64 {
-        self.record.window_bytes.saturating_mul(9) / 8
+        match self.rows {
+            Some(_) => 0,
+            None => self.record.window_bytes.saturating_mul(9) / 8,
+        }
     }
 
     /// Blocks decoded so far.
     pub fn blocks_decoded(&self) -> u64 {
-        self.cache.decoded()
+        self.cache.decoded() + self.rows.as_ref().map_or(0, RowsReader::decoded)
     }
 
     /// Reads `length` tokens from position `start` into `tokens`, and into `starts` the places in
@@ -97,9 +115,19 @@ impl MixReader {
         assert!(end <= all, "tokens {start}..{end} of a mix of {all}");
         let mut document = self.order.find(start)?;
         let mut position = start;
+        if let Some(rows) = &mut self.rows {
+            rows.append(start, end, tokens)?;
+        }
         while position < end {
             let (row, row_end) = self.order.row(document)?;
             let stop = row_end.min(end);
+            if self.rows.is_some() {
+                if row.first_token >= start {
+                    starts.push((row.first_token - start) as u32);
+                }
+                (position, document) = (stop, document + 1);
+                continue;
+            }
             self.read_document(row, position, stop, stop == row_end, tokens, starts)?;
             position = stop;
             document += 1;

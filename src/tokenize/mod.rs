@@ -13,6 +13,7 @@
 //! inside one, and over the blocks that are written.
 
 mod config;
+pub mod import;
 mod run;
 #[cfg(test)]
 mod tests;

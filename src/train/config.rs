@@ -42,10 +42,6 @@ pub struct TrainConfig {
     pub optimizer: OptimizerConfig,
 }
 
-fn is_default(optimizer: &OptimizerConfig) -> bool {
-    *optimizer == OptimizerConfig::default()
-}
-
 /// The table `[runtime]`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]

@@ -7,18 +7,21 @@
 //! differences alone. The stream ends as each of its documents does: the target of the last token
 //! is end-of-text, so a mix of N tokens has ⌊N / T⌋ rows.
 //! **Invariants.** Row *i* is a pure function of (mix, T, *i*), at any micro-batch size; every id
-//! is checked against the vocabulary. **Cost.** Some microseconds a row beside the decoding of
-//! blocks, which happens once an epoch when rows are read in order: nothing to prefetch for.
+//! is checked against the vocabulary. **Cost.** Some microseconds a row; blocks are decoded ahead
+//! of the trainer ([`super::ahead`]), once an epoch when rows are read in order.
 
 use std::path::{Path, PathBuf};
 
+use super::ahead::RowsAhead;
 use crate::base::error::{Error, Result};
 use crate::runtime::data::{Batch, Feed};
 use crate::shards::{MixReader, MixRecord};
 
 /// The feed of a run.
 pub struct MixFeed {
-    reader: MixReader,
+    record: MixRecord,
+    window_bytes: u64,
+    rows: RowsAhead,
     sequence: usize,
     tokens: Vec<u32>,
     starts: Vec<u32>,
@@ -29,33 +32,38 @@ impl MixFeed {
     /// is held beside the one that is read until [`MixFeed::limit`] allows more.
     pub fn open(mix: &Path, data: &[PathBuf], sequence: usize) -> Result<MixFeed> {
         let reader = MixReader::open(mix, data, 0)?;
-        Ok(MixFeed { reader, sequence, tokens: Vec::new(), starts: Vec::new() })
+        check_packing(reader.record(), sequence)?;
+        let (record, window_bytes) = (reader.record().clone(), reader.window_bytes());
+        let rows = RowsAhead::new(reader, sequence);
+        let (tokens, starts) = (Vec::new(), Vec::new());
+        Ok(MixFeed { record, window_bytes, rows, sequence, tokens, starts })
     }
 
     /// What the mix was resolved to.
     pub fn record(&self) -> &MixRecord {
-        self.reader.record()
+        &self.record
     }
 
     /// Holds up to `bytes` of decoded blocks.
-    pub fn limit(&mut self, bytes: u64) {
-        self.reader.limit(bytes);
+    pub fn limit(&mut self, bytes: u64) -> Result<()> {
+        self.rows.reader()?.limit(bytes);
+        Ok(())
     }
 
     /// Bytes of decoded blocks with which none is decoded twice.
     pub fn window_bytes(&self) -> u64 {
-        self.reader.window_bytes()
+        self.window_bytes
     }
 
     /// Tokens of the stream up to the end of the last whole document with which the texts of all so
     /// far stay within `bytes`.
     pub fn tokens_of_text(&mut self, bytes: u64) -> Result<u64> {
-        self.reader.tokens_of_text(bytes)
+        self.rows.reader()?.tokens_of_text(bytes)
     }
 
     /// Whole rows of the mix.
     pub fn row_count(&self) -> u64 {
-        self.reader.tokens() / self.sequence as u64
+        self.rows.row_count()
     }
 }
 
@@ -63,14 +71,32 @@ impl Feed for MixFeed {
     fn rows(&mut self, first: u64, count: usize) -> Result<Batch> {
         let rows = self.row_count();
         assert!(first + count as u64 <= rows, "rows {first} + {count} of a mix of {rows}");
-        let start = first * self.sequence as u64;
-        let size = count * self.sequence;
-        let length = (size as u64 + 1).min(self.reader.tokens() - start) as usize;
-        self.reader.read(start, length, &mut self.tokens, &mut self.starts)?;
-        self.tokens.resize(size + 1, self.reader.record().end_of_text_id);
-        check_ids(&self.tokens, start, self.reader.record().vocab_size)?;
+        let (tokens, starts) = (&mut self.tokens, &mut self.starts);
+        tokens.clear();
+        starts.clear();
+        let behind = self.rows.rows(first, count, |row| {
+            let before = tokens.len() as u32;
+            starts.extend(row.starts.iter().map(|start| before + start));
+            tokens.extend_from_slice(&row.tokens);
+        })?;
+        self.tokens.push(behind.unwrap_or(self.record.end_of_text_id));
+        check_ids(&self.tokens, first * self.sequence as u64, self.record.vocab_size)?;
         let batch = batch(&self.tokens, &self.starts, count, self.sequence);
         Ok(Batch { first_row: first, ..batch })
+    }
+}
+
+/// A mix that was packed for rows of another length would cut as many documents as any.
+fn check_packing(record: &MixRecord, sequence: usize) -> Result<()> {
+    match record.packing {
+        Some(packing) if packing.sequence != sequence as u64 => {
+            let packed = packing.sequence;
+            let message = format!("the mix is packed for rows of {packed} tokens, not {sequence}");
+            Err(Error::config(message).with_hint(format!(
+                "train with `--set train.sequence={packed}`, or mix with `--sequence {sequence}`"
+            )))
+        }
+        _ => Ok(()),
     }
 }
 

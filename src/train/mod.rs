@@ -23,13 +23,14 @@ pub mod find_lr;
 pub mod run;
 pub mod smoke;
 
+mod ahead;
 mod aside;
 mod clock;
 pub mod companions;
 pub mod directory;
 mod events;
 mod extend;
-mod feed;
+pub mod feed;
 pub mod generate;
 mod health;
 mod job;

@@ -196,7 +196,7 @@ pub fn prepare(table: Table, mix: &Path, out: &Path, options: &TrainOptions) -> 
         };
     }
     let memory = plan_memory(&config, &feed, options, &device)?;
-    feed.limit(memory.loader);
+    feed.limit(memory.loader)?;
     let input = InputRecord::artifact(mix)?;
     Ok(Prepared { config, device, feed, tokenizer, input, memory, budget, origin })
 }

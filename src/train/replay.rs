@@ -75,7 +75,7 @@ impl Stretch<'_> {
         }
         progress.end();
         let hashes = recovery::hashes(run, manifest, newest)?.files;
-        let (optimizer, average) = (&learner.optimizer, learner.average.as_ref());
+        let (optimizer, average) = (learner.optimizer.as_ref(), learner.average.as_ref());
         for found in checkpoint::tensor_hashes(&learner.model, optimizer, average)? {
             let expected = hashes.iter().find(|file| file.name == found.name);
             if expected != Some(&found) {

@@ -32,8 +32,9 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("classifier", &["base", "text", "fasttext", "artifact", "source"]),
     ("dedup", &["base", "text", "artifact", "source"]),
     ("tokenizer", &["base", "text", "artifact", "source"]),
-    ("tokenize", &["base", "artifact", "source", "shards", "tokenizer"]),
+    ("tokenize", &["base", "store", "artifact", "source", "shards", "tokenizer"]),
     ("mix", &["base", "artifact", "shards"]),
+    ("interop", &["base", "artifact", "shards"]),
     ("runtime", &["base", "shards"]),
     ("train", &["base", "artifact", "shards", "runtime", "tokenizer"]),
     ("eval", &["base", "text", "artifact", "store", "source", "shards", "tokenizer", "runtime"]),
@@ -78,6 +79,7 @@ const BELOW_PIPELINE: &[&str] = &[
     "train",
     "eval",
     "export",
+    "interop",
     "inspect",
 ];
 const BELOW_CLI: &[&str] = &[
@@ -100,6 +102,7 @@ const BELOW_CLI: &[&str] = &[
     "train",
     "eval",
     "export",
+    "interop",
     "inspect",
     "pipeline",
 ];

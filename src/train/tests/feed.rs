@@ -3,7 +3,13 @@
 use proptest::prelude::*;
 
 use super::Bench;
+use crate::base::io;
 use crate::runtime::data::Feed;
+use crate::shards::{
+    MixReader, MixRecord,
+    mix_record::MIX_FILE,
+    rows::{ROWS_FILE, RowsWriter},
+};
 use crate::train::feed::MixFeed;
 
 /// Inputs, targets, segments and positions of one row.
@@ -33,7 +39,7 @@ proptest! {
         let count = open().row_count();
         let all = rows(&mut open(), 0, count as usize);
         let mut feed = open();
-        feed.limit(memory);
+        feed.limit(memory).unwrap();
         for (first, length) in asked {
             let first = first % count;
             let length = length.min((count - first) as usize);
@@ -41,4 +47,26 @@ proptest! {
             prop_assert_eq!(rows(&mut feed, first, length), expected);
         }
     }
+}
+
+#[test]
+fn a_mix_that_is_written_out_gives_bitwise_the_same_batches() {
+    let bench = Bench::new();
+    let mix = bench.path("mix");
+    let open = || MixFeed::open(&mix, &[], 48).unwrap();
+    let count = open().row_count() as usize;
+    let before = open().rows(0, count).unwrap();
+    let mut reader = MixReader::open(&mix, &[], 0).unwrap();
+    let record = MixRecord { materialized: true, ..reader.record().clone() };
+    let mut rows = RowsWriter::create(&mix.join(ROWS_FILE), record.token_width).unwrap();
+    let (mut tokens, mut starts) = (Vec::new(), Vec::new());
+    reader.read(0, record.tokens as usize, &mut tokens, &mut starts).unwrap();
+    rows.push(&tokens).unwrap();
+    rows.finish().unwrap();
+    io::write(&mix.join(MIX_FILE), record.to_json().as_bytes()).unwrap();
+    io::remove_directory(&bench.path("shards")).unwrap();
+    assert_eq!(open().rows(0, count).unwrap(), before);
+    let (mut feed, part) = (open(), before.slice(7, 5));
+    assert_eq!(feed.rows(7, 5).unwrap(), part);
+    assert_eq!(feed.rows(7, 5).unwrap(), part);
 }

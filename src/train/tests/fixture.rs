@@ -108,6 +108,8 @@ fn record(artifact: &Manifest, shards: &Path, tokenizer: &[u8]) -> MixRecord {
     };
     let shard = &artifact.files[0];
     MixRecord {
+        packing: None,
+        materialized: false,
         format: MIX_FORMAT,
         tokens: MIX_TOKENS,
         documents: 100,

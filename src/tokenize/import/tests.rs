@@ -1,0 +1,101 @@
+//! What an import makes of other trainers' files, and what it says of wrong ones.
+
+use std::path::Path;
+
+use super::{
+    config::{ImportConfig, ImportForm},
+    cut::{Cutter, within},
+    megatron::Index,
+    run::Import,
+    stream,
+};
+use crate::base::io;
+use crate::source::InputSpec;
+
+/// Documents of a stream that is pushed in pieces of every length.
+fn cut(tokens: &[u32], is_opened: bool) -> Vec<Vec<u32>> {
+    let of = |size: usize| {
+        let mut documents = Vec::new();
+        let mut take = |document: &[u32]| {
+            documents.push(document.to_vec());
+            Ok(())
+        };
+        let mut cutter = Cutter::new(0, is_opened);
+        tokens.chunks(size).for_each(|part| cutter.push(part, &mut take).unwrap());
+        cutter.finish(&mut take).unwrap();
+        documents
+    };
+    let whole = of(tokens.len().max(1));
+    (1..=3).for_each(|size| assert_eq!(of(size), whole));
+    whole
+}
+
+#[test]
+fn end_of_text_before_or_behind_each_document_gives_the_same() {
+    let documents = vec![vec![1, 2], vec![], vec![3]];
+    assert_eq!(cut(&[1, 2, 0, 0, 3, 0], false), documents);
+    assert_eq!(cut(&[0, 1, 2, 0, 0, 3], false), documents);
+    assert_eq!(cut(&[1, 2, 0, 0, 3], false), documents);
+    assert_eq!(cut(&[0, 3, 0], true), [vec![], vec![3]]);
+    let mut found = Vec::new();
+    within(&[0, 1, 0, 2, 0], Some(0), |document| {
+        found.push(document.to_vec());
+        Ok(())
+    })
+    .unwrap();
+    assert_eq!(found, [vec![1], vec![2]]);
+}
+
+fn error(bytes: &[u8], open: impl Fn(&Path) -> crate::base::error::Result<()>) -> String {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("x.bin");
+    io::write(&path, bytes).unwrap();
+    let error = open(&path).unwrap_err();
+    format!("{error} | {}", error.hint().unwrap_or_default())
+}
+
+#[test]
+fn wrong_heads_and_lengths_are_named_with_their_place() {
+    let raw = |path: &Path| stream::raw(path, 2).map(drop);
+    let llmc = |path: &Path| stream::llmc(path).map(drop);
+    let found = error(&[1, 2, 3], raw);
+    assert!(found.contains("at byte 2") && found.contains("truncated"), "{found}");
+    let mut head = vec![0u8; 1024];
+    head[..4].copy_from_slice(&20240520u32.to_le_bytes());
+    head[4..8].copy_from_slice(&1u32.to_le_bytes());
+    head[8..12].copy_from_slice(&3u32.to_le_bytes());
+    let found = error(&head, raw);
+    assert!(found.contains("--from llmc"), "{found}");
+    let found = error(&[head.as_slice(), &[0; 4]].concat(), llmc);
+    assert!(found.contains("3 tokens, 1030 bytes; found 1028"), "{found}");
+    let found = error(&[7; 2000], llmc);
+    assert!(found.contains("at byte 0") && found.contains("--from nanogpt"), "{found}");
+    head[4] = 9;
+    assert!(error(&head, llmc).contains("at byte 4"));
+    let index = |path: &Path| {
+        io::write(&path.with_extension("idx"), &[5; 60])?;
+        Index::open(path).map(drop)
+    };
+    assert!(error(&[0; 4], index).contains("MMIDIDX"));
+}
+
+#[test]
+fn an_id_over_the_vocabulary_and_a_missing_form_are_said() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("train.bin");
+    io::write(&path, &[1, 0, 255, 255]).unwrap();
+    let place = stream::raw(&path, 2).unwrap();
+    let mut tokens = Vec::new();
+    let mut reader = stream::TokenReader::open(&path, place, 0, 500).unwrap();
+    let error = reader.read(9, &mut tokens).unwrap_err().to_string();
+    assert!(error.contains("at byte 2: token 1 is 65535") && error.contains("499"), "{error}");
+    let config = ImportConfig {
+        from: ImportForm::Megatron,
+        token_bytes: Some(2),
+        end_of_text: None,
+        holdout: None,
+    };
+    assert!(config.check().is_err());
+    let specs = [InputSpec::of(&path)];
+    assert!(Import::open(&specs, config, directory.path()).is_err());
+}
