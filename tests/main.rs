@@ -38,6 +38,8 @@ mod remote;
 mod resume;
 mod screens;
 mod scripts;
+#[cfg(feature = "serve")]
+mod serve;
 mod support;
 mod tidy;
 #[cfg(feature = "train")]

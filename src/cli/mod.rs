@@ -24,6 +24,8 @@ mod mix;
 pub mod printer;
 mod run;
 pub mod screen;
+#[cfg(feature = "serve")]
+mod serve;
 mod stage;
 mod tokenize;
 mod tokenizer;
@@ -109,6 +111,8 @@ fn run(cli: Cli, printer: &Printer) -> Result<()> {
         Command::Train(args) => cx.train(args),
         #[cfg(feature = "train")]
         Command::Generate(args) => cx.generate(args),
+        #[cfg(feature = "serve")]
+        Command::Serve(args) => cx.serve(args),
         #[cfg(feature = "train")]
         Command::Eval(args) => cx.eval(args),
         #[cfg(feature = "train")]

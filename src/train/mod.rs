@@ -37,7 +37,7 @@ mod recovery;
 mod rotation;
 pub mod sample;
 mod sessions;
-mod stop;
+pub mod stop;
 pub mod summary;
 #[cfg(test)]
 mod tests;

@@ -38,6 +38,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("train", &["base", "artifact", "shards", "runtime", "tokenizer"]),
     ("eval", &["base", "text", "artifact", "store", "source", "shards", "tokenizer", "runtime"]),
     ("export", &["base", "artifact", "store", "runtime", "tokenizer", "train"]),
+    ("serve", &["base", "runtime", "tokenizer", "train"]),
     (
         "inspect",
         &[
@@ -100,6 +101,7 @@ const BELOW_CLI: &[&str] = &[
     "train",
     "eval",
     "export",
+    "serve",
     "inspect",
     "pipeline",
 ];

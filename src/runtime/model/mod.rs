@@ -20,7 +20,7 @@ use std::collections::BTreeMap;
 use candle_core::Tensor;
 
 pub use config::ModelConfig;
-pub use generate::{KvCache, generate};
+pub use generate::{Draft, KvCache, Turn, generate};
 pub use memory::{StepMemory, StepShape};
 pub use sampling::Sampling;
 pub use score::{Branch, TargetScore, Tree};
