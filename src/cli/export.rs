@@ -14,7 +14,7 @@ pub struct ExportFlags {
     /// hf: Hugging Face's form, which `transformers` reads; gguf: llama.cpp's [default: hf]
     #[arg(long, value_name = "FORM")]
     to: Option<String>,
-    /// Type of the weights: f32, bf16, f16; for gguf also q8_0 [default: f32]
+    /// Type of the weights: f32, bf16, f16; for gguf also q8_0, q4_0 [default: f32]
     #[arg(long, value_name = "TYPE")]
     dtype: Option<String>,
     /// The checkpoint of this step [default: the latest]

@@ -9,6 +9,8 @@ pub mod execute;
 mod fetched;
 pub mod job;
 mod memory;
+#[cfg(feature = "train")]
+pub mod milestones;
 pub mod options;
 mod output;
 pub mod recipe;

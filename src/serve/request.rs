@@ -198,8 +198,11 @@ fn prompts(value: Option<Value>) -> Checked<Vec<Prompt>> {
     let one = |item: Value| match item {
         Value::String(text) => Ok(Prompt::Text(text)),
         Value::Array(ids) => tokens(&ids).map(Prompt::Tokens),
-        _ => wrong("`prompt` is a text, a list of texts, token ids, or a list of lists of them")
-            .map(Prompt::Text),
+        _ => {
+            let message =
+                "`prompt` is a text, a list of texts, token ids, or a list of lists of them";
+            Err(Refusal::of("prompt", message))
+        }
     };
     items.into_iter().map(one).collect()
 }

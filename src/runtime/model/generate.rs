@@ -26,12 +26,40 @@ pub struct KvCache {
     layers: Vec<Option<(Tensor, Tensor)>>,
     tokens: usize,
     form: Form,
+    watched: Option<Watched>,
+}
+
+/// What a cache that watches has seen.
+#[derive(Default)]
+pub(super) struct Watched {
+    /// Activations before each block, then behind the last: [1, T, d].
+    pub streams: Vec<Tensor>,
+    /// Queries [1, T, H·h] and keys [1, S, K·h] of each block.
+    pub attention: Vec<(Tensor, Tensor)>,
+}
+
+/// Keeps the activations between two blocks, where somebody watches.
+pub(super) fn see(cache: &mut Option<&mut KvCache>, x: &Value) {
+    if let Some(watched) = cache.as_deref_mut().and_then(|cache| cache.watched.as_mut()) {
+        watched.streams.push(x.detached());
+    }
 }
 
 impl KvCache {
     /// An empty cache for `model`.
     pub fn new(model: &Model) -> KvCache {
-        KvCache { layers: vec![None; model.config.n_layer], tokens: 0, form: model.form }
+        let (layers, form) = (vec![None; model.config.n_layer], model.form);
+        KvCache { layers, tokens: 0, form, watched: None }
+    }
+
+    /// An empty cache that keeps what passes by.
+    pub(super) fn watching(model: &Model) -> KvCache {
+        KvCache { watched: Some(Watched::default()), ..KvCache::new(model) }
+    }
+
+    /// What passed by.
+    pub(super) fn into_watched(self) -> Watched {
+        self.watched.unwrap_or_default()
     }
 
     /// Tokens read so far.
@@ -45,7 +73,13 @@ impl KvCache {
     }
 
     /// Appends block `layer`'s new keys and values and returns all of them.
-    pub(super) fn extend(&mut self, layer: usize, k: &Value, v: &Value) -> Result<(Value, Value)> {
+    pub(super) fn extend(
+        &mut self,
+        layer: usize,
+        q: &Value,
+        k: &Value,
+        v: &Value,
+    ) -> Result<(Value, Value)> {
         let (k, v) = (k.detached().contiguous()?, v.detached().contiguous()?);
         let all = self.tokens + k.dim(1)?;
         let (keys, values) = match self.layers[layer].take() {
@@ -57,6 +91,9 @@ impl KvCache {
         values.slice_set(&v, 1, self.tokens)?;
         let read = (keys.narrow(1, 0, all)?, values.narrow(1, 0, all)?);
         self.layers[layer] = Some((keys, values));
+        if let Some(watched) = &mut self.watched {
+            watched.attention.push((q.detached(), read.0.clone()));
+        }
         Ok((Value::constant(&read.0, self.form), Value::constant(&read.1, self.form)))
     }
 }

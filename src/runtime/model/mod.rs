@@ -11,6 +11,7 @@
 mod config;
 mod generate;
 mod init;
+mod look;
 mod memory;
 mod sampling;
 mod score;
@@ -21,6 +22,7 @@ use candle_core::Tensor;
 
 pub use config::ModelConfig;
 pub use generate::{Draft, KvCache, Turn, generate};
+pub use look::Look;
 pub use memory::{StepMemory, StepShape};
 pub use sampling::Sampling;
 pub use score::{Branch, TargetScore, Tree};
@@ -206,12 +208,14 @@ impl Model {
         let mut x = ops::embedding(table, ids, rows, sequence)?; // [B, T, d]
         for layer in 0..self.config.n_layer {
             let w = |name: &str| weights.of(layer, name);
+            generate::see(&mut cache, &x);
             let normed = ops::rms_norm(&x, w("input_layernorm"), epsilon)?; // [B, T, d]
             let mixed = self.attention(w, &normed, pass, cache.as_deref_mut(), layer)?; // [B, T, d]
             x = ops::add(&x, &mixed)?; // [B, T, d]
             let normed = ops::rms_norm(&x, w("post_attention_layernorm"), epsilon)?; // [B, T, d]
             x = ops::add(&x, &self.feed_forward(w, &normed)?)?; // [B, T, d]
         }
+        generate::see(&mut cache, &x);
         ops::rms_norm(&x, weights.get("model.norm.weight"), epsilon) // [B, T, d]
     }
 
@@ -230,7 +234,7 @@ impl Model {
         let q = ops::rope(&q, &pass.rotation)?; // [B, T, H·h]
         let k = ops::rope(&k, &pass.rotation)?; // [B, T, K·h]
         let (k, v) = match cache {
-            Some(cache) => cache.extend(layer, &k, &v)?, // [1, S, K·h] each
+            Some(cache) => cache.extend(layer, &q, &k, &v)?, // [1, S, K·h] each
             None => (k, v),
         };
         let mixed = match &pass.sight {
