@@ -45,15 +45,16 @@
 //!   model card.
 //! - [`interop`]: shards and mixes in the forms of other trainers.
 //! - `eval` (feature `train`): a model on questions and texts, and two of them side by side.
+//! - `serve` (feature `serve`): a model behind HTTP, with a page to type into.
 //! - [`inspect`]: reads any artifact, and verifies it.
 //! - [`pipeline`]: the registry of stages, recipes, and the executor: the one place that knows of
 //!   resume, staging, manifests and renames.
 //! - [`cli`]: arguments → requests; the only writer to the terminal.
 //!
 //! Imports run one way: `base`, `text` ← `fasttext`, `store` ← `artifact` ← `source`, `shards` ←
-//! stages, `inspect`; `base`, `shards` ← `runtime` ← `train`, `eval`; `train` ← `export`;
+//! stages, `inspect`; `base`, `shards` ← `runtime` ← `train`, `eval`; `train` ← `export`, `serve`;
 //! everything ← `pipeline` ← `cli` ← `main`. Only `runtime` and `train` name candle, so
-//! `--no-default-features` builds the data tools alone; only `store` names an HTTP library. A test
+//! `--no-default-features` builds the data tools alone; only `store` and `serve` name HTTP libraries. A test
 //! keeps this table.
 //!
 //! # Invariants
@@ -105,6 +106,8 @@ pub mod mix;
 pub mod pipeline;
 #[cfg(feature = "train")]
 pub mod runtime;
+#[cfg(feature = "serve")]
+pub mod serve;
 pub mod shards;
 pub mod source;
 pub mod store;

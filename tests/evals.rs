@@ -141,3 +141,115 @@ fn damage_names_the_file_and_nothing_is_published() {
     assert!(run.stderr.contains("task `winogrande`, item 0"), "{}", run.stderr);
     assert!(run.stderr.contains("field `option1` is missing"), "{}", run.stderr);
 }
+
+/// A model of some thousand parameters, evaluated at its fourth and its last step.
+const EVALUATED: &str = r#"
+[model]
+d_model = 32
+n_layer = 1
+n_head = 2
+n_kv_head = 1
+d_ff = 48
+[train]
+steps = 8
+sequence = 64
+micro_batch = 4
+batch_tokens = 256
+warmup_steps = 2
+checkpoint_every = 8
+sample_tokens = 4
+milestones = [4]
+[train.evals]
+tasks = ["piqa", "arc_easy"]
+evals = "evals"
+limit = 5
+"#;
+
+#[test]
+fn a_run_is_evaluated_at_its_milestones_and_is_the_same_run() {
+    let directory = with_evals();
+    directory.copy(&set("2"), "kept");
+    directory.write("evaluated.toml", EVALUATED);
+    let train = |config: &str, more: &str| {
+        directory.dataprep(&format!("train --data kept/mix --config {config} {more} --json"))
+    };
+    // Stopped between the milestones, then to its end.
+    train("evaluated.toml", "--out run --stop-after 6").ok();
+    let summary = train("evaluated.toml", "--out run").ok().summary();
+    let milestones = summary["milestones"].as_array().unwrap();
+    let steps: Vec<&Value> = milestones.iter().map(|milestone| &milestone["step"]).collect();
+    assert_eq!(steps, [4, 8]);
+    let task = &milestones[1]["tasks"][1];
+    assert_eq!((&task["task"], &task["metric"]), (&"arc_easy".into(), &"acc_norm".into()));
+    // It is what `eval` finds up to date.
+    let command = "run/checkpoints/step-000004 --tasks piqa,arc_easy --evals evals --limit 5";
+    let again = eval(&directory, &format!("{command} --json")).ok();
+    assert_eq!(again.summary()["up_to_date"], true);
+    assert_eq!(milestones[0]["out"].as_str().unwrap(), out(&again));
+    // Without evaluations the run has the same bytes; they may be asked for afterwards.
+    let plain = EVALUATED.split("[train.evals]").next().unwrap();
+    directory.write("plain.toml", plain);
+    assert!(train("plain.toml", "--out other").ok().summary().get("milestones").is_none());
+    assert_eq!(directory.tree("run"), directory.tree("other"));
+    let later = train("evaluated.toml", "--out other").ok().summary();
+    assert_eq!(
+        (&later["up_to_date"], &later["milestones"][1]["tasks"]),
+        (&true.into(), &milestones[1]["tasks"])
+    );
+    for (change, says) in [
+        ("tasks = [\"piqua\"]\nevals = \"evals\"", "piqua"),
+        ("tasks = [\"piqa\"]\nevals = \"nowhere\"", "nowhere"),
+        ("tasks = [\"piqa\"]\nevils = \"evals\"", "evils"),
+    ] {
+        directory.write("wrong.toml", format!("{plain}\n[train.evals]\n{change}"));
+        let refused = train("wrong.toml", "--out third");
+        assert_eq!(refused.status, 2, "{}", refused.stderr);
+        assert!(refused.stderr.contains(says), "{}", refused.stderr);
+        assert!(!directory.path("third").exists());
+    }
+}
+
+#[test]
+fn a_model_shows_what_it_makes_of_a_text() {
+    let directory = with_evals();
+    let look = |more: &str| directory.dataprep(&format!("inspect model {more}"));
+    let seen = look("--prompt The --html look.html --json").ok().summary();
+    let tokens = seen["tokens"].as_array().unwrap().len();
+    assert!(tokens > 1, "{seen}");
+    let layers = seen["layers"].as_array().unwrap();
+    assert_eq!(layers.len(), 2);
+    assert_eq!(layers[1]["norms"].as_array().unwrap().len(), tokens);
+    assert_eq!(layers[1]["lens"][0].as_array().unwrap().len(), 5);
+    // The loss is that of an evaluation.
+    directory.write_documents("text.jsonl", &["The".to_owned()]);
+    let scores = eval(&directory, "model --on mine=text.jsonl --out scored --json").ok().summary();
+    let expected = scores["texts"][0]["bits_per_byte"]["value"].as_f64().unwrap();
+    assert!((seen["bits_per_byte"].as_f64().unwrap() - expected).abs() < 1e-4);
+    let page = directory.read("look.html");
+    assert_eq!(page.matches("<canvas").count(), 2);
+    let screen = look("--prompt The").ok().stdout;
+    assert!(screen.contains("bits a byte") && screen.contains('{'), "{screen}");
+    let long = "word ".repeat(300);
+    let output = directory.command("inspect model --prompt").arg(long).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+}
+
+#[test]
+fn a_model_ranks_documents_by_their_loss() {
+    let directory = with_evals();
+    let words = "The cell is the unit of all life that we know, and of all its parts. ";
+    let noise = "zq#9 ~~|| xkcd%% 0x7f \u{1F600} §§ ¶¶ ÿÿ ŋŋ ðð þþ ħħ ĸĸ ªª ºº ¬¬ ¦¦ ¤¤ ¥¥";
+    let texts = [words.repeat(2), noise.to_owned(), words.repeat(3), "short".to_owned()];
+    directory.write_documents("a.jsonl", &texts);
+    let report = directory.dataprep("inspect model --on mine=a.jsonl --json").ok().summary();
+    let source = &report["sources"][0];
+    assert_eq!((&source["source"], &source["documents"]), (&"mine".into(), &4.into()));
+    let (highest, lowest) = (&source["highest"], &source["lowest"]);
+    assert_eq!((highest.as_array().unwrap().len(), lowest.as_array().unwrap().len()), (3, 3));
+    let bits = |list: &Value, at: usize| list[at]["bits_per_byte"].as_f64().unwrap();
+    assert!(bits(highest, 0) >= bits(highest, 1) && bits(lowest, 0) <= bits(lowest, 1));
+    assert_eq!(highest[0]["document"], lowest[2]["document"]);
+    // The tokenizer of a model is still looked at where it is named.
+    let fit = directory.dataprep("inspect model/tokenizer.json --on mine=a.jsonl").ok().stdout;
+    assert!(fit.contains("tokens"), "{fit}");
+}

@@ -104,6 +104,7 @@ fn an_export_is_an_artifact_like_the_others() {
         ("export kept/run --out other --step 1", "found: 2"),
         ("export kept/run kept/run --out other", "reads one run"),
         ("export kept/run --out other --dtype q8_0", "gguf"),
+        ("export kept/run --out other --dtype q4_0", "gguf"),
         ("export kept/run --out other --to onnx", "onnx"),
         ("export kept/run --out other --set shard_bytes=3", "shard_bytes"),
     ] {

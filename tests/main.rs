@@ -40,6 +40,8 @@ mod remote;
 mod resume;
 mod screens;
 mod scripts;
+#[cfg(feature = "serve")]
+mod serve;
 mod store;
 mod support;
 mod tidy;

@@ -8,6 +8,8 @@ use clap::{Parser, Subcommand};
 
 #[cfg(feature = "hub")]
 use super::download::DownloadFlags;
+#[cfg(feature = "serve")]
+use super::serve::ServeArgs;
 use super::{
     args::{Shared, StageArgs, TextFlags},
     classifier::ClassifierCommand,
@@ -71,6 +73,9 @@ pub enum Command {
     /// Continue a prompt with a trained model
     #[cfg(feature = "train")]
     Generate(GenerateArgs),
+    /// Answer requests as OpenAI's completions API, with a page to type into
+    #[cfg(feature = "serve")]
+    Serve(ServeArgs),
     /// Score a model on questions and texts, as lm-evaluation-harness does; compare two
     #[cfg(feature = "train")]
     Eval(EvalArgs),

@@ -21,7 +21,7 @@ pub struct ExportFlags {
     /// shards or a mix: nanogpt, megatron, mds, litdata, hf-datasets, numpy [default: hf]
     #[arg(long, value_name = "FORM")]
     to: Option<String>,
-    /// Type of a model's weights: f32, bf16, f16; for gguf also q8_0 [default: f32]
+    /// Type of a model's weights: f32, bf16, f16; for gguf also q8_0, q4_0 [default: f32]
     #[arg(long, value_name = "TYPE")]
     dtype: Option<String>,
     /// The checkpoint of this step [default: the latest]

@@ -13,6 +13,11 @@ use crate::base::error::{Error, Result};
 use crate::base::io;
 use crate::base::progress::Progress;
 use crate::base::size::Count;
+#[cfg(feature = "train")]
+use crate::eval::{
+    Subject,
+    look::{self, PromptLook, TextsLook},
+};
 use crate::inspect::filtered::page::MARK as PAGE_MARK;
 use crate::inspect::fit::{self, FitReport};
 use crate::inspect::{
@@ -27,9 +32,15 @@ use crate::tokenizer::{SpecialText, Tokenizer};
 #[derive(Args, Debug)]
 pub struct InspectArgs {
     /// An artifact, finished or not, or raw files; with `--on`, a tokenizer.json or a folder with
-    /// one; with `--where`, a corpus or raw files
+    /// one, or a model; with `--where`, a corpus or raw files
     pub path: PathBuf,
-    /// How well the tokenizer fits these texts: `[NAME=]PATH`, as stages take them
+    /// What a model makes of a text: loss by token, norms by block, what it would say after each;
+    /// with `--html` also its attention
+    #[cfg(feature = "train")]
+    #[arg(long, value_name = "TEXT", group = "reads", allow_hyphen_values = true)]
+    pub prompt: Option<String>,
+    /// How well the tokenizer fits these texts, or which of them a model finds hardest and easiest:
+    /// `[NAME=]PATH`, as stages take them
     #[arg(long, value_name = "IN", num_args = 1.., group = "reads")]
     pub on: Vec<String>,
     /// With `--on`, other tokenizers to hold it against; without, another mix: how much of what a
@@ -40,8 +51,8 @@ pub struct InspectArgs {
     #[arg(long, value_name = "FILE", requires = "on")]
     pub picture: Option<PathBuf>,
     /// One HTML page: what a filter did, with histograms and documents; token shards with their
-    /// lengths and vocabulary; a mix with its shares and a row
-    #[arg(long, value_name = "FILE", conflicts_with = "reads")]
+    /// lengths and vocabulary; a mix with its shares and a row; what `--prompt` shows
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["on", "condition", "row", "vocabulary", "against"])]
     pub html: Option<PathBuf>,
     /// How many documents a SQL condition on their columns takes, and the first of them, as
     /// `filter_value < 0.1 AND source = 'wiki'`
@@ -71,7 +82,13 @@ pub struct InspectArgs {
 impl Commands<'_> {
     /// `inspect PATH`, with what is asked about it.
     pub(super) fn inspect(&self, args: &InspectArgs) -> Result<()> {
+        #[cfg(feature = "train")]
+        if let Some(prompt) = &args.prompt {
+            return self.look(prompt, args);
+        }
         match &args.condition {
+            #[cfg(feature = "train")]
+            _ if self.is_about_a_model(args) => self.look_at_texts(args),
             _ if !args.on.is_empty() => self.fit(args),
             Some(condition) => self.matches(condition, args),
             None if args.vocabulary => self.vocabulary(&args.path),
@@ -80,6 +97,47 @@ impl Commands<'_> {
             None if self.is_raw(args) => self.raw(args),
             None => self.artifact(args),
         }
+    }
+
+    /// `inspect MODEL --prompt TEXT`
+    #[cfg(feature = "train")]
+    fn look(&self, prompt: &str, args: &InspectArgs) -> Result<()> {
+        let subject = Subject::open(&args.path)?;
+        let read = std::slice::from_ref(&args.path);
+        let mark = Some(look::page::MARK);
+        let place = args.html.as_deref().map(|html| self.output_file(html, read, mark));
+        let place = place.transpose()?;
+        let seen = PromptLook::new(&subject, prompt)?;
+        if let Some(place) = place {
+            io::write(&place, seen.page().as_bytes())?;
+        }
+        for token in &seen.tokens {
+            let nats = token.nats.unwrap_or(0.0);
+            let note = token.nats.map_or_else(String::new, |nats| format!("{{{nats:.1}}}"));
+            self.printer.shaded(&token.text, nats / look::FULL_LOSS, &note);
+        }
+        self.printer.raw("\n\n");
+        self.show(&seen, &seen.to_string());
+        Ok(())
+    }
+
+    /// Whether `--on` asks for what a model makes of texts, not for how its tokenizer fits them.
+    #[cfg(feature = "train")]
+    fn is_about_a_model(&self, args: &InspectArgs) -> bool {
+        let is_about_fit = args.on.is_empty() || args.picture.is_some() || !args.against.is_empty();
+        !is_about_fit && Subject::is_there(&args.path)
+    }
+
+    /// `inspect MODEL --on IN…`
+    #[cfg(feature = "train")]
+    fn look_at_texts(&self, args: &InspectArgs) -> Result<()> {
+        let subject = Subject::open(&args.path)?;
+        let inputs = self.open_inputs(&args.on, args)?;
+        let progress = Progress::new(self.printer.progress_style());
+        let resources = (self.threads(), self.memory().0);
+        let report = TextsLook::new(&subject, &inputs, resources, &progress)?;
+        self.show(&report, &report.to_string());
+        Ok(())
     }
 
     /// Whether the path leads to text that no stage wrote.

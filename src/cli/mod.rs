@@ -25,6 +25,8 @@ mod mix;
 pub mod printer;
 mod run;
 pub mod screen;
+#[cfg(feature = "serve")]
+mod serve;
 mod stage;
 mod tokenize;
 mod tokenizer;
@@ -111,6 +113,8 @@ fn run(cli: Cli, printer: &Printer) -> Result<()> {
         Command::Train(args) => cx.train(args),
         #[cfg(feature = "train")]
         Command::Generate(args) => cx.generate(args),
+        #[cfg(feature = "serve")]
+        Command::Serve(args) => cx.serve(args),
         #[cfg(feature = "train")]
         Command::Eval(args) => cx.eval(args),
         Command::Export(args) => cx.export(args),

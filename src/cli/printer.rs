@@ -81,6 +81,22 @@ impl Printer {
         }
     }
 
+    /// A part of a text on a ground that is the redder the larger `share` is (0 to 1); without
+    /// colour, with `note` behind it.
+    pub fn shaded(&self, text: &str, share: f64, note: &str) {
+        /// Grounds of xterm's 256 colours, from none over yellow to red.
+        const GROUNDS: [u8; 5] = [230, 222, 215, 209, 203];
+        let place = (share * (GROUNDS.len() + 1) as f64) as usize;
+        match (self.colored, place.checked_sub(1)) {
+            (false, _) => self.raw(&format!("{text}{note}")),
+            (true, None) => self.raw(text),
+            (true, Some(place)) => {
+                let ground = GROUNDS[place.min(GROUNDS.len() - 1)];
+                self.raw(&format!("\x1b[30;48;5;{ground}m{text}\x1b[0m"));
+            }
+        }
+    }
+
     /// A JSON record on stdout, with `--json`.
     pub fn record(&self, value: &Value) {
         if self.json {

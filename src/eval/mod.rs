@@ -9,12 +9,14 @@
 //! the distinct tokens of the items, the head only where a token is scored.
 //!
 //! Read [`task`] (what is asked), [`ask`] (as tokens), [`pass`] (through the model), [`measures`]
-//! (what it means), [`mod@run`] (the stage), [`compare`] (two evaluations, item by item).
+//! (what it means), [`mod@run`] (the stage), [`compare`] (two evaluations, item by item), [`look`]
+//! (inside a model, and at the documents that it finds hard).
 
 pub mod ask;
 pub mod compare;
 pub mod config;
 pub mod items;
+pub mod look;
 pub mod measures;
 pub mod pass;
 pub mod run;

@@ -44,6 +44,18 @@ pub struct TaskScores {
     pub figures: Figures,
 }
 
+impl TaskScores {
+    /// The figure that names the task's result, and what it is called.
+    pub fn result(&self) -> (&'static str, Figure) {
+        let Figures { acc, acc_norm, perplexity, .. } = &self.figures;
+        match (self.metric, acc_norm, perplexity) {
+            (Metric::AccNorm, Some(acc_norm), _) => ("acc_norm", *acc_norm),
+            (Metric::Perplexity, _, Some(perplexity)) => ("perplexity", *perplexity),
+            _ => ("acc", *acc),
+        }
+    }
+}
+
 /// The texts of one source.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TextScores {

@@ -51,6 +51,14 @@ enum Stored {
 }
 
 impl Subject {
+    /// Whether `path` looks like a model: a run, a checkpoint, a directory in Hugging Face's form.
+    pub fn is_there(path: &Path) -> bool {
+        let kind = || Manifest::read_if_known(path).ok().flatten().map(|manifest| manifest.kind);
+        pretrained::stands_in(path)
+            || run_of_checkpoint(path).is_some()
+            || kind().is_some_and(|kind| kind == Kind::Run)
+    }
+
     /// Opens what lies at `path`.
     ///
     /// # Errors

@@ -51,6 +51,9 @@ pub enum WeightType {
     /// Blocks of 32 whole numbers with a scale (GGUF).
     #[serde(rename = "q8_0")]
     Q8,
+    /// The same with numbers of four bits; tables in Q8_0 (GGUF).
+    #[serde(rename = "q4_0")]
+    Q4,
 }
 
 impl Default for ExportConfig {
@@ -71,8 +74,9 @@ const SHARD_BYTES_MIN: u64 = 1 << 10;
 impl ExportConfig {
     /// Refuses what no form holds.
     pub fn check(&self) -> Result<()> {
-        if self.to == Form::Hf && self.dtype == WeightType::Q8 {
-            let message = "`dtype` is q8_0, which Hugging Face's form has no name for";
+        if self.to == Form::Hf && self.dtype.element().is_none() {
+            let message =
+                format!("`dtype` is {}, which Hugging Face's form has no name for", self.dtype);
             return Err(Error::config(message).with_hint("`to = \"gguf\"` holds it"));
         }
         if self.shard_bytes.0 < SHARD_BYTES_MIN {
@@ -92,14 +96,14 @@ impl WeightType {
             WeightType::F32 => Some(ElementType::F32),
             WeightType::Bf16 => Some(ElementType::Bf16),
             WeightType::F16 => Some(ElementType::F16),
-            WeightType::Q8 => None,
+            WeightType::Q8 | WeightType::Q4 => None,
         }
     }
 
     /// PyTorch's name.
     pub fn torch_name(self) -> &'static str {
         match self {
-            WeightType::F32 | WeightType::Q8 => "float32",
+            WeightType::F32 | WeightType::Q8 | WeightType::Q4 => "float32",
             WeightType::Bf16 => "bfloat16",
             WeightType::F16 => "float16",
         }
@@ -113,6 +117,7 @@ impl fmt::Display for WeightType {
             WeightType::Bf16 => "BF16",
             WeightType::F16 => "F16",
             WeightType::Q8 => "Q8_0",
+            WeightType::Q4 => "Q4_0",
         })
     }
 }
@@ -125,7 +130,10 @@ mod tests {
     fn what_no_form_holds_is_refused() {
         let of = |text: &str| toml::from_str::<ExportConfig>(text).unwrap().check();
         assert!(of("").is_ok() && of("to = 'gguf'\ndtype = 'q8_0'").is_ok());
-        assert!(of("dtype = 'q8_0'").unwrap_err().hint().unwrap().contains("gguf"));
+        for dtype in ["q8_0", "q4_0"] {
+            let refused = of(&format!("dtype = '{dtype}'")).unwrap_err();
+            assert!(refused.hint().unwrap().contains("gguf"), "{refused}");
+        }
         assert!(of("shard_bytes = 1").unwrap_err().to_string().contains("shard_bytes"));
         assert!(toml::from_str::<ExportConfig>("to = 'onnx'").is_err());
     }

@@ -6,8 +6,10 @@
 //! pairs are neighbours: rows of query and key projections, and their biases, go from (i, i + h/2)
 //! to (2i, 2i + 1), as llama.cpp's `convert_hf_to_gguf.py` does (`LlamaModel.permute`); `qwen2` and
 //! `qwen3`, whose pairs are ours. Norms and biases stay F32. Q8_0 (ggml, `quantize_row_q8_0_ref`):
-//! blocks of 32 numbers, each an i8 times a scale of F16, the largest magnitude / 127; a matrix
-//! whose rows are no multiple of 32 is F16 instead. **Cost.** One tensor in memory.
+//! blocks of 32 numbers, each an i8 times a scale of F16, the largest magnitude / 127. Q4_0
+//! (`quantize_row_q4_0_ref`): the same with four bits a number, the scale the number of largest
+//! magnitude / −8; the tables, which such rounding hurts most, are Q8_0. A matrix whose rows are no
+//! multiple of 32 is F16 instead. **Cost.** One tensor in memory.
 
 use std::{io::Write, path::Path};
 
@@ -20,7 +22,7 @@ use crate::base::{
     io,
 };
 use crate::runtime::{
-    model::{ModelConfig, knobs::Bias},
+    model::{ModelConfig, TABLES, knobs::Bias},
     pretrained::Class,
     tensors::{ElementType, encoded},
 };
@@ -29,9 +31,10 @@ use crate::tokenizer::export::LlamaCppVocabulary;
 const MAGIC: &[u8; 4] = b"GGUF";
 const VERSION: u32 = 3;
 const ALIGNMENT: u64 = 32;
-/// Numbers of a block of Q8_0, and its bytes: a scale and the numbers.
+/// Numbers of a block, and its bytes in Q8_0 and Q4_0: a scale and the numbers.
 const BLOCK: usize = 32;
-const BLOCK_BYTES: u64 = 34;
+const Q8_BYTES: u64 = 34;
+const Q4_BYTES: u64 = 18;
 
 /// What the file says beside its tensors.
 pub struct Head<'a> {
@@ -93,16 +96,22 @@ impl<'a> GgufTensor<'a> {
         let columns = *planned.shape.last().expect("every tensor has a dimension");
         let dtype = match asked {
             _ if planned.shape.len() == 1 => WeightType::F32,
-            WeightType::Q8 if !columns.is_multiple_of(BLOCK) => WeightType::F16,
+            WeightType::Q8 | WeightType::Q4 if !columns.is_multiple_of(BLOCK) => WeightType::F16,
+            WeightType::Q4 if TABLES.contains(&planned.name.as_str()) => WeightType::Q8,
             asked => asked,
         };
         GgufTensor { planned, dtype }
     }
 
     fn bytes(&self) -> u64 {
-        match self.dtype.element() {
-            Some(element) => self.planned.numbers() * element.width() as u64,
-            None => self.planned.numbers() / BLOCK as u64 * BLOCK_BYTES,
+        let numbers = self.planned.numbers();
+        let whole = |element: ElementType| numbers * element.width() as u64;
+        match self.dtype {
+            WeightType::Q8 => numbers / BLOCK as u64 * Q8_BYTES,
+            WeightType::Q4 => numbers / BLOCK as u64 * Q4_BYTES,
+            WeightType::F32 => whole(ElementType::F32),
+            WeightType::F16 => whole(ElementType::F16),
+            WeightType::Bf16 => whole(ElementType::Bf16),
         }
     }
 
@@ -117,6 +126,7 @@ impl<'a> GgufTensor<'a> {
         let kind: u32 = match self.dtype {
             WeightType::F32 => 0,
             WeightType::F16 => 1,
+            WeightType::Q4 => 2,
             WeightType::Q8 => 8,
             WeightType::Bf16 => 30,
         };
@@ -139,9 +149,10 @@ impl<'a> GgufTensor<'a> {
         if self.dtype == WeightType::F16 {
             check_range(name, numbers)?;
         }
-        Ok(match self.dtype.element() {
-            Some(element) => encoded(numbers, element),
-            None => numbers.chunks(BLOCK).flat_map(block).collect(),
+        Ok(match (self.dtype, self.dtype.element()) {
+            (_, Some(element)) => encoded(numbers, element),
+            (WeightType::Q4, None) => numbers.chunks(BLOCK).flat_map(block_of_4_bits).collect(),
+            (_, None) => numbers.chunks(BLOCK).flat_map(block).collect(),
         })
     }
 }
@@ -153,6 +164,20 @@ fn block(numbers: &[f32]) -> Vec<u8> {
     let inverse = if scale == 0.0 { 0.0 } else { 1.0 / scale };
     let mut bytes = encoded(&[scale], ElementType::F16);
     bytes.extend(numbers.iter().map(|number| (number * inverse).round() as i8 as u8));
+    bytes
+}
+
+/// A block of Q4_0: a byte holds number i in its lower half, and number i + 16 in its upper.
+fn block_of_4_bits(numbers: &[f32]) -> Vec<u8> {
+    let by_magnitude =
+        |largest: f32, &number: &f32| if number.abs() > largest.abs() { number } else { largest };
+    let scale = numbers.iter().fold(0f32, by_magnitude) / -8.0;
+    let inverse = if scale == 0.0 { 0.0 } else { 1.0 / scale };
+    // From −8 … 8 to 0 … 15; half a step up, then cut, as the reference rounds.
+    let level = |number: f32| ((number * inverse + 8.5) as u8).min(15);
+    let mut bytes = encoded(&[scale], ElementType::F16);
+    let (low, high) = numbers.split_at(BLOCK / 2);
+    bytes.extend(low.iter().zip(high).map(|(low, high)| level(*low) | level(*high) << 4));
     bytes
 }
 
@@ -231,6 +256,7 @@ impl Head<'_> {
         let file_type = match dtype {
             WeightType::F32 => 0,
             WeightType::F16 => 1,
+            WeightType::Q4 => 2,
             WeightType::Q8 => 7,
             WeightType::Bf16 => 32,
         };
@@ -346,13 +372,29 @@ mod tests {
     fn a_block_is_a_scale_and_whole_numbers_within_half_a_step() {
         let numbers: Vec<f32> = (0..32).map(|i| (i as f32 * 0.7).sin() * 3.0).collect();
         let bytes = block(&numbers);
-        assert_eq!(bytes.len() as u64, BLOCK_BYTES);
+        assert_eq!(bytes.len() as u64, Q8_BYTES);
         let scale = crate::runtime::tensors::floats(&bytes[..2], ElementType::F16)[0];
         for (number, byte) in numbers.iter().zip(&bytes[2..]) {
             let read = f32::from(*byte as i8) * scale;
             assert!((read - number).abs() <= scale * 0.51 + 1e-3, "{read} is not {number}");
         }
         assert_eq!(block(&[0.0; 32])[2..], [0; 32]);
+    }
+
+    #[test]
+    fn a_block_of_4_bits_is_within_a_step() {
+        let numbers: Vec<f32> = (0..32).map(|i| (i as f32 * 0.7).sin() * 3.0).collect();
+        let bytes = block_of_4_bits(&numbers);
+        assert_eq!(bytes.len() as u64, Q4_BYTES);
+        let scale = crate::runtime::tensors::floats(&bytes[..2], ElementType::F16)[0];
+        for (i, number) in numbers.iter().enumerate() {
+            let byte = bytes[2 + i % 16];
+            let level = if i < 16 { byte & 15 } else { byte >> 4 };
+            let read = (f32::from(level) - 8.0) * scale;
+            // The far end of the other sign has one step less.
+            assert!((read - number).abs() <= scale.abs() * 1.01, "{read} is not {number}");
+        }
+        assert_eq!(block_of_4_bits(&[0.0; 32]), [&[0u8, 0x80][..], &[0x88; 16]].concat());
     }
 
     #[test]

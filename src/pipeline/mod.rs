@@ -13,6 +13,8 @@ pub mod job;
 pub mod kept;
 mod keys;
 mod memory;
+#[cfg(feature = "train")]
+pub mod milestones;
 pub mod options;
 mod output;
 pub mod recipe;

@@ -7,6 +7,8 @@
 
 use std::path::{Path, PathBuf};
 
+#[cfg(feature = "train")]
+use super::milestones;
 use super::{
     export, import,
     job::{self, Chain, Job, Work},
@@ -63,7 +65,7 @@ pub struct StageEntry {
 /// A key whose value is a path.
 #[derive(Clone, Copy, Debug)]
 pub struct PathKey {
-    /// `model` of the table `classifier`; the key of a plain one stands alone.
+    /// `classifier`, or `train.evals` for a table in a table; none where the key stands alone.
     pub table: Option<&'static str>,
     pub key: &'static str,
     /// What an earlier step must make to be named; `None`: a file, never a step.
@@ -238,9 +240,14 @@ pub const STAGES: &[StageEntry] = &[
         sides: &[],
         keys: || config::fields::<crate::train::TrainConfig>().to_vec(),
         defaults: defaults::<crate::train::TrainConfig>,
-        paths: Vec::new,
+        paths: || {
+            let table = Some(milestones::TABLE);
+            vec![PathKey { table, key: "evals", takes: None, ending: "" }]
+        },
         check: |request| {
-            crate::train::TrainConfig::parse(request.config.clone()).map(drop)?;
+            let mut config = request.config.clone();
+            milestones::take(&mut config)?;
+            crate::train::TrainConfig::parse(config).map(drop)?;
             only_input(request).map(drop)
         },
         open: |request| {
@@ -258,7 +265,10 @@ pub const STAGES: &[StageEntry] = &[
                     verify: asked.verify,
                 },
             };
-            let work = crate::train::TrainJob::open(request.config.clone(), mix, how)?;
+            let mut config = request.config.clone();
+            let evaluate = milestones::take(&mut config)?.map(milestones::evaluator);
+            let work = crate::train::TrainJob::open(config, mix, how)?;
+            let work = work.with_evaluations(evaluate);
             Ok(Job { work: Work::InPlace(Box::new(work)), reads: reads(request) })
         },
     },
@@ -434,20 +444,21 @@ pub fn reads(request: &Request) -> Vec<PathBuf> {
 impl PathKey {
     /// The path in a configuration.
     pub fn value<'a>(&self, config: &'a Table) -> Option<&'a str> {
-        let value = match self.table {
-            Some(table) => config.get(table)?.get(self.key)?,
-            None => config.get(self.key)?,
-        };
+        let mut table = config;
+        for name in self.table.iter().flat_map(|path| path.split('.')) {
+            table = table.get(name)?.as_table()?;
+        }
+        let value = table.get(self.key)?;
         value.as_str().filter(|path| path.ends_with(self.ending))
     }
 
     /// The same, to be changed.
     pub fn value_mut<'a>(&self, config: &'a mut Table) -> Option<&'a mut String> {
-        let value = match self.table {
-            Some(table) => config.get_mut(table)?.get_mut(self.key)?,
-            None => config.get_mut(self.key)?,
-        };
-        match value {
+        let mut table = config;
+        for name in self.table.iter().flat_map(|path| path.split('.')) {
+            table = table.get_mut(name)?.as_table_mut()?;
+        }
+        match table.get_mut(self.key)? {
             toml::Value::String(path) if path.ends_with(self.ending) => Some(path),
             _ => None,
         }

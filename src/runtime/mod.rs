@@ -6,6 +6,7 @@
 //! | module | holds |
 //! |---|---|
 //! | [`cpu`] | matrix products, vectorised `exp` and sums of fixed order, on slices of tensors |
+//! | [`mod@matvec`] | a matrix times one row: what generation does most |
 //! | [`device`] | where tensors live, and what the bits of a run depend on |
 //! | [`value`] | [`value::Value`]: a tensor and the tape behind it; gradients by parameter name |
 //! | [`ops`] | the table [`ops::OPS`], one file an operation: reference, fast form, backward |
@@ -31,6 +32,7 @@ pub mod device;
 mod exact;
 pub mod first_step;
 pub mod hashed;
+pub mod matvec;
 pub mod model;
 pub mod ops;
 pub mod optim;

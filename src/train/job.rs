@@ -6,6 +6,7 @@
 use std::path::{Path, PathBuf};
 
 use super::directory::Start;
+use super::milestones::{Evaluate, evaluate_all};
 use super::origin::Begin;
 use super::{Context, TrainConfig, TrainOptions, TrainPlan, plan, run};
 use crate::artifact::{
@@ -34,13 +35,19 @@ pub struct TrainJob {
     table: Table,
     mix: PathBuf,
     how: HowToTrain,
+    evaluate: Option<Box<Evaluate>>,
 }
 
 impl TrainJob {
     /// Of a mix; the configuration is checked here.
     pub fn open(table: Table, mix: &Path, how: HowToTrain) -> Result<TrainJob> {
         TrainConfig::parse(table.clone())?;
-        Ok(TrainJob { table, mix: mix.to_owned(), how })
+        Ok(TrainJob { table, mix: mix.to_owned(), how, evaluate: None })
+    }
+
+    /// Evaluates milestones and the last checkpoint, as soon as they stand.
+    pub fn with_evaluations(self, evaluate: Option<Box<Evaluate>>) -> TrainJob {
+        TrainJob { evaluate, ..self }
     }
 
     fn options(&self, resources: &Resources<'_>) -> TrainOptions {
@@ -73,9 +80,19 @@ impl InPlace for TrainJob {
             say: resources.say,
             warn: resources.warn,
             interrupted: &interrupt::requested,
+            at_milestone: &|checkpoint| match &self.evaluate {
+                Some(evaluate) => evaluate(checkpoint, resources).map(drop),
+                None => Ok(()),
+            },
         };
         let options = self.options(resources);
-        let summary = run(self.table.clone(), &self.mix, out, &options, &cx)?;
+        let mut summary = run(self.table.clone(), &self.mix, out, &options, &cx)?;
+        if let Some(evaluate) = &self.evaluate {
+            // Also what a kill, or an earlier start without them, has left out.
+            let train = TrainConfig::parse(self.table.clone())?.train;
+            summary.milestones =
+                evaluate_all(&**evaluate, out, (&train, summary.steps), resources)?;
+        }
         Ok(Done { up_to_date: summary.up_to_date, summary: Box::new(summary) })
     }
 }

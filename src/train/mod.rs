@@ -7,7 +7,7 @@
 //! `extend` more steps, `recovery` which checkpoint is sound, `replay` whether it comes out again,
 //! `budget` how long, `learner` what training changes, `spikes` what it leaves out, `feed` rows of the mix, [`validate`]
 //! bits per byte, [`sample`] text (`stop`: up to a stop string), `health` whether it leads
-//! anywhere, `rotation` which checkpoints stay, [`companions`] what other tools read them by, `log`
+//! anywhere, `rotation` which checkpoints stay, [`milestones`] what else is made of some, [`companions`] what other tools read them by, `log`
 //! with [`records`] and `events`, `sessions`, `page`, [`summary`] what is written down, `clock` the
 //! only clocks. [`mod@trained`] opens what was trained, here or elsewhere, and [`mod@generate`]
 //! continues prompts with it.
@@ -37,6 +37,7 @@ mod job;
 pub mod layout;
 mod learner;
 mod log;
+pub mod milestones;
 mod origin;
 mod page;
 pub mod plan;
@@ -48,7 +49,7 @@ mod rotation;
 pub mod sample;
 mod sessions;
 mod spikes;
-mod stop;
+pub mod stop;
 pub mod summary;
 #[cfg(test)]
 mod tests;

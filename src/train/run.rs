@@ -22,6 +22,7 @@ use super::{
     layout::{self, Standing, State},
     learner::{Beginning, Learner, Taken},
     log::RunLog,
+    milestones,
     origin::Origin,
     page::{Metric, Page},
     plan::{self, Prepared, TrainOptions},
@@ -61,6 +62,8 @@ pub struct Context<'a> {
     pub warn: &'a (dyn Fn(&str) + Sync),
     /// Whether Ctrl-C asked for the end: the step is finished, a checkpoint written.
     pub interrupted: &'a (dyn Fn() -> bool + Sync),
+    /// Called with the checkpoint of a milestone, or the last, when it stands.
+    pub at_milestone: &'a (dyn Fn(&Path) -> Result<()> + Sync),
 }
 
 /// Trains `table`'s model on the mix in directory `mix`, in the run directory `out`.
@@ -457,7 +460,20 @@ impl<'a> Run<'a> {
         }
         self.directory.write_state(Standing { state, step: self.learner.state.step })?;
         self.sessions.reached(&self.directory.path, self.learner.state.step)?;
-        self.report()
+        self.report()?;
+        self.milestone(&directory)
+    }
+
+    /// What else is made of this step's checkpoint; Ctrl-C in it ends the run as anywhere else.
+    fn milestone(&self, checkpoints: &Path) -> Result<()> {
+        let step = self.learner.state.step;
+        if !milestones::is_due(&self.config.train, step, self.steps) {
+            return Ok(());
+        }
+        match (self.cx.at_milestone)(&checkpoints.join(checkpoint::name(step))) {
+            Err(Error::Interrupted) => Ok(()),
+            result => result,
+        }
     }
 
     /// Writes `report.html` from the records.

@@ -111,7 +111,10 @@ impl<'a> Writer<'a> {
     }
 
     /// The tokens of a prompt, behind the opener.
-    fn prompt(&self, model: &Model, text: &str) -> Result<Vec<u32>> {
+    ///
+    /// # Errors
+    /// Config: nothing to begin with. Failed: a tokenizer of another model.
+    pub fn prompt(&self, model: &Model, text: &str) -> Result<Vec<u32>> {
         let mut tokens: Vec<u32> = self.opener.into_iter().collect();
         self.tokenizer.encode(text, &mut tokens)?;
         if tokens.is_empty() {

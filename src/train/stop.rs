@@ -4,16 +4,16 @@
 //! end that may still become one is held back. The earliest one counts, wherever pieces are cut.
 
 /// Looks for the first of several texts.
-pub struct StopFinder<'a> {
-    stops: &'a [String],
+pub struct StopFinder {
+    stops: Vec<String>,
     held: String,
     found: Option<usize>,
 }
 
-impl<'a> StopFinder<'a> {
+impl StopFinder {
     /// None of `stops` is empty.
-    pub fn new(stops: &'a [String]) -> StopFinder<'a> {
-        StopFinder { stops, held: String::new(), found: None }
+    pub fn new(stops: &[String]) -> StopFinder {
+        StopFinder { stops: stops.to_vec(), held: String::new(), found: None }
     }
 
     /// What of the text up to here is certainly before any stop string.

@@ -13,6 +13,7 @@ use super::{
     directory::RunDirectory,
     health::Health,
     layout::{self, Standing, State},
+    milestones::{self, MilestoneEval},
     page::Metric,
     records,
     sample::Sample,
@@ -51,6 +52,9 @@ pub struct TrainSummary {
     pub evals: Vec<SourceEval>,
     /// The step of the first evaluation, where none has been and something is held out.
     pub first_evaluation: Option<u64>,
+    /// What was asked at milestones.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub milestones: Vec<MilestoneEval>,
     /// The latest samples, two at most.
     pub samples: Vec<Sample>,
     /// Of this process's training steps, evaluation and checkpoints left out.
@@ -164,6 +168,7 @@ impl TrainSummary {
             parameters: run.config.model.parameter_count(),
             loss: last.map(|last| last.loss),
             evals: evals.iter().filter(|eval| Some(eval.step) == last_eval).cloned().collect(),
+            milestones: Vec::new(),
             samples: samples[samples.len().saturating_sub(SAMPLES_SHOWN)..].to_vec(),
             tokens_per_second: None,
             seconds: Seconds::default(),
@@ -200,6 +205,7 @@ impl fmt::Display for TrainSummary {
             writeln!(f, "  warning: {warning}")?;
         }
         self.write_evals(f)?;
+        write!(f, "{}", milestones::Table(&self.milestones))?;
         write!(
             f,
             "  {} parameters, {} of {} steps, {} of the mix's {} tokens read by this run so far",

@@ -101,7 +101,13 @@ impl Bench {
         interrupted: &(dyn Fn() -> bool + Sync),
     ) -> Result<TrainSummary> {
         let progress = Progress::new(Style::None);
-        let cx = Context { progress: &progress, say: &|_| (), warn: &|_| (), interrupted };
+        let cx = Context {
+            progress: &progress,
+            say: &|_| (),
+            warn: &|_| (),
+            interrupted,
+            at_milestone: &|_| Ok(()),
+        };
         run(table, &self.path("mix"), &self.path(name), options, &cx)
     }
 

@@ -136,7 +136,7 @@ def hugging_face_name(name):
 def check_gguf(name, checkpoint, model, tokenizer):
     """Tensors and keys as the package `gguf` reads them."""
     state = load_file(Path(checkpoint) / "model.safetensors")
-    for dtype, tolerance in ("f32", 0), ("f16", 1e-3), ("bf16", 1e-2), ("q8_0", 1e-2):
+    for dtype, tolerance in ("f32", 0), ("f16", 1e-3), ("bf16", 1e-2), ("q8_0", 1e-2), ("q4_0", 0.13):
         out = exported(checkpoint, work / f"{name}-gguf-{dtype}", "--to", "gguf", "--dtype", dtype)
         reader = gguf.GGUFReader(out / "model.gguf")
         worst, seen = 0.0, set()

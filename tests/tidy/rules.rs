@@ -39,6 +39,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("train", &["base", "artifact", "shards", "runtime", "tokenizer"]),
     ("eval", &["base", "text", "artifact", "store", "source", "shards", "tokenizer", "runtime"]),
     ("export", &["base", "artifact", "store", "runtime", "tokenizer", "train"]),
+    ("serve", &["base", "runtime", "tokenizer", "train"]),
     (
         "inspect",
         &[
@@ -103,6 +104,7 @@ const BELOW_CLI: &[&str] = &[
     "eval",
     "export",
     "interop",
+    "serve",
     "inspect",
     "pipeline",
 ];

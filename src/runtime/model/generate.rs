@@ -2,9 +2,12 @@
 //!
 //! In → a model, a prompt's tokens; out → the tokens it continues with. Keys and values of tokens
 //! read before are kept, so a new token costs one token's forward pass; the cache grows by
-//! doubling, so keeping them costs nothing beside it. Padded vocabulary rows have no logit here, so
+//! doubling, so keeping them costs nothing beside it. A text is written turn by turn ([`Draft`]),
+//! so that several can take turns. Padded vocabulary rows have no logit here, so
 //! they are never emitted. **Invariants.** A text depends on its own prompt and sampling alone,
 //! never on what is generated beside it.
+
+use std::collections::VecDeque;
 
 use candle_core::{DType, Tensor};
 
@@ -23,12 +26,40 @@ pub struct KvCache {
     layers: Vec<Option<(Tensor, Tensor)>>,
     tokens: usize,
     form: Form,
+    watched: Option<Watched>,
+}
+
+/// What a cache that watches has seen.
+#[derive(Default)]
+pub(super) struct Watched {
+    /// Activations before each block, then behind the last: [1, T, d].
+    pub streams: Vec<Tensor>,
+    /// Queries [1, T, H·h] and keys [1, S, K·h] of each block.
+    pub attention: Vec<(Tensor, Tensor)>,
+}
+
+/// Keeps the activations between two blocks, where somebody watches.
+pub(super) fn see(cache: &mut Option<&mut KvCache>, x: &Value) {
+    if let Some(watched) = cache.as_deref_mut().and_then(|cache| cache.watched.as_mut()) {
+        watched.streams.push(x.detached());
+    }
 }
 
 impl KvCache {
     /// An empty cache for `model`.
     pub fn new(model: &Model) -> KvCache {
-        KvCache { layers: vec![None; model.config.n_layer], tokens: 0, form: model.form }
+        let (layers, form) = (vec![None; model.config.n_layer], model.form);
+        KvCache { layers, tokens: 0, form, watched: None }
+    }
+
+    /// An empty cache that keeps what passes by.
+    pub(super) fn watching(model: &Model) -> KvCache {
+        KvCache { watched: Some(Watched::default()), ..KvCache::new(model) }
+    }
+
+    /// What passed by.
+    pub(super) fn into_watched(self) -> Watched {
+        self.watched.unwrap_or_default()
     }
 
     /// Tokens read so far.
@@ -42,7 +73,13 @@ impl KvCache {
     }
 
     /// Appends block `layer`'s new keys and values and returns all of them.
-    pub(super) fn extend(&mut self, layer: usize, k: &Value, v: &Value) -> Result<(Value, Value)> {
+    pub(super) fn extend(
+        &mut self,
+        layer: usize,
+        q: &Value,
+        k: &Value,
+        v: &Value,
+    ) -> Result<(Value, Value)> {
         let (k, v) = (k.detached().contiguous()?, v.detached().contiguous()?);
         let all = self.tokens + k.dim(1)?;
         let (keys, values) = match self.layers[layer].take() {
@@ -54,6 +91,9 @@ impl KvCache {
         values.slice_set(&v, 1, self.tokens)?;
         let read = (keys.narrow(1, 0, all)?, values.narrow(1, 0, all)?);
         self.layers[layer] = Some((keys, values));
+        if let Some(watched) = &mut self.watched {
+            watched.attention.push((q.detached(), read.0.clone()));
+        }
         Ok((Value::constant(&read.0, self.form), Value::constant(&read.1, self.form)))
     }
 }
@@ -79,6 +119,11 @@ fn with_room(buffer: Tensor, tokens: usize) -> Result<Tensor> {
 impl Model {
     /// Reads `tokens` after those in `cache` and returns the last one's logits, vocab_size numbers.
     pub fn generate_step(&self, tokens: &[u32], cache: &mut KvCache) -> Result<Vec<f32>> {
+        self.advance(tokens, cache, false)
+    }
+
+    /// The same; with `every`, the logits of each of `tokens`: tokens × vocab_size.
+    fn advance(&self, tokens: &[u32], cache: &mut KvCache, every: bool) -> Result<Vec<f32>> {
         let vocabulary = self.config.vocab_size;
         if let Some(token) = tokens.iter().find(|&&token| token as usize >= vocabulary) {
             return Err(Error::failed(format!(
@@ -93,8 +138,59 @@ impl Model {
         let weights = self.constants();
         let hidden = self.hidden(&weights, tokens, (1, count), &pass, Some(&mut *cache))?;
         cache.tokens += count;
+        if every {
+            return self.project(&weights, &hidden);
+        }
         let last = hidden.detached().narrow(1, count - 1, 1)?.contiguous()?; // [1, 1, d]
         self.project(&weights, &Value::constant(&last, self.form))
+    }
+}
+
+/// Tokens that one turn reads at most: a long prompt keeps nobody waiting who takes turns with it.
+const TURN: usize = 128;
+
+/// A text that is being written, one turn at a time.
+pub struct Draft {
+    cache: KvCache,
+    sampler: Sampler,
+    unread: VecDeque<u32>,
+}
+
+/// What came of a turn.
+pub struct Turn {
+    /// Tokens that it read.
+    pub read: usize,
+    /// Behind each token that the turn read, where all were asked for; else behind the last one:
+    /// vocab_size logits each.
+    pub logits: Vec<f32>,
+    /// The next token, once everything is read.
+    pub token: Option<u32>,
+}
+
+impl Draft {
+    /// A text that begins with `prompt`.
+    ///
+    /// # Errors
+    /// Config: an empty prompt, a sampling without a meaning.
+    pub fn new(model: &Model, prompt: &[u32], sampling: &Sampling) -> Result<Draft> {
+        if prompt.is_empty() {
+            return Err(Error::config("generation needs a token to start from")
+                .with_hint("a document opens with the end-of-text token"));
+        }
+        sampling.check()?;
+        let (cache, sampler) = (KvCache::new(model), Sampler::new(sampling, prompt));
+        Ok(Draft { cache, sampler, unread: prompt.iter().copied().collect() })
+    }
+
+    /// Reads the next tokens and, behind the last one, draws another, which the next turn reads.
+    /// `every`: also the logits behind those that were given.
+    pub fn turn(&mut self, model: &Model, every: bool) -> Result<Turn> {
+        let read: Vec<u32> = self.unread.drain(..TURN.min(self.unread.len())).collect();
+        let logits = model.advance(&read, &mut self.cache, every)?;
+        let last = &logits[logits.len() - model.config.vocab_size..];
+        let token = self.unread.is_empty().then(|| self.sampler.next(last));
+        self.unread.extend(token);
+        Ok(Turn { read: read.len(), logits, token })
     }
 }
 
@@ -110,20 +206,13 @@ pub fn generate(
     sampling: &Sampling,
     mut on_token: impl FnMut(u32) -> Result<bool>,
 ) -> Result<Vec<u32>> {
-    if prompt.is_empty() {
-        return Err(Error::config("generation needs a token to start from")
-            .with_hint("a document opens with the end-of-text token"));
-    }
-    sampling.check()?;
-    let mut sampler = Sampler::new(sampling, prompt);
-    let mut cache = KvCache::new(model);
+    let mut draft = Draft::new(model, prompt, sampling)?;
     let mut generated = Vec::new();
-    let mut unread = prompt.to_vec();
     // What is generated is read too, but for the last token.
     let room = model.config().longest().map(|longest| (longest + 1).saturating_sub(prompt.len()));
     let max_tokens = room.map_or(max_tokens, |room| room.min(max_tokens));
     while generated.len() < max_tokens {
-        let token = sampler.next(model.generate_step(&unread, &mut cache)?);
+        let Some(token) = draft.turn(model, false)?.token else { continue };
         if ends.contains(&token) {
             break;
         }
@@ -131,7 +220,6 @@ pub fn generate(
         if !on_token(token)? {
             break;
         }
-        unread = vec![token];
     }
     Ok(generated)
 }
@@ -199,6 +287,26 @@ mod tests {
             let sampling = Sampling::at(0.0, 0);
             let found = generate(&model, &prompt, 24, &[], &sampling, |_| Ok(true)).unwrap();
             assert_eq!(found, without_cache(&model, &prompt, 24), "seed {seed}");
+        }
+    }
+
+    #[test]
+    fn a_long_prompt_is_read_in_turns_and_gives_the_same_text() {
+        let model = model();
+        let prompt: Vec<u32> = (0..2 * TURN as u32 + 9).map(|i| i * 17 % 131).collect();
+        let found = generate(&model, &prompt, 6, &[], &Sampling::at(0.0, 0), |_| Ok(true));
+        assert_eq!(found.unwrap(), without_cache(&model, &prompt, 6));
+        // All logits of the prompt, turn by turn.
+        let batch = Batch::single_document(prompt.clone(), prompt.clone());
+        let whole = model.logits(&batch).unwrap();
+        let mut draft = Draft::new(&model, &prompt, &Sampling::at(0.0, 0)).unwrap();
+        let turns: Vec<Turn> = (0..3).map(|_| draft.turn(&model, true).unwrap()).collect();
+        let drawn: Vec<bool> = turns.iter().map(|turn| turn.token.is_some()).collect();
+        assert_eq!(drawn, [false, false, true]);
+        let logits: Vec<f32> = turns.into_iter().flat_map(|turn| turn.logits).collect();
+        assert_eq!(logits.len(), whole.len());
+        for (found, expected) in logits.iter().zip(&whole) {
+            assert!((found - expected).abs() < 1e-4, "{found} is not {expected}");
         }
     }
 

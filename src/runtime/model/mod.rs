@@ -14,6 +14,7 @@ mod counts;
 mod generate;
 mod init;
 pub mod knobs;
+mod look;
 mod memory;
 mod sampling;
 mod score;
@@ -22,7 +23,8 @@ mod weights;
 
 pub use config::ModelConfig;
 pub use counts::{PLACES, TABLES, shapes};
-pub use generate::{KvCache, generate};
+pub use generate::{Draft, KvCache, Turn, generate};
+pub use look::Look;
 pub use memory::{StepMemory, StepShape};
 pub use sampling::Sampling;
 pub use score::{Branch, TargetScore, Tree};
@@ -176,6 +178,7 @@ impl Model {
         x = self.dropped(x, pass, 0)?; // [B, T, d]
         for layer in 0..shape.n_layer {
             let block = weights.block(layer);
+            generate::see(&mut cache, &x);
             let mut normed = self.norm(weights, &block.name("input_layernorm"), &x)?; // [B, T, d]
             let mixed = self.attention(&block, &normed, pass, cache.as_deref_mut())?; // [B, T, d]
             x = ops::add(&x, &self.branch(mixed, pass, 2 * layer + 1)?)?; // [B, T, d]
@@ -186,6 +189,7 @@ impl Model {
             let fed = self.feed_forward(&block, &normed)?; // [B, T, d]
             x = ops::add(&x, &self.branch(fed, pass, 2 * layer + 2)?)?; // [B, T, d]
         }
+        generate::see(&mut cache, &x);
         x = self.norm(weights, "model.norm", &x)?; // [B, T, d]
         match shape.width_ratio() {
             1.0 => Ok(x),
@@ -231,7 +235,7 @@ impl Model {
         let q = self.placed(block, "self_attn.q_norm", q, pass)?; // [B, T, H·h]
         let k = self.placed(block, "self_attn.k_norm", k, pass)?; // [B, T, K·h]
         let (k, v) = match cache {
-            Some(cache) => cache.extend(block.layer, &k, &v)?, // [1, S, K·h] each
+            Some(cache) => cache.extend(block.layer, &q, &k, &v)?, // [1, S, K·h] each
             None => (k, v),
         };
         let window = self.config.window_of(block.layer);

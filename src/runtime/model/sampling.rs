@@ -62,32 +62,34 @@ impl Sampling {
 }
 
 /// Chooses the tokens of one text.
-pub struct Sampler<'a> {
-    sampling: &'a Sampling,
+pub struct Sampler {
+    sampling: Sampling,
     stream: Stream,
     seen: BTreeSet<u32>,
 }
 
-impl<'a> Sampler<'a> {
+impl Sampler {
     /// For a text that begins with `prompt`.
-    pub fn new(sampling: &'a Sampling, prompt: &[u32]) -> Sampler<'a> {
+    pub fn new(sampling: &Sampling, prompt: &[u32]) -> Sampler {
         let stream = Stream::new(sampling.seed, "generate");
         let remembers = sampling.repetition_penalty != 1.0;
         let seen = if remembers { prompt.iter().copied().collect() } else { BTreeSet::new() };
-        Sampler { sampling, stream, seen }
+        Sampler { sampling: sampling.clone(), stream, seen }
     }
 
     /// The next token.
-    pub fn next(&mut self, mut logits: Vec<f32>) -> u32 {
+    pub fn next(&mut self, logits: &[f32]) -> u32 {
         let penalty = self.sampling.repetition_penalty as f32;
+        if penalty == 1.0 {
+            return self.choose(logits);
+        }
+        let mut logits = logits.to_vec();
         for &token in &self.seen {
             let logit = &mut logits[token as usize];
             *logit = if *logit > 0.0 { *logit / penalty } else { *logit * penalty };
         }
         let token = self.choose(&logits);
-        if penalty != 1.0 {
-            self.seen.insert(token);
-        }
+        self.seen.insert(token);
         token
     }
 
@@ -115,7 +117,7 @@ impl<'a> Sampler<'a> {
     /// Sets the weights of the tokens to 0 that the limits leave out; the likeliest, whose weight
     /// is 1, stays.
     fn limit(&self, weights: &mut [f64]) {
-        let Sampling { top_k, top_p, min_p, .. } = *self.sampling;
+        let Sampling { top_k, top_p, min_p, .. } = self.sampling;
         if (1..weights.len()).contains(&top_k) {
             let mut sorted = weights.to_vec();
             let (_, least, _) = sorted.select_nth_unstable_by(top_k - 1, |a, b| b.total_cmp(a));
@@ -165,7 +167,7 @@ mod tests {
     /// The tokens that many draws give, and the share of the first.
     fn drawn(sampling: Sampling) -> (BTreeSet<u32>, f64) {
         let mut sampler = Sampler::new(&sampling, &[]);
-        let draws: Vec<u32> = (0..20_000).map(|_| sampler.next(logits())).collect();
+        let draws: Vec<u32> = (0..20_000).map(|_| sampler.next(&logits())).collect();
         let first = draws.iter().filter(|&&token| token == 0).count();
         (draws.iter().copied().collect(), first as f64 / draws.len() as f64)
     }
@@ -197,10 +199,10 @@ mod tests {
     #[test]
     fn a_token_that_occurred_is_less_likely_whatever_its_sign() {
         let sampling = Sampling { repetition_penalty: 2.0, ..Sampling::at(0.0, 0) };
-        assert_eq!(Sampler::new(&sampling, &[1]).next(vec![1.0, 1.5, 0.9]), 0);
-        assert_eq!(Sampler::new(&sampling, &[1]).next(vec![-1.5, -1.0, -1.6]), 0);
+        assert_eq!(Sampler::new(&sampling, &[1]).next(&[1.0, 1.5, 0.9]), 0);
+        assert_eq!(Sampler::new(&sampling, &[1]).next(&[-1.5, -1.0, -1.6]), 0);
         let mut sampler = Sampler::new(&sampling, &[]);
-        let tokens: Vec<u32> = (0..3).map(|_| sampler.next(vec![1.0, 1.5, 1.2])).collect();
+        let tokens: Vec<u32> = (0..3).map(|_| sampler.next(&[1.0, 1.5, 1.2])).collect();
         assert_eq!(tokens, [1, 2, 0]);
     }
 
@@ -208,7 +210,7 @@ mod tests {
     fn impossible_tokens_are_never_drawn_and_equals_go_to_the_first() {
         let sampler_of = |logits: &[f32], sampling: &Sampling| {
             let mut sampler = Sampler::new(sampling, &[]);
-            (0..2000).map(|_| sampler.next(logits.to_vec())).collect::<BTreeSet<u32>>()
+            (0..2000).map(|_| sampler.next(logits)).collect::<BTreeSet<u32>>()
         };
         let logits = [0.0, 3f32.ln(), f32::NEG_INFINITY];
         assert_eq!(sampler_of(&logits, &Sampling::at(1.0, 3)), BTreeSet::from([0, 1]));

@@ -2,12 +2,14 @@
 //!
 //! In → x [.., I], weight [O, I]; out → x · weightᵀ [.., O]. Backward: dx = g · weight,
 //! dweight = gᵀ · x. One product each way an input; nothing is transposed in memory, since the
-//! kernel packs its operands anyway. The fused form is candle's own kernel without candle's tape,
+//! kernel packs its operands anyway; a single row, as in generation, goes past that kernel
+//! ([`mod@crate::runtime::matvec`]). The fused form is candle's own kernel without candle's tape,
 //! which would copy the transposed gradient of the weight.
 
 use super::{Case, OpSpec, normal};
 use crate::base::error::Result;
 use crate::runtime::cpu::{Elements, Matrix, Threads, matmul, tensor};
+use crate::runtime::matvec::matvec;
 use crate::runtime::value::Value;
 
 /// x · weightᵀ over the last dimension.
@@ -27,11 +29,15 @@ pub fn linear(x: &Value, weight: &Value) -> Result<Value> {
     let mut output = vec![0.0; rows * outputs];
     {
         let (x, weight) = (Elements::of(x.tensor())?, Elements::of(weight.tensor())?);
-        let (left, right) = (
-            Matrix::new(&x, rows, inputs, inputs),
-            Matrix::new(&weight, outputs, inputs, inputs).t(),
-        );
-        matmul(&mut output, outputs, false, left, right, Threads::All);
+        if rows == 1 {
+            matvec(&mut output, &weight, &x);
+        } else {
+            let (left, right) = (
+                Matrix::new(&x, rows, inputs, inputs),
+                Matrix::new(&weight, outputs, inputs, inputs).t(),
+            );
+            matmul(&mut output, outputs, false, left, right, Threads::All);
+        }
     }
     let saved = (x.tensor().clone(), weight.tensor().clone());
     let x_tracked = x.is_tracked();
@@ -61,6 +67,6 @@ fn cases() -> Vec<Case> {
     let run = |inputs: &[Value]| linear(&inputs[0], &inputs[1]);
     vec![
         Case::new("tokens", vec![normal("x", &[2, 5, 12]), normal("weight", &[9, 12])], run),
-        Case::new("one row", vec![normal("x", &[1, 33]), normal("weight", &[17, 33])], run),
+        Case::new("one row", vec![normal("x", &[1, 33]), normal("weight", &[18, 33])], run),
     ]
 }

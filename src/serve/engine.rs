@@ -1,0 +1,215 @@
+//! The one place where texts are written: requests take turns, a token at a time.
+//!
+//! In → [`Job`]s; out → their [`Event`]s. **Method.** A thread holds the jobs in work. In a round
+//! each of them takes one turn of one of its texts, all side by side on the machine's threads; the
+//! next round begins when all are done. So who asks for much waits, and nobody waits for him. Jobs
+//! wait in line, first come, first served, until the caches of those in work leave room; a line that
+//! is full is said to be ([`Busy`]). **Invariants.** What a job gives depends on the job alone.
+//! Caches never take more than their share of `--memory`; a job whose client has gone gives up its
+//! place before its next turn.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+
+use rayon::prelude::*;
+use tokio::sync::mpsc::UnboundedSender;
+
+use super::text::{Piece, Text};
+use crate::base::error::{Error, Result};
+use crate::base::size::{Bytes, Count};
+use crate::runtime::model::ModelConfig;
+use crate::train::Trained;
+
+/// Jobs in work at once: more would make each slower, and none earlier.
+const IN_WORK_MAX: usize = 32;
+/// Jobs that wait in line.
+const WAITING_MAX: usize = 256;
+
+/// The texts of one request.
+pub struct Job {
+    /// Each with its place among the choices of the answer.
+    pub texts: VecDeque<(usize, Text)>,
+    /// Bytes that their caches may take ([`Engine::cost`]).
+    pub cost: u64,
+    /// Whoever answers the client.
+    pub client: UnboundedSender<Event>,
+}
+
+/// What a client hears of.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Event {
+    /// More of a choice.
+    Piece(usize, Piece),
+    /// The texts cannot be finished.
+    Failed(String),
+}
+
+/// Why a job is not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Busy {
+    /// So many wait already.
+    Full(usize),
+    /// The server is ending.
+    Closed,
+}
+
+#[derive(Default)]
+struct Line {
+    waiting: VecDeque<Job>,
+    is_closed: bool,
+}
+
+#[derive(Default)]
+struct Shared {
+    line: Mutex<Line>,
+    changed: Condvar,
+}
+
+impl Shared {
+    fn line(&self) -> MutexGuard<'_, Line> {
+        self.line.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Writes texts on a thread of its own until it is dropped.
+pub struct Engine {
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+    model: ModelConfig,
+    room: u64,
+}
+
+impl Engine {
+    /// Starts; `memory` is for the model, which is there already, and the caches.
+    ///
+    /// # Errors
+    /// Config: there is no room for one text of the model's length.
+    pub fn start(trained: Arc<Trained>, memory: Bytes) -> Result<Engine> {
+        let model = trained.model.config().clone();
+        let parameters = 4 * model.parameter_count();
+        let room = memory.0.saturating_sub(parameters);
+        let needed = cache_bytes(&model, trained.context);
+        if needed > room {
+            let message = format!(
+                "`--memory` is {memory}: the model takes {}, and a text of {} tokens {}",
+                Bytes(parameters),
+                Count(trained.context as u64),
+                Bytes(needed)
+            );
+            return Err(Error::config(message));
+        }
+        let shared = Arc::new(Shared::default());
+        let of_thread = shared.clone();
+        let thread = std::thread::Builder::new().name("engine".to_owned());
+        let thread = thread.spawn(move || work(&trained, &of_thread, room));
+        let thread =
+            thread.map_err(|error| Error::failed(format!("cannot start a thread: {error}")))?;
+        Ok(Engine { shared, thread: Some(thread), model, room })
+    }
+
+    /// Bytes that the cache of a text of so many tokens takes.
+    pub fn cost(&self, tokens: usize) -> u64 {
+        cache_bytes(&self.model, tokens)
+    }
+
+    /// Bytes that all caches may take.
+    pub fn room(&self) -> u64 {
+        self.room
+    }
+
+    /// Puts a job, which must fit into [`Engine::room`], in line.
+    pub fn submit(&self, job: Job) -> Result<(), Busy> {
+        assert!(job.cost <= self.room, "{} bytes where {} are", job.cost, self.room);
+        let mut line = self.shared.line();
+        if line.is_closed {
+            return Err(Busy::Closed);
+        }
+        if line.waiting.len() >= WAITING_MAX {
+            return Err(Busy::Full(line.waiting.len()));
+        }
+        line.waiting.push_back(job);
+        self.shared.changed.notify_one();
+        Ok(())
+    }
+
+    /// Ends the texts in work with an error, and takes no more.
+    pub fn close(&self) {
+        self.shared.line().is_closed = true;
+        self.shared.changed.notify_one();
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        self.close();
+        if let Some(thread) = self.thread.take() {
+            // A turn that panicked has been reported where it happened.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Keys and values of so many tokens in all blocks, f32; the cache grows by doubling, and both
+/// halves of a doubling exist for a moment.
+fn cache_bytes(model: &ModelConfig, tokens: usize) -> u64 {
+    let width = (model.kv_heads() * model.head_dim()) as u64;
+    let room = tokens.max(128).next_power_of_two() as u64;
+    2 * 4 * model.n_layer as u64 * width * room + 4 * width * room
+}
+
+/// Rounds of turns, as long as the line is open.
+fn work(trained: &Trained, shared: &Shared, room: u64) {
+    let mut jobs: Vec<Job> = Vec::new();
+    while admit(&mut jobs, shared, room) {
+        jobs.par_iter_mut().for_each(|job| job.turn(trained));
+        jobs.retain(|job| !job.texts.is_empty());
+    }
+    let ending = || Event::Failed("the server is ending".to_owned());
+    let waiting = std::mem::take(&mut shared.line().waiting);
+    for job in jobs.into_iter().chain(waiting) {
+        // A client that has gone need not hear of it.
+        let _ = job.client.send(ending());
+    }
+}
+
+/// Takes jobs from the line as long as there is room; waits for one where none is in work. False:
+/// the line is closed.
+fn admit(jobs: &mut Vec<Job>, shared: &Shared, room: u64) -> bool {
+    let mut line = shared.line();
+    while jobs.is_empty() && line.waiting.is_empty() && !line.is_closed {
+        line = shared.changed.wait(line).unwrap_or_else(PoisonError::into_inner);
+    }
+    let taken: u64 = jobs.iter().map(|job| job.cost).sum();
+    let mut left = room - taken;
+    while jobs.len() < IN_WORK_MAX
+        && let Some(next) = line.waiting.front()
+        && next.cost <= left
+    {
+        left -= next.cost;
+        jobs.extend(line.waiting.pop_front());
+    }
+    !line.is_closed
+}
+
+impl Job {
+    /// One turn of one text; the texts of a job take turns themselves.
+    fn turn(&mut self, trained: &Trained) {
+        let Some((choice, mut text)) = self.texts.pop_front() else { return };
+        let event = match text.turn(trained) {
+            Ok(piece) => {
+                if piece.end.is_none() {
+                    self.texts.push_back((choice, text));
+                }
+                Event::Piece(choice, piece)
+            }
+            Err(error) => {
+                self.texts.clear();
+                Event::Failed(error.to_string())
+            }
+        };
+        if self.client.send(event).is_err() {
+            self.texts.clear();
+        }
+    }
+}
