@@ -44,6 +44,7 @@
 //!   model card.
 //! - `eval` (feature `train`): a model on questions and texts, and two of them side by side.
 //! - [`inspect`]: reads any artifact, and verifies it.
+//! - [`lineage`]: where an artifact comes from, and the differences of two.
 //! - [`pipeline`]: the registry of stages, recipes, and the executor: the one place that knows of
 //!   resume, staging, manifests and renames.
 //! - [`cli`]: arguments → requests; the only writer to the terminal.
@@ -98,6 +99,7 @@ pub mod fasttext;
 pub mod filter;
 pub mod ingest;
 pub mod inspect;
+pub mod lineage;
 pub mod mix;
 pub mod pipeline;
 #[cfg(feature = "train")]

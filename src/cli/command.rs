@@ -14,6 +14,7 @@ use super::{
     dedup::DedupFlags,
     filter::FilterFlags,
     inspect::InspectArgs,
+    lineage::LineageArgs,
     mix::MixFlags,
     run::RunArgs,
     tokenize::TokenizeFlags,
@@ -87,6 +88,8 @@ pub enum Command {
     Inspect(InspectArgs),
     /// Read an artifact and what it was made from again, and name what differs
     Verify { path: PathBuf },
+    /// Show what an artifact was made from, back to the source files
+    Lineage(LineageArgs),
 }
 
 #[cfg(test)]

@@ -20,6 +20,7 @@ mod generate;
 mod help;
 mod init;
 mod inspect;
+mod lineage;
 mod mix;
 pub mod printer;
 mod run;
@@ -119,6 +120,7 @@ fn run(cli: Cli, printer: &Printer) -> Result<()> {
         Command::Manual => cx.manual(),
         Command::Inspect(args) => cx.inspect(args),
         Command::Verify { path } => cx.verify(path),
+        Command::Lineage(args) => cx.lineage(args),
     }
 }
 

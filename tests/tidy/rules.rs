@@ -53,6 +53,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
             "eval",
         ],
     ),
+    ("lineage", &["base", "artifact"]),
     ("pipeline", BELOW_PIPELINE),
     ("cli", BELOW_CLI),
     ("main", &["base", "cli"]),
@@ -79,6 +80,7 @@ const BELOW_PIPELINE: &[&str] = &[
     "eval",
     "export",
     "inspect",
+    "lineage",
 ];
 const BELOW_CLI: &[&str] = &[
     "base",
@@ -101,6 +103,7 @@ const BELOW_CLI: &[&str] = &[
     "eval",
     "export",
     "inspect",
+    "lineage",
     "pipeline",
 ];
 
