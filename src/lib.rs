@@ -44,7 +44,8 @@
 //!   model card.
 //! - `eval` (feature `train`): a model on questions and texts, and two of them side by side.
 //! - [`inspect`]: reads any artifact, and verifies it.
-//! - [`lineage`]: where an artifact comes from, and the differences of two.
+//! - [`lineage`]: where an artifact comes from, and the differences of two. [`runs`]: every run
+//!   of a folder. [`compare`]: what a difference did, against the noise of seeds.
 //! - [`pipeline`]: the registry of stages, recipes, and the executor: the one place that knows of
 //!   resume, staging, manifests and renames.
 //! - [`cli`]: arguments → requests; the only writer to the terminal.
@@ -88,6 +89,7 @@ pub mod artifact;
 pub mod base;
 pub mod classifier;
 pub mod cli;
+pub mod compare;
 pub mod dedup;
 #[cfg(feature = "hub")]
 pub mod download;
@@ -102,6 +104,7 @@ pub mod inspect;
 pub mod lineage;
 pub mod mix;
 pub mod pipeline;
+pub mod runs;
 #[cfg(feature = "train")]
 pub mod runtime;
 pub mod shards;

@@ -11,12 +11,14 @@ use super::download::DownloadFlags;
 use super::{
     args::{Shared, StageArgs, TextFlags},
     classifier::ClassifierCommand,
+    compare::CompareArgs,
     dedup::DedupFlags,
     filter::FilterFlags,
     inspect::InspectArgs,
     lineage::LineageArgs,
     mix::MixFlags,
     run::RunArgs,
+    runs::{NoteArgs, RunsArgs},
     tokenize::TokenizeFlags,
     tokenizer::TokenizerCommand,
 };
@@ -90,6 +92,12 @@ pub enum Command {
     Verify { path: PathBuf },
     /// Show what an artifact was made from, back to the source files
     Lineage(LineageArgs),
+    /// Say what differs between two artifacts or runs, and what it did
+    Compare(CompareArgs),
+    /// Show every run of a folder, with what changed and what came of it
+    Runs(RunsArgs),
+    /// Leave a remark or tags beside a run
+    Note(NoteArgs),
 }
 
 #[cfg(test)]

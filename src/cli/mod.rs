@@ -7,6 +7,7 @@
 pub mod args;
 mod classifier;
 pub mod command;
+mod compare;
 mod dedup;
 #[cfg(feature = "hub")]
 mod download;
@@ -24,6 +25,7 @@ mod lineage;
 mod mix;
 pub mod printer;
 mod run;
+mod runs;
 pub mod screen;
 mod stage;
 mod tokenize;
@@ -121,6 +123,9 @@ fn run(cli: Cli, printer: &Printer) -> Result<()> {
         Command::Inspect(args) => cx.inspect(args),
         Command::Verify { path } => cx.verify(path),
         Command::Lineage(args) => cx.lineage(args),
+        Command::Compare(args) => cx.compare(args),
+        Command::Runs(args) => cx.runs(args),
+        Command::Note(args) => cx.note(args),
     }
 }
 

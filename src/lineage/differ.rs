@@ -215,7 +215,8 @@ impl Walk<'_> {
     fn files(&mut self, from: usize, to: usize) {
         let skipped = |side: Side, found: &[Difference]| -> Vec<usize> {
             let only = found.iter().filter(|it| it.what == What::Step { only_in: side });
-            let index = only.filter_map(|it| if side == Side::From { it.nodes.0 } else { it.nodes.1 });
+            let index =
+                only.filter_map(|it| if side == Side::From { it.nodes.0 } else { it.nodes.1 });
             index.collect()
         };
         let (a, b) = (skipped(Side::From, &self.found), skipped(Side::To, &self.found));
@@ -314,7 +315,9 @@ fn take(
                     let mut places: Vec<usize> =
                         list.iter().map(|it| if second { it.1 } else { it.0 }).collect();
                     places.sort_unstable();
-                    places.into_iter().fold(place, |place, taken| place + usize::from(taken <= place))
+                    places
+                        .into_iter()
+                        .fold(place, |place, taken| place + usize::from(taken <= place))
                 };
                 let (x, y) = (shift(pairs, at, false), shift(pairs, other, true));
                 pairs.push((x, y, a.remove(at), b.remove(other)));
@@ -405,7 +408,8 @@ fn flat(config: &Value) -> BTreeMap<String, Value> {
 }
 
 fn flatten(prefix: &str, value: &Value, keys: &mut BTreeMap<String, Value>) {
-    let below = |key: &str| if prefix.is_empty() { key.to_owned() } else { format!("{prefix}.{key}") };
+    let below =
+        |key: &str| if prefix.is_empty() { key.to_owned() } else { format!("{prefix}.{key}") };
     match value {
         Value::Object(object) => {
             object.iter().for_each(|(key, value)| flatten(&below(key), value, keys));

@@ -132,12 +132,7 @@ impl Reader {
     }
 
     /// Adds a node, then its inputs.
-    fn add(
-        &mut self,
-        growing: &mut Growing,
-        node: Node,
-        records: &[InputRecord],
-    ) -> Result<usize> {
+    fn add(&mut self, growing: &mut Growing, node: Node, records: &[InputRecord]) -> Result<usize> {
         let (index, place) = (growing.nodes.len(), node.place.clone());
         growing.known.extend(node.fingerprint.map(|fingerprint| (fingerprint, index)));
         growing.nodes.push(node);

@@ -67,7 +67,8 @@ fn branch(
         }
     }
     if hidden > 0 {
-        let _ = writeln!(text, "{rest}└─ and {} more files (`-v` lists them)", Count(hidden as u64));
+        let _ =
+            writeln!(text, "{rest}└─ and {} more files (`-v` lists them)", Count(hidden as u64));
     }
 }
 

@@ -13,7 +13,7 @@ pub mod notes;
 pub mod records;
 mod table;
 
-pub use facts::{Facts, parameters};
+pub use facts::{Facts, evaluations, parameters};
 pub use list::{Row, folders, list};
 pub use notes::Note;
 pub use table::{COLUMNS, Column, Table};

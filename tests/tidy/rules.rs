@@ -54,6 +54,8 @@ const IMPORTS: &[(&str, &[&str])] = &[
         ],
     ),
     ("lineage", &["base", "artifact"]),
+    ("runs", &["base", "artifact", "source", "lineage"]),
+    ("compare", &["base", "artifact", "source", "eval", "lineage", "runs"]),
     ("pipeline", BELOW_PIPELINE),
     ("cli", BELOW_CLI),
     ("main", &["base", "cli"]),
@@ -81,6 +83,8 @@ const BELOW_PIPELINE: &[&str] = &[
     "export",
     "inspect",
     "lineage",
+    "runs",
+    "compare",
 ];
 const BELOW_CLI: &[&str] = &[
     "base",
@@ -104,6 +108,8 @@ const BELOW_CLI: &[&str] = &[
     "export",
     "inspect",
     "lineage",
+    "runs",
+    "compare",
     "pipeline",
 ];
 
