@@ -8,6 +8,11 @@ use clap::{Parser, Subcommand};
 
 #[cfg(feature = "hub")]
 use super::download::DownloadFlags;
+#[cfg(feature = "train")]
+use super::{
+    ablate::AblateArgs, eval::EvalArgs, export::ExportFlags, generate::GenerateArgs,
+    train::TrainArgs,
+};
 use super::{
     args::{Shared, StageArgs, TextFlags},
     classifier::ClassifierCommand,
@@ -22,8 +27,6 @@ use super::{
     tokenize::TokenizeFlags,
     tokenizer::TokenizerCommand,
 };
-#[cfg(feature = "train")]
-use super::{eval::EvalArgs, export::ExportFlags, generate::GenerateArgs, train::TrainArgs};
 /// From raw Parquet to a trained small language model: deterministic, resumable, one binary.
 #[derive(Parser, Debug)]
 #[command(name = "dataprep", version, max_term_width = 100, disable_help_subcommand = true)]
@@ -96,6 +99,9 @@ pub enum Command {
     Compare(CompareArgs),
     /// Show every run of a folder, with what changed and what came of it
     Runs(RunsArgs),
+    /// Train a baseline and its variants, and say which change to keep
+    #[cfg(feature = "train")]
+    Ablate(AblateArgs),
     /// Leave a remark or tags beside a run
     Note(NoteArgs),
 }

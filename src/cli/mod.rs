@@ -4,6 +4,8 @@
 //! can be typed is in [`command`] and [`args`], how results look in [`screen`], where they go in
 //! [`printer`].
 
+#[cfg(feature = "train")]
+mod ablate;
 pub mod args;
 mod classifier;
 pub mod command;
@@ -122,6 +124,8 @@ fn run(cli: Cli, printer: &Printer) -> Result<()> {
         Command::Manual => cx.manual(),
         Command::Inspect(args) => cx.inspect(args),
         Command::Verify { path } => cx.verify(path),
+        #[cfg(feature = "train")]
+        Command::Ablate(args) => cx.ablate(args),
         Command::Lineage(args) => cx.lineage(args),
         Command::Compare(args) => cx.compare(args),
         Command::Runs(args) => cx.runs(args),
