@@ -53,7 +53,12 @@ const PAIRS: [Pair; 22] = [
     pair("", "", "--set method=exact", "only unique.method"),
     pair("", "", "--seed 7", "only unique.seed 1 → 7"),
     pair("", "", "--set unit_bytes=32KiB", "only unique.unit_bytes 65536 → 32768"),
-    pair("", "--set gopher_quality.min_words=90", "", "only clean.gopher_quality.min_words 50 → 90"),
+    pair(
+        "",
+        "--set gopher_quality.min_words=90",
+        "",
+        "only clean.gopher_quality.min_words 50 → 90",
+    ),
     pair("", "--set gopher_quality.max_words=200", "", "gopher_quality.max_words 100000 → 200"),
     pair("", "--set gopher_quality.min_stop_words=4", "", "min_stop_words 2 → 4"),
     pair("", "--set words=white_space", "", "only clean.words"),
@@ -168,8 +173,10 @@ fn steps() -> Vec<Step> {
         files: Vec::new(),
     };
     let corpus = Kind::Corpus;
-    let mut raw = step("raw", "ingest", corpus, json!({"holdout": 0.05, "text_column": "text"}), &[]);
-    raw.files = vec![("wiki", "a.parquet", "aaaa"), ("wiki", "b.parquet", "bbb"), ("books", "c", "c")];
+    let mut raw =
+        step("raw", "ingest", corpus, json!({"holdout": 0.05, "text_column": "text"}), &[]);
+    raw.files =
+        vec![("wiki", "a.parquet", "aaaa"), ("wiki", "b.parquet", "bbb"), ("books", "c", "c")];
     let rules = json!({"rules": ["gopher_quality"], "holdout": 0.05,
         "gopher_quality": {"min_words": 50}});
     let unique = json!({"verify": 0.8, "ngram": 5, "holdout": 0.05});
@@ -243,7 +250,10 @@ const CHANGES: [Change; 24] = [
     (|s| of(s, "raw").files.truncate(2), "only raw without books/c"),
     (|s| of(s, "raw").files.push(("web", "d", "d")), "only raw with web/d more"),
     (|s| of(s, "raw").files[1].2 = "bbB", "only raw reads wiki/b.parquet edited"),
-    (|s| of(s, "raw").files[1].1 = "x.parquet", "the same bytes as wiki/b.parquet → wiki/x.parquet"),
+    (
+        |s| of(s, "raw").files[1].1 = "x.parquet",
+        "the same bytes as wiki/b.parquet → wiki/x.parquet",
+    ),
     (|s| of(s, "raw").files.reverse(), "only raw reads its inputs in another order"),
     (|s| of(s, "raw").version = 4, "only the code of raw (ingest, version 3 → 4)"),
     (
@@ -255,7 +265,10 @@ const CHANGES: [Change; 24] = [
         },
         "only raw.holdout 0.05 → 0.1",
     ),
-    (|s| of(s, "clean").config["rules"] = json!(["c4"]), "only clean.rules [\"gopher_quality\"] → "),
+    (
+        |s| of(s, "clean").config["rules"] = json!(["c4"]),
+        "only clean.rules [\"gopher_quality\"] → ",
+    ),
     (
         |s| of(s, "clean").config["gopher_quality"]["min_words"] = json!(5),
         "only clean.gopher_quality.min_words 50 → 5",
@@ -352,7 +365,10 @@ fn a_chain_whose_folders_are_gone_is_known_by_what_its_manifest_tells() {
     let read = |side: &str| lineage::read(&directory.path(side).join("model")).unwrap();
     let (a, b) = (read("base"), read("other"));
     assert_eq!(a.nodes.len(), 7);
-    assert_eq!(sentence(&differences(&a, &b), (0, 0)), "only unique.verify 0.8 → off; everything else identical");
+    assert_eq!(
+        sentence(&differences(&a, &b), (0, 0)),
+        "only unique.verify 0.8 → off; everything else identical"
+    );
     let shown = directory.dataprep("lineage base/model").ok().stdout;
     assert!(shown.contains("wiki: a.parquet") && shown.contains("short 20"), "{shown}");
     let dot = directory.dataprep("lineage base/model --dot --picture tree.svg").ok().stdout;
@@ -409,7 +425,12 @@ fn the_log_of_all_runs_says_what_changed_and_takes_remarks() {
     let table = directory.dataprep("runs runs").ok().stdout;
     assert!(table.contains("only train.seed 0 → 1; "), "{table}");
     assert!(table.contains("only train.learning_rate 0.001 → 0.002"), "{table}");
-    directory.command("note runs/r0004").arg("the good one").arg("--tag=keep,best").status().unwrap();
+    directory
+        .command("note runs/r0004")
+        .arg("the good one")
+        .arg("--tag=keep,best")
+        .status()
+        .unwrap();
     directory.dataprep("note runs/r0004 --untag best").ok();
     let shown = directory.dataprep("runs runs --json").ok();
     let rows: Vec<Value> =

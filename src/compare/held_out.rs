@@ -1,7 +1,7 @@
 //! Bits per byte on the documents that all runs hold out.
 //!
 //! In → the documents of each run's last evaluation (`evals/step-*.jsonl`), known by the hash of
-//! their text, and which of them have a near-twin in what a run has read (`held_out.parquet`); out →
+//! their text, and which of them have a near-twin in the text that a run may have read; out →
 //! [`HeldOut`]: by source and in all, how many documents these are, both figures, and the standard
 //! error of their difference over documents (they are paired, so what makes a document hard cancels).
 //! A run that has read near-twins of held-out documents reads lower than it should: the figures
@@ -10,17 +10,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use arrow::array::{Array, AsArray};
 use serde::{Deserialize, Serialize};
 
-use super::columns::{self, Rows};
 use crate::base::error::Result;
 use crate::base::hash::Fingerprint;
 use crate::base::io;
 use crate::runs::records;
-
-/// The table of held-out documents beside a run's records.
-const TABLE: &str = "held_out.parquet";
 
 /// A document that a run has scored.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -29,46 +24,27 @@ pub struct Scored {
     pub text: Fingerprint,
     pub bytes: u64,
     pub nats: f64,
+    /// Deduplication found a near-twin of it in what is trained on, and left that in; absent: nobody
+    /// looked.
+    #[serde(default)]
+    pub near_twin: Option<bool>,
 }
 
 /// What a run has scored last, by text.
 pub type Scores = BTreeMap<Fingerprint, Scored>;
 
-/// The last evaluation's documents, and those with near-twins in what was read.
+/// The last evaluation's documents.
 ///
 /// # Errors
 /// Damaged: a record that cannot be read.
-pub fn read(run: &Path) -> Result<(Scores, BTreeSet<Fingerprint>)> {
+pub fn read(run: &Path) -> Result<Scores> {
     let files = io::list(&run.join("evals")).unwrap_or_default();
     let last = files.iter().rev().find(|it| it.extension().is_some_and(|end| end == "jsonl"));
     let documents: Vec<Scored> = match last {
         Some(file) => records::lines(file)?,
         None => Vec::new(),
     };
-    let scores = documents.into_iter().map(|document| (document.text, document)).collect();
-    Ok((scores, twins(&run.join(TABLE))?))
-}
-
-fn twins(table: &Path) -> Result<BTreeSet<Fingerprint>> {
-    let mut twins = BTreeSet::new();
-    if !table.is_file() {
-        return Ok(twins);
-    }
-    for batch in columns::open(table, &["text_hash", "near_twin"])? {
-        let batch = batch?;
-        let rows = Rows { batch: &batch, path: table };
-        let hashes = rows.text("text_hash")?;
-        let Some(near) = batch.column_by_name("near_twin").and_then(|it| it.as_boolean_opt())
-        else {
-            continue;
-        };
-        for row in 0..batch.num_rows() {
-            if near.is_valid(row) && near.value(row) {
-                twins.extend(hashes.at(row).and_then(|hash| hash.parse::<Fingerprint>().ok()));
-            }
-        }
-    }
-    Ok(twins)
+    Ok(documents.into_iter().map(|document| (document.text, document)).collect())
 }
 
 /// The comparison.
@@ -103,7 +79,7 @@ pub struct Figure {
 /// Groups of runs that differ by seed alone, the runs compared first; `None`: they have no document
 /// in common.
 pub fn compare(from: &[&Scores], to: &[&Scores], twins: &BTreeSet<Fingerprint>) -> Option<HeldOut> {
-    let (a, b) = (*from.first()?, *to.first()?);
+    let (a, b) = (from.first()?, to.first()?);
     let others = || from.iter().chain(to);
     let is_common = |text: &Fingerprint| others().all(|scores| scores.contains_key(text));
     let common: Vec<&Scored> = a.values().filter(|document| is_common(&document.text)).collect();
@@ -115,10 +91,10 @@ pub fn compare(from: &[&Scores], to: &[&Scores], twins: &BTreeSet<Fingerprint>) 
         let documents = common.iter().filter(|it| it.source == **name).copied();
         figure(name, documents.collect::<Vec<_>>().as_slice(), b)
     };
-    let alone: Vec<&Scored> =
-        common.iter().filter(|it| !twins.contains(&it.text)).copied().collect();
+    let is_twin = |text: &Fingerprint| others().any(|it| it[text].near_twin == Some(true));
+    let alone: Vec<&Scored> = common.iter().filter(|it| !is_twin(&it.text)).copied().collect();
     let has_twins = !alone.is_empty() && alone.len() < common.len();
-    let of_seed = |scores: &&Scores| {
+    let of_seed = |scores: &Scores| {
         let nats: f64 = common.iter().map(|it| scores[&it.text].nats).sum();
         let bytes: u64 = common.iter().map(|it| it.bytes).sum();
         nats / (std::f64::consts::LN_2 * bytes.max(1) as f64)
@@ -164,7 +140,7 @@ mod tests {
         let scored = |&(name, bytes, nats): &(&str, u64, f64)| {
             let text = xxh3_128(name.as_bytes());
             let source = name.chars().take(1).collect();
-            (text, Scored { source, text, bytes, nats })
+            (text, Scored { source, text, bytes, nats, near_twin: Some(name == "b1") })
         };
         documents.iter().map(scored).collect()
     }
@@ -173,15 +149,13 @@ mod tests {
     fn only_documents_that_all_hold_out_count() {
         let a = scores(&[("a1", 100, 70.0), ("a2", 100, 80.0), ("b1", 50, 40.0)]);
         let b = scores(&[("a1", 100, 60.0), ("b1", 50, 45.0), ("b2", 10, 999.0)]);
-        let found = compare(&[&a], &[&b], &BTreeSet::new()).unwrap();
+        let found = compare(std::slice::from_ref(&a), &[b]).unwrap();
         assert_eq!((found.common, found.documents), (2, (3, 3)));
         assert!((found.total.difference - (-5.0 / std::f64::consts::LN_2 / 150.0)).abs() < 1e-12);
         let sources: Vec<(&str, u64)> =
             found.sources.iter().map(|it| (it.source.as_str(), it.documents)).collect();
         assert_eq!(sources, [("a", 1), ("b", 1)]);
-        let twins = BTreeSet::from([xxh3_128(b"b1")]);
-        let found = compare(&[&a], &[&b], &twins).unwrap();
         assert_eq!(found.without_twins.unwrap().documents, 1);
-        assert!(compare(&[&a], &[&scores(&[("c", 1, 1.0)])], &twins).is_none());
+        assert!(compare(&[a], &[scores(&[("c", 1, 1.0)])]).is_none());
     }
 }

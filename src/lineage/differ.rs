@@ -1,8 +1,8 @@
 //! Two lineages → what differs, each difference at the earliest step where it arose.
 //!
 //! In → the lineages of a baseline and of what is held against it; out → [`Difference`]s, sources
-//! first. **Method.** The two graphs are walked side by side from the artifacts up; equal
-//! fingerprints end the walk. Inputs of two steps are paired by fingerprint, then by name and stage,
+//! first. **Method.** The two graphs are walked side by side from the artifacts up, through equal
+//! steps too: what differs above them is *without effect*, and said so. Inputs of two steps are paired by fingerprint, then by name and stage,
 //! then by stage; what is left over belongs to a step that only one side has, which is noted and
 //! stepped over, the deeper side first. Of two paired steps the stage, its version, the seed and
 //! every key of the resolved configuration are compared. **A consequence is no difference**: a key
@@ -29,6 +29,8 @@ pub struct Difference {
     /// What that step passes on, on either side; none where only one side has it.
     pub documents: Option<(u64, u64)>,
     pub tokens: Option<(u64, u64)>,
+    /// The step writes the same bytes on both sides.
+    pub without_effect: bool,
     #[serde(skip)]
     pub nodes: (Option<usize>, Option<usize>),
 }
@@ -67,10 +69,14 @@ pub enum Side {
     To,
 }
 
-/// Everything that differs between two lineages; nothing where they have one fingerprint.
+/// Everything that differs between two lineages.
 pub fn differences(from: &Lineage, to: &Lineage) -> Vec<Difference> {
     let mut walk = Walk { from, to, found: Vec::new(), seen: BTreeSet::new() };
     walk.pair(0, 0);
+    let root = |lineage: &Lineage| lineage.nodes[0].fingerprint;
+    if root(from).is_some() && root(from) == root(to) {
+        walk.found.iter_mut().for_each(|it| it.without_effect = true);
+    }
     walk.found
 }
 
@@ -89,7 +95,8 @@ impl Walk<'_> {
         }
         let (a, b) = (&self.from.nodes[from], &self.to.nodes[to]);
         if a.fingerprint.is_some() && a.fingerprint == b.fingerprint {
-            return;
+            // Equal bytes may have been read of unequal steps.
+            return self.inputs(from, to);
         }
         if a.stage_version.is_none() || b.stage_version.is_none() {
             if a.identity != b.identity {
@@ -112,6 +119,7 @@ impl Walk<'_> {
             what,
             documents: Some((a.documents(), b.documents())),
             tokens: Some((tokens(a), tokens(b))),
+            without_effect: a.identity.is_some() && a.identity == b.identity,
             nodes: (Some(from), Some(to)),
         });
     }
@@ -134,6 +142,9 @@ impl Walk<'_> {
                 what: What::Step { only_in: side },
                 documents: None,
                 tokens: None,
+                without_effect: lineage
+                    .made(index)
+                    .any(|input| node.identity == lineage.nodes[input].identity),
                 nodes,
             });
         }

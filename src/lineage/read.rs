@@ -15,14 +15,11 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::node::{Input, Lineage, Node, Totals};
-use crate::artifact::manifest::{Manifest, ManifestCounts, Tool};
+use crate::artifact::manifest::{self, Manifest, ManifestCounts, Tool};
 use crate::artifact::record::{InputKind, InputRecord, Kind};
-use crate::base::error::Result;
+use crate::base::error::{Error, Result};
 use crate::base::hash::Fingerprint;
 use crate::base::io;
-
-/// The key of a manifest that tells of all that stood above it.
-const ANCESTRY: &str = "ancestry";
 
 /// Where an artifact and what it was made from lay.
 const PLACES: &str = "run.json";
@@ -34,6 +31,13 @@ pub enum Depth {
     Places,
     /// Take what the manifest tells, and look for a folder only where it tells nothing.
     Told,
+}
+
+/// What of a manifest tells of all that stood above it.
+#[derive(Deserialize)]
+struct Told {
+    #[serde(default)]
+    ancestry: Vec<Value>,
 }
 
 /// An entry of `ancestry`.
@@ -93,7 +97,7 @@ impl Reader {
         let absolute = io::canonical(path)?;
         let name = absolute.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let mut growing = Growing::default();
-        self.grow(&mut growing, &manifest, name, Some(&absolute))?;
+        self.grow(&mut growing, &manifest, name, &absolute)?;
         Ok(Lineage { nodes: growing.nodes })
     }
 
@@ -103,14 +107,10 @@ impl Reader {
         growing: &mut Growing,
         manifest: &Manifest,
         name: String,
-        place: Option<&Path>,
+        place: &Path,
     ) -> Result<usize> {
-        let told = manifest.extra.get(ANCESTRY).and_then(Value::as_array);
-        for told in told.into_iter().flatten() {
-            // An entry of a later build's form is left to the folders.
-            if let Ok(ancestor) = serde_json::from_value::<Ancestor>(told.clone()) {
-                growing.told.entry(ancestor.fingerprint).or_insert(ancestor);
-            }
+        for ancestor in told(place)? {
+            growing.told.entry(ancestor.fingerprint).or_insert(ancestor);
         }
         let node = Node {
             name,
@@ -126,7 +126,7 @@ impl Reader {
             identity: Some(manifest.files_identity()),
             totals: Totals::of(&manifest.files),
             inputs: Vec::new(),
-            place: place.map(Path::to_owned),
+            place: Some(place.to_owned()),
         };
         self.add(growing, node, &manifest.inputs)
     }
@@ -171,7 +171,7 @@ impl Reader {
             && let Some(place) = self.place(record, reader, places)?
             && let Some(Some(manifest)) = self.opened.get(&place).cloned()
         {
-            return self.grow(growing, &manifest, record.name.clone(), Some(&place));
+            return self.grow(growing, &manifest, record.name.clone(), &place);
         }
         let unknown = Node {
             name: record.name.clone(),
@@ -238,6 +238,14 @@ impl Reader {
         let manifest = self.opened.get(place).and_then(Option::as_ref);
         Ok(manifest.is_some_and(|it| Some(it.fingerprint) == record.fingerprint))
     }
+}
+
+/// What the manifest in a folder tells; an entry of a later build's form is left to the folders.
+fn told(place: &Path) -> Result<Vec<Ancestor>> {
+    let path = place.join(manifest::FILE_NAME);
+    let told: Told = serde_json::from_slice(&io::read(&path)?)
+        .map_err(|error| Error::damaged_artifact(&path, None, error))?;
+    Ok(told.ancestry.into_iter().filter_map(|it| serde_json::from_value(it).ok()).collect())
 }
 
 /// Where the inputs of an artifact lay, by name: as seen from it, then absolute.

@@ -30,7 +30,7 @@ impl fmt::Display for More<'_> {
         let share = 100.0 * from.abs_diff(to) as f64 / from.max(1) as f64;
         let digits = if share < 0.1 { 3 } else { 1 };
         match from.cmp(&to) {
-            std::cmp::Ordering::Equal => write!(f, "as many {of} ({})", Count(to)),
+            std::cmp::Ordering::Equal => write!(f, "as many {of}"),
             _ if from == 0 => write!(f, "{} {of} instead of none", Count(to)),
             std::cmp::Ordering::Less => write!(f, "{share:.digits$}% more {of}"),
             std::cmp::Ordering::Greater => write!(f, "{share:.digits$}% fewer {of}"),
@@ -41,7 +41,7 @@ impl fmt::Display for More<'_> {
 /// All differences in one sentence, with what became of the documents.
 pub fn sentence(differences: &[Difference], documents: (u64, u64)) -> String {
     let more = More { from: documents.0, to: documents.1, of: "documents" };
-    let effect = if documents == (0, 0) { String::new() } else { format!("; {more}") };
+    let effect = if documents.0 == documents.1 { String::new() } else { format!("; {more}") };
     match differences {
         [] => "nothing differs".to_owned(),
         [one] => format!("only {one}{effect}; everything else identical"),
@@ -54,6 +54,16 @@ pub fn sentence(differences: &[Difference], documents: (u64, u64)) -> String {
 
 impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.write(f)?;
+        match self.without_effect {
+            true => write!(f, " (without effect: the same bytes come of it)"),
+            false => Ok(()),
+        }
+    }
+}
+
+impl Difference {
+    fn write(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let step = &self.step;
         match &self.what {
             What::Key { key, from, to } => {
