@@ -70,6 +70,7 @@ impl Commands<'_> {
         if let Some(measure) = &args.best {
             table = Table::new(vec![table.best(measure)?.clone()]);
         }
+        table.warning().iter().for_each(|warning| self.printer.warning(warning));
         match args.csv {
             true => self.printer.raw(&table.csv()),
             false => self.printer.raw(&table.text()),

@@ -226,20 +226,13 @@ impl Runs {
 /// # Errors
 /// Damaged: a record that cannot be read.
 pub fn judge(from: &[PathBuf], to: &[PathBuf]) -> Result<(Option<HeldOut>, Option<Verdict>)> {
-    let read =
-        |paths: &[PathBuf]| paths.iter().map(|it| held_out::read(it)).collect::<Result<Vec<_>>>();
-    let (a, b) = (read(from)?, read(to)?);
-    // A run that was not evaluated has no say.
-    let has_scores = |it: &&(held_out::Scores, BTreeSet<_>)| !it.0.is_empty();
-    let (a, b): (Vec<_>, Vec<_>) =
-        (a.iter().filter(has_scores).collect(), b.iter().filter(has_scores).collect());
-    let twins = a.iter().chain(&b).flat_map(|it| it.1.iter().copied()).collect();
-    let scores = |group: &[&'_ (held_out::Scores, BTreeSet<_>)]| -> Vec<held_out::Scores> {
-        group.iter().map(|it| it.0.clone()).collect()
+    let read = |paths: &[PathBuf]| -> Result<Vec<held_out::Scores>> {
+        let mut all = paths.iter().map(|it| held_out::read(it)).collect::<Result<Vec<_>>>()?;
+        // A run that was not evaluated has no say.
+        all.retain(|scores| !scores.is_empty());
+        Ok(all)
     };
-    let (x, y) = (scores(&a), scores(&b));
-    let found =
-        held_out::compare(&x.iter().collect::<Vec<_>>(), &y.iter().collect::<Vec<_>>(), &twins);
+    let found = held_out::compare(&read(from)?, &read(to)?);
     let verdict = found.as_ref().map(|it| noise::verdict(&it.seeds.0, &it.seeds.1));
     Ok((found, verdict))
 }

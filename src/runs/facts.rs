@@ -13,7 +13,7 @@ use serde_json::Value;
 use super::records;
 use crate::artifact::manifest::Manifest;
 use crate::base::error::Result;
-use crate::base::hash::Fingerprint;
+use crate::base::hash::{Fingerprint, xxh3_128};
 use crate::base::io;
 
 /// A run's facts.
@@ -31,9 +31,11 @@ pub struct Facts {
     /// Of the last step's batch, nats a token.
     pub loss: Option<f64>,
     pub bits_per_byte: Option<f64>,
+    /// The same of the held-out documents that its own recipe would keep.
+    pub kept_bits_per_byte: Option<f64>,
     /// By source.
     pub sources: BTreeMap<String, f64>,
-    /// Of the latest evaluation: which documents were scored.
+    /// Of the latest evaluation: which texts of which sources were scored; none in earlier builds.
     pub validation: Option<String>,
     /// Of tasks, from the latest evaluation beside the run: the share of right answers.
     pub evals: BTreeMap<String, f64>,
@@ -70,7 +72,13 @@ struct Evaluated {
     nats: f64,
     bytes: u64,
     bits_per_byte: f64,
-    validation: Option<Value>,
+    #[serde(default)]
+    kept_nats: Option<f64>,
+    #[serde(default)]
+    kept_bytes: Option<u64>,
+    /// Of the texts of the source.
+    #[serde(default)]
+    validation: Option<Fingerprint>,
 }
 
 impl Facts {
@@ -104,13 +112,18 @@ impl Facts {
         let last = evaluated.iter().map(|it| it.step).max();
         let latest: Vec<Evaluated> =
             evaluated.into_iter().filter(|it| Some(it.step) == last).collect();
-        let nats: f64 = latest.iter().map(|it| it.nats).sum();
-        let bytes: u64 = latest.iter().map(|it| it.bytes).sum();
-        if bytes > 0 {
-            self.bits_per_byte = Some(nats / (std::f64::consts::LN_2 * bytes as f64));
-        }
-        let validation = latest.first().and_then(|it| it.validation.as_ref()?.as_str());
-        self.validation = validation.map(str::to_owned);
+        let bits = |nats: f64, bytes: u64| {
+            (bytes > 0).then(|| nats / (std::f64::consts::LN_2 * bytes as f64))
+        };
+        let sum = |nats: fn(&Evaluated) -> f64| latest.iter().map(nats).sum::<f64>();
+        let bytes = |bytes: fn(&Evaluated) -> u64| latest.iter().map(bytes).sum::<u64>();
+        self.bits_per_byte = bits(sum(|it| it.nats), bytes(|it| it.bytes));
+        self.kept_bits_per_byte =
+            bits(sum(|it| it.kept_nats.unwrap_or(0.0)), bytes(|it| it.kept_bytes.unwrap_or(0)));
+        let sets = latest.iter().map(|it| Some(format!("{} {}\n", it.source, it.validation?)));
+        let sets: Option<String> = sets.collect();
+        let sets = sets.filter(|sets| !sets.is_empty());
+        self.validation = sets.map(|sets| xxh3_128(sets.as_bytes()).short());
         self.sources = latest.into_iter().map(|it| (it.source, it.bits_per_byte)).collect();
     }
 

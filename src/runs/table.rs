@@ -64,6 +64,14 @@ pub const COLUMNS: &[Column] = &[
     column("seed", DataType::Int64, false, |row| whole(row.facts.seed)),
     measure("loss", 4, Ordering::Less, |row| number(row.facts.loss)),
     measure("bits_per_byte", 4, Ordering::Less, |row| number(row.facts.bits_per_byte)),
+    Column {
+        name: "kept_bits_per_byte",
+        digits: 4,
+        shown: false,
+        better: Some(Ordering::Less),
+        kind: DataType::Float64,
+        cell: |row| number(row.facts.kept_bits_per_byte),
+    },
     measure("tokens_per_second", 0, Ordering::Greater, |row| number(row.facts.tokens_per_second)),
     measure("seconds", 0, Ordering::Less, |row| number(row.facts.seconds)),
     measure("cost", 2, Ordering::Less, |row| number(row.facts.cost)),
@@ -114,6 +122,19 @@ impl Table {
     /// The rows as they stand.
     pub fn rows(&self) -> &[Row] {
         &self.rows
+    }
+
+    /// What must be said of figures that stand side by side and do not compare.
+    pub fn warning(&self) -> Option<String> {
+        let sets = self.rows.iter().filter_map(|row| row.facts.validation.as_deref());
+        let sets: std::collections::BTreeSet<&str> = sets.collect();
+        (sets.len() > 1).then(|| {
+            format!(
+                "bits per byte are of {} validation sets (the column `validation`), and compare \
+                 within one: `dataprep compare` takes the documents that both hold out",
+                sets.len()
+            )
+        })
     }
 
     /// Keeps the rows that a condition takes: `loss < 3 AND tags LIKE '%keep%'`.
