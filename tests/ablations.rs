@@ -106,6 +106,7 @@ fn a_plan_that_can_prove_nothing_is_refused_before_any_work() {
         ("set = { \"unique.method\" = \"exact\" }", "", "variant `exact`: it changes nothing"),
         ("name = \"rate\"", "name = \"exact\"\nset = {}", "two things"),
         ("[0.0001, 0.02]", "0.02", "`each` wants a list"),
+        ("\"unique.method\" = \"exact\"", "\"mix.tokens\" = \"24k\"", "it changes nothing"),
         ("price_per_hour", "price_per_our", "unknown key `price_per_our`"),
     ] {
         let plan = PLAN.replace(from, to);

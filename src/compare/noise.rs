@@ -1,10 +1,10 @@
 //! Whether a difference is one: the verdict with its uncertainty.
 //!
 //! In → a figure of each seed, before and after; out → a [`Verdict`]. **Method.** Student's t for
-//! two means with the seeds' pooled standard deviation (Welford's data hold few seeds, so the
-//! quantile is that of the degrees of freedom there are), two-sided at [`LEVEL`]: of fifty
-//! comparisons without an effect one is called by chance. Without repeated seeds the standard
-//! deviation is [`PRIOR`] of the figure, and the verdict says so. Pure.
+//! two means with the seeds' pooled standard deviation, at the degrees of freedom that so few seeds
+//! leave, two-sided at [`LEVEL`]: of fifty comparisons without an effect one is called by chance.
+//! Without repeated seeds the standard deviation is [`PRIOR`] of the figure, and the verdict says so.
+//! Pure.
 
 use std::fmt;
 
@@ -13,9 +13,9 @@ use serde::Serialize;
 /// The share of comparisons without an effect that are rightly called none.
 pub const LEVEL: f64 = 0.98;
 
-/// The standard deviation of seeds, as a share of the figure, where none was measured. Nine times
-/// that of modded-nanogpt's 124M (0.0013 of 3.28 nats, its README, track 3): small models on little
-/// text scatter more, about 0.3% over five seeds of the quickstart's first hundred steps.
+/// The standard deviation of seeds, as a share of the figure, where none was measured: a judgement,
+/// nine times what modded-nanogpt's 124M shows (0.0013 of 3.28 nats, its README, track 3), since
+/// smaller models on less text scatter more. Repeated seeds replace it.
 pub const PRIOR: f64 = 0.0036;
 
 /// Seeds that the prior is worth.

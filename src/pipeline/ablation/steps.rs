@@ -9,7 +9,6 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::trial::Variant;
 use crate::artifact::record::Kind;
 use crate::base::config::{self, Table};
 use crate::base::error::{Error, Result};
@@ -28,19 +27,20 @@ const OWN: [&str; 2] = ["unit_bytes", "columns"];
 /// Digits of a hash in a folder's name.
 const DIGITS: usize = 10;
 
-/// Resolves the steps of a trial.
+/// Resolves the steps of the trial called `run`, without those that are skipped.
 ///
 /// # Errors
 /// Config: a step to leave out that there is not, or that is not between texts; no training.
 pub fn resolve(
     recipe: Recipe,
-    variant: &Variant,
+    skips: &[String],
+    run: &str,
     seed: u64,
     tokens: Option<Count>,
     out: &Path,
 ) -> Result<Vec<Request>> {
     let mut requests = recipe.requests;
-    for skip in &variant.skips {
+    for skip in skips {
         requests = without(requests, skip)?;
     }
     let last = requests.iter().rposition(|request| request.stage == "train");
@@ -49,8 +49,7 @@ pub fn resolve(
     })?;
     let mut requests = needed(requests, last);
     train(requests.last_mut().expect("the training is needed"), seed, tokens)?;
-    let run = format!("{}.s{seed}", variant.name);
-    place(&mut requests, &run, out);
+    place(&mut requests, run, out);
     let checked = Recipe { out: out.to_owned(), requests };
     checked.check(0)?;
     Ok(checked.requests)

@@ -120,18 +120,19 @@ impl Plan {
         for (index, variant) in variants.iter().enumerate() {
             let within = |error: Error| error.within(&format!("variant `{}`", variant.name));
             for (at, seed) in file.seeds.iter().enumerate() {
-                let requests = Recipe::read(&recipe, &variant.sets, Some(&out))
-                    .and_then(|recipe| steps::resolve(recipe, variant, *seed, file.tokens, &out))
-                    .map_err(within)?;
-                let trial = Trial {
-                    name: format!("{}.s{seed}", variant.name),
-                    variant: index,
-                    seed: *seed,
-                    requests,
+                let name = format!("{}.s{seed}", variant.name);
+                let resolved = |recipe| {
+                    steps::resolve(recipe, &variant.skips, &name, *seed, file.tokens, &out)
                 };
+                let requests = Recipe::read(&recipe, &variant.sets, Some(&out))
+                    .and_then(resolved)
+                    .map_err(within)?;
+                let trial = Trial { name: name.clone(), variant: index, seed: *seed, requests };
                 let from = variant.from.filter(|_| at == 0);
                 let parent = from.and_then(|from| trials.iter().find(|it| it.variant == from));
-                if parent.is_some_and(|parent| parent.run() == trial.run()) {
+                // The hash of all that is asked ends the name.
+                let asked = |trial: &Trial| trial.run().extension().map(|it| it.to_owned());
+                if parent.is_some_and(|parent| asked(parent) == asked(&trial)) {
                     return Err(within(Error::config("it changes nothing"))
                         .with_hint("its value is the one that it starts from"));
                 }
