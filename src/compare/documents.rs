@@ -17,7 +17,7 @@ use serde::Serialize;
 use super::columns::{self, Rows};
 use crate::base::error::{Error, Result};
 use crate::base::hash::{xxh3_64, xxh3_128};
-use crate::base::io;
+use crate::base::{interrupt, io};
 
 /// Bytes of a record.
 const RECORD: usize = 32;
@@ -181,6 +181,7 @@ impl Dealt {
         for (number, file) in files.iter().enumerate() {
             let mut row = 0;
             for batch in columns::open(file, &["id", "text"])? {
+                interrupt::check()?;
                 let batch = batch?;
                 let rows = Rows { batch: &batch, path: file };
                 let (ids, texts) = (rows.text("id")?, rows.text("text")?);

@@ -31,6 +31,8 @@ pub use noise::{Call, Noise, Verdict};
 use crate::artifact::manifest::Manifest;
 use crate::artifact::record::Kind;
 use crate::base::error::{Error, Result};
+use crate::base::io;
+use crate::base::size::Count;
 use crate::lineage::{self, Depth, Difference, Lineage, Node, Reader, What, differences, sentence};
 use crate::runs::{self, Facts, records};
 use reasons::Reasons;
@@ -134,6 +136,10 @@ impl Comparison {
         };
         let count = |nodes: &[&Node]| nodes.iter().map(|node| node.documents()).sum::<u64>();
         let mut changes = documents::compare(&from, &to, count(&x) + count(&y), bounds)?;
+        if changes.left.max(changes.entered) > documents::ASKED_MAX as u64 {
+            let most = Count(documents::ASKED_MAX as u64);
+            self.notes.push(format!("reasons are counted over {most} of the documents that moved"));
+        }
         let (mut left, mut entered) = (Vec::new(), Vec::new());
         for moved in &mut changes.listed {
             match moved.how {
@@ -243,10 +249,10 @@ fn is_seed(difference: &Difference) -> bool {
 
 /// The runs beside one that differ from it by seed alone, itself first.
 fn seeds_of((path, own): (&Path, &Lineage)) -> Result<Vec<PathBuf>> {
-    let absolute = crate::base::io::canonical(path)?;
+    let absolute = io::canonical(path)?;
     let mut found = vec![path.to_owned()];
     let mut reader = Reader::new(Depth::Told);
-    for beside in crate::base::io::list(absolute.parent().unwrap_or(Path::new("/")))? {
+    for beside in io::list(absolute.parent().unwrap_or(Path::new("/")))? {
         if beside == absolute || !beside.is_dir() {
             continue;
         }
