@@ -10,9 +10,11 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use serde::Deserialize;
 use serde_json::Value;
+use serde_json::value::RawValue;
 
 use super::node::{Input, Lineage, Node, Totals};
 use crate::artifact::manifest::{self, Manifest, ManifestCounts, Tool};
@@ -37,7 +39,7 @@ pub enum Depth {
 #[derive(Deserialize)]
 struct Told {
     #[serde(default)]
-    ancestry: Vec<Value>,
+    ancestry: Vec<Box<RawValue>>,
 }
 
 /// An entry of `ancestry`.
@@ -72,6 +74,8 @@ pub struct Reader {
     depth: Depth,
     /// Manifests by folder; `None`: there is none.
     opened: BTreeMap<PathBuf, Option<Manifest>>,
+    /// What manifests tell, by its text: many runs tell the same.
+    told: BTreeMap<String, Option<Rc<Ancestor>>>,
 }
 
 /// One lineage as it grows.
@@ -79,13 +83,13 @@ pub struct Reader {
 struct Growing {
     nodes: Vec<Node>,
     known: BTreeMap<Fingerprint, usize>,
-    told: BTreeMap<Fingerprint, Ancestor>,
+    told: BTreeMap<Fingerprint, Rc<Ancestor>>,
 }
 
 impl Reader {
     /// A reader that has opened nothing yet.
     pub fn new(depth: Depth) -> Reader {
-        Reader { depth, opened: BTreeMap::new() }
+        Reader { depth, opened: BTreeMap::new(), told: BTreeMap::new() }
     }
 
     /// The lineage of the artifact in a folder.
@@ -93,11 +97,18 @@ impl Reader {
     /// # Errors
     /// Config: no artifact. Damaged: a manifest that cannot be read.
     pub fn lineage(&mut self, path: &Path) -> Result<Lineage> {
-        let manifest = Manifest::read(path)?;
+        self.lineage_of(path, &Manifest::read(path)?)
+    }
+
+    /// The lineage of the artifact in a folder, whose manifest has been read.
+    ///
+    /// # Errors
+    /// Damaged: a manifest that cannot be read.
+    pub fn lineage_of(&mut self, path: &Path, manifest: &Manifest) -> Result<Lineage> {
         let absolute = io::canonical(path)?;
         let name = absolute.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let mut growing = Growing::default();
-        self.grow(&mut growing, &manifest, name, &absolute)?;
+        self.grow(&mut growing, manifest, name, &absolute)?;
         Ok(Lineage { nodes: growing.nodes })
     }
 
@@ -109,7 +120,7 @@ impl Reader {
         name: String,
         place: &Path,
     ) -> Result<usize> {
-        for ancestor in told(place)? {
+        for ancestor in self.told(place)? {
             growing.told.entry(ancestor.fingerprint).or_insert(ancestor);
         }
         let node = Node {
@@ -192,12 +203,12 @@ impl Reader {
         let Some(told) = told else { return self.add(growing, unknown, &[]) };
         let node = Node {
             kind: Some(told.kind),
-            stage: told.stage,
+            stage: told.stage.clone(),
             stage_version: Some(told.stage_version),
-            tool: Some(told.tool),
-            config: told.config,
+            tool: Some(told.tool.clone()),
+            config: told.config.clone(),
             seed: told.seed,
-            counts: told.counts,
+            counts: told.counts.clone(),
             holdout: told.holdout,
             totals: told.files,
             ..unknown
@@ -230,6 +241,22 @@ impl Reader {
         Ok(None)
     }
 
+    /// What the manifest in a folder tells; an entry of a later build's form is left to the folders.
+    fn told(&mut self, place: &Path) -> Result<Vec<Rc<Ancestor>>> {
+        let path = place.join(manifest::FILE_NAME);
+        let told: Told = serde_json::from_slice(&io::read(&path)?)
+            .map_err(|error| Error::damaged_artifact(&path, None, error))?;
+        let mut found = Vec::new();
+        for entry in told.ancestry {
+            if !self.told.contains_key(entry.get()) {
+                let ancestor = serde_json::from_str(entry.get()).ok().map(Rc::new);
+                self.told.insert(entry.get().to_owned(), ancestor);
+            }
+            found.extend(self.told[entry.get()].clone());
+        }
+        Ok(found)
+    }
+
     fn is_there(&mut self, place: &Path, record: &InputRecord) -> Result<bool> {
         if !self.opened.contains_key(place) {
             let manifest = Manifest::read_if_known(place)?;
@@ -238,14 +265,6 @@ impl Reader {
         let manifest = self.opened.get(place).and_then(Option::as_ref);
         Ok(manifest.is_some_and(|it| Some(it.fingerprint) == record.fingerprint))
     }
-}
-
-/// What the manifest in a folder tells; an entry of a later build's form is left to the folders.
-fn told(place: &Path) -> Result<Vec<Ancestor>> {
-    let path = place.join(manifest::FILE_NAME);
-    let told: Told = serde_json::from_slice(&io::read(&path)?)
-        .map_err(|error| Error::damaged_artifact(&path, None, error))?;
-    Ok(told.ancestry.into_iter().filter_map(|it| serde_json::from_value(it).ok()).collect())
 }
 
 /// Where the inputs of an artifact lay, by name: as seen from it, then absolute.

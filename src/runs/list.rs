@@ -48,8 +48,7 @@ pub struct Row {
 pub fn list(folder: &Path) -> Result<Vec<Row>> {
     let mut reader = Reader::new(Depth::Told);
     let mut rows = Vec::new();
-    for path in folders(folder)? {
-        let manifest = Manifest::read(&path)?;
+    for (path, manifest) in folders(folder)? {
         let row = Row {
             facts: Facts::read(&path, &manifest)?,
             parent: None,
@@ -57,7 +56,7 @@ pub fn list(folder: &Path) -> Result<Vec<Row>> {
             changes: 0,
             tags: BTreeSet::new(),
             notes: Vec::new(),
-            lineage: reader.lineage(&path)?,
+            lineage: reader.lineage_of(&path, &manifest)?,
         };
         rows.push(row);
     }
@@ -70,24 +69,21 @@ pub fn list(folder: &Path) -> Result<Vec<Row>> {
     Ok(rows)
 }
 
-/// The folders of all runs below one, sorted.
-///
-/// # Errors
-/// Io: a folder that cannot be listed.
-pub fn folders(folder: &Path) -> Result<Vec<PathBuf>> {
+/// The folders of all runs below one, sorted, with their manifests.
+fn folders(folder: &Path) -> Result<Vec<(PathBuf, Manifest)>> {
     let (mut found, mut level) = (Vec::new(), vec![folder.to_owned()]);
     for _ in 0..=DEPTH_MAX {
         let mut next = Vec::new();
         for path in level {
             match Manifest::read_if_known(&path)? {
-                Some(manifest) if manifest.kind == Kind::Run => found.push(path),
+                Some(manifest) if manifest.kind == Kind::Run => found.push((path, manifest)),
                 Some(_) => {}
                 None => next.extend(io::list(&path)?.into_iter().filter(|it| is_walked(it))),
             }
         }
         level = next;
     }
-    found.sort();
+    found.sort_by(|a, b| a.0.cmp(&b.0));
     Ok(found)
 }
 
@@ -99,7 +95,11 @@ fn is_walked(path: &Path) -> bool {
 
 fn add_parents(rows: &mut [Row]) {
     let mut numbers = BTreeMap::new();
-    let sets: Vec<Vec<u32>> = rows.iter().map(|row| keys(&row.lineage, &mut numbers)).collect();
+    let mut sets: Vec<Vec<u32>> = rows.iter().map(|row| keys(&row.lineage, &mut numbers)).collect();
+    // What all share tells nobody apart.
+    let mut counts = vec![0; numbers.len()];
+    sets.iter().flatten().for_each(|key| counts[*key as usize] += 1);
+    sets.iter_mut().for_each(|set| set.retain(|key| counts[*key as usize] < rows.len()));
     for index in 1..rows.len() {
         let distance = |other: &usize| (apart(&sets[*other], &sets[index]), usize::MAX - other);
         let Some(parent) = (0..index).min_by_key(distance) else { continue };

@@ -14,6 +14,6 @@ pub mod records;
 mod table;
 
 pub use facts::{Facts, evaluations, parameters};
-pub use list::{Row, folders, list};
+pub use list::{Row, list};
 pub use notes::Note;
 pub use table::{COLUMNS, Column, Table};
