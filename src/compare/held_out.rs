@@ -78,7 +78,7 @@ pub struct Figure {
 
 /// Groups of runs that differ by seed alone, the runs compared first; `None`: they have no document
 /// in common.
-pub fn compare(from: &[&Scores], to: &[&Scores], twins: &BTreeSet<Fingerprint>) -> Option<HeldOut> {
+pub fn compare(from: &[Scores], to: &[Scores]) -> Option<HeldOut> {
     let (a, b) = (from.first()?, to.first()?);
     let others = || from.iter().chain(to);
     let is_common = |text: &Fingerprint| others().all(|scores| scores.contains_key(text));
