@@ -120,7 +120,7 @@ impl Walk<'_> {
             what,
             documents: Some((a.documents(), b.documents())),
             tokens: Some((tokens(a), tokens(b))),
-            without_effect: a.identity.is_some() && a.identity == b.identity,
+            without_effect: holds_the_same(a, b),
             nodes: (Some(from), Some(to)),
         });
     }
@@ -145,7 +145,7 @@ impl Walk<'_> {
                 tokens: None,
                 without_effect: lineage
                     .made(index)
-                    .any(|input| node.identity == lineage.nodes[input].identity),
+                    .any(|input| holds_the_same(node, &lineage.nodes[input])),
                 nodes,
             });
         }
@@ -292,6 +292,11 @@ impl Walk<'_> {
             && one_pass(self.to, to, after);
         carried || is_vocabulary || is_pass
     }
+}
+
+/// Whether two artifacts hold the same bytes. A run that is not done lists no file, and says nothing.
+fn holds_the_same(a: &Node, b: &Node) -> bool {
+    a.totals.files > 0 && a.identity.is_some() && a.identity == b.identity
 }
 
 /// Whether so many steps are one pass over the mix that a run reads.
