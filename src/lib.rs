@@ -47,14 +47,17 @@
 //! - `eval` (feature `train`): a model on questions and texts, and two of them side by side.
 //! - `serve` (feature `serve`): a model behind HTTP, with a page to type into.
 //! - [`inspect`]: reads any artifact, and verifies it.
+//! - [`lineage`]: where an artifact comes from, and the differences of two. [`runs`]: every run
+//!   of a folder. [`compare`]: what a difference did, against the noise of seeds.
 //! - [`pipeline`]: the registry of stages, recipes, and the executor: the one place that knows of
 //!   resume, staging, manifests and renames.
 //! - [`cli`]: arguments → requests; the only writer to the terminal.
 //!
 //! Imports run one way: `base`, `text` ← `fasttext`, `store` ← `artifact` ← `source`, `shards` ←
-//! stages, `inspect`; `base`, `shards` ← `runtime` ← `train`, `eval`; `train` ← `export`, `serve`;
-//! everything ← `pipeline` ← `cli` ← `main`. Only `runtime` and `train` name candle, so
-//! `--no-default-features` builds the data tools alone; only `store` and `serve` name HTTP libraries. A test
+//! stages, `inspect`; `artifact` ← `lineage` ← `runs` ← `compare`; `base`, `shards` ← `runtime` ←
+//! `train`, `eval`; `train` ← `export`, `serve`; everything ← `pipeline` ← `cli` ← `main`. Only
+//! `runtime` and `train` name candle, so `--no-default-features` builds the data tools alone; only
+//! `store` and `serve` name HTTP libraries. A test
 //! keeps this table.
 //!
 //! # Invariants
@@ -90,6 +93,7 @@ pub mod artifact;
 pub mod base;
 pub mod classifier;
 pub mod cli;
+pub mod compare;
 pub mod dedup;
 #[cfg(feature = "hub")]
 pub mod download;
@@ -102,8 +106,10 @@ pub mod filter;
 pub mod ingest;
 pub mod inspect;
 pub mod interop;
+pub mod lineage;
 pub mod mix;
 pub mod pipeline;
+pub mod runs;
 #[cfg(feature = "train")]
 pub mod runtime;
 #[cfg(feature = "serve")]

@@ -95,9 +95,19 @@ fn a_dry_run_says_what_would_be_done_and_does_nothing() {
 #[test]
 fn every_recipe_and_config_of_the_project_is_valid() {
     let directory = TestDir::new();
-    for entry in std::fs::read_dir(project().join("pipelines")).unwrap() {
-        let path = entry.unwrap().path();
-        directory.dataprep(&format!("run {} --out runs --dry-run", path.display())).ok();
+    for folder in ["pipelines", "pipelines/claims"] {
+        for entry in std::fs::read_dir(project().join(folder)).unwrap() {
+            let path = entry.unwrap().path();
+            let text = std::fs::read_to_string(&path).unwrap_or_default();
+            let is_plan = text.lines().any(|line| line.starts_with("recipe = "));
+            let command = match is_plan {
+                true => format!("ablate {} --dry-run", path.display()),
+                false => format!("run {} --out runs --dry-run", path.display()),
+            };
+            if path.is_file() {
+                directory.dataprep(&command).ok();
+            }
+        }
     }
     for entry in std::fs::read_dir(project().join("configs/train")).unwrap() {
         let table = dataprep::base::config::read(&entry.unwrap().path()).unwrap();

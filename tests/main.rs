@@ -9,8 +9,11 @@
     reason = "what tests make is not kept"
 )]
 
+#[cfg(feature = "train")]
+mod ablations;
 mod changing_inputs;
 mod cli;
+mod compare;
 mod conditions;
 mod damage;
 mod dedup;

@@ -10,22 +10,25 @@ use clap::{Parser, Subcommand};
 use super::download::DownloadFlags;
 #[cfg(feature = "serve")]
 use super::serve::ServeArgs;
+#[cfg(feature = "train")]
+use super::{ablate::AblateArgs, eval::EvalArgs, generate::GenerateArgs, train::TrainArgs};
 use super::{
     args::{Shared, StageArgs, TextFlags},
     classifier::ClassifierCommand,
+    compare::CompareArgs,
     dedup::DedupFlags,
     export::ExportFlags,
     filter::FilterFlags,
     gc::GcArgs,
     import::ImportFlags,
     inspect::InspectArgs,
+    lineage::LineageArgs,
     mix::MixFlags,
     run::RunArgs,
+    runs::{NoteArgs, RunsArgs},
     tokenize::TokenizeFlags,
     tokenizer::TokenizerCommand,
 };
-#[cfg(feature = "train")]
-use super::{eval::EvalArgs, generate::GenerateArgs, train::TrainArgs};
 /// From raw Parquet to a trained small language model: deterministic, resumable, one binary.
 #[derive(Parser, Debug)]
 #[command(name = "dataprep", version, max_term_width = 100, disable_help_subcommand = true)]
@@ -99,6 +102,17 @@ pub enum Command {
     Inspect(InspectArgs),
     /// Read an artifact and what it was made from again, and name what differs
     Verify { path: PathBuf },
+    /// Show what an artifact was made from, back to the source files
+    Lineage(LineageArgs),
+    /// Say what differs between two artifacts or runs, and what it did
+    Compare(CompareArgs),
+    /// Show every run of a folder, with what changed and what came of it
+    Runs(RunsArgs),
+    /// Train a baseline and its variants, and say which change to keep
+    #[cfg(feature = "train")]
+    Ablate(AblateArgs),
+    /// Leave a remark or tags beside a run
+    Note(NoteArgs),
 }
 
 #[cfg(test)]

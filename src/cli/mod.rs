@@ -4,9 +4,12 @@
 //! can be typed is in [`command`] and [`args`], how results look in [`screen`], where they go in
 //! [`printer`].
 
+#[cfg(feature = "train")]
+mod ablate;
 pub mod args;
 mod classifier;
 pub mod command;
+mod compare;
 mod dedup;
 #[cfg(feature = "hub")]
 mod download;
@@ -21,9 +24,11 @@ mod help;
 mod import;
 mod init;
 mod inspect;
+mod lineage;
 mod mix;
 pub mod printer;
 mod run;
+mod runs;
 pub mod screen;
 #[cfg(feature = "serve")]
 mod serve;
@@ -125,6 +130,12 @@ fn run(cli: Cli, printer: &Printer) -> Result<()> {
         Command::Manual => cx.manual(),
         Command::Inspect(args) => cx.inspect(args),
         Command::Verify { path } => cx.verify(path),
+        #[cfg(feature = "train")]
+        Command::Ablate(args) => cx.ablate(args),
+        Command::Lineage(args) => cx.lineage(args),
+        Command::Compare(args) => cx.compare(args),
+        Command::Runs(args) => cx.runs(args),
+        Command::Note(args) => cx.note(args),
     }
 }
 

@@ -4,6 +4,8 @@
 //! executor is the one place that knows of resume, staging, manifests and renames; a stage author
 //! never sees them. Imports every stage; only `cli` imports it.
 
+#[cfg(feature = "train")]
+pub mod ablation;
 pub mod execute;
 mod export;
 #[cfg(feature = "hub")]

@@ -55,6 +55,9 @@ const IMPORTS: &[(&str, &[&str])] = &[
             "eval",
         ],
     ),
+    ("lineage", &["base", "artifact"]),
+    ("runs", &["base", "artifact", "source", "lineage"]),
+    ("compare", &["base", "artifact", "source", "eval", "lineage", "runs"]),
     ("pipeline", BELOW_PIPELINE),
     ("cli", BELOW_CLI),
     ("main", &["base", "cli"]),
@@ -82,6 +85,9 @@ const BELOW_PIPELINE: &[&str] = &[
     "export",
     "interop",
     "inspect",
+    "lineage",
+    "runs",
+    "compare",
 ];
 const BELOW_CLI: &[&str] = &[
     "base",
@@ -106,6 +112,9 @@ const BELOW_CLI: &[&str] = &[
     "interop",
     "serve",
     "inspect",
+    "lineage",
+    "runs",
+    "compare",
     "pipeline",
 ];
 

@@ -1,0 +1,172 @@
+//! `ablate`: a baseline and its variants, trained one after the other and judged.
+//!
+//! In → a plan; out → the runs, and at the end the tree of results: a table on the screen,
+//! `ablation.svg` and `ablation.json` in the plan's OUT. What is shared is made once; a killed
+//! ablation goes on.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use serde_json::json;
+
+use super::Commands;
+use super::screen;
+use crate::base::error::{Error, Result};
+use crate::base::io;
+use crate::base::size::Count;
+use crate::pipeline::ablation::tree::Outcome;
+use crate::pipeline::ablation::{Plan, Trial, picture};
+use crate::pipeline::registry;
+use crate::pipeline::request::Request;
+
+/// Arguments of `ablate`.
+#[derive(Args, Debug)]
+pub struct AblateArgs {
+    /// The plan [default: ablation.toml]
+    pub plan: Option<PathBuf>,
+    /// Run only this trial, as `no-dedup.s1`
+    #[arg(long, value_name = "TRIAL", conflicts_with_all = ["data", "list"])]
+    pub only: Option<String>,
+    /// Make what the runs read, and train nothing: then they may run side by side
+    #[arg(long, conflicts_with = "list")]
+    pub data: bool,
+    /// Print the commands of all trials, for a scheduler of your own, and run none
+    #[arg(long)]
+    pub list: bool,
+}
+
+/// Names in OUT.
+const PICTURE: &str = "ablation.svg";
+const RESULTS: &str = "ablation.json";
+
+impl Commands<'_> {
+    /// `ablate PLAN`
+    pub(super) fn ablate(&self, args: &AblateArgs) -> Result<()> {
+        let path = args.plan.clone().unwrap_or_else(|| PathBuf::from("ablation.toml"));
+        let plan = Plan::read(&path)?;
+        let trials = trials(&plan, args.only.as_deref())?;
+        match (args.list, self.shared.dry_run) {
+            (true, _) => self.list_trials(&path, &plan),
+            (_, true) => return self.forecast_trials(&plan, &trials),
+            _ => self.run_trials(&trials, args.data)?,
+        }
+        match args.list || args.data {
+            true => Ok(()),
+            false => self.close(&plan),
+        }
+    }
+
+    fn list_trials(&self, path: &Path, plan: &Plan) {
+        let command = format!("dataprep ablate {}", path.display());
+        self.printer.raw(&format!("{command} --data   # first, alone\n"));
+        for trial in &plan.trials {
+            self.printer.raw(&format!("{command} --only {}\n", trial.name));
+            self.printer.record(&json!({"type": "trial", "trial": trial.name,
+                "run": trial.run().to_string_lossy(), "command": format!("{command} --only {}", trial.name)}));
+        }
+    }
+
+    fn run_trials(&self, trials: &[&Trial], data_only: bool) -> Result<()> {
+        let options = self.options(true);
+        let mut done: BTreeSet<&Path> = BTreeSet::new();
+        for trial in trials {
+            let steps = trial.requests.len() - usize::from(data_only);
+            for request in &trial.requests[..steps] {
+                if !done.insert(&request.out) {
+                    continue;
+                }
+                let within = |error: Error| {
+                    error.within(&format!("trial `{}`, step `{}`", trial.name, request.name))
+                };
+                let job = (registry::find(&request.stage)?.open)(request).map_err(within)?;
+                let outcome = self
+                    .listening(|listener| self.step(request, &job, &options, listener))
+                    .map_err(within)?;
+                let line = screen::line(request, &outcome);
+                self.printer.result(&format!("{:<20} {line}", trial.name));
+                self.printer.record(&screen::record("step", request, &outcome));
+            }
+        }
+        Ok(())
+    }
+
+    /// What would be made, and about how long the training takes by the runs that stand.
+    fn forecast_trials(&self, plan: &Plan, trials: &[&Trial]) -> Result<()> {
+        let options = self.options(true);
+        let (mut seen, mut will_run) = (BTreeSet::new(), BTreeSet::new());
+        for trial in trials {
+            for request in &trial.requests {
+                if !seen.insert(&request.out) {
+                    continue;
+                }
+                let waits = registry::reads(request)
+                    .iter()
+                    .any(|path| will_run.iter().any(|out: &PathBuf| path.starts_with(out)));
+                let forecast = match waits {
+                    true => None,
+                    false => {
+                        let job = (registry::find(&request.stage)?.open)(request)?;
+                        let out = &request.out;
+                        Some(self.listening(|listener| job.forecast(out, &options, listener))?)
+                    }
+                };
+                if forecast.as_ref().is_none_or(|forecast| !forecast.up_to_date) {
+                    will_run.insert(request.out.clone());
+                }
+                self.show_forecast(&named(trial, request), forecast.as_ref());
+            }
+        }
+        let runs = trials.iter().filter(|trial| will_run.contains(trial.run())).count();
+        let seconds = seconds_of_a_run(plan)?.map(|seconds| seconds * runs as f64);
+        let cost = plan.price_per_hour.zip(seconds).map(|(price, it)| price * it / 3600.0);
+        let time = match seconds {
+            Some(seconds) => format!("about {} s by those that are done", Count(seconds as u64)),
+            None => "for as long as the first of them will show".to_owned(),
+        };
+        let money = cost.map_or(String::new(), |cost| format!(", {cost:.2}"));
+        self.printer.result(&format!("{runs} runs to train, {time}{money}"));
+        self.printer.record(&json!({"type": "summary", "dry_run": true, "runs": runs,
+            "seconds": seconds, "cost": cost}));
+        Ok(())
+    }
+
+    /// The tree of what stands.
+    fn close(&self, plan: &Plan) -> Result<()> {
+        let outcome = Outcome::read(plan)?;
+        let (svg, results) = (plan.out.join(PICTURE), plan.out.join(RESULTS));
+        io::replace(&svg, picture::draw(&outcome).as_bytes())?;
+        let json = serde_json::to_string_pretty(&outcome).expect("plain data") + "\n";
+        io::replace(&results, json.as_bytes())?;
+        self.printer.result(&format!("\n{}", self.printer.bold("What came of it")));
+        self.printer.result(&outcome.table());
+        self.printer.result(&format!("  {}", svg.display()));
+        self.show(&outcome, "");
+        Ok(())
+    }
+}
+
+/// The trials to run: all, or the one that is named.
+fn trials<'a>(plan: &'a Plan, only: Option<&str>) -> Result<Vec<&'a Trial>> {
+    let Some(only) = only else { return Ok(plan.trials.iter().collect()) };
+    let found: Vec<&Trial> = plan.trials.iter().filter(|trial| trial.name == only).collect();
+    if found.is_empty() {
+        let names: Vec<&str> = plan.trials.iter().map(|trial| trial.name.as_str()).collect();
+        return Err(Error::config(format!("the plan has no trial `{only}`"))
+            .with_hint(format!("trials: {}", names.join(", "))));
+    }
+    Ok(found)
+}
+
+/// A step of a trial, with the trial in its name.
+fn named(trial: &Trial, request: &Request) -> Request {
+    Request { name: format!("{} {}", trial.name, request.name), ..request.clone() }
+}
+
+/// The mean over the plan's finished runs.
+fn seconds_of_a_run(plan: &Plan) -> Result<Option<f64>> {
+    let outcome = Outcome::read(plan)?;
+    let runs: usize = outcome.variants.iter().map(|it| it.runs.len()).sum();
+    let seconds: f64 = outcome.variants.iter().filter_map(|it| it.seconds).sum();
+    Ok((runs > 0).then(|| seconds / runs as f64))
+}

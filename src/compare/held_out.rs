@@ -1,0 +1,161 @@
+//! Bits per byte on the documents that all runs hold out.
+//!
+//! In → the documents of each run's last evaluation (`evals/step-*.jsonl`), known by the hash of
+//! their text, and which of them have a near-twin in the text that a run may have read; out →
+//! [`HeldOut`]: by source and in all, how many documents these are, both figures, and the standard
+//! error of their difference over documents (they are paired, so what makes a document hard cancels).
+//! A run that has read near-twins of held-out documents reads lower than it should: the figures
+//! without them stand beside. **Invariant.** A figure never mixes documents that one side lacks.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::base::error::Result;
+use crate::base::hash::Fingerprint;
+use crate::base::io;
+use crate::runs::records;
+
+/// A document that a run has scored.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub struct Scored {
+    pub source: String,
+    pub text: Fingerprint,
+    pub bytes: u64,
+    pub nats: f64,
+    /// Deduplication found a near-twin of it in what is trained on, and left that in; absent: nobody
+    /// looked.
+    #[serde(default)]
+    pub near_twin: Option<bool>,
+}
+
+/// What a run has scored last, by text.
+pub type Scores = BTreeMap<Fingerprint, Scored>;
+
+/// The last evaluation's documents.
+///
+/// # Errors
+/// Damaged: a record that cannot be read.
+pub fn read(run: &Path) -> Result<Scores> {
+    let files = io::list(&run.join("evals")).unwrap_or_default();
+    let last = files.iter().rev().find(|it| it.extension().is_some_and(|end| end == "jsonl"));
+    let documents: Vec<Scored> = match last {
+        Some(file) => records::lines(file)?,
+        None => Vec::new(),
+    };
+    Ok(documents.into_iter().map(|document| (document.text, document)).collect())
+}
+
+/// The comparison.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct HeldOut {
+    /// Documents that each side holds out, and that all do.
+    pub documents: (u64, u64),
+    pub common: u64,
+    /// All sources together.
+    pub total: Figure,
+    pub sources: Vec<Figure>,
+    /// The same without documents of which a run has read a near-twin; none where there are none.
+    pub without_twins: Option<Figure>,
+    /// Of each seed, on the common documents: what a verdict rests on.
+    #[serde(skip)]
+    pub seeds: (Vec<f64>, Vec<f64>),
+}
+
+/// Bits per byte of both on the same documents.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Figure {
+    pub source: String,
+    pub documents: u64,
+    pub bytes: u64,
+    pub from: f64,
+    pub to: f64,
+    pub difference: f64,
+    /// Of the difference, over documents.
+    pub standard_error: f64,
+}
+
+/// Groups of runs that differ by seed alone, the runs compared first; `None`: they have no document
+/// in common.
+pub fn compare(from: &[Scores], to: &[Scores]) -> Option<HeldOut> {
+    let (a, b) = (from.first()?, to.first()?);
+    let others = || from.iter().chain(to);
+    let is_common = |text: &Fingerprint| others().all(|scores| scores.contains_key(text));
+    let common: Vec<&Scored> = a.values().filter(|document| is_common(&document.text)).collect();
+    if common.is_empty() {
+        return None;
+    }
+    let names: BTreeSet<&str> = common.iter().map(|document| document.source.as_str()).collect();
+    let of_source = |name: &&str| {
+        let documents = common.iter().filter(|it| it.source == **name).copied();
+        figure(name, documents.collect::<Vec<_>>().as_slice(), b)
+    };
+    let is_twin = |text: &Fingerprint| others().any(|it| it[text].near_twin == Some(true));
+    let alone: Vec<&Scored> = common.iter().filter(|it| !is_twin(&it.text)).copied().collect();
+    let has_twins = !alone.is_empty() && alone.len() < common.len();
+    let of_seed = |scores: &Scores| {
+        let nats: f64 = common.iter().map(|it| scores[&it.text].nats).sum();
+        let bytes: u64 = common.iter().map(|it| it.bytes).sum();
+        nats / (std::f64::consts::LN_2 * bytes.max(1) as f64)
+    };
+    Some(HeldOut {
+        documents: (a.len() as u64, b.len() as u64),
+        common: common.len() as u64,
+        total: figure("all", &common, b),
+        sources: names.iter().map(of_source).collect(),
+        without_twins: has_twins.then(|| figure("all", &alone, b)),
+        seeds: (from.iter().map(of_seed).collect(), to.iter().map(of_seed).collect()),
+    })
+}
+
+fn figure(source: &str, documents: &[&Scored], other: &Scores) -> Figure {
+    let bytes: u64 = documents.iter().map(|it| it.bytes).sum();
+    let bits = |nats: f64| nats / (std::f64::consts::LN_2 * bytes.max(1) as f64);
+    let after = |document: &&Scored| other[&document.text].nats;
+    let from: f64 = documents.iter().map(|it| it.nats).sum();
+    let to: f64 = documents.iter().map(|it| after(&it)).sum();
+    // Of a ratio of sums: what each document's difference is away from its share of the whole.
+    let (n, share) = (documents.len() as f64, (to - from) / bytes.max(1) as f64);
+    let away = documents.iter().map(|it| after(&it) - it.nats - share * it.bytes as f64);
+    let squares: f64 = away.map(|it| it * it).sum();
+    let error = (squares * n / (n - 1.0).max(1.0)).sqrt();
+    Figure {
+        source: source.to_owned(),
+        documents: documents.len() as u64,
+        bytes,
+        from: bits(from),
+        to: bits(to),
+        difference: bits(to - from),
+        standard_error: bits(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::hash::xxh3_128;
+
+    fn scores(documents: &[(&str, u64, f64)]) -> Scores {
+        let scored = |&(name, bytes, nats): &(&str, u64, f64)| {
+            let text = xxh3_128(name.as_bytes());
+            let source = name.chars().take(1).collect();
+            (text, Scored { source, text, bytes, nats, near_twin: Some(name == "b1") })
+        };
+        documents.iter().map(scored).collect()
+    }
+
+    #[test]
+    fn only_documents_that_all_hold_out_count() {
+        let a = scores(&[("a1", 100, 70.0), ("a2", 100, 80.0), ("b1", 50, 40.0)]);
+        let b = scores(&[("a1", 100, 60.0), ("b1", 50, 45.0), ("b2", 10, 999.0)]);
+        let found = compare(std::slice::from_ref(&a), &[b]).unwrap();
+        assert_eq!((found.common, found.documents), (2, (3, 3)));
+        assert!((found.total.difference - (-5.0 / std::f64::consts::LN_2 / 150.0)).abs() < 1e-12);
+        let sources: Vec<(&str, u64)> =
+            found.sources.iter().map(|it| (it.source.as_str(), it.documents)).collect();
+        assert_eq!(sources, [("a", 1), ("b", 1)]);
+        assert_eq!(found.without_twins.unwrap().documents, 1);
+        assert!(compare(&[a], &[scores(&[("c", 1, 1.0)])]).is_none());
+    }
+}

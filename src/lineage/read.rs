@@ -1,0 +1,285 @@
+//! Manifests → one [`Lineage`].
+//!
+//! In → an artifact's folder; out → its graph. **Method.** An input is known by its fingerprint. It
+//! is looked for where `run.json` says that it lay, in the folders inside its reader (a tokenizer
+//! lies in its shards) and beside its reader; where it stands no more, the reader's own manifest
+//! tells of it (`ancestry`), and where that does not either, only what the reader recorded is
+//! known. **Invariant.** A folder that holds another artifact now is not taken for the one that was
+//! read. **Cost.** One manifest a step, and one for each neighbour that is looked at; with
+//! [`Depth::Told`] no folder is opened whose facts the manifest tells.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use serde::Deserialize;
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use super::node::{Input, Lineage, Node, Totals};
+use crate::artifact::manifest::{self, Manifest, ManifestCounts, Tool};
+use crate::artifact::record::{InputKind, InputRecord, Kind};
+use crate::base::error::{Error, Result};
+use crate::base::hash::Fingerprint;
+use crate::base::io;
+
+/// Where an artifact and what it was made from lay.
+const PLACES: &str = "run.json";
+
+/// How far to look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Depth {
+    /// Find every folder that still stands: its `removed-*.parquet` may be read.
+    Places,
+    /// Take what the manifest tells, and look for a folder only where it tells nothing.
+    Told,
+}
+
+/// What of a manifest tells of all that stood above it.
+#[derive(Deserialize)]
+struct Told {
+    #[serde(default)]
+    ancestry: Vec<Box<RawValue>>,
+}
+
+/// An entry of `ancestry`.
+#[derive(Clone, Debug, Deserialize)]
+struct Ancestor {
+    fingerprint: Fingerprint,
+    kind: Kind,
+    stage: String,
+    stage_version: u32,
+    tool: Tool,
+    config: Value,
+    #[serde(default)]
+    seed: u64,
+    #[serde(default)]
+    counts: ManifestCounts,
+    holdout: Option<f64>,
+    inputs: Vec<InputRecord>,
+    #[serde(default)]
+    files: Totals,
+}
+
+/// The lineage of the artifact in a folder, with the places of all that still stands.
+///
+/// # Errors
+/// Config: no artifact. Damaged: a manifest that cannot be read.
+pub fn read(path: &Path) -> Result<Lineage> {
+    Reader::new(Depth::Places).lineage(path)
+}
+
+/// Reads lineages; what it has opened once it does not open again.
+pub struct Reader {
+    depth: Depth,
+    /// Manifests by folder; `None`: there is none.
+    opened: BTreeMap<PathBuf, Option<Manifest>>,
+    /// What manifests tell, by its text: many runs tell the same.
+    told: BTreeMap<String, Option<Rc<Ancestor>>>,
+}
+
+/// One lineage as it grows.
+#[derive(Default)]
+struct Growing {
+    nodes: Vec<Node>,
+    known: BTreeMap<Fingerprint, usize>,
+    told: BTreeMap<Fingerprint, Rc<Ancestor>>,
+}
+
+impl Reader {
+    /// A reader that has opened nothing yet.
+    pub fn new(depth: Depth) -> Reader {
+        Reader { depth, opened: BTreeMap::new(), told: BTreeMap::new() }
+    }
+
+    /// The lineage of the artifact in a folder.
+    ///
+    /// # Errors
+    /// Config: no artifact. Damaged: a manifest that cannot be read.
+    pub fn lineage(&mut self, path: &Path) -> Result<Lineage> {
+        self.lineage_of(path, &Manifest::read(path)?)
+    }
+
+    /// The lineage of the artifact in a folder, whose manifest has been read.
+    ///
+    /// # Errors
+    /// Damaged: a manifest that cannot be read.
+    pub fn lineage_of(&mut self, path: &Path, manifest: &Manifest) -> Result<Lineage> {
+        let absolute = io::canonical(path)?;
+        let name = absolute.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let mut growing = Growing::default();
+        self.grow(&mut growing, manifest, name, &absolute)?;
+        Ok(Lineage { nodes: growing.nodes })
+    }
+
+    /// Adds the node of a manifest, and all above it; returns its index.
+    fn grow(
+        &mut self,
+        growing: &mut Growing,
+        manifest: &Manifest,
+        name: String,
+        place: &Path,
+    ) -> Result<usize> {
+        for ancestor in self.told(place)? {
+            growing.told.entry(ancestor.fingerprint).or_insert(ancestor);
+        }
+        let node = Node {
+            name,
+            kind: Some(manifest.kind),
+            stage: manifest.stage.clone(),
+            stage_version: Some(manifest.stage_version),
+            tool: Some(manifest.tool.clone()),
+            config: manifest.config.clone(),
+            seed: manifest.seed,
+            counts: manifest.counts.clone(),
+            holdout: manifest.holdout,
+            fingerprint: Some(manifest.fingerprint),
+            identity: Some(manifest.files_identity()),
+            totals: Totals::of(&manifest.files),
+            inputs: Vec::new(),
+            place: Some(place.to_owned()),
+        };
+        self.add(growing, node, &manifest.inputs)
+    }
+
+    /// Adds a node, then its inputs.
+    fn add(&mut self, growing: &mut Growing, node: Node, records: &[InputRecord]) -> Result<usize> {
+        let (index, place) = (growing.nodes.len(), node.place.clone());
+        growing.known.extend(node.fingerprint.map(|fingerprint| (fingerprint, index)));
+        growing.nodes.push(node);
+        let places = match &place {
+            Some(place) => places(place)?,
+            None => Vec::new(),
+        };
+        for record in records {
+            let input = match record.kind {
+                InputKind::File => Input::File(record.clone()),
+                InputKind::Artifact(kind) => {
+                    let made = self.made(growing, record, kind, place.as_deref(), &places)?;
+                    Input::Made(made)
+                }
+            };
+            growing.nodes[index].inputs.push(input);
+        }
+        Ok(index)
+    }
+
+    /// The node of an artifact that a reader recorded.
+    fn made(
+        &mut self,
+        growing: &mut Growing,
+        record: &InputRecord,
+        kind: Kind,
+        reader: Option<&Path>,
+        places: &[(String, PathBuf)],
+    ) -> Result<usize> {
+        let known = record.fingerprint.and_then(|it| growing.known.get(&it));
+        if let Some(index) = known {
+            return Ok(*index);
+        }
+        let told = record.fingerprint.and_then(|it| growing.told.get(&it)).cloned();
+        if (told.is_none() || self.depth == Depth::Places)
+            && let Some(place) = self.place(record, reader, places)?
+            && let Some(Some(manifest)) = self.opened.get(&place).cloned()
+        {
+            return self.grow(growing, &manifest, record.name.clone(), &place);
+        }
+        let unknown = Node {
+            name: record.name.clone(),
+            kind: Some(kind),
+            stage: record.stage.clone().unwrap_or_default(),
+            stage_version: None,
+            tool: None,
+            config: Value::Null,
+            seed: 0,
+            counts: ManifestCounts::default(),
+            holdout: None,
+            fingerprint: record.fingerprint,
+            identity: Some(record.identity),
+            totals: Totals { bytes: record.bytes, ..Totals::default() },
+            inputs: Vec::new(),
+            place: None,
+        };
+        let Some(told) = told else { return self.add(growing, unknown, &[]) };
+        let node = Node {
+            kind: Some(told.kind),
+            stage: told.stage.clone(),
+            stage_version: Some(told.stage_version),
+            tool: Some(told.tool.clone()),
+            config: told.config.clone(),
+            seed: told.seed,
+            counts: told.counts.clone(),
+            holdout: told.holdout,
+            totals: told.files,
+            ..unknown
+        };
+        self.add(growing, node, &told.inputs)
+    }
+
+    /// The folder in which a recorded artifact stands.
+    fn place(
+        &mut self,
+        record: &InputRecord,
+        reader: Option<&Path>,
+        places: &[(String, PathBuf)],
+    ) -> Result<Option<PathBuf>> {
+        let named = places.iter().filter(|(name, _)| *name == record.name);
+        let named: Vec<PathBuf> = named.map(|(_, place)| place.clone()).collect();
+        for place in named {
+            if self.is_there(&place, record)? {
+                return Ok(Some(place));
+            }
+        }
+        let Some(reader) = reader else { return Ok(None) };
+        for folder in [Some(reader), reader.parent()].into_iter().flatten() {
+            for place in io::list(folder).unwrap_or_default() {
+                if place.is_dir() && place != reader && self.is_there(&place, record)? {
+                    return Ok(Some(place));
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// What the manifest in a folder tells; an entry of a later build's form is left to the folders.
+    fn told(&mut self, place: &Path) -> Result<Vec<Rc<Ancestor>>> {
+        let path = place.join(manifest::FILE_NAME);
+        let told: Told = serde_json::from_slice(&io::read(&path)?)
+            .map_err(|error| Error::damaged_artifact(&path, None, error))?;
+        let mut found = Vec::new();
+        for entry in told.ancestry {
+            if !self.told.contains_key(entry.get()) {
+                let ancestor = serde_json::from_str(entry.get()).ok().map(Rc::new);
+                self.told.insert(entry.get().to_owned(), ancestor);
+            }
+            found.extend(self.told[entry.get()].clone());
+        }
+        Ok(found)
+    }
+
+    fn is_there(&mut self, place: &Path, record: &InputRecord) -> Result<bool> {
+        if !self.opened.contains_key(place) {
+            let manifest = Manifest::read_if_known(place)?;
+            self.opened.insert(place.to_owned(), manifest);
+        }
+        let manifest = self.opened.get(place).and_then(Option::as_ref);
+        Ok(manifest.is_some_and(|it| Some(it.fingerprint) == record.fingerprint))
+    }
+}
+
+/// Where the inputs of an artifact lay, by name: as seen from it, then absolute.
+fn places(artifact: &Path) -> Result<Vec<(String, PathBuf)>> {
+    let path = artifact.join(PLACES);
+    if !path.is_file() {
+        return Ok(Vec::new());
+    }
+    let run: Value = serde_json::from_slice(&io::read(&path)?).unwrap_or_default();
+    let mut places = Vec::new();
+    for input in run["inputs"].as_array().into_iter().flatten() {
+        let Some(name) = input["name"].as_str() else { continue };
+        let relative = input["relative"].as_str().map(|it| artifact.join(it));
+        let absolute = input["absolute"].as_str().map(PathBuf::from);
+        places.extend([relative, absolute].into_iter().flatten().map(|it| (name.to_owned(), it)));
+    }
+    Ok(places)
+}

@@ -1,0 +1,205 @@
+//! What a run has come to, from its folder.
+//!
+//! In → a run's folder; out → [`Facts`]: how far it is, its latest loss and evaluation, what it
+//! took. What a run of an earlier build did not record is missing, never guessed. Bits per byte are
+//! of all held-out documents together: Σ nats / (ln 2 · Σ bytes).
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::records;
+use crate::artifact::manifest::Manifest;
+use crate::base::error::Result;
+use crate::base::hash::{Fingerprint, xxh3_128};
+use crate::base::io;
+
+/// A run's facts.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Facts {
+    /// Its folder's name.
+    pub name: String,
+    pub path: PathBuf,
+    pub fingerprint: Option<Fingerprint>,
+    /// `running` (or killed), `stopped` or `done`.
+    pub state: Option<String>,
+    pub step: u64,
+    pub steps: Option<u64>,
+    pub tokens: u64,
+    /// Of the last step's batch, nats a token.
+    pub loss: Option<f64>,
+    pub bits_per_byte: Option<f64>,
+    /// The same of the held-out documents that its own recipe would keep.
+    pub kept_bits_per_byte: Option<f64>,
+    /// By source.
+    pub sources: BTreeMap<String, f64>,
+    /// Of the latest evaluation: which texts of which sources were scored; none in earlier builds.
+    pub validation: Option<String>,
+    /// Of tasks, from the latest evaluation beside the run: the share of right answers.
+    pub evals: BTreeMap<String, f64>,
+    /// The median over the last steps.
+    pub tokens_per_second: Option<f64>,
+    /// Of all processes that worked on it, from start to last sign.
+    pub seconds: Option<f64>,
+    /// In the money of `price_per_hour`.
+    pub cost: Option<f64>,
+    /// The most memory that a process held, bytes.
+    pub peak_memory: Option<u64>,
+    /// Seconds since 1970 when its first process started.
+    pub started: Option<f64>,
+    pub seed: Option<u64>,
+    pub host: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Step {
+    step: u64,
+    tokens: u64,
+    loss: f64,
+}
+
+#[derive(Deserialize)]
+struct Timed {
+    tokens_per_second: f64,
+}
+
+#[derive(Deserialize)]
+struct Evaluated {
+    step: u64,
+    source: String,
+    nats: f64,
+    bytes: u64,
+    bits_per_byte: f64,
+    #[serde(default)]
+    kept_nats: Option<f64>,
+    #[serde(default)]
+    kept_bytes: Option<u64>,
+    /// Of the texts of the source.
+    #[serde(default)]
+    validation: Option<Fingerprint>,
+}
+
+impl Facts {
+    /// Reads them.
+    ///
+    /// # Errors
+    /// Damaged: a record that cannot be read.
+    pub fn read(path: &Path, manifest: &Manifest) -> Result<Facts> {
+        let config = |key: &str| manifest.config.pointer(key).and_then(Value::as_u64);
+        let mut facts = Facts {
+            name: path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+            path: path.to_owned(),
+            fingerprint: Some(manifest.fingerprint),
+            steps: config("/train/steps"),
+            seed: config("/train/seed").or(Some(manifest.seed)),
+            ..Facts::default()
+        };
+        if let Some(last) = records::tail::<Step>(&path.join("metrics.jsonl"))?.last() {
+            (facts.step, facts.tokens, facts.loss) = (last.step, last.tokens, Some(last.loss));
+        }
+        facts.evaluation(records::tail(&path.join("evals.jsonl"))?);
+        let timed = records::tail::<Timed>(&path.join("timing.jsonl"))?;
+        facts.tokens_per_second = median(timed.iter().map(|it| it.tokens_per_second).collect());
+        facts.state = json(&path.join("state.json"))["state"].as_str().map(str::to_owned);
+        facts.sessions(&json(&path.join("run.json")));
+        facts.evals = tasks(path);
+        Ok(facts)
+    }
+
+    fn evaluation(&mut self, evaluated: Vec<Evaluated>) {
+        let last = evaluated.iter().map(|it| it.step).max();
+        let latest: Vec<Evaluated> =
+            evaluated.into_iter().filter(|it| Some(it.step) == last).collect();
+        let bits = |nats: f64, bytes: u64| {
+            (bytes > 0).then(|| nats / (std::f64::consts::LN_2 * bytes as f64))
+        };
+        let sum = |nats: fn(&Evaluated) -> f64| latest.iter().map(nats).sum::<f64>();
+        let bytes = |bytes: fn(&Evaluated) -> u64| latest.iter().map(bytes).sum::<u64>();
+        self.bits_per_byte = bits(sum(|it| it.nats), bytes(|it| it.bytes));
+        self.kept_bits_per_byte =
+            bits(sum(|it| it.kept_nats.unwrap_or(0.0)), bytes(|it| it.kept_bytes.unwrap_or(0)));
+        let sets = latest.iter().map(|it| Some(format!("{} {}\n", it.source, it.validation?)));
+        let sets: Option<String> = sets.collect();
+        let sets = sets.filter(|sets| !sets.is_empty());
+        self.validation = sets.map(|sets| xxh3_128(sets.as_bytes()).short());
+        self.sources = latest.into_iter().map(|it| (it.source, it.bits_per_byte)).collect();
+    }
+
+    fn sessions(&mut self, run: &Value) {
+        let sessions = run["sessions"].as_array();
+        let time = |session: &Value, key: &str| session[key].as_f64();
+        let spans = sessions.into_iter().flatten();
+        let spans: Vec<(f64, f64)> =
+            spans.filter_map(|it| Some((time(it, "started")?, time(it, "seen")?))).collect();
+        self.started = spans.first().map(|span| span.0);
+        if !spans.is_empty() {
+            self.seconds = Some(spans.iter().map(|span| (span.1 - span.0).max(0.0)).sum());
+        }
+        let last = sessions.and_then(|sessions| sessions.last());
+        self.host = last.and_then(|it| Some(it["host"].as_str()?.to_owned()));
+        let memory = sessions.into_iter().flatten().filter_map(|it| it["peak_memory"].as_u64());
+        self.peak_memory = memory.max();
+        let price = run["price_per_hour"].as_f64();
+        let price = price.or_else(|| last.and_then(|it| it["price_per_hour"].as_f64()));
+        self.cost = price.zip(self.seconds).map(|(price, seconds)| price * seconds / 3600.0);
+    }
+}
+
+/// A file of JSON; null where it is missing or odd.
+fn json(path: &Path) -> Value {
+    if !path.is_file() {
+        return Value::Null;
+    }
+    io::read(path).ok().and_then(|it| serde_json::from_slice(&it).ok()).unwrap_or_default()
+}
+
+fn median(mut values: Vec<f64>) -> Option<f64> {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied()
+}
+
+/// The tasks of the latest evaluation beside a run, `RUN.evals/STEP@FINGERPRINT`.
+fn tasks(run: &Path) -> BTreeMap<String, f64> {
+    let mut found = BTreeMap::new();
+    for evaluation in evaluations(run) {
+        let scores = json(&evaluation.join("scores.json"));
+        for task in scores["tasks"].as_array().into_iter().flatten() {
+            let metric = task["metric"].as_str().unwrap_or("acc");
+            let value = task[metric]["value"].as_f64().or_else(|| task[metric].as_f64());
+            if let (Some(name), Some(value)) = (task["task"].as_str(), value) {
+                found.insert(name.to_owned(), value);
+            }
+        }
+    }
+    found
+}
+
+/// Evaluations beside a run, earlier steps first.
+pub fn evaluations(run: &Path) -> Vec<PathBuf> {
+    let mut name = run.file_name().unwrap_or_default().to_owned();
+    name.push(".evals");
+    let found = io::list(&run.with_file_name(name)).unwrap_or_default();
+    found.into_iter().filter(|path| Manifest::stands_in(path)).collect()
+}
+
+/// Trainable numbers of a run: the shapes in the head of its latest checkpoint's
+/// `model.safetensors` (8 bytes of length, then JSON).
+///
+/// # Errors
+/// Io, and damaged: a file shorter than its head.
+pub fn parameters(run: &Path) -> Result<Option<u64>> {
+    let checkpoints = io::list(&run.join("checkpoints")).unwrap_or_default();
+    let files = checkpoints.iter().rev().map(|it| it.join("model.safetensors"));
+    let Some(file) = files.into_iter().find(|it| it.is_file()) else { return Ok(None) };
+    let length: [u8; 8] = io::read_range(&file, 0, 8)?.try_into().expect("eight bytes");
+    let length = u64::from_le_bytes(length).min(io::size(&file)?);
+    let head: Value =
+        serde_json::from_slice(&io::read_range(&file, 8, length as usize)?).unwrap_or_default();
+    let size = |shape: &Value| -> Option<u64> {
+        Some(shape.as_array()?.iter().filter_map(Value::as_u64).product())
+    };
+    let tensors = head.as_object().into_iter().flatten();
+    Ok(Some(tensors.filter_map(|(_, tensor)| size(&tensor["shape"])).sum()))
+}

@@ -1,0 +1,128 @@
+//! Ablations as people meet them: refused where they could prove nothing, shared, resumed, judged.
+
+use serde_json::{Value, json};
+
+use crate::{
+    determinism::{recipe_with_training, with_recipe},
+    support::{Run, TestDir},
+};
+
+/// A baseline and three changes of one thing each, one of them on top of another.
+const PLAN: &str = r#"
+recipe = "recipe.toml"
+out = "ablation"
+seeds = [0, 1]
+tokens = "4k"
+price_per_hour = 36.0
+[[variant]]
+name = "exact"
+set = { "unique.method" = "exact" }
+[[variant]]
+name = "raw"
+from = "exact"
+skip = ["clean"]
+[[variant]]
+name = "rate"
+each = { "model.train.learning_rate" = [0.0001, 0.02] }
+"#;
+
+fn with_plan(plan: &str) -> TestDir {
+    let directory = with_recipe(&recipe_with_training());
+    directory.write("ablation.toml", plan);
+    directory
+}
+
+fn summary(run: &Run) -> Value {
+    run.summary()
+}
+
+/// Steps that a run of the plan has made, and those that it found up to date.
+fn steps(run: &Run) -> (usize, usize) {
+    let records = run.stdout.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let steps: Vec<Value> = records.filter(|record| record["type"] == "step").collect();
+    let standing = steps.iter().filter(|step| step["up_to_date"] == true).count();
+    (steps.len() - standing, standing)
+}
+
+#[test]
+fn variants_share_what_they_have_in_common_and_each_gets_a_verdict() {
+    let directory = with_plan(PLAN);
+    let planned = directory.dataprep("ablate --dry-run --json").ok();
+    assert_eq!(summary(&planned)["runs"], 10, "{}", planned.stdout);
+    assert!(!directory.path("ablation").exists());
+    directory.dataprep("ablate --data -q").ok();
+    assert!(!directory.path("ablation/runs").exists());
+    // One trial, as a scheduler would, then all: its steps are there.
+    directory.dataprep("ablate --only exact.s1 -q").ok();
+    let run = directory.dataprep("ablate --json").ok();
+    // The corpus is one; clean, unique, tokens and mix are those of three recipes.
+    let (made, standing) = steps(&run);
+    assert_eq!((made, standing), (9, 1 + 1 + 3 + 3 + 3 + 1), "{}", run.stdout);
+    let found = summary(&run);
+    let variants = found["variants"].as_array().unwrap();
+    let names: Vec<&Value> = variants.iter().map(|it| &it["name"]).collect();
+    assert_eq!(names, ["baseline", "exact", "raw", "rate-0.0001", "rate-0.02"]);
+    assert!(variants[1]["change"].as_str().unwrap().starts_with("only unique.method"), "{found}");
+    assert!(variants[2]["change"].as_str().unwrap().contains("without the step clean"), "{found}");
+    assert_eq!((&variants[2]["from"], &variants[3]["from"]), (&json!(1), &json!(0)));
+    for variant in &variants[1..] {
+        assert_eq!(variant["verdict"]["seeds"], json!([2, 2]), "{variant}");
+        assert_eq!(variant["runs"].as_array().unwrap().len(), 2);
+        assert!(variant["documents"].as_u64().unwrap() > 0 && variant["cost"].as_f64().is_some());
+        assert_eq!(variant["tokens"], 3584);
+    }
+    let (tree, results) =
+        (directory.read("ablation/ablation.svg"), directory.read("ablation/ablation.json"));
+    assert!(tree.contains("rate-0.02 · ") && tree.contains("bits per byte"), "{tree}");
+    assert_eq!(serde_json::from_str::<Value>(&results).unwrap()["variants"], found["variants"]);
+    // Again: nothing to do. Another plan, and back: nothing is lost.
+    assert_eq!(steps(&directory.dataprep("ablate --json").ok()).0, 0);
+    directory.write("ablation.toml", PLAN.replace("tokens = \"4k\"", "tokens = \"2k\""));
+    assert_eq!(steps(&directory.dataprep("ablate --json").ok()).0, 10);
+    directory.write("ablation.toml", PLAN);
+    let again = directory.dataprep("ablate --json").ok();
+    assert_eq!(steps(&again).0, 0);
+    assert_eq!(summary(&again)["variants"][1]["verdict"], found["variants"][1]["verdict"]);
+    let listed = directory.dataprep("ablate --list").ok().stdout;
+    assert_eq!(listed.lines().count(), 11);
+    assert!(listed.contains("dataprep ablate ablation.toml --only rate-0.02.s1\n"), "{listed}");
+}
+
+#[test]
+fn a_plan_that_can_prove_nothing_is_refused_before_any_work() {
+    for (from, to, said) in [
+        (
+            "set = { \"unique.method\" = \"exact\" }",
+            "set = { \"unique.method\" = \"exact\", \"unique.ngram\" = 3 }",
+            "variant `exact`: it changes 2 things: unique.method=\"exact\", unique.ngram=3",
+        ),
+        ("\"unique.method\" = \"exact\"", "\"unique.metod\" = \"exact\"", "unknown key `metod`"),
+        ("\"unique.method\" = \"exact\"", "\"uniqe.method\" = \"exact\"", "names no step"),
+        ("from = \"exact\"", "from = \"exactly\"", "there is no earlier variant `exactly`"),
+        ("skip = [\"clean\"]", "skip = [\"tokens\"]", "`tokens` cannot be left out"),
+        ("skip = [\"clean\"]", "skip = [\"clear\"]", "there is no step `clear`"),
+        ("tokens = \"4k\"", "tokens = 100", "100 tokens are less than a step's 512"),
+        ("seeds = [0, 1]", "seeds = []", "has no seed"),
+        ("set = { \"unique.method\" = \"exact\" }", "", "variant `exact`: it changes nothing"),
+        ("name = \"rate\"", "name = \"exact\"\nset = {}", "two things"),
+        ("[0.0001, 0.02]", "0.02", "`each` wants a list"),
+        ("\"unique.method\" = \"exact\"", "\"mix.tokens\" = \"24k\"", "it changes nothing"),
+        ("price_per_hour", "price_per_our", "unknown key `price_per_our`"),
+    ] {
+        let plan = PLAN.replace(from, to);
+        assert_ne!(plan, PLAN, "{from}");
+        let plan = plan.replace("name = \"exact\"\nset = {}", "name = \"a b\"");
+        let said = if said == "two things" { "`a b` is no name" } else { said };
+        let directory = with_plan(&plan);
+        let refused = directory.dataprep("ablate");
+        assert_eq!(refused.status, 2, "{said}: {}{}", refused.stdout, refused.stderr);
+        assert!(refused.stderr.contains(said), "{said}: {}", refused.stderr);
+        assert!(!directory.path("ablation").exists(), "{said}: something ran");
+    }
+    // Told so, two changes are run.
+    let told = PLAN.replace(
+        "set = { \"unique.method\" = \"exact\" }",
+        "set = { \"unique.verify\" = 0.7, \"unique.ngram\" = 3 }\nseveral = true",
+    );
+    with_plan(&told).dataprep("ablate --dry-run").ok();
+}
