@@ -8,7 +8,7 @@
 //!                                               └─ tokenizer train → [tokenizer] ┘
 //! [shards] ─mix→ [mix] ─train→ [run] ─export→ [model]
 //! [run] ─eval→ [evals]
-//! inspect · verify read any of them and write no data
+//! inspect · verify · report · trace read any of them and write no data
 //! ```
 //!
 //! Each bracket is a directory with a `manifest.json`; a directory without one is no output. Every
@@ -43,6 +43,8 @@
 //! - `export` (feature `train`): a trained model for other tools: Hugging Face's form, GGUF, the
 //!   model card.
 //! - `eval` (feature `train`): a model on questions and texts, and two of them side by side.
+//! - [`report`]: runs on one page or as CSV, where a loss is going and what it costs.
+//! - [`trace`]: which documents a step read, and which steps read a document.
 //! - [`inspect`]: reads any artifact, and verifies it.
 //! - [`pipeline`]: the registry of stages, recipes, and the executor: the one place that knows of
 //!   resume, staging, manifests and renames.
@@ -100,6 +102,7 @@ pub mod ingest;
 pub mod inspect;
 pub mod mix;
 pub mod pipeline;
+pub mod report;
 #[cfg(feature = "train")]
 pub mod runtime;
 pub mod shards;
@@ -108,5 +111,6 @@ pub mod store;
 pub mod text;
 pub mod tokenize;
 pub mod tokenizer;
+pub mod trace;
 #[cfg(feature = "train")]
 pub mod train;

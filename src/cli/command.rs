@@ -15,9 +15,11 @@ use super::{
     filter::FilterFlags,
     inspect::InspectArgs,
     mix::MixFlags,
+    report::ReportArgs,
     run::RunArgs,
     tokenize::TokenizeFlags,
     tokenizer::TokenizerCommand,
+    trace::TraceArgs,
 };
 #[cfg(feature = "train")]
 use super::{eval::EvalArgs, export::ExportFlags, generate::GenerateArgs, train::TrainArgs};
@@ -85,6 +87,10 @@ pub enum Command {
     Manual,
     /// Show what is in an artifact, or how well a tokenizer fits a text
     Inspect(InspectArgs),
+    /// Put runs on one page: curves, texts, data, forecast, cost; or their metrics as CSV
+    Report(ReportArgs),
+    /// Say which documents a step of training read, or which steps read a document
+    Trace(TraceArgs),
     /// Read an artifact and what it was made from again, and name what differs
     Verify { path: PathBuf },
 }

@@ -22,11 +22,13 @@ mod init;
 mod inspect;
 mod mix;
 pub mod printer;
+mod report;
 mod run;
 pub mod screen;
 mod stage;
 mod tokenize;
 mod tokenizer;
+mod trace;
 #[cfg(feature = "train")]
 mod train;
 
@@ -118,6 +120,8 @@ fn run(cli: Cli, printer: &Printer) -> Result<()> {
         Command::Completions { shell } => cx.completions(*shell),
         Command::Manual => cx.manual(),
         Command::Inspect(args) => cx.inspect(args),
+        Command::Report(args) => cx.report(args),
+        Command::Trace(args) => cx.trace(args),
         Command::Verify { path } => cx.verify(path),
     }
 }

@@ -7,7 +7,8 @@
 //! which checkpoint is sound, `learner` what training changes, `feed` rows of the mix, [`validate`]
 //! bits per byte, [`sample`] text (`stop`: up to a stop string), `health` whether it leads
 //! anywhere, `rotation` which checkpoints stay, [`companions`] what other tools read them by, `log`
-//! with [`records`] and `events`, `sessions`, `page`, [`summary`] what is written down, `clock` the
+//! with [`records`] and `events`, `sessions`, [`summary`] what is written down, `known` what
+//! [`crate::report`] cannot see for its page, `clock` the
 //! only clocks. [`mod@trained`] opens what was trained, here or elsewhere, and [`mod@generate`]
 //! continues prompts with it.
 //!
@@ -27,10 +28,12 @@ mod feed;
 pub mod generate;
 mod health;
 mod job;
+mod known;
 pub mod layout;
 mod learner;
 mod log;
-mod page;
+pub mod losses;
+mod metric;
 pub mod plan;
 pub mod records;
 mod recovery;
@@ -47,7 +50,8 @@ pub mod validate;
 pub use config::TrainConfig;
 pub use generate::{GenerateOptions, Generated, Generator};
 pub use job::{HowToTrain, TrainJob};
-pub use page::Metric;
+pub use known::known;
+pub use metric::Metric;
 pub use plan::{TrainOptions, TrainPlan, plan};
 pub use run::{Context, run};
 pub use sample::Sample;

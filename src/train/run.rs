@@ -18,26 +18,28 @@ use super::{
     directory::RunDirectory,
     feed::MixFeed,
     health::{Health, Trouble},
+    known,
     layout::{self, Standing, State},
     learner::Learner,
     log::RunLog,
-    page::{Metric, Page},
+    metric::Metric,
     plan::{self, Prepared, TrainOptions},
     records,
     rotation::Rotation,
     sample::{Ended, Request, Sample, Writer},
     sessions::Sessions,
     summary::{Seconds, Timing, TrainSummary},
-    validate::{SourceEval, Validation},
+    validate::Validation,
 };
 use crate::base::{
     config::Table,
     error::{Error, Result},
     hash::xxh3_128,
-    io, machine,
+    machine,
     progress::Progress,
     size::Count,
 };
+use crate::report;
 use crate::runtime::{
     checkpoint::{self, Beside, Best},
     data::Feed,
@@ -374,20 +376,8 @@ impl<'a> Run<'a> {
 
     /// Writes `report.html` from the records.
     fn report(&self) -> Result<()> {
-        let rate = self.seconds.tokens_per_second().unwrap_or(0.0);
-        let clocks = format!("{rate:.0} tokens/s on {}", self.learner.state.numerics.device);
-        let name = self.directory.path.file_name().unwrap_or_default().to_string_lossy();
-        let page = Page {
-            title: &name,
-            clocks: &clocks,
-            warnings: &self.warnings,
-            derived: &self.config.derived(self.steps),
-            metrics: &records::read::<Metric>(&self.directory.join(layout::METRICS))?,
-            evals: &records::read::<SourceEval>(&self.directory.join(layout::EVALS))?,
-            samples: &records::read::<Sample>(&self.directory.join(layout::SAMPLES))?,
-            config: &io::read_text(&self.directory.join(layout::CONFIG))?,
-        };
-        io::replace(&self.directory.join(layout::REPORT), page.render().as_bytes())
+        let known = known::of(&self.config, self.steps, self.warnings.clone());
+        report::write(&self.directory.path, known)
     }
 
     /// Manifest and state of the end; Ctrl-C becomes its error here.

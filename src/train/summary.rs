@@ -13,7 +13,7 @@ use super::{
     directory::RunDirectory,
     health::Health,
     layout::{self, Standing, State},
-    page::Metric,
+    metric::Metric,
     records,
     sample::Sample,
     validate::SourceEval,

@@ -20,8 +20,8 @@ use std::{
 };
 
 use super::{
-    Context, GenerateOptions, Generator, TrainOptions, TrainSummary, layout, page::Metric, records,
-    run,
+    Context, GenerateOptions, Generator, TrainOptions, TrainSummary, layout, metric::Metric,
+    records, run,
 };
 use crate::artifact::manifest::Manifest;
 use crate::base::{

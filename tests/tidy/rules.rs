@@ -35,7 +35,9 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("tokenize", &["base", "artifact", "source", "shards", "tokenizer"]),
     ("mix", &["base", "artifact", "shards"]),
     ("runtime", &["base", "shards"]),
-    ("train", &["base", "artifact", "shards", "runtime", "tokenizer"]),
+    ("report", &["base", "artifact", "shards", "tokenizer"]),
+    ("train", &["base", "artifact", "shards", "runtime", "tokenizer", "report"]),
+    ("trace", &["base", "artifact", "source", "shards", "tokenizer", "train", "report"]),
     ("eval", &["base", "text", "artifact", "store", "source", "shards", "tokenizer", "runtime"]),
     ("export", &["base", "artifact", "store", "runtime", "tokenizer", "train"]),
     (
@@ -51,6 +53,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
             "classifier",
             "tokenizer",
             "eval",
+            "report",
         ],
     ),
     ("pipeline", BELOW_PIPELINE),
@@ -101,6 +104,8 @@ const BELOW_CLI: &[&str] = &[
     "eval",
     "export",
     "inspect",
+    "report",
+    "trace",
     "pipeline",
 ];
 
