@@ -17,6 +17,7 @@ use crate::inspect::filtered::page::MARK as PAGE_MARK;
 use crate::inspect::fit::{self, FitReport};
 use crate::inspect::{self, OverlapReport, RawReport, Report, fit_picture, matches};
 use crate::pipeline::registry;
+use crate::report::{Bill, Run};
 use crate::source::{InputConfig, Inputs};
 use crate::store::Address;
 use crate::tokenizer::{SpecialText, Tokenizer};
@@ -44,6 +45,9 @@ pub struct InspectArgs {
     /// `filter_value < 0.1 AND source = 'wiki'`
     #[arg(long = "where", value_name = "SQL", group = "reads")]
     pub condition: Option<String>,
+    /// Of a run, dollars an hour of its machine: what it cost, and what more of it would buy
+    #[arg(long, value_name = "PRICE", conflicts_with = "reads", allow_hyphen_values = true)]
+    pub price_per_hour: Option<f64>,
     /// Column or JSON field with the text [default: text]
     #[arg(long, value_name = "NAME")]
     pub text_column: Option<String>,
@@ -60,7 +64,7 @@ impl Commands<'_> {
             Some(condition) => self.matches(condition, args),
             None if !args.against.is_empty() => self.overlaps(args),
             None if self.is_raw(args) => self.raw(args),
-            None => self.artifact(&args.path, args.html.as_deref()),
+            None => self.artifact(&args.path, args),
         }
     }
 
@@ -81,9 +85,10 @@ impl Commands<'_> {
     }
 
     /// `inspect ARTIFACT`
-    fn artifact(&self, path: &Path, html: Option<&Path>) -> Result<()> {
+    fn artifact(&self, path: &Path, args: &InspectArgs) -> Result<()> {
+        super::report::check_price(args.price_per_hour)?;
         let mut report = inspect::inspect(path)?;
-        match (&mut report, html) {
+        match (&mut report, args.html.as_deref()) {
             (Report::Filter(filter), html) => {
                 filter.verbose = self.shared.verbose;
                 if let Some(html) = html {
@@ -96,6 +101,11 @@ impl Commands<'_> {
                     format!("no rules have judged in `{}`: nothing to draw", path.display());
                 return Err(Error::config(message).with_hint("name what a `filter` by rules made"));
             }
+            (Report::Run(run), None) => match bill(path, args.price_per_hour) {
+                Ok(bill) => run.bill = Some(bill),
+                // What a run is can be said without where it is going.
+                Err(error) => self.printer.warning(&error.to_string()),
+            },
             (_, None) => (),
         }
         self.show(&report, &format!("{report}\n"));
@@ -171,4 +181,9 @@ impl Commands<'_> {
         inputs.notices().iter().for_each(|notice| self.printer.warning(notice));
         Ok(inputs)
     }
+}
+
+/// Where the run in `path` is going, and what it costs.
+fn bill(path: &Path, per_hour: Option<f64>) -> Result<Bill> {
+    Ok(Bill::of(&Run::read(path)?, &super::report::known(path)?, per_hour))
 }

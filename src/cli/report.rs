@@ -28,7 +28,7 @@ pub struct ReportArgs {
     #[arg(long, value_name = "RUN")]
     pub baseline: Option<PathBuf>,
     /// Dollars an hour of the machine [default: what the run says]
-    #[arg(long, value_name = "PRICE")]
+    #[arg(long, value_name = "PRICE", allow_hyphen_values = true)]
     pub price_per_hour: Option<f64>,
     /// Write the metrics as CSV on stdout instead, a row a step
     #[arg(long, conflicts_with_all = ["live", "out"])]

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use super::records::json;
+use super::files::json;
 use crate::artifact::{
     manifest::{self, Manifest},
     record::InputKind,

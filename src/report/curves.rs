@@ -10,10 +10,10 @@ use super::{
     Known, Shown,
     chart::{Chart, Line, Stroke},
     forecast, money,
-    page::View,
     records::{Metric, Run, Timing},
     series::{self, Point},
     settings,
+    view::View,
 };
 use crate::base::{
     html::{escape, put},

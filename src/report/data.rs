@@ -10,8 +10,9 @@ use serde_json::Value;
 use super::{
     Shown,
     chain::Link,
-    page::{View, duration},
-    records::{Run, json},
+    files::json,
+    records::Run,
+    view::{View, duration},
 };
 use crate::artifact::record::{InputKind, Kind};
 use crate::base::{

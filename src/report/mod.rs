@@ -18,6 +18,7 @@ pub mod cost;
 pub mod csv;
 mod curves;
 mod data;
+pub mod files;
 pub mod forecast;
 pub mod live;
 mod money;
@@ -26,6 +27,7 @@ pub mod records;
 pub mod series;
 mod settings;
 mod texts;
+pub mod view;
 
 use std::path::{Path, PathBuf};
 
@@ -39,8 +41,9 @@ use crate::base::{
 
 pub use cost::Outlook;
 pub use money::Bill;
-pub use page::{View, render};
+pub use page::render;
 pub use records::Run;
+pub use view::View;
 
 /// What the training runtime knows of a run beside its records.
 #[derive(Default)]

@@ -11,8 +11,8 @@ use super::{
     cost::{self, Cost, Forecast},
     data,
     forecast::{Curve, Step},
-    page::{View, duration},
     records::Run,
+    view::{View, duration},
 };
 use crate::base::{
     html::{escape, put},

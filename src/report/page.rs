@@ -5,7 +5,14 @@
 //! Styles are `page.css`, the values under the pointer `page.js`, both in the page. Pure but for
 //! the held-out texts that `texts` reads.
 
-use super::{Shown, chart::short, curves, data, money, records::Run, settings, texts};
+use super::{
+    Shown,
+    chart::short,
+    curves, data, money,
+    records::Run,
+    settings, texts,
+    view::{View, duration},
+};
 use crate::base::{
     html::{escape, put},
     size::Count,
@@ -19,19 +26,6 @@ const SCRIPT: &str = include_str!("page.js");
 const SCRIPT_LIVE: &str = "let seen; setInterval(async () => { try { const stamp = await (await \
     fetch('stamp')).text(); if (seen && seen !== stamp) location.reload(); seen = stamp; } \
     catch { } }, 3000);";
-
-/// How the page is wanted.
-#[derive(Default)]
-pub struct View {
-    /// What the bits per byte are held against.
-    pub baseline: Option<Run>,
-    /// Of an hour, instead of what runs say.
-    pub price_per_hour: Option<f64>,
-    /// Whether the page asks for news of its own accord.
-    pub live: bool,
-    /// A picture of what the runs were made from, as SVG, shown above the data.
-    pub lineage: Option<String>,
-}
 
 /// The HTML of `runs`, under a title.
 pub fn render(title: &str, runs: &[Shown], view: &View) -> String {
@@ -149,28 +143,4 @@ fn against(bits: f64, view: &View) -> String {
     let change = bits - before;
     let class = if change <= 0.0 { "better" } else { "worse" };
     format!(" <small class=\"{class}\">{change:+.4} against {}</small>", escape(&baseline.name))
-}
-
-/// Seconds as people say them.
-pub fn duration(seconds: f64) -> String {
-    let whole = seconds.max(0.0) as u64;
-    match whole {
-        0..60 => format!("{seconds:.0} s"),
-        60..3600 => format!("{} min {} s", whole / 60, whole % 60),
-        3600..172_800 => format!("{} h {} min", whole / 3600, whole % 3600 / 60),
-        _ => format!("{:.1} days", seconds / 86400.0),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn durations_read_as_people_say_them() {
-        let cases = [(7.4, "7 s"), (61.0, "1 min 1 s"), (7260.0, "2 h 1 min"), (2e5, "2.3 days")];
-        for (seconds, expected) in cases {
-            assert_eq!(duration(seconds), expected);
-        }
-    }
 }

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use super::{Shown, page::View};
+use super::{Shown, view::View};
 use crate::base::{
     html::{escape, put},
     size::Count,

@@ -15,7 +15,7 @@ use serde_json::Value;
 
 use crate::artifact::{manifest::Manifest, record::InputKind};
 use crate::base::{config, error::Result, progress::Progress};
-use crate::report::{chain, records};
+use crate::report::{chain, files};
 use crate::source::{Batch, Columns, InputConfig, InputSpec, Inputs};
 
 /// A document in a raw file.
@@ -84,7 +84,7 @@ fn look_in(
 
 /// The raw files of an artifact that still lie where they lay, each under its source's name.
 fn specs(link: &chain::Link) -> Vec<InputSpec> {
-    let about = records::json(&link.path.join("run.json"));
+    let about = files::json(&link.path.join("run.json"));
     let mut specs = Vec::new();
     for (at, input) in link.manifest.inputs.iter().enumerate() {
         let (InputKind::File, Some(source)) = (input.kind, &input.source) else { continue };
