@@ -97,8 +97,8 @@ impl Chart {
             html,
             format_args!(
                 "<svg viewBox=\"0 0 {WIDTH} {height}\" role=\"img\" aria-label=\"{}: {}\" \
-                 data-x=\"{first},{last}\" data-y=\"{low},{high}\" data-plot=\"{LEFT},{RIGHT},{TOP},\
-                 {}\" data-scale=\"{scale}\" data-unit=\"{}\">\n",
+                 data-x=\"{first},{last}\" data-y=\"{low},{high}\" \
+                 data-plot=\"{LEFT},{RIGHT},{TOP},{}\" data-scale=\"{scale}\" data-unit=\"{}\">\n",
                 escape(&self.title),
                 escape(&self.spoken()),
                 frame.floor(),
@@ -113,7 +113,8 @@ impl Chart {
             put(
                 html,
                 format_args!(
-                    "<path class=\"mark\" d=\"M{x:.1} {TOP}V{floor}\"><title>{what}</title></path>\n"
+                    "<path class=\"mark\" d=\"M{x:.1} {TOP}V{floor}\">\
+                     <title>{what}</title></path>\n"
                 ),
             );
         }

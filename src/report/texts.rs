@@ -216,10 +216,11 @@ pub fn spikes(runs: &[Shown]) -> String {
         true => rows,
         false => format!(
             "<div class=\"wide\"><table><thead><tr><th scope=\"col\">where</th><th scope=\"col\">\
-             loss</th><th scope=\"col\">the steps before</th><th scope=\"col\">gradient norm</th>\
+             loss</th><th scope=\"col\">the steps before</th>\
+             <th scope=\"col\">gradient norm</th>\
              <th scope=\"col\">rows of the mix</th><th scope=\"col\">documents</th></tr></thead>\n\
-             <tbody>\n{rows}</tbody></table></div>\n<p class=\"note\">`dataprep trace RUN --step N` \
-             shows the texts.</p>\n"
+             <tbody>\n{rows}</tbody></table></div>\n<p class=\"note\">`dataprep trace RUN --step \
+             N` shows the texts.</p>\n"
         ),
     }
 }

@@ -3,7 +3,7 @@
 //! In → a mix, or a run with its mix, and rows of it or an id; out → [`Batch`] or [`Places`], as
 //! words and as JSON. Nothing is computed anew: positions are the mix's, ids and tokens the
 //! shards', texts what the tokens decode to, [`mod@origin`] reads the sources again where they are
-//! at hand, and with a checkpoint each document has the loss that the model has on it now. **Cost.**
+//! at hand, and with a checkpoint each document has the loss that the model has on it. **Cost.**
 //! One block a document; with origins one pass over the sources' texts.
 
 pub mod origin;
