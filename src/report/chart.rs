@@ -200,7 +200,11 @@ impl Chart {
         html.push_str("<ul class=\"legend\">\n");
         for (name, line) in named {
             let (color, name) = (line.color % COLORS, escape(name));
-            let stroke = if line.stroke == Stroke::Dashed { " dashed" } else { "" };
+            let stroke = match line.stroke {
+                Stroke::Solid => "",
+                Stroke::Dashed => " dashed",
+                Stroke::Faint => " faint",
+            };
             put(
                 html,
                 format_args!(

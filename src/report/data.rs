@@ -28,7 +28,7 @@ use crate::shards::{
 /// Up to so many documents of an order are counted; beyond, shares of its phases are taken.
 const COUNTED_MAX: u64 = 1 << 20;
 /// Settings that say what a step is about, where they are set.
-const TELLING: [&str; 22] = [
+const TELLING: [&str; 20] = [
     "preset",
     "rules",
     "where",
@@ -43,13 +43,11 @@ const TELLING: [&str; 22] = [
     "against",
     "vocab",
     "tokenizer",
-    "text_column",
     "tokens",
     "limit_documents",
     "evals",
     "classifier",
     "language",
-    "seed",
     "mask",
 ];
 

@@ -55,7 +55,7 @@ mod tests {
         assert_eq!(lines::<Metric>(&path).unwrap().len(), 2);
         io::write(&path, format!("{line}\n{{\"step\":2}}\n").as_bytes()).unwrap();
         let error = lines::<Metric>(&path).unwrap_err().to_string();
-        assert!(error.contains("metrics.jsonl` at byte 80"), "{error} {}", line.len());
+        assert!(error.contains("metrics.jsonl` at byte 79"), "{error}");
         assert!(lines::<Metric>(&directory.path().join("none")).unwrap().is_empty());
     }
 }

@@ -7,7 +7,6 @@ use serde::Serialize;
 
 use super::{
     Known, Shown,
-    chart::short,
     cost::{self, Cost, Forecast},
     data,
     forecast::{Curve, Step},
@@ -180,7 +179,7 @@ fn money(dollars: f64) -> String {
         0.0 => "$0".to_owned(),
         size if size >= 1000.0 => format!("${}", Count(dollars as u64)),
         size if size >= 0.1 => format!("${dollars:.2}").replace(".00", ""),
-        _ => format!("${}", short(dollars)),
+        _ => format!("${dollars:.4}"),
     }
 }
 

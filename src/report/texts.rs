@@ -27,7 +27,7 @@ const SPIKES: usize = 20;
 /// Documents of a spike that are named.
 const NAMED: usize = 12;
 /// Characters of a document that are shown.
-const EXCERPT: usize = 280;
+const EXCERPT: usize = 200;
 /// A shorter text is noise.
 const BYTES_MIN: u64 = 64;
 
@@ -146,7 +146,7 @@ pub fn worst(runs: &[Shown]) -> String {
                 &mut html,
                 format_args!(
                     "<tr><th scope=\"row\">{}</th><td>{}</td><td>{:.3}</td><td>{change}</td>\
-                     <td>{}</td><td class=\"text\">{}</td></tr>\n",
+                     <td>{}</td><td class=\"excerpt\">{}</td></tr>\n",
                     escape(&shortened(&one.document)),
                     escape(&one.source),
                     one.bits_per_byte(),
@@ -173,13 +173,16 @@ fn texts<'a>(run: &Run, wanted: &[&'a Scored]) -> BTreeMap<(&'a str, &'a str), S
         if let Some(document) = document {
             let tokens = &document.tokens[..document.tokens.len().min(EXCERPT)];
             let text = tokenizer.decode_text(tokens);
-            texts.insert(
-                (one.source.as_str(), one.document.as_str()),
-                text.chars().take(EXCERPT).collect(),
-            );
+            texts.insert((one.source.as_str(), one.document.as_str()), excerpt(&text));
         }
     }
     texts
+}
+
+/// The first words of a text, in a line.
+fn excerpt(text: &str) -> String {
+    let words: Vec<&str> = text.split_ascii_whitespace().collect();
+    words.join(" ").chars().take(EXCERPT).collect()
 }
 
 /// Spikes, and the documents of their batches.
@@ -237,8 +240,8 @@ fn documents(run: &Run, first_row: u64, rows: u64) -> Vec<String> {
 /// An id in a table.
 fn shortened(id: &str) -> String {
     match id.chars().count() {
-        0..=40 => id.to_owned(),
-        _ => format!("{}…", id.chars().take(39).collect::<String>()),
+        0..=24 => id.to_owned(),
+        _ => format!("{}…", id.chars().take(23).collect::<String>()),
     }
 }
 
