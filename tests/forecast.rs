@@ -1,6 +1,6 @@
 //! Forecasts of real loss curves, held against how they went on.
 //!
-//! `fixtures/curves/speedruns.jsonl`: 30 public runs (origin in `fixtures/README.md`) as means of
+//! `fixtures/curves/speedruns.jsonl`: 27 public runs (origin in `fixtures/README.md`) as means of
 //! 400 equal stretches, with their schedules. Each is forecast from its first quarter and half.
 
 use dataprep::report::forecast::{Curve, Step, area};
@@ -86,19 +86,19 @@ fn forecasts(share: f64) -> (f64, usize) {
         errors.push((found.loss - truth).abs());
         inside += usize::from(found.low <= truth && truth <= found.high);
     }
-    assert_eq!(errors.len(), 30);
+    assert_eq!(errors.len(), 27);
     errors.sort_by(f64::total_cmp);
     println!(
-        "from {share}: median {:.4}, ninth of ten {:.4}, {inside} of 30 inside",
-        errors[15], errors[26]
+        "from {share}: median {:.4}, ninth of ten {:.4}, {inside} of 27 inside",
+        errors[13], errors[24]
     );
-    (errors[15], inside)
+    (errors[13], inside)
 }
 
 #[test]
 fn public_curves_are_forecast_as_well_as_is_claimed() {
     let (quarter, inside) = forecasts(0.25);
-    assert!(quarter < 0.05 && inside >= 27, "{quarter} {inside}");
+    assert!(quarter < 0.04 && inside >= 25, "{quarter} {inside}");
     let (half, inside) = forecasts(0.5);
-    assert!(half < 0.035 && inside >= 27, "{half} {inside}");
+    assert!(half < 0.025 && inside >= 25, "{half} {inside}");
 }

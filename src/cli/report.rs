@@ -70,7 +70,9 @@ impl Commands<'_> {
         let html = report_of(&runs, args)?;
         io::write(&place, html.as_bytes())?;
         self.printer.result(&format!("wrote {}", place.display()));
-        self.printer.record(&json!({"type": "report", "report": place.to_string_lossy(),
+        // After a recipe its own summary is still to come.
+        let record = if args.is_some() { "summary" } else { "report" };
+        self.printer.record(&json!({"type": record, "report": place.to_string_lossy(),
             "runs": runs.len(), "bytes": html.len()}));
         Ok(())
     }

@@ -18,7 +18,11 @@ use super::{
     order::{ORDER_FILE, OrderReader, OrderRow},
     reader::ShardReader,
 };
-use crate::base::error::{Error, Result};
+use crate::artifact::{manifest::Manifest, record::Kind};
+use crate::base::{
+    error::{Error, Result},
+    io,
+};
 
 /// A document in the training stream.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -58,6 +62,7 @@ impl MixDocuments {
         let record = MixRecord::read(directory)?;
         let order = OrderReader::open(&directory.join(ORDER_FILE))?;
         let paths = record.locate(directory, data)?;
+        let paths = paths.iter().map(|path| io::canonical(path)).collect::<Result<Vec<_>>>()?;
         Ok(MixDocuments { record, order, paths, shard: None, ids: None })
     }
 
@@ -163,8 +168,6 @@ impl MixDocuments {
 /// # Errors
 /// Config: neither, or a run whose mix is not where it was.
 pub fn mix_of(path: &Path) -> Result<PathBuf> {
-    use crate::artifact::{manifest::Manifest, record::Kind};
-    use crate::base::io;
     let manifest = Manifest::read(path)?;
     if manifest.kind == Kind::Mix {
         return Ok(path.to_owned());

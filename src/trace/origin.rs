@@ -14,7 +14,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::artifact::{manifest::Manifest, record::InputKind};
-use crate::base::{config, error::Result, progress::Progress};
+use crate::base::{config, error::Result, io, progress::Progress};
 use crate::report::{chain, files};
 use crate::source::{Batch, Columns, InputConfig, InputSpec, Inputs};
 
@@ -92,6 +92,8 @@ fn specs(link: &chain::Link) -> Vec<InputSpec> {
         let absolute = about["inputs"][at]["absolute"].as_str().map(PathBuf::from);
         let places = [relative, absolute].into_iter().flatten();
         let place = places.into_iter().find(|place| place.is_file());
+        // As one would name it from anywhere.
+        let place = place.and_then(|place| io::canonical(&place).ok());
         specs.extend(place.map(|path| InputSpec::named(source, path)));
     }
     specs
