@@ -51,8 +51,8 @@
 //! - [`cli`]: arguments → requests; the only writer to the terminal.
 //!
 //! Imports run one way: `base`, `text` ← `fasttext`, `store` ← `artifact` ← `source`, `shards` ←
-//! stages, `inspect`; `base`, `shards` ← `runtime` ← `train`, `eval`; `train` ← `export`;
-//! everything ← `pipeline` ← `cli` ← `main`. Only `runtime` and `train` name candle, so
+//! stages, `inspect`; `base`, `shards` ← `runtime` ← `train`, `eval`; `shards`, `tokenizer` ←
+//! `report` ← `train`, `inspect`; `train` ← `export`, `trace`; everything ← `pipeline` ← `cli` ← `main`. Only `runtime` and `train` name candle, so
 //! `--no-default-features` builds the data tools alone; only `store` names an HTTP library. A test
 //! keeps this table.
 //!

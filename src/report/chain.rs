@@ -13,7 +13,6 @@ use crate::artifact::{
     manifest::{self, Manifest},
     record::InputKind,
 };
-use crate::base::error::Result;
 
 /// An ancestor.
 pub struct Link {
@@ -26,13 +25,13 @@ pub struct Link {
 }
 
 /// The ancestors of the artifact in `path`, each once, whatever it was made from before it.
-pub fn upstream(path: &Path, manifest: &Manifest) -> Result<Vec<Link>> {
+pub fn upstream(path: &Path, manifest: &Manifest) -> Vec<Link> {
     let mut links = Vec::new();
-    collect(path, manifest, &mut links)?;
-    Ok(links)
+    collect(path, manifest, &mut links);
+    links
 }
 
-fn collect(path: &Path, manifest: &Manifest, links: &mut Vec<Link>) -> Result<()> {
+fn collect(path: &Path, manifest: &Manifest, links: &mut Vec<Link>) {
     let about = json(&path.join("run.json"));
     for (at, input) in manifest.inputs.iter().enumerate() {
         let (InputKind::Artifact(_), Some(fingerprint)) = (input.kind, input.fingerprint) else {
@@ -42,17 +41,17 @@ fn collect(path: &Path, manifest: &Manifest, links: &mut Vec<Link>) -> Result<()
             continue;
         }
         for place in places(path, &about["inputs"][at]) {
-            let Some(found) = Manifest::read_if_known(&place)? else { continue };
+            // What cannot be read tells nothing, and stops no page.
+            let Ok(Some(found)) = Manifest::read_if_known(&place) else { continue };
             if found.fingerprint != fingerprint {
                 continue;
             }
-            collect(&place, &found, links)?;
+            collect(&place, &found, links);
             let seconds = json(&place.join("run.json"))["seconds"].as_f64();
             links.push(Link { name: input.name.clone(), path: place, manifest: found, seconds });
             break;
         }
     }
-    Ok(())
 }
 
 /// Where an input may lie.

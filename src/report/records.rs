@@ -167,7 +167,7 @@ impl Run {
             samples: lines(&path.join("samples.jsonl"))?,
             spikes: lines(&path.join("spikes.jsonl"))?,
             price_per_hour: price,
-            chain: chain::upstream(path, &manifest)?,
+            chain: chain::upstream(path, &manifest),
             path: path.to_owned(),
             manifest,
             config_text,

@@ -43,7 +43,7 @@ pub fn find(
     looking: &Looking<'_>,
 ) -> Result<BTreeMap<String, Vec<Origin>>> {
     let mut found: BTreeMap<String, Vec<Origin>> = BTreeMap::new();
-    for link in chain::upstream(path, &Manifest::read(path)?)? {
+    for link in chain::upstream(path, &Manifest::read(path)?) {
         // One file at a time: two of one source are no two inputs.
         for spec in specs(&link) {
             look_in(&link, spec, ids, looking, &mut found)?;

@@ -383,9 +383,9 @@ impl<'a> Run<'a> {
     /// Manifest and state of the end; Ctrl-C becomes its error here.
     fn finish(mut self, state: State) -> Result<TrainSummary> {
         let standing = Standing { state, step: self.learner.state.step };
-        self.report()?;
         self.directory.finish(standing)?;
         self.sessions.reached(&self.directory.path, self.learner.state.step)?;
+        self.report()?;
         if state == State::Stopped && self.is_interrupted() {
             return Err(Error::Interrupted);
         }
@@ -431,10 +431,10 @@ impl<'a> Run<'a> {
         }
         self.warnings.push(trouble.what.clone());
         self.log.sync()?;
-        self.report()?;
         let latest = checkpoint::latest(&self.directory.join(layout::CHECKPOINTS))?;
         let step = latest.map_or(0, |latest| latest.step);
         self.directory.finish(Standing { state: State::Stopped, step })?;
+        self.report()?;
         Err(Error::failed(format!("stopped at step {}: {}", trouble.step, trouble.what)).with_hint(
             format!(
                 "a lower `train.learning_rate` ({}), a longer `train.warmup_steps` or \
