@@ -52,9 +52,9 @@
 //!
 //! Imports run one way: `base`, `text` ← `fasttext`, `store` ← `artifact` ← `source`, `shards` ←
 //! stages, `inspect`; `base`, `shards` ← `runtime` ← `train`, `eval`; `shards`, `tokenizer` ←
-//! `report` ← `train`, `inspect`; `train` ← `export`, `trace`; everything ← `pipeline` ← `cli` ← `main`. Only `runtime` and `train` name candle, so
-//! `--no-default-features` builds the data tools alone; only `store` names an HTTP library. A test
-//! keeps this table.
+//! `report` ← `train`, `inspect`; `train` ← `export`, `trace`; everything ← `pipeline` ← `cli` ←
+//! `main`. Only `runtime` and `train` name candle, so `--no-default-features` builds the data tools
+//! alone; only `store` names an HTTP library. A test keeps this table.
 //!
 //! # Invariants
 //!
