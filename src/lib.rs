@@ -9,7 +9,7 @@
 //! [shards] ─mix→ [mix] ─train→ [run] ─export→ [model]
 //! [run] ─eval→ [evals]
 //! [shards], [mix] ─export→ [tokens] ─import→ [shards]
-//! inspect · verify read any of them and write no data
+//! inspect · verify · report · trace read any of them and write no data
 //! ```
 //!
 //! Each bracket is a directory with a `manifest.json`; a directory without one is no output. Every
@@ -46,6 +46,8 @@
 //! - [`interop`]: shards and mixes in the forms of other trainers.
 //! - `eval` (feature `train`): a model on questions and texts, and two of them side by side.
 //! - `serve` (feature `serve`): a model behind HTTP, with a page to type into.
+//! - [`report`]: runs on one page or as CSV, where a loss is going and what it costs.
+//! - [`trace`]: which documents a step read, and which steps read a document.
 //! - [`inspect`]: reads any artifact, and verifies it.
 //! - [`lineage`]: where an artifact comes from, and the differences of two. [`runs`]: every run
 //!   of a folder. [`compare`]: what a difference did, against the noise of seeds.
@@ -55,10 +57,10 @@
 //!
 //! Imports run one way: `base`, `text` ← `fasttext`, `store` ← `artifact` ← `source`, `shards` ←
 //! stages, `inspect`; `artifact` ← `lineage` ← `runs` ← `compare`; `base`, `shards` ← `runtime` ←
-//! `train`, `eval`; `train` ← `export`, `serve`; everything ← `pipeline` ← `cli` ← `main`. Only
-//! `runtime` and `train` name candle, so `--no-default-features` builds the data tools alone; only
-//! `store` and `serve` name HTTP libraries. A test
-//! keeps this table.
+//! `train`, `eval`; `shards`, `tokenizer` ← `report` ← `train`, `inspect`; `train` ← `export`,
+//! `trace`, `serve`; everything ← `pipeline` ← `cli` ← `main`. Only `runtime` and `train` name
+//! candle, so `--no-default-features` builds the data tools alone; only `store` and `serve` name
+//! HTTP libraries. A test keeps this table.
 //!
 //! # Invariants
 //!
@@ -109,6 +111,7 @@ pub mod interop;
 pub mod lineage;
 pub mod mix;
 pub mod pipeline;
+pub mod report;
 pub mod runs;
 #[cfg(feature = "train")]
 pub mod runtime;
@@ -120,5 +123,6 @@ pub mod store;
 pub mod text;
 pub mod tokenize;
 pub mod tokenizer;
+pub mod trace;
 #[cfg(feature = "train")]
 pub mod train;

@@ -24,6 +24,8 @@ mod every_format;
 #[cfg(feature = "train")]
 mod export;
 mod filter;
+#[cfg(feature = "train")]
+mod forecast;
 #[cfg(all(feature = "train", feature = "hub"))]
 mod formats;
 mod fuzz;
@@ -40,6 +42,8 @@ mod quickstart;
 mod recipes;
 #[cfg(feature = "hub")]
 mod remote;
+#[cfg(feature = "train")]
+mod report;
 mod resume;
 mod screens;
 mod scripts;

@@ -24,10 +24,12 @@ use super::{
     inspect::InspectArgs,
     lineage::LineageArgs,
     mix::MixFlags,
+    report::ReportArgs,
     run::RunArgs,
     runs::{NoteArgs, RunsArgs},
     tokenize::TokenizeFlags,
     tokenizer::TokenizerCommand,
+    trace::TraceArgs,
 };
 /// From raw Parquet to a trained small language model: deterministic, resumable, one binary.
 #[derive(Parser, Debug)]
@@ -100,6 +102,10 @@ pub enum Command {
     Manual,
     /// Show what is in an artifact, or how well a tokenizer fits a text
     Inspect(InspectArgs),
+    /// Put runs on one page: curves, texts, data, forecast, cost; or their metrics as CSV
+    Report(ReportArgs),
+    /// Say which documents a step of training read, or which steps read a document
+    Trace(TraceArgs),
     /// Read an artifact and what it was made from again, and name what differs
     Verify { path: PathBuf },
     /// Show what an artifact was made from, back to the source files

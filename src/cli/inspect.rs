@@ -24,6 +24,7 @@ use crate::inspect::{
     self, OverlapReport, RawReport, Report, RowReport, VocabularyReport, fit_picture, matches,
 };
 use crate::pipeline::registry;
+use crate::report::{Bill, Run};
 use crate::source::{InputConfig, Inputs};
 use crate::store::Address;
 use crate::tokenizer::{SpecialText, Tokenizer};
@@ -58,6 +59,9 @@ pub struct InspectArgs {
     /// `filter_value < 0.1 AND source = 'wiki'`
     #[arg(long = "where", value_name = "SQL", group = "reads")]
     pub condition: Option<String>,
+    /// Of a run, dollars an hour of its machine: what it cost, and what more of it would buy
+    #[arg(long, value_name = "PRICE", conflicts_with = "reads", allow_hyphen_values = true)]
+    pub price_per_hour: Option<f64>,
     /// Column or JSON field with the text [default: text]
     #[arg(long, value_name = "NAME")]
     pub text_column: Option<String>,
@@ -158,6 +162,7 @@ impl Commands<'_> {
 
     /// `inspect ARTIFACT`
     fn artifact(&self, args: &InspectArgs) -> Result<()> {
+        super::report::check_price(args.price_per_hour)?;
         let (path, html) = (args.path.as_path(), args.html.as_deref());
         let mut report = inspect::inspect(path)?;
         if let Some(run) = &args.run {
@@ -192,6 +197,11 @@ impl Commands<'_> {
                 return Err(Error::config(message)
                     .with_hint("name what a `filter` by rules made, token shards or a mix"));
             }
+            (Report::Run(run), None) => match bill(path, args.price_per_hour) {
+                Ok(bill) => run.bill = Some(bill),
+                // What a run is can be said without where it is going.
+                Err(error) => self.printer.warning(&error.to_string()),
+            },
             (_, None) => (),
         }
         self.show(&report, &format!("{report}\n"));
@@ -287,4 +297,9 @@ impl Commands<'_> {
         inputs.notices().iter().for_each(|notice| self.printer.warning(notice));
         Ok(inputs)
     }
+}
+
+/// Where the run in `path` is going, and what it costs.
+fn bill(path: &Path, per_hour: Option<f64>) -> Result<Bill> {
+    Ok(Bill::of(&Run::read(path)?, &super::report::known(path)?, per_hour))
 }

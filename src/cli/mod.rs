@@ -27,6 +27,7 @@ mod inspect;
 mod lineage;
 mod mix;
 pub mod printer;
+mod report;
 mod run;
 mod runs;
 pub mod screen;
@@ -35,6 +36,7 @@ mod serve;
 mod stage;
 mod tokenize;
 mod tokenizer;
+mod trace;
 #[cfg(feature = "train")]
 mod train;
 
@@ -129,6 +131,8 @@ fn run(cli: Cli, printer: &Printer) -> Result<()> {
         Command::Completions { shell } => cx.completions(*shell),
         Command::Manual => cx.manual(),
         Command::Inspect(args) => cx.inspect(args),
+        Command::Report(args) => cx.report(args),
+        Command::Trace(args) => cx.trace(args),
         Command::Verify { path } => cx.verify(path),
         #[cfg(feature = "train")]
         Command::Ablate(args) => cx.ablate(args),

@@ -32,6 +32,9 @@ pub struct RunArgs {
     /// Set a key of a step: `--set model.train.steps=100`
     #[arg(long = "set", value_name = "STEP.KEY=VALUE")]
     pub set: Vec<String>,
+    /// Then put the runs that the recipe trains on one page, `report.html` in its `out`
+    #[arg(long)]
+    pub html: bool,
 }
 
 impl Commands<'_> {
@@ -48,7 +51,7 @@ impl Commands<'_> {
         let jobs: Vec<Option<Job>> = jobs.by_ref().collect::<Result<_>>()?;
         match self.shared.dry_run {
             true => self.forecast_steps(requests, jobs),
-            false => self.run_steps(&recipe, requests, jobs),
+            false => self.run_steps(&recipe, requests, jobs, args.html),
         }
     }
 
@@ -57,6 +60,7 @@ impl Commands<'_> {
         recipe: &Recipe,
         requests: &[Request],
         jobs: Vec<Option<Job>>,
+        html: bool,
     ) -> Result<()> {
         let options = self.options(true);
         let mut results = Vec::new();
@@ -69,6 +73,9 @@ impl Commands<'_> {
             results.push((request, outcome));
         }
         self.printer.result(&screen::closing(&results, self.printer));
+        if html {
+            self.write_report(std::slice::from_ref(&recipe.out), None)?;
+        }
         let up_to_date = results.iter().filter(|(_, outcome)| outcome.up_to_date).count();
         self.printer.record(&json!({"type": "summary", "out": recipe.out.to_string_lossy(),
             "steps": results.len(), "up_to_date": up_to_date}));

@@ -72,7 +72,7 @@ pub enum Report {
     /// Documents that rules have judged.
     Filter(Box<FilterReport>),
     /// A model in training, or trained.
-    Run(RunReport),
+    Run(Box<RunReport>),
     /// Scores of a model.
     #[cfg(feature = "train")]
     Evals(Box<EvalReport>),
@@ -180,7 +180,7 @@ pub fn inspect(path: &Path) -> Result<Report> {
     }
     let manifest = open(path)?;
     match manifest.kind {
-        Kind::Run => RunReport::read(path, &manifest).map(Report::Run),
+        Kind::Run => RunReport::read(path, &manifest).map(|run| Report::Run(Box::new(run))),
         #[cfg(feature = "train")]
         Kind::Evals => EvalReport::read(path, &manifest).map(|it| Report::Evals(Box::new(it))),
         Kind::Classifier => {

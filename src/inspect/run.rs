@@ -16,6 +16,7 @@ use crate::base::{
     lock::Lock,
     size::Count,
 };
+use crate::report::Bill;
 
 const STATE: &str = "state.json";
 const LOCK: &str = ".lock";
@@ -33,6 +34,8 @@ pub struct RunReport {
     pub steps: Option<u64>,
     /// The steps whose checkpoints are there.
     pub checkpoints: Vec<u64>,
+    /// Where its loss is going and what it costs, for whoever asks the training runtime.
+    pub bill: Option<Bill>,
 }
 
 /// Whether a run goes on.
@@ -75,7 +78,8 @@ impl RunReport {
         }
         let steps = manifest.config.pointer("/train/steps").and_then(Value::as_u64);
         let step = state["step"].as_u64().unwrap_or(0);
-        Ok(RunReport { facts, standing, step, steps, checkpoints: checkpoints(path)? })
+        let checkpoints = checkpoints(path)?;
+        Ok(RunReport { facts, standing, step, steps, checkpoints, bill: None })
     }
 }
 
@@ -114,6 +118,9 @@ impl fmt::Display for RunReport {
         match self.checkpoints.is_empty() {
             true => writeln!(f, "no checkpoints")?,
             false => writeln!(f, "checkpoints of steps {}", steps.collect::<Vec<_>>().join(", "))?,
+        }
+        for line in self.bill.iter().flat_map(Bill::lines) {
+            writeln!(f, "{line}")?;
         }
         self.facts.fmt_origin(f)
     }

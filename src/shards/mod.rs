@@ -4,7 +4,8 @@
 //! [`mod@file`] is an Arrow IPC file whose record batches are checked one by one; [`mod@block`] the
 //! columns of a shard; [`writer`] and [`reader`] one shard, [`set`] an artifact of them; [`order`],
 //! [`validation`] and [`mix_record`] the three files of a mix, [`rows`] a fourth if asked for;
-//! [`stream`] puts them together for training, with [`mod@cache`] between it and the disk.
+//! [`stream`] puts them together for training, with [`mod@cache`] between it and the disk;
+//! [`documents`] says which ones stand where.
 //!
 //! Shards store no end-of-text: a mix opens each document with one, so that the same shards serve
 //! any use. Everything is readable with pyarrow and polars.
@@ -12,6 +13,7 @@
 pub mod block;
 mod cache;
 pub mod cell;
+pub mod documents;
 pub mod file;
 #[cfg(test)]
 pub mod fixture;
@@ -29,6 +31,7 @@ pub mod validation;
 pub mod writer;
 
 pub use block::{Block, BlockEntry, HeldOut, TokenLists, TokenSlice, TokenWidth};
+pub use documents::MixDocuments;
 pub use mix_record::{MixRecord, MixSource, ShardFile};
 pub use reader::ShardReader;
 pub use set::ShardSet;

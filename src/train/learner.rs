@@ -9,7 +9,7 @@
 use super::{
     clock::Stopwatch,
     config::{Ops, Settings, TrainConfig},
-    page::Metric,
+    metric::Metric,
     spikes::Spike,
     summary::Timing,
 };

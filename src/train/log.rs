@@ -8,7 +8,7 @@
 use std::path::{Path, PathBuf};
 
 use super::{
-    clock, events::EventWriter, layout, page::Metric, records::Records, sample::Sample,
+    clock, events::EventWriter, layout, metric::Metric, records::Records, sample::Sample,
     spikes::Spike, summary::Timing, validate::Evaluation,
 };
 use crate::base::{error::Result, hash::xxh3_128, io};

@@ -7,8 +7,9 @@
 //! `extend` more steps, `recovery` which checkpoint is sound, `replay` whether it comes out again,
 //! `budget` how long, `learner` what training changes, `spikes` what it leaves out, `feed` rows of the mix, [`validate`]
 //! bits per byte, [`sample`] text (`stop`: up to a stop string), `health` whether it leads
-//! anywhere, `rotation` which checkpoints stay, [`milestones`] what else is made of some, [`companions`] what other tools read them by, `log`
-//! with [`records`] and `events`, `sessions`, `page`, [`summary`] what is written down, `clock` the
+//! anywhere, `rotation` which checkpoints stay, [`milestones`] what else is made of some,
+//! [`companions`] what other tools read them by, `log` with [`records`] and `events`, `sessions`,
+//! [`summary`] what is written down, `known` what [`crate::report`] cannot see for its page, `clock` the
 //! only clocks. [`mod@trained`] opens what was trained, here or elsewhere, and [`mod@generate`]
 //! continues prompts with it.
 //!
@@ -34,12 +35,14 @@ pub mod feed;
 pub mod generate;
 mod health;
 mod job;
+mod known;
 pub mod layout;
 mod learner;
 mod log;
+pub mod losses;
+mod metric;
 pub mod milestones;
 mod origin;
-mod page;
 pub mod plan;
 pub mod probe;
 pub mod records;
@@ -59,8 +62,9 @@ pub mod validate;
 pub use config::TrainConfig;
 pub use generate::{GenerateOptions, Generated, Generator};
 pub use job::{HowToTrain, TrainJob};
+pub use known::known;
+pub use metric::Metric;
 pub use origin::Begin;
-pub use page::Metric;
 pub use plan::{TrainOptions, TrainPlan, plan};
 pub use run::{Context, run};
 pub use sample::Sample;

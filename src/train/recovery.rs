@@ -15,7 +15,7 @@ use std::path::Path;
 use super::{
     config::TrainConfig,
     layout::{self, CHECKPOINTS, Standing},
-    page::Metric,
+    metric::Metric,
     records,
     sample::Sample,
     validate::SourceEval,

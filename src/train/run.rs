@@ -19,12 +19,13 @@ use super::{
     directory::RunDirectory,
     feed::MixFeed,
     health::{Health, Trouble},
+    known,
     layout::{self, Standing, State},
     learner::{Beginning, Learner, Taken},
     log::RunLog,
+    metric::Metric,
     milestones,
     origin::Origin,
-    page::{Metric, Page},
     plan::{self, Prepared, TrainOptions},
     probe::{self, Probe, Rate},
     records,
@@ -39,10 +40,11 @@ use crate::base::{
     config::Table,
     error::{Error, Result},
     hash::xxh3_128,
-    io, machine,
+    machine,
     progress::Progress,
     size::Count,
 };
+use crate::report;
 use crate::runtime::{
     checkpoint::{self, Beside, Best},
     device::Device,
@@ -478,28 +480,16 @@ impl<'a> Run<'a> {
 
     /// Writes `report.html` from the records.
     fn report(&self) -> Result<()> {
-        let rate = self.seconds.tokens_per_second().unwrap_or(0.0);
-        let clocks = format!("{rate:.0} tokens/s on {}", self.learner.state.numerics.device);
-        let name = self.directory.path.file_name().unwrap_or_default().to_string_lossy();
-        let page = Page {
-            title: &name,
-            clocks: &clocks,
-            warnings: &self.warnings,
-            derived: &self.config.derived(self.steps),
-            metrics: &records::read::<Metric>(&self.directory.join(layout::METRICS))?,
-            evals: &records::read::<SourceEval>(&self.directory.join(layout::EVALS))?,
-            samples: &records::read::<Sample>(&self.directory.join(layout::SAMPLES))?,
-            config: &io::read_text(&self.directory.join(layout::CONFIG))?,
-        };
-        io::replace(&self.directory.join(layout::REPORT), page.render().as_bytes())
+        let known = known::of(&self.config, self.steps, self.warnings.clone());
+        report::write(&self.directory.path, known)
     }
 
     /// Manifest and state of the end; Ctrl-C becomes its error here.
     fn finish(mut self, state: State) -> Result<TrainSummary> {
         let standing = Standing { state, step: self.learner.state.step };
-        self.report()?;
         self.directory.finish(standing)?;
         self.sessions.reached(&self.directory.path, self.learner.state.step)?;
+        self.report()?;
         if state == State::Stopped && self.is_interrupted() {
             return Err(Error::Interrupted);
         }
@@ -545,10 +535,10 @@ impl<'a> Run<'a> {
         }
         self.warnings.push(trouble.what.clone());
         self.log.sync()?;
-        self.report()?;
         let latest = checkpoint::latest(&self.directory.join(layout::CHECKPOINTS))?;
         let step = latest.map_or(0, |latest| latest.step);
         self.directory.finish(Standing { state: State::Stopped, step })?;
+        self.report()?;
         Err(Error::failed(format!("stopped at step {}: {}", trouble.step, trouble.what)).with_hint(
             format!(
                 "a lower `train.learning_rate` ({}), a longer `train.warmup_steps` or \

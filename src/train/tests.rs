@@ -24,7 +24,7 @@ use std::{
 };
 
 use super::{
-    Begin, Context, GenerateOptions, Generator, TrainOptions, TrainSummary, layout, page::Metric,
+    Begin, Context, GenerateOptions, Generator, TrainOptions, TrainSummary, layout, metric::Metric,
     records, run,
 };
 use crate::artifact::manifest::Manifest;

@@ -36,7 +36,9 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("mix", &["base", "artifact", "shards"]),
     ("interop", &["base", "artifact", "shards"]),
     ("runtime", &["base", "shards"]),
-    ("train", &["base", "artifact", "shards", "runtime", "tokenizer"]),
+    ("report", &["base", "artifact", "shards", "tokenizer"]),
+    ("train", &["base", "artifact", "shards", "runtime", "tokenizer", "report"]),
+    ("trace", &["base", "artifact", "source", "shards", "tokenizer", "train", "report"]),
     ("eval", &["base", "text", "artifact", "store", "source", "shards", "tokenizer", "runtime"]),
     ("export", &["base", "artifact", "store", "runtime", "tokenizer", "train"]),
     ("serve", &["base", "runtime", "tokenizer", "train"]),
@@ -53,6 +55,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
             "classifier",
             "tokenizer",
             "eval",
+            "report",
         ],
     ),
     ("lineage", &["base", "artifact"]),
@@ -115,6 +118,8 @@ const BELOW_CLI: &[&str] = &[
     "lineage",
     "runs",
     "compare",
+    "report",
+    "trace",
     "pipeline",
 ];
 

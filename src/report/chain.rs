@@ -1,0 +1,63 @@
+//! What an artifact was made from, as far as it still lies where it lay.
+//!
+//! In → an artifact; out → its ancestors, sources first. Places come from each `run.json` (relative
+//! first, so that a moved project is found whole), and count only where the manifest there has the
+//! fingerprint that was read. Cost: two small files an artifact.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use super::files::json;
+use crate::artifact::{
+    manifest::{self, Manifest},
+    record::InputKind,
+};
+
+/// An ancestor.
+pub struct Link {
+    /// The folder's name.
+    pub name: String,
+    pub path: PathBuf,
+    pub manifest: Manifest,
+    /// How long it took, where its `run.json` says.
+    pub seconds: Option<f64>,
+}
+
+/// The ancestors of the artifact in `path`, each once, whatever it was made from before it.
+pub fn upstream(path: &Path, manifest: &Manifest) -> Vec<Link> {
+    let mut links = Vec::new();
+    collect(path, manifest, &mut links);
+    links
+}
+
+fn collect(path: &Path, manifest: &Manifest, links: &mut Vec<Link>) {
+    let about = json(&path.join("run.json"));
+    for (at, input) in manifest.inputs.iter().enumerate() {
+        let (InputKind::Artifact(_), Some(fingerprint)) = (input.kind, input.fingerprint) else {
+            continue;
+        };
+        if links.iter().any(|link| link.manifest.fingerprint == fingerprint) {
+            continue;
+        }
+        for place in places(path, &about["inputs"][at]) {
+            // What cannot be read tells nothing, and stops no page.
+            let Ok(Some(found)) = Manifest::read_if_known(&place) else { continue };
+            if found.fingerprint != fingerprint {
+                continue;
+            }
+            collect(&place, &found, links);
+            let seconds = json(&place.join("run.json"))["seconds"].as_f64();
+            links.push(Link { name: input.name.clone(), path: place, manifest: found, seconds });
+            break;
+        }
+    }
+}
+
+/// Where an input may lie.
+fn places(path: &Path, input: &Value) -> Vec<PathBuf> {
+    let relative = input["relative"].as_str().map(|relative| path.join(relative));
+    let absolute = input["absolute"].as_str().map(PathBuf::from);
+    let places = [relative, absolute].into_iter().flatten();
+    places.filter(|place| place.join(manifest::FILE_NAME).is_file()).collect()
+}

@@ -1,0 +1,239 @@
+//! What a run's directory says, read as any program would: JSON, a line a record.
+//!
+//! In → a run's directory; out → [`Run`]. Keys that are not known here are passed over, and what
+//! may be missing (spikes, memory, prices) is: a page of an older or a younger run is as good as
+//! its records. Half a line at the end of a file is a record that is being written.
+
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::chain::{self, Link};
+use super::files::{json, lines};
+use crate::artifact::manifest::Manifest;
+use crate::base::{error::Result, io, lock::Lock};
+
+/// A line of `metrics.jsonl`.
+#[derive(Clone, Copy, Debug, Deserialize)]
+pub struct Metric {
+    pub step: u64,
+    pub tokens: u64,
+    pub loss: f64,
+    pub learning_rate: f64,
+    pub gradient_norm: f64,
+}
+
+/// A line of `timing.jsonl`.
+#[derive(Clone, Copy, Debug, Deserialize)]
+pub struct Timing {
+    pub step: u64,
+    pub seconds: f64,
+    pub tokens_per_second: f64,
+    pub feed_seconds: f64,
+    /// Bytes that the process holds, where they were measured.
+    #[serde(default)]
+    pub memory: Option<u64>,
+    /// Share of the device's peak, where that is known.
+    #[serde(default)]
+    pub mfu: Option<f64>,
+}
+
+/// A line of `evals.jsonl`.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Eval {
+    pub step: u64,
+    pub source: String,
+    pub documents: u64,
+    pub nats: f64,
+    pub bytes: u64,
+    pub bits_per_byte: f64,
+    pub unigram_bits_per_byte: f64,
+}
+
+/// A line of `evals/step-….jsonl`.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Scored {
+    pub source: String,
+    pub document: String,
+    pub tokens: u64,
+    pub bytes: u64,
+    pub nats: f64,
+}
+
+impl Scored {
+    /// Bits per byte of its text.
+    pub fn bits_per_byte(&self) -> f64 {
+        self.nats / (std::f64::consts::LN_2 * self.bytes.max(1) as f64)
+    }
+}
+
+/// A line of `samples.jsonl`.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Sample {
+    pub step: u64,
+    pub prompt: String,
+    pub text: String,
+}
+
+/// A line of `spikes.jsonl`.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Spike {
+    pub step: u64,
+    pub loss: f64,
+    pub mean: f64,
+    pub deviation: f64,
+    pub gradient_norm: f64,
+    pub first_row: u64,
+    pub rows: u64,
+}
+
+/// One process that worked on the run.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Session {
+    pub started: f64,
+    pub seen: f64,
+    pub from_step: u64,
+    pub to_step: u64,
+    pub host: String,
+    #[serde(default)]
+    pub numerics: Value,
+}
+
+/// Everything of a run that a page shows.
+pub struct Run {
+    pub path: PathBuf,
+    /// The folder's name.
+    pub name: String,
+    pub manifest: Manifest,
+    /// `running`, `stopped`, `killed` or `done`.
+    pub state: &'static str,
+    /// Steps it is to take, where its configuration says.
+    pub steps: Option<u64>,
+    /// `config.toml` as it is written, and its values.
+    pub config_text: String,
+    pub config: Value,
+    pub metrics: Vec<Metric>,
+    pub timing: Vec<Timing>,
+    pub evals: Vec<Eval>,
+    /// The latest evaluation's documents, and those of the one before.
+    pub scored: Vec<Scored>,
+    pub scored_before: Vec<Scored>,
+    pub samples: Vec<Sample>,
+    pub spikes: Vec<Spike>,
+    pub sessions: Vec<Session>,
+    /// Of an hour, where the run says.
+    pub price_per_hour: Option<f64>,
+    /// Everything it was made from that is still there, sources first.
+    pub chain: Vec<Link>,
+}
+
+impl Run {
+    /// Reads the run in `path`.
+    ///
+    /// # Errors
+    /// Config: no run there. Damaged: a record that is no JSON, or lacks a key.
+    pub fn read(path: &Path) -> Result<Run> {
+        let manifest = Manifest::read(path)?;
+        manifest.expect_kind(path, crate::artifact::record::Kind::Run)?;
+        let config_text = match path.join("config.toml") {
+            file if file.is_file() => io::read_text(&file)?,
+            _ => String::new(),
+        };
+        let table: toml::Table = config_text.parse().unwrap_or_default();
+        let config: Value = serde_json::to_value(table).unwrap_or_default();
+        let about = json(&path.join("run.json"));
+        let sessions = serde_json::from_value(about["sessions"].clone()).unwrap_or_default();
+        let price = about["price_per_hour"].as_f64();
+        let price = price.or_else(|| config["train"]["price_per_hour"].as_f64());
+        let evals: Vec<Eval> = lines(&path.join("evals.jsonl"))?;
+        let mut evaluated: Vec<u64> = evals.iter().map(|eval| eval.step).collect();
+        evaluated.sort_unstable();
+        evaluated.dedup();
+        let documents = |step: Option<&u64>| match step {
+            Some(step) => lines(&path.join(format!("evals/step-{step:06}.jsonl"))),
+            None => Ok(Vec::new()),
+        };
+        let full = io::canonical(path)?;
+        let name = full.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        Ok(Run {
+            name,
+            state: state(path)?,
+            steps: config["train"]["steps"].as_u64(),
+            metrics: lines(&path.join("metrics.jsonl"))?,
+            timing: lines(&path.join("timing.jsonl"))?,
+            scored: documents(evaluated.last())?,
+            scored_before: documents(evaluated.iter().rev().nth(1))?,
+            samples: lines(&path.join("samples.jsonl"))?,
+            spikes: lines(&path.join("spikes.jsonl"))?,
+            price_per_hour: price,
+            chain: chain::upstream(path, &manifest),
+            path: path.to_owned(),
+            manifest,
+            config_text,
+            config,
+            evals,
+            sessions,
+        })
+    }
+
+    /// Whether a run stands in `path`.
+    pub fn stands_in(path: &Path) -> bool {
+        let manifest = Manifest::read_if_known(path).ok().flatten();
+        manifest.is_some_and(|manifest| manifest.kind == crate::artifact::record::Kind::Run)
+    }
+
+    /// Tokens trained on.
+    pub fn tokens(&self) -> u64 {
+        self.metrics.last().map_or(0, |last| last.tokens)
+    }
+
+    /// Tokens trained on after `step`.
+    pub fn tokens_at(&self, step: u64) -> u64 {
+        let at = self.metrics.partition_point(|metric| metric.step < step);
+        self.metrics.get(at).or(self.metrics.last()).map_or(0, |metric| metric.tokens)
+    }
+
+    /// Seconds of the machine, over all sessions.
+    pub fn seconds(&self) -> f64 {
+        self.sessions.iter().map(|session| (session.seen - session.started).max(0.0)).sum()
+    }
+
+    /// Seconds of training steps.
+    pub fn step_seconds(&self) -> f64 {
+        self.timing.iter().map(|timing| timing.seconds).sum()
+    }
+
+    /// Tokens a step.
+    pub fn batch_tokens(&self) -> u64 {
+        self.config["train"]["batch_tokens"].as_u64().unwrap_or(1)
+    }
+
+    /// (step, bits per byte over all sources), an evaluation each.
+    pub fn bits_per_byte(&self) -> Vec<(u64, f64)> {
+        let mut all = Vec::new();
+        for evaluation in self.evals.chunk_by(|a, b| a.step == b.step) {
+            let nats: f64 = evaluation.iter().map(|eval| eval.nats).sum();
+            let bytes: u64 = evaluation.iter().map(|eval| eval.bytes).sum();
+            let bits = nats / (std::f64::consts::LN_2 * bytes.max(1) as f64);
+            all.push((evaluation[0].step, bits));
+        }
+        all
+    }
+
+    /// The mix it reads, where that is still there.
+    pub fn mix(&self) -> Option<&Link> {
+        let is_mix = |link: &&Link| link.manifest.kind == crate::artifact::record::Kind::Mix;
+        self.chain.iter().rev().find(is_mix)
+    }
+}
+
+fn state(path: &Path) -> Result<&'static str> {
+    let state = json(&path.join("state.json"));
+    Ok(match state["state"].as_str() {
+        Some("done") => "done",
+        _ if Lock::is_held(&path.join(".lock"))? => "running",
+        Some("stopped") => "stopped",
+        _ => "killed",
+    })
+}

@@ -1,0 +1,114 @@
+//! Where documents lie in the raw files they came from.
+//!
+//! In → ids, and a run or mix whose sources are still at hand; out → for each id the files and rows
+//! that gave it. Whatever first read raw files is asked again with its own configuration: a corpus
+//! or shards whose manifest lists files. Ids may repeat, so an id may have several origins. What is
+//! not where it was is passed over. Cost: one pass over the texts.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::{Path, PathBuf},
+};
+
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::artifact::{manifest::Manifest, record::InputKind};
+use crate::base::{config, error::Result, io, progress::Progress};
+use crate::report::{chain, files};
+use crate::source::{Batch, Columns, InputConfig, InputSpec, Inputs};
+
+/// A document in a raw file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Origin {
+    /// What read it.
+    pub read_by: String,
+    pub source: String,
+    pub file: PathBuf,
+    /// Its row in a Parquet file, the byte offset of its record in others.
+    pub row: u64,
+}
+
+/// How to look.
+pub struct Looking<'a> {
+    /// (threads, bytes of memory).
+    pub resources: (usize, u64),
+    pub progress: &'a Progress,
+}
+
+/// The origins of `ids`, as far as sources are at hand.
+pub fn find(
+    path: &Path,
+    ids: &BTreeSet<&str>,
+    looking: &Looking<'_>,
+) -> Result<BTreeMap<String, Vec<Origin>>> {
+    let mut found: BTreeMap<String, Vec<Origin>> = BTreeMap::new();
+    for link in chain::upstream(path, &Manifest::read(path)?) {
+        // One file at a time: two of one source are no two inputs.
+        for spec in specs(&link) {
+            look_in(&link, spec, ids, looking, &mut found)?;
+        }
+    }
+    Ok(found)
+}
+
+/// Reads one file.
+fn look_in(
+    link: &chain::Link,
+    spec: InputSpec,
+    ids: &BTreeSet<&str>,
+    looking: &Looking<'_>,
+    found: &mut BTreeMap<String, Vec<Origin>>,
+) -> Result<()> {
+    let inputs = Inputs::open_texts(&[spec], &input_config(&link.manifest.config)?)?;
+    let map = |batch: Batch| {
+        let hits = (0..batch.len()).filter(|&row| ids.contains(batch.ids().value(row)));
+        let origin = |row| {
+            let id = batch.ids().value(row).to_owned();
+            let file = inputs.files()[batch.file].path().to_owned();
+            let source = inputs.sources()[batch.source].clone();
+            let read_by = link.name.clone();
+            (id, Origin { read_by, source, file, row: batch.rows[row] })
+        };
+        Ok(hits.map(origin).collect::<Vec<_>>())
+    };
+    let sink = |hits: Vec<(String, Origin)>| {
+        for (id, origin) in hits {
+            found.entry(id).or_default().push(origin);
+        }
+        Ok(())
+    };
+    inputs.survey(Columns::Text, looking.resources, looking.progress, map, sink)?;
+    Ok(())
+}
+
+/// The raw files of an artifact that still lie where they lay, each under its source's name.
+fn specs(link: &chain::Link) -> Vec<InputSpec> {
+    let about = files::json(&link.path.join("run.json"));
+    let mut specs = Vec::new();
+    for (at, input) in link.manifest.inputs.iter().enumerate() {
+        let (InputKind::File, Some(source)) = (input.kind, &input.source) else { continue };
+        let relative = about["inputs"][at]["relative"].as_str().map(|place| link.path.join(place));
+        let absolute = about["inputs"][at]["absolute"].as_str().map(PathBuf::from);
+        let places = [relative, absolute].into_iter().flatten();
+        let place = places.into_iter().find(|place| place.is_file());
+        // As one would name it from anywhere.
+        let place = place.and_then(|place| io::canonical(&place).ok());
+        specs.extend(place.map(|path| InputSpec::named(source, path)));
+    }
+    specs
+}
+
+/// The keys of a stage's configuration that say how its inputs are read.
+fn input_config(stage: &Value) -> Result<InputConfig> {
+    let mut keys = serde_json::Map::new();
+    for field in config::fields::<InputConfig>() {
+        if let Some(value) = stage.get(*field) {
+            keys.insert((*field).to_owned(), value.clone());
+        }
+    }
+    // Documents of any number are looked for, whatever else was read.
+    keys.remove("columns");
+    let table = toml::Table::try_from(Value::Object(keys));
+    config::parse(table.unwrap_or_default(), "the inputs")
+}
