@@ -29,6 +29,8 @@ mod hub;
 mod inputs;
 mod inspect;
 mod kept;
+#[cfg(feature = "train")]
+mod kernels;
 mod mixes;
 mod outputs;
 mod quickstart;
