@@ -36,7 +36,12 @@ DEVICE void backward(const bf16* to_out, const int* order, const int* starts,
   }
   float* to = to_table + size_t(distinct_ids[run]) * d + column;
 #pragma unroll
-  for (int i = 0; i < 8; i++) to[i] += sum[i];
+  for (int half = 0; half < 8; half += 4) {
+    Four four = load_four(to + half);
+#pragma unroll
+    for (int i = 0; i < 4; i++) four.numbers[i] += sum[half + i];
+    store_four(to + half, four);
+  }
 }
 
 }  // namespace embedding

@@ -9,8 +9,8 @@
 // Shared memory is a fresh allocation of exactly the bytes that the launch gave, filled with 0xff
 // (NaN as float and as bf16), so the address sanitizer sees a byte too far. An asynchronous copy
 // fills its target with 0xff when it is started and copies when it is waited for: the latest
-// moment that the hardware allows. A barrier or a wait can be left out by its place in the source
-// (`skip`), so that a test can show that each is needed.
+// moment that the hardware allows. A barrier can be left out, and a wait made one group short, by
+// its place in the source (`skip`), so that a test can show that each is needed.
 //
 // mma.sync as Fasi, Higham, Mikaitis and Pranesh measured it (*Numerical behavior of NVIDIA tensor
 // cores*, 2021): exact products; the addends of a step are aligned to the largest, bits below are
@@ -66,8 +66,8 @@ enum class State { READY, AT_WARP, AT_BLOCK, DONE };
 
 // What one lane brings to an operation that its whole warp does together.
 struct Offer {
-  const char* kind = "";
-  void (*act)(Offer* const* offers, int lane) = nullptr;
+  enum Kind { BARRIER, SHUFFLE, MULTIPLY, LOAD, LOAD_TRANSPOSED } kind;
+  void (*act)(Offer* const* offers) = nullptr;  // for all lanes at once
   void* operands = nullptr;
 };
 
@@ -103,6 +103,10 @@ struct Machine {
   size_t shared_bytes = 0;
   Draws draws{0};
   std::vector<int> warps, lanes;
+  // By warp: how many of its lanes wait for the others, and up to which lane of the drawn order
+  // none can run; how many threads wait at the block's barrier.
+  std::vector<int> at_warp, cursors;
+  int at_block = 0;
   std::function<void()> body;
   std::string skip;              // file:line of the barrier or wait to leave out
   std::set<std::string> places;  // of all that were reached
@@ -166,15 +170,18 @@ inline int next_ready() {
   const int here = machine.current < 0 ? machine.warps[0] : machine.current / LANES;
   for (int turn = -1; turn < warps(); turn++) {
     const int warp = turn < 0 ? here : machine.warps[turn];
-    for (int lane : machine.lanes)
-      if (machine.fibers[warp * LANES + lane].state == State::READY) return warp * LANES + lane;
+    for (int& at = machine.cursors[warp]; at < LANES; at++) {
+      const int index = warp * LANES + machine.lanes[at];
+      if (machine.fibers[index].state == State::READY) return index;
+    }
   }
   return -1;
 }
 
-inline void release(int first, int count, State waiting) {
-  for (int i = first; i < first + count; i++)
-    if (machine.fibers[i].state == waiting) machine.fibers[i].state = State::READY;
+// Everyone of a warp can run again.
+inline void release(int warp) {
+  for (int i = warp * LANES; i < (warp + 1) * LANES; i++) machine.fibers[i].state = State::READY;
+  machine.cursors[warp] = machine.at_warp[warp] = 0;
 }
 
 inline void go_on() {
@@ -203,6 +210,10 @@ inline void prepare(Fiber& fiber) {
   fiber.state = State::READY;
   fiber.groups.clear();
   fiber.stack.resize(STACK);
+#ifdef __SANITIZE_ADDRESS__
+  // The frames of a fiber that has ended never returned, so their red zones are still marked.
+  __asan_unpoison_memory_region(fiber.stack.data(), STACK);
+#endif
 #if defined(__x86_64__)
   auto top = reinterpret_cast<uintptr_t>(fiber.stack.data() + STACK) & ~uintptr_t(15);
   auto slots = reinterpret_cast<void**>(top) - 8;
@@ -234,6 +245,8 @@ inline void launch(const int (&grid)[3], int threads, size_t shared_bytes, uint6
     machine.block[2] = index / grid[0] / grid[1];
     machine.warps = machine.draws.order(warps());
     machine.lanes = machine.draws.order(LANES);
+    machine.at_warp = machine.cursors = std::vector<int>(warps());
+    machine.at_block = 0;
     const size_t whole = (shared_bytes + 127) / 128 * 128;
     machine.shared = static_cast<unsigned char*>(std::aligned_alloc(128, whole));
     std::memset(machine.shared, 0xff, shared_bytes);
@@ -261,16 +274,14 @@ inline void together(Offer& offer) {
   const int here = machine.current, first = here / LANES * LANES;
   machine.fibers[here].offer = &offer;
   machine.fibers[here].state = State::AT_WARP;
-  Offer* offers[LANES];
-  int waiting = 0;
-  for (; waiting < LANES && machine.fibers[first + waiting].state == State::AT_WARP; waiting++)
-    offers[waiting] = machine.fibers[first + waiting].offer;
-  if (waiting == LANES) {
-    for (Offer* other : offers)
-      if (std::strcmp(other->kind, offer.kind)) fail("lanes of a warp are at different operations");
-    for (int lane = 0; lane < LANES; lane++) offer.act(offers, lane);
-    release(first, LANES, State::AT_WARP);
-    machine.lanes = machine.draws.order(LANES);
+  if (++machine.at_warp[first / LANES] == LANES) {
+    Offer* offers[LANES];
+    for (int lane = 0; lane < LANES; lane++) {
+      offers[lane] = machine.fibers[first + lane].offer;
+      if (offers[lane]->kind != offer.kind) fail("lanes of a warp are at different operations");
+    }
+    offer.act(offers);
+    release(first / LANES);
   }
   go_on();
 }
@@ -283,19 +294,21 @@ inline float number(uint32_t word, int half) {
 }
 
 // One step of a tensor core: c + Σ of 8 products.
-inline float step(float c, const double (&products)[8]) {
+inline float step(float c, const double* products) {
   double largest = std::fabs(double(c)), plain = c;
-  for (double product : products) largest = std::fmax(largest, std::fabs(product)), plain += product;
+  for (int k = 0; k < 8; k++) {
+    largest = std::fmax(largest, std::fabs(products[k]));
+    plain += products[k];
+  }
   if (largest == 0 || !std::isfinite(plain)) return float(plain);
-  int exponent;
-  std::frexp(largest, &exponent);
-  const double unit = std::ldexp(1.0, exponent - 25);
-  double sum = std::trunc(double(c) / unit);
-  for (double product : products) sum += std::trunc(product / unit);
-  sum *= unit;
-  float rounded = float(sum);
-  if (std::fabs(double(rounded)) > std::fabs(sum)) rounded = std::nextafterf(rounded, 0.f);
-  return rounded;
+  // The bit that is 24 below the largest addend's highest, and its inverse: powers of two.
+  const double unit = std::ldexp(1.0, std::ilogb(largest) - 24), inverse = 1 / unit;
+  int64_t sum = int64_t(double(c) * inverse);
+  for (int k = 0; k < 8; k++) sum += int64_t(products[k] * inverse);
+  const double exact = double(sum) * unit;
+  const float rounded = float(exact);
+  const bool away = std::fabs(double(rounded)) > std::fabs(exact);
+  return away ? std::nextafterf(rounded, 0.f) : rounded;
 }
 
 struct Multiply {
@@ -304,24 +317,25 @@ struct Multiply {
   uint32_t b[2];
 };
 
-inline void multiply(Offer* const* offers, int lane) {
-  auto at = [&](int lane) { return static_cast<Multiply*>(offers[lane]->operands); };
-  auto a = [&](int row, int k) { // a0 a1: rows g, g+8; a2 a3: the same, columns from 8
-    const int lane = row % 8 * 4 + k % 8 / 2;
-    return double(number((*at(lane)->a)[row / 8 + k / 8 * 2], k % 2));
-  };
-  auto b = [&](int k, int column) {
-    return double(number(at(column * 4 + k % 8 / 2)->b[k / 8], k % 2));
-  };
-  for (int i = 0; i < 4; i++) {
-    const int row = lane / 4 + i / 2 * 8, column = lane % 4 * 2 + i % 2;
-    float& c = (*at(lane)->c)[i];
-    for (int half = 0; half < 16; half += 8) {
-      double products[8];
-      for (int k = 0; k < 8; k++) products[k] = a(row, half + k) * b(half + k, column);
-      c = step(c, products);
-    }
+inline void multiply(Offer* const* offers) {
+  double a[16][16], b[8][16];  // b by columns
+  for (int lane = 0; lane < LANES; lane++) {
+    const auto& from = *static_cast<Multiply*>(offers[lane]->operands);
+    const int g = lane / 4, t = lane % 4 * 2;
+    for (int i = 0; i < 4; i++)
+      for (int half = 0; half < 2; half++)
+        a[g + i % 2 * 8][t + half + i / 2 * 8] = number((*from.a)[i], half);
+    for (int i = 0; i < 2; i++)
+      for (int half = 0; half < 2; half++) b[g][t + half + i * 8] = number(from.b[i], half);
   }
+  for (int lane = 0; lane < LANES; lane++)
+    for (int i = 0; i < 4; i++) {
+      const int row = lane / 4 + i / 2 * 8, column = lane % 4 * 2 + i % 2;
+      float& c = (*static_cast<Multiply*>(offers[lane]->operands)->c)[i];
+      double products[16];
+      for (int k = 0; k < 16; k++) products[k] = a[row][k] * b[column][k];
+      c = step(step(c, products), products + 8);
+    }
 }
 
 struct Load {
@@ -330,23 +344,22 @@ struct Load {
   bool transposed;
 };
 
-inline void load(Offer* const* offers, int lane) {
-  auto& mine = *static_cast<Load*>(offers[lane]->operands);
-  for (int matrix = 0; matrix < 4; matrix++) {
-    auto element = [&](int row, int column) {
-      auto& other = *static_cast<Load*>(offers[matrix * 8 + row]->operands);
-      uint16_t bits;
-      std::memcpy(&bits, other.row + 2 * column, 2);
-      return uint32_t(bits);
-    };
-    const int g = lane / 4, t = lane % 4 * 2;
-    const uint32_t low = mine.transposed ? element(t, g) : element(g, t);
-    const uint32_t high = mine.transposed ? element(t + 1, g) : element(g, t + 1);
-    (*mine.out)[matrix] = low | high << 16;
-  }
+inline void load(Offer* const* offers) {
+  uint16_t rows[LANES][8];  // of all four matrices
+  for (int lane = 0; lane < LANES; lane++)
+    std::memcpy(rows[lane], static_cast<Load*>(offers[lane]->operands)->row, 16);
+  for (int lane = 0; lane < LANES; lane++)
+    for (int matrix = 0; matrix < 4; matrix++) {
+      auto& mine = *static_cast<Load*>(offers[lane]->operands);
+      const auto elements = rows + matrix * 8;
+      const int g = lane / 4, t = lane % 4 * 2;
+      const uint32_t low = mine.transposed ? elements[t][g] : elements[g][t];
+      const uint32_t high = mine.transposed ? elements[t + 1][g] : elements[g][t + 1];
+      (*mine.out)[matrix] = low | high << 16;
+    }
 }
 
-inline void load_four(const char* kind, uint32_t (&out)[4], const void* row, bool transposed) {
+inline void load_four(Offer::Kind kind, uint32_t (&out)[4], const void* row, bool transposed) {
   auto address = static_cast<const unsigned char*>(row);
   if (reinterpret_cast<uintptr_t>(row) % 16) fail("a row of a matrix is not aligned to 16 bytes");
   if (address < machine.shared || address + 16 > machine.shared + machine.shared_bytes)
@@ -389,17 +402,17 @@ inline void block_barrier(HERE) {
   using namespace host;
   if (skipped(file, line)) return;
   machine.fibers[machine.current].state = State::AT_BLOCK;
-  bool all = true;
-  for (const Fiber& fiber : machine.fibers) all = all && fiber.state == State::AT_BLOCK;
-  if (all) {
-    release(0, machine.threads, State::AT_BLOCK);
+  if (++machine.at_block == machine.threads) {
+    machine.at_block = 0;
+    for (int warp = 0; warp < warps(); warp++) release(warp);
     machine.warps = machine.draws.order(warps());
+    machine.lanes = machine.draws.order(LANES);
   }
   go_on();
 }
 inline void warp_barrier(HERE) {
   if (host::skipped(file, line)) return;
-  host::Offer offer{"barrier", [](host::Offer* const*, int) {}, nullptr};
+  host::Offer offer{host::Offer::BARRIER, [](host::Offer* const*) {}, nullptr};
   host::together(offer);
 }
 inline float shuffle_xor(float value, int mask) {
@@ -408,10 +421,13 @@ inline float shuffle_xor(float value, int mask) {
     int mask;
     float out;
   } operands{value, mask, 0};
-  host::Offer offer{"shuffle",
-                    [](host::Offer* const* offers, int lane) {
-                      auto& mine = *static_cast<Operands*>(offers[lane]->operands);
-                      mine.out = static_cast<Operands*>(offers[lane ^ mine.mask]->operands)->in;
+  host::Offer offer{host::Offer::SHUFFLE,
+                    [](host::Offer* const* offers) {
+                      auto at = [&](int lane) {
+                        return static_cast<Operands*>(offers[lane]->operands);
+                      };
+                      for (int lane = 0; lane < host::LANES; lane++)
+                        at(lane)->out = at(lane ^ at(lane)->mask)->in;
                     },
                     &operands};
   host::together(offer);
@@ -450,18 +466,19 @@ inline void commit_copies() {
 }
 template <int LATER>
 inline void wait_copies(HERE) {
-  if (!host::skipped(file, line)) host::finish_copies(LATER);
+  // "Left out" is one group too few: the smallest mistake there is.
+  host::finish_copies(host::skipped(file, line) ? LATER + 1 : LATER);
 }
 
 inline void load_matrices(uint32_t (&out)[4], const void* row) {
-  host::load_four("ldmatrix", out, row, false);
+  host::load_four(host::Offer::LOAD, out, row, false);
 }
 inline void load_matrices_transposed(uint32_t (&out)[4], const void* row) {
-  host::load_four("ldmatrix.trans", out, row, true);
+  host::load_four(host::Offer::LOAD_TRANSPOSED, out, row, true);
 }
 inline void multiply_add(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
   host::Multiply operands{&c, &a, {b0, b1}};
-  host::Offer offer{"mma", host::multiply, &operands};
+  host::Offer offer{host::Offer::MULTIPLY, host::multiply, &operands};
   host::together(offer);
 }
 

@@ -60,7 +60,7 @@ DEVICE void square_sums(const float* gradients, double* sums, size_t count) {
   double sum = 0;
   for (size_t at = first + thread_index() * 4; at < end; at += THREADS * 4) {
     if (at + 4 <= end) {
-      const Four four = *reinterpret_cast<const Four*>(gradients + at);
+      const Four four = load_four(gradients + at);
 #pragma unroll
       for (int i = 0; i < 4; i++) sum += double(four.numbers[i]) * four.numbers[i];
     } else {

@@ -110,7 +110,11 @@ struct alignas(16) Eight {
   uint32_t words[4];
 };
 
-// Four floats in one access.
+// Four of them: 8 bytes.
+struct alignas(8) Quad {
+  uint32_t words[2];
+};
+// Four floats: 16 bytes.
 struct alignas(16) Four {
   float numbers[4];
 };
@@ -120,8 +124,45 @@ DEVICE float high_half(uint32_t word) { return bits_float(word & 0xffff0000u); }
 DEVICE float to_float(bf16 number) { return bits_float(uint32_t(number.bits) << 16); }
 DEVICE bf16 to_bf16(float number) { return bf16{uint16_t(pack(number, 0.f))}; }
 
+// Wide accesses. Stores say so in PTX, since nvcc takes some of those to structs apart into words.
+#ifdef __CUDACC__
+DEVICE Eight load_eight(const bf16* from) {
+  const uint4 words = *reinterpret_cast<const uint4*>(from);
+  return Eight{{words.x, words.y, words.z, words.w}};
+}
+DEVICE void store_eight(bf16* to, Eight eight) {
+  const uint32_t* words = eight.words;
+  asm volatile("st.global.v4.u32 [%0], {%1, %2, %3, %4};" ::"l"(__cvta_generic_to_global(to)),
+               "r"(words[0]), "r"(words[1]), "r"(words[2]), "r"(words[3])
+               : "memory");
+}
+DEVICE Quad load_quad(const bf16* from) {
+  const uint2 words = *reinterpret_cast<const uint2*>(from);
+  return Quad{{words.x, words.y}};
+}
+DEVICE void store_quad(bf16* to, Quad quad) {
+  asm volatile("st.global.v2.u32 [%0], {%1, %2};" ::"l"(__cvta_generic_to_global(to)),
+               "r"(quad.words[0]), "r"(quad.words[1])
+               : "memory");
+}
+DEVICE Four load_four(const float* from) {
+  const float4 four = *reinterpret_cast<const float4*>(from);
+  return Four{{four.x, four.y, four.z, four.w}};
+}
+DEVICE void store_four(float* to, Four four) {
+  const float* numbers = four.numbers;
+  asm volatile("st.global.v4.f32 [%0], {%1, %2, %3, %4};" ::"l"(__cvta_generic_to_global(to)),
+               "f"(numbers[0]), "f"(numbers[1]), "f"(numbers[2]), "f"(numbers[3])
+               : "memory");
+}
+#else
+DEVICE void store_four(float* to, Four four) { *reinterpret_cast<Four*>(to) = four; }
 DEVICE Eight load_eight(const bf16* from) { return *reinterpret_cast<const Eight*>(from); }
 DEVICE void store_eight(bf16* to, Eight eight) { *reinterpret_cast<Eight*>(to) = eight; }
+DEVICE Quad load_quad(const bf16* from) { return *reinterpret_cast<const Quad*>(from); }
+DEVICE void store_quad(bf16* to, Quad quad) { *reinterpret_cast<Quad*>(to) = quad; }
+DEVICE Four load_four(const float* from) { return *reinterpret_cast<const Four*>(from); }
+#endif
 
 DEVICE void unpack(float (&numbers)[8], Eight eight) {
 #pragma unroll

@@ -68,16 +68,22 @@ DEVICE void forward(const bf16* x, const bf16* residual, const bf16* weight, bf1
   }
 }
 
-// Shared memory: WARPS · d floats, of which each warp adds to its own row, each lane to its own
-// columns.
+// Floats of shared memory that each warp has for the sums of its rows: element i of the eight of a
+// lane lies 32 · i after the first, so that a warp's accesses meet 32 banks.
+DEVICE int warp_floats(int d) { return (d + 8 * WARP - 1) / (8 * WARP) * (8 * WARP); }
+DEVICE int place_of(int column) {
+  const int lane = column % (8 * WARP) / 8, i = column % 8;
+  return column / (8 * WARP) * (8 * WARP) + i * WARP + lane;
+}
+
+// Shared memory: WARPS · warp_floats(d) floats.
 template <int VECTORS>
 DEVICE void backward(const bf16* h, const bf16* weight, const bf16* to_sum, const bf16* to_out,
                      bf16* to_x, float* parts, int rows, int d, float epsilon) {
   const int warp = thread_index() / WARP, lane = thread_index() % WARP;
   float* shared = reinterpret_cast<float*>(shared_memory());
-  float* mine = shared + size_t(warp) * d;
-  for (int column = lane * 8; column < d; column += WARP * 8)
-    for (int i = 0; i < 8; i++) mine[column + i] = 0.f;
+  float* mine = shared + warp * warp_floats(d);
+  for (int at = lane; at < warp_floats(d); at += WARP) mine[at] = 0.f;
   for (int offset = warp; offset < BACKWARD_ROWS; offset += WARPS) {
     const int row = block_x() * BACKWARD_ROWS + offset;
     if (row >= rows) break;
@@ -112,7 +118,7 @@ DEVICE void backward(const bf16* h, const bf16* weight, const bf16* to_sum, cons
 #pragma unroll
       for (int i = 0; i < 8; i++) {
         out[i] += g[i] * w[i] * r - a[i] * pull;
-        mine[column + i] += g[i] * a[i] * r;
+        mine[(v * 8 + i) * WARP + lane] += g[i] * a[i] * r;
       }
       store_eight(to_x + start + column, packed(out));
     }
@@ -120,7 +126,7 @@ DEVICE void backward(const bf16* h, const bf16* weight, const bf16* to_sum, cons
   block_barrier();
   for (int column = thread_index(); column < d; column += THREADS) {
     float sum = 0.f;
-    for (int warp = 0; warp < WARPS; warp++) sum += shared[size_t(warp) * d + column];
+    for (int warp = 0; warp < WARPS; warp++) sum += shared[warp * warp_floats(d) + place_of(column)];
     parts[size_t(block_x()) * d + column] = sum;
   }
 }

@@ -18,18 +18,13 @@ namespace rope {
 constexpr int THREADS = 128;
 constexpr int BACKWARD_ROUNDS = 16;  // heads that one group of lanes turns: part of the bits of dw
 
-// Four numbers of 16 bits.
-struct alignas(8) Quad {
-  uint32_t words[2];
-};
 DEVICE void unpack(float* numbers, const bf16* from) {
-  const Quad quad = *reinterpret_cast<const Quad*>(from);
+  const Quad quad = load_quad(from);
   numbers[0] = low_half(quad.words[0]), numbers[1] = high_half(quad.words[0]);
   numbers[2] = low_half(quad.words[1]), numbers[3] = high_half(quad.words[1]);
 }
 DEVICE void store(bf16* to, const float* numbers) {
-  const Quad quad{{pack(numbers[0], numbers[1]), pack(numbers[2], numbers[3])}};
-  *reinterpret_cast<Quad*>(to) = quad;
+  store_quad(to, Quad{{pack(numbers[0], numbers[1]), pack(numbers[2], numbers[3])}});
 }
 
 // This lane's eight elements of a head: four of each half.
@@ -48,8 +43,8 @@ template <int H>
 DEVICE void turn(float (&numbers)[8], const float* cosine, const float* sine, int position,
                  int lane, float sign) {
   const size_t row = size_t(position) * (H / 2) + lane * 4;
-  const Four c = *reinterpret_cast<const Four*>(cosine + row);
-  const Four s = *reinterpret_cast<const Four*>(sine + row);
+  const Four c = load_four(cosine + row);
+  const Four s = load_four(sine + row);
 #pragma unroll
   for (int i = 0; i < 4; i++) {
     const float a = numbers[i], b = numbers[i + 4], turned = sign * s.numbers[i];

@@ -86,7 +86,7 @@ fn rms_norm(rows: usize, d: usize, widest: usize, has_residual: bool) -> Case {
         format!("rms_norm_backward_{widest}"),
         [blocks, 1, 1],
         128,
-        16 * d,
+        16 * d.next_multiple_of(256),
         arguments![
             sum.unwrap_or(x),
             weight,
