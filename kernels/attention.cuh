@@ -41,7 +41,8 @@ template <int H, int N>
 DEVICE void multiply_rows(float (&c)[N][4], const bf16* a_tile, int first_row,
                           const bf16* b_tile) {
   const int lane = thread_index() % WARP;
-#pragma unroll
+  // Not unrolled whole: the addresses of wide heads would not fit into registers.
+#pragma unroll 2
   for (int k = 0; k < H; k += 16) {
     uint32_t a[4];
     load_matrices(a, a_tile + place<H>(first_row + lane % 16, k + lane / 16 * 8));

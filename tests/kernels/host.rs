@@ -126,6 +126,11 @@ impl Job {
         self.launches.push(Launch { kernel, grid, threads, shared, arguments });
     }
 
+    /// The kernels that are launched.
+    pub fn kernels(&self) -> impl Iterator<Item = &str> {
+        self.launches.iter().map(|launch| launch.kernel.as_str())
+    }
+
     fn request(&self, seed: u64, skip: &str) -> Vec<u8> {
         let mut request = seed.to_le_bytes().to_vec();
         let number = |request: &mut Vec<u8>, number: usize| {

@@ -115,11 +115,9 @@ fn loaded_matrices_lie_as_the_table_says() {
             assert_eq!(transposed[lane * 4 + matrix], expected, "{lane} {matrix}, transposed");
         }
     }
-    for place in outcome.places {
-        let without = job.run(0, &place);
-        let found = without.map(|outcome| outcome.buffers[1].clone());
-        assert!(found.as_ref() != Ok(&outcome.buffers[1]), "nothing fails without {place}");
-    }
+    // The wait, which comes before the barrier of the warp: ldmatrix meets all lanes by itself here.
+    let without = job.run(0, &outcome.places[0]);
+    assert!(without.is_err_and(|fault| fault.contains("waited for its copies")));
 }
 
 #[test]

@@ -1,9 +1,8 @@
 //! AdamW over several tensors, clipped by the global norm, as the device does it.
 
 use super::cases::Case;
-use super::close;
 use super::host::Job;
-use super::normal;
+use super::{ROUNDED, close, normal};
 use crate::arguments;
 
 const CHUNK: usize = 16 * 1024;
@@ -84,7 +83,7 @@ fn steps(largest: f64) -> Case {
         for ((what, buffer), expected) in ["p", "m", "v"].iter().zip(buffers).zip(&expected) {
             close(what, &outcome.f32(buffer), expected, 1e-6)?;
         }
-        close("shadow", &outcome.bf16(shadow), &expected[0], 2e-3)
+        close("shadow", &outcome.bf16(shadow), &expected[0], ROUNDED)
     })
 }
 
