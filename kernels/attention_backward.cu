@@ -45,8 +45,9 @@ constexpr int QUERIES = H == 64 ? 64 : 32;
 template <int H>
 struct KeysShared {  // elements of bf16; then, by stage: log_sums, delta, first (words)
   static constexpr int K = 0, V = ROWS * H, STAGES = 2 * ROWS * H, STAGE = 2 * QUERIES<H> * H;
-  static constexpr int WORDS = 2 * (STAGES + 2 * STAGE);  // in bytes
-  static constexpr int BYTES = WORDS + 2 * 3 * 4 * QUERIES<H>;
+  static constexpr int WORDS = 2 * (STAGES + 2 * STAGE);       // where these begin, in bytes
+  static constexpr int STATISTICS = 3 * 4 * QUERIES<H>;        // bytes of one stage of them
+  static constexpr int BYTES = WORDS + 2 * STATISTICS;
 };
 
 // Number of query tiles that see the keys up to last_key, from tile `begin` on.
@@ -79,6 +80,7 @@ DEVICE void keys(const bf16* q, const bf16* k, const bf16* v, const bf16* to_out
   using Shared = KeysShared<H>;
   constexpr int TILE = QUERIES<H>;
   bf16* shared = reinterpret_cast<bf16*>(shared_memory());
+  unsigned char* statistics = shared_memory() + Shared::WORDS;
   const int tokens = sizes.tokens, group = sizes.heads / sizes.key_heads;
   const int key_head = block_y(), batch = block_z(), warp = thread_index() / WARP;
   const int first_key = block_x() * ROWS;
@@ -93,11 +95,11 @@ DEVICE void keys(const bf16* q, const bf16* k, const bf16* v, const bf16* to_out
     copy_tile<H, TILE>(stage, q + row * sizes.q_stride + head * H, sizes.q_stride, at, tokens);
     copy_tile<H, TILE>(stage + TILE * H, to_out + row * out_stride + head * H, out_stride, at,
                        tokens);
-    uint32_t* words = reinterpret_cast<uint32_t*>(shared_memory() + Shared::WORDS) + step % 2 * 3 * TILE;
-    const size_t statistics = (size_t(batch) * sizes.heads + head) * tokens;
-    copy_words<TILE>(words, log_sums + statistics, at, tokens);
-    copy_words<TILE>(words + TILE, delta + statistics, at, tokens);
-    copy_words<TILE>(words + 2 * TILE, first, at, tokens);
+    unsigned char* words = statistics + step % 2 * Shared::STATISTICS;
+    const size_t place = (size_t(batch) * sizes.heads + head) * tokens;
+    copy_words<TILE>(words, log_sums + place, at, tokens);
+    copy_words<TILE>(words + 4 * TILE, delta + place, at, tokens);
+    copy_words<TILE>(words + 8 * TILE, first, at, tokens);
   };
   copy_tile<H, ROWS>(shared, k + row * sizes.k_stride + key_head * H, sizes.k_stride, first_key,
                      tokens);
@@ -116,7 +118,7 @@ DEVICE void keys(const bf16* q, const bf16* k, const bf16* v, const bf16* to_out
     wait_copies<1>();
     block_barrier();
     const bf16* stage = shared + Shared::STAGES + step % 2 * Shared::STAGE;
-    const float* words = reinterpret_cast<float*>(shared_memory() + Shared::WORDS) + step % 2 * 3 * TILE;
+    const float* words = reinterpret_cast<float*>(statistics + step % 2 * Shared::STATISTICS);
     const int* from = reinterpret_cast<const int*>(words) + 2 * TILE;
     const int first_query = (begin + step % tiles) * TILE;
     const int last = first_query + TILE <= tokens ? TILE - 1 : tokens - 1 - first_query;

@@ -6,7 +6,8 @@
 // q: [batch, tokens, heads, H] bf16, k and v: [batch, tokens, key_heads, H], token rows as far
 // apart as their stride says, so all three may lie in one fused product. out: [batch, tokens,
 // heads, H], log_sums: [batch, heads, tokens] f32. first: [batch, tokens] i32, rising in a row:
-// the start of the token's document, or t − window + 1 where that is later. H is 64 or 128.
+// the start of the token's document, or t − window + 1 where that is later. H is 64 or 128,
+// strides are multiples of 8.
 //
 // After Dao, *FlashAttention-2* (2023). A block owns 64 queries of one head, four warps of 16, and
 // walks over tiles of 64 keys, from the first that any of its queries sees; the next tile is copied
@@ -61,7 +62,8 @@ DEVICE void soften(float (&scores)[N][4], float (&out)[H / 8][4], float (&top)[2
   for (int i = 0; i < 2; i++) {
     float largest = top[i];
 #pragma unroll
-    for (int n = 0; n < N; n++) largest = fmaxf(largest, fmaxf(scores[n][2 * i], scores[n][2 * i + 1]));
+    for (int n = 0; n < N; n++)
+      largest = fmaxf(largest, fmaxf(scores[n][2 * i], scores[n][2 * i + 1]));
     largest = max_lanes<4>(largest);
     // A row that has seen no key yet keeps zeros: exp2(−∞) with any finite maximum.
     const float base = largest == -INFINITY ? 0.f : largest * scale;
@@ -86,7 +88,8 @@ DEVICE void forward(const bf16* q, const bf16* k, const bf16* v, const int* firs
                     float* log_sums, Sizes sizes) {
   using Shared = ForwardShared<H>;
   bf16* shared = reinterpret_cast<bf16*>(shared_memory());
-  const int tokens = sizes.tokens, head = block_y(), batch = block_z(), warp = thread_index() / WARP;
+  const int tokens = sizes.tokens, head = block_y(), batch = block_z();
+  const int warp = thread_index() / WARP;
   const int key_head = head / (sizes.heads / sizes.key_heads);
   // The last tile has the most keys: it begins first.
   const int first_query = (blocks_x() - 1 - block_x()) * ROWS;

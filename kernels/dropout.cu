@@ -26,7 +26,8 @@ DEVICE Counter philox(Counter counter, uint32_t key0, uint32_t key1) {
     const uint32_t low0 = 0xD2511F53u * counter.words[0];
     const uint32_t high1 = high_product(0xCD9E8D57u, counter.words[2]);
     const uint32_t low1 = 0xCD9E8D57u * counter.words[2];
-    counter = Counter{{high1 ^ counter.words[1] ^ key0, low1, high0 ^ counter.words[3] ^ key1, low0}};
+    const uint32_t second = counter.words[1], fourth = counter.words[3];
+    counter = Counter{{high1 ^ second ^ key0, low1, high0 ^ fourth ^ key1, low0}};
     key0 += 0x9E3779B9u;
     key1 += 0xBB67AE85u;
   }

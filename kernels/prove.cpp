@@ -1,7 +1,7 @@
 // Runs kernels on the host: a request on stdin, the buffers afterwards on stdout.
 //
-// Request, little-endian: seed u64; skip (u32 length, bytes); buffers u32, each u64 bytes, u8 given,
-// then its contents if given (else it is filled with 0xff); launches u32, each name (u32, bytes),
+// Request, little-endian: seed u64; skip (u32 length, bytes); buffers u32, each u64 bytes, u8
+// given, then its contents if given (else it is filled with 0xff); launches u32, each name (u32, bytes),
 // grid 3 x u32, threads u32, shared u64, arguments u32, each u8 kind: 0 null, 1 buffer (u32)
 // from an offset in bytes (u32), 2 value (u32 length, bytes).
 // Answer: barriers and waits that were reached, u32, each (u32, bytes); every buffer's contents.

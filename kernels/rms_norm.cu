@@ -126,7 +126,8 @@ DEVICE void backward(const bf16* h, const bf16* weight, const bf16* to_sum, cons
   block_barrier();
   for (int column = thread_index(); column < d; column += THREADS) {
     float sum = 0.f;
-    for (int warp = 0; warp < WARPS; warp++) sum += shared[warp * warp_floats(d) + place_of(column)];
+    for (int warp = 0; warp < WARPS; warp++)
+      sum += shared[warp * warp_floats(d) + place_of(column)];
     parts[size_t(block_x()) * d + column] = sum;
   }
 }
@@ -141,7 +142,8 @@ DEVICE void sum_parts(const float* parts, float* out, int count, int d, int adds
   const int column = block_x() * SUM_COLUMNS + lane;
   float sum = 0.f;
   if (column < d)
-    for (int part = slice; part < count; part += SUM_SLICES) sum += parts[size_t(part) * d + column];
+    for (int part = slice; part < count; part += SUM_SLICES)
+      sum += parts[size_t(part) * d + column];
   slices[slice * SUM_COLUMNS + lane] = sum;
   block_barrier();
   if (slice > 0 || column >= d) return;

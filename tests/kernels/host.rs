@@ -1,4 +1,4 @@
-//! Kernels on the host: builds `kernels/prove.cpp` with the system's C++ compiler and runs launches.
+//! Kernels on the host: builds `kernels/prove.cpp` with the system's C++ compiler, runs launches.
 //!
 //! In → buffers and launches; out → what the buffers hold afterwards, or the fault that the host's
 //! machine or a sanitizer found. Built once a test run, with the address and undefined-behaviour

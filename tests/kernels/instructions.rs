@@ -115,7 +115,7 @@ fn loaded_matrices_lie_as_the_table_says() {
             assert_eq!(transposed[lane * 4 + matrix], expected, "{lane} {matrix}, transposed");
         }
     }
-    // The wait, which comes before the barrier of the warp: ldmatrix meets all lanes by itself here.
+    // The wait; the barrier of the warp comes after it, and ldmatrix meets all lanes by itself.
     let without = job.run(0, &outcome.places[0]);
     assert!(without.is_err_and(|fault| fault.contains("waited for its copies")));
 }
