@@ -4,6 +4,7 @@
 //! the backward, beside the rounding of the results: 0.0027 by norm as it is.
 
 use candle_core::{D, Device, Tensor};
+use dataprep::base::rng::Stream;
 use dataprep::runtime::ops::{self, Visible};
 use dataprep::runtime::value::{Form, Value};
 
@@ -172,4 +173,23 @@ fn launches(
     let given = arguments![q, k, v, to_out, log_sums, delta, first, at(0), sizes];
     job.launch(format!("attention_queries_{h}"), grid, 128, shared[2], given);
     (job, [out, log_sums, gradient])
+}
+
+/// Drawn shapes, documents and windows; another seed in `DATAPREP_FUZZ_SEED` draws others.
+#[test]
+fn drawn_shapes_give_the_reference() {
+    let seed = std::env::var("DATAPREP_FUZZ_SEED").map_or(1, |seed| seed.parse().unwrap());
+    let mut stream = Stream::new(seed, "shapes of attention");
+    let mut below = |end: usize| (stream.next_u64() % end as u64) as usize;
+    for draw in 0..8 {
+        let (batch, tokens, key_heads) = (1 + below(2), 1 + below(200), 1 + below(2));
+        let heads = key_heads * (1 + below(3));
+        let shape = Shape { batch, tokens, heads, key_heads, h: [64, 128][below(2)] };
+        let cuts: Vec<usize> = (0..below(6)).map(|_| below(batch * tokens)).collect();
+        let window = [1 + below(tokens), 1000][below(2)];
+        let case = case("drawn", shape, &cuts, window);
+        if let Err(why) = case.verdict(draw, "") {
+            panic!("{}: {why}; cuts {cuts:?}, window {window}", case.name);
+        }
+    }
 }
