@@ -36,6 +36,8 @@ mod inputs;
 mod inspect;
 mod interop;
 mod kept;
+#[cfg(feature = "train")]
+mod kernels;
 mod mixes;
 mod outputs;
 mod quickstart;

@@ -1,0 +1,119 @@
+// AdamW over all tensors in one launch, and the global norm that clips it, all on the device.
+//
+//   norm = sqrt(Σ g²) over all parameters; clip = min(1, largest / norm)
+//   g ← g·clip;  m ← β₁m + (1−β₁)g;  v ← β₂v + (1−β₂)g²
+//   p ← p·decay − rate·m / (√v / root + ε), with decay = 1 − η·λ (1 for vectors),
+//   rate = η / (1−β₁ᵗ), root = √(1−β₂ᵗ): the arithmetic of torch.optim.AdamW
+//
+// p, m, v, g: flat f32 of all tensors, each beginning at a multiple of 4; shadow: bf16, the same
+// places. chunks [count]: tensors cut into pieces of at most CHUNK elements. `step` holds what
+// changes with each step, so a captured graph can run again: decay, rate, root, ε, β₁, β₂ as f32.
+// `norm` is [clip, norm, finite]: sums of squares by fixed pieces in f64, added in order by one
+// block, so nothing goes to the host and the bits do not depend on the number of multiprocessors.
+//
+// Bytes a parameter: norm 4; AdamW reads 16, writes 12 and 2. Ceiling: memory.
+#include "portable.cuh"
+
+namespace optimizer {
+
+constexpr int THREADS = 256, WARPS = THREADS / WARP;
+constexpr int CHUNK = 16 * 1024;   // elements of one block of AdamW
+constexpr int SQUARES = 32 * 1024; // elements of one block of the norm: part of its bits
+
+// A piece of a tensor in the flat buffers.
+struct Chunk {
+  uint64_t start;
+  uint32_t length;
+  uint32_t decays;  // 1 for matrices
+};
+
+struct Step {
+  float decay, rate, root, epsilon, beta1, beta2;
+};
+
+// A double from the lane whose number differs in `mask`, in two halves.
+DEVICE double shuffle_double(double value, int mask) {
+  union {
+    double number;
+    float halves[2];
+  } whole{value};
+  whole.halves[0] = shuffle_xor(whole.halves[0], mask);
+  whole.halves[1] = shuffle_xor(whole.halves[1], mask);
+  return whole.number;
+}
+
+// The block's sum, in thread 0: lanes in a tree, warps in order.
+DEVICE double block_sum(double value) {
+  double* shared = reinterpret_cast<double*>(shared_memory());
+#pragma unroll
+  for (int mask = WARP / 2; mask; mask /= 2) value += shuffle_double(value, mask);
+  if (thread_index() % WARP == 0) shared[thread_index() / WARP] = value;
+  block_barrier();
+  double sum = 0;
+  for (int warp = 0; warp < WARPS; warp++) sum += shared[warp];
+  return sum;
+}
+
+DEVICE void square_sums(const float* gradients, double* sums, size_t count) {
+  const size_t first = size_t(block_x()) * SQUARES;
+  const size_t end = first + SQUARES < count ? first + SQUARES : count;
+  double sum = 0;
+  for (size_t at = first + thread_index() * 4; at < end; at += THREADS * 4) {
+    if (at + 4 <= end) {
+      const Four four = load_four(gradients + at);
+#pragma unroll
+      for (int i = 0; i < 4; i++) sum += double(four.numbers[i]) * four.numbers[i];
+    } else {
+      for (size_t i = at; i < end; i++) sum += double(gradients[i]) * gradients[i];
+    }
+  }
+  sum = block_sum(sum);
+  if (thread_index() == 0) sums[block_x()] = sum;
+}
+
+DEVICE void clip_factor(const double* sums, float* norm, int count, float largest) {
+  double sum = 0;
+  for (int at = thread_index(); at < count; at += THREADS) sum += sums[at];
+  sum = block_sum(sum);
+  if (thread_index() > 0) return;
+  const double root = sqrt(sum);
+  norm[0] = largest > 0.f && root > largest ? float(largest / root) : 1.f;
+  norm[1] = float(root);
+  norm[2] = sum <= 1.7e308 ? 1.f : 0.f;  // neither infinite nor NaN
+}
+
+DEVICE void adamw(float* parameters, float* means, float* squares, const float* gradients,
+                  bf16* shadow, const Chunk* chunks, const Step* step, const float* norm) {
+  const Chunk chunk = chunks[block_x()];
+  const Step s = *step;
+  const float clip = norm[0], decay = chunk.decays ? s.decay : 1.f;
+  if (norm[2] == 0.f) return;  // the gradient is no number: the host sees it and stops
+  for (uint32_t at = thread_index(); at < chunk.length; at += THREADS) {
+    const size_t i = chunk.start + at;
+    const float g = gradients[i] * clip;
+    const float m = s.beta1 * means[i] + (1.f - s.beta1) * g;
+    const float v = s.beta2 * squares[i] + (1.f - s.beta2) * g * g;
+    const float p = parameters[i] * decay - s.rate * m / (sqrtf(v) / s.root + s.epsilon);
+    means[i] = m;
+    squares[i] = v;
+    parameters[i] = p;
+    shadow[i] = to_bf16(p);
+  }
+}
+
+}  // namespace optimizer
+
+// Shared memory of the first two: one double a warp.
+KERNEL(optimizer::THREADS, 4)
+square_sums(const float* gradients, double* sums, size_t count) {
+  optimizer::square_sums(gradients, sums, count);
+}
+KERNEL(optimizer::THREADS, 1)
+clip_factor(const double* sums, float* norm, int count, float largest) {
+  optimizer::clip_factor(sums, norm, count, largest);
+}
+KERNEL(optimizer::THREADS, 4)
+adamw(float* parameters, float* means, float* squares, const float* gradients, bf16* shadow,
+      const optimizer::Chunk* chunks, const optimizer::Step* step, const float* norm) {
+  optimizer::adamw(parameters, means, squares, gradients, shadow, chunks, step, norm);
+}

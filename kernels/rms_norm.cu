@@ -1,0 +1,177 @@
+// RMSNorm with the residual sum before it, and its gradients.
+//
+//   h = x + residual (rounded to bf16: it is what the next block adds to), y = h · r(h) · w,
+//   r(h) = 1 / sqrt(mean(h²) + ε)
+//   dx = dresidual = gh + r·(gy·w) − h·r³/d·Σ(gy·w·h),   dw = Σ over rows of gy·h·r
+//
+// x, residual, h, y, gy, gh, dx: [rows, d] bf16. w: [d] bf16. dw parts: [blocks, d] f32, which
+// sum_parts adds in order. d is a multiple of 8, at most 1024, 2048 or 4096 by the entry.
+// Without a residual (null), h is x and is not written; without gh (null) it counts as zero.
+//
+// One warp a row; a row stays in registers between the sum and its use. Bytes a row: forward 8·d,
+// backward 8·d (each 4·d less without the residual) and 4·d / 64. Ceiling: memory.
+// dw: a block's four warps take every fourth of its 64 rows and add in order, then the warps do.
+#include "portable.cuh"
+
+namespace rms {
+
+constexpr int WARPS = 4, THREADS = WARPS * WARP;
+constexpr int BACKWARD_ROWS = 64;  // a block: part of the result's bits
+
+// Sum of the squares of one row's part in this lane.
+template <int VECTORS>
+DEVICE float squares(const Eight (&row)[VECTORS]) {
+  float sum = 0.f;
+#pragma unroll
+  for (int v = 0; v < VECTORS; v++) {
+    float h[8];
+    unpack(h, row[v]);
+#pragma unroll
+    for (int i = 0; i < 8; i++) sum += h[i] * h[i];
+  }
+  return sum;
+}
+
+template <int VECTORS>
+DEVICE void forward(const bf16* x, const bf16* residual, const bf16* weight, bf16* sum, bf16* out,
+                    int rows, int d, float epsilon) {
+  const int row = block_x() * WARPS + thread_index() / WARP, lane = thread_index() % WARP;
+  if (row >= rows) return;
+  const size_t start = size_t(row) * d;
+  Eight kept[VECTORS];
+#pragma unroll
+  for (int v = 0; v < VECTORS; v++) {
+    const int column = (v * WARP + lane) * 8;
+    kept[v] = Eight{};
+    if (column >= d) continue;
+    kept[v] = load_eight(x + start + column);
+    if (!residual) continue;
+    float a[8], b[8];
+    unpack(a, kept[v]);
+    unpack(b, load_eight(residual + start + column));
+#pragma unroll
+    for (int i = 0; i < 8; i++) a[i] += b[i];
+    kept[v] = packed(a);
+    store_eight(sum + start + column, kept[v]);
+  }
+  const float r = inverse_root(sum_lanes(squares(kept)) / d + epsilon);
+#pragma unroll
+  for (int v = 0; v < VECTORS; v++) {
+    const int column = (v * WARP + lane) * 8;
+    if (column >= d) continue;
+    float h[8], w[8];
+    unpack(h, kept[v]);
+    unpack(w, load_eight(weight + column));
+#pragma unroll
+    for (int i = 0; i < 8; i++) h[i] = h[i] * r * w[i];
+    store_eight(out + start + column, packed(h));
+  }
+}
+
+// Floats of shared memory that each warp has for the sums of its rows: element i of the eight of a
+// lane lies 32 · i after the first, so that a warp's accesses meet 32 banks.
+DEVICE int warp_floats(int d) { return (d + 8 * WARP - 1) / (8 * WARP) * (8 * WARP); }
+DEVICE int place_of(int column) {
+  const int lane = column % (8 * WARP) / 8, i = column % 8;
+  return column / (8 * WARP) * (8 * WARP) + i * WARP + lane;
+}
+
+// Shared memory: WARPS · warp_floats(d) floats.
+template <int VECTORS>
+DEVICE void backward(const bf16* h, const bf16* weight, const bf16* to_sum, const bf16* to_out,
+                     bf16* to_x, float* parts, int rows, int d, float epsilon) {
+  const int warp = thread_index() / WARP, lane = thread_index() % WARP;
+  float* shared = reinterpret_cast<float*>(shared_memory());
+  float* mine = shared + warp * warp_floats(d);
+  for (int at = lane; at < warp_floats(d); at += WARP) mine[at] = 0.f;
+  for (int offset = warp; offset < BACKWARD_ROWS; offset += WARPS) {
+    const int row = block_x() * BACKWARD_ROWS + offset;
+    if (row >= rows) break;
+    const size_t start = size_t(row) * d;
+    Eight kept[VECTORS], pulls[VECTORS];  // h and gy
+    float dot = 0.f;
+#pragma unroll
+    for (int v = 0; v < VECTORS; v++) {
+      const int column = (v * WARP + lane) * 8;
+      kept[v] = pulls[v] = Eight{};
+      if (column >= d) continue;
+      kept[v] = load_eight(h + start + column);
+      pulls[v] = load_eight(to_out + start + column);
+      float a[8], g[8], w[8];
+      unpack(a, kept[v]);
+      unpack(g, pulls[v]);
+      unpack(w, load_eight(weight + column));
+#pragma unroll
+      for (int i = 0; i < 8; i++) dot += g[i] * w[i] * a[i];
+    }
+    const float r = inverse_root(sum_lanes(squares(kept)) / d + epsilon);
+    const float pull = sum_lanes(dot) * r * r * r / d;
+#pragma unroll
+    for (int v = 0; v < VECTORS; v++) {
+      const int column = (v * WARP + lane) * 8;
+      if (column >= d) continue;
+      float a[8], g[8], w[8], out[8] = {};
+      unpack(a, kept[v]);
+      unpack(g, pulls[v]);
+      unpack(w, load_eight(weight + column));
+      if (to_sum) unpack(out, load_eight(to_sum + start + column));
+#pragma unroll
+      for (int i = 0; i < 8; i++) {
+        out[i] += g[i] * w[i] * r - a[i] * pull;
+        mine[(v * 8 + i) * WARP + lane] += g[i] * a[i] * r;
+      }
+      store_eight(to_x + start + column, packed(out));
+    }
+  }
+  block_barrier();
+  for (int column = thread_index(); column < d; column += THREADS) {
+    float sum = 0.f;
+    for (int warp = 0; warp < WARPS; warp++)
+      sum += shared[warp * warp_floats(d) + place_of(column)];
+    parts[size_t(block_x()) * d + column] = sum;
+  }
+}
+
+constexpr int SUM_COLUMNS = 32, SUM_SLICES = 8;  // slices: part of the result's bits
+
+// out [d] = (out where `adds`) + the sum of parts [count, d], in order: every eighth, then those
+// eight. Shared memory: 8 · 32 floats.
+DEVICE void sum_parts(const float* parts, float* out, int count, int d, int adds) {
+  float* slices = reinterpret_cast<float*>(shared_memory());
+  const int lane = thread_index() % SUM_COLUMNS, slice = thread_index() / SUM_COLUMNS;
+  const int column = block_x() * SUM_COLUMNS + lane;
+  float sum = 0.f;
+  if (column < d)
+    for (int part = slice; part < count; part += SUM_SLICES)
+      sum += parts[size_t(part) * d + column];
+  slices[slice * SUM_COLUMNS + lane] = sum;
+  block_barrier();
+  if (slice > 0 || column >= d) return;
+  sum = adds ? out[column] : 0.f;
+  for (int i = 0; i < SUM_SLICES; i++) sum += slices[i * SUM_COLUMNS + lane];
+  out[column] = sum;
+}
+
+}  // namespace rms
+
+#define ENTRIES(widest)                                                                          \
+  KERNEL(rms::THREADS, 2)                                                                       \
+  rms_norm_forward_##widest(const bf16* x, const bf16* residual, const bf16* weight, bf16* sum,  \
+                            bf16* out, int rows, int d, float epsilon) {                         \
+    rms::forward<widest / 256>(x, residual, weight, sum, out, rows, d, epsilon);                \
+  }                                                                                              \
+  KERNEL(rms::THREADS, 2)                                                                       \
+  rms_norm_backward_##widest(const bf16* h, const bf16* weight, const bf16* to_sum,              \
+                             const bf16* to_out, bf16* to_x, float* parts, int rows, int d,      \
+                             float epsilon) {                                                    \
+    rms::backward<widest / 256>(h, weight, to_sum, to_out, to_x, parts, rows, d, epsilon);      \
+  }
+ENTRIES(1024)
+ENTRIES(2048)
+ENTRIES(4096)
+#undef ENTRIES
+
+KERNEL(rms::SUM_COLUMNS* rms::SUM_SLICES, 1)
+sum_parts(const float* parts, float* out, int count, int d, int adds) {
+  rms::sum_parts(parts, out, count, d, adds);
+}

@@ -1,0 +1,403 @@
+//! Kernels that work on rows: norms, rotary embedding, activations, embedding, loss, dropout.
+
+use candle_core::{D, Device, Tensor};
+use dataprep::runtime::ops;
+use dataprep::runtime::value::{Form, Value};
+use half::bf16;
+
+use super::cases::Case;
+use super::host::Job;
+use super::{ROUNDED, close, normal, numbers, reference, tensor};
+use crate::arguments;
+
+pub fn cases() -> Vec<Case> {
+    let mut cases = vec![
+        rms_norm(70, 768, 1024, true),
+        rms_norm(3, 8, 1024, false),
+        rms_norm(66, 1992, 2048, true),
+        rms_norm(5, 4096, 4096, false),
+        rope(13, 3, 64, true),
+        rope(70, 2, 128, true),
+        rope(5, 2, 64, false),
+        embedding(),
+        dropout(),
+    ];
+    for (kind, gated) in [("swiglu", true), ("geglu", true), ("relu2", false)] {
+        cases.push(activation(kind, gated, 37, 88));
+    }
+    for (vocabulary, stride, softcap, z_weight) in
+        [(4099, 4224, 0.0, 0.0), (61, 128, 15.0, 1e-2), (2048, 2048, 0.0, 1e-4)]
+    {
+        cases.push(cross_entropy(5, vocabulary, stride, softcap, z_weight));
+    }
+    cases
+}
+
+fn constant(tensor: &Tensor) -> Value {
+    Value::constant(tensor, Form::Composed)
+}
+
+fn normed(x: &Tensor, weight: &Tensor, epsilon: f64) -> candle_core::Result<Tensor> {
+    let mean = x.sqr()?.mean_keepdim(D::Minus1)?;
+    x.broadcast_div(&(mean + epsilon)?.sqrt()?)?.broadcast_mul(weight)
+}
+
+/// Forward, backward and the sum of the weight's parts, with the residual and without.
+fn rms_norm(rows: usize, d: usize, widest: usize, has_residual: bool) -> Case {
+    const EPSILON: f64 = 1e-5;
+    let count = rows * d;
+    let [x, residual, to_sum, to_out] =
+        ["x", "residual", "to_sum", "to_out"].map(|name| normal(name, count, 1.0));
+    let weight = normal("weight", d, 1.0);
+    let h: Vec<f64> = if has_residual {
+        x.iter().zip(&residual).map(|(x, r)| bf16::from_f64(x + r).to_f64()).collect()
+    } else {
+        x.clone()
+    };
+    let inputs = [tensor(&h, &[rows, d]), tensor(&weight, &[d])];
+    let (y, mut gradients) = reference(&inputs, &tensor(&to_out, &[rows, d]), |inputs| {
+        normed(&inputs[0], &inputs[1], EPSILON)
+    });
+    let op = ops::rms_norm(&constant(&inputs[0]), &constant(&inputs[1]), EPSILON).unwrap();
+    close("the reference", &y, &numbers(&op.detached()), 1e-12).unwrap();
+    if has_residual {
+        gradients[0].iter_mut().zip(&to_sum).for_each(|(to_h, g)| *to_h += g);
+    }
+
+    let mut job = Job::default();
+    let (rows32, d32) = (rows as i32, d as i32);
+    let (x, weight) = (job.bf16(&x), job.bf16(&weight));
+    let residual = has_residual.then(|| job.bf16(&residual));
+    let sum = has_residual.then(|| job.output(2 * count));
+    let out = job.output(2 * count);
+    job.launch(
+        format!("rms_norm_forward_{widest}"),
+        [rows.div_ceil(4), 1, 1],
+        128,
+        0,
+        arguments![x, residual, weight, sum, out, rows32, d32, EPSILON as f32],
+    );
+    let blocks = rows.div_ceil(64);
+    let to_sum = has_residual.then(|| job.bf16(&to_sum));
+    let to_out = job.bf16(&to_out);
+    let (to_x, parts) = (job.output(2 * count), job.output(4 * blocks * d));
+    let to_weight = job.f32(&vec![0.5; d]);
+    job.launch(
+        format!("rms_norm_backward_{widest}"),
+        [blocks, 1, 1],
+        128,
+        16 * d.next_multiple_of(256),
+        arguments![
+            sum.unwrap_or(x),
+            weight,
+            to_sum,
+            to_out,
+            to_x,
+            parts,
+            rows32,
+            d32,
+            EPSILON as f32
+        ],
+    );
+    let given = arguments![parts, to_weight, blocks as i32, d32, 1i32];
+    job.launch("sum_parts", [d.div_ceil(32), 1, 1], 256, 1024, given);
+    let to_weight_expected: Vec<f64> = gradients[1].iter().map(|g| g + 0.5).collect();
+    Case::new(format!("rms_norm [{rows}, {d}]"), job, move |outcome| {
+        if let Some(sum) = sum {
+            close("h", &outcome.bf16(sum), &h, 1e-6)?;
+        }
+        close("y", &outcome.bf16(out), &y, ROUNDED)?;
+        close("dx", &outcome.bf16(to_x), &gradients[0], ROUNDED)?;
+        close("dw", &outcome.f32(to_weight), &to_weight_expected, 1e-5)
+    })
+}
+
+/// Heads out of wider rows, at positions that begin again, with QK-norm and without.
+fn rope(tokens: usize, heads: usize, h: usize, has_norm: bool) -> Case {
+    const EPSILON: f64 = 1e-6;
+    let (width, stride) = (heads * h, heads * h + 16);
+    let positions: Vec<i32> = (0..tokens as i32).map(|t| t % 9).collect();
+    let angle = |position: usize, i: usize| position as f64 * 0.3 / (i + 1) as f64;
+    let table = |function: fn(f64) -> f64| -> Vec<f64> {
+        let angles = (0..9 * h / 2).map(|at| angle(at / (h / 2), at % (h / 2)));
+        angles.map(|angle| f64::from(function(angle) as f32)).collect()
+    };
+    let (cosine, sine) = (table(f64::cos), table(f64::sin));
+    let x = normal("x", tokens * stride, 1.0);
+    let (weight, to_y) = (normal("weight", h, 1.0), normal("to_y", tokens * width, 1.0));
+    let rows = |table: &[f64]| {
+        let rows = positions.iter().flat_map(|&p| table[p as usize * h / 2..][..h / 2].to_vec());
+        tensor(&rows.collect::<Vec<f64>>(), &[tokens, 1, h / 2])
+    };
+    let (cosines, sines) = (rows(&cosine), rows(&sine));
+    let whole = tensor(&x, &[tokens, stride]);
+    let cut = whole.narrow(1, 0, width).unwrap().reshape((tokens, heads, h)).unwrap();
+    let inputs = if has_norm { vec![cut, tensor(&weight, &[h])] } else { vec![cut] };
+    let (y, gradients) = reference(&inputs, &tensor(&to_y, &[tokens, heads, h]), |inputs| {
+        let x = match inputs.get(1) {
+            Some(weight) => normed(&inputs[0], weight, EPSILON)?,
+            None => inputs[0].clone(),
+        };
+        let (a, b) = (x.narrow(D::Minus1, 0, h / 2)?, x.narrow(D::Minus1, h / 2, h / 2)?);
+        let left = (a.broadcast_mul(&cosines)? - b.broadcast_mul(&sines)?)?;
+        let right = (b.broadcast_mul(&cosines)? + a.broadcast_mul(&sines)?)?;
+        Tensor::cat(&[left, right], D::Minus1)
+    });
+
+    let mut job = Job::default();
+    let (x, to_y, positions) = (job.bf16(&x), job.bf16(&to_y), job.i32(&positions));
+    let (cosine, sine) = (job.f32(&cosine), job.f32(&sine));
+    let weight = has_norm.then(|| job.bf16(&weight));
+    let (y_out, to_x) = (job.output(2 * tokens * width), job.output(2 * tokens * width));
+    let (tokens32, heads32) = (tokens as i32, heads as i32);
+    let (stride, width32, groups) = (stride as i32, width as i32, 128 / (h / 8));
+    job.launch(
+        format!("rope_forward_{h}"),
+        [(tokens * heads).div_ceil(groups), 1, 1],
+        128,
+        0,
+        arguments![
+            x,
+            stride,
+            weight,
+            cosine,
+            sine,
+            positions,
+            y_out,
+            width32,
+            tokens32,
+            heads32,
+            EPSILON as f32
+        ],
+    );
+    let blocks = (tokens * heads).div_ceil(16 * groups);
+    let parts = has_norm.then(|| job.output(4 * blocks * h));
+    job.launch(
+        format!("rope_backward_{h}"),
+        [blocks, 1, 1],
+        128,
+        if has_norm { 4096 } else { 0 },
+        arguments![
+            x,
+            stride,
+            weight,
+            cosine,
+            sine,
+            positions,
+            to_y,
+            width32,
+            to_x,
+            width32,
+            parts,
+            tokens32,
+            heads32,
+            EPSILON as f32
+        ],
+    );
+    let to_weight = job.output(4 * h);
+    if let Some(parts) = parts {
+        let given = arguments![parts, to_weight, blocks as i32, h as i32, 0i32];
+        job.launch("sum_parts", [h.div_ceil(32), 1, 1], 256, 1024, given);
+    }
+    Case::new(format!("rope {tokens} x {heads} x {h}, norm {has_norm}"), job, move |outcome| {
+        close("y", &outcome.bf16(y_out), &y, ROUNDED)?;
+        close("dx", &outcome.bf16(to_x), &gradients[0], ROUNDED)?;
+        if !has_norm {
+            return Ok(());
+        }
+        close("dw", &outcome.f32(to_weight), &gradients[1], 1e-5)
+    })
+}
+
+fn activation(kind: &'static str, is_gated: bool, rows: usize, width: usize) -> Case {
+    let halves = if is_gated { 2 } else { 1 };
+    let input = normal("input", rows * halves * width, 2.0);
+    let to_out = normal("to_out", rows * width, 1.0);
+    let inputs = [tensor(&input, &[rows, halves * width])];
+    let (out, gradients) = reference(&inputs, &tensor(&to_out, &[rows, width]), |inputs| {
+        let z = inputs[0].narrow(1, 0, width)?;
+        match kind {
+            "swiglu" => z.silu()? * inputs[0].narrow(1, width, width)?,
+            "geglu" => z.gelu()? * inputs[0].narrow(1, width, width)?,
+            _ => z.relu()?.sqr(),
+        }
+    });
+    if kind == "swiglu" {
+        let half = |at: usize| constant(&inputs[0].narrow(1, at, width).unwrap());
+        let op = ops::swiglu(&half(0), &half(width)).unwrap();
+        close("the reference", &out, &numbers(&op.detached()), 1e-12).unwrap();
+    }
+    let mut job = Job::default();
+    let blocks = (rows * width / 8).div_ceil(256);
+    let (input, to_out) = (job.bf16(&input), job.bf16(&to_out));
+    let found = job.output(2 * rows * width);
+    let to_input = job.output(2 * rows * halves * width);
+    let (rows, width) = (rows as u64, width as i32);
+    let given = arguments![input, found, rows, width];
+    job.launch(format!("{kind}_forward"), [blocks, 1, 1], 256, 0, given);
+    let given = arguments![input, to_out, to_input, rows, width];
+    job.launch(format!("{kind}_backward"), [blocks, 1, 1], 256, 0, given);
+    Case::new(kind, job, move |outcome| {
+        close("y", &outcome.bf16(found), &out, ROUNDED)?;
+        close("dx", &outcome.bf16(to_input), &gradients[0], ROUNDED)
+    })
+}
+
+/// Ids that repeat, are absent, come last; a width that is no multiple of a warp's columns.
+fn embedding() -> Case {
+    let (vocabulary, d) = (11, 264);
+    let ids: [u32; 9] = [3, 0, 3, 10, 3, 1, 0, 3, 7];
+    let (table, to_out) = (normal("table", vocabulary * d, 1.0), normal("g", ids.len() * d, 1.0));
+    let weight = tensor(&table, &[vocabulary, d]);
+    let (y, gradients) =
+        reference(std::slice::from_ref(&weight), &tensor(&to_out, &[ids.len(), d]), |inputs| {
+            inputs[0].index_select(&Tensor::new(&ids, &Device::Cpu)?, 0)
+        });
+    let op = ops::embedding(&constant(&weight), &ids, 1, ids.len()).unwrap();
+    close("the reference", &y, &numbers(&op.detached()), 1e-12).unwrap();
+    let mut order: Vec<i32> = (0..ids.len() as i32).collect();
+    order.sort_by_key(|&at| ids[at as usize]);
+    let mut distinct: Vec<i32> = ids.iter().map(|&id| id as i32).collect();
+    distinct.sort_unstable();
+    let starts: Vec<i32> = (0..=ids.len())
+        .filter(|&at| at == 0 || at == ids.len() || distinct[at] != distinct[at - 1])
+        .map(|at| at as i32)
+        .collect();
+    distinct.dedup();
+
+    let mut job = Job::default();
+    let tokens = ids.len();
+    let (table, to_out) = (job.bf16(&table), job.bf16(&to_out));
+    let ids = job.i32(&ids.map(|id| id as i32));
+    let (out, to_table) = (job.output(2 * tokens * d), job.f32(&vec![0.25; vocabulary * d]));
+    let given = arguments![table, ids, out, tokens as u64, d as i32];
+    job.launch("embedding_forward", [(tokens * d / 8).div_ceil(128), 1, 1], 128, 0, given);
+    let count = distinct.len();
+    let (order, starts, distinct) = (job.i32(&order), job.i32(&starts), job.i32(&distinct));
+    let given = arguments![to_out, order, starts, distinct, to_table, count as i32, d as i32];
+    let grid = [count.div_ceil(4), d.div_ceil(256), 1];
+    job.launch("embedding_backward", grid, 128, 0, given);
+    Case::new("embedding", job, move |outcome| {
+        close("y", &outcome.bf16(out), &y, 0.0)?;
+        let expected: Vec<f64> = gradients[0].iter().map(|g| g + 0.25).collect();
+        close("dtable", &outcome.f32(to_table), &expected, 1e-6)
+    })
+}
+
+/// The loss and its gradient in place; one row does not count, padded columns would win.
+fn cross_entropy(
+    rows: usize,
+    vocabulary: usize,
+    stride: usize,
+    softcap: f64,
+    z_weight: f64,
+) -> Case {
+    const SCALE: f64 = 0.125;
+    let mut logits = normal("logits", rows * stride, 3.0);
+    for row in logits.chunks_exact_mut(stride) {
+        row[vocabulary..].fill(90.0);
+    }
+    let targets: Vec<i32> = (0..rows as i32)
+        .map(|row| if row == 2 { -1 } else { (row * 7919 + 13) % vocabulary as i32 })
+        .collect();
+    let counted: Vec<f64> = targets.iter().map(|&t| f64::from(u8::from(t >= 0))).collect();
+    let places: Vec<u32> = targets.iter().map(|&t| t.max(0) as u32).collect();
+    let inputs = [tensor(&logits, &[rows, stride])];
+    let weight = tensor(&counted.iter().map(|c| c * SCALE).collect::<Vec<f64>>(), &[rows]);
+    let log_sums_of = |x: &Tensor| -> candle_core::Result<(Tensor, Tensor)> {
+        let x = x.narrow(1, 0, vocabulary)?;
+        let z = if softcap > 0.0 { ((x / softcap)?.tanh()? * softcap)? } else { x };
+        let largest = z.max_keepdim(1)?.detach();
+        let sums = z.broadcast_sub(&largest)?.exp()?.sum_keepdim(1)?;
+        let log_sums = (sums.log()? + largest)?.squeeze(1)?;
+        Ok((z, log_sums))
+    };
+    let nats_of = |x: &Tensor| -> candle_core::Result<Tensor> {
+        let (z, log_sums) = log_sums_of(x)?;
+        let targets = Tensor::new(&*places, &Device::Cpu)?.unsqueeze(1)?;
+        log_sums - z.gather(&targets, 1)?.squeeze(1)?
+    };
+    let (_, gradients) = reference(&inputs, &weight, |inputs| {
+        let (_, log_sums) = log_sums_of(&inputs[0])?;
+        nats_of(&inputs[0])? + (log_sums.sqr()? * z_weight)?
+    });
+    let nats = numbers(&(nats_of(&inputs[0]).unwrap() * tensor(&counted, &[rows])).unwrap());
+    let log_sums = numbers(&log_sums_of(&inputs[0]).unwrap().1);
+
+    let mut job = Job::default();
+    let (logits, targets) = (job.bf16(&logits), job.i32(&targets));
+    let (found, sums) = (job.output(4 * rows), job.output(4 * rows));
+    let given = |writes: i32| {
+        arguments![
+            logits,
+            targets,
+            found,
+            sums,
+            vocabulary as i32,
+            stride as i32,
+            SCALE as f32,
+            z_weight as f32,
+            softcap as f32,
+            writes
+        ]
+    };
+    // Without a gradient first: the logits stay as they are for the second.
+    job.launch("cross_entropy_rows", [rows, 1, 1], 256, 64, given(0));
+    job.launch("cross_entropy_rows", [rows, 1, 1], 256, 64, given(1));
+    Case::new(format!("cross_entropy of {vocabulary}"), job, move |outcome| {
+        close("nats", &outcome.f32(found), &nats, 1e-6)?;
+        close("log sums", &outcome.f32(sums), &log_sums, 1e-6)?;
+        close("dlogits", &outcome.bf16(logits), &gradients[0], ROUNDED)
+    })
+}
+
+/// Against Philox4x32-10 written down again here, held to the test vectors of its authors.
+fn dropout() -> Case {
+    let (count, seed, step, layer) = (8 * 256 + 13, 0x1234_5678_9abc_def0u64, 7u32, 3u32);
+    let threshold = 1u32 << 30; // a quarter
+    let x = normal("x", count, 1.0);
+    let expected: Vec<f64> = (0..count)
+        .map(|i| {
+            let counter = [(i / 4) as u32, 0, step, layer];
+            let draw = philox(counter, [seed as u32, (seed >> 32) as u32])[i % 4];
+            if draw >= threshold { x[i] / 0.75 } else { 0.0 }
+        })
+        .collect();
+    let mut job = Job::default();
+    let (x, y) = (job.bf16(&x), job.output(2 * count));
+    let factor = (1.0 / 0.75) as f32;
+    let given = arguments![x, y, count as u64, threshold, factor, seed, step, layer];
+    job.launch("dropout_apply", [count.div_ceil(2048), 1, 1], 256, 0, given);
+    Case::new("dropout", job, move |outcome| {
+        let found = outcome.bf16(y);
+        let differs = found.iter().zip(&expected).position(|(a, b)| (*a == 0.0) != (*b == 0.0));
+        close("y", &found, &expected, ROUNDED)?;
+        differs.map_or(Ok(()), |at| Err(format!("element {at} fell in one of both only")))
+    })
+}
+
+/// Salmon et al., *Parallel random numbers: as easy as 1, 2, 3*, 2011.
+fn philox(mut counter: [u32; 4], mut key: [u32; 2]) -> [u32; 4] {
+    for _ in 0..10 {
+        let product = |a: u32, b: u32| {
+            let product = u64::from(a) * u64::from(b);
+            ((product >> 32) as u32, product as u32)
+        };
+        let (high0, low0) = product(0xD251_1F53, counter[0]);
+        let (high1, low1) = product(0xCD9E_8D57, counter[2]);
+        counter = [high1 ^ counter[1] ^ key[0], low1, high0 ^ counter[3] ^ key[1], low0];
+        key = [key[0].wrapping_add(0x9E37_79B9), key[1].wrapping_add(0xBB67_AE85)];
+    }
+    counter
+}
+
+/// `kat_vectors` of Random123: zeros, ones, digits of π.
+#[test]
+fn philox_gives_its_authors_test_vectors() {
+    assert_eq!(philox([0; 4], [0; 2]), [0x6627_e8d5, 0xe169_c58d, 0xbc57_ac4c, 0x9b00_dbd8]);
+    let ones = philox([u32::MAX; 4], [u32::MAX; 2]);
+    assert_eq!(ones, [0x408f_276d, 0x41c8_3b0e, 0xa20b_c7c6, 0x6d54_51fd]);
+    let pi = [0x243f_6a88, 0x85a3_08d3, 0x1319_8a2e, 0x0370_7344];
+    let found = philox(pi, [0xa409_3822, 0x299f_31d0]);
+    assert_eq!(found, [0xd16c_fe09, 0x94fd_cceb, 0x5001_e420, 0x2412_6ea1]);
+}
