@@ -88,7 +88,7 @@ impl Commands<'_> {
     pub(super) fn inspect(&self, args: &InspectArgs) -> Result<()> {
         #[cfg(feature = "train")]
         if let Some(prompt) = &args.prompt {
-            return self.look(prompt, args);
+            return self.look_inside(prompt, args);
         }
         match &args.condition {
             #[cfg(feature = "train")]
@@ -105,7 +105,7 @@ impl Commands<'_> {
 
     /// `inspect MODEL --prompt TEXT`
     #[cfg(feature = "train")]
-    fn look(&self, prompt: &str, args: &InspectArgs) -> Result<()> {
+    fn look_inside(&self, prompt: &str, args: &InspectArgs) -> Result<()> {
         let subject = Subject::open(&args.path)?;
         let read = std::slice::from_ref(&args.path);
         let mark = Some(look::page::MARK);

@@ -57,6 +57,7 @@ fn evaluate(asked: &EvalConfig, checkpoint: &Path, cx: &Resources<'_>) -> Result
         temp_dir: None,
         fresh: false,
         replace: true,
+        keeps: false,
     };
     // The run's own progress stays on the screen.
     let progress = Progress::new(Style::None);

@@ -34,7 +34,7 @@ use super::{
     sample::{Ended, Request, Sample, Writer},
     sessions::Sessions,
     summary::{Seconds, TrainSummary},
-    validate::{SourceEval, Validation},
+    validate::Validation,
 };
 use crate::base::{
     config::Table,

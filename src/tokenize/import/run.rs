@@ -25,7 +25,7 @@ use crate::base::{
     hash::xxh3_128,
     io,
 };
-use crate::shards::{ShardDocument, ShardWriter, TokenWidth, writer::held_bytes};
+use crate::shards::{HeldOut, ShardDocument, ShardWriter, TokenWidth, writer::held_bytes};
 use crate::source::{
     InputSpec,
     held_out::{HOLDOUT_DEFAULT, is_held_out},
@@ -206,12 +206,14 @@ impl Import {
         self.documents(index, &mut |tokens| {
             let bytes = tokenizer.decode(tokens);
             let text = String::from_utf8_lossy(&bytes);
-            let held_out = file.is_validation || is_held_out(&text, self.holdout);
+            let text_hash = xxh3_128(text.as_bytes());
+            let held_out = (file.is_validation || is_held_out(&text, self.holdout))
+                .then(|| HeldOut { text: Some(text_hash), ..HeldOut::default() });
             work.advance(tokens.len() as u64 * file.place.width);
             writer.push(&ShardDocument {
-                id: &xxh3_128(text.as_bytes()).to_string(),
+                id: &text_hash.to_string(),
                 source: &file.source,
-                held_out,
+                held_out: held_out.as_ref(),
                 bytes: bytes.len() as u64,
                 tokens,
             })
