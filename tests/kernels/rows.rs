@@ -58,7 +58,8 @@ fn rms_norm(rows: usize, d: usize, widest: usize, has_residual: bool) -> Case {
     let (y, mut gradients) = reference(&inputs, &tensor(&to_out, &[rows, d]), |inputs| {
         normed(&inputs[0], &inputs[1], EPSILON)
     });
-    let op = ops::rms_norm(&constant(&inputs[0]), &constant(&inputs[1]), EPSILON).unwrap();
+    let (x, gain) = (constant(&inputs[0]), constant(&inputs[1]));
+    let op = ops::rms_norm(&x, &gain, ops::Gain::Weight, EPSILON).unwrap();
     close("the reference", &y, &numbers(&op.detached()), 1e-12).unwrap();
     if has_residual {
         gradients[0].iter_mut().zip(&to_sum).for_each(|(to_h, g)| *to_h += g);
