@@ -1,10 +1,10 @@
 //! Whether remote inputs still are what was read.
 //!
 //! In → the records of an artifact's remote inputs; out → what differs. An artifact is compared by
-//! the list of files in its manifest. Of a raw file, the folder is listed once, at the commit that was read. Where the place promises a hash, the listing's
-//! is held against the record's, and no byte is read; where it promises nothing, the ranges that
-//! units have read are fetched and hashed again. What cannot be asked any more is gone, and says
-//! why.
+//! the list of files in its manifest. Of a raw file, the folder is listed once, at the commit that
+//! was read. Where the place promises a hash, the listing's is held against the record's, and no
+//! byte is read; where it promises nothing, the ranges that units have read are fetched and hashed
+//! again. What cannot be asked any more is gone, and says why.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -32,6 +32,7 @@ pub mod reject;
 mod remote;
 pub mod roots;
 pub mod schema;
+mod shard_names;
 pub mod sieve;
 pub mod spec;
 pub mod units;

@@ -21,6 +21,7 @@ use crate::source::config::InputConfig;
 use crate::source::formats::{Ask, known_endings, stem};
 use crate::source::places::{expand, refuse_pipe};
 use crate::source::remote;
+use crate::source::shard_names::is_shard;
 use crate::source::spec::{InputSpec, check_source_name};
 use crate::source::walk::{PassedOver, own_manifest, sort_out, walk};
 use crate::store::Stored;
@@ -371,52 +372,6 @@ fn default_source(place: &Place, alone: bool) -> String {
     }
 }
 
-/// Words of the names that writers give to the parts of one data set: Spark, Hugging Face, Dolma,
-/// FineWeb, DCLM. A number or a long hexadecimal word may stand beside each.
-const SHARD_WORDS: [&str; 21] = [
-    "part",
-    "parts",
-    "shard",
-    "chunk",
-    "split",
-    "file",
-    "batch",
-    "block",
-    "segment",
-    "data",
-    "train",
-    "test",
-    "validation",
-    "valid",
-    "val",
-    "dev",
-    "of",
-    "processed",
-    "snappy",
-    "gz",
-    "",
-];
-
-/// Whether a stem names a part of something: it has a number, and else only words of
-/// [`SHARD_WORDS`]; or `17-of-64` stands in it.
-fn is_shard(stem: &str) -> bool {
-    let stem = stem.to_ascii_lowercase();
-    let words: Vec<&str> = stem.split(|c: char| !c.is_ascii_alphanumeric()).collect();
-    let is_number = |word: &str| !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_digit());
-    let counted = words
-        .windows(3)
-        .any(|words| is_number(words[0]) && words[1] == "of" && is_number(words[2]));
-    let is_hash = |word: &str| {
-        let hexadecimal = word.bytes().all(|byte| byte.is_ascii_hexdigit());
-        word.len() >= 4 && hexadecimal && word.contains(|c: char| c.is_ascii_digit())
-    };
-    let is_shards_own = |word: &&str| {
-        SHARD_WORDS.contains(&word.trim_end_matches(|c: char| c.is_ascii_digit())) || is_hash(word)
-    };
-    let has_number = words.iter().any(|word| word.ends_with(|c: char| c.is_ascii_digit()));
-    counted || (stem.is_ascii() && has_number && words.iter().all(is_shards_own))
-}
-
 /// A path's name as a source's name; characters that no source name may have become `_`.
 fn source_name(name: &str) -> String {
     let name: String = name
@@ -521,28 +476,6 @@ mod tests {
             ("@/?/*.jsonl", "x: 000_00000.jsonl 001_00000.jsonl; y: train-00000-of-00014.jsonl"),
         ] {
             assert_eq!(roots(&directory, specs), expect, "{specs}");
-        }
-    }
-
-    #[test]
-    fn the_names_of_shards_are_no_names_of_sources() {
-        for shard in [
-            "000_00000",
-            "part-00000",
-            "train-00000-of-00014",
-            "train-00000-of-00014-a1b2c3d4e5f6a7b8",
-            "shard_00000000_processed",
-            "0000",
-            "c4-train.00000-of-01024",
-            "part-00000-6f1e2b3c-1a2b-4c3d-9e8f-0123456789ab-c000.snappy",
-            "data_3",
-        ] {
-            assert!(is_shard(shard), "{shard}");
-        }
-        for name in
-            ["c4", "wiki", "wiki-2024", "wikitext-103", "train", "books3", "gpt2", "データ1"]
-        {
-            assert!(!is_shard(name), "{name}");
         }
     }
 

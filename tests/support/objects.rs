@@ -11,6 +11,7 @@ use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread;
 
+use super::hub::routes::decoded;
 use super::hub::wire::{Answer, Request};
 
 /// The server; its threads end with the process.
@@ -103,7 +104,8 @@ impl State {
             }
         }
         let (path, query) = request.path.split_once('?').unwrap_or((&request.path, ""));
-        let path = path.trim_matches('/');
+        let path = decoded(path.trim_matches('/'));
+        let path = path.as_str();
         if query.contains("list-type=2") {
             return self.list(path, query);
         }
@@ -118,7 +120,7 @@ impl State {
 
     fn list(&self, bucket: &str, query: &str) -> Answer {
         let value = query.split('&').find_map(|pair| pair.strip_prefix("prefix=")).unwrap_or("");
-        let prefix = format!("{bucket}/{}", value.replace("%2F", "/"));
+        let prefix = format!("{bucket}/{}", decoded(value));
         let mut xml = String::from("<ListBucketResult><IsTruncated>false</IsTruncated>");
         for (name, (bytes, version)) in &self.objects {
             if !name.starts_with(&prefix) {

@@ -129,9 +129,9 @@ impl Reference {
     }
 }
 
-/// The values that `name` names in a batch, as numbers or text (or another [`ValueKind`]): a column,
-/// a struct's field (`meta.score`), or a field of JSON (`metadata.score`, where a number is a JSON
-/// number, text a JSON string, and everything else null). NaN is null.
+/// The values that `name` names in a batch, as numbers or text (or another [`ValueKind`]): a
+/// column, a struct's field (`meta.score`), or a field of JSON (`metadata.score`, where a number is
+/// a JSON number, text a JSON string, and everything else null). NaN is null.
 ///
 /// # Errors
 /// [`Error::Config`] when the batch has no such column or the column is of another kind.

@@ -7,7 +7,7 @@
 //! that were sent for it. Nothing but `std` on the wire, so no client library can agree with
 //! itself. `examples/hub_server.rs` runs the same server for programs in other languages.
 
-mod routes;
+pub mod routes;
 pub mod wire;
 
 use std::{

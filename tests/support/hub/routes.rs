@@ -248,7 +248,7 @@ fn resolve(
 }
 
 /// Text without percent-encoding.
-fn decoded(text: &str) -> String {
+pub fn decoded(text: &str) -> String {
     let mut bytes = Vec::new();
     let mut rest = text.as_bytes();
     while let Some((&first, tail)) = rest.split_first() {
