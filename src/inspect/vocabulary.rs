@@ -46,7 +46,7 @@ pub struct VocabularyReport {
 #[derive(Clone, Debug, Serialize)]
 pub struct Entry {
     pub id: u32,
-    /// What it stands for, on one line: a blank is `␣`, bytes that are no text by themselves `\x80`.
+    /// What it stands for, on one line: a blank is `␣`, a byte that is no text by itself `\x80`.
     pub text: String,
     pub tokens: u64,
 }
