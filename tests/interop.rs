@@ -219,7 +219,8 @@ fn files_that_were_cut_anywhere_are_one_text() {
             .filter(|document| !document.1)
             .map(|document| document.2)
             .collect();
-        (found.sort(), wanted.sort());
+        found.sort();
+        wanted.sort();
         assert_eq!(found, wanted, "cuts {cuts:?}");
     }
     let wrong = directory.dataprep("import whole --from llmc --tokenizer vocabulary --out x");

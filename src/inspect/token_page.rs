@@ -162,7 +162,7 @@ fn use_of(html: &mut String, vocabulary: &VocabularyReport) {
     let rows = vocabulary
         .most_frequent
         .iter()
-        .map(|entry| (visible(&entry.text), cells(entry), ratio(entry.tokens, most)));
+        .map(|entry| (entry.text.clone(), cells(entry), ratio(entry.tokens, most)));
     table(html, "The most frequent entries", &["entry", "id", "tokens", "share", ""], rows);
     let (never, size) = (count(vocabulary.never_used), count(vocabulary.vocab_size));
     let (half, nearly) = (count(vocabulary.half), count(vocabulary.nearly_all));
@@ -175,7 +175,7 @@ fn use_of(html: &mut String, vocabulary: &VocabularyReport) {
     );
     let entries = vocabulary.first_never_used.iter();
     let entries: Vec<String> =
-        entries.map(|entry| format!("<code>{}</code>", escape(&visible(&entry.text)))).collect();
+        entries.map(|entry| format!("<code>{}</code>", escape(&entry.text))).collect();
     if !entries.is_empty() {
         put(html, format_args!("<p class=\"note\">First by id: {}</p>\n", entries.join(" ")));
     }

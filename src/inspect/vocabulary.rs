@@ -46,7 +46,7 @@ pub struct VocabularyReport {
 #[derive(Clone, Debug, Serialize)]
 pub struct Entry {
     pub id: u32,
-    /// What it stands for; bytes that are no text by themselves are U+FFFD.
+    /// What it stands for, on one line: a blank is `␣`, a byte that is no text by itself `\x80`.
     pub text: String,
     pub tokens: u64,
 }
@@ -64,7 +64,10 @@ impl VocabularyReport {
         };
         let counts = counted.try_reduce(|| vec![0; size], add)?;
         let special = tokenizer.special_ids();
-        let text = |id: u32| tokenizer.decode_text(&[id]);
+        let text = |id: u32| match String::from_utf8(tokenizer.decode(&[id])) {
+            Ok(text) => visible(&text),
+            Err(error) => error.as_bytes().escape_ascii().to_string(),
+        };
         let entry = |id: u32| Entry { id, text: text(id), tokens: counts[id as usize] };
         let mut ids: Vec<u32> = (0..size as u32).collect();
         ids.sort_by_key(|&id| Reverse(counts[id as usize]));
@@ -139,7 +142,7 @@ impl fmt::Display for VocabularyReport {
         let mut table = Table::new(["most frequent", "id", "tokens", "share"]);
         for entry in &self.most_frequent {
             table.row(vec![
-                visible(&entry.text),
+                entry.text.clone(),
                 entry.id.to_string(),
                 count(entry.tokens),
                 percent(ratio(entry.tokens, self.tokens)),
@@ -150,8 +153,7 @@ impl fmt::Display for VocabularyReport {
             return Ok(());
         }
         let entries = self.first_never_used.iter();
-        let entries: Vec<String> =
-            entries.map(|it| format!("{} ({})", visible(&it.text), it.id)).collect();
+        let entries: Vec<String> = entries.map(|it| format!("{} ({})", it.text, it.id)).collect();
         let more = if self.never_used as usize > entries.len() { ", …" } else { "" };
         write!(f, "\n\nnever used, by id: {}{more}", entries.join(", "))
     }

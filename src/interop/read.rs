@@ -50,7 +50,7 @@ pub struct Sample<'a> {
 
 /// An opened artifact with tokens.
 pub enum Tokens {
-    Shards(ShardSet),
+    Shards(Box<ShardSet>),
     Mix(Box<MixTokens>),
 }
 
@@ -83,7 +83,7 @@ impl Tokens {
                 let (directory, data) = (directory.to_owned(), data.to_vec());
                 Ok(Tokens::Mix(Box::new(MixTokens { directory, data, record, validation })))
             }
-            Kind::Shards => Ok(Tokens::Shards(ShardSet::open(directory)?)),
+            Kind::Shards => Ok(Tokens::Shards(Box::new(ShardSet::open(directory)?))),
             other => {
                 let place = directory.display();
                 let message = format!("`{place}` is {other}: it holds no tokens to write");
