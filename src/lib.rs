@@ -52,8 +52,8 @@
 //! Imports run one way: `base`, `text` ← `fasttext`, `store` ← `artifact` ← `source`, `shards` ←
 //! stages, `inspect`; `base`, `shards` ← `runtime` ← `train`, `eval`; `train` ← `export`, `serve`;
 //! everything ← `pipeline` ← `cli` ← `main`. Only `runtime` and `train` name candle, so
-//! `--no-default-features` builds the data tools alone; only `store` and `serve` name HTTP libraries. A test
-//! keeps this table.
+//! `--no-default-features` builds the data tools alone; only `store` and `serve` name HTTP
+//! libraries. A test keeps this table.
 //!
 //! # Invariants
 //!

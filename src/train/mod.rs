@@ -6,10 +6,10 @@
 //! [`layout`] what lies in a run, [`directory`] who may work in it, `extend` more steps, `recovery`
 //! which checkpoint is sound, `learner` what training changes, `feed` rows of the mix, [`validate`]
 //! bits per byte, [`sample`] text (`stop`: up to a stop string), `health` whether it leads
-//! anywhere, `rotation` which checkpoints stay, [`milestones`] what else is made of some, [`companions`] what other tools read them by, `log`
-//! with [`records`] and `events`, `sessions`, `page`, [`summary`] what is written down, `clock` the
-//! only clocks. [`mod@trained`] opens what was trained, here or elsewhere, and [`mod@generate`]
-//! continues prompts with it.
+//! anywhere, `rotation` which checkpoints stay, [`milestones`] what else is made of some,
+//! [`companions`] what other tools read them by, `log` with [`records`] and `events`, `sessions`,
+//! `page`, [`summary`] what is written down, `clock` the only clocks. [`mod@trained`] opens what
+//! was trained, here or elsewhere, and [`mod@generate`] continues prompts with it.
 //!
 //! **Invariants.** A run is a pure function of (config, mix, numerics): stopped, killed or
 //! interrupted and resumed, it ends with the same bytes, clocks apart. The model, its gradients and
