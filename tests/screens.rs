@@ -75,7 +75,7 @@ fn the_end_of_a_recipe_and_the_second_run_of_it() {
 }
 
 /// The commands of a full build; the data tools alone lack `train` and `generate`.
-#[cfg(feature = "train")]
+#[cfg(all(feature = "train", feature = "serve"))]
 #[test]
 fn the_help_of_every_command() {
     let directory = TestDir::new();

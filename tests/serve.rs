@@ -186,7 +186,8 @@ fn a_thousand_bad_requests_and_fifty_clients_lose_nothing() {
         b"POST /v1/completions HTTP/1.1\r\nContent-Length: 99999999\r\n\r\n",
         b"\x00\xff\xfe nonsense\r\n\r\n",
         b"GET /../../etc/passwd HTTP/1.1\r\nConnection: close\r\n\r\n",
-        b"POST /v1/completions HTTP/1.1\r\nContent-Length: 21\r\nConnection: close\r\n\r\n{\"temperature\": -1.5}",
+        b"POST /v1/completions HTTP/1.1\r\nContent-Length: 21\r\nConnection: close\r\n\r\n\
+          {\"temperature\": -1.5}",
     ];
     std::thread::scope(|scope| {
         // Some say nothing, or leave in the middle.
