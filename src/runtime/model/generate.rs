@@ -169,7 +169,8 @@ mod tests {
     const FORMS: [&str; 4] = [
         "",
         "window = 5\nwindow_pattern = 'SL'\nqk_norm = true\nd_head = 10",
-        "positions = 'learned'\ncontext = 20\nnorm = 'layernorm'\nbias = 'all'\nactivation = 'gelu'",
+        "positions = 'learned'\ncontext = 20\nnorm = 'layernorm'\nbias = 'all'\n\
+         activation = 'gelu'",
         "logit_softcap = 2.0\nparallel = true\nresidual_scale = 0.5\nmup_base_width = 12\n\
          rope_scaling = { kind = 'linear', factor = 2.0 }",
     ];
