@@ -205,7 +205,7 @@ const SHELL: (&str, &str) = ("sh", "llama-cli -m model.gguf -no-cnv -p \"Once\" 
 /// # Errors
 /// Config: none does, with every reason.
 fn class_for(form: Form, model: &ModelConfig) -> Result<Class> {
-    let hint = "`generate`, `eval` and `serve` read the run itself";
+    let hint = "`generate` and `eval` read the run itself";
     let class = Class::of(model).map_err(|reasons| {
         let reasons = reasons.join("; ");
         Error::config(format!("no class of `transformers` holds this model: {reasons}"))

@@ -48,7 +48,7 @@ pub fn class_of_checkpoints(model: &ModelConfig) -> (Option<Class>, Option<Strin
         Err(reasons) => {
             let warning = format!(
                 "no class of `transformers` holds this model, so `export` will refuse it: {}; \
-                 `generate`, `eval` and `serve` read the run itself",
+                 `generate` and `eval` read the run itself",
                 reasons.join("; ")
             );
             (None, Some(warning))

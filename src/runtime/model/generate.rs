@@ -245,10 +245,39 @@ mod tests {
         Model::new(&config, 5, &Device::cpu()).unwrap()
     }
 
+    /// The same with some keys changed.
+    fn with(keys: &str) -> Model {
+        let plain = toml::to_string(model().config()).unwrap();
+        let mut table: toml::Table = plain.parse().unwrap();
+        table.extend(keys.parse::<toml::Table>().unwrap());
+        let config: ModelConfig = table.try_into().unwrap();
+        Model::new(&config, 5, &Device::cpu()).unwrap()
+    }
+
+    const FORMS: [&str; 4] = [
+        "",
+        "window = 5\nwindow_pattern = 'SL'\nqk_norm = true\nd_head = 10",
+        "positions = 'learned'\ncontext = 20\nnorm = 'layernorm'\nbias = 'all'\n\
+         activation = 'gelu'",
+        "logit_softcap = 2.0\nparallel = true\nresidual_scale = 0.5\nmup_base_width = 12\n\
+         rope_scaling = { kind = 'linear', factor = 2.0 }",
+    ];
+
+    #[test]
+    fn learned_positions_end_a_text() {
+        let model = with(FORMS[2]);
+        let sampling = Sampling::at(0.0, 0);
+        let text = generate(&model, &[0; 15], 50, &[], &sampling, |_| Ok(true)).unwrap();
+        assert_eq!(text.len(), 6); // 20 places are read, and what the last one says is shown
+        let error = model.logits(&Batch::single_document(vec![1; 21], vec![1; 21])).unwrap_err();
+        assert!(error.to_string().contains("20 positions"), "{error}");
+    }
+
     #[test]
     fn logits_with_a_cache_are_those_without() {
-        for form in [Form::Fused, Form::Composed] {
-            let model = model().with_form(form);
+        let forms = [Form::Fused, Form::Composed].into_iter();
+        for (form, keys) in forms.flat_map(|form| FORMS.map(|keys| (form, keys))) {
+            let model = with(keys).with_form(form);
             let tokens: Vec<u32> = (0..20).map(|i| i * 31 % 131).collect();
             let batch = Batch::single_document(tokens.clone(), tokens.clone());
             let whole = model.logits(&batch).unwrap();
