@@ -165,7 +165,7 @@ fn jump(train: &Settings, step: u64, old: u64, new: u64) -> Option<String> {
     let before = schedule.learning_rate(step.checked_sub(1)?, old);
     let after = schedule.learning_rate(step, new);
     let share = (after / before - 1.0).abs();
-    let kind = format!("{:?}", schedule.kind).to_lowercase();
+    let kind = format!("{:?}", schedule.kind).to_ascii_lowercase();
     (share > 0.02).then(|| {
         format!(
             "a {kind} run is made longer: its learning rate goes from {before:.3e} to {after:.3e} \
