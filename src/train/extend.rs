@@ -3,13 +3,14 @@
 //! In → the standing run's manifest, the request; out → [`Continuation`]. **More steps.** The
 //! learning rate is a function of (step, `train.steps`), so another `train.steps` changes rates
 //! that were already used, and how much decides what happens:
-//! - `constant`, and `wsd` up to the first step of the decay: none was. The run goes on, and is from then on the
-//!   run that was longer from its beginning.
+//! - `constant`, and `wsd` up to the first step of the decay: none was. The run goes on, and is
+//!   from then on the run that was longer from its beginning.
 //! - `wsd`, behind it: the rates of the decay were those of the shorter run. The finished run steps
 //!   aside as it stands, and the longer one goes on from the last checkpoint before the decay,
 //!   which `rotation` always keeps (Hu et al., *MiniCPM*, 2024, section 4.2).
-//! - `cosine`, `linear`: every rate was. The run goes on from its last step, where the rate jumps: that is
-//!   said with both numbers, and the run's configuration records the step ([`Extension`]).
+//! - `cosine`, `linear`: every rate was. The run goes on from its last step, where the rate
+//!   jumps: that is said with both numbers, and the run's configuration records the step
+//!   ([`Extension`]).
 //!
 //! **Invariant.** A finished run is never lost by making it longer.
 
@@ -164,11 +165,11 @@ fn jump(train: &Settings, step: u64, old: u64, new: u64) -> Option<String> {
     let before = schedule.learning_rate(step.checked_sub(1)?, old);
     let after = schedule.learning_rate(step, new);
     let share = (after / before - 1.0).abs();
-    let kind = format!("{:?}", schedule.kind).to_lowercase();
+    let kind = format!("{:?}", schedule.kind).to_ascii_lowercase();
     (share > 0.02).then(|| {
         format!(
-            "a {kind} run is made longer: its learning rate goes from {before:.3e} to {after:.3e} at \
-             step {}, and the loss with it; `train.schedule = \"wsd\"` makes runs that can grow \
+            "a {kind} run is made longer: its learning rate goes from {before:.3e} to {after:.3e} \
+             at step {}, and the loss with it; `train.schedule = \"wsd\"` makes runs that can grow \
              without",
             Count(step + 1)
         )

@@ -4,10 +4,10 @@
 //! rates for training neural networks*, 2017, as fastai's `lr_find` does it: a fresh model takes up
 //! to [`STEPS`] steps over the mix's first batches while the rate grows by equal factors from
 //! [`LOWEST`] to [`HIGHEST`]; losses are smoothed (0.9, without bias); the test ends where the
-//! smoothed loss is four times its lowest or no number. **Suggestion.** A tenth of the rate with the
-//! lowest smoothed loss, which is what a warm-up may lead to. It is a place to start a sweep from,
-//! no answer: the rate that is best over a whole run is often a factor of two away. Writes nothing.
-//! **Cost.** So many steps; the rows repeat where the mix has fewer.
+//! smoothed loss is four times its lowest or no number. **Suggestion.** A tenth of the rate with
+//! the lowest smoothed loss, which is what a warm-up may lead to. It is a place to start a sweep
+//! from, no answer: the rate that is best over a whole run is often a factor of two away. Writes
+//! nothing. **Cost.** So many steps; the rows repeat where the mix has fewer.
 
 use std::{fmt, path::Path};
 

@@ -73,7 +73,7 @@ impl Learner {
         let TrainConfig { train, model, runtime, .. } = config;
         let decoder = match from {
             Beginning::Fresh => Model::new(model, train.seed, device)?,
-            Beginning::Weights(weights) => copy(weights, device)?,
+            Beginning::Weights(weights) => average::copy(weights, device)?,
             Beginning::Checkpoint(checkpoint) => checkpoint.model(device)?,
         };
         let form = match runtime.ops {
@@ -94,7 +94,7 @@ impl Learner {
         let average = match (train.ema > 0.0, average) {
             (false, _) => None,
             (true, Some(average)) => Some(average.with_form(form)),
-            (true, None) => Some(copy(&decoder, device)?.with_form(form)),
+            (true, None) => Some(average::copy(&decoder, device)?.with_form(form)),
         };
         let is_new = !matches!(from, Beginning::Weights(_));
         Ok(Learner { model: decoder, average, optimizer, state, numerics_differences, is_new })
@@ -182,13 +182,6 @@ impl Learner {
              `--set runtime.ops=composed` tells a faulty kernel from a rate too high"
         ))
     }
-}
-
-/// The same parameters in memory of their own.
-fn copy(model: &Model, device: &Device) -> Result<Model> {
-    let tensors = model.parameters().iter();
-    let copied = tensors.map(|(name, tensor)| Ok((name.to_owned(), tensor.copy()?)));
-    Model::from_tensors(model.config(), copied.collect::<Result<_>>()?, device)
 }
 
 fn beginning(model: &ModelConfig, numerics: &Numerics) -> TrainState {

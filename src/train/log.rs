@@ -1,9 +1,10 @@
 //! The run's records, open for appending, and their copy for TensorBoard.
 //!
 //! In → metrics, timings, evaluations, samples; out → `metrics.jsonl`, `timing.jsonl`,
-//! `evals.jsonl`, `evals/step-….jsonl`, `samples.jsonl`, `events.out.tfevents.*`, and `spikes.jsonl`
-//! where spikes are looked for. What a checkpoint covers is on the disk ([`RunLog::sync`]) before that checkpoint is published, and its hash is in
-//! the checkpoint ([`RunLog::hashes`]).
+//! `evals.jsonl`, `evals/step-….jsonl`, `samples.jsonl`, `events.out.tfevents.*`, and
+//! `spikes.jsonl` where spikes are looked for. What a checkpoint covers is on the disk
+//! ([`RunLog::sync`]) before that checkpoint is published, and its hash is in the checkpoint
+//! ([`RunLog::hashes`]).
 
 use std::path::{Path, PathBuf};
 

@@ -133,8 +133,8 @@ impl Origin {
         })
     }
 
-    /// Gives `config` the shape of the parameters that a run begins with; `given`: it has one, which
-    /// must then be the same.
+    /// Gives `config` the shape of the parameters that a run begins with; `given`: it has one,
+    /// which must then be the same.
     pub fn shape(&self, config: &mut TrainConfig, given: bool) -> Result<()> {
         let Some(initial) = &self.initial else { return Ok(()) };
         let shape = initial.config();
@@ -200,6 +200,6 @@ fn same_vocabulary(path: &Path, there: &Tokenizer, mix: &Tokenizer) -> Result<()
         size(&ours)
     );
     Err(Error::config(message).with_hint(
-        "tokenize the text with the model's own: `dataprep tokenize IN… --tokenizer` and its folder",
+        "tokenize the text with the model's own: `dataprep tokenize IN… --tokenizer MODEL`",
     ))
 }

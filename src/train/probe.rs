@@ -1,12 +1,12 @@
 //! What a run will take in time and money, from a few steps that nobody keeps.
 //!
-//! In → a resolved configuration and its mix; out → [`Probe`]. **Method.** A fresh learner of the run's shape takes
-//! [`STEPS`] steps over the mix's first rows; the first is left out of the clock, since it touches
-//! memory for the first time. FLOPs a token are PaLM's (`ModelConfig::flops_per_token`); the
-//! utilisation (MFU) is their rate as a share of this machine's own f32 matrix product, 1024 × 1024
-//! × 1024 on the same threads, which is the most that a step of products could reach here.
-//! Evaluations, samples and checkpoints come on top. **Cost.** So many steps, and a tenth of a
-//! second of products. Nothing on the disk is touched.
+//! In → a resolved configuration and its mix; out → [`Probe`]. **Method.** A fresh learner of the
+//! run's shape takes [`STEPS`] steps over the mix's first rows; the first is left out of the clock,
+//! since it touches memory for the first time. FLOPs a token are PaLM's
+//! (`ModelConfig::flops_per_token`); the utilisation (MFU) is their rate as a share of this
+//! machine's own f32 matrix product, 1024 × 1024 × 1024 on the same threads, which is the most that
+//! a step of products could reach here. Evaluations, samples and checkpoints come on top. **Cost.**
+//! So many steps, and a tenth of a second of products. Nothing on the disk is touched.
 
 use std::fmt;
 

@@ -496,6 +496,8 @@ impl<'a> Run<'a> {
         let mut summary = TrainSummary::of_records(&self.directory, standing)?;
         summary.resumed_from = self.resumed_from;
         summary.tokens_per_second = self.seconds.tokens_per_second();
+        let price = self.config.train.price_per_hour;
+        summary.cost = price.map(|price| price * self.seconds.total() / 3600.0);
         summary.seconds = self.seconds;
         summary.peak_memory = machine::peak_memory_bytes();
         summary.warnings = self.warnings;

@@ -61,6 +61,9 @@ pub struct TrainSummary {
     pub tokens_per_second: Option<f64>,
     /// Seconds of this process: steps, evaluation, samples, checkpoints.
     pub seconds: Seconds,
+    /// What this process's steps, evaluations, samples and checkpoints cost, where an hour has a
+    /// price.
+    pub cost: Option<f64>,
     /// The most memory the process held, bytes.
     pub peak_memory: u64,
     /// Facts to be said aloud: damage, other numerics at a resume, training that leads nowhere.
@@ -135,6 +138,12 @@ impl Seconds {
         self.tokens += timing.tokens;
     }
 
+    /// All of them together.
+    pub fn total(&self) -> f64 {
+        let steps = self.feed + self.gradients + self.optimizer;
+        steps + self.evaluation + self.samples + self.checkpoints
+    }
+
     /// Tokens trained on / seconds of training steps; `None` before the first.
     pub fn tokens_per_second(&self) -> Option<f64> {
         let seconds = self.feed + self.gradients + self.optimizer;
@@ -172,6 +181,7 @@ impl TrainSummary {
             samples: samples[samples.len().saturating_sub(SAMPLES_SHOWN)..].to_vec(),
             tokens_per_second: None,
             seconds: Seconds::default(),
+            cost: None,
             peak_memory: 0,
             warnings: troubles.into_iter().map(|trouble| trouble.what).collect(),
             report: run.join(layout::REPORT),
@@ -221,6 +231,9 @@ impl fmt::Display for TrainSummary {
         if let Some(rate) = self.tokens_per_second {
             let memory = Bytes(self.peak_memory);
             write!(f, ", {} tokens/s, peak memory {memory}", Count(rate as u64))?;
+        }
+        if let Some(cost) = self.cost {
+            write!(f, ", cost {cost:.2}")?;
         }
         for sample in &self.samples {
             let sampled = format!("{}{}", sample.prompt, sample.text);

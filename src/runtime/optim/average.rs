@@ -12,6 +12,8 @@ use rayon::prelude::*;
 
 use crate::base::error::{Error, Result};
 use crate::runtime::cpu::kernel;
+use crate::runtime::device::Device;
+use crate::runtime::model::Model;
 use crate::runtime::value::NamedParameters;
 
 /// Elements one task works on.
@@ -31,6 +33,13 @@ pub fn update(
         average.get(name).ok_or_else(missing)?.inplace_op2(parameter, &share)?;
     }
     Ok(())
+}
+
+/// A model with the same parameters in memory of their own: where an average begins.
+pub fn copy(model: &Model, device: &Device) -> Result<Model> {
+    let tensors = model.parameters().iter();
+    let copied = tensors.map(|(name, tensor)| Ok((name.to_owned(), tensor.copy()?)));
+    Model::from_tensors(model.config(), copied.collect::<Result<_>>()?, device)
 }
 
 /// a ← a + share·(p − a).
@@ -76,10 +85,10 @@ kernel! {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use candle_core::{Device, Tensor};
+    use candle_core::{Device as CandleDevice, Tensor};
 
     fn named(numbers: &[f32]) -> NamedParameters {
-        let tensor = Tensor::from_slice(numbers, numbers.len(), &Device::Cpu).unwrap();
+        let tensor = Tensor::from_slice(numbers, numbers.len(), &CandleDevice::Cpu).unwrap();
         NamedParameters::new([("w".to_owned(), tensor)].into())
     }
 
