@@ -78,7 +78,7 @@ fn every_recipe_is_validated_on_the_same_texts() {
     for (name, set) in [
         ("strict", "--set clean.gopher_quality.min_words=150"),
         ("loose", "--set unique.verify=0.3"),
-        ("alone", "--set unique.methods=[\"exact\"]"),
+        ("alone", "--set unique.method=exact"),
         ("fewer", "--set tokens.where=length(text)>600"),
         ("coarse", "--set tokens.vocab=300"),
         ("seeded", "--set mix.seed=7"),
