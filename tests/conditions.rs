@@ -73,7 +73,10 @@ fn what_it_leaves_out_is_listed_in_order_and_a_column_that_is_not_kept_decides_t
     let run = directory.dataprep(none).ok();
     assert!(run.stderr.contains("`where` takes no document of source `text`"), "{}", run.stderr);
     let counts = run.summary()["counts"].clone();
-    assert_eq!((&counts["out"], &counts["dropped"]["where"]), (&json!(0), &json!(1000)));
+    // Held-out documents stay, with a verdict, and nothing else.
+    let judged = counts["sources"]["text"]["held_out_verdicts"]["where"].as_u64().unwrap();
+    let expected = (&json!(judged), &json!(1000 - judged));
+    assert_eq!((&counts["out"], &counts["dropped"]["where"]), expected);
 }
 
 #[test]

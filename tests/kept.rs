@@ -13,8 +13,8 @@ use dataprep::{
 use crate::support::{TestDir, project};
 
 /// The first set: shards in corpus order, mixes by window, checkpoints with padded tables. In the
-/// second shards lie by cell, and mixes have phases. In the third no step drops a held-out document,
-/// and what it would have done goes with it.
+/// second shards lie by cell, and mixes have phases. In the third no step drops a held-out
+/// document, and what it would have done goes with it.
 const SETS: [&str; 3] = ["1", "2", "3"];
 
 /// The first set: what is of equal form in all of them.

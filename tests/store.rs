@@ -112,7 +112,8 @@ fn what_an_unfinished_run_reads_stays() {
     directory.dataprep("run recipe.toml").ok();
     let model = "--set model.d_model=8 --set model.n_layer=1 --set model.n_head=2 \
                  --set model.n_kv_head=1 --set model.d_ff=16 --set train.steps=4 \
-                 --set train.batch_tokens=128 --set train.sequence=64 --stop-after 2";
+                 --set train.batch_tokens=128 --set train.micro_batch=2 --set train.sequence=64 \
+                 --stop-after 2";
     directory.dataprep(&format!("train --data runs/mix --out runs/model {model}")).ok();
     directory.dataprep(&format!("run recipe.toml {OTHER}")).ok();
     let listed = directory.dataprep("gc recipe.toml --yes").ok().stdout;

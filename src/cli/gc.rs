@@ -35,9 +35,9 @@ impl Commands<'_> {
         let path = args.recipe.clone().unwrap_or_else(|| PathBuf::from(recipe::FILE_NAME));
         let folder = if path.is_dir() { path } else { Recipe::read(&path, &[], None)?.out };
         let removes = args.yes && !self.shared.dry_run;
-        let unused = kept::unused(&folder, args.runs)?;
+        let outputs = kept::unused(&folder, args.runs)?;
         let mut freed = 0;
-        for output in &unused {
+        for output in &outputs {
             if output.needed.is_none() {
                 freed += output.bytes;
                 if removes {
@@ -50,13 +50,13 @@ impl Commands<'_> {
                 "bytes": output.bytes, "needed": output.needed,
                 "removed": removes && output.needed.is_none()}));
         }
-        let what = match (unused.is_empty(), removes) {
+        let what = match (outputs.is_empty(), removes) {
             (true, _) => "nothing in `{}` is unused".replace("{}", &folder.to_string_lossy()),
             (false, true) => format!("freed {}", Bytes(freed)),
             (false, false) => format!("`--yes` removes what is unused: {}", Bytes(freed)),
         };
         self.printer.result(&what);
-        self.printer.record(&json!({"type": "summary", "outputs": unused.len(), "bytes": freed,
+        self.printer.record(&json!({"type": "summary", "outputs": outputs.len(), "bytes": freed,
             "removed": removes}));
         Ok(())
     }

@@ -106,7 +106,7 @@ pub fn unused(folder: &Path, runs: bool) -> Result<Vec<Unused>> {
         let made_from = manifest.inputs.iter().filter_map(|input| input.fingerprint).chain(above);
         needed.extend(made_from.map(|fingerprint| (fingerprint, name_of(run))));
     }
-    let mut unused = Vec::new();
+    let mut found = Vec::new();
     let aside = beside.iter().filter(|path| is_aside(path)).cloned();
     for path in outputs_in(&folder.join(FOLDER))?.into_iter().chain(aside) {
         let Some(manifest) = Manifest::read_if_known(&path)? else { continue };
@@ -118,9 +118,9 @@ pub fn unused(folder: &Path, runs: bool) -> Result<Vec<Unused>> {
         };
         let sizes = io::files_below(&path)?.into_iter().map(|file| io::size(&file));
         let bytes = sizes.sum::<Result<u64>>()?;
-        unused.push(Unused { path, manifest, bytes, needed });
+        found.push(Unused { path, manifest, bytes, needed });
     }
-    Ok(unused)
+    Ok(found)
 }
 
 /// Removes an output that [`unused`] lists, its manifest last seen: half of it is no output.

@@ -82,8 +82,8 @@ pub fn refuse_foreign(out: &Path, fingerprint: Fingerprint, replace: bool) -> Re
 }
 
 impl Output {
-    /// Takes the lock, and finishes or undoes what a kill between two renames left. `keeps`: what is
-    /// replaced goes into the store beside OUT.
+    /// Takes the lock, and finishes or undoes what a kill between two renames left. `keeps`: what
+    /// is replaced goes into the store beside OUT.
     pub fn open(out: &Path, keeps: bool) -> Result<Output> {
         let partial = partial(out);
         io::create_directory(&partial)?;

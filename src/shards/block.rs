@@ -4,10 +4,10 @@
 //! `tokens` list of uint16 or uint32, `document` utf8, `source` utf8, `held_out` bool, `bytes`
 //! uint64 (UTF-8 length of the text; 64 bits, because nothing else bounds a document to 4 GiB and
 //! zstd takes the zeros away), then of held-out documents, null for others, `text_hash` utf8,
-//! `held_out_verdict` utf8, `held_out_twin` bool. Invariants: no other nulls; one row a document, cell by cell, never
-//! split; all rows of one source; documents, tokens and held-out shares equal the footer's, else
-//! the block is damaged. Cost: zstd's decompression, about 1 GB/s; `lengths` and `held_out`
-//! touch no token.
+//! `held_out_verdict` utf8, `held_out_twin` bool. Invariants: no other nulls; one row a document,
+//! cell by cell, never split; all rows of one source; documents, tokens and held-out shares equal
+//! the footer's, else the block is damaged. Cost: zstd's decompression, about 1 GB/s; `lengths` and
+//! `held_out` touch no token.
 
 use std::{ops::Range, sync::Arc};
 

@@ -2,8 +2,9 @@
 //!
 //! In → documents, source by source; out → an Arrow IPC file with `source`, `document` (id),
 //! `bytes` (UTF-8 length of the text), `tokens` (list of uint16 or uint32, without an
-//! end-of-text) and what is known of each beside them ([`HeldOut`]), in batches of one source. Each document begins a context of its own, so their
-//! order only says which come first. Cost: `eval_tokens` a source on disk and in memory.
+//! end-of-text) and what is known of each beside them ([`HeldOut`]), in batches of one source. Each
+//! document begins a context of its own, so their order only says which come first. Cost:
+//! `eval_tokens` a source on disk and in memory.
 
 use std::{path::Path, sync::Arc};
 

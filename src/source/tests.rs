@@ -417,8 +417,7 @@ fn corpus(directory: &Path, parts: &[Vec<RecordBatch>], holdout: f64) {
                 counts.source(source).documents_out += 1;
             }
         }
-        let rows = Some(writer.finish().unwrap());
-        let (xxh3, bytes) = io::hash_file(&path).unwrap();
+        let (rows, (xxh3, bytes)) = (Some(writer.finish().unwrap()), io::hash_file(&path).unwrap());
         files.push(FileEntry { name, bytes, rows, documents: rows, tokens: None, xxh3 });
     }
     let manifest = Manifest {

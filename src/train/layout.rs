@@ -22,8 +22,8 @@ use crate::tokenizer::Tokenizer;
 pub const STAGE: &str = "train";
 pub const STAGE_VERSION: u32 = 4;
 /// Versions whose runs go on, each under its own: version 1 had no hashes in its checkpoints,
-/// version 2 held the rows that pad the vocabulary, version 3 did not say which validation texts the
-/// recipe would keep.
+/// version 2 held the rows that pad the vocabulary, version 3 did not say which validation texts
+/// the recipe would keep.
 pub const CONTINUED: [u32; 4] = [1, 2, 3, STAGE_VERSION];
 
 /// Names inside a run.

@@ -41,8 +41,8 @@ pub struct SourceEval {
     pub unigram_bits_per_byte: f64,
     /// Tokens scored.
     pub tokens: u64,
-    /// Those documents that the recipe would keep, their sums, and nats / (ln 2 · bytes) where there
-    /// are any.
+    /// Those documents that the recipe would keep, their sums, and nats / (ln 2 · bytes) where
+    /// there are any.
     #[serde(default)]
     pub kept_documents: u64,
     #[serde(default)]
