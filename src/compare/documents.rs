@@ -2,11 +2,11 @@
 //!
 //! In → the folders of both sides; out → [`Changes`]. **Method.** A document is its id and the hash
 //! of its text: one record of 32 bytes (XXH3-128 of the id, XXH3-64 of the text, where it stands).
-//! Both sides' records are sorted by id and merged; ids that repeat are compared as multisets. A text
-//! that is gone and another of the same id that is new are one *changed* document. **Memory** is
-//! bounded: where the records of both sides do not fit, they are dealt to files by the first bits of
-//! the id's hash, and one part after the other is sorted. **Cost.** One reading of ids and texts,
-//! and 64 bytes a document of memory or disk.
+//! Both sides' records are sorted by id and merged; ids that repeat are compared as multisets. A
+//! text that is gone and another of the same id that is new are one *changed* document. **Memory**
+//! is bounded: where the records of both sides do not fit, they are dealt to files by the first
+//! bits of the id's hash, and one part after the other is sorted. **Cost.** One reading of ids and
+//! texts, and 64 bytes a document of memory or disk.
 
 use std::fs::File;
 use std::io::{BufWriter, Write};

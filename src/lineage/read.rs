@@ -241,7 +241,8 @@ impl Reader {
         Ok(None)
     }
 
-    /// What the manifest in a folder tells; an entry of a later build's form is left to the folders.
+    /// What the manifest in a folder tells; an entry of a later build's form is left to the
+    /// folders.
     fn told(&mut self, place: &Path) -> Result<Vec<Rc<Ancestor>>> {
         let path = place.join(manifest::FILE_NAME);
         let told: Told = serde_json::from_slice(&io::read(&path)?)
