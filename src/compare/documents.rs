@@ -188,7 +188,7 @@ impl Dealt {
                 for at in 0..batch.num_rows() {
                     let id = hash_of(ids.at(at).unwrap_or_default());
                     let text = xxh3_64(texts.at(at).unwrap_or_default().as_bytes());
-                    let place = (number as u64) << ROW_BITS | (row + at as u64);
+                    let place = ((number as u64) << ROW_BITS) | (row + at as u64);
                     self.push(Record { id, text, place })?;
                 }
                 row += batch.num_rows() as u64;
@@ -229,7 +229,7 @@ impl Dealt {
 
 fn record(bytes: &[u8]) -> Record {
     let number = |start: usize| u64::from_le_bytes(bytes[start..start + 8].try_into().expect("8"));
-    let id = u128::from(number(8)) << 64 | u128::from(number(0));
+    let id = (u128::from(number(8)) << 64) | u128::from(number(0));
     Record { id, text: number(16), place: number(24) }
 }
 

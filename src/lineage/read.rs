@@ -153,7 +153,7 @@ impl Reader {
         };
         for record in records {
             let input = match record.kind {
-                InputKind::File => Input::File(record.clone()),
+                InputKind::File => Input::File(Box::new(record.clone())),
                 InputKind::Artifact(kind) => {
                     let made = self.made(growing, record, kind, place.as_deref(), &places)?;
                     Input::Made(made)
