@@ -348,7 +348,7 @@ fn take(
 
 /// The raw files that a step reads, itself or through steps that only this side has.
 fn files<'a>(lineage: &'a Lineage, node: usize, skipped: &[usize]) -> Vec<&'a InputRecord> {
-    let mut found = Vec::new();
+    let mut found: Vec<&InputRecord> = Vec::new();
     for input in &lineage.nodes[node].inputs {
         match input {
             Input::File(record) => found.push(record),
