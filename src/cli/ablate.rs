@@ -51,9 +51,13 @@ impl Commands<'_> {
             (_, true) => return self.forecast_trials(&plan, &trials),
             _ => self.run_trials(&trials, args.data)?,
         }
-        match args.list || args.data {
-            true => Ok(()),
-            false => self.close(&plan),
+        match (args.list, args.data) {
+            (true, _) => Ok(()),
+            (_, true) => {
+                self.printer.record(&json!({"type": "summary", "trials": trials.len()}));
+                Ok(())
+            }
+            _ => self.close(&plan),
         }
     }
 
