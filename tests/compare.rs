@@ -1,7 +1,7 @@
 //! Pairs that differ in one thing each: `compare` names it, and nothing else.
 //!
-//! Corpora are made by the stages themselves. Runs are folders of manifests and records, as small as
-//! they can be, so that a key of every stage can be turned; two real ones stand beside them.
+//! Corpora are made by the stages themselves. Runs are folders of manifests and records, as small
+//! as they can be, so that a key of every stage can be turned; two real ones stand beside them.
 
 use std::fs;
 use std::path::Path;
@@ -122,10 +122,10 @@ fn corpora_that_differ_in_one_thing_have_it_named() {
     }
     assert!(moved > 20, "{moved}");
     // A limit that no document breaks has no effect, and is named all the same.
-    make(&directory, "same", &pair("", "--set gopher_quality.min_words=51", "", ""));
+    make(&directory, "same", &pair("", "--set max_document_bytes=2MiB", "", ""));
     let (found, _) = compare(&directory, "base/unique", "same/unique");
     let said = found["sentence"].as_str().unwrap();
-    assert!(said.contains("min_words 50 → 51 (without effect"), "{said}");
+    assert!(said.contains(" → 2097152 (without effect"), "{said}");
 }
 
 #[test]
@@ -189,7 +189,8 @@ fn steps() -> Vec<Step> {
     let tokens = json!({"vocab_size": 600, "special_text": "text"});
     let mix = json!({"tokens": 24000, "sources": [
         {"name": "wiki", "weight": "0.7"}, {"name": "books", "weight": "0.3"}]});
-    let train = json!({"train": {"steps": 12, "learning_rate": 0.001, "seed": 0, "batch_tokens": 512},
+    let train = json!({
+        "train": {"steps": 12, "learning_rate": 0.001, "seed": 0, "batch_tokens": 512},
         "model": {"d_model": 32, "n_layer": 2, "vocab_size": 600}, "runtime": {"ops": "fused"}});
     vec![
         raw,

@@ -51,9 +51,13 @@ impl Commands<'_> {
             (_, true) => return self.forecast_trials(&plan, &trials),
             _ => self.run_trials(&trials, args.data)?,
         }
-        match args.list || args.data {
-            true => Ok(()),
-            false => self.close(&plan),
+        match (args.list, args.data) {
+            (true, _) => Ok(()),
+            (_, true) => {
+                self.printer.record(&json!({"type": "summary", "trials": trials.len()}));
+                Ok(())
+            }
+            _ => self.close(&plan),
         }
     }
 
@@ -61,10 +65,12 @@ impl Commands<'_> {
         let command = format!("dataprep ablate {}", path.display());
         self.printer.raw(&format!("{command} --data   # first, alone\n"));
         for trial in &plan.trials {
-            self.printer.raw(&format!("{command} --only {}\n", trial.name));
+            let (run, line) = (trial.run(), format!("{command} --only {}", trial.name));
+            self.printer.raw(&format!("{line}\n"));
             self.printer.record(&json!({"type": "trial", "trial": trial.name,
-                "run": trial.run().to_string_lossy(), "command": format!("{command} --only {}", trial.name)}));
+                "run": run.to_string_lossy(), "command": line}));
         }
+        self.printer.record(&json!({"type": "summary", "trials": plan.trials.len()}));
     }
 
     fn run_trials(&self, trials: &[&Trial], data_only: bool) -> Result<()> {

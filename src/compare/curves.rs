@@ -1,8 +1,8 @@
 //! Two loss curves at equal tokens, and at equal compute.
 //!
-//! In → (tokens, loss) by step of both; out → a few [`Point`]s. A loss at so many tokens is the mean
-//! over the last [`WINDOW`] of them, since a step's batch alone says little. **Compute** is 6 ·
-//! parameters · tokens (Kaplan and others 2020, arXiv:2001.08361, section 2.1); where both models
+//! In → (tokens, loss) by step of both; out → a few [`Point`]s. A loss at so many tokens is the
+//! mean over the last [`WINDOW`] of them, since a step's batch alone says little. **Compute** is 6
+//! · parameters · tokens (Kaplan and others 2020, arXiv:2001.08361, section 2.1); where both models
 //! have as many parameters it is equal where tokens are. Pure.
 
 use serde::Serialize;

@@ -2,11 +2,11 @@
 //!
 //! In → the folders of both sides; out → [`Changes`]. **Method.** A document is its id and the hash
 //! of its text: one record of 32 bytes (XXH3-128 of the id, XXH3-64 of the text, where it stands).
-//! Both sides' records are sorted by id and merged; ids that repeat are compared as multisets. A text
-//! that is gone and another of the same id that is new are one *changed* document. **Memory** is
-//! bounded: where the records of both sides do not fit, they are dealt to files by the first bits of
-//! the id's hash, and one part after the other is sorted. **Cost.** One reading of ids and texts,
-//! and 64 bytes a document of memory or disk.
+//! Both sides' records are sorted by id and merged; ids that repeat are compared as multisets. A
+//! text that is gone and another of the same id that is new are one *changed* document. **Memory**
+//! is bounded: where the records of both sides do not fit, they are dealt to files by the first
+//! bits of the id's hash, and one part after the other is sorted. **Cost.** One reading of ids and
+//! texts, and 64 bytes a document of memory or disk.
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
@@ -188,7 +188,7 @@ impl Dealt {
                 for at in 0..batch.num_rows() {
                     let id = hash_of(ids.at(at).unwrap_or_default());
                     let text = xxh3_64(texts.at(at).unwrap_or_default().as_bytes());
-                    let place = (number as u64) << ROW_BITS | (row + at as u64);
+                    let place = ((number as u64) << ROW_BITS) | (row + at as u64);
                     self.push(Record { id, text, place })?;
                 }
                 row += batch.num_rows() as u64;
@@ -229,7 +229,7 @@ impl Dealt {
 
 fn record(bytes: &[u8]) -> Record {
     let number = |start: usize| u64::from_le_bytes(bytes[start..start + 8].try_into().expect("8"));
-    let id = u128::from(number(8)) << 64 | u128::from(number(0));
+    let id = (u128::from(number(8)) << 64) | u128::from(number(0));
     Record { id, text: number(16), place: number(24) }
 }
 

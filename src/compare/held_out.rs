@@ -3,9 +3,10 @@
 //! In → the documents of each run's last evaluation (`evals/step-*.jsonl`), known by the hash of
 //! their text, and which of them have a near-twin in the text that a run may have read; out →
 //! [`HeldOut`]: by source and in all, how many documents these are, both figures, and the standard
-//! error of their difference over documents (they are paired, so what makes a document hard cancels).
-//! A run that has read near-twins of held-out documents reads lower than it should: the figures
-//! without them stand beside. **Invariant.** A figure never mixes documents that one side lacks.
+//! error of their difference over documents (they are paired, so what makes a document hard
+//! cancels). A run that has read near-twins of held-out documents reads lower than it should: the
+//! figures without them stand beside. **Invariant.** A figure never mixes documents that one side
+//! lacks.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -24,8 +25,8 @@ pub struct Scored {
     pub text: Fingerprint,
     pub bytes: u64,
     pub nats: f64,
-    /// Deduplication found a near-twin of it in what is trained on, and left that in; absent: nobody
-    /// looked.
+    /// Deduplication found a near-twin of it in what is trained on, and left that in; absent:
+    /// nobody looked.
     #[serde(default)]
     pub near_twin: Option<bool>,
 }

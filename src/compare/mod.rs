@@ -4,11 +4,11 @@
 //! differences from source files to code, each at its earliest step ([`crate::lineage`]); the
 //! documents that moved, with the rule or twin that decided ([`documents`], [`reasons`]); tokens by
 //! source; loss at equal tokens and at equal compute ([`curves`]); bits per byte on the documents
-//! that both hold out ([`held_out`]); evaluations with paired tests (`eval --against`'s);
-//! speed and cost; and a verdict against the noise of seeds ([`noise`]). Threads, machine, memory
-//! and places are no difference. **Seeds** are the runs beside either one whose lineage differs by
-//! keys called `seed` alone. **Cost.** Manifests and records; where the texts differ, one reading of
-//! both sides' ids and texts within the memory that is given.
+//! that both hold out ([`held_out`]); evaluations with paired tests (`eval --against`'s); speed and
+//! cost; and a verdict against the noise of seeds ([`noise`]). Threads, machine, memory and places
+//! are no difference. **Seeds** are the runs beside either one whose lineage differs by keys called
+//! `seed` alone. **Cost.** Manifests and records; where the texts differ, one reading of both
+//! sides' ids and texts within the memory that is given.
 
 mod columns;
 mod curves;

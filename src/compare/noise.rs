@@ -3,8 +3,8 @@
 //! In → a figure of each seed, before and after; out → a [`Verdict`]. **Method.** Student's t for
 //! two means with the seeds' pooled standard deviation, at the degrees of freedom that so few seeds
 //! leave, two-sided at [`LEVEL`]: of fifty comparisons without an effect one is called by chance.
-//! Without repeated seeds the standard deviation is [`PRIOR`] of the figure, and the verdict says so.
-//! Pure.
+//! Without repeated seeds the standard deviation is [`PRIOR`] of the figure, and the verdict says
+//! so. Pure.
 
 use std::fmt;
 

@@ -1,8 +1,9 @@
 //! Why documents left: the rule or the twin that decided, from `removed-*.parquet`.
 //!
 //! In → the ids of documents that one side lacks, and that side's steps; out → how many each step
-//! dropped for which reason, and the words for those that are listed. What no step that still stands
-//! has recorded (a source file that is not read, a folder that is gone) counts as not recorded.
+//! dropped for which reason, and the words for those that are listed. What no step that still
+//! stands has recorded (a source file that is not read, a folder that is gone) counts as not
+//! recorded.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -3,13 +3,13 @@
 //! In → the lineages of a baseline and of what is held against it; out → [`Difference`]s, sources
 //! first. **Method.** The two graphs are walked side by side from the artifacts up, through equal
 //! steps too: what differs above them is *without effect*, and said so. Inputs of two steps are
-//! paired by fingerprint, then by name and stage, then by stage; what is left over belongs to a step
-//! that only one side has, which is noted and stepped over, the deeper side first. Of two paired
-//! steps the stage, its version, the seed and every key of the resolved configuration are compared.
-//! **A consequence is no difference**: a key whose change an earlier step has made already (an
-//! inherited share of held-out documents, the size of a vocabulary that a model takes from its
-//! tokenizer), or the number of steps that one pass over the mix takes. Raw files are paired by
-//! source and name, then by their bytes.
+//! paired by fingerprint, then by name and stage, then by stage; what is left over belongs to a
+//! step that only one side has, which is noted and stepped over, the deeper side first. Of two
+//! paired steps the stage, its version, the seed and every key of the resolved configuration are
+//! compared. **A consequence is no difference**: a key whose change an earlier step has made
+//! already (an inherited share of held-out documents, the size of a vocabulary that a model takes
+//! from its tokenizer), or the number of steps that one pass over the mix takes. Raw files are
+//! paired by source and name, then by their bytes.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -294,7 +294,8 @@ impl Walk<'_> {
     }
 }
 
-/// Whether two artifacts hold the same bytes. A run that is not done lists no file, and says nothing.
+/// Whether two artifacts hold the same bytes. A run that is not done lists no file, and says
+/// nothing.
 fn holds_the_same(a: &Node, b: &Node) -> bool {
     a.totals.files > 0 && a.identity.is_some() && a.identity == b.identity
 }
@@ -347,7 +348,7 @@ fn take(
 
 /// The raw files that a step reads, itself or through steps that only this side has.
 fn files<'a>(lineage: &'a Lineage, node: usize, skipped: &[usize]) -> Vec<&'a InputRecord> {
-    let mut found = Vec::new();
+    let mut found: Vec<&InputRecord> = Vec::new();
     for input in &lineage.nodes[node].inputs {
         match input {
             Input::File(record) => found.push(record),

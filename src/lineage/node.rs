@@ -48,7 +48,7 @@ pub struct Node {
 #[serde(rename_all = "snake_case")]
 pub enum Input {
     /// A raw file.
-    File(InputRecord),
+    File(Box<InputRecord>),
     /// The node at this index.
     Made(usize),
 }

@@ -9,10 +9,11 @@ use std::collections::BTreeMap;
 
 use super::node::{Input, Lineage};
 use super::tree::facts;
+use crate::artifact::record::Kind;
 use crate::base::html::{escape, put};
 use crate::base::size::{Bytes, Count};
 
-const WIDTH: f64 = 210.0;
+const WIDTH: f64 = 236.0;
 const HEIGHT: f64 = 64.0;
 const GAP_X: f64 = 46.0;
 const GAP_Y: f64 = 18.0;
@@ -41,7 +42,12 @@ pub fn draw(lineage: &Lineage) -> String {
     let mut boxes = Vec::new();
     let mut arrows = Vec::new();
     for (index, node) in lineage.nodes.iter().enumerate() {
-        let (x, y) = place(depths[index] + 1);
+        let column = depths[index] + 1;
+        // The text goes past what was learned from it, in the first row.
+        if matches!(node.kind, Some(Kind::Tokenizer | Kind::Classifier)) {
+            place(column);
+        }
+        let (x, y) = place(column);
         let mut lines = vec![format!("{} · {}", node.name, node.stage)];
         lines.extend(facts(node).into_iter().take(2));
         lines.extend(node.fingerprint.map(|it| it.short()));
@@ -53,7 +59,8 @@ pub fn draw(lineage: &Lineage) -> String {
         for (source, files, bytes, names) in sources(node.inputs.iter()) {
             let (x, y) = place(depths[index]);
             arrows.push((boxes.len(), index));
-            let count = format!("{} files, {}", Count(files), Bytes(bytes));
+            let word = if files == 1 { "file" } else { "files" };
+            let count = format!("{} {word}, {}", Count(files), Bytes(bytes));
             boxes.push(Drawn { x, y, lines: vec![source, count], title: names, is_source: true });
         }
     }

@@ -153,7 +153,7 @@ impl Reader {
         };
         for record in records {
             let input = match record.kind {
-                InputKind::File => Input::File(record.clone()),
+                InputKind::File => Input::File(Box::new(record.clone())),
                 InputKind::Artifact(kind) => {
                     let made = self.made(growing, record, kind, place.as_deref(), &places)?;
                     Input::Made(made)
@@ -241,7 +241,8 @@ impl Reader {
         Ok(None)
     }
 
-    /// What the manifest in a folder tells; an entry of a later build's form is left to the folders.
+    /// What the manifest in a folder tells; an entry of a later build's form is left to the
+    /// folders.
     fn told(&mut self, place: &Path) -> Result<Vec<Rc<Ancestor>>> {
         let path = place.join(manifest::FILE_NAME);
         let told: Told = serde_json::from_slice(&io::read(&path)?)

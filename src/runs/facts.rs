@@ -16,6 +16,12 @@ use crate::base::error::Result;
 use crate::base::hash::{Fingerprint, xxh3_128};
 use crate::base::io;
 
+/// Bytes that are read of the end of each record: a last line of metrics, an evaluation's sources,
+/// some hundred steps' clocks.
+const METRICS_END: u64 = 4 << 10;
+const EVALS_END: u64 = 64 << 10;
+const TIMING_END: u64 = 16 << 10;
+
 /// A run's facts.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Facts {
@@ -96,11 +102,12 @@ impl Facts {
             seed: config("/train/seed").or(Some(manifest.seed)),
             ..Facts::default()
         };
-        if let Some(last) = records::tail::<Step>(&path.join("metrics.jsonl"))?.last() {
+        if let Some(last) = records::tail::<Step>(&path.join("metrics.jsonl"), METRICS_END)?.last()
+        {
             (facts.step, facts.tokens, facts.loss) = (last.step, last.tokens, Some(last.loss));
         }
-        facts.evaluation(records::tail(&path.join("evals.jsonl"))?);
-        let timed = records::tail::<Timed>(&path.join("timing.jsonl"))?;
+        facts.evaluation(records::tail(&path.join("evals.jsonl"), EVALS_END)?);
+        let timed = records::tail::<Timed>(&path.join("timing.jsonl"), TIMING_END)?;
         facts.tokens_per_second = median(timed.iter().map(|it| it.tokens_per_second).collect());
         facts.state = json(&path.join("state.json"))["state"].as_str().map(str::to_owned);
         facts.sessions(&json(&path.join("run.json")));

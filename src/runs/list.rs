@@ -2,9 +2,9 @@
 //!
 //! In → a folder; out → [`Row`]s in the order in which the runs were started. **Method.** A run's
 //! *parent* is the earlier run with the fewest differing keys over all of its steps (ties: the
-//! latest); against it the real differences are found and said in words. For the search a lineage is
-//! a set of numbered (step, key, value), so that a thousand runs are half a million merges of short
-//! sorted lists. Checkpoints, evaluations and half-done outputs are not walked into.
+//! latest); against it the real differences are found and said in words. For the search a lineage
+//! is a set of numbered (step, key, value), so that a thousand runs are half a million merges of
+//! short sorted lists. Checkpoints, evaluations and half-done outputs are not walked into.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};

@@ -1,9 +1,9 @@
 //! Remarks and tags that a person leaves beside a run.
 //!
-//! In → an artifact and a text; out → a line of `notes.jsonl` in the folder that holds the artifact.
-//! A remark is about the *fingerprint*, so it stays with the run that it was made about when that
-//! steps aside for another one, and nothing inside the run changes; a run that was extended keeps
-//! the remarks of its name. Lines are only ever appended.
+//! In → an artifact and a text; out → a line of `notes.jsonl` in the folder that holds the
+//! artifact. A remark is about the *fingerprint*, so it stays with the run that it was made about
+//! when that steps aside for another one, and nothing inside the run changes; a run that was
+//! extended keeps the remarks of its name. Lines are only ever appended.
 
 #![expect(clippy::disallowed_types, reason = "a remark says when it was made")]
 

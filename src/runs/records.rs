@@ -1,7 +1,7 @@
 //! JSON Lines that runs write, whole or their end.
 //!
 //! In → a path; out → a value a line. A last line without its end is half of one and left out; a
-//! missing file has none. Cost: the end takes one read of [`TAIL_BYTES`].
+//! missing file has none. Cost: the end takes one read of as many bytes as are asked for.
 
 use std::path::Path;
 
@@ -9,9 +9,6 @@ use serde::de::DeserializeOwned;
 
 use crate::base::error::{Error, Result};
 use crate::base::io;
-
-/// Some 300 lines of the longest of these records.
-const TAIL_BYTES: u64 = 64 << 10;
 
 /// Every line.
 ///
@@ -24,16 +21,16 @@ pub fn lines<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>> {
     parse(path, &io::read(path)?, 0)
 }
 
-/// The last lines.
+/// The whole lines among the last so many bytes.
 ///
 /// # Errors
 /// Damaged: a line that is no such record.
-pub fn tail<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>> {
+pub fn tail<T: DeserializeOwned>(path: &Path, most: u64) -> Result<Vec<T>> {
     if !path.is_file() {
         return Ok(Vec::new());
     }
     let size = io::size(path)?;
-    let start = size.saturating_sub(TAIL_BYTES);
+    let start = size.saturating_sub(most);
     let bytes = io::read_range(path, start, (size - start) as usize)?;
     let first = match start {
         0 => 0,
@@ -68,12 +65,12 @@ mod tests {
         let line = |step: u64| json!({"step": step, "pad": "x".repeat(100)}).to_string() + "\n";
         let text: String = (0..2000).map(line).collect();
         io::write(&path, format!("{text}{{\"step\":").as_bytes()).unwrap();
-        let (all, end) = (lines::<Value>(&path).unwrap(), tail::<Value>(&path).unwrap());
+        let (all, end) = (lines::<Value>(&path).unwrap(), tail::<Value>(&path, 64 << 10).unwrap());
         assert_eq!(all.len(), 2000);
         assert!(end.len() > 300 && end.len() < 700, "{}", end.len());
         assert_eq!(all[2000 - end.len()..], end[..]);
         io::write(&path, b"{\"step\":1}\nnonsense\n").unwrap();
-        let error = tail::<Value>(&path).unwrap_err().to_string();
+        let error = tail::<Value>(&path, 64 << 10).unwrap_err().to_string();
         assert!(error.contains("byte 11"), "{error}");
     }
 }

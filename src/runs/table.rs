@@ -1,8 +1,8 @@
 //! The table of runs: columns, order, conditions, and how it is printed.
 //!
 //! In → [`Row`]s; out → aligned text, CSV (RFC 4180) or records of JSON. A column is a name and a
-//! cell a row; tasks that any run was evaluated on are columns of their own. Conditions are those of
-//! every `--where`, over the same columns. Pure.
+//! cell a row; tasks that any run was evaluated on are columns of their own. Conditions are those
+//! of every `--where`, over the same columns. Pure.
 
 use std::cmp::Ordering;
 use std::fmt::Write;

@@ -3,8 +3,8 @@
 //! In → a recipe with a variant's keys laid over it; out → requests whose outputs lie at
 //! `OUT/steps/HASH/NAME`, the run at `OUT/runs/VARIANT.sSEED.HASH`. A step's hash is over what is
 //! asked of it and the hashes of the steps it reads. A step that is left out is replaced, where it
-//! was read, by what it reads itself; how the text is read (its columns, the share held out) goes on
-//! to its reader. Pure: nothing is opened.
+//! was read, by what it reads itself; how the text is read (its columns, the share held out) goes
+//! on to its reader. Pure: nothing is opened.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -1,9 +1,10 @@
 //! What came of an ablation: a result a variant, and the verdict to keep or revert it.
 //!
-//! In → a plan and the runs that stand; out → [`Outcome`]: for each variant its bits per byte on the
-//! documents that all its runs and those of the variant it starts from hold out, the difference with
-//! its interval, and the verdict ([`crate::compare::noise`]). **Kept** is what is better beyond the
-//! noise of seeds; what is worse, or lost in it, is reverted. A table of it is [`Outcome::table`].
+//! In → a plan and the runs that stand; out → [`Outcome`]: for each variant its bits per byte on
+//! the documents that all its runs and those of the variant it starts from hold out, the difference
+//! with its interval, and the verdict ([`crate::compare::noise`]). **Kept** is what is better
+//! beyond the noise of seeds; what is worse, or lost in it, is reverted. A table of it is
+//! [`Outcome::table`].
 
 use std::fmt::Write;
 use std::path::PathBuf;
