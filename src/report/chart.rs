@@ -56,7 +56,7 @@ pub const COLORS: usize = 8;
 /// The drawing in SVG units.
 const WIDTH: f64 = 640.0;
 const LEFT: f64 = 64.0;
-const RIGHT: f64 = 632.0;
+const RIGHT: f64 = 612.0;
 const TOP: f64 = 8.0;
 /// Cells of a thinned line: about one a pixel of a laptop's page, or of a small chart.
 const CELLS: usize = 320;
