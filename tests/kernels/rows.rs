@@ -112,9 +112,12 @@ fn rms_norm(rows: usize, d: usize, widest: usize, has_residual: bool) -> Case {
     })
 }
 
+const THETA: f64 = 10_000.0;
+
 /// A function of the angles of nine positions, [9, h/2], as f32 has it.
 fn table(h: usize, function: fn(f64) -> f64) -> Vec<f64> {
-    let angle = |at: usize| (at / (h / 2)) as f64 * 0.3 / (at % (h / 2) + 1) as f64;
+    let speed = |i: usize| THETA.powf(-2.0 * i as f64 / h as f64);
+    let angle = |at: usize| (at / (h / 2)) as f64 * speed(at % (h / 2));
     (0..9 * h / 2).map(|at| f64::from(function(angle(at)) as f32)).collect()
 }
 
@@ -150,6 +153,13 @@ fn rope(tokens: usize, heads: usize, h: usize, has_norm: bool) -> Case {
         };
         turned(&x, &cosines, &sines)
     });
+    if !has_norm {
+        let positions: Vec<u32> = positions.iter().map(|&position| position as u32).collect();
+        let rotation = ops::Rotation::new(&positions, h, THETA, &Device::Cpu).unwrap();
+        let flat = constant(&inputs[0].reshape((1, tokens, width)).unwrap());
+        let op = ops::rope(&flat, &rotation).unwrap();
+        close("the reference", &y, &numbers(&op.detached()), 1e-6).unwrap();
+    }
 
     let mut job = Job::default();
     let (x, to_y, positions) = (job.bf16(&x), job.bf16(&to_y), job.i32(&positions));
