@@ -113,17 +113,30 @@ fn rms_norm(rows: usize, d: usize, widest: usize, has_residual: bool) -> Case {
     })
 }
 
+const THETA: f64 = 10_000.0;
+
+/// A function of the angles of nine positions, [9, h/2], as f32 has it.
+fn table(h: usize, function: fn(f64) -> f64) -> Vec<f64> {
+    let speed = |i: usize| THETA.powf(-2.0 * i as f64 / h as f64);
+    let angle = |at: usize| (at / (h / 2)) as f64 * speed(at % (h / 2));
+    (0..9 * h / 2).map(|at| f64::from(function(angle(at)) as f32)).collect()
+}
+
+/// x [tokens, heads, h] turned by cosines and sines [tokens, 1, h/2].
+fn turned(x: &Tensor, cosines: &Tensor, sines: &Tensor) -> candle_core::Result<Tensor> {
+    let half = cosines.dim(2)?;
+    let (a, b) = (x.narrow(D::Minus1, 0, half)?, x.narrow(D::Minus1, half, half)?);
+    let left = (a.broadcast_mul(cosines)? - b.broadcast_mul(sines)?)?;
+    let right = (b.broadcast_mul(cosines)? + a.broadcast_mul(sines)?)?;
+    Tensor::cat(&[left, right], D::Minus1)
+}
+
 /// Heads out of wider rows, at positions that begin again, with QK-norm and without.
 fn rope(tokens: usize, heads: usize, h: usize, has_norm: bool) -> Case {
     const EPSILON: f64 = 1e-6;
     let (width, stride) = (heads * h, heads * h + 16);
     let positions: Vec<i32> = (0..tokens as i32).map(|t| t % 9).collect();
-    let angle = |position: usize, i: usize| position as f64 * 0.3 / (i + 1) as f64;
-    let table = |function: fn(f64) -> f64| -> Vec<f64> {
-        let angles = (0..9 * h / 2).map(|at| angle(at / (h / 2), at % (h / 2)));
-        angles.map(|angle| f64::from(function(angle) as f32)).collect()
-    };
-    let (cosine, sine) = (table(f64::cos), table(f64::sin));
+    let (cosine, sine) = (table(h, f64::cos), table(h, f64::sin));
     let x = normal("x", tokens * stride, 1.0);
     let (weight, to_y) = (normal("weight", h, 1.0), normal("to_y", tokens * width, 1.0));
     let rows = |table: &[f64]| {
@@ -139,62 +152,33 @@ fn rope(tokens: usize, heads: usize, h: usize, has_norm: bool) -> Case {
             Some(weight) => normed(&inputs[0], weight, EPSILON)?,
             None => inputs[0].clone(),
         };
-        let (a, b) = (x.narrow(D::Minus1, 0, h / 2)?, x.narrow(D::Minus1, h / 2, h / 2)?);
-        let left = (a.broadcast_mul(&cosines)? - b.broadcast_mul(&sines)?)?;
-        let right = (b.broadcast_mul(&cosines)? + a.broadcast_mul(&sines)?)?;
-        Tensor::cat(&[left, right], D::Minus1)
+        turned(&x, &cosines, &sines)
     });
+    if !has_norm {
+        let positions: Vec<u32> = positions.iter().map(|&position| position as u32).collect();
+        let rotation = ops::Rotation::new(&positions, h, THETA, &Device::Cpu).unwrap();
+        let flat = constant(&inputs[0].reshape((1, tokens, width)).unwrap());
+        let op = ops::rope(&flat, &rotation).unwrap();
+        close("the reference", &y, &numbers(&op.detached()), 1e-6).unwrap();
+    }
 
     let mut job = Job::default();
     let (x, to_y, positions) = (job.bf16(&x), job.bf16(&to_y), job.i32(&positions));
     let (cosine, sine) = (job.f32(&cosine), job.f32(&sine));
     let weight = has_norm.then(|| job.bf16(&weight));
     let (y_out, to_x) = (job.output(2 * tokens * width), job.output(2 * tokens * width));
-    let (tokens32, heads32) = (tokens as i32, heads as i32);
     let (stride, width32, groups) = (stride as i32, width as i32, 128 / (h / 8));
-    job.launch(
-        format!("rope_forward_{h}"),
-        [(tokens * heads).div_ceil(groups), 1, 1],
-        128,
-        0,
-        arguments![
-            x,
-            stride,
-            weight,
-            cosine,
-            sine,
-            positions,
-            y_out,
-            width32,
-            tokens32,
-            heads32,
-            EPSILON as f32
-        ],
-    );
+    let common = || arguments![x, stride, weight, cosine, sine, positions];
+    let last = || arguments![tokens as i32, heads as i32, EPSILON as f32];
+    let given = [common(), arguments![y_out, width32], last()].into_iter().flatten().collect();
+    let blocks = (tokens * heads).div_ceil(groups);
+    job.launch(format!("rope_forward_{h}"), [blocks, 1, 1], 128, 0, given);
     let blocks = (tokens * heads).div_ceil(16 * groups);
     let parts = has_norm.then(|| job.output(4 * blocks * h));
-    job.launch(
-        format!("rope_backward_{h}"),
-        [blocks, 1, 1],
-        128,
-        if has_norm { 4096 } else { 0 },
-        arguments![
-            x,
-            stride,
-            weight,
-            cosine,
-            sine,
-            positions,
-            to_y,
-            width32,
-            to_x,
-            width32,
-            parts,
-            tokens32,
-            heads32,
-            EPSILON as f32
-        ],
-    );
+    let shared = if has_norm { 4096 } else { 0 };
+    let own = arguments![to_y, width32, to_x, width32, parts];
+    let given = [common(), own, last()].into_iter().flatten().collect();
+    job.launch(format!("rope_backward_{h}"), [blocks, 1, 1], 128, shared, given);
     let to_weight = job.output(4 * h);
     if let Some(parts) = parts {
         let given = arguments![parts, to_weight, blocks as i32, h as i32, 0i32];
