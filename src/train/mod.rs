@@ -21,10 +21,10 @@
 pub mod config;
 pub mod run;
 
-mod amounts;
-mod budget;
 mod ahead;
+mod amounts;
 mod aside;
+mod budget;
 mod clock;
 pub mod companions;
 pub mod directory;
