@@ -58,8 +58,8 @@ fn rms_norm(rows: usize, d: usize, widest: usize, has_residual: bool) -> Case {
     let (y, mut gradients) = reference(&inputs, &tensor(&to_out, &[rows, d]), |inputs| {
         normed(&inputs[0], &inputs[1], EPSILON)
     });
-    let (x, gain) = (constant(&inputs[0]), constant(&inputs[1]));
-    let op = ops::rms_norm(&x, &gain, ops::Gain::Weight, EPSILON).unwrap();
+    let (stream, gain) = (constant(&inputs[0]), constant(&inputs[1]));
+    let op = ops::rms_norm(&stream, &gain, ops::Gain::Weight, EPSILON).unwrap();
     close("the reference", &y, &numbers(&op.detached()), 1e-12).unwrap();
     if has_residual {
         gradients[0].iter_mut().zip(&to_sum).for_each(|(to_h, g)| *to_h += g);
@@ -156,7 +156,7 @@ fn rope(tokens: usize, heads: usize, h: usize, has_norm: bool) -> Case {
     });
     if !has_norm {
         let positions: Vec<u32> = positions.iter().map(|&position| position as u32).collect();
-        let rotation = ops::Rotation::new(&positions, h, THETA, &Device::Cpu).unwrap();
+        let rotation = ops::Rotation::new(&positions, h, THETA, None, &Device::Cpu).unwrap();
         let flat = constant(&inputs[0].reshape((1, tokens, width)).unwrap());
         let op = ops::rope(&flat, &rotation).unwrap();
         close("the reference", &y, &numbers(&op.detached()), 1e-6).unwrap();
