@@ -18,11 +18,11 @@ pub fn gelu(x: &Value) -> Result<Value> {
         return Value::composed(&[x], |inputs| composed(&inputs[0]));
     }
     let mut output = vec![0.0; x.tensor().elem_count()];
-    by_pieces(&mut output, &Elements::of(x.tensor())?, |output, x| forward(output, x));
+    by_pieces(&mut output, &Elements::of(x.tensor())?, forward);
     let saved = x.tensor().clone();
     Ok(Value::result(tensor(output, x.tensor().shape())?, &[x], move |gradient| {
         let mut to_x = Elements::of(&gradient.contiguous()?)?.to_vec();
-        by_pieces(&mut to_x, &Elements::of(&saved)?, |to_x, x| backward(to_x, x));
+        by_pieces(&mut to_x, &Elements::of(&saved)?, backward);
         Ok(vec![Some(tensor(to_x, saved.shape())?)])
     }))
 }
