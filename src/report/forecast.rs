@@ -6,12 +6,12 @@
 //! the parameters may have moved, and what the step's own noise costs, which a falling rate gives
 //! back (the form of Tissue and others 2024, arXiv:2408.11029, with the annealing term replaced by
 //! the rate itself, which forecast 27 public curves better: a median miss of 0.034 nats instead of
-//! 0.08 from the first quarter, 0.017 from half). L₀, A and B by least squares for each α of a grid;
-//! the answers are averaged by their likelihood under priors from those curves: α 0.55 ± 0.1, B
-//! 0.125 ± 0.03. **Uncertainty.** The spread of these answers, and what such forecasts missed by on
-//! the same curves ([`miss`]): `tests/forecast.rs` holds both. The curves are of 124 million to 1.5
-//! billion parameters at 2.5 to 4 nats a token; far from there the interval is a guess. Pure; cost:
-//! 56 fits over at most [`BUCKETS`] points.
+//! 0.08 from the first quarter, 0.017 from half). L₀, A and B by least squares for each α of a
+//! grid; the answers are averaged by their likelihood under priors from those curves: α 0.55 ± 0.1,
+//! B 0.125 ± 0.03. **Uncertainty.** The spread of these answers, and what such forecasts missed by
+//! on the same curves ([`miss`]): `tests/forecast.rs` holds both. The curves are of 124 million to
+//! 1.5 billion parameters at 2.5 to 4 nats a token; far from there the interval is a guess. Pure;
+//! cost: 56 fits over at most [`BUCKETS`] points.
 
 /// A training step.
 #[derive(Clone, Copy, Debug)]
