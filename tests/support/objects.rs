@@ -11,7 +11,7 @@ use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread;
 
-use super::hub::routes::decoded;
+use super::hub::decoded;
 use super::hub::wire::{Answer, Request};
 
 /// The server; its threads end with the process.

@@ -7,8 +7,10 @@
 //! that were sent for it. Nothing but `std` on the wire, so no client library can agree with
 //! itself. `examples/hub_server.rs` runs the same server for programs in other languages.
 
-pub mod routes;
+mod routes;
 pub mod wire;
+
+pub use routes::decoded;
 
 use std::{
     collections::{BTreeMap, HashMap},
