@@ -384,18 +384,25 @@ fn held_out_documents_stay_whatever_the_policy() {
     let texts: Vec<(&str, &String)> = texts.iter().map(|(id, text)| (id.as_str(), text)).collect();
     let path = documents(folder.path(), &texts);
     let run = run_with(&path, "holdout = 0.5", "keep = \"longest\"", 2);
-    assert_eq!(run.kept().len(), 40);
-    let held_out: BTreeSet<String> = run
-        .batches("part-")
-        .iter()
-        .flat_map(|batch| {
-            let held_out = batch.column_by_name("held_out").unwrap().as_boolean().clone();
-            let ids = strings(batch, "id").into_iter().enumerate();
-            ids.filter(|(at, _)| held_out.value(*at)).map(|(_, id)| id).collect::<Vec<_>>()
-        })
-        .collect();
-    // `shout` is the longer one: a `plain` one stays only where it alone is held out.
-    let plain = run.kept().iter().filter(|id| id.starts_with("plain")).cloned().collect::<Vec<_>>();
+    let (mut held_out, mut judged) = (BTreeSet::new(), BTreeSet::new());
+    for batch in run.batches("part-") {
+        let is_held_out = batch.column_by_name("held_out").unwrap().as_boolean();
+        let verdicts = batch.column_by_name("held_out_verdict").unwrap();
+        for (at, id) in strings(&batch, "id").into_iter().enumerate() {
+            if verdicts.is_valid(at) {
+                judged.insert(id.clone());
+            }
+            if is_held_out.value(at) {
+                held_out.insert(id);
+            }
+        }
+    }
+    // Where both of a pair are held out both stay, one of them with a verdict.
+    assert_eq!(run.kept().len(), 40 + judged.len());
+    assert!(!judged.is_empty() && judged.is_subset(&held_out), "{judged:?}");
+    // `shout` is the longer one: a `plain` one would stay only where it alone is held out.
+    let is_plain = |id: &String| id.starts_with("plain") && !judged.contains(id);
+    let plain: Vec<String> = run.kept().into_iter().filter(is_plain).collect();
     assert!(!plain.is_empty() && plain.iter().all(|id| held_out.contains(id)), "{plain:?}");
     assert!(run.extra("held_out_twins") >= plain.len() as u64);
     assert!(run.extra("held_out_twins") <= held_out.len() as u64);

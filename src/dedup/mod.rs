@@ -15,8 +15,8 @@
 //! Invariants: a document is dropped only for one that stays in the output; held-out documents
 //! stay, with a verdict beside them, and come first in keep order, so no twin of them stays on the
 //! training side; ties go to the earlier document; the outcome depends on documents, their order
-//! and config alone, never on threads, on the cut into units, or on whether they come from raw files
-//! or from a corpus of them.
+//! and config alone, never on threads, on the cut into units, or on whether they come from raw
+//! files or from a corpus of them.
 //!
 //! Parallel over: batches of a unit and units (`sign`, `gather`, `apply`), bands' sorts
 //! (`candidates`), components (`decide`). Cost: text is read two times with `exact` alone, three
