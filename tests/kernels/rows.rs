@@ -290,7 +290,7 @@ fn cross_entropy(
     let inputs = [tensor(&logits, &[rows, stride])];
     let weight = tensor(&counted.iter().map(|c| c * SCALE).collect::<Vec<f64>>(), &[rows]);
     let log_sums_of = |x: &Tensor| -> candle_core::Result<(Tensor, Tensor)> {
-        let x = x.narrow(1, 0, vocabulary)?;
+        let x = x.narrow(1, 0, vocabulary)?.contiguous()?;
         let z = if softcap > 0.0 { ((x / softcap)?.tanh()? * softcap)? } else { x };
         let largest = z.max_keepdim(1)?.detach();
         let sums = z.broadcast_sub(&largest)?.exp()?.sum_keepdim(1)?;
