@@ -115,10 +115,10 @@ fn figure(source: &str, documents: &[&Scored], other: &Scores) -> Figure {
     let bits = |nats: f64| nats / (std::f64::consts::LN_2 * bytes.max(1) as f64);
     let after = |document: &&Scored| other[&document.text].nats;
     let from: f64 = documents.iter().map(|it| it.nats).sum();
-    let to: f64 = documents.iter().map(|it| after(&it)).sum();
+    let to: f64 = documents.iter().map(after).sum();
     // Of a ratio of sums: what each document's difference is away from its share of the whole.
     let (n, share) = (documents.len() as f64, (to - from) / bytes.max(1) as f64);
-    let away = documents.iter().map(|it| after(&it) - it.nats - share * it.bytes as f64);
+    let away = documents.iter().map(|it| after(it) - it.nats - share * it.bytes as f64);
     let squares: f64 = away.map(|it| it * it).sum();
     let error = (squares * n / (n - 1.0).max(1.0)).sqrt();
     Figure {

@@ -28,6 +28,9 @@ enum Cell {
     Number(f64),
 }
 
+/// A column's cell of a row.
+type CellOf = Box<dyn Fn(&Row) -> Cell>;
+
 /// A column that every table has.
 pub struct Column {
     pub name: &'static str,
@@ -189,7 +192,7 @@ impl Table {
         best.ok_or_else(|| Error::config(format!("no run has `{by}`")))
     }
 
-    fn cell(&self, name: &str) -> Result<Box<dyn Fn(&Row) -> Cell>> {
+    fn cell(&self, name: &str) -> Result<CellOf> {
         if let Some(column) = COLUMNS.iter().find(|column| column.name == name) {
             return Ok(Box::new(column.cell));
         }
