@@ -11,8 +11,7 @@ use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread;
 
-use super::hub::decoded;
-use super::hub::wire::{Answer, Request};
+use super::hub::wire::{Answer, Request, decoded};
 
 /// The server; its threads end with the process.
 pub struct ObjectServer {

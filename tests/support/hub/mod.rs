@@ -10,8 +10,6 @@
 mod routes;
 pub mod wire;
 
-pub use routes::decoded;
-
 use std::{
     collections::{BTreeMap, HashMap},
     fmt::Write,

@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use serde_json::{Value, json};
 
-use super::wire::{Answer, Request};
+use super::wire::{Answer, Request, decoded};
 use super::{Fault, File, Seen, State, Tree, digits, git_sha1, locked, sleep, without_delay};
 
 /// Answers the requests of one connection.
@@ -245,24 +245,4 @@ fn resolve(
         .with("x-linked-size", file.bytes.len().to_string())
         .with("etag", format!("\"{}\"", digits(&file.hash.as_bytes()[..16])))
         .with("x-repo-commit", commit))
-}
-
-/// Text without percent-encoding.
-pub fn decoded(text: &str) -> String {
-    let mut bytes = Vec::new();
-    let mut rest = text.as_bytes();
-    while let Some((&first, tail)) = rest.split_first() {
-        let pair = tail.get(..2).and_then(|pair| std::str::from_utf8(pair).ok());
-        match pair.and_then(|pair| u8::from_str_radix(pair, 16).ok()) {
-            Some(byte) if first == b'%' => {
-                bytes.push(byte);
-                rest = &tail[2..];
-            }
-            _ => {
-                bytes.push(first);
-                rest = tail;
-            }
-        }
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
 }
