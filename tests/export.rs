@@ -100,7 +100,7 @@ fn an_export_is_an_artifact_like_the_others() {
     for (arguments, part) in [
         ("export kept/run --out model --dtype bf16", "`--fresh`"),
         ("export kept/run --out kept/run/model", "lies in the input"),
-        ("export kept/mix --out other", "no checkpoint"),
+        ("export kept/mix --out other", "in which form"),
         ("export kept/run --out other --step 1", "found: 2"),
         ("export kept/run kept/run --out other", "reads one run"),
         ("export kept/run --out other --dtype q8_0", "gguf"),

@@ -53,7 +53,8 @@ pub struct InspectArgs {
     pub picture: Option<PathBuf>,
     /// One HTML page: what a filter did, with histograms and documents; token shards with their
     /// lengths and vocabulary; a mix with its shares and a row; what `--prompt` shows
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["on", "condition", "row", "vocabulary", "against"])]
+    #[arg(long, value_name = "FILE")]
+    #[arg(conflicts_with_all = ["on", "condition", "row", "vocabulary", "against"])]
     pub html: Option<PathBuf>,
     /// How many documents a SQL condition on their columns takes, and the first of them, as
     /// `filter_value < 0.1 AND source = 'wiki'`

@@ -586,19 +586,10 @@ fn encoding(request: &Request) -> Request {
 
 /// The request without the keys of training: what applies the tokenizer.
 fn applying(request: &Request) -> Request {
-    without(request, config::fields::<TokenizerConfig>(), config::fields::<TokenizeConfig>())
+    request.without(config::fields::<TokenizerConfig>(), config::fields::<TokenizeConfig>())
 }
 
 /// The request without the keys of applying: what trains the tokenizer.
 fn training(request: &Request) -> Request {
-    without(request, config::fields::<TokenizeConfig>(), config::fields::<TokenizerConfig>())
-}
-
-/// The request without the keys that are in the first list only.
-fn without(request: &Request, keys: &[&str], kept: &[&str]) -> Request {
-    let mut own = request.clone();
-    for key in keys.iter().filter(|key| !kept.contains(key)) {
-        own.config.remove(*key);
-    }
-    own
+    request.without(config::fields::<TokenizeConfig>(), config::fields::<TokenizerConfig>())
 }

@@ -25,6 +25,17 @@ pub struct Request {
     pub training: Training,
 }
 
+impl Request {
+    /// The request without the keys that are in the first list only.
+    pub fn without(&self, keys: &[&str], kept: &[&str]) -> Request {
+        let mut own = self.clone();
+        for key in keys.iter().filter(|key| !kept.contains(key)) {
+            own.config.remove(*key);
+        }
+        own
+    }
+}
+
 /// *How* to train: nothing here is part of a fingerprint.
 #[derive(Clone, Debug, Default)]
 pub struct Training {

@@ -2,8 +2,8 @@
 //!
 //! In → a weight [outputs, inputs], a row of inputs; out → one number an output. **Method.** Each
 //! output is a dot product of fixed lanes ([`super::cpu::dot`]); four go side by side, so that
-//! their sums do not wait for each other, and threads take runs of rows. A general matrix product packs
-//! its operands first, which costs more here than the product, and leaves other threads idle.
+//! their sums do not wait for each other, and threads take runs of rows. A general matrix product
+//! packs its operands first, which costs more here than the product, and leaves threads idle.
 //! **Invariants.** The same bits at any number of threads and on any instruction set. **Cost.** One
 //! reading of the weight: bound by memory.
 

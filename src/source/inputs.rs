@@ -159,23 +159,7 @@ impl Inputs {
         let sources: Vec<String> = roots.iter().flat_map(Root::sources).collect();
         check_source_config(config, &roots)?;
         let holdout = holdout(config, &roots)?;
-        let mut files = Vec::new();
-        let mut records = Vec::new();
-        for root in &roots {
-            let source = match &root.kind {
-                RootKind::Raw { source } => sources.iter().position(|known| known == source),
-                RootKind::Corpus(_) => None,
-            };
-            let opened = open_files(root, source, config, records.len())?;
-            match &root.kind {
-                RootKind::Raw { source } => records.extend(raw_records(&opened, source)),
-                RootKind::Corpus(manifest) => records.push(InputRecord {
-                    remote: root.remote.clone(),
-                    ..InputRecord::of(manifest, &root.path)
-                }),
-            }
-            files.extend(opened);
-        }
+        let (mut files, records) = open_roots(&roots, &sources, config)?;
         let seen = files.iter().map(|file| Seen {
             path: file.path(),
             source: file.source,
@@ -450,6 +434,31 @@ fn holdout(config: &InputConfig, roots: &[Root]) -> Result<f64> {
         first = first.or(Some(&root.path));
     }
     Ok(share.unwrap_or(HOLDOUT_DEFAULT))
+}
+
+/// The files of all roots, and what the fingerprint says of them.
+fn open_roots(
+    roots: &[Root],
+    sources: &[String],
+    config: &InputConfig,
+) -> Result<(Vec<InputFile>, Vec<InputRecord>)> {
+    let (mut files, mut records) = (Vec::new(), Vec::new());
+    for root in roots {
+        let source = match &root.kind {
+            RootKind::Raw { source } => sources.iter().position(|known| known == source),
+            RootKind::Corpus(_) => None,
+        };
+        let opened = open_files(root, source, config, records.len())?;
+        match &root.kind {
+            RootKind::Raw { source } => records.extend(raw_records(&opened, source)),
+            RootKind::Corpus(manifest) => records.push(InputRecord {
+                remote: root.remote.clone(),
+                ..InputRecord::of(manifest, &root.path)
+            }),
+        }
+        files.extend(opened);
+    }
+    Ok((files, records))
 }
 
 /// Probes the files of one root, several at a time; the first error in input order counts.

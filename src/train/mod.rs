@@ -7,8 +7,8 @@
 //! `extend` more steps, `recovery` which checkpoint is sound, `replay` whether it comes out again,
 //! `budget` how long, `learner` what training changes, `spikes` what it leaves out, `feed` rows of
 //! the mix, [`validate`] bits per byte, [`sample`] text (`stop`: up to a stop string), `health`
-//! whether it leads anywhere, `rotation` which checkpoints stay, [`milestones`] what else is made of
-//! some, [`companions`] what other tools read them by, `log` with [`records`] and `events`,
+//! whether it leads anywhere, `rotation` which checkpoints stay, [`milestones`] what else is made
+//! of some, [`companions`] what other tools read them by, `log` with [`records`] and `events`,
 //! `sessions`, [`summary`] what is written down, `known` what [`crate::report`] cannot see for its
 //! page, `clock` the only clocks. Before a run: [`mod@probe`] its time and money, [`smoke`] whether
 //! it is sound, [`find_lr`] at which rate. [`mod@trained`] opens what was trained, here or

@@ -186,6 +186,22 @@ struct Run<'a> {
     warnings: Vec<String>,
 }
 
+/// The held-out documents of the mix, ready to be scored.
+fn open_validation(
+    mix: &Path,
+    feed: &MixFeed,
+    tokenizer: &Tokenizer,
+    config: &TrainConfig,
+) -> Result<Validation> {
+    Ok(Validation::new(
+        read_validation(&mix.join(VALIDATION_FILE))?,
+        &|tokens| xxh3_128(&tokenizer.decode(tokens)),
+        config.train.sequence,
+        feed.record().end_of_text_id,
+        config.train.eval_tokens.0,
+    ))
+}
+
 impl<'a> Run<'a> {
     /// Learner, feed and records, at the beginning or as the checkpoint left them.
     fn open(
@@ -213,13 +229,7 @@ impl<'a> Run<'a> {
         if step > 0 {
             (cx.say)(&format!("continues after step {}", Count(step)));
         }
-        let validation = Validation::new(
-            read_validation(&mix.join(VALIDATION_FILE))?,
-            &|tokens| xxh3_128(&tokenizer.decode(tokens)),
-            config.train.sequence,
-            feed.record().end_of_text_id,
-            config.train.eval_tokens.0,
-        );
+        let validation = open_validation(mix, &feed, tokenizer, &config)?;
         let record = feed.record();
         let end_of_text = (record.end_of_text.as_str(), record.end_of_text_id);
         let context = config.train.sequence;

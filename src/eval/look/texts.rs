@@ -1,9 +1,9 @@
 //! Which documents a model finds hardest and easiest: what is wrong with the data shows there.
 //!
 //! In → a model, texts; out → for each source its bits per byte, and the documents with the most
-//! and the fewest. **Method.** Every document is scored whole, as `eval --on` scores it; documents of
-//! less than [`SHORTEST`] bytes count in the sums and are not ranked, since a few bytes say little.
-//! Equals are ranked by their order. **Cost.** A forward pass over the tokens; memory for the
+//! and the fewest. **Method.** Every document is scored whole, as `eval --on` scores it; documents
+//! of less than [`SHORTEST`] bytes count in the sums and are not ranked, since a few bytes say
+//! little. Equals are ranked by their order. **Cost.** A forward pass over the tokens; memory for the
 //! documents shown.
 
 use std::fmt;
