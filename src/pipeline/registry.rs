@@ -581,7 +581,7 @@ fn one_size(request: &Request) -> Result<()> {
 
 /// The request without the key that names the tokenizer.
 fn encoding(request: &Request) -> Request {
-    without(request, &["tokenizer"], &[])
+    request.without(&["tokenizer"], &[])
 }
 
 /// The request without the keys of training: what applies the tokenizer.

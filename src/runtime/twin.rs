@@ -41,7 +41,7 @@ struct Curve {
 
 fn mixed(seed: u32, index: u32) -> u32 {
     let x = seed.wrapping_add(index.wrapping_mul(2_654_435_761));
-    let x = (x ^ (x >> 16)).wrapping_mul(0x45d9_f3b);
+    let x = (x ^ (x >> 16)).wrapping_mul(0x045d_9f3b);
     x ^ (x >> 16)
 }
 
