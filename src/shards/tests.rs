@@ -215,6 +215,8 @@ fn a_byte_changed_in_the_footer_never_changes_what_is_read() {
         // Some bytes are padding, or the schema that is never read: they change nothing.
         match read_whole(&changed) {
             Ok(()) => assert_eq!(read_all(&changed), documents, "byte {place}"),
+            // The byte of the format's number makes it another version's file.
+            Err(Error::Config { message, .. }) if message.contains("in format") => (),
             Err(error) => assert!(matches!(error, Error::Damaged { .. }), "{place}: {error}"),
         }
     }
