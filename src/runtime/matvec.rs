@@ -22,7 +22,7 @@ const TASK: usize = 1 << 16;
 pub fn matvec(output: &mut [f32], weight: &[f32], x: &[f32]) {
     let inputs = x.len();
     assert_eq!(weight.len(), output.len() * inputs, "a row of the weight an output");
-    let rows = (TASK / inputs.max(1)).next_multiple_of(SIDE);
+    let rows = (TASK / inputs.max(1)).max(1).next_multiple_of(SIDE);
     if output.len() <= rows {
         return products(output, weight, x);
     }
