@@ -198,7 +198,8 @@ fn ahead(run: &Run, known: &Known) -> Vec<(f64, f64, f64)> {
 /// Small multiples: gradient, rate, speed, loader, memory, use of the machine.
 pub fn machine(runs: &[Shown]) -> String {
     type Of = fn(&Timing) -> f64;
-    let metrics: [(&str, &str, fn(&Metric) -> f64); 2] = [
+    type OfMetric = fn(&Metric) -> f64;
+    let metrics: [(&str, &str, OfMetric); 2] = [
         ("gradient norm", "before clipping", |metric| metric.gradient_norm),
         ("learning rate", "", |metric| metric.learning_rate),
     ];

@@ -257,8 +257,11 @@ impl Service {
     }
 }
 
-/// The tokens of each prompt, and how many of the first were not given by the client.
-fn encode(trained: &Trained, asked: &Asked) -> Result<Vec<(Arc<[u32]>, usize)>, Refusal> {
+/// The tokens of a prompt, and how many of the first were not given by the client.
+type Encoded = (Arc<[u32]>, usize);
+
+/// The tokens of each prompt.
+fn encode(trained: &Trained, asked: &Asked) -> Result<Vec<Encoded>, Refusal> {
     let writer = Writer::new(&trained.tokenizer, trained.opener, &trained.ends);
     let wrong = |message: String| Refusal::of("prompt", message);
     let one = |prompt: &Prompt| {

@@ -80,7 +80,7 @@ impl TextsLook {
         let model = subject.load()?;
         let Subject { tokenizer, before, prefix, length, .. } = subject;
         let asker = Asker { tokenizer, before, prefix: *prefix, length: *length };
-        let mut sources: Vec<SourceLook> = inputs.sources().iter().map(named).collect();
+        let mut sources: Vec<SourceLook> = inputs.sources().iter().map(|name| named(name)).collect();
         let map = |batch: Batch| {
             let documents = score(&model, asker, inputs, &batch)?;
             Ok((batch.source, documents))
@@ -98,8 +98,8 @@ impl TextsLook {
     }
 }
 
-fn named(name: &String) -> SourceLook {
-    SourceLook { source: name.clone(), ..SourceLook::default() }
+fn named(name: &str) -> SourceLook {
+    SourceLook { source: name.to_owned(), ..SourceLook::default() }
 }
 
 fn score(
