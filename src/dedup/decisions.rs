@@ -67,7 +67,7 @@ pub struct Decision {
     /// Exact Jaccard similarity of the two; `None` where candidates are not verified.
     pub jaccard: Option<f64>,
     pub cluster: u32,
-    /// Whether the document is held out, and so stays; of exact copies only [`write`] finds out.
+    /// Whether the document is held out, and so stays; of exact copies only [`write()`] finds out.
     pub held_out: bool,
 }
 

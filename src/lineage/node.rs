@@ -1,6 +1,6 @@
 //! The graph: a node a step, with what its manifest says.
 //!
-//! In → what [`super::read`] has found; out → plain data. Node 0 is the artifact that was asked
+//! In → what [`mod@super::read`] has found; out → plain data. Node 0 is the artifact that was asked
 //! for; what it was made from follows, each step once however often it is read.
 
 use std::collections::BTreeMap;
