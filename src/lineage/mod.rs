@@ -2,8 +2,8 @@
 //!
 //! In → the manifests of an artifact and of everything that it was made from; out → a [`Lineage`]:
 //! one [`Node`] a step, down to the source files with their hashes. Two lineages in → every
-//! [`Difference`] between them, each at the earliest step where it arose. [`mod@read`] is the only part
-//! that opens files; [`differ`] aligns two lineages, [`words`] says what differs, [`tree`] and
+//! [`Difference`] between them, each at the earliest step where it arose. [`mod@read`] is the only
+//! part that opens files; [`differ`] aligns two lineages, [`words`] says what differs, [`tree`] and
 //! [`picture`] show one. **Invariants.** What enters no fingerprint (threads, memory, machine,
 //! places) is no difference; a key that only repeats an earlier step's choice is not one either.
 //! **Cost.** A manifest a step; no text and no tokens are read.

@@ -5,8 +5,8 @@
 //! next round begins when all are done. So who asks for much waits, and nobody waits for him. Jobs
 //! wait in line, first come, first served, until the caches of those in work leave room; a line
 //! that is full is said to be ([`Busy`]). **Invariants.** What a job gives depends on the job
-//! alone. Caches never take more than their share of `--memory`; a job whose client has gone gives up its
-//! place before its next turn.
+//! alone. Caches never take more than their share of `--memory`; a job whose client has gone gives
+//! up its place before its next turn.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};

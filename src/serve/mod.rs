@@ -3,11 +3,11 @@
 //! In → a trained model, an address; out → answers, until Ctrl-C. **Method.** What is asked becomes
 //! a [`request::Asked`] or a refusal that says why; its texts take turns, token by token, with
 //! those of everybody else on one [`engine`]; what comes is put in OpenAI's words by [`reply`] as
-//! it comes, or whole. [`http`] alone knows of connections. **Bounds.** Connections, bodies, the time
-//! that either may take, texts of a request, requests that wait, and the memory of all caches: each
-//! has a limit, and who is beyond it is told so (4xx). **Invariants.** An answer depends on its own
-//! request alone, never on what is written beside it; with `seed` it is the same again, and that of
-//! `dataprep generate`. **Cost.** That of generation; connections that wait cost no thread.
+//! it comes, or whole. [`http`] alone knows of connections. **Bounds.** Connections, bodies, the
+//! time that either may take, texts of a request, requests that wait, and the memory of all caches:
+//! each has a limit, and who is beyond it is told so (4xx). **Invariants.** An answer depends on
+//! its own request alone, never on what is written beside it; with `seed` it is the same again, and
+//! that of `dataprep generate`. **Cost.** That of generation; connections that wait cost no thread.
 
 mod engine;
 mod http;

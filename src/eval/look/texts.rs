@@ -3,8 +3,8 @@
 //! In → a model, texts; out → for each source its bits per byte, and the documents with the most
 //! and the fewest. **Method.** Every document is scored whole, as `eval --on` scores it; documents
 //! of less than [`SHORTEST`] bytes count in the sums and are not ranked, since a few bytes say
-//! little. Equals are ranked by their order. **Cost.** A forward pass over the tokens; memory for the
-//! documents shown.
+//! little. Equals are ranked by their order. **Cost.** A forward pass over the tokens; memory for
+//! the documents shown.
 
 use std::fmt;
 
@@ -80,7 +80,8 @@ impl TextsLook {
         let model = subject.load()?;
         let Subject { tokenizer, before, prefix, length, .. } = subject;
         let asker = Asker { tokenizer, before, prefix: *prefix, length: *length };
-        let mut sources: Vec<SourceLook> = inputs.sources().iter().map(|name| named(name)).collect();
+        let sources = inputs.sources().iter().map(|name| named(name));
+        let mut sources: Vec<SourceLook> = sources.collect();
         let map = |batch: Batch| {
             let documents = score(&model, asker, inputs, &batch)?;
             Ok((batch.source, documents))
