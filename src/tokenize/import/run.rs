@@ -306,7 +306,7 @@ impl Stage for Import {
     }
 
     fn version(&self) -> u32 {
-        1
+        2
     }
 
     fn config(&self) -> Value {
@@ -347,7 +347,9 @@ impl Stage for Import {
             publish: Publish::AsIs,
             counts: false,
         };
-        Ok(Plan { phases: vec![tokens, tokenizer], holdout: Some(self.holdout) })
+        // With files of validation no share says which documents are held out.
+        let holdout = (!self.files.iter().any(|file| file.is_validation)).then_some(self.holdout);
+        Ok(Plan { phases: vec![tokens, tokenizer], holdout })
     }
 
     fn run_unit(&self, unit: Unit, work: &Work<'_>) -> Result<Counts> {
