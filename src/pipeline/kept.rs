@@ -13,11 +13,13 @@
 use std::path::{Path, PathBuf};
 
 use super::up_to_date;
-use crate::artifact::{manifest::Manifest, record::Kind, stage::Stage};
+use crate::artifact::{
+    manifest::Manifest,
+    record::Kind,
+    stage::Stage,
+    store::{self, FOLDER},
+};
 use crate::base::{error::Result, hash::Fingerprint, io};
-
-/// The folder beside the outputs.
-const FOLDER: &str = ".store";
 
 /// The outputs of one step that are not current.
 pub struct Kept {
@@ -49,10 +51,11 @@ impl Kept {
         Ok(None)
     }
 
-    /// Moves a finished output here; another one of its fingerprint gives way to it.
+    /// Moves a finished output here; another one of its fingerprint gives way to it, unless only
+    /// that one has all its files.
     pub fn keep(&self, output: &Path) -> Result<()> {
         let manifest = Manifest::read(output)?;
-        let base = format!("{}@{}", self.name, manifest.fingerprint.short());
+        let base = store::name(&self.name, manifest.fingerprint);
         let mut place = self.folder.join(&base);
         let is_another = |place: &Path| -> Result<bool> {
             let other = Manifest::read_if_known(place)?;
@@ -63,18 +66,22 @@ impl Kept {
             place = self.folder.join(format!("{base}-{number}"));
             number += 1;
         }
+        if Manifest::stands_in(&place) && !is_whole(output, &manifest)? {
+            return io::remove_directory(output);
+        }
         io::create_directory(&self.folder)?;
         io::remove_directory(&place)?;
         io::rename(output, &place)?;
         io::sync(&self.folder)
     }
 
-    /// Puts the output `found` in the place of `out`, and what stands there into the store.
+    /// Puts the output `found`, which is whole, in the place of `out`, and what stands there into
+    /// the store. One of the same fingerprint there is not whole, or nobody would have looked here.
     pub fn take(&self, found: &Path, out: &Path) -> Result<()> {
-        if Manifest::read_if_known(out)?.is_some() {
-            self.keep(out)?;
-        } else {
-            io::remove_directory(out)?;
+        let fingerprint = Manifest::read(found)?.fingerprint;
+        match Manifest::read_if_known(out)? {
+            Some(standing) if standing.fingerprint != fingerprint => self.keep(out)?,
+            _ => io::remove_directory(out)?,
         }
         io::rename(found, out)?;
         io::sync(out.parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new(".")))
@@ -121,6 +128,17 @@ pub fn unused(folder: &Path, runs: bool) -> Result<Vec<Unused>> {
         found.push(Unused { path, manifest, bytes, needed });
     }
     Ok(found)
+}
+
+/// Whether all files that a manifest lists stand with their sizes.
+fn is_whole(output: &Path, manifest: &Manifest) -> Result<bool> {
+    for file in &manifest.files {
+        let path = output.join(&file.name);
+        if !path.is_file() || io::size(&path)? != file.bytes {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// Removes an output that [`unused`] lists, its manifest last seen: half of it is no output.
