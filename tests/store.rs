@@ -107,6 +107,20 @@ fn of_two_outputs_of_one_fingerprint_the_whole_one_stays() {
 }
 
 #[test]
+fn any_command_keeps_what_a_killed_run_was_about_to_keep() {
+    let directory = with_recipe(crate::determinism::RECIPE);
+    directory.dataprep("run recipe.toml").ok();
+    directory.dataprep(&format!("run recipe.toml {OTHER}")).ok();
+    let before = kept(&directory);
+    let name = before.iter().find(|name| name.starts_with("clean@")).unwrap();
+    fs::create_dir_all(directory.path("runs/clean.partial")).unwrap();
+    let stored = directory.path(&format!("runs/.store/{name}"));
+    fs::rename(stored, directory.path("runs/clean.partial/publish")).unwrap();
+    directory.dataprep("ingest b=text/b.jsonl --out runs/clean --fresh").ok();
+    assert!(kept(&directory).contains(name), "{:?}", kept(&directory));
+}
+
+#[test]
 fn what_was_made_from_an_output_in_the_store_finds_it_there() {
     let directory = with_recipe(crate::determinism::RECIPE);
     directory.dataprep("run recipe.toml").ok();

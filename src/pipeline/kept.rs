@@ -34,6 +34,16 @@ impl Kept {
         Kept { folder: out.with_file_name(FOLDER), name }
     }
 
+    /// The same, where outputs are kept already.
+    pub fn standing(out: &Path) -> Option<Kept> {
+        Some(Kept::beside(out)).filter(|kept| kept.folder.is_dir())
+    }
+
+    /// Makes the folder: from then on every command keeps what a kill leaves to be kept.
+    pub fn create(&self) -> Result<()> {
+        io::create_directory(&self.folder)
+    }
+
     /// The outputs, by name.
     pub fn outputs(&self) -> Result<Vec<PathBuf>> {
         let prefix = format!("{}@", self.name);
@@ -69,7 +79,7 @@ impl Kept {
         if Manifest::stands_in(&place) && !is_whole(output, &manifest)? {
             return io::remove_directory(output);
         }
-        io::create_directory(&self.folder)?;
+        self.create()?;
         io::remove_directory(&place)?;
         io::rename(output, &place)?;
         io::sync(&self.folder)
