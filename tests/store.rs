@@ -144,6 +144,8 @@ fn what_was_made_from_an_output_in_the_store_finds_it_there() {
 fn gc_lists_what_is_unused_and_removes_it_only_when_told() {
     let directory = with_recipe(&whole_recipe());
     directory.dataprep("run recipe.toml").ok();
+    // A name that a person chose.
+    directory.dataprep("ingest b=text/b.jsonl --out runs/wiki@2024").ok();
     assert!(directory.dataprep("gc runs").ok().stdout.contains("nothing in `runs` is unused"));
     directory.dataprep(&format!("run recipe.toml {OTHER}")).ok();
     let before = directory.tree("runs");

@@ -114,7 +114,6 @@ pub struct Unused {
 /// where `runs` says so.
 pub fn unused(folder: &Path, runs: bool) -> Result<Vec<Unused>> {
     let beside = outputs_in(folder)?;
-    let is_aside = |path: &PathBuf| name_of(path).contains('@');
     let mut needed: Vec<(Fingerprint, String)> = Vec::new();
     for run in &beside {
         let manifest = Manifest::read_if_known(run)?.filter(|it| it.kind == Kind::Run);
@@ -124,9 +123,13 @@ pub fn unused(folder: &Path, runs: bool) -> Result<Vec<Unused>> {
         needed.extend(made_from.map(|fingerprint| (fingerprint, name_of(run))));
     }
     let mut found = Vec::new();
-    let aside = beside.iter().filter(|path| is_aside(path)).cloned();
-    for path in outputs_in(&folder.join(FOLDER))?.into_iter().chain(aside) {
+    let stored = outputs_in(&folder.join(FOLDER))?;
+    let is_stored = |path: &PathBuf| stored.contains(path);
+    for path in stored.iter().chain(&beside).cloned() {
         let Some(manifest) = Manifest::read_if_known(&path)? else { continue };
+        if !is_stored(&path) && !is_aside(&path, &manifest) {
+            continue;
+        }
         let run = needed.iter().find(|(fingerprint, _)| *fingerprint == manifest.fingerprint);
         let needed = match run {
             _ if manifest.kind == Kind::Run => (!runs).then(|| "a run: `--runs`".to_owned()),
@@ -138,6 +141,13 @@ pub fn unused(folder: &Path, runs: bool) -> Result<Vec<Unused>> {
         found.push(Unused { path, manifest, bytes, needed });
     }
     Ok(found)
+}
+
+/// Whether an output beside the others is a run that has stepped aside: `NAME@1a2b3c4d`. Any other
+/// name with an `@` is one that a person chose.
+fn is_aside(path: &Path, manifest: &Manifest) -> bool {
+    let mark = store::name("", manifest.fingerprint);
+    manifest.kind == Kind::Run && name_of(path).contains(&mark)
 }
 
 /// Whether all files that a manifest lists stand with their sizes.
