@@ -10,12 +10,13 @@
 //! back. **Cost.** The disk of every state that was finished, until it is removed; looking reads
 //! the manifests of the outputs of that name.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use super::up_to_date;
 use crate::artifact::{
     manifest::Manifest,
-    record::Kind,
+    record::{InputRecord, Kind},
     stage::Stage,
     store::{self, FOLDER},
 };
@@ -113,27 +114,22 @@ pub struct Unused {
 /// What a run that is not finished was made from is needed to continue it; a run is removed only
 /// where `runs` says so.
 pub fn unused(folder: &Path, runs: bool) -> Result<Vec<Unused>> {
-    let beside = outputs_in(folder)?;
-    let mut needed: Vec<(Fingerprint, String)> = Vec::new();
-    for run in &beside {
-        let manifest = Manifest::read_if_known(run)?.filter(|it| it.kind == Kind::Run);
-        let Some(manifest) = manifest.filter(|_| !is_done(run)) else { continue };
-        let above = manifest.ancestry.iter().map(|above| above.fingerprint);
-        let made_from = manifest.inputs.iter().filter_map(|input| input.fingerprint).chain(above);
-        needed.extend(made_from.map(|fingerprint| (fingerprint, name_of(run))));
-    }
+    let read = |paths: Vec<PathBuf>| -> Result<Vec<(PathBuf, Manifest)>> {
+        let known = |path: PathBuf| {
+            let manifest = Manifest::read_if_known(&path);
+            manifest.map(|manifest| manifest.map(|manifest| (path, manifest))).transpose()
+        };
+        paths.into_iter().filter_map(known).collect()
+    };
+    let beside = read(outputs_in(folder)?)?;
+    let stored = read(outputs_in(&folder.join(FOLDER))?)?;
+    let needed = needed(&beside, &stored);
+    let aside = beside.into_iter().filter(|(path, manifest)| is_aside(path, manifest));
     let mut found = Vec::new();
-    let stored = outputs_in(&folder.join(FOLDER))?;
-    let is_stored = |path: &PathBuf| stored.contains(path);
-    for path in stored.iter().chain(&beside).cloned() {
-        let Some(manifest) = Manifest::read_if_known(&path)? else { continue };
-        if !is_stored(&path) && !is_aside(&path, &manifest) {
-            continue;
-        }
-        let run = needed.iter().find(|(fingerprint, _)| *fingerprint == manifest.fingerprint);
-        let needed = match run {
+    for (path, manifest) in stored.into_iter().chain(aside) {
+        let needed = match needed.get(&manifest.fingerprint) {
             _ if manifest.kind == Kind::Run => (!runs).then(|| "a run: `--runs`".to_owned()),
-            Some((_, run)) => Some(format!("`{run}` goes on from it")),
+            Some(run) => Some(format!("`{run}` goes on from it")),
             None => None,
         };
         let sizes = io::files_below(&path)?.into_iter().map(|file| io::size(&file));
@@ -141,6 +137,40 @@ pub fn unused(folder: &Path, runs: bool) -> Result<Vec<Unused>> {
         found.push(Unused { path, manifest, bytes, needed });
     }
     Ok(found)
+}
+
+/// What the runs in `beside` that are not finished were made from, at any distance, each with the
+/// first run that it is needed for: by what each manifest tells, and by those that stand.
+fn needed(
+    beside: &[(PathBuf, Manifest)],
+    stored: &[(PathBuf, Manifest)],
+) -> BTreeMap<Fingerprint, String> {
+    let made_from = |inputs: &[InputRecord]| -> Vec<Fingerprint> {
+        inputs.iter().filter_map(|input| input.fingerprint).collect()
+    };
+    let mut above: BTreeMap<Fingerprint, BTreeSet<Fingerprint>> = BTreeMap::new();
+    for (_, manifest) in beside.iter().chain(stored) {
+        above.entry(manifest.fingerprint).or_default().extend(made_from(&manifest.inputs));
+        for ancestor in &manifest.ancestry {
+            above.entry(ancestor.fingerprint).or_default().extend(made_from(&ancestor.inputs));
+        }
+    }
+    let mut needed = BTreeMap::new();
+    for (run, manifest) in beside {
+        if manifest.kind != Kind::Run || is_done(run) {
+            continue;
+        }
+        let mut next = vec![manifest.fingerprint];
+        while let Some(fingerprint) = next.pop() {
+            for &input in above.get(&fingerprint).into_iter().flatten() {
+                if !needed.contains_key(&input) {
+                    needed.insert(input, name_of(run));
+                    next.push(input);
+                }
+            }
+        }
+    }
+    needed
 }
 
 /// Whether an output beside the others is a run that has stepped aside: `NAME@1a2b3c4d`. Any other
