@@ -2,8 +2,8 @@
 //!
 //! In → what a reader's `run.json` says of an input, and the fingerprint that was read; out → the
 //! places where that input may stand now. An output keeps its `run.json` when it moves into the
-//! store, so its relative places are as seen from the place that it left. No place is a promise: the
-//! manifest there says what it is. Cost: none, no file is looked at.
+//! store, so its relative places are as seen from the place that it left. No place is a promise:
+//! the manifest there says what it is. Cost: none, no file is looked at.
 
 use std::path::{Path, PathBuf};
 

@@ -7,8 +7,8 @@
 //! that both hold out ([`held_out`]); evaluations with paired tests (`eval --against`'s); speed and
 //! cost; and a verdict against the noise of seeds ([`noise`]). Threads, machine, memory and places
 //! are no difference. **Seeds** are the runs beside either one whose lineage differs by keys called
-//! `seed` alone, at the same step. **Cost.** Manifests and records; where the texts differ, one reading of both
-//! sides' ids and texts within the memory that is given.
+//! `seed` alone, at the same step. **Cost.** Manifests and records; where the texts differ, one
+//! reading of both sides' ids and texts within the memory that is given.
 
 mod columns;
 mod curves;

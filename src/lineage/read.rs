@@ -2,9 +2,9 @@
 //!
 //! In → an artifact's folder; out → its graph. **Method.** An input is known by its fingerprint. It
 //! is looked for where `run.json` says that it lay, in the folders inside its reader (a tokenizer
-//! lies in its shards), beside its reader and in the store there; where it stands no more, the reader's own manifest
-//! tells of it (`ancestry`), and where that does not either, only what the reader recorded is
-//! known. **Invariant.** A folder that holds another artifact now is not taken for the one that was
+//! lies in its shards), beside its reader and in the store there; where it stands no more, the
+//! reader's own manifest tells of it (`ancestry`), and where that does not either, only what the
+//! reader recorded is known. **Invariant.** A folder that holds another artifact now is not taken for the one that was
 //! read. **Cost.** One manifest a step, and one for each neighbour that is looked at; with
 //! [`Depth::Told`] no folder is opened whose facts the manifest tells.
 
