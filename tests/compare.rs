@@ -468,6 +468,15 @@ fn a_verdict_is_held_against_the_seeds_that_stand_beside() {
     assert_eq!(verdict["noise"]["measured"], true);
     assert!(text.contains("the 2 documents that both hold out"), "{text}");
     assert!(text.contains("at equal tokens, 6,144: "), "{text}");
+    // An evaluation of a path that was abandoned, and a seed that has not come as far, say nothing.
+    let other = json!({"source": "wiki", "document": "z", "text": xxh3_128(b"z"), "tokens": 9,
+        "bytes": 40, "nats": 70.0});
+    directory.write("runs/r0000/evals/step-000020.jsonl", format!("{other}\n"));
+    let half = json!({"step": 6, "tokens": 3072, "loss": 5.0});
+    directory.write("runs/r0002/metrics.jsonl", format!("{half}\n"));
+    let (found, text) = compare(&directory, "runs/r0000", "runs/r0003");
+    assert_eq!(found["runs"]["verdict"]["seeds"], json!([2, 3]), "{text}");
+    assert!(text.contains("the 2 documents that both hold out"), "{text}");
     // Two seeds of one recipe are two draws of its noise.
     let (found, text) = compare(&directory, "runs/r0000", "runs/r0001");
     assert_eq!(found["runs"]["verdict"]["call"], "within_noise", "{text}");

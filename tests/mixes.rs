@@ -174,3 +174,22 @@ fn a_row_the_vocabulary_and_the_pages_show_what_a_model_reads() {
         assert!(page.contains(said) && !page.contains("<script"), "{page}");
     }
 }
+
+#[test]
+fn shards_of_two_shares_held_out_are_refused_and_an_unknown_share_is_said() {
+    let directory = shards();
+    let tokenize = "tokenize web=text/web.jsonl --tokenizer vocabulary --out more --holdout 0.2";
+    directory.dataprep(tokenize).ok();
+    let refused = directory.dataprep("mix a=tokens#wiki:0.5 b=more:0.5 --tokens 4k --out mix");
+    assert_eq!(refused.status, 2, "{}", refused.stdout);
+    for said in ["`tokens` holds out 0.05", "`more` 0.2", "import --holdout SHARE"] {
+        assert!(refused.stderr.contains(said), "{}", refused.stderr);
+    }
+    // Files of validation are held out whatever their text.
+    directory.dataprep("export more --to nanogpt --out bins").ok();
+    directory.dataprep("import bins --from nanogpt --tokenizer vocabulary --out back").ok();
+    let manifest: Value = serde_json::from_str(&directory.read("back/manifest.json")).unwrap();
+    assert_eq!(manifest["holdout"], Value::Null);
+    let mixed = directory.dataprep("mix a=tokens#wiki:0.5 b=back:0.5 --tokens 4k --out mix").ok();
+    assert!(mixed.stderr.contains("`back` holds out is not decided"), "{}", mixed.stderr);
+}

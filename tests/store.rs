@@ -75,10 +75,77 @@ fn what_a_kill_left_between_two_renames_is_found() {
     assert_eq!(directory.tree("runs/clean"), clean);
 }
 
+/// Cuts the last byte off a part of an output.
+fn cut(directory: &TestDir, output: &str) {
+    let manifest = Manifest::read(&directory.path(output)).unwrap();
+    let largest = manifest.files.iter().max_by_key(|file| file.bytes).unwrap();
+    let name = format!("{output}/{}", largest.name);
+    let bytes = fs::read(directory.path(&name)).unwrap();
+    fs::remove_file(directory.path(&name)).unwrap();
+    directory.write(&name, &bytes[..bytes.len() - 1]);
+}
+
+#[test]
+fn of_two_outputs_of_one_fingerprint_the_whole_one_stays() {
+    let directory = with_recipe(crate::determinism::RECIPE);
+    let run = |set: &str| directory.dataprep(&format!("run recipe.toml {set}")).ok();
+    run("");
+    let clean = directory.tree("runs/clean");
+    let manifest = Manifest::read(&directory.path("runs/clean")).unwrap();
+    let stored = format!("runs/.store/clean@{}", manifest.fingerprint.short());
+    let is_back = |said: &str| {
+        assert_eq!(run("").stdout.matches("up to date").count(), 5, "{said}");
+        assert_eq!(directory.tree("runs/clean"), clean, "{said}");
+    };
+    directory.copy(&directory.path("runs/clean"), &stored);
+    cut(&directory, "runs/clean");
+    is_back("OUT is damaged, and the store has it");
+    run(OTHER);
+    directory.copy(&directory.path(&stored), "runs/clean.partial/publish");
+    cut(&directory, "runs/clean.partial/publish");
+    is_back("what a kill left is damaged, and the store has it");
+}
+
+#[test]
+fn any_command_keeps_what_a_killed_run_was_about_to_keep() {
+    let directory = with_recipe(crate::determinism::RECIPE);
+    directory.dataprep("run recipe.toml").ok();
+    directory.dataprep(&format!("run recipe.toml {OTHER}")).ok();
+    let before = kept(&directory);
+    let name = before.iter().find(|name| name.starts_with("clean@")).unwrap();
+    fs::create_dir_all(directory.path("runs/clean.partial")).unwrap();
+    let stored = directory.path(&format!("runs/.store/{name}"));
+    fs::rename(stored, directory.path("runs/clean.partial/publish")).unwrap();
+    directory.dataprep("ingest b=text/b.jsonl --out runs/clean --fresh").ok();
+    assert!(kept(&directory).contains(name), "{:?}", kept(&directory));
+}
+
+#[test]
+fn what_was_made_from_an_output_in_the_store_finds_it_there() {
+    let directory = with_recipe(crate::determinism::RECIPE);
+    directory.dataprep("run recipe.toml").ok();
+    directory.dataprep("mix a=runs/tokens#a:1 --tokens 4k --out runs/own").ok();
+    directory.dataprep("export runs/own --to numpy --out before").ok();
+    directory.dataprep(&format!("run recipe.toml {OTHER}")).ok();
+    let own = directory.path("runs/own");
+    let lineage = dataprep::lineage::read(&own).unwrap();
+    let lost: Vec<&str> =
+        lineage.nodes.iter().filter(|it| it.place.is_none()).map(|it| it.name.as_str()).collect();
+    assert!(lineage.nodes.len() >= 5 && lost.is_empty(), "{lost:?}");
+    let manifest = Manifest::read(&own).unwrap();
+    let chain = dataprep::report::chain::upstream(&own, &manifest);
+    assert!(chain.iter().any(|link| link.name == "clean"), "{}", chain.len());
+    directory.dataprep("export runs/own --to numpy --out after").ok();
+    let stream = |folder: &str| fs::read(directory.path(&format!("{folder}/train.npy"))).unwrap();
+    assert_eq!(stream("before"), stream("after"));
+}
+
 #[test]
 fn gc_lists_what_is_unused_and_removes_it_only_when_told() {
     let directory = with_recipe(&whole_recipe());
     directory.dataprep("run recipe.toml").ok();
+    // A name that a person chose.
+    directory.dataprep("ingest b=text/b.jsonl --out runs/wiki@2024").ok();
     assert!(directory.dataprep("gc runs").ok().stdout.contains("nothing in `runs` is unused"));
     directory.dataprep(&format!("run recipe.toml {OTHER}")).ok();
     let before = directory.tree("runs");
@@ -116,7 +183,14 @@ fn what_an_unfinished_run_reads_stays() {
                  --stop-after 2";
     directory.dataprep(&format!("train --data runs/mix --out runs/model {model}")).ok();
     directory.dataprep(&format!("run recipe.toml {OTHER}")).ok();
+    // A run of an earlier build, which does not tell what its mix was made from.
+    let text = directory.read("runs/model/manifest.json");
+    let mut manifest: serde_json::Value = serde_json::from_str(&text).unwrap();
+    manifest.as_object_mut().unwrap().remove("ancestry").unwrap();
+    directory.write("runs/model/manifest.json", manifest.to_string());
     let listed = directory.dataprep("gc recipe.toml --yes").ok().stdout;
     assert!(listed.contains("stays (`model` goes on from it)"), "{listed}");
-    assert!(kept(&directory).iter().any(|name| name.starts_with("mix@")));
+    for needed in ["mix@", "tokens@", "unique@", "clean@"] {
+        assert!(kept(&directory).iter().any(|name| name.starts_with(needed)), "{needed}");
+    }
 }

@@ -3,7 +3,8 @@
 //! In → a stage's plan, the files of its units, its counts; out → the records on disk that every
 //! later command leans on. [`stage`] is the contract that a stage implements, [`mod@unit`] one
 //! piece of its work on disk, [`manifest`] what a finished artifact says of itself, [`counts`] what
-//! became of the documents, [`record`] the plain data that these share, [`summary`] what a person
+//! became of the documents, [`record`] the plain data that these share, [`store`] where an
+//! output lies that is not current, [`summary`] what a person
 //! is told, [`forecast`] what work would do. Nothing here runs a stage: `pipeline` does. Imports
 //! `base` only.
 
@@ -16,5 +17,6 @@ pub mod record;
 pub mod section;
 pub mod spill;
 pub mod stage;
+pub mod store;
 pub mod summary;
 pub mod unit;

@@ -1,6 +1,7 @@
 //! Bits per byte on the documents that all runs hold out.
 //!
-//! In → the documents of each run's last evaluation (`evals/step-*.jsonl`), known by the hash of
+//! In → the documents of each run's last evaluation (`evals/step-*.jsonl`, of the largest step
+//! in `evals.jsonl`: files of a path that was abandoned stay beside), known by the hash of
 //! their text, and which of them have a near-twin in the text that a run may have read; out →
 //! [`HeldOut`]: by source and in all, how many documents these are, both figures, and the standard
 //! error of their difference over documents (they are paired, so what makes a document hard
@@ -15,7 +16,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::error::Result;
 use crate::base::hash::Fingerprint;
-use crate::base::io;
 use crate::runs::records;
 
 /// A document that a run has scored.
@@ -34,15 +34,20 @@ pub struct Scored {
 /// What a run has scored last, by text.
 pub type Scores = BTreeMap<Fingerprint, Scored>;
 
-/// The last evaluation's documents.
+/// A line of `evals.jsonl`.
+#[derive(Deserialize)]
+struct Evaluated {
+    step: u64,
+}
+
+/// The last evaluation's documents; none where the run was never evaluated.
 ///
 /// # Errors
 /// Damaged: a record that cannot be read.
 pub fn read(run: &Path) -> Result<Scores> {
-    let files = io::list(&run.join("evals")).unwrap_or_default();
-    let last = files.iter().rev().find(|it| it.extension().is_some_and(|end| end == "jsonl"));
-    let documents: Vec<Scored> = match last {
-        Some(file) => records::lines(file)?,
+    let evaluated: Vec<Evaluated> = records::lines(&run.join("evals.jsonl"))?;
+    let documents: Vec<Scored> = match evaluated.iter().map(|it| it.step).max() {
+        Some(step) => records::lines(&run.join("evals").join(format!("step-{step:06}.jsonl")))?,
         None => Vec::new(),
     };
     Ok(documents.into_iter().map(|document| (document.text, document)).collect())

@@ -7,8 +7,8 @@
 //! that both hold out ([`held_out`]); evaluations with paired tests (`eval --against`'s); speed and
 //! cost; and a verdict against the noise of seeds ([`noise`]). Threads, machine, memory and places
 //! are no difference. **Seeds** are the runs beside either one whose lineage differs by keys called
-//! `seed` alone. **Cost.** Manifests and records; where the texts differ, one reading of both
-//! sides' ids and texts within the memory that is given.
+//! `seed` alone, at the same step. **Cost.** Manifests and records; where the texts differ, one
+//! reading of both sides' ids and texts within the memory that is given.
 
 mod columns;
 mod curves;
@@ -247,9 +247,11 @@ fn is_seed(difference: &Difference) -> bool {
     matches!(&difference.what, What::Key { key, .. } if key.rsplit('.').next() == Some("seed"))
 }
 
-/// The runs beside one that differ from it by seed alone, itself first.
+/// The runs beside one that differ from it by seed alone and have come as far, itself first.
 fn seeds_of((path, own): (&Path, &Lineage)) -> Result<Vec<PathBuf>> {
     let absolute = io::canonical(path)?;
+    let step = |run: &Path, manifest: &Manifest| Facts::read(run, manifest).map(|it| it.step);
+    let own_step = step(path, &Manifest::read(path)?)?;
     let mut found = vec![path.to_owned()];
     let mut reader = Reader::new(Depth::Told);
     for beside in io::list(absolute.parent().unwrap_or(Path::new("/")))? {
@@ -257,11 +259,14 @@ fn seeds_of((path, own): (&Path, &Lineage)) -> Result<Vec<PathBuf>> {
             continue;
         }
         let manifest = Manifest::read_if_known(&beside)?;
-        if manifest.is_none_or(|manifest| manifest.kind != Kind::Run) {
+        let Some(manifest) = manifest.filter(|manifest| manifest.kind == Kind::Run) else {
+            continue;
+        };
+        let other = differences(own, &reader.lineage_of(&beside, &manifest)?);
+        if other.is_empty() || !other.iter().all(is_seed) {
             continue;
         }
-        let other = differences(own, &reader.lineage(&beside)?);
-        if !other.is_empty() && other.iter().all(is_seed) {
+        if step(&beside, &manifest)? == own_step {
             found.push(beside);
         }
     }

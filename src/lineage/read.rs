@@ -2,9 +2,9 @@
 //!
 //! In → an artifact's folder; out → its graph. **Method.** An input is known by its fingerprint. It
 //! is looked for where `run.json` says that it lay, in the folders inside its reader (a tokenizer
-//! lies in its shards) and beside its reader; where it stands no more, the reader's own manifest
-//! tells of it (`ancestry`), and where that does not either, only what the reader recorded is
-//! known. **Invariant.** A folder that holds another artifact now is not taken for the one that was
+//! lies in its shards), beside its reader and in the store there; where it stands no more, the
+//! reader's own manifest tells of it (`ancestry`), and where that does not either, only what the
+//! reader recorded is known. **Invariant.** A folder that holds another artifact now is not taken for the one that was
 //! read. **Cost.** One manifest a step, and one for each neighbour that is looked at; with
 //! [`Depth::Told`] no folder is opened whose facts the manifest tells.
 
@@ -19,6 +19,7 @@ use serde_json::value::RawValue;
 use super::node::{Input, Lineage, Node, Totals};
 use crate::artifact::manifest::{self, Manifest, ManifestCounts, Tool};
 use crate::artifact::record::{InputKind, InputRecord, Kind};
+use crate::artifact::store;
 use crate::base::error::{Error, Result};
 use crate::base::hash::Fingerprint;
 use crate::base::io;
@@ -224,14 +225,18 @@ impl Reader {
         places: &[(String, PathBuf)],
     ) -> Result<Option<PathBuf>> {
         let named = places.iter().filter(|(name, _)| *name == record.name);
-        let named: Vec<PathBuf> = named.map(|(_, place)| place.clone()).collect();
-        for place in named {
+        let named = named.map(|(_, place)| place.clone()).collect();
+        for place in store::with_kept(named, record.fingerprint) {
             if self.is_there(&place, record)? {
                 return Ok(Some(place));
             }
         }
         let Some(reader) = reader else { return Ok(None) };
-        for folder in [Some(reader), reader.parent()].into_iter().flatten() {
+        let parent = reader.parent();
+        let made_in = if store::holds(reader) { parent.and_then(Path::parent) } else { parent };
+        let kept = made_in.map(|folder| folder.join(store::FOLDER));
+        let folders = [Some(reader), made_in, kept.as_deref()];
+        for folder in folders.into_iter().flatten() {
             for place in io::list(folder).unwrap_or_default() {
                 if place.is_dir() && place != reader && self.is_there(&place, record)? {
                     return Ok(Some(place));
@@ -278,9 +283,9 @@ fn places(artifact: &Path) -> Result<Vec<(String, PathBuf)>> {
     let mut places = Vec::new();
     for input in run["inputs"].as_array().into_iter().flatten() {
         let Some(name) = input["name"].as_str() else { continue };
-        let relative = input["relative"].as_str().map(|it| artifact.join(it));
-        let absolute = input["absolute"].as_str().map(PathBuf::from);
-        places.extend([relative, absolute].into_iter().flatten().map(|it| (name.to_owned(), it)));
+        let (relative, absolute) = (input["relative"].as_str(), input["absolute"].as_str());
+        let recorded = store::recorded(artifact, relative, absolute);
+        places.extend(recorded.into_iter().map(|it| (name.to_owned(), it)));
     }
     Ok(places)
 }

@@ -39,7 +39,7 @@ use crate::{
         summary::Summary,
     },
     base::error::Result,
-    shards::{MixRecord, mix_record::MIX_FILE},
+    shards::{MixRecord, ShardSet, mix_record::MIX_FILE},
 };
 
 /// The one phase.
@@ -119,7 +119,7 @@ impl Stage for Mix {
             )
         };
         let unheld = self.plan.sources.iter().filter(wanted).map(notice);
-        self.plan.notices().into_iter().chain(unheld).collect()
+        self.plan.notices().into_iter().chain(unheld).chain(self.unknown_held_out()).collect()
     }
 
     fn needs(&self, _threads: usize) -> Needs {
@@ -170,6 +170,20 @@ impl Stage for Mix {
 }
 
 impl Mix {
+    /// Of several shards, those that do not say by which share their texts are held out.
+    fn unknown_held_out(&self) -> Vec<String> {
+        let sets = self.plan.sets.iter().filter(|_| self.plan.sets.len() > 1);
+        let unknown = sets.filter(|set| set.manifest().holdout.is_none());
+        let notice = |set: &ShardSet| {
+            format!(
+                "which documents `{}` holds out is not decided by their text: one of them may be \
+                 trained on where another of the shards has it too",
+                set.directory().display()
+            )
+        };
+        unknown.map(notice).collect()
+    }
+
     /// Bytes of the stream where it is written out, before zstd; under a budget of bytes a token
     /// stands for two of them or more.
     fn rows_bytes(&self) -> u64 {

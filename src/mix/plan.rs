@@ -111,6 +111,7 @@ impl MixPlan {
         config.check(specs)?;
         let (sets, set_of_spec) = open_sets(specs)?;
         check_tokenizers(&sets)?;
+        check_held_out(&sets)?;
         let measure = if config.bytes.is_some() { Measure::Bytes } else { Measure::Tokens };
         let (files, sources, phases) = (Vec::new(), Vec::new(), Vec::new());
         let mut plan = MixPlan { sets, files, sources, phases, measure, size: 0 };
@@ -411,6 +412,21 @@ fn refuse_copies(sets: &[ShardSet], opened: &ShardSet, path: &Path) -> Result<()
                 .with_hint("name the same path for both sources"))
         }
     }
+}
+
+/// Documents are held out by their text: under two shares what the one is validated on the other
+/// trains on.
+fn check_held_out(sets: &[ShardSet]) -> Result<()> {
+    let share = |set: &ShardSet| set.manifest().holdout;
+    let known = || sets.iter().filter_map(|set| Some((set.directory().display(), share(set)?)));
+    let Some((first, ours)) = known().next() else { return Ok(()) };
+    let Some((other, theirs)) = known().find(|(_, theirs)| *theirs != ours) else { return Ok(()) };
+    let message = format!(
+        "two shares of held-out documents: `{first}` holds out {ours}, `{other}` {theirs}, so a \
+         text that validates the one may train the other"
+    );
+    Err(Error::config(message)
+        .with_hint("tokenize both with one `--holdout`; files of tokens: `import --holdout SHARE`"))
 }
 
 fn check_tokenizers(sets: &[ShardSet]) -> Result<()> {

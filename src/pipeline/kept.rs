@@ -10,14 +10,17 @@
 //! back. **Cost.** The disk of every state that was finished, until it is removed; looking reads
 //! the manifests of the outputs of that name.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use super::up_to_date;
-use crate::artifact::{manifest::Manifest, record::Kind, stage::Stage};
+use crate::artifact::{
+    manifest::Manifest,
+    record::{InputRecord, Kind},
+    stage::Stage,
+    store::{self, FOLDER},
+};
 use crate::base::{error::Result, hash::Fingerprint, io};
-
-/// The folder beside the outputs.
-const FOLDER: &str = ".store";
 
 /// The outputs of one step that are not current.
 pub struct Kept {
@@ -30,6 +33,16 @@ impl Kept {
     pub fn beside(out: &Path) -> Kept {
         let name = out.file_name().unwrap_or_default().to_string_lossy().into_owned();
         Kept { folder: out.with_file_name(FOLDER), name }
+    }
+
+    /// The same, where outputs are kept already.
+    pub fn standing(out: &Path) -> Option<Kept> {
+        Some(Kept::beside(out)).filter(|kept| kept.folder.is_dir())
+    }
+
+    /// Makes the folder: from then on every command keeps what a kill leaves to be kept.
+    pub fn create(&self) -> Result<()> {
+        io::create_directory(&self.folder)
     }
 
     /// The outputs, by name.
@@ -49,10 +62,11 @@ impl Kept {
         Ok(None)
     }
 
-    /// Moves a finished output here; another one of its fingerprint gives way to it.
+    /// Moves a finished output here; another one of its fingerprint gives way to it, unless only
+    /// that one has all its files.
     pub fn keep(&self, output: &Path) -> Result<()> {
         let manifest = Manifest::read(output)?;
-        let base = format!("{}@{}", self.name, manifest.fingerprint.short());
+        let base = store::name(&self.name, manifest.fingerprint);
         let mut place = self.folder.join(&base);
         let is_another = |place: &Path| -> Result<bool> {
             let other = Manifest::read_if_known(place)?;
@@ -63,18 +77,22 @@ impl Kept {
             place = self.folder.join(format!("{base}-{number}"));
             number += 1;
         }
-        io::create_directory(&self.folder)?;
+        if Manifest::stands_in(&place) && !is_whole(output, &manifest)? {
+            return io::remove_directory(output);
+        }
+        self.create()?;
         io::remove_directory(&place)?;
         io::rename(output, &place)?;
         io::sync(&self.folder)
     }
 
-    /// Puts the output `found` in the place of `out`, and what stands there into the store.
+    /// Puts the output `found`, which is whole, in the place of `out`, and what stands there into
+    /// the store. One of the same fingerprint there is not whole, or nobody would have looked here.
     pub fn take(&self, found: &Path, out: &Path) -> Result<()> {
-        if Manifest::read_if_known(out)?.is_some() {
-            self.keep(out)?;
-        } else {
-            io::remove_directory(out)?;
+        let fingerprint = Manifest::read(found)?.fingerprint;
+        match Manifest::read_if_known(out)? {
+            Some(standing) if standing.fingerprint != fingerprint => self.keep(out)?,
+            _ => io::remove_directory(out)?,
         }
         io::rename(found, out)?;
         io::sync(out.parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new(".")))
@@ -96,24 +114,22 @@ pub struct Unused {
 /// What a run that is not finished was made from is needed to continue it; a run is removed only
 /// where `runs` says so.
 pub fn unused(folder: &Path, runs: bool) -> Result<Vec<Unused>> {
-    let beside = outputs_in(folder)?;
-    let is_aside = |path: &PathBuf| name_of(path).contains('@');
-    let mut needed: Vec<(Fingerprint, String)> = Vec::new();
-    for run in &beside {
-        let manifest = Manifest::read_if_known(run)?.filter(|it| it.kind == Kind::Run);
-        let Some(manifest) = manifest.filter(|_| !is_done(run)) else { continue };
-        let above = manifest.ancestry.iter().map(|above| above.fingerprint);
-        let made_from = manifest.inputs.iter().filter_map(|input| input.fingerprint).chain(above);
-        needed.extend(made_from.map(|fingerprint| (fingerprint, name_of(run))));
-    }
+    let read = |paths: Vec<PathBuf>| -> Result<Vec<(PathBuf, Manifest)>> {
+        let known = |path: PathBuf| {
+            let manifest = Manifest::read_if_known(&path);
+            manifest.map(|manifest| manifest.map(|manifest| (path, manifest))).transpose()
+        };
+        paths.into_iter().filter_map(known).collect()
+    };
+    let beside = read(outputs_in(folder)?)?;
+    let stored = read(outputs_in(&folder.join(FOLDER))?)?;
+    let needed = needed(&beside, &stored);
+    let aside = beside.into_iter().filter(|(path, manifest)| is_aside(path, manifest));
     let mut found = Vec::new();
-    let aside = beside.iter().filter(|path| is_aside(path)).cloned();
-    for path in outputs_in(&folder.join(FOLDER))?.into_iter().chain(aside) {
-        let Some(manifest) = Manifest::read_if_known(&path)? else { continue };
-        let run = needed.iter().find(|(fingerprint, _)| *fingerprint == manifest.fingerprint);
-        let needed = match run {
+    for (path, manifest) in stored.into_iter().chain(aside) {
+        let needed = match needed.get(&manifest.fingerprint) {
             _ if manifest.kind == Kind::Run => (!runs).then(|| "a run: `--runs`".to_owned()),
-            Some((_, run)) => Some(format!("`{run}` goes on from it")),
+            Some(run) => Some(format!("`{run}` goes on from it")),
             None => None,
         };
         let sizes = io::files_below(&path)?.into_iter().map(|file| io::size(&file));
@@ -121,6 +137,58 @@ pub fn unused(folder: &Path, runs: bool) -> Result<Vec<Unused>> {
         found.push(Unused { path, manifest, bytes, needed });
     }
     Ok(found)
+}
+
+/// What the runs in `beside` that are not finished were made from, at any distance, each with the
+/// first run that it is needed for: by what each manifest tells, and by those that stand.
+fn needed(
+    beside: &[(PathBuf, Manifest)],
+    stored: &[(PathBuf, Manifest)],
+) -> BTreeMap<Fingerprint, String> {
+    let made_from = |inputs: &[InputRecord]| -> Vec<Fingerprint> {
+        inputs.iter().filter_map(|input| input.fingerprint).collect()
+    };
+    let mut above: BTreeMap<Fingerprint, BTreeSet<Fingerprint>> = BTreeMap::new();
+    for (_, manifest) in beside.iter().chain(stored) {
+        above.entry(manifest.fingerprint).or_default().extend(made_from(&manifest.inputs));
+        for ancestor in &manifest.ancestry {
+            above.entry(ancestor.fingerprint).or_default().extend(made_from(&ancestor.inputs));
+        }
+    }
+    let mut needed = BTreeMap::new();
+    for (run, manifest) in beside {
+        if manifest.kind != Kind::Run || is_done(run) {
+            continue;
+        }
+        let mut next = vec![manifest.fingerprint];
+        while let Some(fingerprint) = next.pop() {
+            for &input in above.get(&fingerprint).into_iter().flatten() {
+                if !needed.contains_key(&input) {
+                    needed.insert(input, name_of(run));
+                    next.push(input);
+                }
+            }
+        }
+    }
+    needed
+}
+
+/// Whether an output beside the others is a run that has stepped aside: `NAME@1a2b3c4d`. Any other
+/// name with an `@` is one that a person chose.
+fn is_aside(path: &Path, manifest: &Manifest) -> bool {
+    let mark = store::name("", manifest.fingerprint);
+    manifest.kind == Kind::Run && name_of(path).contains(&mark)
+}
+
+/// Whether all files that a manifest lists stand with their sizes.
+fn is_whole(output: &Path, manifest: &Manifest) -> Result<bool> {
+    for file in &manifest.files {
+        let path = output.join(&file.name);
+        if !path.is_file() || io::size(&path)? != file.bytes {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// Removes an output that [`unused`] lists, its manifest last seen: half of it is no output.

@@ -104,25 +104,29 @@ impl Output {
         &self.partial
     }
 
+    /// Where a store stands, a killed run may have been about to keep what it replaced: any command
+    /// does so for it.
     fn recover(&self) -> Result<()> {
+        let standing = Kept::standing(&self.out);
+        let kept = self.kept.as_ref().or(standing.as_ref());
         // Complete, on either side of the exchange.
         let ready = self.partial.join("publish");
-        if self.kept.is_some() && Manifest::stands_in(&ready) {
-            self.replaced(&ready)?;
+        if kept.is_some() && Manifest::stands_in(&ready) {
+            self.replaced(&ready, kept)?;
         }
         let old = beside(&self.out, ".old");
         if !old.exists() {
             return Ok(());
         }
         match self.out.exists() {
-            true => self.replaced(&old),
+            true => self.replaced(&old, kept),
             false => io::rename(&old, &self.out),
         }
     }
 
     /// What becomes of an output that another one has taken the place of.
-    fn replaced(&self, old: &Path) -> Result<()> {
-        match &self.kept {
+    fn replaced(&self, old: &Path, kept: Option<&Kept>) -> Result<()> {
+        match kept {
             Some(kept) if !self.is_current(old)? => kept.keep(old),
             _ => io::remove_directory(old),
         }
@@ -294,16 +298,18 @@ impl Output {
         manifest.write(&ready)?;
         sync_directories(&ready)?;
         let parent = out.parent().filter(|parent| !parent.as_os_str().is_empty());
+        let kept = self.kept.as_ref().filter(|_| out.exists());
+        kept.map_or(Ok(()), Kept::create)?;
         if !out.exists() {
             io::rename(&ready, out)?;
         } else if renameat_with(CWD, &ready, CWD, out, RenameFlags::EXCHANGE).is_ok() {
-            self.replaced(&ready)?;
+            self.replaced(&ready, kept)?;
         } else {
             let old = beside(out, ".old");
             io::remove_directory(&old)?;
             io::rename(out, &old)?;
             io::rename(&ready, out)?;
-            self.replaced(&old)?;
+            self.replaced(&old, kept)?;
         }
         io::sync(parent.unwrap_or(Path::new(".")))?;
         self.discard()

@@ -12,7 +12,9 @@ use super::files::json;
 use crate::artifact::{
     manifest::{self, Manifest},
     record::InputKind,
+    store,
 };
+use crate::base::hash::Fingerprint;
 
 /// An ancestor.
 pub struct Link {
@@ -40,7 +42,7 @@ fn collect(path: &Path, manifest: &Manifest, links: &mut Vec<Link>) {
         if links.iter().any(|link| link.manifest.fingerprint == fingerprint) {
             continue;
         }
-        for place in places(path, &about["inputs"][at]) {
+        for place in places(path, &about["inputs"][at], fingerprint) {
             // What cannot be read tells nothing, and stops no page.
             let Ok(Some(found)) = Manifest::read_if_known(&place) else { continue };
             if found.fingerprint != fingerprint {
@@ -54,10 +56,10 @@ fn collect(path: &Path, manifest: &Manifest, links: &mut Vec<Link>) {
     }
 }
 
-/// Where an input may lie.
-fn places(path: &Path, input: &Value) -> Vec<PathBuf> {
-    let relative = input["relative"].as_str().map(|relative| path.join(relative));
-    let absolute = input["absolute"].as_str().map(PathBuf::from);
-    let places = [relative, absolute].into_iter().flatten();
+/// Where an input may lie, the stores beside included.
+fn places(path: &Path, input: &Value, fingerprint: Fingerprint) -> Vec<PathBuf> {
+    let (relative, absolute) = (input["relative"].as_str(), input["absolute"].as_str());
+    let places = store::recorded(path, relative, absolute);
+    let places = store::with_kept(places, Some(fingerprint)).into_iter();
     places.filter(|place| place.join(manifest::FILE_NAME).is_file()).collect()
 }

@@ -266,10 +266,11 @@ pub fn evaluations(runs: &[Shown]) -> String {
                 &mut rows,
                 format_args!(
                     "<tr><th scope=\"row\">{}</th><td class=\"text\">{}</td><td>{}</td>\
-                     <td class=\"text\">{metric}</td><td>{}</td><td>± {}</td><td>{}</td></tr>\n",
+                     <td class=\"text\">{}</td><td>{}</td><td>± {}</td><td>{}</td></tr>\n",
                     escape(&format!("{} {name}", run.name)),
                     escape(task["task"].as_str().unwrap_or_default()),
                     Count(task["items"].as_u64().unwrap_or(0)),
+                    escape(metric),
                     text(&figure["value"]),
                     text(&figure["stderr"]),
                     text(&task["random"])

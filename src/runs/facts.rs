@@ -106,7 +106,7 @@ impl Facts {
         {
             (facts.step, facts.tokens, facts.loss) = (last.step, last.tokens, Some(last.loss));
         }
-        facts.evaluation(records::tail(&path.join("evals.jsonl"), EVALS_END)?);
+        facts.evaluation(evaluated(&path.join("evals.jsonl"))?);
         let timed = records::tail::<Timed>(&path.join("timing.jsonl"), TIMING_END)?;
         facts.tokens_per_second = median(timed.iter().map(|it| it.tokens_per_second).collect());
         facts.state = json(&path.join("state.json"))["state"].as_str().map(str::to_owned);
@@ -151,6 +151,17 @@ impl Facts {
         let price = run["price_per_hour"].as_f64();
         let price = price.or_else(|| last.and_then(|it| it["price_per_hour"].as_f64()));
         self.cost = price.zip(self.seconds).map(|(price, seconds)| price * seconds / 3600.0);
+    }
+}
+
+/// The lines of the latest evaluations; the whole file where its end is of one evaluation, which
+/// may begin before it.
+fn evaluated(path: &Path) -> Result<Vec<Evaluated>> {
+    let end: Vec<Evaluated> = records::tail(path, EVALS_END)?;
+    let is_one = end.first().map(|it| it.step) == end.last().map(|it| it.step);
+    match is_one && path.is_file() && io::size(path)? > EVALS_END {
+        true => records::lines(path),
+        false => Ok(end),
     }
 }
 
@@ -209,4 +220,32 @@ pub fn parameters(run: &Path) -> Result<Option<u64>> {
     };
     let tensors = head.as_object().into_iter().flatten();
     Ok(Some(tensors.filter_map(|(_, tensor)| size(&tensor["shape"])).sum()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_latest_evaluation_has_all_its_sources_however_many() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("evals.jsonl");
+        let line = |step: u64, source: u64| {
+            let source = format!("{source:0100}");
+            let line = serde_json::json!({"step": step, "source": source, "nats": 9.0,
+                "bytes": 4, "bits_per_byte": 1.0, "pad": "x".repeat(300)});
+            line.to_string() + "\n"
+        };
+        let lines = |sources: u64| -> String {
+            let of = |step: u64| (0..sources).map(move |source| line(step, source));
+            [1, 2].into_iter().flat_map(of).collect()
+        };
+        for sources in [3, 100, 400] {
+            io::write(&path, lines(sources).as_bytes()).unwrap();
+            let mut facts = Facts::default();
+            facts.evaluation(evaluated(&path).unwrap());
+            assert_eq!(facts.sources.len() as u64, sources);
+        }
+        assert!(evaluated(&directory.path().join("none.jsonl")).unwrap().is_empty());
+    }
 }

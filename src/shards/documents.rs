@@ -18,7 +18,7 @@ use super::{
     order::{ORDER_FILE, OrderReader, OrderRow},
     reader::ShardReader,
 };
-use crate::artifact::{manifest::Manifest, record::Kind};
+use crate::artifact::{manifest::Manifest, record::Kind, store};
 use crate::base::{
     error::{Error, Result},
     io,
@@ -176,10 +176,9 @@ pub fn mix_of(path: &Path) -> Result<PathBuf> {
     let text = io::read_text(&path.join("run.json"))?;
     let about: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
     let input = &about["inputs"][0];
-    let relative = input["relative"].as_str().map(|relative| path.join(relative));
-    let absolute = input["absolute"].as_str().map(PathBuf::from);
+    let (relative, absolute) = (input["relative"].as_str(), input["absolute"].as_str());
     let wanted = manifest.inputs.first().and_then(|input| input.fingerprint);
-    for place in [relative, absolute].into_iter().flatten() {
+    for place in store::with_kept(store::recorded(path, relative, absolute), wanted) {
         let found = Manifest::read_if_known(&place)?;
         if found.is_some_and(|found| Some(found.fingerprint) == wanted) {
             return Ok(place);

@@ -8,7 +8,8 @@
 //! here; the footer of each file is compared when it is opened ([`ShardFile::open`]), and names the
 //! checksums of all blocks, so an edited shard is never trained on. Cost: one manifest a candidate.
 
-use crate::artifact::record::Kind;
+use crate::artifact::{record::Kind, store};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -196,7 +197,13 @@ impl MixRecord {
     /// The paths of the shard files of the mix in `directory`: where `run.json` says, else in
     /// `data` or a folder right below one of these.
     pub fn locate(&self, directory: &Path, data: &[PathBuf]) -> Result<Vec<PathBuf>> {
-        let mut candidates = recorded_places(directory);
+        let recorded = recorded_places(directory);
+        let mut candidates = recorded.clone();
+        let shards: BTreeSet<Fingerprint> = self.shards.iter().map(|it| it.fingerprint).collect();
+        for shards in shards {
+            let kept = recorded.iter().filter_map(|place| store::place(place, shards));
+            candidates.extend(kept);
+        }
         for root in data {
             candidates.push(root.clone());
             candidates.extend(io::list(root)?.into_iter().filter(|path| path.is_dir()));
@@ -283,9 +290,8 @@ fn recorded_places(directory: &Path) -> Vec<PathBuf> {
     let run: Value = serde_json::from_str(&text).unwrap_or_default();
     let inputs = run.get("inputs").and_then(Value::as_array).into_iter().flatten();
     let places = inputs.flat_map(|input| {
-        let place = |key: &str| input.get(key).and_then(Value::as_str).map(PathBuf::from);
-        let relative = place("relative").map(|relative| directory.join(relative));
-        [relative, place("absolute")].into_iter().flatten()
+        let place = |key: &str| input.get(key).and_then(Value::as_str);
+        store::recorded(directory, place("relative"), place("absolute"))
     });
     places.collect()
 }

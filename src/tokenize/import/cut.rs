@@ -5,20 +5,40 @@
 //! between two is a document, also an empty one; what lies before the first and behind the last is
 //! one unless it is empty. Cost: a copy of the document.
 
-use crate::base::error::Result;
+use std::path::Path;
+
+use crate::base::error::{Error, Result};
+use crate::base::size::Count;
+
+/// The longest document, in tokens: about 1 GiB of text, longer than any book and short enough to
+/// be held. A longer one is a file whose documents were not found.
+pub const DOCUMENT_TOKENS_MAX: u64 = 1 << 28;
+
+/// Refuses a document that is longer than [`DOCUMENT_TOKENS_MAX`]; it begins in `file`.
+pub fn check_length(file: &Path, tokens: u64) -> Result<()> {
+    if tokens <= DOCUMENT_TOKENS_MAX {
+        return Ok(());
+    }
+    let most = Count(DOCUMENT_TOKENS_MAX);
+    let message = format!("`{}` holds a document of over {most} tokens", file.display());
+    Err(Error::failed(message)
+        .with_hint("is `end_of_text` the token between the documents of these files?"))
+}
 
 /// Cuts a stream of tokens.
-pub struct Cutter {
+pub struct Cutter<'a> {
+    /// The file that the documents begin in, for messages.
+    file: &'a Path,
     end_of_text: u32,
     tokens: Vec<u32>,
     /// Whether an end-of-text stood before the open document.
     is_opened: bool,
 }
 
-impl Cutter {
+impl Cutter<'_> {
     /// At the beginning of a stream, or (`is_opened`) right behind an end-of-text in it.
-    pub fn new(end_of_text: u32, is_opened: bool) -> Cutter {
-        Cutter { end_of_text, tokens: Vec::new(), is_opened }
+    pub fn new(file: &Path, end_of_text: u32, is_opened: bool) -> Cutter<'_> {
+        Cutter { file, end_of_text, tokens: Vec::new(), is_opened }
     }
 
     /// Whether no document is open: the next token begins one.
@@ -34,6 +54,7 @@ impl Cutter {
     ) -> Result<()> {
         while let Some(at) = tokens.iter().position(|&token| token == self.end_of_text) {
             self.tokens.extend_from_slice(&tokens[..at]);
+            check_length(self.file, self.tokens.len() as u64)?;
             let is_document = self.is_opened || !self.tokens.is_empty();
             self.is_opened = true;
             if is_document {
@@ -43,7 +64,7 @@ impl Cutter {
             tokens = &tokens[at + 1..];
         }
         self.tokens.extend_from_slice(tokens);
-        Ok(())
+        check_length(self.file, self.tokens.len() as u64)
     }
 
     /// Ends the stream.

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::{
     config::{ImportConfig, ImportForm},
-    cut::{Cutter, within},
+    cut::{Cutter, check_length, within},
     megatron::Index,
     stream::{self, TokenFile, TokenReader},
 };
@@ -134,6 +134,7 @@ impl Import {
             let mut reader = TokenReader::open(&file.path, file.place, 0, vocab_size)?;
             let (mut tokens, mut part) = (Vec::new(), Vec::new());
             return index.each(|length| {
+                check_length(&file.path, length)?;
                 tokens.clear();
                 while (tokens.len() as u64) < length {
                     reader.read(length - tokens.len() as u64, &mut part)?;
@@ -169,7 +170,7 @@ impl Import {
                 part != [end]
             }
         };
-        let mut cutter = Cutter::new(end, previous.is_some());
+        let mut cutter = Cutter::new(&file.path, end, previous.is_some());
         let mut reader = TokenReader::open(&file.path, file.place, 0, vocab_size)?;
         loop {
             reader.read(u64::MAX, &mut part)?;
@@ -305,7 +306,7 @@ impl Stage for Import {
     }
 
     fn version(&self) -> u32 {
-        1
+        2
     }
 
     fn config(&self) -> Value {
@@ -346,7 +347,9 @@ impl Stage for Import {
             publish: Publish::AsIs,
             counts: false,
         };
-        Ok(Plan { phases: vec![tokens, tokenizer], holdout: Some(self.holdout) })
+        // With files of validation no share says which documents are held out.
+        let holdout = (!self.files.iter().any(|file| file.is_validation)).then_some(self.holdout);
+        Ok(Plan { phases: vec![tokens, tokenizer], holdout })
     }
 
     fn run_unit(&self, unit: Unit, work: &Work<'_>) -> Result<Counts> {

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::{
     config::{ImportConfig, ImportForm},
-    cut::{Cutter, within},
+    cut::{Cutter, DOCUMENT_TOKENS_MAX, check_length, within},
     megatron::Index,
     run::Import,
     stream,
@@ -20,7 +20,7 @@ fn cut(tokens: &[u32], is_opened: bool) -> Vec<Vec<u32>> {
             documents.push(document.to_vec());
             Ok(())
         };
-        let mut cutter = Cutter::new(0, is_opened);
+        let mut cutter = Cutter::new(Path::new("x.bin"), 0, is_opened);
         tokens.chunks(size).for_each(|part| cutter.push(part, &mut take).unwrap());
         cutter.finish(&mut take).unwrap();
         documents
@@ -44,6 +44,15 @@ fn end_of_text_before_or_behind_each_document_gives_the_same() {
     })
     .unwrap();
     assert_eq!(found, [vec![1], vec![2]]);
+}
+
+#[test]
+fn a_file_without_a_border_is_no_document() {
+    let file = Path::new("x.bin");
+    assert!(check_length(file, DOCUMENT_TOKENS_MAX).is_ok());
+    let error = check_length(file, DOCUMENT_TOKENS_MAX + 1).unwrap_err();
+    let said = format!("{error} | {}", error.hint().unwrap());
+    assert!(said.contains("`x.bin`") && said.contains("`end_of_text`"), "{said}");
 }
 
 fn error(bytes: &[u8], open: impl Fn(&Path) -> crate::base::error::Result<()>) -> String {
