@@ -238,3 +238,19 @@ fn smoke_passes_what_is_sound_and_a_range_test_has_a_bottom() {
     assert!(test.suggestion > 1e-5 && test.suggestion < 0.1, "{test}");
     assert!(test.svg().contains("<path"));
 }
+
+#[test]
+fn a_branch_of_another_shape_or_optimizer_is_refused() {
+    let bench = Bench::new();
+    let parent = ["train.schedule=constant", "train.milestones=[10]"];
+    bench.train("parent", &parent, &options()).unwrap();
+    let branch = Some(bench.path("parent/checkpoints/step-000010"));
+    let begin = beginning(Begin { branch, ..Begin::default() });
+    for (set, key) in
+        [("model.dropout=0.1", "`model.dropout`"), ("optimizer.kind=muon", "`optimizer.kind`")]
+    {
+        let sets = ["train.schedule=constant", "train.steps=14", set];
+        let error = bench.train("branch", &sets, &begin).unwrap_err().to_string();
+        assert!(error.contains(key), "{error}");
+    }
+}
