@@ -254,3 +254,25 @@ fn a_branch_of_another_shape_or_optimizer_is_refused() {
         assert!(error.contains(key), "{error}");
     }
 }
+
+#[test]
+fn a_branch_that_is_refused_leaves_what_stands_in_its_place() {
+    let bench = Bench::new();
+    let parent = ["train.schedule=constant", "train.milestones=[10]"];
+    bench.train("parent", &parent, &options()).unwrap();
+    bench.train("standing", &["train.steps=2"], &options()).unwrap();
+    let manifests = || ["parent", "standing"].map(|name| bench.manifest(name));
+    let before = manifests();
+    let branch = Some(bench.path("parent/checkpoints/step-000010"));
+    let begin = beginning(Begin { branch, ..Begin::default() });
+    let wide = ["train.batch_tokens=256", "train.steps=14"];
+    for name in ["standing", "none"] {
+        let error = bench.train(name, &wide, &begin).unwrap_err().to_string();
+        assert!(error.contains("`train.batch_tokens`"), "{error}");
+    }
+    let error = bench.train("parent", &["train.steps=14"], &begin).unwrap_err();
+    assert!(error.to_string().contains("the run that stands in"), "{error}");
+    assert!(error.hint().is_some_and(|hint| hint.contains("--out")));
+    assert_eq!(manifests(), before);
+    assert!(!bench.path("none").exists());
+}
