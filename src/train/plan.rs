@@ -24,7 +24,7 @@ use super::{
     origin::{Begin, Origin},
     probe::{self, Probe},
 };
-use crate::artifact::record::InputRecord;
+use crate::artifact::{manifest::Manifest, record::InputRecord};
 use crate::base::{
     config::Table,
     error::{Error, Result},
@@ -212,12 +212,18 @@ pub fn in_pool<T: Send>(
     pool.install(work)
 }
 
-/// The rows at once of the run that stands in `out`, which `"auto"` keeps: another number would be
-/// another run.
+/// The rows at once of the run that stands in `out`, which `"auto"` keeps where that is what is
+/// asked for otherwise: another number would be another run.
 fn standing_rows(out: &Path, config: &TrainConfig) -> Option<usize> {
-    let manifest = layout::read_manifest(out).ok()?;
-    let rows = manifest.config.pointer("/train/micro_batch")?.as_u64()? as usize;
-    config.train.rows_per_step().is_multiple_of(rows).then_some(rows)
+    let run = standing_config(&layout::read_manifest(out).ok()?)?;
+    let mut asked = config.clone();
+    (asked.train.micro_batch, asked.train.steps) = (run.train.micro_batch, run.train.steps);
+    asked.asks_for(&run).then_some(run.train.micro_batch)
+}
+
+/// The configuration of a run; `None` where this version reads it no more.
+fn standing_config(manifest: &Manifest) -> Option<TrainConfig> {
+    serde_json::from_value(manifest.config.clone()).ok()
 }
 
 /// `"auto"`: the most rows at once that stay within `--memory`, up to [`AUTO_TOKENS`].

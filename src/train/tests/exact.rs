@@ -276,3 +276,13 @@ fn a_branch_that_is_refused_leaves_what_stands_in_its_place() {
     assert_eq!(manifests(), before);
     assert!(!bench.path("none").exists());
 }
+
+#[test]
+fn rows_at_once_of_another_run_are_not_kept() {
+    let bench = Bench::new();
+    bench.train("run", &["train.micro_batch=1"], &stop_after(1)).unwrap();
+    let other = ["train.micro_batch=auto", "train.learning_rate=1e-3"];
+    bench.train("run", &other, &stop_after(1)).unwrap();
+    let config = io::read_text(&bench.path("run").join(layout::CONFIG)).unwrap();
+    assert!(config.contains("micro_batch = 4\n"), "{config}");
+}
