@@ -21,7 +21,7 @@ use super::{
     extend::Asked,
     feed::MixFeed,
     layout,
-    origin::{Begin, Origin},
+    origin::{Begin, INITIALISED_FROM, Origin},
     probe::{self, Probe},
 };
 use crate::artifact::{manifest::Manifest, record::InputRecord};
@@ -33,7 +33,7 @@ use crate::base::{
 };
 use crate::runtime::{
     device::Device,
-    model::{StepMemory, StepShape},
+    model::{ModelConfig, StepMemory, StepShape},
 };
 use crate::shards::set::{TOKENIZER_DIRECTORY, TOKENIZER_FILE};
 use crate::tokenizer::Tokenizer;
@@ -188,6 +188,13 @@ pub fn prepare(table: Table, mix: &Path, out: &Path, options: &TrainOptions) -> 
     let tokenizer = Tokenizer::open(&mix.join(TOKENIZER_DIRECTORY))?;
     let origin = Origin::open(&options.begin, &tokenizer, &device)?;
     origin.shape(&mut config, shaped)?;
+    if !shaped
+        && !options.fresh
+        && origin.inputs.is_empty()
+        && let Some(shape) = shape_begun_with(out)
+    {
+        config.model = shape;
+    }
     let (mut config, budget) = resolve(config, &mut feed)?;
     if config.train.micro_batch == 0 {
         config.train.micro_batch = match standing_rows(out, &config) {
@@ -219,6 +226,15 @@ fn standing_rows(out: &Path, config: &TrainConfig) -> Option<usize> {
     let mut asked = config.clone();
     (asked.train.micro_batch, asked.train.steps) = (run.train.micro_batch, run.train.steps);
     asked.asks_for(&run).then_some(run.train.micro_batch)
+}
+
+/// The shape of the run that stands in `out` where it began with the parameters of another model,
+/// which gave it: a start that does not name that model again goes on with it all the same.
+fn shape_begun_with(out: &Path) -> Option<ModelConfig> {
+    let manifest = layout::read_manifest(out).ok()?;
+    let run = standing_config(&manifest)?;
+    let began = manifest.extra.contains_key(INITIALISED_FROM);
+    began.then_some(ModelConfig { vocab_size: 0, ..run.model })
 }
 
 /// The configuration of a run; `None` where this version reads it no more.

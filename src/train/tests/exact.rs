@@ -286,3 +286,21 @@ fn rows_at_once_of_another_run_are_not_kept() {
     let config = io::read_text(&bench.path("run").join(layout::CONFIG)).unwrap();
     assert!(config.contains("micro_batch = 4\n"), "{config}");
 }
+
+#[test]
+fn a_run_from_other_parameters_goes_on_without_their_name_and_comes_back_with_it_alone() {
+    let bench = Bench::new();
+    bench.train("base", &[], &options()).unwrap();
+    let init_from = Some(bench.path("base"));
+    let from = beginning(Begin { init_from, ..Begin::default() });
+    let bare = || CONFIG.split("[model]").next().unwrap().parse::<config::Table>().unwrap();
+    let stopped = TrainOptions { stop_after: Some(3), ..from.clone() };
+    bench.train_table("run", bare(), &stopped, &|| false).unwrap();
+    let summary = bench.train_table("run", bare(), &options(), &|| false).unwrap();
+    assert_eq!((summary.resumed_from, summary.step, summary.stepped_aside), (3, 20, None));
+    // Beside OUT it is not the run that begins with parameters of its own.
+    bench.train("run", &["train.seed=1"], &stop_after(1)).unwrap();
+    let summary = bench.train("run", &[], &stop_after(1)).unwrap();
+    assert_eq!(summary.step, 1);
+    assert!(bench.train("run", &[], &from).unwrap().up_to_date);
+}
