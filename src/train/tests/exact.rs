@@ -304,3 +304,12 @@ fn a_run_from_other_parameters_goes_on_without_their_name_and_comes_back_with_it
     assert_eq!(summary.step, 1);
     assert!(bench.train("run", &[], &from).unwrap().up_to_date);
 }
+
+#[test]
+fn a_run_with_its_initial_weights_goes_on_on_other_threads() {
+    let bench = Bench::new();
+    let sets = ["train.milestones=[0]", "train.steps=5"];
+    let on = |threads: usize| TrainOptions { threads: Some(threads), ..options() };
+    bench.train("run", &sets, &TrainOptions { stop_after: Some(0), ..on(1) }).unwrap();
+    assert_eq!(bench.train("run", &sets, &on(2)).unwrap().step, 5);
+}
