@@ -313,3 +313,15 @@ fn a_run_with_its_initial_weights_goes_on_on_other_threads() {
     bench.train("run", &sets, &TrainOptions { stop_after: Some(0), ..on(1) }).unwrap();
     assert_eq!(bench.train("run", &sets, &on(2)).unwrap().step, 5);
 }
+
+#[test]
+fn smoke_passes_a_model_that_may_not_see_far() {
+    let bench = Bench::new();
+    for set in ["model.zero_init_projections=true", "model.window=2"] {
+        let mut table = CONFIG.parse::<config::Table>().unwrap();
+        config::set(&mut table, set).unwrap();
+        let smoke = smoke::smoke(table, &bench.path("mix"), &options()).unwrap();
+        let mask = smoke.checks.iter().find(|check| check.check == "attention stays inside");
+        assert_eq!(mask.unwrap().verdict, smoke::Verdict::Pass, "{set}: {smoke}");
+    }
+}
