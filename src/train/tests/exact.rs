@@ -325,3 +325,27 @@ fn smoke_passes_a_model_that_may_not_see_far() {
         assert_eq!(mask.unwrap().verdict, smoke::Verdict::Pass, "{set}: {smoke}");
     }
 }
+
+#[test]
+fn a_stretch_that_began_elsewhere_is_not_called_faulty() {
+    let bench = Bench::new();
+    let parent = ["train.schedule=constant", "train.milestones=[10]", "train.keep=1"];
+    bench.train("parent", &parent, &options()).unwrap();
+    let branch = Some(bench.path("parent/checkpoints/step-000010"));
+    let begin = Begin { branch, ..Begin::default() };
+    let short = ["train.schedule=wsd", "train.steps=14", "train.decay_from=12"];
+    let at_once = TrainOptions { stop_after: Some(10), ..beginning(begin) };
+    bench.train("branch", &short, &at_once).unwrap();
+    let error = bench.train("branch", &short, &verified()).unwrap_err();
+    assert!(error.exit_status() == 2 && error.to_string().contains("branched off"), "{error}");
+
+    let init_from = Some(bench.path("parent"));
+    let begin = Begin { init_from, ..Begin::default() };
+    let stopped = TrainOptions { stop_after: Some(3), ..beginning(begin.clone()) };
+    bench.train("run", &[], &stopped).unwrap();
+    let error = bench.train("run", &[], &verified()).unwrap_err();
+    assert!(error.hint().is_some_and(|hint| hint.contains("--init-from")), "{error}");
+    let named = Begin { verify: true, ..begin };
+    let again = TrainOptions { resume: true, stop_after: Some(3), ..beginning(named) };
+    bench.train("run", &[], &again).unwrap();
+}
