@@ -195,6 +195,7 @@ pub fn prepare(table: Table, mix: &Path, out: &Path, options: &TrainOptions) -> 
     {
         config.model = shape;
     }
+    config.check_shape()?;
     let (mut config, budget) = resolve(config, &mut feed)?;
     if config.train.micro_batch == 0 {
         config.train.micro_batch = match standing_rows(out, &config) {

@@ -110,6 +110,7 @@ fn train(
         return up_to_date(directory, feed.record().tokens);
     }
     let mut run = Run::open(mix, directory, &device, feed, &tokenizer, &origin, cx)?;
+    drop(origin); // the learner has a copy of the parameters
     let state = run.advance(options.stop_after)?;
     run.finish(state)
 }

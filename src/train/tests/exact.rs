@@ -349,3 +349,18 @@ fn a_stretch_that_began_elsewhere_is_not_called_faulty() {
     let again = TrainOptions { resume: true, stop_after: Some(3), ..beginning(named) };
     bench.train("run", &[], &again).unwrap();
 }
+
+#[test]
+fn rows_longer_than_the_model_of_init_from_learned_are_refused() {
+    let bench = Bench::new();
+    let learned = ["model.positions=learned", "model.context=32", "train.steps=2"];
+    bench.train("base", &learned, &options()).unwrap();
+    let init_from = Some(bench.path("base"));
+    let from = beginning(Begin { init_from, ..Begin::default() });
+    let mut table = CONFIG.split("[model]").next().unwrap().parse::<config::Table>().unwrap();
+    for set in ["train.sequence=64", "train.batch_tokens=256"] {
+        config::set(&mut table, set).unwrap();
+    }
+    let error = bench.train_table("run", table, &from, &|| false).unwrap_err().to_string();
+    assert!(error.contains("learns 32 positions"), "{error}");
+}
