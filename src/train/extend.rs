@@ -4,7 +4,8 @@
 //! learning rate is a function of (step, `train.steps`), so another `train.steps` changes rates
 //! that were already used, and how much decides what happens:
 //! - `constant`, and `wsd` up to the first step of the decay: none was. The run goes on, and is
-//!   from then on the run that was longer from its beginning.
+//!   from then on the run that was longer from its beginning; a `constant` one that had ended
+//!   keeps the records of that end, and its configuration records the step ([`Extension`]).
 //! - `wsd`, behind it: the rates of the decay were those of the shorter run. The finished run steps
 //!   aside as it stands, and the longer one goes on from the last checkpoint before the decay,
 //!   which `rotation` always keeps (Hu et al., *MiniCPM*, 2024, section 4.2).
@@ -136,6 +137,10 @@ fn extended(
     };
     let decay = decay.min(schedule.decay_start(new).unwrap_or(decay));
     if latest <= decay {
+        if latest == old && new > old {
+            // It ended here once, and the records of that end stand.
+            config.train.extended.push(Extension { at: latest, steps: old });
+        }
         return Ok(Continuation::Here { config: Box::new(config), warnings: Vec::new() });
     }
     let recovery = recovery::recover(out, standing, run, None, decay)?;

@@ -364,3 +364,15 @@ fn rows_longer_than_the_model_of_init_from_learned_are_refused() {
     let error = bench.train_table("run", table, &from, &|| false).unwrap_err().to_string();
     assert!(error.contains("learns 32 positions"), "{error}");
 }
+
+#[test]
+fn a_constant_run_that_grows_behind_its_end_is_taken_back_by_its_configuration() {
+    let bench = Bench::new();
+    let constant = |steps: &'static str| ["train.schedule=constant", steps];
+    bench.train("run", &constant("train.steps=10"), &options()).unwrap();
+    let resume = TrainOptions { resume: true, ..options() };
+    bench.train("run", &constant("train.steps=20"), &resume).unwrap();
+    let resolved = config::read(&bench.path("run").join(layout::CONFIG)).unwrap();
+    bench.train_table("again", resolved, &options(), &|| false).unwrap();
+    assert_eq!(bench.manifest("again"), bench.manifest("run"));
+}
