@@ -196,6 +196,9 @@ fn a_run_is_evaluated_at_its_milestones_and_is_the_same_run() {
         (&later["up_to_date"], &later["milestones"][1]["tasks"]),
         (&true.into(), &milestones[1]["tasks"])
     );
+    // What trains no run evaluates none.
+    let look = "train --data kept/mix --config evaluated.toml --find-lr";
+    directory.dataprep(look).ok();
     for (change, says) in [
         ("tasks = [\"piqua\"]\nevals = \"evals\"", "piqua"),
         ("tasks = [\"piqa\"]\nevals = \"nowhere\"", "nowhere"),

@@ -14,6 +14,7 @@ use crate::base::config::Table;
 use crate::base::error::{Error, Result};
 use crate::base::io;
 use crate::base::progress::Progress;
+use crate::pipeline::milestones;
 use crate::pipeline::request::{Request, Training};
 use crate::train::{self, TrainOptions};
 
@@ -114,8 +115,8 @@ impl Commands<'_> {
 
     /// `train --smoke`
     fn smoke(&self, request: &Request) -> Result<()> {
-        let (mix, options) = self.look(request)?;
-        let smoke = train::smoke::smoke(request.config.clone(), &mix, &options)?;
+        let (table, mix, options) = self.look(request)?;
+        let smoke = train::smoke::smoke(table, &mix, &options)?;
         for check in &smoke.checks {
             let mut record = serde_json::to_value(check).expect("plain data");
             record["type"] = "check".into();
@@ -127,7 +128,7 @@ impl Commands<'_> {
 
     /// `train --find-lr`
     fn find_lr(&self, request: &Request, file: Option<&Path>) -> Result<()> {
-        let (mix, options) = self.look(request)?;
+        let (table, mix, options) = self.look(request)?;
         let ending = file.and_then(|file| file.extension()).map(|ending| ending.to_string_lossy());
         let is_json = match (file, ending.as_deref()) {
             (None, _) | (Some(_), Some("svg")) => false,
@@ -139,7 +140,7 @@ impl Commands<'_> {
         };
         let file = file.map(|file| self.output_file(file, &[], None)).transpose()?;
         let progress = Progress::new(self.printer.progress_style());
-        let test = train::find_lr::find_lr(request.config.clone(), &mix, &options, &progress)?;
+        let test = train::find_lr::find_lr(table, &mix, &options, &progress)?;
         if let Some(file) = file {
             let text = match is_json {
                 true => json!(test).to_string() + "\n",
@@ -152,8 +153,9 @@ impl Commands<'_> {
         Ok(())
     }
 
-    /// The mix and how to compute on it, for what trains no run.
-    fn look(&self, request: &Request) -> Result<(PathBuf, TrainOptions)> {
+    /// The configuration, the mix and how to compute on it, for what trains no run and so
+    /// evaluates none.
+    fn look(&self, request: &Request) -> Result<(Table, PathBuf, TrainOptions)> {
         let [mix] = request.inputs.as_slice() else {
             return Err(Error::config("which mix? `--data MIX` is missing"));
         };
@@ -168,6 +170,8 @@ impl Commands<'_> {
             begin: train::Begin { init_from: asked.init_from.clone(), ..train::Begin::default() },
             data: asked.data.clone(),
         };
-        Ok((PathBuf::from(mix), options))
+        let mut table = request.config.clone();
+        milestones::take(&mut table)?;
+        Ok((table, PathBuf::from(mix), options))
     }
 }

@@ -25,8 +25,7 @@ pub const TABLE: &str = "train.evals";
 /// # Errors
 /// Config: an unknown key, a task or file that is not there.
 pub fn take(config: &mut Table) -> Result<Option<EvalConfig>> {
-    let train = config.get_mut("train").and_then(toml::Value::as_table_mut);
-    let Some(asked) = train.and_then(|train| train.remove("evals")) else { return Ok(None) };
+    let Some(asked) = remove(config) else { return Ok(None) };
     let toml::Value::Table(table) = asked else {
         return Err(Error::config(format!("`{TABLE}` is no table"))
             .with_hint("as in `[train.evals]` with `tasks = [\"piqa\"]`, `evals = \"DIR\"`"));
@@ -40,6 +39,12 @@ pub fn take(config: &mut Table) -> Result<Option<EvalConfig>> {
     asked.check().map_err(within)?;
     task::open(&asked.tasks, asked.evals.as_deref().map(Path::new)).map_err(within)?;
     Ok(Some(asked))
+}
+
+/// Takes `train.evals` out unread: the rest is what training knows the keys of.
+pub fn remove(config: &mut Table) -> Option<toml::Value> {
+    let train = config.get_mut("train").and_then(toml::Value::as_table_mut);
+    train.and_then(|train| train.remove("evals"))
 }
 
 /// What evaluates a checkpoint.

@@ -53,7 +53,10 @@ impl MixReader {
         let cache = BlockCache::new(cache_bytes_max);
         if record.materialized {
             let rows = Some(RowsReader::open(&directory.join(ROWS_FILE), record.tokens)?);
-            return Ok(MixReader { record, order, paths: vec![], shards: vec![], cache, rows });
+            // The shards are no longer needed, but for what they alone know: the texts' sizes.
+            let paths = record.locate(directory, data).unwrap_or_default();
+            let shards = paths.iter().map(|_| None).collect();
+            return Ok(MixReader { record, order, paths, shards, cache, rows });
         }
         let paths = record.locate(directory, data)?;
         let shards = paths.iter().map(|_| None).collect();
@@ -139,7 +142,16 @@ impl MixReader {
     /// Tokens of the stream up to the end of the last whole document with which the texts of all so
     /// far stay within `bytes`. Reads the column `bytes` of each block once while its documents
     /// stand near one another in the order.
+    ///
+    /// # Errors
+    /// Config: the stream was written out, and its shards are not there.
     pub fn tokens_of_text(&mut self, bytes: u64) -> Result<u64> {
+        if self.rows.is_some() && self.paths.is_empty() {
+            let message = "the sizes of the mix's texts stand in its shards, and these are not \
+                           where they lay";
+            return Err(Error::config(message)
+                .with_hint("give their folder with `--data`, or use `train.tokens`"));
+        }
         let mut sizes: BTreeMap<(u32, usize), Vec<u64>> = BTreeMap::new();
         let (mut sum, mut tokens) = (0u64, 0);
         for document in 0..self.order.documents() {

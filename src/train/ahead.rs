@@ -31,7 +31,8 @@ pub struct Row {
 /// Reads rows ahead.
 pub struct RowsAhead {
     sequence: usize,
-    row_count: u64,
+    /// Of the stream.
+    tokens: u64,
     state: State,
 }
 
@@ -53,13 +54,13 @@ struct Reading {
 impl RowsAhead {
     /// Reads nothing yet.
     pub fn new(reader: MixReader, sequence: usize) -> RowsAhead {
-        let row_count = reader.tokens() / sequence as u64;
-        RowsAhead { sequence, row_count, state: State::Idle(Box::new(reader)) }
+        let tokens = reader.tokens();
+        RowsAhead { sequence, tokens, state: State::Idle(Box::new(reader)) }
     }
 
     /// Whole rows of the mix.
     pub fn row_count(&self) -> u64 {
-        self.row_count
+        self.tokens / self.sequence as u64
     }
 
     /// The reader, at rest.
@@ -103,7 +104,8 @@ impl RowsAhead {
         // Behind the last whole row the thread sends what is left of the stream, and ends.
         let behind = match reading.rows.recv() {
             Ok(row) => row?,
-            Err(_) => return Ok(None),
+            Err(_) if reading.next * self.sequence as u64 >= self.tokens => return Ok(None),
+            Err(_) => return Err(lost()),
         };
         let token = behind.tokens.first().copied();
         reading.seen = Some(behind);

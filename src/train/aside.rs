@@ -45,6 +45,10 @@ pub fn find(out: &Path, asked: &Asked<'_>) -> Result<Option<(PathBuf, Manifest)>
         }
         // One that cannot be read is not the one that is asked for.
         let Ok(manifest) = read_manifest(&path) else { continue };
+        // Where a run begins must be said again before one comes back for it.
+        if manifest.inputs.len() != 1 + asked.origin.inputs.len() {
+            continue;
+        }
         let Continuation::Here { .. } = extend::continuation(&path, &manifest, asked)? else {
             continue;
         };

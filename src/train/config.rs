@@ -241,19 +241,25 @@ impl TrainConfig {
         config.train.check()?;
         config.optimizer.validate()?;
         config.optimizer = config.optimizer.resolved();
-        // The tokenizer decides the vocabulary; everything else of the shape is known here.
-        let vocab_size = config.model.vocab_size.max(1);
-        let model = ModelConfig { vocab_size, ..config.model.clone() };
+        config.check_shape()?;
+        Ok(config)
+    }
+
+    /// The shape, and what must fit it: the optimizer's groups and the length of a row.
+    pub fn check_shape(&self) -> Result<()> {
+        // The tokenizer decides the vocabulary; everything else of the shape is known before.
+        let vocab_size = self.model.vocab_size.max(1);
+        let model = ModelConfig { vocab_size, ..self.model.clone() };
         model.validate()?;
-        config.optimizer.check_groups(&model)?;
-        if model.longest().is_some_and(|longest| longest < config.train.sequence) {
-            let (sequence, context) = (config.train.sequence, model.context);
+        self.optimizer.check_groups(&model)?;
+        if model.longest().is_some_and(|longest| longest < self.train.sequence) {
+            let (sequence, context) = (self.train.sequence, model.context);
             return Err(Error::config(format!(
                 "`train.sequence` is {sequence}, and the model learns {context} positions"
             ))
             .with_hint("raise `model.context`, or lower `train.sequence`"));
         }
-        Ok(config)
+        Ok(())
     }
 
     /// What of the configuration the fingerprint covers.

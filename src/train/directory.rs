@@ -72,10 +72,11 @@ impl fmt::Display for Start {
 /// What [`RunDirectory::open`] would do with OUT, without touching it.
 pub fn look(out: &Path, asked: &Asked<'_>) -> Result<Start> {
     let standing = if out.exists() { standing_run(out)? } else { None };
-    if !goes_on(out, standing.as_ref(), asked)?
-        && let Some((found, _)) = find(out, asked)?
-    {
-        return look(&found, asked);
+    if !goes_on(out, standing.as_ref(), asked)? {
+        if let Some((found, _)) = find(out, asked)? {
+            return look(&found, asked);
+        }
+        check_past(out, asked)?;
     }
     let Some(standing) = standing else { return Ok(Start::New) };
     Ok(match decision(out, &standing, asked)? {
@@ -98,6 +99,20 @@ pub fn look(out: &Path, asked: &Asked<'_>) -> Result<Start> {
 fn goes_on(out: &Path, standing: Option<&Manifest>, asked: &Asked<'_>) -> Result<bool> {
     let Some(standing) = standing else { return Ok(false) };
     Ok(!matches!(decision(out, standing, asked)?, Continuation::Aside(_)))
+}
+
+/// Whether a new run in OUT can share the past that is asked for.
+///
+/// # Errors
+/// Config: it is the past of the run that stands in OUT, or of another mix, shape or batch.
+fn check_past(out: &Path, asked: &Asked<'_>) -> Result<()> {
+    let Some(parent) = &asked.origin.parent else { return Ok(()) };
+    if out.exists() && io::canonical(out)? == io::canonical(&parent.run)? {
+        let stands = format!("the run that stands in `{}`", out.display());
+        return Err(Error::config(format!("`--branch` names a checkpoint of {stands}"))
+            .with_hint("give the branch an `--out` of its own"));
+    }
+    extend::shared_past(parent, asked).map(drop)
 }
 
 /// What is done about the standing run.
@@ -194,7 +209,12 @@ impl RunDirectory {
         let standing = if out.exists() { standing_run(out)? } else { None };
         let came_back = match goes_on(out, standing.as_ref(), &asked)? {
             true => None,
-            false => bring_back(out, standing.as_ref(), &asked)?,
+            false => {
+                if find(out, &asked)?.is_none() {
+                    check_past(out, &asked)?;
+                }
+                bring_back(out, standing.as_ref(), &asked)?
+            }
         };
         io::create_directory(out)?;
         let lock = Lock::take(&out.join(LOCK), out)?;

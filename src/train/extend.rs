@@ -4,7 +4,8 @@
 //! learning rate is a function of (step, `train.steps`), so another `train.steps` changes rates
 //! that were already used, and how much decides what happens:
 //! - `constant`, and `wsd` up to the first step of the decay: none was. The run goes on, and is
-//!   from then on the run that was longer from its beginning.
+//!   from then on the run that was longer from its beginning; a `constant` one that had ended
+//!   keeps the records of that end, and its configuration records the step ([`Extension`]).
 //! - `wsd`, behind it: the rates of the decay were those of the shorter run. The finished run steps
 //!   aside as it stands, and the longer one goes on from the last checkpoint before the decay,
 //!   which `rotation` always keeps (Hu et al., *MiniCPM*, 2024, section 4.2).
@@ -14,7 +15,10 @@
 //!
 //! **Invariant.** A finished run is never lost by making it longer.
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+};
 
 use super::{
     config::{Extension, Settings, Steps, TrainConfig},
@@ -133,6 +137,10 @@ fn extended(
     };
     let decay = decay.min(schedule.decay_start(new).unwrap_or(decay));
     if latest <= decay {
+        if latest == old && new > old {
+            // It ended here once, and the records of that end stand.
+            config.train.extended.push(Extension { at: latest, steps: old });
+        }
         return Ok(Continuation::Here { config: Box::new(config), warnings: Vec::new() });
     }
     let recovery = recovery::recover(out, standing, run, None, decay)?;
@@ -183,23 +191,26 @@ fn steps(config: &TrainConfig) -> u64 {
     }
 }
 
-/// Keys, as `train.steps`, whose values differ.
+/// Keys, as `train.steps`, whose values differ, in order. A key may stand on one side alone: many
+/// are not written while they have their default.
 fn differing_keys(run: &TrainConfig, asked: &TrainConfig) -> Vec<String> {
     let (run, asked) = (run.fingerprinted(), asked.fingerprinted());
-    let tables = run.as_object().into_iter().flatten();
-    let keys = tables.flat_map(|(table, values)| {
-        let keys = values.as_object().into_iter().flatten();
-        keys.map(move |(key, value)| (table, key, value))
-    });
-    keys.filter(|(table, key, value)| asked[table.as_str()].get(key.as_str()) != Some(*value))
-        .map(|(table, key, _)| format!("`{table}.{key}`"))
-        .collect()
+    let mut differing = BTreeSet::new();
+    for (here, there) in [(&run, &asked), (&asked, &run)] {
+        for (table, values) in here.as_object().into_iter().flatten() {
+            let keys = values.as_object().into_iter().flatten();
+            let other = &there[table.as_str()];
+            let unlike = keys.filter(|(key, value)| other.get(key.as_str()) != Some(*value));
+            differing.extend(unlike.map(|(key, _)| format!("`{table}.{key}`")));
+        }
+    }
+    differing.into_iter().collect()
 }
 
 /// What a new run shares of the run that its origin names.
 ///
 /// # Errors
-/// Config: another mix, shape or batch. Failed: the checkpoint is damaged.
+/// Config: another mix, shape, batch or optimizer. Failed: the checkpoint is damaged.
 pub fn shared_past(parent: &Parent, asked: &Asked<'_>) -> Result<Recovery> {
     let Parent { run, manifest, checkpoint } = parent;
     let theirs: Option<TrainConfig> = serde_json::from_value(manifest.config.clone()).ok();
@@ -209,7 +220,8 @@ pub fn shared_past(parent: &Parent, asked: &Asked<'_>) -> Result<Recovery> {
         Some(_) if !same_mix => vec!["the mix".to_owned()],
         Some(theirs) => {
             let mut keys = differing_keys(theirs, asked.config);
-            let fixed = ["`train.batch_tokens`", "`train.sequence`", "`runtime.ops`"];
+            let fixed =
+                ["`train.batch_tokens`", "`train.sequence`", "`runtime.ops`", "`optimizer.kind`"];
             keys.retain(|key| key.starts_with("`model.") || fixed.contains(&key.as_str()));
             keys
         }

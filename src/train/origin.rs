@@ -72,8 +72,8 @@ pub struct Parent {
 }
 
 /// Keys of a manifest that name an origin.
-const INITIALISED_FROM: &str = "initialised_from";
-const BRANCHED_FROM: &str = "branched_from";
+pub const INITIALISED_FROM: &str = "initialised_from";
+pub const BRANCHED_FROM: &str = "branched_from";
 
 impl Origin {
     /// Reads what `begin` names; `tokenizer` is the mix's.

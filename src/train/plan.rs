@@ -21,10 +21,10 @@ use super::{
     extend::Asked,
     feed::MixFeed,
     layout,
-    origin::{Begin, Origin},
+    origin::{Begin, INITIALISED_FROM, Origin},
     probe::{self, Probe},
 };
-use crate::artifact::record::InputRecord;
+use crate::artifact::{manifest::Manifest, record::InputRecord};
 use crate::base::{
     config::Table,
     error::{Error, Result},
@@ -33,7 +33,7 @@ use crate::base::{
 };
 use crate::runtime::{
     device::Device,
-    model::{StepMemory, StepShape},
+    model::{ModelConfig, StepMemory, StepShape},
 };
 use crate::shards::set::{TOKENIZER_DIRECTORY, TOKENIZER_FILE};
 use crate::tokenizer::Tokenizer;
@@ -188,6 +188,14 @@ pub fn prepare(table: Table, mix: &Path, out: &Path, options: &TrainOptions) -> 
     let tokenizer = Tokenizer::open(&mix.join(TOKENIZER_DIRECTORY))?;
     let origin = Origin::open(&options.begin, &tokenizer, &device)?;
     origin.shape(&mut config, shaped)?;
+    if !shaped
+        && !options.fresh
+        && origin.inputs.is_empty()
+        && let Some(shape) = shape_begun_with(out)
+    {
+        config.model = shape;
+    }
+    config.check_shape()?;
     let (mut config, budget) = resolve(config, &mut feed)?;
     if config.train.micro_batch == 0 {
         config.train.micro_batch = match standing_rows(out, &config) {
@@ -212,12 +220,27 @@ pub fn in_pool<T: Send>(
     pool.install(work)
 }
 
-/// The rows at once of the run that stands in `out`, which `"auto"` keeps: another number would be
-/// another run.
+/// The rows at once of the run that stands in `out`, which `"auto"` keeps where that is what is
+/// asked for otherwise: another number would be another run.
 fn standing_rows(out: &Path, config: &TrainConfig) -> Option<usize> {
+    let run = standing_config(&layout::read_manifest(out).ok()?)?;
+    let mut asked = config.clone();
+    (asked.train.micro_batch, asked.train.steps) = (run.train.micro_batch, run.train.steps);
+    asked.asks_for(&run).then_some(run.train.micro_batch)
+}
+
+/// The shape of the run that stands in `out` where it began with the parameters of another model,
+/// which gave it: a start that does not name that model again goes on with it all the same.
+fn shape_begun_with(out: &Path) -> Option<ModelConfig> {
     let manifest = layout::read_manifest(out).ok()?;
-    let rows = manifest.config.pointer("/train/micro_batch")?.as_u64()? as usize;
-    config.train.rows_per_step().is_multiple_of(rows).then_some(rows)
+    let run = standing_config(&manifest)?;
+    let began = manifest.extra.contains_key(INITIALISED_FROM);
+    began.then_some(ModelConfig { vocab_size: 0, ..run.model })
+}
+
+/// The configuration of a run; `None` where this version reads it no more.
+fn standing_config(manifest: &Manifest) -> Option<TrainConfig> {
+    serde_json::from_value(manifest.config.clone()).ok()
 }
 
 /// `"auto"`: the most rows at once that stay within `--memory`, up to [`AUTO_TOKENS`].

@@ -8,11 +8,14 @@
 
 use std::path::Path;
 
+use serde_json::Value;
+
 use super::{
     config::{Steps, TrainConfig},
     feed::MixFeed,
     layout,
     learner::{Beginning, Learner},
+    origin::BRANCHED_FROM,
     recovery,
 };
 use crate::artifact::manifest::Manifest;
@@ -27,6 +30,10 @@ use crate::runtime::{
     device::Device,
     model::Model,
 };
+
+/// The first version of the stage whose steps come out as this one's: the ones before trained the
+/// rows that pad the vocabulary too.
+const SAME_SINCE: u32 = 3;
 
 /// A run as its directory has it.
 pub struct Stretch<'a> {
@@ -44,12 +51,14 @@ impl Stretch<'_> {
     /// Trains the stretch again. Returns the step that it began after.
     ///
     /// # Errors
-    /// Failed: a step or the checkpoint comes out otherwise; the earlier checkpoint is damaged.
+    /// Config: the stretch is not this run's own, or of a version that computed otherwise. Failed:
+    /// a step or the checkpoint comes out otherwise; the earlier checkpoint is damaged.
     pub fn replay(&self, device: &Device, feed: &mut MixFeed, progress: &Progress) -> Result<u64> {
         let Stretch { run, manifest, config, newest, initial } = *self;
         let Some(last) = newest.step.checked_sub(1) else { return Ok(0) };
         let Steps::Number(steps) = config.train.steps else { panic!("steps of a run are numbers") };
         let before = recovery::recover(run, manifest, config, None, last)?.checkpoint;
+        self.check_beginning(before.as_ref())?;
         let beginning = match (&before, initial) {
             (Some(checkpoint), _) => Beginning::Checkpoint(checkpoint),
             (None, Some(weights)) => Beginning::Weights(weights),
@@ -84,6 +93,33 @@ impl Stretch<'_> {
             }
         }
         Ok(from)
+    }
+
+    /// Fails unless the stretch after `before` can come out again here.
+    fn check_beginning(&self, before: Option<&Checkpoint>) -> Result<()> {
+        let Stretch { manifest, initial, .. } = *self;
+        let start = before.map_or(0, |checkpoint| checkpoint.step);
+        let branched = manifest.extra.get(BRANCHED_FROM);
+        let branched = branched.and_then(|facts| facts.get("step")).and_then(Value::as_u64);
+        let began_elsewhere = before.is_none() && initial.is_none() && manifest.inputs.len() > 1;
+        let (what, hint) = match branched {
+            _ if manifest.stage_version < SAME_SINCE => (
+                format!("version {} of `train` computed otherwise", manifest.stage_version),
+                "runs of this version can be verified",
+            ),
+            Some(step) if start < step => (
+                format!("the stretch began before the run branched off after step {}", Count(step)),
+                "verify the run that it is a branch of, or train on to the next checkpoint first",
+            ),
+            _ if began_elsewhere => (
+                "the stretch began with the parameters of another model".to_owned(),
+                "name that model with `--init-from` again",
+            ),
+            _ => return Ok(()),
+        };
+        let run = self.run.display();
+        Err(Error::config(format!("cannot train the last stretch of `{run}` again: {what}"))
+            .with_hint(hint))
     }
 
     fn differs(&self, learner: &Learner, what: String) -> Error {

@@ -110,6 +110,7 @@ fn train(
         return up_to_date(directory, feed.record().tokens);
     }
     let mut run = Run::open(mix, directory, &device, feed, &tokenizer, &origin, cx)?;
+    drop(origin); // the learner has a copy of the parameters
     let state = run.advance(options.stop_after)?;
     run.finish(state)
 }
@@ -322,7 +323,9 @@ impl<'a> Run<'a> {
         self.cx.progress.begin_steps_at("train", self.steps, self.learner.state.step);
         let stop = stop_after.unwrap_or(u64::MAX);
         let mut watch = Stopwatch::start();
-        if self.learner.state.step == 0 && self.config.train.milestones.contains(&0) {
+        // One that stands already may be of another machine: it is never saved again over itself.
+        let is_new = self.learner.state.step == 0 && self.directory.checkpoint().is_none();
+        if is_new && self.config.train.milestones.contains(&0) {
             self.checkpoint(State::Running)?;
         }
         while self.learner.state.step < self.steps

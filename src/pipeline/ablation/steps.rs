@@ -15,6 +15,7 @@ use crate::base::error::{Error, Result};
 use crate::base::hash::xxh3_128;
 use crate::base::size::Count;
 use crate::base::spec::{Form, Spec};
+use crate::pipeline::milestones;
 use crate::pipeline::recipe::Recipe;
 use crate::pipeline::registry;
 use crate::pipeline::request::Request;
@@ -71,7 +72,9 @@ fn train(request: &mut Request, seed: u64, tokens: Option<Count>) -> Result<()> 
     let mut keys = Table::new();
     keys.insert("seed".to_owned(), i64::try_from(seed).unwrap_or(i64::MAX).into());
     if let Some(tokens) = tokens {
-        let batch = TrainConfig::parse(request.config.clone())?.train.batch_tokens.0.max(1);
+        let mut config = request.config.clone();
+        milestones::remove(&mut config);
+        let batch = TrainConfig::parse(config)?.train.batch_tokens.0.max(1);
         let steps = tokens.0 / batch;
         if steps == 0 {
             let message = format!("{tokens} tokens are less than a step's {}", Count(batch));
@@ -194,5 +197,30 @@ fn follow(request: &mut Request, places: &BTreeMap<PathBuf, PathBuf>) {
         {
             *value = place.into_owned();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pipeline::request::Training;
+
+    #[test]
+    fn a_budget_of_tokens_leaves_the_evaluations_of_milestones_as_they_are() {
+        let config = "[train]\nbatch_tokens = 2048\n[train.evals]\ntasks = ['piqa']";
+        let mut request = Request {
+            name: "train".to_owned(),
+            stage: "train".to_owned(),
+            inputs: Vec::new(),
+            out: PathBuf::new(),
+            config: config.parse().unwrap(),
+            after: Vec::new(),
+            newest: false,
+            training: Training::default(),
+        };
+        train(&mut request, 1, Some(Count(10_000))).unwrap();
+        let table = &request.config["train"];
+        assert_eq!(table["steps"].as_integer(), Some(4));
+        assert!(table.get("evals").is_some());
     }
 }

@@ -238,3 +238,141 @@ fn smoke_passes_what_is_sound_and_a_range_test_has_a_bottom() {
     assert!(test.suggestion > 1e-5 && test.suggestion < 0.1, "{test}");
     assert!(test.svg().contains("<path"));
 }
+
+#[test]
+fn a_branch_of_another_shape_or_optimizer_is_refused() {
+    let bench = Bench::new();
+    let parent = ["train.schedule=constant", "train.milestones=[10]"];
+    bench.train("parent", &parent, &options()).unwrap();
+    let branch = Some(bench.path("parent/checkpoints/step-000010"));
+    let begin = beginning(Begin { branch, ..Begin::default() });
+    for (set, key) in
+        [("model.dropout=0.1", "`model.dropout`"), ("optimizer.kind=muon", "`optimizer.kind`")]
+    {
+        let sets = ["train.schedule=constant", "train.steps=14", set];
+        let error = bench.train("branch", &sets, &begin).unwrap_err().to_string();
+        assert!(error.contains(key), "{error}");
+    }
+}
+
+#[test]
+fn a_branch_that_is_refused_leaves_what_stands_in_its_place() {
+    let bench = Bench::new();
+    let parent = ["train.schedule=constant", "train.milestones=[10]"];
+    bench.train("parent", &parent, &options()).unwrap();
+    bench.train("standing", &["train.steps=2"], &options()).unwrap();
+    let manifests = || ["parent", "standing"].map(|name| bench.manifest(name));
+    let before = manifests();
+    let branch = Some(bench.path("parent/checkpoints/step-000010"));
+    let begin = beginning(Begin { branch, ..Begin::default() });
+    let wide = ["train.batch_tokens=256", "train.steps=14"];
+    for name in ["standing", "none"] {
+        let error = bench.train(name, &wide, &begin).unwrap_err().to_string();
+        assert!(error.contains("`train.batch_tokens`"), "{error}");
+    }
+    let error = bench.train("parent", &["train.steps=14"], &begin).unwrap_err();
+    assert!(error.to_string().contains("the run that stands in"), "{error}");
+    assert!(error.hint().is_some_and(|hint| hint.contains("--out")));
+    assert_eq!(manifests(), before);
+    assert!(!bench.path("none").exists());
+}
+
+#[test]
+fn rows_at_once_of_another_run_are_not_kept() {
+    let bench = Bench::new();
+    bench.train("run", &["train.micro_batch=1"], &stop_after(1)).unwrap();
+    let other = ["train.micro_batch=auto", "train.learning_rate=1e-3"];
+    bench.train("run", &other, &stop_after(1)).unwrap();
+    let config = io::read_text(&bench.path("run").join(layout::CONFIG)).unwrap();
+    assert!(config.contains("micro_batch = 4\n"), "{config}");
+}
+
+#[test]
+fn a_run_from_other_parameters_goes_on_without_their_name_and_comes_back_with_it_alone() {
+    let bench = Bench::new();
+    bench.train("base", &[], &options()).unwrap();
+    let init_from = Some(bench.path("base"));
+    let from = beginning(Begin { init_from, ..Begin::default() });
+    let bare = || CONFIG.split("[model]").next().unwrap().parse::<config::Table>().unwrap();
+    let stopped = TrainOptions { stop_after: Some(3), ..from.clone() };
+    bench.train_table("run", bare(), &stopped, &|| false).unwrap();
+    let summary = bench.train_table("run", bare(), &options(), &|| false).unwrap();
+    assert_eq!((summary.resumed_from, summary.step, summary.stepped_aside), (3, 20, None));
+    // Beside OUT it is not the run that begins with parameters of its own.
+    bench.train("run", &["train.seed=1"], &stop_after(1)).unwrap();
+    let summary = bench.train("run", &[], &stop_after(1)).unwrap();
+    assert_eq!(summary.step, 1);
+    assert!(bench.train("run", &[], &from).unwrap().up_to_date);
+}
+
+#[test]
+fn a_run_with_its_initial_weights_goes_on_on_other_threads() {
+    let bench = Bench::new();
+    let sets = ["train.milestones=[0]", "train.steps=5"];
+    let on = |threads: usize| TrainOptions { threads: Some(threads), ..options() };
+    bench.train("run", &sets, &TrainOptions { stop_after: Some(0), ..on(1) }).unwrap();
+    assert_eq!(bench.train("run", &sets, &on(2)).unwrap().step, 5);
+}
+
+#[test]
+fn smoke_passes_a_model_that_may_not_see_far() {
+    let bench = Bench::new();
+    for set in ["model.zero_init_projections=true", "model.window=2"] {
+        let mut table = CONFIG.parse::<config::Table>().unwrap();
+        config::set(&mut table, set).unwrap();
+        let smoke = smoke::smoke(table, &bench.path("mix"), &options()).unwrap();
+        let mask = smoke.checks.iter().find(|check| check.check == "attention stays inside");
+        assert_eq!(mask.unwrap().verdict, smoke::Verdict::Pass, "{set}: {smoke}");
+    }
+}
+
+#[test]
+fn a_stretch_that_began_elsewhere_is_not_called_faulty() {
+    let bench = Bench::new();
+    let parent = ["train.schedule=constant", "train.milestones=[10]", "train.keep=1"];
+    bench.train("parent", &parent, &options()).unwrap();
+    let branch = Some(bench.path("parent/checkpoints/step-000010"));
+    let begin = Begin { branch, ..Begin::default() };
+    let short = ["train.schedule=wsd", "train.steps=14", "train.decay_from=12"];
+    let at_once = TrainOptions { stop_after: Some(10), ..beginning(begin) };
+    bench.train("branch", &short, &at_once).unwrap();
+    let error = bench.train("branch", &short, &verified()).unwrap_err();
+    assert!(error.exit_status() == 2 && error.to_string().contains("branched off"), "{error}");
+
+    let init_from = Some(bench.path("parent"));
+    let begin = Begin { init_from, ..Begin::default() };
+    let stopped = TrainOptions { stop_after: Some(3), ..beginning(begin.clone()) };
+    bench.train("run", &[], &stopped).unwrap();
+    let error = bench.train("run", &[], &verified()).unwrap_err();
+    assert!(error.hint().is_some_and(|hint| hint.contains("--init-from")), "{error}");
+    let named = Begin { verify: true, ..begin };
+    let again = TrainOptions { resume: true, stop_after: Some(3), ..beginning(named) };
+    bench.train("run", &[], &again).unwrap();
+}
+
+#[test]
+fn rows_longer_than_the_model_of_init_from_learned_are_refused() {
+    let bench = Bench::new();
+    let learned = ["model.positions=learned", "model.context=32", "train.steps=2"];
+    bench.train("base", &learned, &options()).unwrap();
+    let init_from = Some(bench.path("base"));
+    let from = beginning(Begin { init_from, ..Begin::default() });
+    let mut table = CONFIG.split("[model]").next().unwrap().parse::<config::Table>().unwrap();
+    for set in ["train.sequence=64", "train.batch_tokens=256"] {
+        config::set(&mut table, set).unwrap();
+    }
+    let error = bench.train_table("run", table, &from, &|| false).unwrap_err().to_string();
+    assert!(error.contains("learns 32 positions"), "{error}");
+}
+
+#[test]
+fn a_constant_run_that_grows_behind_its_end_is_taken_back_by_its_configuration() {
+    let bench = Bench::new();
+    let constant = |steps: &'static str| ["train.schedule=constant", steps];
+    bench.train("run", &constant("train.steps=10"), &options()).unwrap();
+    let resume = TrainOptions { resume: true, ..options() };
+    bench.train("run", &constant("train.steps=20"), &resume).unwrap();
+    let resolved = config::read(&bench.path("run").join(layout::CONFIG)).unwrap();
+    bench.train_table("again", resolved, &options(), &|| false).unwrap();
+    assert_eq!(bench.manifest("again"), bench.manifest("run"));
+}

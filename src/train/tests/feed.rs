@@ -56,6 +56,7 @@ fn a_mix_that_is_written_out_gives_bitwise_the_same_batches() {
     let open = || MixFeed::open(&mix, &[], 48).unwrap();
     let count = open().row_count() as usize;
     let before = open().rows(0, count).unwrap();
+    let of_text = open().tokens_of_text(1300).unwrap();
     let mut reader = MixReader::open(&mix, &[], 0).unwrap();
     let record = MixRecord { materialized: true, ..reader.record().clone() };
     let mut rows = RowsWriter::create(&mix.join(ROWS_FILE), record.token_width).unwrap();
@@ -64,7 +65,11 @@ fn a_mix_that_is_written_out_gives_bitwise_the_same_batches() {
     rows.push(&tokens).unwrap();
     rows.finish().unwrap();
     io::write(&mix.join(MIX_FILE), record.to_json().as_bytes()).unwrap();
+    // The shards alone know how long the texts are.
+    assert_eq!(open().tokens_of_text(1300).unwrap(), of_text);
     io::remove_directory(&bench.path("shards")).unwrap();
+    let error = open().tokens_of_text(1300).unwrap_err();
+    assert!(error.exit_status() == 2 && error.hint().unwrap().contains("--data"), "{error}");
     assert_eq!(open().rows(0, count).unwrap(), before);
     let (mut feed, part) = (open(), before.slice(7, 5));
     assert_eq!(feed.rows(7, 5).unwrap(), part);
