@@ -4,9 +4,9 @@
 //! is looked for where `run.json` says that it lay, in the folders inside its reader (a tokenizer
 //! lies in its shards), beside its reader and in the store there; where it stands no more, the
 //! reader's own manifest tells of it (`ancestry`), and where that does not either, only what the
-//! reader recorded is known. **Invariant.** A folder that holds another artifact now is not taken for the one that was
-//! read. **Cost.** One manifest a step, and one for each neighbour that is looked at; with
-//! [`Depth::Told`] no folder is opened whose facts the manifest tells.
+//! reader recorded is known. **Invariant.** A folder that holds another artifact now is not taken
+//! for the one that was read. **Cost.** One manifest a step, and one for each neighbour that is
+//! looked at; with [`Depth::Told`] no folder is opened whose facts the manifest tells.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -10,7 +10,7 @@
 //! back. **Cost.** The disk of every state that was finished, until it is removed; looking reads
 //! the manifests of the outputs of that name.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, btree_map::Entry};
 use std::path::{Path, PathBuf};
 
 use super::up_to_date;
@@ -163,8 +163,8 @@ fn needed(
         let mut next = vec![manifest.fingerprint];
         while let Some(fingerprint) = next.pop() {
             for &input in above.get(&fingerprint).into_iter().flatten() {
-                if !needed.contains_key(&input) {
-                    needed.insert(input, name_of(run));
+                if let Entry::Vacant(place) = needed.entry(input) {
+                    place.insert(name_of(run));
                     next.push(input);
                 }
             }
