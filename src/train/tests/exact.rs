@@ -358,7 +358,7 @@ fn rows_longer_than_the_model_of_init_from_learned_are_refused() {
     let init_from = Some(bench.path("base"));
     let from = beginning(Begin { init_from, ..Begin::default() });
     let mut table = CONFIG.split("[model]").next().unwrap().parse::<config::Table>().unwrap();
-    for set in ["train.sequence=64", "train.batch_tokens=256"] {
+    for set in ["train.sequence=64", "train.batch_tokens=256", "train.steps=4"] {
         config::set(&mut table, set).unwrap();
     }
     let error = bench.train_table("run", table, &from, &|| false).unwrap_err().to_string();
