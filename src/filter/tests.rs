@@ -20,6 +20,7 @@ use crate::artifact::{
 };
 use crate::base::io;
 use crate::base::progress::{Progress, Style};
+use crate::source::verdict::{VERDICT, with_verdict};
 use crate::source::{InputConfig, InputSpec};
 
 const BOTH: [&str; 2] = ["gopher_quality", "fineweb_quality"];
@@ -103,13 +104,20 @@ fn kept_documents_pass_the_rules_and_keep_every_column() {
     for index in 0..filter.plan().unwrap().phases[0].units.len() {
         let dir = directory.path().join(index.to_string());
         let part = table(&dir.join("part.parquet"));
-        assert_eq!(part.schema().fields(), filter.source().schema().fields());
-        for text in strings(&part, "text") {
+        let schema = with_verdict(&filter.source().schema());
+        assert_eq!(part.schema().fields(), schema.fields());
+        let (held, verdicts) = (part.column(3).as_boolean(), part.column_by_name(VERDICT).unwrap());
+        for (row, text) in strings(&part, "text").into_iter().enumerate() {
             let mut room = Room::new(Splitter::reference());
-            assert_eq!(rules::judge(&rule_sets, &mut room.view(text)), None);
+            let verdict =
+                rules::judge(&rule_sets, &mut room.view(text)).map(|verdict| verdict.rule);
+            // A held-out document stays, and what would have become of it stands beside it.
+            let said = verdicts.is_valid(row).then(|| verdicts.as_string::<i32>().value(row));
+            assert_eq!(said, verdict.filter(|_| held.value(row)));
+            assert!(verdict.is_none() || held.value(row), "{verdict:?} of a document that trains");
         }
         kept += part.num_rows() as u64;
-        held_out += part.column(3).as_boolean().true_count() as u64;
+        held_out += held.true_count() as u64;
         removed += table(&dir.join("removed.parquet")).num_rows() as u64;
     }
     let total = counts.total();
@@ -206,7 +214,10 @@ fn annotations_hold_every_value_and_drop_nothing() {
     assert_eq!(all.total().documents_out, counts.total().documents_in);
     let would_drop: u64 =
         all.extra.iter().filter(|(key, _)| key.starts_with("would_drop")).map(|(_, n)| n).sum();
-    assert_eq!(would_drop, counts.total().dropped_total());
+    // Held-out documents are judged and stay, with or without annotations.
+    let stay: u64 = counts.total().held_out_verdicts.values().sum();
+    assert!(stay > 0);
+    assert_eq!(would_drop, counts.total().dropped_total() + stay);
     let mut kept = 0;
     for index in 0..annotating.plan().unwrap().phases[0].units.len() {
         let part = table(&annotated.path().join(index.to_string()).join("part.parquet"));
@@ -225,7 +236,7 @@ fn annotations_hold_every_value_and_drop_nothing() {
         let edited = part.column_by_name("text_edited").unwrap();
         assert_eq!(edited.null_count(), part.num_rows(), "neither rule set edits");
     }
-    assert_eq!(kept, counts.total().documents_out);
+    assert_eq!(kept + stay, counts.total().documents_out);
 }
 
 #[test]
