@@ -182,13 +182,25 @@ impl Files {
 
 impl Named {
     /// The manifest of the artifact that it is, and the file in which that stands; nothing for raw
-    /// files. A folder of artifacts is neither.
+    /// files. A folder of artifacts is neither. Files that only share the manifest's name are not
+    /// fetched further down: an artifact has `run.json` beside it.
     pub fn artifact(&self) -> Result<Option<(Manifest, Stored)>> {
-        let is_manifest = |name: &str| name.rsplit('/').next() == Some(manifest::FILE_NAME);
-        for (name, file) in self.files.iter().filter(|(name, _)| is_manifest(name)) {
+        if self.is_file {
+            return Ok(None);
+        }
+        let names: BTreeSet<&str> = self.files.iter().map(|(name, _)| name.as_str()).collect();
+        let may_be_one = |name: &str| {
+            let folder = name.strip_suffix(manifest::FILE_NAME);
+            folder.is_some_and(|folder| {
+                folder.is_empty()
+                    || (folder.ends_with('/')
+                        && names.contains(format!("{folder}run.json").as_str()))
+            })
+        };
+        for (name, file) in self.files.iter().filter(|(name, _)| may_be_one(name)) {
             let bytes = file.read(0..file.size()?)?;
             let json: Value = serde_json::from_slice(&bytes).unwrap_or_default();
-            if !walk::is_artifact(&json) || self.is_file {
+            if !walk::is_artifact(&json) {
                 continue;
             }
             if name == manifest::FILE_NAME {
