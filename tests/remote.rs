@@ -321,6 +321,16 @@ fn a_corpus_is_read_where_it_lies_with_its_own_sources_and_what_it_holds_out() {
 }
 
 #[test]
+fn a_file_that_shares_the_manifests_name_is_not_fetched_to_look_for_a_corpus() {
+    let (hub, directory) = (HubServer::start(), TestDir::new());
+    let other = format!("{{\"files\": \"{}\"}}", "x".repeat(8 << 20));
+    hub.commit(REPO, &[("a.jsonl", &jsonl(1)), ("deep/manifest.json", other.as_bytes())]);
+    run(&directory, &hub, &format!("ingest hf://{REPO} --out kept")).ok();
+    let sent: u64 = hub.seen().iter().map(|seen| seen.sent).sum();
+    assert!(sent < 4 << 20, "{sent} bytes");
+}
+
+#[test]
 fn an_address_is_listed_once_by_a_command_that_reads_it_twice() {
     let (hub, directory) = (HubServer::start(), TestDir::new());
     hub.commit(REPO, &[("a.jsonl", &jsonl(1))]);
