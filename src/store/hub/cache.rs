@@ -6,6 +6,7 @@
 //!                                   snapshots/<commit>/<path>        links to blobs
 //!                                   refs/<branch or tag>             the commit it meant last
 //!             .locks/datasets--OWNER--NAME/<the same>.lock           one download a blob
+//!                                          refs.lock                 one writer of `refs`
 //! ```
 //!
 //! In → a repository and the name of a blob; out → the blob's path, with the link that Python looks
@@ -75,11 +76,17 @@ impl Cache {
         Some(text.trim().to_owned())
     }
 
+    /// The folder of this repository's locks, made when missing.
+    fn locks(&self) -> Result<PathBuf> {
+        let folder = self.root.join(".locks").join(&self.folder);
+        io::create_directory(&folder)?;
+        Ok(folder)
+    }
+
     /// Takes the one lock of a blob; `wait` is called while somebody else fetches it.
     pub fn lock(&self, identity: &Identity, wait: impl FnMut() -> Result<()>) -> Result<Lock> {
         let name = blob_name(identity).unwrap_or_default();
-        let folder = self.root.join(".locks").join(&self.folder);
-        io::create_directory(&folder)?;
+        let folder = self.locks()?;
         io::create_directory(&self.own().join("blobs"))?;
         let tag = self.root.join("CACHEDIR.TAG");
         if !tag.exists() {
@@ -105,6 +112,8 @@ impl Cache {
         }
         let path = self.own().join("refs").join(revision);
         io::create_directory(path.parent().unwrap_or(Path::new("/")))?;
+        // Files of one listing are opened on several threads, and each of them notes its commit.
+        let _one_at_a_time = Lock::wait_for(&self.locks()?.join("refs.lock"), || Ok(()))?;
         io::replace(&path, commit.as_bytes())
     }
 
@@ -176,6 +185,19 @@ mod tests {
         cache.note_revision("c1", "c1").unwrap();
         assert_eq!(cache.commit_of("c1"), None);
         assert!(folder.path().join("models--o--n/refs/refs/convert/parquet").is_file());
+    }
+
+    #[test]
+    fn threads_that_note_one_revision_do_not_disturb_each_other() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = cache(folder.path(), "hf://o/n");
+        let commits: Vec<String> = (0..4).map(|thread| format!("c{thread}")).collect();
+        std::thread::scope(|scope| {
+            for commit in &commits {
+                scope.spawn(|| (0..20).for_each(|_| cache.note_revision("main", commit).unwrap()));
+            }
+        });
+        assert!(commits.contains(&cache.commit_of("main").unwrap()));
     }
 
     #[test]
