@@ -64,12 +64,10 @@ pub fn is_published(partial: &Path, unit: usize) -> bool {
 
 /// Makes the directory of one attempt; its name is random and never reaches any content.
 pub fn begin(partial: &Path, unit: usize) -> Result<PathBuf> {
-    let mut random = [0u8; 8];
-    let source = Path::new("/dev/urandom");
-    std::io::Read::read_exact(&mut io::open(source)?, &mut random)
-        .map_err(Error::io("read", source))?;
-    let name = format!("{unit:06}.{:016x}.tmp", u64::from_le_bytes(random));
-    let attempt = partial.join("units").join(name);
+    let units = partial.join("units");
+    let random =
+        getrandom::u64().map_err(|error| Error::io("name a file in", &units)(error.into()))?;
+    let attempt = units.join(format!("{unit:06}.{random:016x}.tmp"));
     io::create_directory(&attempt)?;
     Ok(attempt)
 }
