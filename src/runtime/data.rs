@@ -4,6 +4,8 @@
 //! function of (mix, `i`), so a run's position is one integer and any micro-batch size, worker
 //! count or rank count reads the same rows (docs/design.md, section 3.9).
 
+use std::borrow::Cow;
+
 use crate::base::error::{Error, Result};
 
 /// `rows` × `sequence` tokens, row-major in all four columns.
@@ -18,6 +20,8 @@ pub struct Batch {
     pub segments: Vec<u32>,
     /// Distance from the document's first token: the position RoPE turns by.
     pub positions: Vec<u32>,
+    /// Whether each target counts in the loss; empty where all do.
+    pub trained: Vec<bool>,
     /// Number of rows.
     pub rows: usize,
     /// Tokens a row.
@@ -36,6 +40,7 @@ impl Batch {
             targets,
             segments: vec![0; sequence],
             positions,
+            trained: Vec::new(),
             rows: 1,
             sequence,
             first_row: 0,
@@ -47,6 +52,25 @@ impl Batch {
         self.rows * self.sequence
     }
 
+    /// Number of targets that count in the loss.
+    pub fn trained_tokens(&self) -> usize {
+        match self.trained.is_empty() {
+            true => self.tokens(),
+            false => self.trained.iter().filter(|trained| **trained).count(),
+        }
+    }
+
+    /// The targets that count in the loss, and where they stand; no places where all count.
+    pub fn trained_targets(&self) -> (Option<Vec<u32>>, Cow<'_, [u32]>) {
+        if self.trained.iter().all(|trained| *trained) {
+            return (None, Cow::Borrowed(&self.targets));
+        }
+        let places = (0..).zip(&self.trained).filter(|(_, trained)| **trained);
+        let places: Vec<u32> = places.map(|(place, _)| place).collect();
+        let targets = places.iter().map(|&place| self.targets[place as usize]).collect();
+        (Some(places), targets)
+    }
+
     /// The `rows` rows from `first` on.
     pub fn slice(&self, first: usize, rows: usize) -> Batch {
         let range = first * self.sequence..(first + rows) * self.sequence;
@@ -54,7 +78,8 @@ impl Batch {
             inputs: self.inputs[range.clone()].to_vec(),
             targets: self.targets[range.clone()].to_vec(),
             segments: self.segments[range.clone()].to_vec(),
-            positions: self.positions[range].to_vec(),
+            positions: self.positions[range.clone()].to_vec(),
+            trained: self.trained.get(range).unwrap_or_default().to_vec(),
             rows,
             sequence: self.sequence,
             first_row: self.first_row + first as u64,
@@ -69,6 +94,12 @@ impl Batch {
             let (rows, sequence, found) = (self.rows, self.sequence, column.len());
             return Err(Error::failed(format!(
                 "a batch of {rows} rows of {sequence} tokens needs {expected} each, found {found}"
+            )));
+        }
+        if ![0, expected].contains(&self.trained.len()) {
+            let found = self.trained.len();
+            return Err(Error::failed(format!(
+                "a batch of {expected} targets says of {found} whether they count"
             )));
         }
         for (name, ids) in [("input", &self.inputs), ("target", &self.targets)] {
@@ -111,9 +142,15 @@ mod tests {
     fn slices_put_together_are_the_batch() {
         let mut batch = Batch::single_document((0..12).collect(), (1..13).collect());
         (batch.rows, batch.sequence) = (3, 4);
+        batch.trained = (0..12).map(|at| at % 3 == 0).collect();
         let parts = [batch.slice(0, 2), batch.slice(2, 1)];
         let joined: Vec<u32> = parts.iter().flat_map(|part| part.targets.clone()).collect();
         assert_eq!(joined, batch.targets);
         assert_eq!(parts[1].tokens(), 4);
+        let trained: Vec<u32> =
+            parts.iter().flat_map(|part| part.trained_targets().1.into_owned()).collect();
+        assert_eq!(trained, [1, 4, 7, 10]);
+        assert_eq!(parts[1].trained_targets().0, Some(vec![1]));
+        assert_eq!(parts.map(|part| part.trained_tokens()), [3, 1]);
     }
 }

@@ -300,7 +300,11 @@ impl TrainConfig {
             ("steps", steps),
             ("tokens to train on", steps.saturating_mul(train.batch_tokens.0)),
             ("FLOPs a token", self.model.flops_per_token(train.sequence)),
-        ]
+        ];
+        if let Some(trained) = trained {
+            derived.insert(1, trained);
+        }
+        derived
     }
 }
 
@@ -474,8 +478,7 @@ impl Settings {
 const COUNT_MAX: u64 = 1 << 40;
 
 #[cfg(test)]
-mod tests {
-    use super::*;
+mod tests;
 
     fn parse(text: &str) -> Result<TrainConfig> {
         TrainConfig::parse(text.parse().unwrap())

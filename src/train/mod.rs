@@ -65,7 +65,7 @@ pub use generate::{GenerateOptions, Generated, Generator};
 pub use job::{HowToTrain, TrainJob};
 pub use known::known;
 pub use metric::Metric;
-pub use origin::Begin;
+pub use origin::{Begin, INITIALISED_FROM};
 pub use plan::{TrainOptions, TrainPlan, plan};
 pub use run::{Context, run};
 pub use sample::Sample;

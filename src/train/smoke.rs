@@ -175,6 +175,7 @@ fn beginning(batch: &Batch, tokens: usize) -> Batch {
     for column in [&mut row.inputs, &mut row.targets, &mut row.segments, &mut row.positions] {
         column.truncate(length);
     }
+    row.trained.clear(); // what is only read can be learned too
     row.sequence = length;
     row
 }

@@ -12,6 +12,7 @@ use std::collections::VecDeque;
 use candle_core::{DType, Tensor};
 
 use super::sampling::{Sampler, Sampling};
+use super::weights::Weights;
 use super::{Model, Sight};
 use crate::base::error::{Error, Result};
 use crate::runtime::ops::Visible;

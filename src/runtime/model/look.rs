@@ -11,6 +11,7 @@
 use candle_core::{D, Tensor};
 
 use super::generate::{KvCache, Watched};
+use super::weights::Weights;
 use super::{Model, ModelConfig, Sight};
 use crate::base::error::Result;
 use crate::runtime::ops::{self, Visible};
