@@ -260,7 +260,8 @@ mod tests {
         "window = 5\nwindow_pattern = 'SL'\nqk_norm = true\nd_head = 10",
         "positions = 'learned'\ncontext = 20\nnorm = 'layernorm'\nbias = 'all'\n\
          activation = 'gelu'",
-        "logit_softcap = 2.0\nparallel = true\nresidual_scale = 0.5\nmup_base_width = 12\n\
+        "logit_softcap = 2.0\nattention_softcap = 1.5\nparallel = true\nresidual_scale = 0.5\n\
+         mup_base_width = 12\n\
          rope_scaling = { kind = 'linear', factor = 2.0 }",
     ];
 

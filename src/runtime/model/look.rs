@@ -64,7 +64,9 @@ impl Model {
             }
             let values = Tensor::from_vec(values, (1, count, key_heads * h), self.device.candle())?;
             let values = Value::constant(&values, self.form);
-            let mixed = ops::attention(&q, &k, &values, visible, heads, key_heads)?; // [1, T, H·h]
+            let softcap = self.config.attention_softcap;
+            // [1, T, H·h]
+            let mixed = ops::attention(&q, &k, &values, visible, heads, key_heads, softcap)?;
             let mixed: Vec<f32> = mixed.detached().flatten_all()?.to_vec1()?;
             for (token, row) in mixed.chunks_exact(heads * h).enumerate() {
                 for (map, weights) in maps.iter_mut().zip(row.chunks_exact(h)) {

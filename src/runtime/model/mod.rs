@@ -238,10 +238,11 @@ impl Model {
             Some(cache) => cache.extend(block.layer, &q, &k, &v)?, // [1, S, K·h] each
             None => (k, v),
         };
-        let window = self.config.window_of(block.layer);
+        let (window, softcap) = (self.config.window_of(block.layer), self.config.attention_softcap);
         let mixed = match &pass.sight {
             Sight::Rows(visible) => {
-                ops::attention(&q, &k, &v, &visible.within(window), heads, key_heads)?
+                let visible = visible.within(window);
+                ops::attention(&q, &k, &v, &visible, heads, key_heads, softcap)?
             }
             Sight::Parts(parts) => self.attend_in_parts(&q, &k, &v, parts, window)?,
         }; // [B, T, H·h]

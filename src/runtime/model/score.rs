@@ -201,7 +201,8 @@ impl Model {
             };
             let own = Value::constant(&q.narrow(1, first, tokens)?.contiguous()?, self.form);
             let visible = Visible::after_cache(tokens, keys).within(window);
-            let one = ops::attention(&own, &seen(&k)?, &seen(&v)?, &visible, heads, key_heads)?;
+            let (k, v, softcap) = (seen(&k)?, seen(&v)?, self.config.attention_softcap);
+            let one = ops::attention(&own, &k, &v, &visible, heads, key_heads, softcap)?;
             mixed.push(one.detached());
         }
         let computed: usize = parts.iter().map(|part| part.tokens).sum();
