@@ -10,7 +10,7 @@
 use serde::{Deserialize, Serialize};
 
 pub use super::amounts::Steps;
-use super::{amounts, spikes::Rule};
+use super::{amounts, recompute::Recompute, spikes::Rule};
 use crate::base::{
     config::{self, Table},
     error::{Error, Result},
@@ -81,6 +81,10 @@ pub struct Settings {
     /// `"auto"`, until the plan has chosen.
     #[serde(deserialize_with = "amounts::rows_or_auto")]
     pub micro_batch: usize,
+    /// Whether a block keeps its input alone and runs again in the backward pass: `true`, `false`,
+    /// `"auto"` where it would not fit otherwise. The same bits, so no part of the run.
+    #[serde(skip_serializing)]
+    pub recompute: Recompute,
     /// Tokens a row.
     pub sequence: usize,
     /// Highest learning rate.
@@ -198,6 +202,7 @@ impl Default for Settings {
             bytes: None,
             batch_tokens: Count(2048),
             micro_batch: 8,
+            recompute: Recompute::Auto,
             sequence: 256,
             learning_rate: 1e-3,
             learning_rate_min: 0.1,
@@ -309,7 +314,7 @@ impl TrainConfig {
 }
 
 /// Keys that change no file that equal runs share, and so are no part of the fingerprint.
-pub const UNCOUNTED: [&str; 3] = ["log_every", "on_divergence", "price_per_hour"];
+pub const UNCOUNTED: [&str; 4] = ["log_every", "on_divergence", "price_per_hour", "recompute"];
 
 /// llm.c and OLMo-core look back on so many steps.
 const SPIKE_WINDOW: usize = 128;
@@ -328,6 +333,7 @@ impl Settings {
         self.log_every = asked.log_every;
         self.on_divergence = asked.on_divergence;
         self.price_per_hour = asked.price_per_hour;
+        self.recompute = asked.recompute;
     }
 
     /// When a step is left out.

@@ -10,6 +10,7 @@ use super::{
     clock::Stopwatch,
     config::{Ops, Settings, TrainConfig},
     metric::Metric,
+    recompute::Recompute,
     spikes::Spike,
     summary::Timing,
 };
@@ -81,6 +82,7 @@ impl Learner {
             Ops::Composed => Form::Composed,
         };
         let decoder = decoder.with_form(form).with_noise_seed(train.seed);
+        let decoder = decoder.with_recompute(train.recompute == Recompute::On);
         let mut optimizer = config.build_optimizer(&decoder)?;
         let numerics = Numerics::of(device);
         let (mut state, mut numerics_differences) = (beginning(model, &numerics), Vec::new());

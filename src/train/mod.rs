@@ -45,6 +45,7 @@ pub mod milestones;
 mod origin;
 pub mod plan;
 pub mod probe;
+mod recompute;
 pub mod records;
 mod recovery;
 mod replay;

@@ -16,13 +16,14 @@ use serde::Serialize;
 
 use super::{
     budget::{self, Budget},
-    config::{DecayFrom, Steps, TrainConfig},
+    config::{DecayFrom, Settings, Steps, TrainConfig},
     directory::{self, Start},
     extend::Asked,
     feed::MixFeed,
     layout,
     origin::{Begin, INITIALISED_FROM, Origin},
     probe::{self, Probe},
+    recompute::{Recompute, Recomputed},
 };
 use crate::artifact::{manifest::Manifest, record::InputRecord};
 use crate::base::{
@@ -96,6 +97,9 @@ pub struct TrainPlan {
     pub mix_tokens: u64,
     /// Bytes at the fullest moment.
     pub memory: PlanMemory,
+    /// Where blocks run again, what that is worth.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub recomputed: Option<Recomputed>,
     /// Bytes that `--memory` allows.
     pub memory_allowed: u64,
     /// Bytes of one checkpoint.
@@ -133,6 +137,8 @@ pub struct Prepared {
     pub tokenizer: Tokenizer,
     pub input: InputRecord,
     pub memory: PlanMemory,
+    /// Where blocks run again, what that is worth.
+    pub recomputed: Option<Recomputed>,
     /// The budget that the steps come from.
     pub budget: Option<Budget>,
     /// What it begins from, beside the mix.
@@ -155,7 +161,7 @@ pub fn plan(table: Table, mix: &Path, out: &Path, options: &TrainOptions) -> Res
             Some(in_pool(options, || probe::measure(config, device, feed, &start))?)
         }
     };
-    let Prepared { config, feed, memory, budget, .. } = &prepared;
+    let Prepared { config, feed, memory, recomputed, budget, .. } = &prepared;
     let train = &config.train;
     let Steps::Number(steps) = train.steps else { panic!("steps are resolved by `prepare`") };
     let checkpoint = memory.step.weights + memory.step.moments + memory.average;
@@ -172,6 +178,7 @@ pub fn plan(table: Table, mix: &Path, out: &Path, options: &TrainOptions) -> Res
         tokens: steps * train.batch_tokens.0,
         mix_tokens: feed.record().tokens,
         memory: *memory,
+        recomputed: *recomputed,
         memory_allowed: options.memory.0,
         checkpoint,
         disk: checkpoint.saturating_mul(standing),
@@ -191,7 +198,7 @@ pub fn prepare(table: Table, mix: &Path, out: &Path, options: &TrainOptions) -> 
     if !shaped
         && !options.fresh
         && origin.inputs.is_empty()
-        && let Some(shape) = shape_begun_with(out)
+        && let Some(shape) = out.and_then(shape_begun_with)
     {
         config.model = shape;
     }
@@ -203,6 +210,7 @@ pub fn prepare(table: Table, mix: &Path, out: &Path, options: &TrainOptions) -> 
             None => rows_that_fit(&config, &feed, options),
         };
     }
+    let recomputed = decide_recompute(&mut config, &feed, options, &device);
     let memory = plan_memory(&config, &feed, options, &device)?;
     feed.limit(memory.loader)?;
     let input = InputRecord::artifact(mix)?;
@@ -346,6 +354,29 @@ fn too_few_tokens(
     }
 }
 
+/// Decides whether blocks run again, and says what that is worth.
+fn decide_recompute(
+    config: &mut TrainConfig,
+    feed: &MixFeed,
+    options: &TrainOptions,
+    device: &Device,
+) -> Option<Recomputed> {
+    let (asked, rows) = (config.train.recompute, config.train.micro_batch);
+    let mut takes = |recompute| {
+        config.train.recompute = recompute;
+        memory_of(config, feed, options, rows).total
+    };
+    let (plain, again) = (takes(Recompute::Off), takes(Recompute::On));
+    // `--memory` is the machine's own.
+    let allowed = if device.name() == "cpu" { options.memory.0 } else { u64::MAX };
+    config.train.recompute = asked.decided(plain, again, allowed);
+    if config.train.recompute != Recompute::On {
+        return None;
+    }
+    let saves = plain.saturating_sub(again);
+    Some(Recomputed::of(&config.model, config.train.sequence, saves))
+}
+
 /// The memory of a run, or why it cannot be kept.
 fn plan_memory(
     config: &TrainConfig,
@@ -370,6 +401,17 @@ fn plan_memory(
     // The largest part of a batch that would fit.
     let smaller = parts.clone().find(|rows| of_rows(*rows).total <= options.memory.0);
     let least = parts.map(|rows| of_rows(rows).total).min().unwrap_or(memory.total);
+    let again = TrainConfig {
+        train: Settings { recompute: Recompute::On, ..train.clone() },
+        ..config.clone()
+    };
+    let again = memory_of(&again, feed, options, train.micro_batch).total;
+    if again <= options.memory.0 {
+        return Err(Error::config(message).with_hint(format!(
+            "`train.recompute = \"auto\"` lets the blocks run again and needs {}",
+            Bytes(again)
+        )));
+    }
     Err(Error::config(message).with_hint(match smaller {
         Some(rows) => format!(
             "`train.micro_batch = {rows}` needs {}; a shorter `train.sequence`, a smaller model or \
@@ -458,6 +500,9 @@ impl fmt::Display for TrainPlan {
             Count(self.mix_tokens)
         )?;
         writeln!(f, "memory {}: {}", Bytes(self.memory.total), self.memory.parts())?;
+        if let Some(recomputed) = &self.recomputed {
+            writeln!(f, "{recomputed}")?;
+        }
         write!(f, "disk {}, {} a checkpoint", Bytes(self.disk), Bytes(self.checkpoint))?;
         match &self.probe {
             Some(probe) => write!(f, "\n{probe}"),

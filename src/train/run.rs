@@ -99,7 +99,10 @@ fn train(
             aside.display()
         ));
     }
-    let Prepared { device, mut feed, tokenizer, budget, origin, .. } = prepared;
+    let Prepared { device, mut feed, tokenizer, budget, recomputed, origin, .. } = prepared;
+    if let Some(recomputed) = &recomputed {
+        (cx.say)(&recomputed.to_string());
+    }
     if let Some(Budget { given, steps }) = &budget {
         (cx.say)(&format!("{given}: {} steps", Count(*steps)));
     }

@@ -105,7 +105,7 @@ mod tests {
     }
 
     fn memory(config: &ModelConfig, rows: usize, parts: usize) -> StepMemory {
-        config.step_memory(StepShape { rows, sequence: 256, parts, threads: 2 })
+        config.step_memory(shape(rows, parts))
     }
 
     #[test]
@@ -123,7 +123,7 @@ mod tests {
         let config = ModelConfig { d_model: 1 << 20, d_ff: 1 << 24, n_head: 1 << 19, ..config() };
         let config = ModelConfig { n_kv_head: 0, n_layer: 10_000, ..config };
         config.validate().unwrap();
-        let shape = StepShape { rows: 1 << 20, sequence: 1 << 24, parts: 2, threads: 4096 };
+        let shape = StepShape { sequence: 1 << 24, threads: 4096, ..shape(1 << 20, 2) };
         assert_eq!(config.step_memory(shape).total(), u64::MAX);
     }
 }

@@ -16,6 +16,7 @@ mod init;
 pub mod knobs;
 mod look;
 mod memory;
+mod recompute;
 mod sampling;
 mod score;
 mod stored;
@@ -38,17 +39,22 @@ use crate::runtime::device::Device;
 use crate::runtime::ops::{self, Gain, Noise, Rotation, Visible};
 use crate::runtime::value::{Form, NamedParameters, Value};
 
-/// A decoder with its parameters. Optimizers change the parameters in place.
+/// A decoder with its parameters. Optimizers change the parameters in place; a clone shares them.
+#[derive(Clone)]
 pub struct Model {
     config: ModelConfig,
     device: Device,
+    /// What is trained.
     parameters: NamedParameters,
     form: Form,
+    /// Whether a block keeps its input alone, and runs again in the backward pass.
+    recompute: bool,
     /// What draws of dropout begin from.
     noise_seed: u64,
 }
 
 /// What the positions of one pass need: computed once, read by every block.
+#[derive(Clone)]
 struct Pass {
     positions: Vec<u32>,
     rotation: Option<Rotation>,
@@ -58,6 +64,7 @@ struct Pass {
 }
 
 /// Which tokens attend together.
+#[derive(Clone)]
 enum Sight {
     /// The documents of each row.
     Rows(Visible),
@@ -88,6 +95,12 @@ impl Model {
         Model { form, ..self }
     }
 
+    /// Keeps a block's input alone while it trains, and runs the block again in the backward pass:
+    /// the same bits, less memory, a forward pass more.
+    pub fn with_recompute(self, recompute: bool) -> Model {
+        Model { recompute, ..self }
+    }
+
     /// The shape.
     pub fn config(&self) -> &ModelConfig {
         &self.config
@@ -103,8 +116,8 @@ impl Model {
         &self.parameters
     }
 
-    /// Σ nats of the batch's targets / `tokens`. `tokens` is the whole batch's count when `batch`
-    /// is a part of it, so that the parts' losses and gradients add up to the whole's.
+    /// Σ nats of the batch's trained targets / `tokens`. `tokens` is the whole batch's count when
+    /// `batch` is a part of it, so that the parts' losses and gradients add up to the whole's.
     pub fn loss(&self, batch: &Batch, tokens: usize) -> Result<Value> {
         let weights =
             Weights::new(&self.parameters, |name, it| Value::parameter(name, it, self.form));
