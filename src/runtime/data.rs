@@ -47,6 +47,30 @@ impl Batch {
         }
     }
 
+    /// The same tokens in rows of `sequence`, of which the rows' own is a multiple. Each part begins
+    /// anew: it does not see what stands before it, and its positions count from 0.
+    pub fn cut(self, sequence: usize) -> Batch {
+        if sequence == self.sequence {
+            return self;
+        }
+        let parts = self.sequence / sequence;
+        assert_eq!(parts * sequence, self.sequence, "a row is cut into equal parts");
+        let (mut segments, mut positions) = (self.segments, self.positions);
+        for (segments, positions) in
+            segments.chunks_mut(sequence).zip(positions.chunks_mut(sequence))
+        {
+            let (segment, position) = (segments[0], positions[0]);
+            for (own, place) in segments.iter_mut().zip(positions) {
+                if *own == segment {
+                    *place -= position;
+                }
+                *own -= segment;
+            }
+        }
+        let (rows, first_row) = (self.rows * parts, self.first_row * parts as u64);
+        Batch { segments, positions, rows, sequence, first_row, ..self }
+    }
+
     /// Number of tokens, which is the number of targets.
     pub fn tokens(&self) -> usize {
         self.rows * self.sequence
@@ -136,6 +160,21 @@ mod tests {
         assert!(message.contains("target token of row 1, column 1"), "{message}");
         batch.positions.pop();
         assert!(batch.check(10).unwrap_err().to_string().contains("found 3"));
+    }
+
+    #[test]
+    fn rows_that_are_cut_hold_the_same_tokens_and_begin_anew() {
+        let mut batch = Batch::single_document((0..16).collect(), (1..17).collect());
+        (batch.rows, batch.sequence, batch.first_row) = (2, 8, 6);
+        batch.segments = [[0, 0, 0, 1, 1, 1, 1, 2], [0; 8]].concat();
+        batch.positions = [[0, 1, 2, 0, 1, 2, 3, 0], [0, 1, 2, 3, 4, 5, 6, 7]].concat();
+        let cut = batch.clone().cut(4);
+        assert_eq!((cut.rows, cut.sequence, cut.first_row), (4, 4, 12));
+        assert_eq!((&cut.inputs, &cut.targets), (&batch.inputs, &batch.targets));
+        assert_eq!(cut.segments[..8], [0, 0, 0, 1, 0, 0, 0, 1]);
+        assert_eq!(cut.positions[..8], [0, 1, 2, 0, 0, 1, 2, 0]);
+        assert_eq!(cut.positions[8..], [0, 1, 2, 3, 0, 1, 2, 3]);
+        assert_eq!(batch.clone().cut(8), batch);
     }
 
     #[test]

@@ -36,6 +36,7 @@ pub use documents::MixDocuments;
 pub use mix_record::{MixRecord, MixSource, ShardFile};
 pub use reader::ShardReader;
 pub use set::ShardSet;
+pub use steps::StepRows;
 pub use stream::MixReader;
 pub use validation::{ValidationDocument, ValidationSource, read_validation};
 pub use writer::{ShardCounts, ShardDocument, ShardWriter, SourceTotals};

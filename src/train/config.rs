@@ -201,6 +201,10 @@ impl Default for Settings {
             flops: None,
             bytes: None,
             batch_tokens: Count(2048),
+            batch_start: Count(0),
+            batch_warmup_steps: 0,
+            sequence_start: 0,
+            sequence_warmup_steps: 0,
             micro_batch: 8,
             recompute: Recompute::Auto,
             sequence: 256,
@@ -303,7 +307,7 @@ impl TrainConfig {
             ("tokens a micro-batch", (train.micro_batch * train.sequence) as u64),
             ("tokens a step", train.batch_tokens.0),
             ("steps", steps),
-            ("tokens to train on", steps.saturating_mul(train.batch_tokens.0)),
+            ("tokens to train on", train.tokens_before(steps)),
             ("FLOPs a token", self.model.flops_per_token(train.sequence)),
         ];
         if let Some(trained) = trained {
@@ -402,6 +406,8 @@ impl Settings {
             ("batch_tokens", self.batch_tokens.0, 1, COUNT_MAX),
             ("sequence", self.sequence as u64, 1, 1 << 24),
             ("warmup_steps", self.warmup_steps, 0, COUNT_MAX),
+            ("batch_warmup_steps", self.batch_warmup_steps, 0, 1 << 24),
+            ("sequence_warmup_steps", self.sequence_warmup_steps, 0, COUNT_MAX),
             ("seed", self.seed, 0, i64::MAX as u64),
             ("checkpoint_every", self.checkpoint_every, 0, COUNT_MAX),
             ("keep", self.keep as u64, 1, COUNT_MAX),
@@ -454,7 +460,7 @@ impl Settings {
             Some((key, value, range, _)) => {
                 Err(Error::config(format!("`train.{key}` is {value}: expected {range}")))
             }
-            None => self.check_batch(),
+            None => self.check_batch().and_then(|()| self.check_warmups()),
         }
     }
 

@@ -113,11 +113,13 @@ impl Learner {
         steps: u64,
     ) -> Result<Taken> {
         let (before, first_row) = (self.state.step, self.state.next_row);
-        let rows = settings.rows_per_step();
+        let rows = settings.step_rows().at(before) as usize;
         let horizon = settings.horizon(before, steps);
         let learning_rate = settings.schedule().learning_rate(before, horizon);
         let mut watch = Stopwatch::start();
-        let batch = feed.rows(first_row, rows)?;
+        let batch = feed.rows(first_row, rows)?.cut(settings.sequence_at(before));
+        // Shorter rows, more of them: as many tokens at once.
+        let micro_batch = settings.micro_batch * (settings.sequence / batch.sequence);
         let feed_seconds = watch.lap();
 
         let mut found = step::gradients(&self.model, &batch, settings.micro_batch)?;

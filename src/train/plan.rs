@@ -175,7 +175,7 @@ pub fn plan(table: Table, mix: &Path, out: &Path, options: &TrainOptions) -> Res
         steps,
         batch_tokens: train.batch_tokens.0,
         micro_batch: train.micro_batch,
-        tokens: steps * train.batch_tokens.0,
+        tokens: train.tokens_before(steps),
         mix_tokens: feed.record().tokens,
         memory: *memory,
         recomputed: *recomputed,
@@ -296,7 +296,7 @@ fn resolve(mut config: TrainConfig, feed: &mut MixFeed) -> Result<(TrainConfig, 
     if let Some(budget) = &budget {
         config.train.take(budget);
     }
-    let possible = feed.row_count() / config.train.rows_per_step() as u64;
+    let possible = config.train.step_rows().within(feed.row_count());
     let (steps, all) = match config.train.steps {
         Steps::All => (possible, true),
         Steps::Number(steps) => (steps, false),
@@ -316,7 +316,7 @@ fn decay_from(config: &TrainConfig, feed: &MixFeed) -> Result<Option<DecayFrom>>
     };
     let phases = &feed.record().phases;
     if let Some(phase) = phases.iter().find(|phase| phase.name == *name) {
-        let step = phase.first_token / config.train.batch_tokens.0;
+        let step = config.train.steps_within(phase.first_token);
         return Ok(Some(DecayFrom::Step(step)));
     }
     let names: Vec<&str> = phases.iter().map(|phase| phase.name.as_str()).collect();
