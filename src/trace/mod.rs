@@ -66,7 +66,10 @@ fn shape(path: &Path, run: &Run) -> Result<(StepRows, u64)> {
     let missing =
         || Error::damaged_artifact(&path.join("config.toml"), None, "no `train.sequence`");
     let sequence = sequence.ok_or_else(missing)?;
-    Ok((run.batch_tokens() / sequence, sequence))
+    let full = (run.batch_tokens() / sequence).max(1);
+    let start = number("batch_start").map_or(0, |tokens| tokens / sequence).min(full);
+    let growth = number("batch_warmup_steps").unwrap_or(0);
+    Ok((StepRows { full, start, growth }, sequence))
 }
 
 /// The documents of some rows.

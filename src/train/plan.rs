@@ -190,18 +190,24 @@ pub fn plan(table: Table, mix: &Path, out: &Path, options: &TrainOptions) -> Res
 pub fn prepare(table: Table, mix: &Path, out: &Path, options: &TrainOptions) -> Result<Prepared> {
     let shaped = table.get("model").is_some_and(|model| model.as_table() != Some(&Table::new()));
     let mut config = TrainConfig::parse(table)?;
+    let given = Given::of(model.as_ref(), config.train.grow.is_some());
     let device = Device::from_name(&options.device)?;
     let mut feed = MixFeed::open(mix, &options.data, config.train.sequence)?;
     let tokenizer = Tokenizer::open(&mix.join(TOKENIZER_DIRECTORY))?;
-    let origin = Origin::open(&options.begin, &tokenizer, &device)?;
-    origin.shape(&mut config, shaped)?;
-    if !shaped
+    let mut origin = Origin::open(&options.begin, &tokenizer, &device)?;
+    origin.shape(&mut config, given)?;
+    if given != Given::Shape
         && !options.fresh
         && origin.inputs.is_empty()
         && let Some(shape) = out.and_then(shape_begun_with)
     {
-        config.model = shape;
+        let n_layer = match given {
+            Given::Depth => config.model.n_layer,
+            _ => shape.n_layer,
+        };
+        config.model = ModelConfig { n_layer, ..shape };
     }
+    check_growth(&config, &origin, out)?;
     config.check_shape()?;
     let (mut config, budget) = resolve(config, &mut feed)?;
     if config.train.micro_batch == 0 {

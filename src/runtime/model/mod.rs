@@ -12,6 +12,7 @@
 mod config;
 mod counts;
 mod generate;
+mod grow;
 mod init;
 pub mod knobs;
 mod look;
@@ -25,6 +26,7 @@ mod weights;
 pub use config::ModelConfig;
 pub use counts::{PLACES, TABLES, shapes};
 pub use generate::{Draft, KvCache, Turn, generate};
+pub use grow::Grow;
 pub use look::Look;
 pub use memory::{StepMemory, StepShape};
 pub use sampling::Sampling;
@@ -191,16 +193,10 @@ impl Model {
         x = self.dropped(x, pass, 0)?; // [B, T, d]
         for layer in 0..shape.n_layer {
             let block = weights.block(layer);
-            generate::see(&mut cache, &x);
-            let mut normed = self.norm(weights, &block.name("input_layernorm"), &x)?; // [B, T, d]
-            let mixed = self.attention(&block, &normed, pass, cache.as_deref_mut())?; // [B, T, d]
-            x = ops::add(&x, &self.branch(mixed, pass, 2 * layer + 1)?)?; // [B, T, d]
-            if !shape.parallel {
-                let name = block.name("post_attention_layernorm");
-                normed = self.norm(weights, &name, &x)?; // [B, T, d]
-            }
-            let fed = self.feed_forward(&block, &normed)?; // [B, T, d]
-            x = ops::add(&x, &self.branch(fed, pass, 2 * layer + 2)?)?; // [B, T, d]
+            x = match self.recompute && pass.noise.is_some() {
+                true => self.again(&block, x, pass)?, // [B, T, d]
+                false => self.block(&block, x, pass, cache.as_deref_mut())?, // [B, T, d]
+            };
         }
         generate::see(&mut cache, &x);
         x = self.norm(weights, "model.norm", &x)?; // [B, T, d]
@@ -208,6 +204,26 @@ impl Model {
             1.0 => Ok(x),
             ratio => ops::scale(&x, ratio), // [B, T, d]
         }
+    }
+
+    fn block(
+        &self,
+        block: &Block<'_>,
+        mut x: Value,
+        pass: &Pass,
+        mut cache: Option<&mut KvCache>,
+    ) -> Result<Value> {
+        let (weights, layer) = (block.weights, block.layer);
+        generate::see(&mut cache, &x);
+        let mut normed = self.norm(weights, &block.name("input_layernorm"), &x)?; // [B, T, d]
+        let mixed = self.attention(block, &normed, pass, cache)?; // [B, T, d]
+        x = ops::add(&x, &self.branch(mixed, pass, 2 * layer + 1)?)?; // [B, T, d]
+        if !self.config.parallel {
+            let name = block.name("post_attention_layernorm");
+            normed = self.norm(weights, &name, &x)?; // [B, T, d]
+        }
+        let fed = self.feed_forward(block, &normed)?; // [B, T, d]
+        ops::add(&x, &self.branch(fed, pass, 2 * layer + 2)?) // [B, T, d]
     }
 
     /// What a branch adds to the stream.
