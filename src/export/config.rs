@@ -10,13 +10,13 @@ use crate::base::{
     error::{Error, Result},
     size::Bytes,
 };
-use crate::runtime::tensors::ElementType;
+use crate::runtime::{checkpoint, tensors::ElementType};
 
 /// Keys of `export`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ExportConfig {
-    /// `hf`, or `gguf`.
+    /// `hf`, `gguf`, or `peft`.
     pub to: Form,
     /// Type of the weights.
     pub dtype: WeightType,
@@ -36,6 +36,8 @@ pub enum Form {
     Hf,
     /// llama.cpp's: one file.
     Gguf,
+    /// `peft`'s: the adapters of a run with `[lora]`, without the model beside which they stand.
+    Peft,
 }
 
 /// Types that weights are written as.
@@ -74,7 +76,7 @@ const SHARD_BYTES_MIN: u64 = 1 << 10;
 impl ExportConfig {
     /// Refuses what no form holds.
     pub fn check(&self) -> Result<()> {
-        if self.to == Form::Hf && self.dtype.element().is_none() {
+        if self.to != Form::Gguf && self.dtype.element().is_none() {
             let message =
                 format!("`dtype` is {}, which Hugging Face's form has no name for", self.dtype);
             return Err(Error::config(message).with_hint("`to = \"gguf\"` holds it"));

@@ -17,7 +17,7 @@ use crate::base::{
     size::{Bytes, Count},
 };
 use crate::runtime::{
-    model::{Model, ModelConfig},
+    model::{Grow, LoraConfig, Model, ModelConfig, trained_shapes},
     optim::{
         Optimizer,
         adamw::AdamWConfig,
@@ -40,6 +40,9 @@ pub struct TrainConfig {
     /// so that a configuration from before the table keeps its bytes.
     #[serde(skip_serializing_if = "is_default")]
     pub optimizer: OptimizerConfig,
+    /// Adapters that alone are trained; without the table all parameters are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lora: Option<LoraConfig>,
 }
 
 /// The table `[runtime]`.
@@ -277,7 +280,7 @@ impl TrainConfig {
         let vocab_size = self.model.vocab_size.max(1);
         let model = ModelConfig { vocab_size, ..self.model.clone() };
         model.validate()?;
-        self.optimizer.check_groups(&model)?;
+        self.optimizer.check_groups(&trained_shapes(&model, self.lora.as_ref()))?;
         if model.longest().is_some_and(|longest| longest < self.train.sequence) {
             let (sequence, context) = (self.train.sequence, model.context);
             return Err(Error::config(format!(
@@ -286,6 +289,16 @@ impl TrainConfig {
             .with_hint("raise `model.context`, or lower `train.sequence`"));
         }
         Ok(())
+    }
+
+    /// Adapters, which only the shape of a given model can be held against.
+    pub fn check_adapters(&self) -> Result<()> {
+        let Some(lora) = &self.lora else { return Ok(()) };
+        if self.train.ema > 0.0 {
+            let message = "`train.ema` averages a whole model, and `[lora]` trains adapters alone";
+            return Err(Error::config(message).with_hint("leave one of them out"));
+        }
+        lora.validate(&self.model)
     }
 
     /// What of the configuration the fingerprint covers.
@@ -312,10 +325,17 @@ impl TrainConfig {
         self.optimizer.build(&self.train.shared(), &self.model, model.parameters())
     }
 
+    /// Numbers that training changes.
+    pub fn trained_count(&self) -> u64 {
+        let shapes = trained_shapes(&self.model, self.lora.as_ref());
+        shapes.values().map(|dims| dims.iter().map(|&size| size as u64).product::<u64>()).sum()
+    }
+
     /// The numbers that follow from the configuration, by name: printed before step 1.
     pub fn derived(&self, steps: u64) -> Vec<(&'static str, u64)> {
         let train = &self.train;
-        vec![
+        let trained = self.lora.as_ref().map(|_| ("trained parameters", self.trained_count()));
+        let mut derived = vec![
             ("parameters", self.model.parameter_count()),
             ("vocabulary", self.model.vocab_size as u64),
             ("vocabulary with padding", self.model.padded_vocab() as u64),

@@ -21,7 +21,7 @@ use super::{
     extend::Asked,
     feed::MixFeed,
     layout,
-    origin::{Begin, INITIALISED_FROM, Origin},
+    origin::{Begin, Given, INITIALISED_FROM, Origin},
     probe::{self, Probe},
     recompute::{Recompute, Recomputed},
 };
@@ -34,7 +34,7 @@ use crate::base::{
 };
 use crate::runtime::{
     device::Device,
-    model::{ModelConfig, StepMemory, StepShape},
+    model::{ModelConfig, StepMemory, StepShape, trained_shapes},
 };
 use crate::shards::set::{TOKENIZER_DIRECTORY, TOKENIZER_FILE};
 use crate::tokenizer::Tokenizer;
@@ -164,7 +164,9 @@ pub fn plan(table: Table, mix: &Path, out: &Path, options: &TrainOptions) -> Res
     let Prepared { config, feed, memory, recomputed, budget, .. } = &prepared;
     let train = &config.train;
     let Steps::Number(steps) = train.steps else { panic!("steps are resolved by `prepare`") };
-    let checkpoint = memory.step.weights + memory.step.moments + memory.average;
+    // Beside adapters, the model as it was and with them.
+    let models = if config.lora.is_some() { 2 } else { 1 };
+    let checkpoint = models * memory.step.weights + memory.step.moments + memory.average;
     let milestones = train.milestones.iter().filter(|step| **step < steps).count() as u64;
     // The best, the one before a decay, and the one that is being written.
     let standing = (train.keep as u64 + milestones + 3).min(steps + 1);
@@ -210,6 +212,7 @@ pub fn prepare(table: Table, mix: &Path, out: &Path, options: &TrainOptions) -> 
     check_growth(&config, &origin, out)?;
     config.check_shape()?;
     let (mut config, budget) = resolve(config, &mut feed)?;
+    config.check_adapters()?;
     if config.train.micro_batch == 0 {
         config.train.micro_batch = match standing_rows(out, &config) {
             Some(rows) => rows,
@@ -441,8 +444,11 @@ fn memory_of(
 ) -> PlanMemory {
     let threads = options.threads.unwrap_or_else(machine::cores);
     let (parts, sequence) = (config.train.rows_per_step() / rows, config.train.sequence);
-    let shape = StepShape { rows, sequence, parts, threads };
-    let moments = 4 * config.optimizer.state_numbers(&config.model);
+    let adapters = config.lora.as_ref().map(|_| config.trained_count());
+    let recompute = config.train.recompute == Recompute::On;
+    let shape = StepShape { rows, sequence, parts, threads, recompute, adapters };
+    let trained = trained_shapes(&config.model, config.lora.as_ref());
+    let moments = 4 * config.optimizer.state_numbers(&trained);
     let step = StepMemory { moments, ..config.model.step_memory(shape) };
     total(config, feed, step, options.memory)
 }

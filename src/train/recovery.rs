@@ -131,7 +131,7 @@ fn sound(
     let hashed = checkpoint.hashes()?.is_some();
     let Hashes { files, records } = hashes(run, manifest, checkpoint)?;
     if files.is_empty() {
-        let model = checkpoint.model(&Device::cpu())?;
+        let model = checkpoint.model_in_training(&Device::cpu())?;
         checkpoint.restore(config.build_optimizer(&model)?.as_mut())?;
     } else {
         checkpoint.check(&files)?;

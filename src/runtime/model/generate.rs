@@ -136,7 +136,7 @@ impl Model {
         let positions: Vec<u32> = (before..before + count).map(|at| at as u32).collect();
         let sight = Sight::Rows(Visible::after_cache(count, before + count));
         let pass = self.pass(positions, sight)?;
-        let weights = self.constants();
+        let weights = Weights::constant(self);
         let hidden = self.hidden(&weights, tokens, (1, count), &pass, Some(&mut *cache))?;
         cache.tokens += count;
         if every {

@@ -33,7 +33,7 @@ impl Model {
         let positions: Vec<u32> = (0..count as u32).collect();
         let visible = Visible::after_cache(count, count);
         let pass = self.pass(positions, Sight::Rows(visible.clone()))?;
-        let weights = self.constants();
+        let weights = Weights::constant(self);
         self.hidden(&weights, tokens, (1, count), &pass, Some(&mut cache))?;
         let Watched { streams, attention } = cache.into_watched();
         let norm = |stream: &Tensor| -> Result<Vec<f32>> {

@@ -16,6 +16,7 @@ mod grow;
 mod init;
 pub mod knobs;
 mod look;
+mod lora;
 mod memory;
 mod recompute;
 mod sampling;
@@ -28,6 +29,7 @@ pub use counts::{PLACES, TABLES, shapes};
 pub use generate::{Draft, KvCache, Turn, generate};
 pub use grow::Grow;
 pub use look::Look;
+pub use lora::{Adapter, LoraConfig, trained_shapes};
 pub use memory::{StepMemory, StepShape};
 pub use sampling::Sampling;
 pub use score::{Branch, TargetScore, Tree};
@@ -48,6 +50,8 @@ pub struct Model {
     device: Device,
     /// What is trained.
     parameters: NamedParameters,
+    /// What is not, where adapters alone are trained.
+    adapter: Option<Adapter>,
     form: Form,
     /// Whether a block keeps its input alone, and runs again in the backward pass.
     recompute: bool,
@@ -83,8 +87,8 @@ impl Model {
     }
 
     fn with(config: &ModelConfig, parameters: NamedParameters, device: &Device) -> Model {
-        let (config, device) = (config.clone(), device.clone());
-        Model { config, device, parameters, form: Form::Fused, noise_seed: 0 }
+        let (config, device, form) = (config.clone(), device.clone(), Form::Fused);
+        Model { config, device, parameters, adapter: None, form, recompute: false, noise_seed: 0 }
     }
 
     /// Draws dropout from `seed`.
@@ -121,29 +125,28 @@ impl Model {
     /// Σ nats of the batch's trained targets / `tokens`. `tokens` is the whole batch's count when
     /// `batch` is a part of it, so that the parts' losses and gradients add up to the whole's.
     pub fn loss(&self, batch: &Batch, tokens: usize) -> Result<Value> {
-        let weights =
-            Weights::new(&self.parameters, |name, it| Value::parameter(name, it, self.form));
-        let hidden = self.read(&weights, batch, true)?; // [B, T, d]
-        let scale = 1.0 / tokens as f64;
-        ops::cross_entropy(&hidden, weights.head(), &batch.targets, self.config.head(), scale) // []
+        let weights = Weights::trained(self);
+        let mut hidden = self.read(&weights, batch, true)?; // [B, T, d]
+        let (places, targets) = batch.trained_targets();
+        if let Some(places) = places {
+            hidden = ops::pick(&hidden, &places)?; // [N, d]
+        }
+        let (head, scale) = (self.config.head(), 1.0 / tokens as f64);
+        ops::cross_entropy(&hidden, weights.head(), &targets, head, scale) // []
     }
 
     /// Nats of each target, rows × sequence; keeps no tape and drops nothing.
     pub fn nats(&self, batch: &Batch) -> Result<Vec<f32>> {
-        let weights = self.constants();
+        let weights = Weights::constant(self);
         let hidden = self.read(&weights, batch, false)?; // [B, T, d]
         ops::nats(&hidden, weights.head(), &batch.targets, self.config.head())
     }
 
     /// Logits of every token, rows × sequence × vocab_size; for small inputs.
     pub fn logits(&self, batch: &Batch) -> Result<Vec<f32>> {
-        let weights = self.constants();
+        let weights = Weights::constant(self);
         let hidden = self.read(&weights, batch, false)?; // [B, T, d]
         self.project(&weights, &hidden)
-    }
-
-    fn constants(&self) -> Weights {
-        Weights::new(&self.parameters, |_, tensor| Value::constant(tensor, self.form))
     }
 
     /// The final hidden state of a batch: [B, T, d]; `training` drops what is to be dropped.

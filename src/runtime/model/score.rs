@@ -135,7 +135,7 @@ impl Model {
     pub fn score(&self, trees: &[Tree]) -> Result<Vec<TargetScore>> {
         let row = Row::new(trees);
         row.check(self.config.vocab_size)?;
-        let weights = self.constants();
+        let weights = Weights::constant(self);
         let pass = self.pass(row.positions, Sight::Parts(row.parts))?;
         let shape = (1, row.ids.len());
         let hidden = self.hidden(&weights, &row.ids, shape, &pass, None)?; // [1, T, d]
