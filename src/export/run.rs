@@ -84,6 +84,23 @@ impl Export {
             file.hold(&run, true)?;
         }
         let state = checkpoint.state()?;
+        let class = class_for(config.to, &state.model)?;
+        let adapter = match config.to {
+            Form::Peft => {
+                let base = manifest.extra.get(INITIALISED_FROM);
+                let base = base.and_then(|facts| facts["name"].as_str());
+                Some(peft::config(peft::adapters(&state, class)?, base))
+            }
+            Form::Hf | Form::Gguf => None,
+        };
+        let source = config.source();
+        if config.ema && !checkpoint.path.join(source).is_file() {
+            return Err(Error::config("the run keeps no running average of its weights")
+                .with_hint("`train.ema` keeps one; leave `--ema` out for the weights themselves"));
+        }
+        let known = hashes.files.iter().find(|file| file.name == source);
+        let known = known.map(|it| it.xxh3);
+        let (input, file) = weights_input(&run, &manifest, checkpoint.path.join(source), known)?;
         let tokenizer = Tokenizer::open(&run.join(layout::TOKENIZER))?;
         let id = layout::end_of_text(&run, &manifest, &tokenizer)?;
         let end_of_text = (tokenizer.decode_text(&[id]), id);
