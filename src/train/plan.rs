@@ -152,7 +152,7 @@ pub struct Prepared {
 /// Those of [`run`](super::run()) up to its first step: a wrong key, a mix too small, memory that
 /// is not there, an OUT that is no run.
 pub fn plan(table: Table, mix: &Path, out: &Path, options: &TrainOptions) -> Result<TrainPlan> {
-    let mut prepared = prepare(table, mix, out, options)?;
+    let mut prepared = prepare(table, mix, Some(out), options)?;
     let start = directory::look(out, &prepared.asked(mix, options))?;
     let probe = match start {
         Start::UpToDate => None,
@@ -188,9 +188,15 @@ pub fn plan(table: Table, mix: &Path, out: &Path, options: &TrainOptions) -> Res
     })
 }
 
-/// Checks everything that can be checked before a run touches OUT.
-pub fn prepare(table: Table, mix: &Path, out: &Path, options: &TrainOptions) -> Result<Prepared> {
-    let shaped = table.get("model").is_some_and(|model| model.as_table() != Some(&Table::new()));
+/// Checks everything that can be checked before a run touches OUT; without one nothing that stands
+/// anywhere is asked for.
+pub fn prepare(
+    table: Table,
+    mix: &Path,
+    out: Option<&Path>,
+    options: &TrainOptions,
+) -> Result<Prepared> {
+    let model = table.get("model").and_then(|model| model.as_table()).cloned();
     let mut config = TrainConfig::parse(table)?;
     let given = Given::of(model.as_ref(), config.train.grow.is_some());
     let device = Device::from_name(&options.device)?;
@@ -214,7 +220,7 @@ pub fn prepare(table: Table, mix: &Path, out: &Path, options: &TrainOptions) -> 
     let (mut config, budget) = resolve(config, &mut feed)?;
     config.check_adapters()?;
     if config.train.micro_batch == 0 {
-        config.train.micro_batch = match standing_rows(out, &config) {
+        config.train.micro_batch = match out.and_then(|out| standing_rows(out, &config)) {
             Some(rows) => rows,
             None => rows_that_fit(&config, &feed, options),
         };
@@ -223,7 +229,21 @@ pub fn prepare(table: Table, mix: &Path, out: &Path, options: &TrainOptions) -> 
     let memory = plan_memory(&config, &feed, options, &device)?;
     feed.limit(memory.loader)?;
     let input = InputRecord::artifact(mix)?;
-    Ok(Prepared { config, device, feed, tokenizer, input, memory, budget, origin })
+    Ok(Prepared { config, device, feed, tokenizer, input, memory, recomputed, budget, origin })
+}
+
+/// Refuses what needs a trained model where none is given and none was begun with.
+fn check_growth(config: &TrainConfig, origin: &Origin, out: Option<&Path>) -> Result<()> {
+    let given = origin.initial.is_some() || out.and_then(shape_begun_with).is_some();
+    let message = match (&config.lora, config.train.grow) {
+        _ if given => return Ok(()),
+        (Some(_), _) if origin.parent.is_none() => {
+            "`[lora]` trains adapters beside a trained model, and none is given"
+        }
+        (_, Some(_)) => "`train.grow` makes a trained model deeper, and none is given",
+        _ => return Ok(()),
+    };
+    Err(Error::config(message).with_hint("name it with `--init-from`"))
 }
 
 /// Calls `work` on as many threads as are asked for.

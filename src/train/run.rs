@@ -80,7 +80,7 @@ pub fn run(
     options: &TrainOptions,
     cx: &Context<'_>,
 ) -> Result<TrainSummary> {
-    let prepared = plan::prepare(table, mix, out, options)?;
+    let prepared = plan::prepare(table, mix, Some(out), options)?;
     plan::in_pool(options, || train(prepared, mix, out, options, cx))
 }
 

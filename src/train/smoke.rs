@@ -84,7 +84,7 @@ const MASK_TOKENS: usize = 24;
 /// # Errors
 /// Config: what `train` refuses before its first step.
 pub fn smoke(table: Table, mix: &Path, options: &TrainOptions) -> Result<Smoke> {
-    let mut prepared = plan::prepare(table, mix, Path::new(""), options)?;
+    let mut prepared = plan::prepare(table, mix, None, options)?;
     plan::in_pool(options, || checks(&mut prepared, options))
 }
 
