@@ -103,6 +103,7 @@ fn random(step: u64) -> Batch {
         targets: tokens[1..].to_vec(),
         segments: vec![0; count],
         positions: (0..count).map(|at| (at % SEQUENCE) as u32).collect(),
+        trained: Vec::new(),
         rows: ROWS,
         sequence: SEQUENCE,
         first_row: 0,

@@ -1,5 +1,10 @@
 //! Training and generation as people meet them: refused before any work, damaged, extended.
 
+use dataprep::{
+    runtime::{data::Batch, device::Device, tensors},
+    train::Trained,
+};
+
 use crate::{
     determinism::{RECIPE, with_recipe},
     support::{Run, TestDir},
@@ -19,7 +24,11 @@ fn with_mix() -> TestDir {
 }
 
 fn train(directory: &TestDir, more: &str) -> Run {
-    directory.dataprep(&format!("train --data runs/mix --out run {SMALL} {more}"))
+    train_to(directory, "run", more)
+}
+
+fn train_to(directory: &TestDir, out: &str, more: &str) -> Run {
+    directory.dataprep(&format!("train --data runs/mix --out {out} {SMALL} {more}"))
 }
 
 #[track_caller]
@@ -66,13 +75,134 @@ fn memory_that_is_planned_is_memory_that_is_taken() {
     let directory = with_mix();
     let wide = "--set model.d_model=128 --set model.n_layer=4 --set train.micro_batch=64 \
                 --set train.batch_tokens=8192 --set train.steps=2 --json";
-    let run = train(&directory, wide).ok();
-    let taken = run.summary()["peak_memory"].as_u64().unwrap();
-    std::fs::remove_dir_all(directory.path("run")).unwrap();
-    let wide = wide.replace("--json", "");
-    let with = |memory: u64| train(&directory, &format!("{wide} --memory {memory}B"));
-    assert_refused(&with(taken * 8 / 10), &["training needs"]);
-    with(taken * 12 / 10).ok();
+    let adapters = "--init-from base --set lora.rank=4";
+    train_to(&directory, "base", wide).ok();
+    for more in ["train.recompute=false", "train.recompute=true", "train.micro_batch=128"] {
+        for adapters in ["", adapters] {
+            let keys = format!("{wide} --set {more} {adapters}");
+            let taken = train(&directory, &keys).ok().summary()["peak_memory"].as_u64().unwrap();
+            std::fs::remove_dir_all(directory.path("run")).unwrap();
+            let keys = keys.replace("--json", "--set train.recompute=false");
+            let keys = match more {
+                "train.recompute=true" => keys.replace("recompute=false", "recompute=true"),
+                _ => keys,
+            };
+            let with = |memory: u64| train(&directory, &format!("{keys} --memory {memory}B"));
+            assert_refused(&with(taken * 8 / 10), &["training needs"]);
+            with(taken * 12 / 10).ok();
+            std::fs::remove_dir_all(directory.path("run")).unwrap();
+        }
+    }
+}
+
+#[test]
+fn blocks_run_again_where_a_run_would_not_fit_otherwise_and_the_plan_says_what_that_costs() {
+    let directory = with_mix();
+    let wide = "--set model.d_model=128 --set model.n_layer=8 --set train.micro_batch=64 \
+                --set train.batch_tokens=8192 --set train.steps=2";
+    let plan = train(&directory, &format!("{wide} --dry-run --json")).ok();
+    let records = plan.stdout.lines().map(|line| serde_json::from_str(line).unwrap());
+    let plan: serde_json::Value =
+        records.into_iter().find(|it: &serde_json::Value| it["type"] == "plan").unwrap();
+    let plain = plan["plan"]["memory"]["total"].as_u64().unwrap();
+    let tight = format!("--memory {}B", plain * 8 / 10);
+    let text = train(&directory, &format!("{wide} {tight} --dry-run")).ok();
+    let shown = format!("{}{}", text.stdout, text.stderr);
+    assert!(shown.contains("blocks run again in the backward pass"), "{shown}");
+    assert!(shown.contains("MiB, about +") && shown.contains("% tokens/s"), "{shown}");
+    train(&directory, &format!("{wide} {tight}")).ok();
+    let never = format!("{wide} {tight} --set train.recompute=false");
+    let refused = train_to(&directory, "none", &never);
+    assert_refused(&refused, &["training needs", "`train.recompute = \"auto\"`"]);
+    // The same run, whether or not it fits.
+    let again = train(&directory, &format!("{wide} --json")).ok();
+    assert_eq!(again.summary()["up_to_date"], true);
+}
+
+/// Prompts and their answers, of which there are four.
+fn pairs() -> Vec<(String, &'static str)> {
+    let words = [
+        "salt", "iron", "moon", "bird", "glass", "river", "stone", "bread", "cloud", "grass",
+        "paper", "horse", "light", "water", "field", "night", "music", "smoke", "apple", "chair",
+    ];
+    let answers = ["A", "B", "C", "D"];
+    let pair = |(at, word): (usize, &&str)| (format!("{word}: "), answers[(at * 7 + at / 3) % 4]);
+    words.iter().enumerate().map(pair).collect()
+}
+
+#[test]
+fn adapters_learn_to_answer_and_are_merged_and_exported_beside_a_model_that_stands_still() {
+    let directory = with_mix();
+    let lines = pairs().into_iter().map(|(prompt, completion)| {
+        serde_json::json!({"prompt": prompt, "completion": completion}).to_string() + "\n"
+    });
+    directory.write("pairs.jsonl", &lines.collect::<String>());
+    let shape = "--set model.d_model=64 --set model.n_layer=2 --set train.learning_rate=0.005";
+    train_to(&directory, "base", &format!("{shape} --set train.steps=30")).ok();
+    directory
+        .dataprep(
+            "tokenize pairs.jsonl --tokenizer runs/tokens/tokenizer --set loss_on=answers \
+             --holdout 0 --out chat",
+        )
+        .ok();
+    directory.dataprep("mix chat --set tokens=40k --set epochs_max=1000 --out chat-mix").ok();
+    let tuning = "train --data chat-mix --out tuned --init-from base --set lora.rank=16 \
+        --set lora.alpha=32.0 --set train.steps=120 --set train.batch_tokens=256 \
+        --set train.micro_batch=4 --set train.sequence=64 --set train.learning_rate=0.01 \
+        --set train.warmup_steps=5 --set train.weight_decay=0.0 --set train.checkpoint_every=60";
+    let targets = r#"["q_proj","k_proj","v_proj","o_proj","gate_proj","up_proj","down_proj"]"#;
+    directory.dataprep(&format!("{tuning} --set lora.targets={targets}")).ok();
+    let answers = |model: &str| -> Vec<String> {
+        let trained = open(&directory, model);
+        pairs().iter().map(|(prompt, _)| answer(&trained, prompt)).collect()
+    };
+    let expected: Vec<&str> = pairs().iter().map(|(_, answer)| *answer).collect();
+    assert_eq!(answers("tuned"), expected);
+    directory.dataprep("export tuned --out merged").ok();
+    assert_eq!(answers("merged"), expected);
+    directory.dataprep("export tuned --to peft --out adapter").ok();
+    let refused = directory.dataprep("export base --to peft --out none");
+    assert_refused(&refused, &["has no adapters"]);
+    assert_merged(&directory);
+}
+
+fn open(directory: &TestDir, model: &str) -> Trained {
+    Trained::open(&directory.path(model), None, &Device::cpu(), &|_| ()).unwrap()
+}
+
+/// The likeliest token behind the prompt.
+fn answer(trained: &Trained, prompt: &str) -> String {
+    let mut tokens = vec![trained.opener.unwrap()];
+    trained.tokenizer.encode(prompt, &mut tokens).unwrap();
+    let logits = trained.model.logits(&Batch::single_document(tokens.clone(), tokens)).unwrap();
+    let last = &logits[logits.len() - trained.model.config().vocab_size..];
+    let best = (0..last.len()).max_by(|&a, &b| last[a].total_cmp(&last[b])).unwrap();
+    trained.tokenizer.decode_text(&[best as u32])
+}
+
+/// What `merged` holds is `base` and the adapters of `adapter` together.
+#[track_caller]
+fn assert_merged(directory: &TestDir) {
+    let read = |path: &str| tensors::read_tensors(&directory.path(path), &Device::cpu()).unwrap();
+    let (merged, adapter) =
+        (read("merged/model.safetensors"), read("adapter/adapter_model.safetensors"));
+    let base = open(directory, "base").model.stored().unwrap();
+    let config: serde_json::Value =
+        serde_json::from_str(&directory.read("adapter/adapter_config.json")).unwrap();
+    assert_eq!((config["r"].as_u64(), config["lora_alpha"].as_f64()), (Some(16), Some(32.0)));
+    assert_eq!(config["base_model_name_or_path"], "base");
+    assert_eq!((base.len(), adapter.len()), (merged.len(), 2 * 2 * 7));
+    for (name, merged) in merged {
+        let map = format!("base_model.model.{}", name.trim_end_matches(".weight"));
+        let part = |part: &str| adapter.get(&format!("{map}.lora_{part}.weight"));
+        let expected = match part("B").zip(part("A")) {
+            Some((up, down)) => (&base[&name] + (up.matmul(down).unwrap() * 2.0).unwrap()).unwrap(),
+            None => base[&name].clone(),
+        };
+        let off = (expected - merged).unwrap().abs().unwrap().flatten_all().unwrap();
+        let off = off.max(0).unwrap().to_scalar::<f32>().unwrap();
+        assert!(off < 1e-6, "{name} is off by {off}");
+    }
 }
 
 #[test]

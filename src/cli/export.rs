@@ -17,8 +17,8 @@ use crate::pipeline::request::Training;
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Form")]
 pub struct ExportFlags {
-    /// Of a run: hf (Hugging Face's form, which `transformers` reads), gguf (llama.cpp's). Of
-    /// shards or a mix: nanogpt, megatron, mds, litdata, hf-datasets, numpy [default: hf]
+    /// Of a run: hf (Hugging Face's form, which `transformers` reads), gguf (llama.cpp's), peft (the
+    /// adapters of a run with `[lora]`). Of shards or a mix: nanogpt, megatron, mds, litdata, hf-datasets, numpy [default: hf]
     #[arg(long, value_name = "FORM")]
     to: Option<String>,
     /// Type of a model's weights: f32, bf16, f16; for gguf also q8_0, q4_0 [default: f32]
@@ -27,6 +27,9 @@ pub struct ExportFlags {
     /// The checkpoint of this step [default: the latest]
     #[arg(long, value_name = "STEP")]
     step: Option<u32>,
+    /// The running average of a run's weights (`train.ema`) in their place
+    #[arg(long)]
+    ema: bool,
     /// Tokens of a row, for a mix as mds or hf-datasets; litdata's chunks then hold whole ones
     #[arg(long, value_name = "N")]
     sequence: Option<u32>,
@@ -50,6 +53,7 @@ impl Flags for ExportFlags {
     fn fill(&self, keys: &mut Table) {
         put(keys, "to", self.to.clone());
         put(keys, "dtype", self.dtype.clone());
+        put(keys, "ema", self.ema.then_some(true));
         put(keys, "step", self.step.map(i64::from));
         put(keys, "sequence", self.sequence.map(i64::from));
     }

@@ -32,13 +32,19 @@ pub fn card(
         files.library,
         escaped(name)
     );
-    let _ = writeln!(
-        text,
-        "A Llama-style language model of {} parameters, trained on {} tokens with dataprep. It \
-         continues text; it was not taught to follow instructions.\n",
-        Count(facts.parameters),
-        Count(facts.tokens)
-    );
+    let (parameters, tokens) = (Count(facts.parameters), Count(facts.tokens));
+    let _ = match files.library {
+        "peft" => writeln!(
+            text,
+            "Low-rank adapters of {parameters} parameters, trained on {tokens} tokens with \
+             dataprep beside a model that stood still.\n"
+        ),
+        _ => writeln!(
+            text,
+            "A Llama-style language model of {parameters} parameters, trained on {tokens} tokens \
+             with dataprep. It continues text; it was not taught to follow instructions.\n"
+        ),
+    };
     let (language, code) = files.usage;
     let _ = writeln!(text, "```{language}\n{code}\n```\n");
     let _ = writeln!(

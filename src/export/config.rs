@@ -10,19 +10,22 @@ use crate::base::{
     error::{Error, Result},
     size::Bytes,
 };
-use crate::runtime::tensors::ElementType;
+use crate::runtime::{checkpoint, tensors::ElementType};
 
 /// Keys of `export`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ExportConfig {
-    /// `hf`, or `gguf`.
+    /// `hf`, `gguf`, or `peft`.
     pub to: Form,
     /// Type of the weights.
     pub dtype: WeightType,
     /// Which checkpoint of a run; the latest without one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub step: Option<u64>,
+    /// The running average of the weights (`train.ema`) in their place.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub ema: bool,
     /// Weights beyond so many bytes go to another file (Hugging Face's form).
     pub shard_bytes: Bytes,
 }
@@ -36,6 +39,8 @@ pub enum Form {
     Hf,
     /// llama.cpp's: one file.
     Gguf,
+    /// `peft`'s: the adapters of a run with `[lora]`, without the model beside which they stand.
+    Peft,
 }
 
 /// Types that weights are written as.
@@ -63,6 +68,7 @@ impl Default for ExportConfig {
             to: Form::Hf,
             dtype: WeightType::F32,
             step: None,
+            ema: false,
             shard_bytes: Bytes(5_000_000_000),
         }
     }
@@ -72,12 +78,25 @@ impl Default for ExportConfig {
 const SHARD_BYTES_MIN: u64 = 1 << 10;
 
 impl ExportConfig {
+    /// The checkpoint's file that is read.
+    pub fn source(&self) -> &'static str {
+        match (self.to, self.ema) {
+            (Form::Peft, _) => checkpoint::ADAPTER,
+            (_, true) => checkpoint::AVERAGE,
+            (_, false) => checkpoint::MODEL,
+        }
+    }
+
     /// Refuses what no form holds.
     pub fn check(&self) -> Result<()> {
-        if self.to == Form::Hf && self.dtype.element().is_none() {
+        if self.to != Form::Gguf && self.dtype.element().is_none() {
             let message =
                 format!("`dtype` is {}, which Hugging Face's form has no name for", self.dtype);
             return Err(Error::config(message).with_hint("`to = \"gguf\"` holds it"));
+        }
+        if self.to == Form::Peft && self.ema {
+            return Err(Error::config("adapters have no running average")
+                .with_hint("leave `ema` out: `[lora]` trains without `train.ema`"));
         }
         if self.shard_bytes.0 < SHARD_BYTES_MIN {
             return Err(Error::config(format!(
@@ -134,6 +153,9 @@ mod tests {
             let refused = of(&format!("dtype = '{dtype}'")).unwrap_err();
             assert!(refused.hint().unwrap().contains("gguf"), "{refused}");
         }
+        let peft = |keys: &str| of(&format!("to = 'peft'\n{keys}"));
+        assert!(peft("dtype = 'bf16'").is_ok() && peft("dtype = 'q8_0'").is_err());
+        assert!(peft("ema = true").is_err() && of("ema = true").is_ok());
         assert!(of("shard_bytes = 1").unwrap_err().to_string().contains("shard_bytes"));
         assert!(toml::from_str::<ExportConfig>("to = 'onnx'").is_err());
     }

@@ -16,7 +16,7 @@ use super::{
     card::{self, card},
     config::{ExportConfig, Form},
     facts::{Facts, facts},
-    gguf,
+    gguf, peft,
     weights::{self, Planned, Told},
 };
 use crate::artifact::{
@@ -34,7 +34,7 @@ use crate::base::{
     size::{Bytes, Count},
 };
 use crate::runtime::{
-    checkpoint::{self, Checkpoint},
+    checkpoint,
     model::ModelConfig,
     pretrained::{Class, INDEX},
 };
@@ -43,7 +43,7 @@ use crate::tokenizer::{
     Tokenizer,
     export::{LlamaCppVocabulary, llama_cpp},
 };
-use crate::train::{companions, layout, trained::Located};
+use crate::train::{INITIALISED_FROM, companions, layout, trained::Located};
 
 const README: &str = "README.md";
 const GGUF: &str = "model.gguf";
@@ -59,6 +59,8 @@ pub struct Export {
     tokenizer: Tokenizer,
     end_of_text: (String, u32),
     facts: Facts,
+    /// The bytes of `adapter_config.json`, for adapters.
+    adapter: Option<Vec<u8>>,
     input: InputRecord,
     file: PlannedFile,
     planned: Vec<Planned>,
@@ -81,14 +83,29 @@ impl Export {
         for file in hashes.records.iter().filter(|record| layout::is_tokenizer(&record.name)) {
             file.hold(&run, true)?;
         }
-        let known = hashes.files.iter().find(|file| file.name == checkpoint::MODEL);
-        let (input, file) = weights_input(&run, &manifest, &checkpoint, known.map(|it| it.xxh3))?;
         let state = checkpoint.state()?;
+        let class = class_for(config.to, &state.model)?;
+        let adapter = match config.to {
+            Form::Peft => {
+                let base = manifest.extra.get(INITIALISED_FROM);
+                let base = base.and_then(|facts| facts["name"].as_str());
+                Some(peft::config(peft::adapters(&state, class)?, base))
+            }
+            Form::Hf | Form::Gguf => None,
+        };
+        let source = config.source();
+        if config.ema && !checkpoint.path.join(source).is_file() {
+            return Err(Error::config("the run keeps no running average of its weights")
+                .with_hint("`train.ema` keeps one; leave `--ema` out for the weights themselves"));
+        }
+        let known = hashes.files.iter().find(|file| file.name == source);
+        let known = known.map(|it| it.xxh3);
+        let (input, file) = weights_input(&run, &manifest, checkpoint.path.join(source), known)?;
         let tokenizer = Tokenizer::open(&run.join(layout::TOKENIZER))?;
         let id = layout::end_of_text(&run, &manifest, &tokenizer)?;
         let end_of_text = (tokenizer.decode_text(&[id]), id);
-        let class = class_for(config.to, &state.model)?;
         let planned = match config.to {
+            Form::Peft => peft::plan(file.path(), &state)?,
             Form::Hf => weights::plan(file.path(), &state.model, class)?,
             Form::Gguf => weights::plan_ours(file.path(), &state.model)?,
         };
@@ -98,11 +115,12 @@ impl Export {
         };
         let vocabulary = match config.to {
             Form::Gguf => Some(llama_cpp(tokenizer.json(), state.model.vocab_size)?),
-            Form::Hf => None,
+            Form::Hf | Form::Peft => None,
         };
         let numbers = planned.iter().map(Planned::numbers).sum();
         let name = io::canonical(&run)?.file_name().unwrap_or_default().to_string_lossy().into();
         Ok(Export {
+            adapter,
             facts: facts(&run, &manifest, checkpoint.step, numbers)?,
             context: layout::context(&run, &manifest)?,
             model: state.model,
@@ -135,7 +153,10 @@ impl Export {
             return gguf::write(source, &self.planned, dtype, &head, &work.path(GGUF), &told);
         }
         let element = self.config.dtype.element().expect("`check` refuses a type without a name");
-        let name = weights::shard_name(index, self.shards.len());
+        let name = match self.adapter {
+            Some(_) => peft::MODEL.to_owned(),
+            None => weights::shard_name(index, self.shards.len()),
+        };
         let planned = &self.planned[self.shards[index].clone()];
         weights::write_shard(self.file.path(), planned, element, &work.path(&name), &told)
     }
@@ -143,6 +164,9 @@ impl Export {
     /// Writes the small files.
     fn files(&self, work: &Work<'_>) -> Result<()> {
         io::write(&work.path(README), self.card().as_bytes())?;
+        if let Some(config) = &self.adapter {
+            return io::write(&work.path(peft::CONFIG), config);
+        }
         let Some(element) = self.config.dtype.element().filter(|_| self.config.to == Form::Hf)
         else {
             return Ok(());
@@ -174,6 +198,7 @@ impl Export {
         let weights = self.config.dtype.to_string();
         let files = match self.config.to {
             Form::Hf => card::Files { weights: &weights, usage: PYTHON, library: "transformers" },
+            Form::Peft => card::Files { weights: &weights, usage: PEFT, library: "peft" },
             Form::Gguf => card::Files { weights: &weights, usage: SHELL, library: "gguf" },
         };
         card(&self.name, &self.model, self.context, &self.facts, &files)
@@ -182,7 +207,7 @@ impl Export {
     /// Bytes of the weights as they are written.
     fn bytes(&self) -> u64 {
         match (self.config.to, self.config.dtype.element()) {
-            (Form::Hf, Some(element)) => {
+            (Form::Hf | Form::Peft, Some(element)) => {
                 self.planned.iter().map(|it| it.numbers() * element.width() as u64).sum()
             }
             _ => gguf::bytes(&self.planned, self.config.dtype),
@@ -198,6 +223,8 @@ const PYTHON: (&str, &str) = (
      inputs = tokenizer(\"Once\", return_tensors=\"pt\")\n\
      print(tokenizer.decode(model.generate(**inputs, max_new_tokens=50)[0]))",
 );
+const PEFT: (&str, &str) =
+    ("python", "from peft import PeftModel\n\nmodel = PeftModel.from_pretrained(base, \".\")");
 const SHELL: (&str, &str) = ("sh", "llama-cli -m model.gguf -no-cnv -p \"Once\" -n 50");
 
 /// The class that holds `model` in this form.
@@ -224,10 +251,9 @@ fn class_for(form: Form, model: &ModelConfig) -> Result<Class> {
 fn weights_input(
     run: &Path,
     manifest: &Manifest,
-    checkpoint: &Checkpoint,
+    path: PathBuf,
     known: Option<Fingerprint>,
 ) -> Result<(InputRecord, PlannedFile)> {
-    let path: PathBuf = checkpoint.path.join(checkpoint::MODEL);
     let missing = || Error::damaged_artifact(&path, None, "it is missing");
     let stamp = io::stamp(&path)?.ok_or_else(missing)?;
     let xxh3 = match known {
@@ -298,7 +324,7 @@ impl Stage for Export {
         let memory = match self.config.to {
             // What lies the other way round is turned whole: as read, turned, encoded.
             Form::Hf if !self.class.has_our_names() => threads as u64 * 3 * 4 * largest,
-            Form::Hf => threads as u64 * 4 * weights::CHUNK,
+            Form::Hf | Form::Peft => threads as u64 * 4 * weights::CHUNK,
             Form::Gguf => 4 * 4 * largest, // as read, permuted, encoded
         };
         // The tokenizer as JSON, beside the table that encodes.
@@ -382,6 +408,7 @@ impl fmt::Display for ExportSummary {
         match self.to {
             Form::Hf => writeln!(f, "  AutoModelForCausalLM.from_pretrained(\"{out}\")"),
             Form::Gguf => writeln!(f, "  {out}/{GGUF}"),
+            Form::Peft => writeln!(f, "  PeftModel.from_pretrained(base, \"{out}\")"),
         }
     }
 }

@@ -112,6 +112,7 @@ impl MixPlan {
         let (sets, set_of_spec) = open_sets(specs)?;
         check_tokenizers(&sets)?;
         check_held_out(&sets)?;
+        check_masks(&sets, config)?;
         let measure = if config.bytes.is_some() { Measure::Bytes } else { Measure::Tokens };
         let (files, sources, phases) = (Vec::new(), Vec::new(), Vec::new());
         let mut plan = MixPlan { sets, files, sources, phases, measure, size: 0 };
@@ -411,6 +412,19 @@ fn refuse_copies(sets: &[ShardSet], opened: &ShardSet, path: &Path) -> Result<()
             Err(Error::config(format!("`{one}` and `{two}` are the same shards"))
                 .with_hint("name the same path for both sources"))
         }
+    }
+}
+
+/// A stream that is written out holds tokens alone, not which of them are trained on.
+fn check_masks(sets: &[ShardSet], config: &MixConfig) -> Result<()> {
+    let masked = sets.iter().find(|set| config.materialize && set.is_masked());
+    match masked {
+        None => Ok(()),
+        Some(set) => Err(Error::config(format!(
+            "`materialize` writes tokens alone, and `{}` says which of them are trained on",
+            set.directory().display()
+        ))
+        .with_hint("leave it out: the shards are read in their place")),
     }
 }
 

@@ -77,10 +77,10 @@ fn names() -> String {
 #[cfg(feature = "train")]
 fn model(request: &Request) -> Result<crate::export::ExportConfig> {
     if let Some(to) = request.config.get("to").and_then(toml::Value::as_str)
-        && !["hf", "gguf"].contains(&to)
+        && !["hf", "gguf", "peft"].contains(&to)
     {
         let error = Error::config(format!("there is no form `{to}`"));
-        return Err(error.with_hint(format!("hf and gguf of a run; of tokens {}", names())));
+        return Err(error.with_hint(format!("hf, gguf and peft of a run; of tokens {}", names())));
     }
     if request.config.contains_key("sequence") {
         let error = Error::config("`sequence` cuts tokens into rows, and a model has none");

@@ -3,7 +3,9 @@
 //! In → a model, its optimizer, a [`TrainState`]; out → `step-000500/` with `model.safetensors`,
 //! `optimizer.safetensors`, `state.json`, `hashes.json`, `ema.safetensors` where the parameters are
 //! averaged, and whatever files the caller lays beside
-//! them, which nothing here reads. It is written as
+//! them, which nothing here reads. Where adapters alone are trained, `model.safetensors` has taken
+//! them up, so that every reader finds a whole model; what training goes on with stands beside it,
+//! `base.safetensors` as it was and `adapter.safetensors`. It is written as
 //! `step-000500.tmp-<process>`, flushed to disk, read again, held against the hashes of what was
 //! meant and renamed, so a checkpoint that can be seen is whole; a leftover of a kill is never read
 //! and is removed at the next start.
@@ -17,8 +19,10 @@
 //! Loading and saving again gives the same files. **Cost.** Saving writes the tensors once and
 //! reads them once, checking and loading read them once each.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
 
 use crate::base::error::{Error, Result};
@@ -27,7 +31,7 @@ use crate::base::io;
 use crate::runtime::device::{Device, Numerics};
 use crate::runtime::exact;
 use crate::runtime::hashed::FileHash;
-use crate::runtime::model::{Model, ModelConfig};
+use crate::runtime::model::{LoraConfig, Model, ModelConfig};
 use crate::runtime::optim::Optimizer;
 use crate::runtime::tensors::{hash_tensors, read_tensors, write_tensors};
 
@@ -36,6 +40,9 @@ pub const MODEL: &str = "model.safetensors";
 const OPTIMIZER: &str = "optimizer.safetensors";
 /// The running average of the parameters, under the same names.
 pub const AVERAGE: &str = "ema.safetensors";
+/// What stands still beside adapters, and they themselves.
+const BASE: &str = "base.safetensors";
+pub const ADAPTER: &str = "adapter.safetensors";
 pub const STATE: &str = "state.json";
 pub const HASHES: &str = "hashes.json";
 
@@ -77,6 +84,9 @@ pub struct TrainState {
     pub parameters: Option<Fingerprint>,
     /// The shape of the parameters.
     pub model: ModelConfig,
+    /// The adapters that alone are trained; none: all parameters are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lora: Option<LoraConfig>,
     /// What the bits up to here depended on.
     pub numerics: Numerics,
 }
@@ -177,6 +187,10 @@ fn write_files(
     if let Some(average) = beside.average {
         files.push(write_tensors(attempt, AVERAGE, &average.stored()?)?);
     }
+    if model.adapter().is_some() {
+        files.push(write_tensors(attempt, BASE, &model.stored_frozen()?)?);
+        files.push(write_tensors(attempt, ADAPTER, &adapters(model))?);
+    }
     for (name, bytes) in beside.companions {
         files.push(write_file(attempt, name, bytes)?);
     }
@@ -204,7 +218,15 @@ pub fn tensor_hashes(
     if let Some(average) = average {
         hashes.push(hash_tensors(AVERAGE, &average.stored()?)?);
     }
+    if model.adapter().is_some() {
+        hashes.push(hash_tensors(BASE, &model.stored_frozen()?)?);
+        hashes.push(hash_tensors(ADAPTER, &adapters(model))?);
+    }
     Ok(hashes)
+}
+
+fn adapters(model: &Model) -> BTreeMap<String, Tensor> {
+    model.parameters().iter().map(|(name, tensor)| (name.to_owned(), tensor.clone())).collect()
 }
 
 /// `step-000500`.
@@ -286,10 +308,9 @@ impl Checkpoint {
         for name in [STATE, MODEL, OPTIMIZER] {
             self.check_file(hashes, name)?;
         }
-        match hashes.iter().any(|file| file.name == AVERAGE) {
-            true => self.check_file(hashes, AVERAGE),
-            false => Ok(()),
-        }
+        let beside = [AVERAGE, BASE, ADAPTER].into_iter();
+        let mut beside = beside.filter(|name| hashes.iter().any(|file| file.name == *name));
+        beside.try_for_each(|name| self.check_file(hashes, name))
     }
 
     /// The same for what [`Checkpoint::model`] reads, which is all that generation needs.
@@ -310,6 +331,15 @@ impl Checkpoint {
         Model::from_tensors(&self.state()?.model, tensors, device)
     }
 
+    /// The model as training goes on with it: with its adapters beside it, where it has any.
+    pub fn model_in_training(&self, device: &Device) -> Result<Model> {
+        let state = self.state()?;
+        let Some(lora) = &state.lora else { return self.model(device) };
+        let base = read_tensors(&self.path.join(BASE), device)?;
+        let adapters = read_tensors(&self.path.join(ADAPTER), device)?;
+        Model::from_tensors(&state.model, base, device)?.with_adapters(lora, adapters)
+    }
+
     /// The running average as of this checkpoint; `None` where none was kept.
     pub fn average(&self, device: &Device) -> Result<Option<Model>> {
         let path = self.path.join(AVERAGE);
@@ -320,7 +350,7 @@ impl Checkpoint {
         Model::from_tensors(&self.state()?.model, tensors, device).map(Some)
     }
 
-    /// Gives `optimizer`, made for [`Checkpoint::model`]'s parameters, its state back.
+    /// Gives `optimizer`, made for [`Checkpoint::model_in_training`]'s parameters, its state back.
     pub fn restore(&self, optimizer: &mut dyn Optimizer) -> Result<TrainState> {
         let device = Device::cpu();
         optimizer.load_state(read_tensors(&self.path.join(OPTIMIZER), &device)?)?;
@@ -402,6 +432,7 @@ mod tests {
             window: vec![[1.0 / 3.0, 0.1 + 0.2]],
             parameters: Some(xxh3_128(b"chain")),
             model: config(),
+            lora: None,
             numerics: Numerics::of(&Device::cpu()),
         }
     }

@@ -4,6 +4,8 @@
 //! function of (mix, `i`), so a run's position is one integer and any micro-batch size, worker
 //! count or rank count reads the same rows (docs/design.md, section 3.9).
 
+use std::borrow::Cow;
+
 use crate::base::error::{Error, Result};
 
 /// `rows` × `sequence` tokens, row-major in all four columns.
@@ -18,6 +20,8 @@ pub struct Batch {
     pub segments: Vec<u32>,
     /// Distance from the document's first token: the position RoPE turns by.
     pub positions: Vec<u32>,
+    /// Whether each target counts in the loss; empty where all do.
+    pub trained: Vec<bool>,
     /// Number of rows.
     pub rows: usize,
     /// Tokens a row.
@@ -36,15 +40,59 @@ impl Batch {
             targets,
             segments: vec![0; sequence],
             positions,
+            trained: Vec::new(),
             rows: 1,
             sequence,
             first_row: 0,
         }
     }
 
+    /// The same tokens in rows of `sequence`, of which the rows' own is a multiple. Each part begins
+    /// anew: it does not see what stands before it, and its positions count from 0.
+    pub fn cut(self, sequence: usize) -> Batch {
+        if sequence == self.sequence {
+            return self;
+        }
+        let parts = self.sequence / sequence;
+        assert_eq!(parts * sequence, self.sequence, "a row is cut into equal parts");
+        let (mut segments, mut positions) = (self.segments, self.positions);
+        for (segments, positions) in
+            segments.chunks_mut(sequence).zip(positions.chunks_mut(sequence))
+        {
+            let (segment, position) = (segments[0], positions[0]);
+            for (own, place) in segments.iter_mut().zip(positions) {
+                if *own == segment {
+                    *place -= position;
+                }
+                *own -= segment;
+            }
+        }
+        let (rows, first_row) = (self.rows * parts, self.first_row * parts as u64);
+        Batch { segments, positions, rows, sequence, first_row, ..self }
+    }
+
     /// Number of tokens, which is the number of targets.
     pub fn tokens(&self) -> usize {
         self.rows * self.sequence
+    }
+
+    /// Number of targets that count in the loss.
+    pub fn trained_tokens(&self) -> usize {
+        match self.trained.is_empty() {
+            true => self.tokens(),
+            false => self.trained.iter().filter(|trained| **trained).count(),
+        }
+    }
+
+    /// The targets that count in the loss, and where they stand; no places where all count.
+    pub fn trained_targets(&self) -> (Option<Vec<u32>>, Cow<'_, [u32]>) {
+        if self.trained.iter().all(|trained| *trained) {
+            return (None, Cow::Borrowed(&self.targets));
+        }
+        let places = (0..).zip(&self.trained).filter(|(_, trained)| **trained);
+        let places: Vec<u32> = places.map(|(place, _)| place).collect();
+        let targets = places.iter().map(|&place| self.targets[place as usize]).collect();
+        (Some(places), targets)
     }
 
     /// The `rows` rows from `first` on.
@@ -54,7 +102,8 @@ impl Batch {
             inputs: self.inputs[range.clone()].to_vec(),
             targets: self.targets[range.clone()].to_vec(),
             segments: self.segments[range.clone()].to_vec(),
-            positions: self.positions[range].to_vec(),
+            positions: self.positions[range.clone()].to_vec(),
+            trained: self.trained.get(range).unwrap_or_default().to_vec(),
             rows,
             sequence: self.sequence,
             first_row: self.first_row + first as u64,
@@ -69,6 +118,12 @@ impl Batch {
             let (rows, sequence, found) = (self.rows, self.sequence, column.len());
             return Err(Error::failed(format!(
                 "a batch of {rows} rows of {sequence} tokens needs {expected} each, found {found}"
+            )));
+        }
+        if ![0, expected].contains(&self.trained.len()) {
+            let found = self.trained.len();
+            return Err(Error::failed(format!(
+                "a batch of {expected} targets says of {found} whether they count"
             )));
         }
         for (name, ids) in [("input", &self.inputs), ("target", &self.targets)] {
@@ -108,12 +163,33 @@ mod tests {
     }
 
     #[test]
+    fn rows_that_are_cut_hold_the_same_tokens_and_begin_anew() {
+        let mut batch = Batch::single_document((0..16).collect(), (1..17).collect());
+        (batch.rows, batch.sequence, batch.first_row) = (2, 8, 6);
+        batch.segments = [[0, 0, 0, 1, 1, 1, 1, 2], [0; 8]].concat();
+        batch.positions = [[0, 1, 2, 0, 1, 2, 3, 0], [0, 1, 2, 3, 4, 5, 6, 7]].concat();
+        let cut = batch.clone().cut(4);
+        assert_eq!((cut.rows, cut.sequence, cut.first_row), (4, 4, 12));
+        assert_eq!((&cut.inputs, &cut.targets), (&batch.inputs, &batch.targets));
+        assert_eq!(cut.segments[..8], [0, 0, 0, 1, 0, 0, 0, 1]);
+        assert_eq!(cut.positions[..8], [0, 1, 2, 0, 0, 1, 2, 0]);
+        assert_eq!(cut.positions[8..], [0, 1, 2, 3, 0, 1, 2, 3]);
+        assert_eq!(batch.clone().cut(8), batch);
+    }
+
+    #[test]
     fn slices_put_together_are_the_batch() {
         let mut batch = Batch::single_document((0..12).collect(), (1..13).collect());
         (batch.rows, batch.sequence) = (3, 4);
+        batch.trained = (0..12).map(|at| at % 3 == 0).collect();
         let parts = [batch.slice(0, 2), batch.slice(2, 1)];
         let joined: Vec<u32> = parts.iter().flat_map(|part| part.targets.clone()).collect();
         assert_eq!(joined, batch.targets);
         assert_eq!(parts[1].tokens(), 4);
+        let trained: Vec<u32> =
+            parts.iter().flat_map(|part| part.trained_targets().1.into_owned()).collect();
+        assert_eq!(trained, [1, 4, 7, 10]);
+        assert_eq!(parts[1].trained_targets().0, Some(vec![1]));
+        assert_eq!(parts.map(|part| part.trained_tokens()), [3, 1]);
     }
 }

@@ -50,8 +50,11 @@ impl Expected {
         for first in (0..batch.rows).step_by(rows) {
             let part = batch.slice(first, rows.min(batch.rows - first));
             let own = Batch { targets: part.inputs.clone(), ..part.clone() };
-            let pairs = part.inputs.iter().zip(&part.targets);
-            for (nats, (input, target)) in model.nats(&own)?.iter().zip(pairs) {
+            let pairs = part.inputs.iter().zip(&part.targets).enumerate();
+            for (nats, (at, (input, target))) in model.nats(&own)?.iter().zip(pairs) {
+                if part.trained.get(at) == Some(&false) {
+                    continue;
+                }
                 let nats = f64::from(*nats).max(1e-6);
                 let logit = others - libm::log(libm::exp(nats.min(700.0)) - 1.0);
                 sum += nats + logit;
@@ -61,8 +64,9 @@ impl Expected {
                 }
             }
         }
-        let tokens = batch.tokens() as f64;
-        let tolerance = 0.1 + 3.0 * spread * concentration(&batch.targets).sqrt();
+        let tokens = batch.trained_tokens().max(1) as f64;
+        let targets = batch.trained_targets().1;
+        let tolerance = 0.1 + 3.0 * spread * concentration(&targets).sqrt();
         let kept_small = config.z_loss * others * others;
         Ok(Expected {
             loss: sum / tokens + kept_small,

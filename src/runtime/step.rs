@@ -1,10 +1,11 @@
 //! The gradients of one optimizer step, in micro-batches.
 //!
-//! In → a model and a batch; out → [`StepGradients`]. The loss is the mean over all tokens of the
-//! batch: each micro-batch is divided by the whole's token count, so any cut gives the same loss
-//! and gradients up to the rounding of sums. Micro-batches are added in row order.
+//! In → a model and a batch; out → [`StepGradients`]. The loss is the mean over all trained targets
+//! of the batch: each micro-batch is divided by the whole's count, so any cut gives the same loss
+//! and gradients up to the rounding of sums. Micro-batches are added in row order; one without a
+//! trained target is passed over.
 
-use crate::base::error::Result;
+use crate::base::error::{Error, Result};
 use crate::runtime::data::Batch;
 use crate::runtime::model::Model;
 use crate::runtime::value::{NamedGradients, backward};
@@ -25,10 +26,20 @@ pub fn gradients(model: &Model, batch: &Batch, micro_batch: usize) -> Result<Ste
 }
 
 fn accumulate(model: &Model, batch: &Batch, micro_batch: usize) -> Result<StepGradients> {
-    let tokens = batch.tokens();
+    let tokens = batch.trained_tokens();
+    if tokens == 0 {
+        let (first, rows) = (batch.first_row, batch.rows);
+        return Err(Error::failed(format!(
+            "no token of the batch is trained on: its {rows} rows from {first} on hold prompts alone"
+        ))
+        .with_hint("a larger `train.batch_tokens`, or shorter prompts"));
+    }
     let mut step = StepGradients { loss: 0.0, gradients: NamedGradients::default() };
     for first in (0..batch.rows).step_by(micro_batch) {
         let part = batch.slice(first, micro_batch.min(batch.rows - first));
+        if part.trained_tokens() == 0 {
+            continue;
+        }
         let loss = model.loss(&part, tokens)?;
         step.loss += loss.scalar()?;
         step.gradients.add(backward(&loss, model.parameters())?)?;
@@ -74,6 +85,7 @@ mod tests {
             positions: (0..rows * sequence)
                 .map(|i| if i % sequence >= cut { column(i) - cut as u32 } else { column(i) })
                 .collect(),
+            trained: Vec::new(),
             rows,
             sequence,
             first_row: 0,
@@ -101,6 +113,32 @@ mod tests {
             assert!((one[step] - four[step]).abs() < 1e-4, "{one:?} {four:?}");
             assert!((three[step] - four[step]).abs() < 1e-4, "{three:?} {four:?}");
         }
+    }
+
+    #[test]
+    fn a_loss_over_some_targets_is_their_mean_and_the_others_leave_no_gradient() {
+        let mut masked = batch(4, 24);
+        // Rows 1 and 2 hold a prompt alone.
+        masked.trained = (0..96).map(|at| at % 5 == 0 && !(24..72).contains(&at)).collect();
+        let nats = model(1).nats(&masked).unwrap();
+        let own = nats.iter().zip(&masked.trained).filter(|(_, trained)| **trained);
+        let mean = own.clone().map(|(nats, _)| f64::from(*nats)).sum::<f64>() / own.count() as f64;
+        let whole = gradients(&model(1), &masked, 4).unwrap();
+        assert!((whole.loss - mean).abs() < 1e-5, "{} {mean}", whole.loss);
+        let parts = gradients(&model(1), &masked, 1).unwrap();
+        assert!((parts.loss - mean).abs() < 1e-5);
+        let mut other = masked.clone();
+        for (target, trained) in other.targets.iter_mut().zip(&masked.trained) {
+            *target = if *trained { *target } else { (*target + 7) % 301 };
+        }
+        let numbers = |found: &StepGradients| -> Vec<Vec<f32>> {
+            let all = found.gradients.iter();
+            all.map(|(_, it)| it.flatten_all().unwrap().to_vec1().unwrap()).collect()
+        };
+        assert_eq!(numbers(&gradients(&model(1), &other, 4).unwrap()), numbers(&whole));
+        masked.trained.fill(false);
+        let error = gradients(&model(1), &masked, 4).err().unwrap();
+        assert!(error.to_string().contains("no token of the batch is trained on"), "{error}");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Training held against PyTorch's, from the same weights on the same rows.
 //!
 //! `fixtures/twin` holds loss curves of the classes of `transformers` and of `torch.optim`
-//! (`tests/golden/make_twin.py`), `fixtures/optim` twenty steps of each optimizer
+//! (`tests/golden/make_twin.py`) and of adapters by `peft` (`make_peft.py`), `fixtures/optim` twenty steps of each optimizer
 //! (`tests/golden/make_optim.py`). `DATAPREP_TWIN` names another file of curves, of more steps.
 
 use std::{collections::BTreeMap, fs, path::PathBuf};
@@ -9,7 +9,7 @@ use std::{collections::BTreeMap, fs, path::PathBuf};
 use crate::runtime::{
     data::Batch,
     device::Device,
-    model::{Model, ModelConfig, shapes},
+    model::{LoraConfig, Model, ModelConfig, shapes, trained_shapes},
     optim::{
         adamw::AdamWConfig,
         clip::clip,
@@ -79,6 +79,7 @@ fn rows(step: u32) -> Batch {
         targets: flat[1..].to_vec(),
         segments: (0..count).map(|at| u32::from(column(at) >= CUT)).collect(),
         positions: (0..count).map(|at| position(at) as u32).collect(),
+        trained: Vec::new(),
         rows: ROWS,
         sequence: SEQUENCE,
         first_row: 0,
@@ -100,18 +101,7 @@ fn losses_follow_those_of_torch_for_every_family_optimizer_and_knob() {
     let curves: Vec<Curve> = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
     for Curve { model: keys, optimizer: kind, learning_rate, losses } in curves {
         let config = shape(&keys);
-        let gemma = keys.contains("gemma");
-        let tensors: BTreeMap<String, Tensor> = shapes(&config)
-            .into_iter()
-            .map(|(name, mut dims)| {
-                if dims[0] == config.padded_vocab() {
-                    dims[0] = VOCABULARY;
-                }
-                let tensor = weight(&name, &dims, gemma);
-                (name, tensor)
-            })
-            .collect();
-        let model = Model::from_tensors(&config, tensors, &Device::cpu()).unwrap();
+        let model = model(&config, keys.contains("gemma"));
         let optimizer: OptimizerConfig = toml::from_str(&format!("kind = '{kind}'")).unwrap();
         let shared = Shared { learning_rate, adamw: AdamWConfig::default() };
         let mut optimizer =
@@ -125,6 +115,65 @@ fn losses_follow_those_of_torch_for_every_family_optimizer_and_knob() {
             optimizer.step(&found.gradients, learning_rate).unwrap();
         }
         println!("{kind:6} {} steps, off by {worst:.1e} at most: {keys:?}", losses.len());
+    }
+}
+
+/// The model of the script's weights.
+fn model(config: &ModelConfig, gemma: bool) -> Model {
+    let tensors: BTreeMap<String, Tensor> = shapes(config)
+        .into_iter()
+        .map(|(name, mut dims)| {
+            if dims[0] == config.padded_vocab() {
+                dims[0] = VOCABULARY;
+            }
+            let tensor = weight(&name, &dims, gemma);
+            (name, tensor)
+        })
+        .collect();
+    Model::from_tensors(config, tensors, &Device::cpu()).unwrap()
+}
+
+#[derive(Deserialize)]
+struct Adapters {
+    lora: String,
+    learning_rate: f64,
+    losses: Vec<f64>,
+    beside: Vec<f64>,
+    merged: Vec<f64>,
+    names: Vec<String>,
+}
+
+#[test]
+fn adapters_are_trained_and_merged_as_peft_does_it_on_some_targets_alone() {
+    let text = fs::read(project().join("fixtures/twin/peft.json")).unwrap();
+    let golden: Adapters = serde_json::from_slice(&text).unwrap();
+    let (config, lora) = (shape(""), toml::from_str::<LoraConfig>(&golden.lora).unwrap());
+    let adapters = trained_shapes(&config, Some(&lora));
+    let names = adapters.keys().map(|name| format!("base_model.model.{name}"));
+    assert_eq!(names.collect::<Vec<_>>(), golden.names);
+    let drawn = adapters.iter().map(|(name, dims)| (name.clone(), weight(name, dims, false)));
+    let model = model(&config, false).with_adapters(&lora, drawn.collect()).unwrap();
+    let shared = Shared { learning_rate: golden.learning_rate, adamw: AdamWConfig::default() };
+    let kind = OptimizerConfig::default().resolved();
+    let mut optimizer = kind.build(&shared, &config, model.parameters()).unwrap();
+    let masked = |step: usize| {
+        let prompt = SEQUENCE..2 * SEQUENCE;
+        let trained = (0..ROWS * SEQUENCE).map(|at| at % 3 != 0 && !prompt.contains(&at));
+        Batch { trained: trained.collect(), ..rows(step as u32) }
+    };
+    for (at, expected) in golden.losses.iter().enumerate() {
+        let mut found = step::gradients(&model, &masked(at), 1).unwrap();
+        assert!((found.loss - expected).abs() < 1e-4, "step {at}: {} {expected}", found.loss);
+        clip(&mut found.gradients, 1.0).unwrap();
+        optimizer.step(&found.gradients, golden.learning_rate).unwrap();
+    }
+    let last = rows(golden.losses.len() as u32);
+    for (model, expected) in [(&model, &golden.beside), (&model.merged().unwrap(), &golden.merged)]
+    {
+        let logits = model.logits(&last).unwrap();
+        for (found, expected) in logits.iter().zip(expected) {
+            assert!((f64::from(*found) - expected).abs() < 1e-3, "{found} {expected}");
+        }
     }
 }
 

@@ -125,6 +125,30 @@ impl Value {
         Value { tensor, node, form }
     }
 
+    /// What `forward` makes of `inputs`, kept by its inputs alone: nothing of it stands until the
+    /// backward pass, which runs `forward` again and goes back through it at once.
+    pub(in crate::runtime) fn recomputed(
+        inputs: &[&Value],
+        forward: impl Fn(&[Value]) -> Result<Value> + 'static,
+    ) -> Result<Value> {
+        let constant = |value: &&Value| Value::constant(&value.tensor, value.form);
+        let output = forward(&inputs.iter().map(constant).collect::<Vec<_>>())?.tensor;
+        let saved: Vec<(Tensor, Form, bool)> = inputs
+            .iter()
+            .map(|value| (value.tensor.clone(), value.form, value.is_tracked()))
+            .collect();
+        Ok(Value::result(output, inputs, move |gradient| {
+            let leaves =
+                saved.iter().enumerate().map(|(at, (tensor, form, tracked))| match tracked {
+                    true => Value::parameter(&at.to_string(), tensor, *form),
+                    false => Value::constant(tensor, *form),
+                });
+            let output = forward(&leaves.collect::<Vec<_>>())?;
+            let mut found = gradients_of(&output, gradient.clone())?;
+            Ok((0..saved.len()).map(|at| found.remove(&at.to_string())).collect())
+        }))
+    }
+
     /// An op out of plain candle calls, with candle's own gradient: the reference form of every op.
     pub(in crate::runtime) fn composed(
         inputs: &[&Value],
@@ -244,10 +268,22 @@ impl NamedGradients {
 /// The tape is consumed: a second call on the same loss fails. A parameter that the loss does not
 /// depend on is an error naming it, since it would silently stay at its initial value.
 pub fn backward(loss: &Value, parameters: &NamedParameters) -> Result<NamedGradients> {
+    let named = gradients_of(loss, loss.tensor.ones_like()?)?;
+    for name in parameters.names() {
+        if !named.contains_key(name) {
+            return Err(Error::failed(format!("no gradient reaches the parameter `{name}`"))
+                .with_hint("it takes no part in the loss: a bug in the model or in an op"));
+        }
+    }
+    Ok(NamedGradients(named))
+}
+
+/// The gradients that `gradient` of `output` comes to, by the names of the leaves.
+fn gradients_of(output: &Value, gradient: Tensor) -> Result<BTreeMap<String, Tensor>> {
     let mut named = BTreeMap::new();
     let mut pending: BTreeMap<u64, (Rc<Node>, Tensor)> = BTreeMap::new();
-    if let Some(node) = &loss.node {
-        pending.insert(node.order, (node.clone(), loss.tensor.ones_like()?));
+    if let Some(node) = &output.node {
+        pending.insert(node.order, (node.clone(), gradient));
     }
     while let Some((_, (node, gradient))) = pending.pop_last() {
         match &node.kind {
@@ -271,13 +307,7 @@ pub fn backward(loss: &Value, parameters: &NamedParameters) -> Result<NamedGradi
             }
         }
     }
-    for name in parameters.names() {
-        if !named.contains_key(name) {
-            return Err(Error::failed(format!("no gradient reaches the parameter `{name}`"))
-                .with_hint("it takes no part in the loss: a bug in the model or in an op"));
-        }
-    }
-    Ok(NamedGradients(named))
+    Ok(named)
 }
 
 fn push(

@@ -4,7 +4,8 @@
 //! `tokens` list of uint16 or uint32, `document` utf8, `source` utf8, `held_out` bool, `bytes`
 //! uint64 (UTF-8 length of the text; 64 bits, because nothing else bounds a document to 4 GiB and
 //! zstd takes the zeros away), then of held-out documents, null for others, `text_hash` utf8,
-//! `held_out_verdict` utf8, `held_out_twin` bool. Invariants: no other nulls; one row a document,
+//! `held_out_verdict` utf8, `held_out_twin` bool, and, where some tokens are read but not trained
+//! on, `trained` list of uint32 ([`is_trained`]). Invariants: no other nulls; one row a document,
 //! cell by cell, never split; all rows of one source; documents, tokens and held-out shares equal
 //! the footer's, else the block is damaged. Cost: zstd's decompression, about 1 GB/s; `lengths` and
 //! `held_out` touch no token.
@@ -81,6 +82,24 @@ pub struct ShardAbout {
     /// Whether the columns of held-out documents are there; files of earlier builds lack them.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub judged: bool,
+    /// Whether the column that says which tokens are trained on is there.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub masked: bool,
+}
+
+/// The column of [`ShardAbout::masked`].
+const TRAINED: &str = "trained";
+
+/// The field of that column.
+pub(super) fn trained_field() -> Field {
+    let item = Arc::new(Field::new(Field::LIST_FIELD_DEFAULT_NAME, DataType::UInt32, false));
+    Field::new(TRAINED, DataType::List(item), false)
+}
+
+/// Whether token `at` of a document is trained on: `bounds` rise, and each is the first token of a
+/// stretch that is, then of one that is not, in turn.
+pub fn is_trained(bounds: &[u32], at: usize) -> bool {
+    bounds.partition_point(|&bound| bound as usize <= at) % 2 == 1
 }
 
 /// What is known of a held-out document beside its tokens.
@@ -198,6 +217,7 @@ impl Layout for ShardLayout {
             Field::new("bytes", DataType::UInt64, false),
         ];
         fields.extend(about.judged.then(held_out_fields).into_iter().flatten());
+        fields.extend(about.masked.then(trained_field));
         Arc::new(Schema::new(fields))
     }
 }
@@ -246,6 +266,8 @@ impl TokenSlice<'_> {
 pub struct TokenLists {
     offsets: OffsetBuffer<i32>,
     values: TokenValues,
+    /// The bounds of each document's trained stretches; `None`: all tokens are trained on.
+    trained: Option<(OffsetBuffer<i32>, ScalarBuffer<u32>)>,
 }
 
 #[derive(Clone, Debug)]
@@ -264,7 +286,21 @@ impl TokenLists {
         // A copy, since a short buffer that compression could not shorten is a slice of the whole
         // message, and would keep it in memory.
         let offsets = OffsetBuffer::new(lists.offsets().to_vec().into());
-        TokenLists { offsets, values }
+        TokenLists { offsets, values, trained: None }
+    }
+
+    /// The same with the column `trained`.
+    fn with_trained(self, bounds: &ListArray) -> TokenLists {
+        let values = bounds.values().as_primitive::<UInt32Type>().values().to_vec();
+        let offsets = OffsetBuffer::new(bounds.offsets().to_vec().into());
+        TokenLists { trained: Some((offsets, values.into())), ..self }
+    }
+
+    /// The bounds of the trained stretches of document `row`, for [`is_trained`]; `None`: the whole
+    /// document is trained on.
+    pub fn trained(&self, row: usize) -> Option<&[u32]> {
+        let (offsets, values) = self.trained.as_ref()?;
+        Some(&values[offsets[row] as usize..offsets[row + 1] as usize])
     }
 
     /// Documents.
@@ -292,7 +328,10 @@ impl TokenLists {
             TokenValues::U16(values) => values.inner().capacity(),
             TokenValues::U32(values) => values.inner().capacity(),
         };
-        (values + self.offsets.inner().inner().capacity()) as u64
+        let trained = self.trained.as_ref().map_or(0, |(offsets, bounds)| {
+            offsets.inner().inner().capacity() + bounds.inner().capacity()
+        });
+        (values + self.offsets.inner().inner().capacity() + trained) as u64
     }
 }
 
@@ -407,8 +446,14 @@ impl RawBlock<'_> {
 
     /// The token lists alone.
     pub fn token_lists(&self) -> Result<TokenLists> {
-        let batch = self.raw.decode(Some(&[TOKENS]))?;
+        let masked = self.raw.place(TRAINED);
+        let columns: Vec<usize> = std::iter::once(TOKENS).chain(masked).collect();
+        let batch = self.raw.decode(Some(&columns))?;
         let lists = TokenLists::new(batch.column(0).as_list());
+        let lists = match batch.column_by_name(TRAINED) {
+            Some(bounds) => lists.with_trained(bounds.as_list()),
+            None => lists,
+        };
         self.expect("tokens", self.entry.facts.tokens, lists.offsets[lists.len()] as u64)?;
         Ok(lists)
     }

@@ -311,6 +311,11 @@ impl RawBatch<'_> {
         self.schema.fields().len()
     }
 
+    /// The place of the column `name`, where it has one.
+    pub fn place(&self, name: &str) -> Option<usize> {
+        self.schema.index_of(name).ok()
+    }
+
     /// All columns, or those of `projection`.
     pub fn decode(&self, projection: Option<&[usize]>) -> Result<RecordBatch> {
         let mut decoder = FileDecoder::new(self.schema.clone(), MetadataVersion::V5);

@@ -57,7 +57,7 @@ pub fn write_shard(path: &Path, width: TokenWidth, documents: &[TestDocument]) {
         let (held_out, bytes) = (*held_out, *bytes);
         let known = HeldOut { text: Some(xxh3_128(id.as_bytes())), ..HeldOut::default() };
         let held_out = held_out.then_some(&known);
-        writer.push(&ShardDocument { id, source, held_out, bytes, tokens }).unwrap();
+        writer.push(&ShardDocument { id, source, held_out, bytes, tokens, trained: None }).unwrap();
     }
     let counts = writer.finish().unwrap();
     assert_eq!(counts.total.documents, documents.len() as u64);

@@ -4,7 +4,7 @@
 //! [`mod@file`] is an Arrow IPC file whose record batches are checked one by one; [`mod@block`] the
 //! columns of a shard; [`writer`] and [`reader`] one shard, [`set`] an artifact of them; [`order`],
 //! [`validation`] and [`mix_record`] the three files of a mix, [`rows`] a fourth if asked for;
-//! [`stream`] puts them together for training, with [`mod@cache`] between it and the disk;
+//! [`stream`] puts them together for training, [`steps`] says which rows a step takes, with [`mod@cache`] between it and the disk;
 //! [`documents`] says which ones stand where.
 //!
 //! Shards store no end-of-text: a mix opens each document with one, so that the same shards serve
@@ -24,17 +24,19 @@ pub mod overlap;
 pub mod reader;
 pub mod rows;
 pub mod set;
+pub mod steps;
 pub mod stream;
 #[cfg(test)]
 mod tests;
 pub mod validation;
 pub mod writer;
 
-pub use block::{Block, BlockEntry, HeldOut, TokenLists, TokenSlice, TokenWidth};
+pub use block::{Block, BlockEntry, HeldOut, TokenLists, TokenSlice, TokenWidth, is_trained};
 pub use documents::MixDocuments;
 pub use mix_record::{MixRecord, MixSource, ShardFile};
 pub use reader::ShardReader;
 pub use set::ShardSet;
+pub use steps::StepRows;
 pub use stream::MixReader;
 pub use validation::{ValidationDocument, ValidationSource, read_validation};
 pub use writer::{ShardCounts, ShardDocument, ShardWriter, SourceTotals};

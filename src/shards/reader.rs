@@ -47,6 +47,11 @@ impl ShardReader {
         self.file.about().tokens
     }
 
+    /// Whether some of its tokens are read but not trained on.
+    pub fn is_masked(&self) -> bool {
+        self.file.about().masked
+    }
+
     /// Documents in all blocks.
     pub fn documents(&self) -> u64 {
         self.first_rows[self.first_rows.len() - 1]

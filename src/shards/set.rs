@@ -89,6 +89,11 @@ impl ShardSet {
         self.width
     }
 
+    /// Whether some of its tokens are read but not trained on.
+    pub fn is_masked(&self) -> bool {
+        self.shards.iter().any(|shard| shard.reader.is_masked())
+    }
+
     /// XXH3-128 of `tokenizer/tokenizer.json`.
     pub fn tokenizer(&self) -> Fingerprint {
         self.tokenizer

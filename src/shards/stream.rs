@@ -2,7 +2,8 @@
 //!
 //! In → a mix and the shards it names; out → tokens `[start, end)` and where documents begin among
 //! them. Each document is opened by end-of-text, which takes the document's first position; the
-//! shards store none. Invariant: what `read` gives is a function of the mix and the range alone, so
+//! shards store none. Where a document says so, some of its tokens are read but not trained on: for
+//! each position whether the token behind it is (end-of-text as the token before it). Invariant: what `read` gives is a function of the mix and the range alone, so
 //! a row may be read by anybody, in any order. Cost: under sequential reading each block is read,
 //! checked and decoded once an epoch, with the open blocks of a cell of
 //! each source in memory ([`MixReader::window_bytes`]); at a random place, one batch of the order
@@ -10,10 +11,12 @@
 
 use std::{
     collections::BTreeMap,
+    ops::Range,
     path::{Path, PathBuf},
 };
 
 use super::{
+    block::is_trained,
     cache::{BlockCache, BlockKey},
     mix_record::MixRecord,
     order::{ORDER_FILE, OrderReader, OrderRow},
@@ -109,8 +112,22 @@ impl MixReader {
         tokens: &mut Vec<u32>,
         starts: &mut Vec<u32>,
     ) -> Result<()> {
+        self.read_row(start, length, tokens, starts, &mut Vec::new())
+    }
+
+    /// The same, and into `trained` for each position whether the token behind it counts in a
+    /// loss; it stays empty where all do.
+    pub fn read_row(
+        &mut self,
+        start: u64,
+        length: usize,
+        tokens: &mut Vec<u32>,
+        starts: &mut Vec<u32>,
+        trained: &mut Vec<bool>,
+    ) -> Result<()> {
         tokens.clear();
         starts.clear();
+        trained.clear();
         if length == 0 {
             return Ok(());
         }
@@ -131,7 +148,11 @@ impl MixReader {
                 (position, document) = (stop, document + 1);
                 continue;
             }
-            self.read_document(row, position, stop, stop == row_end, tokens, starts)?;
+            let begins = tokens.len();
+            let bounds =
+                self.read_document(row, position..stop, stop == row_end, tokens, starts)?;
+            let within = (position - row.first_token) as usize..(stop - row.first_token) as usize;
+            mark(bounds, begins, within, trained);
             position = stop;
             document += 1;
         }
@@ -191,18 +212,19 @@ impl MixReader {
         Ok(self.shards[at].as_ref().expect("opened just above"))
     }
 
-    /// Appends positions `from..to` of the stream, which lie in the document `row`.
+    /// Appends `positions` of the stream, which lie in the document `row`. Gives how many tokens it
+    /// has and the bounds of its trained stretches, unless it is trained on whole.
     fn read_document(
         &mut self,
         row: OrderRow,
-        from: u64,
-        to: u64,
+        positions: Range<u64>,
         is_end: bool,
         tokens: &mut Vec<u32>,
         starts: &mut Vec<u32>,
-    ) -> Result<()> {
+    ) -> Result<Option<(usize, Vec<u32>)>> {
         // Position 0 of a document is its opener, position p the stored token p - 1.
-        let (from, to) = ((from - row.first_token) as usize, (to - row.first_token) as usize);
+        let (from, to) = (positions.start - row.first_token, positions.end - row.first_token);
+        let (from, to) = (from as usize, to as usize);
         if from == 0 {
             starts.push(tokens.len() as u32);
             tokens.push(self.record.end_of_text_id);
@@ -233,9 +255,53 @@ impl MixReader {
             return Err(Error::damaged_artifact(shard.path(), None, message));
         }
         stored.append(first..last, tokens);
+        let bounds = lists.trained(within).map(|bounds| (stored.len(), bounds.to_vec()));
         if is_end {
             self.cache.finish_document(key);
         }
-        Ok(())
+        Ok(bounds)
+    }
+}
+
+/// Says of the positions `within` a document, the last of a range that held `before` others,
+/// whether the token behind each is trained on; nothing while all are.
+fn mark(
+    bounds: Option<(usize, Vec<u32>)>,
+    before: usize,
+    within: Range<usize>,
+    trained: &mut Vec<bool>,
+) {
+    let Some((length, bounds)) = bounds else {
+        if !trained.is_empty() {
+            trained.resize(before + within.len(), true);
+        }
+        return;
+    };
+    trained.resize(before, true);
+    let last = length.saturating_sub(1);
+    trained.extend(within.map(|position| is_trained(&bounds, position.min(last))));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_position_is_marked_by_the_token_behind_it_and_the_last_by_its_own() {
+        let mut trained = Vec::new();
+        mark(None, 0, 0..4, &mut trained);
+        assert!(trained.is_empty(), "nothing is said while all are");
+        // Five tokens of which the last two are an answer, read from the opener on: position p
+        // stands before token p, and the end of the text belongs to what it ends.
+        mark(Some((5, vec![3])), 4, 0..6, &mut trained);
+        assert_eq!(trained[..4], [true; 4]);
+        assert_eq!(trained[4..], [false, false, false, true, true, true]);
+        mark(None, 10, 2..4, &mut trained);
+        assert_eq!(trained[10..], [true; 2]);
+        // The middle of one whose answer ends before its end.
+        mark(Some((5, vec![1, 3])), 12, 2..6, &mut trained);
+        assert_eq!(trained[12..], [true, false, false, false]);
+        mark(Some((0, vec![])), 16, 0..1, &mut trained);
+        assert!(!trained[16]);
     }
 }

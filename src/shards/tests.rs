@@ -6,10 +6,11 @@ use arrow::{array::AsArray, datatypes::DataType};
 use proptest::prelude::*;
 
 use super::{
-    block::{BLOCK_TOKENS, TokenWidth},
+    block::{BLOCK_TOKENS, TokenWidth, is_trained},
     cell::{cell, draw},
     fixture::{TestDocument, write_shard},
     reader::ShardReader,
+    writer::{ShardDocument, ShardWriter},
 };
 use crate::base::{error::Error, io};
 
@@ -105,6 +106,49 @@ proptest! {
             prop_assert!(changes || tokens >= 1 << 15 || tokens + next > BLOCK_TOKENS);
         }
     }
+}
+
+#[test]
+fn what_is_trained_on_stands_beside_the_tokens_and_nowhere_where_all_is() {
+    let directory = tempfile::tempdir().unwrap();
+    let [plain, masked] = ["plain", "masked"].map(|name| directory.path().join(name));
+    let tokens: Vec<u32> = (1..8).collect();
+    let bounds: [Option<&[u32]>; 3] = [Some(&[2, 4, 6]), None, Some(&[7, 7])];
+    let write = |mut writer: ShardWriter| {
+        for (index, trained) in bounds.iter().enumerate() {
+            let (id, source) = (&*format!("{index}"), "chat");
+            let (held_out, bytes, tokens, trained) = (None, 7, &*tokens, *trained);
+            let document = ShardDocument { id, source, held_out, bytes, tokens, trained };
+            writer.push(&document).unwrap();
+        }
+        writer.finish().unwrap();
+        ShardReader::open
+    };
+    let open = write(ShardWriter::masked(&masked, TokenWidth::U16, 1).unwrap());
+    let reader = open(&masked).unwrap();
+    assert!(reader.is_masked());
+    let (ids, lists) = (
+        reader.read(0).unwrap().documents().unwrap(),
+        reader.read(0).unwrap().token_lists().unwrap(),
+    );
+    for row in 0..3 {
+        let trained = lists.trained(row).unwrap();
+        let found: Vec<usize> = (0..7).filter(|&at| is_trained(trained, at)).collect();
+        let expected: &[usize] = match ids.value(row) {
+            "0" => &[2, 3, 6],
+            "1" => &[0, 1, 2, 3, 4, 5, 6],
+            _ => &[],
+        };
+        assert_eq!(found, expected);
+        assert_eq!(lists.tokens(row).to_vec(), tokens);
+    }
+    assert_eq!(reader.read_block(0).unwrap().len(), 3);
+    let open = write(ShardWriter::create(&plain, TokenWidth::U16, 1).unwrap());
+    let reader = open(&plain).unwrap();
+    assert!(!reader.is_masked());
+    assert_eq!(reader.read(0).unwrap().token_lists().unwrap().trained(0), None);
+    let text = String::from_utf8_lossy(&io::read(&plain).unwrap()).into_owned();
+    assert!(!text.contains("masked") && !text.contains("trained"));
 }
 
 fn small_shard(path: &Path) {

@@ -119,7 +119,7 @@ pub fn write_validation(
     width: TokenWidth,
     sources: &[ValidationSource],
 ) -> Result<()> {
-    let about = ShardAbout { tokens: width, judged: true };
+    let about = ShardAbout { tokens: width, judged: true, masked: false };
     let schema = ValidationLayout::schema(&about);
     let mut file = CheckedWriter::<ValidationLayout>::create(path, &schema, Compression::Zstd)?;
     for source in sources {
@@ -181,9 +181,9 @@ fn record_batch(
     let lists = match width {
         TokenWidth::U16 => {
             let narrow = tokens.map(|token| u16::try_from(token).expect("read as uint16"));
-            list::<UInt16Type>(width, offsets, narrow.collect())
+            list::<UInt16Type>(width.field(), offsets, narrow.collect())
         }
-        TokenWidth::U32 => list::<UInt32Type>(width, offsets, tokens.collect()),
+        TokenWidth::U32 => list::<UInt32Type>(width.field(), offsets, tokens.collect()),
     };
     let ids = documents.iter().map(|one| one.id.as_str());
     let mut columns: Vec<ArrayRef> = vec![

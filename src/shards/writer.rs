@@ -14,12 +14,13 @@ use arrow::{
         ArrayRef, BooleanArray, ListArray, PrimitiveArray, RecordBatch, StringArray, UInt64Array,
     },
     buffer::{OffsetBuffer, ScalarBuffer},
-    datatypes::{ArrowPrimitiveType, DataType, UInt16Type, UInt32Type},
+    datatypes::{ArrowPrimitiveType, DataType, Field, UInt16Type, UInt32Type},
 };
 
 use super::{
     block::{
         BLOCK_TOKENS, BlockFacts, HeldOut, ShardAbout, ShardLayout, TokenWidth, held_out_columns,
+        trained_field,
     },
     cell,
     file::{CheckedWriter, Compression, Layout},
@@ -62,6 +63,9 @@ pub struct ShardDocument<'a> {
     pub bytes: u64,
     /// Its tokens, without an end-of-text; each at most what the shard's width holds.
     pub tokens: &'a [u32],
+    /// Where stretches that are trained on begin and end in turn ([`super::is_trained`]); `None`:
+    /// it is trained on whole. Only shards of [`ShardWriter::masked`] keep it.
+    pub trained: Option<&'a [u32]>,
 }
 
 /// What a shard, or one source of it, holds.
@@ -112,11 +116,20 @@ pub struct ShardWriter {
 impl ShardWriter {
     /// Creates `path` for tokens of `width`; `threads` compress.
     pub fn create(path: &Path, width: TokenWidth, threads: usize) -> Result<ShardWriter> {
-        let schema = ShardLayout::schema(&about(width));
+        ShardWriter::of(path, about(width, false), threads)
+    }
+
+    /// The same for documents of which some tokens are not trained on.
+    pub fn masked(path: &Path, width: TokenWidth, threads: usize) -> Result<ShardWriter> {
+        ShardWriter::of(path, about(width, true), threads)
+    }
+
+    fn of(path: &Path, about: ShardAbout, threads: usize) -> Result<ShardWriter> {
+        let schema = ShardLayout::schema(&about);
         Ok(ShardWriter {
             file: CheckedWriter::create(path, &schema, Compression::Zstd)?,
             threads,
-            stretch: Stretch::new(width),
+            stretch: Stretch::new(about),
             counts: ShardCounts::default(),
         })
     }
@@ -141,13 +154,13 @@ impl ShardWriter {
     /// Writes what is held and the footer. A shard without documents is a valid file.
     pub fn finish(mut self) -> Result<ShardCounts> {
         self.write_stretch()?;
-        self.file.finish(about(self.stretch.width))?;
+        self.file.finish(self.stretch.about)?;
         Ok(self.counts)
     }
 
     fn write_stretch(&mut self) -> Result<()> {
-        let width = self.stretch.width;
-        let stretch = std::mem::replace(&mut self.stretch, Stretch::new(width));
+        let empty = Stretch::new(self.stretch.about.clone());
+        let stretch = std::mem::replace(&mut self.stretch, empty);
         let rows = stretch.by_cell();
         let blocks = stretch.cut(&rows);
         let threads = self.threads.min(blocks.len()).max(1);
@@ -167,14 +180,16 @@ impl ShardWriter {
 }
 
 /// What the footer says of the file.
-fn about(tokens: TokenWidth) -> ShardAbout {
-    ShardAbout { tokens, judged: true }
+fn about(tokens: TokenWidth, masked: bool) -> ShardAbout {
+    ShardAbout { tokens, judged: true, masked }
 }
 
 /// Documents that are held until they are sorted.
 struct Stretch {
-    width: TokenWidth,
+    about: ShardAbout,
     tokens: TokenColumn,
+    /// Bounds of the trained stretches of all documents, where they are kept.
+    trained: Vec<u32>,
     ids: String,
     documents: Vec<Held>,
     /// Of held-out documents.
@@ -195,6 +210,8 @@ struct Held {
     first_id_byte: usize,
     bytes: u64,
     tokens: u32,
+    first_bound: usize,
+    bounds: u32,
     id_bytes: u32,
     source: u32,
     cell: u8,
@@ -207,19 +224,24 @@ impl Held {
         self.first_token..self.first_token + self.tokens as usize
     }
 
+    fn bounds(&self) -> Range<usize> {
+        self.first_bound..self.first_bound + self.bounds as usize
+    }
+
     fn id(&self) -> Range<usize> {
         self.first_id_byte..self.first_id_byte + self.id_bytes as usize
     }
 }
 
 impl Stretch {
-    fn new(width: TokenWidth) -> Stretch {
-        let tokens = match width {
+    fn new(about: ShardAbout) -> Stretch {
+        let tokens = match about.tokens {
             TokenWidth::U16 => TokenColumn::U16(Vec::new()),
             TokenWidth::U32 => TokenColumn::U32(Vec::new()),
         };
         let (documents, facts, sources) = (Vec::new(), Vec::new(), Vec::new());
-        Stretch { width, tokens, ids: String::new(), documents, facts, sources }
+        let (trained, ids) = (Vec::new(), String::new());
+        Stretch { about, tokens, trained, ids, documents, facts, sources }
     }
 
     fn token_count(&self) -> usize {
@@ -248,6 +270,10 @@ impl Stretch {
             self.sources.push(document.source.to_owned());
             self.sources.len() - 1
         });
+        let first_bound = self.trained.len();
+        if self.about.masked {
+            self.trained.extend_from_slice(document.trained.unwrap_or(&[0]));
+        }
         let length = i32::try_from(document.tokens.len());
         let id_bytes = i32::try_from(document.id.len());
         self.documents.push(Held {
@@ -255,6 +281,8 @@ impl Stretch {
             first_id_byte: self.ids.len(),
             bytes: document.bytes,
             tokens: length.expect("a document has less than 2^31 tokens") as u32,
+            first_bound,
+            bounds: (self.trained.len() - first_bound) as u32,
             id_bytes: id_bytes.expect("an id has less than 2^31 bytes") as u32,
             source: source as u32,
             cell: cell::cell(cell::draw(document.id)),
@@ -307,13 +335,14 @@ impl Stretch {
     fn block(&self, rows: &[u32]) -> (RecordBatch, BlockFacts) {
         let documents = || rows.iter().map(|&row| &self.documents[row as usize]);
         let source = &self.sources[documents().next().map_or(0, |first| first.source as usize)];
+        let width = self.about.tokens;
         let offsets = OffsetBuffer::from_lengths(documents().map(|one| one.tokens as usize));
         let tokens = match &self.tokens {
             TokenColumn::U16(tokens) => {
-                list::<UInt16Type>(self.width, offsets, gather(tokens, documents()))
+                list::<UInt16Type>(width.field(), offsets, gather(tokens, documents()))
             }
             TokenColumn::U32(tokens) => {
-                list::<UInt32Type>(self.width, offsets, gather(tokens, documents()))
+                list::<UInt32Type>(width.field(), offsets, gather(tokens, documents()))
             }
         };
         let sum = |of: fn(&Held) -> u64| documents().map(of).sum();
@@ -338,7 +367,13 @@ impl Stretch {
         ];
         let known = documents().map(|one| one.held_out.map(|at| &self.facts[at as usize]));
         columns.extend(held_out_columns(known));
-        let schema = ShardLayout::schema(&about(self.width));
+        if self.about.masked {
+            let offsets = OffsetBuffer::from_lengths(documents().map(|one| one.bounds as usize));
+            let mut bounds = Vec::new();
+            documents().for_each(|one| bounds.extend_from_slice(&self.trained[one.bounds()]));
+            columns.push(Arc::new(list::<UInt32Type>(trained_field(), offsets, bounds)));
+        }
+        let schema = ShardLayout::schema(&self.about);
         let batch = RecordBatch::try_new(schema, columns);
         (batch.expect("the columns are the layout's, equally long"), facts)
     }
@@ -351,15 +386,14 @@ fn gather<'a, T: Copy + 'a>(tokens: &[T], documents: impl Iterator<Item = &'a He
     gathered
 }
 
-/// A column `tokens` from its parts.
+/// A column of lists from its parts.
 pub(super) fn list<T: ArrowPrimitiveType>(
-    width: TokenWidth,
+    field: Field,
     offsets: OffsetBuffer<i32>,
     tokens: Vec<T::Native>,
 ) -> ListArray {
-    let field = width.field();
     let DataType::List(item) = field.data_type() else {
-        unreachable!("tokens are lists, found {}", field.data_type())
+        unreachable!("a column of lists, found {}", field.data_type())
     };
     let values = PrimitiveArray::<T>::new(ScalarBuffer::from(tokens), None);
     ListArray::new(item.clone(), offsets, Arc::new(values), None)

@@ -62,6 +62,10 @@ pub struct InputConfig {
     pub skip_bad_files: bool,
     /// Store what is read of `hf://` inputs in the Hub's own cache (`HF_HOME`). Default false.
     pub cache: bool,
+    /// Whether JSON that is a prompt with its completion, or a list of messages, says which bytes
+    /// of its text are answers; for the stage that asks.
+    #[serde(skip)]
+    pub answers: bool,
     /// Commits that an earlier run of the same work has read, by repository and revision.
     #[serde(skip)]
     pub commits: BTreeMap<String, String>,
@@ -102,6 +106,7 @@ impl Default for InputConfig {
             max_bad: None,
             skip_bad_files: false,
             cache: false,
+            answers: false,
             commits: BTreeMap::new(),
         }
     }

@@ -15,6 +15,15 @@ pub const TEMPLATE_DEFAULT: &str = "{role}: {content}\n\n";
 pub const ROLE_KEYS: [&str; 2] = ["role", "from"];
 pub const CONTENT_KEYS: [&str; 2] = ["content", "value"];
 
+/// What the side that answers is called: OpenAI's, ShareGPT's and Gemma's names.
+pub const ANSWERING: [&str; 3] = ["assistant", "gpt", "model"];
+
+/// The fields of an object that is a prompt and its completion.
+pub const PROMPT: &str = "prompt";
+pub const COMPLETION: &str = "completion";
+/// The field of an object that is a conversation.
+pub const MESSAGES: &str = "messages";
+
 /// How one message is written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Template {
@@ -57,15 +66,20 @@ impl Template {
         Ok(Template { parts })
     }
 
-    /// Adds one message to `text`.
-    pub fn write(&self, role: &str, content: &str, text: &mut String) {
+    /// Adds one message to `text`. Gives the byte at which its content begins.
+    pub fn write(&self, role: &str, content: &str, text: &mut String) -> usize {
+        let mut begin = None;
         for part in &self.parts {
             text.push_str(match part {
                 Part::Text(fixed) => fixed,
                 Part::Role => role,
-                Part::Content => content,
+                Part::Content => {
+                    begin.get_or_insert(text.len());
+                    content
+                }
             });
         }
+        begin.expect("`parse` refuses a template without `{content}`")
     }
 }
 

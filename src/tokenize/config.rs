@@ -16,4 +16,22 @@ pub struct TokenizeConfig {
     pub end_of_text: Option<String>,
     /// What text that spells a special token becomes: `text`, or the `token` itself.
     pub special_text: SpecialText,
+    /// What a model is trained on: the whole `text`, or the `answers` alone of prompts with their
+    /// completions and of conversations, whose other tokens are read but not trained on.
+    #[serde(skip_serializing_if = "is_default")]
+    pub loss_on: LossOn,
+}
+
+/// Which tokens count in the loss.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LossOn {
+    #[default]
+    Text,
+    /// Completions, and messages of the side that answers, to their end.
+    Answers,
+}
+
+fn is_default(loss_on: &LossOn) -> bool {
+    *loss_on == LossOn::default()
 }

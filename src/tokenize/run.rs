@@ -5,12 +5,15 @@
 //! 64 MiB of text each, and about as much in tokens each), 64 MiB of known pieces a thread, and
 //! the writer's open stretch.
 
+use arrow::array::{Array, AsArray};
+
 use crate::artifact::counts::Counts;
 use crate::artifact::record::FileCounts;
 use crate::artifact::stage::Work;
 use crate::base::error::{Error, Result};
 use crate::base::hash::xxh3_128;
 use crate::shards::{HeldOut, ShardDocument, ShardWriter, TokenWidth};
+use crate::source::formats::objects::ANSWERS;
 use crate::source::verdict::{TWIN, VERDICT, Verdicts};
 use crate::source::{Batch, Columns, Inputs};
 use crate::tokenizer::Tokenizer;
@@ -28,26 +31,30 @@ struct EncodedBatch {
     tokens: Vec<u32>,
     /// Where each document's tokens end.
     ends: Vec<usize>,
+    /// The bounds of each document's trained stretches; `None`: it is trained on whole.
+    trained: Vec<Option<Vec<u32>>>,
     special_token_texts: u64,
 }
 
-/// Encodes the documents of `unit` into one shard.
+/// Encodes the documents of `unit` into one shard; `answers`: which says what of them is one.
 pub(super) fn encode(
     inputs: &Inputs,
     tokenizer: &Tokenizer,
+    answers: bool,
     unit: usize,
     work: &Work<'_>,
 ) -> Result<Counts> {
-    let mut writer = ShardWriter::create(&work.path(SHARD), width(tokenizer), work.threads)?;
+    let create = if answers { ShardWriter::masked } else { ShardWriter::create };
+    let mut writer = create(&work.path(SHARD), width(tokenizer), work.threads)?;
     let mut special_token_texts = 0;
-    let map = |batch| encode_batch(batch, tokenizer);
+    let map = |batch| encode_batch(batch, tokenizer, answers);
     let sink = |encoded: EncodedBatch| {
         special_token_texts += encoded.special_token_texts;
         write_batch(&encoded, &inputs.sources()[encoded.batch.source], &mut writer)
     };
     let schema = inputs.schema();
     let said = [VERDICT, TWIN].into_iter().filter(|name| schema.index_of(name).is_ok());
-    let said: Vec<&str> = said.collect();
+    let said: Vec<&str> = said.chain(answers.then_some(ANSWERS)).collect();
     let mut counts = inputs.read(unit, Columns::And(&said), work, map, sink)?;
     let written = writer.finish()?;
     for (name, written) in &written.sources {
@@ -71,18 +78,46 @@ pub(super) fn width(tokenizer: &Tokenizer) -> TokenWidth {
     TokenWidth::for_largest_id(tokenizer.vocab_size().saturating_sub(1))
 }
 
-fn encode_batch(batch: Batch, tokenizer: &Tokenizer) -> Result<EncodedBatch> {
+fn encode_batch(batch: Batch, tokenizer: &Tokenizer, answers: bool) -> Result<EncodedBatch> {
     // English has some four bytes a token.
     let mut tokens = Vec::with_capacity(batch.text_bytes() as usize / 4);
     let mut ends = Vec::with_capacity(batch.len());
     let mut special_token_texts = 0;
+    let mut trained = Vec::with_capacity(batch.len());
+    let column = batch.records.column_by_name(ANSWERS).filter(|_| answers);
+    let column = column.map(|column| column.as_string::<i32>());
     for row in 0..batch.len() {
         let text = batch.texts().value(row);
-        tokenizer.encode(text, &mut tokens).map_err(|error| name_document(error, &batch, row))?;
+        let said = column.filter(|column| column.is_valid(row)).map(|column| column.value(row));
+        let bounds = match said {
+            Some(said) => encode_parts(text, said, tokenizer, &mut tokens).map(Some),
+            None => tokenizer.encode(text, &mut tokens).map(|_| None),
+        };
+        trained.push(bounds.map_err(|error| name_document(error, &batch, row))?);
         ends.push(tokens.len());
         special_token_texts += u64::from(tokenizer.spells_special_token(text));
     }
-    Ok(EncodedBatch { batch, tokens, ends, special_token_texts })
+    Ok(EncodedBatch { batch, tokens, ends, trained, special_token_texts })
+}
+
+/// Encodes a text part by part, cut where its answers begin and end, as `17-42,60-71` says. Gives
+/// the tokens at which they do.
+fn encode_parts(
+    text: &str,
+    answers: &str,
+    tokenizer: &Tokenizer,
+    tokens: &mut Vec<u32>,
+) -> Result<Vec<u32>> {
+    let cuts = answers.split([',', '-']).map(|cut| cut.parse::<usize>());
+    let cuts = cuts.collect::<Result<Vec<usize>, _>>().expect("the reader wrote numbers");
+    let (first, mut bounds, mut start) = (tokens.len(), Vec::new(), 0);
+    for cut in cuts {
+        tokenizer.encode(&text[start..cut], tokens)?;
+        bounds.push((tokens.len() - first) as u32);
+        start = cut;
+    }
+    tokenizer.encode(&text[start..], tokens)?;
+    Ok(bounds)
 }
 
 fn name_document(error: Error, batch: &Batch, row: usize) -> Error {
@@ -92,7 +127,7 @@ fn name_document(error: Error, batch: &Batch, row: usize) -> Error {
 }
 
 fn write_batch(encoded: &EncodedBatch, source: &str, writer: &mut ShardWriter) -> Result<()> {
-    let EncodedBatch { batch, tokens, ends, .. } = encoded;
+    let EncodedBatch { batch, tokens, ends, trained, .. } = encoded;
     let mut start = 0;
     let verdicts = Verdicts::of(&batch.records);
     for (row, &end) in ends.iter().enumerate() {
@@ -108,6 +143,7 @@ fn write_batch(encoded: &EncodedBatch, source: &str, writer: &mut ShardWriter) -
             held_out: known.as_ref(),
             bytes: text.len() as u64,
             tokens: &tokens[start..end],
+            trained: trained[row].as_deref(),
         })?;
         start = end;
     }

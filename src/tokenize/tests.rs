@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use super::{Tokenize, TokenizeConfig};
+use super::{LossOn, Tokenize, TokenizeConfig};
 use crate::artifact::counts::Counts;
 use crate::artifact::manifest::{self, FORMAT, FileEntry, Manifest, ManifestCounts, Tool};
 use crate::artifact::unit;
@@ -16,7 +16,7 @@ use crate::base::error::Error;
 use crate::base::hash::xxh3_128;
 use crate::base::io;
 use crate::base::size::Bytes;
-use crate::shards::{Block, ShardReader};
+use crate::shards::{Block, ShardReader, is_trained};
 use crate::source::InputConfig;
 use crate::tokenizer::{Tokenizer, harness};
 
@@ -182,6 +182,63 @@ fn make_artifact(folder: &Path) -> Vec<u8> {
     };
     manifest.write(folder).unwrap();
     json
+}
+
+#[test]
+fn answers_are_told_from_their_prompts_by_tokens() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.jsonl");
+    let lines = [
+        json!({"id": "pair", "prompt": "Two and two is", "completion": " four."}),
+        json!({"id": "chat", "messages": [
+            {"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Yes"},
+            {"role": "user", "content": "So"}, {"role": "assistant", "content": "No"}]}),
+        json!({"id": "text", "text": "plain"}),
+    ];
+    io::write(&path, lines.map(|line| format!("{line}\n")).concat().as_bytes()).unwrap();
+    let specs = [harness::spec("fixture", &path)];
+    let json = fixtures().join("cl100k.json");
+    let open = |loss_on| {
+        let config = TokenizeConfig { loss_on, ..TokenizeConfig::default() };
+        let input = InputConfig { holdout: Some(0.0), ..InputConfig::default() };
+        Tokenize::open(&specs, input, config, &json)
+    };
+    let stage = open(LossOn::Answers).unwrap();
+    let (shards, _) = tokenize(&stage, 1);
+    assert_eq!(tokenize(&stage, 3).0, shards);
+    assert_eq!(stage.config()["loss_on"], "answers");
+    io::write(&folder.path().join("shard.arrow"), &shards[0]).unwrap();
+    let reader = ShardReader::open(&folder.path().join("shard.arrow")).unwrap();
+    let (block, lists) =
+        (reader.read_block(0).unwrap(), reader.read(0).unwrap().token_lists().unwrap());
+    let tokenizer = Tokenizer::open(&json).unwrap();
+    for row in 0..block.len() {
+        let (tokens, bounds) = (block.tokens(row).to_vec(), lists.trained(row).unwrap());
+        let of = |wanted: bool| -> Vec<u32> {
+            let all = tokens.iter().enumerate();
+            all.filter(|(at, _)| is_trained(bounds, *at) == wanted).map(|(_, it)| *it).collect()
+        };
+        let expected = match block.document(row) {
+            "pair" => ("Two and two is", " four."),
+            "chat" => ("user: Hi\n\nassistant: user: So\n\nassistant: ", "Yes\n\nNo"),
+            _ => ("", "plain"),
+        };
+        let texts = [of(false), of(true)].map(|ids| tokenizer.decode_text(&ids));
+        assert_eq!((&*texts[0], &*texts[1]), expected);
+    }
+    // A prompt is encoded as it is when a model is asked.
+    let mut prompt = Vec::new();
+    tokenizer.encode("Two and two is", &mut prompt).unwrap();
+    let pair = (0..3).find(|&row| block.document(row) == "pair").unwrap();
+    assert_eq!(block.tokens(pair).to_vec()[..prompt.len()], prompt);
+    // Without the key such objects are no documents.
+    assert!(open(LossOn::Text).unwrap().config().get("loss_on").is_none());
+    write_documents(&path, &["a"]);
+    io::write(&folder.path().join("a.txt"), b"text").unwrap();
+    let specs = [harness::spec("fixture", &folder.path().join("a.txt"))];
+    let config = TokenizeConfig { loss_on: LossOn::Answers, ..TokenizeConfig::default() };
+    let refused = Tokenize::open(&specs, InputConfig::default(), config, &json).err().unwrap();
+    assert!(refused.to_string().contains("no input is JSON"), "{refused}");
 }
 
 #[test]

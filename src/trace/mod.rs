@@ -21,7 +21,7 @@ use crate::base::{
 };
 use crate::report::Run;
 use crate::shards::{
-    MixDocuments,
+    MixDocuments, StepRows,
     documents::{Read, mix_of},
     set::{TOKENIZER_DIRECTORY, TOKENIZER_FILE},
 };
@@ -48,25 +48,28 @@ impl Rows {
     /// # Errors
     /// Config: no run, a step that it does not have.
     pub fn of_step(path: &Path, step: u64) -> Result<Rows> {
-        let (rows, sequence) = shape(path)?;
         let run = Run::read(path)?;
+        let (steps, sequence) = shape(path, &run)?;
         let last = run.steps.unwrap_or(u64::MAX);
         if !(1..=last).contains(&step) {
             let message = format!("step {step} is none of the run's: 1 to {last}");
             return Err(Error::config(message));
         }
-        Ok(Rows { first_row: (step - 1) * rows, rows, sequence })
+        Ok(Rows { first_row: steps.before(step - 1), rows: steps.at(step - 1), sequence })
     }
 }
 
-/// (rows a step, T) of a run.
-fn shape(path: &Path) -> Result<(u64, u64)> {
-    let run = Run::read(path)?;
-    let sequence = run.config["train"]["sequence"].as_u64().filter(|sequence| *sequence > 0);
+/// Which rows the steps of a run take, and T.
+fn shape(path: &Path, run: &Run) -> Result<(StepRows, u64)> {
+    let number = |key: &str| run.config["train"][key].as_u64();
+    let sequence = number("sequence").filter(|sequence| *sequence > 0);
     let missing =
         || Error::damaged_artifact(&path.join("config.toml"), None, "no `train.sequence`");
     let sequence = sequence.ok_or_else(missing)?;
-    Ok((run.batch_tokens() / sequence, sequence))
+    let full = (run.batch_tokens() / sequence).max(1);
+    let start = number("batch_start").map_or(0, |tokens| tokens / sequence).min(full);
+    let growth = number("batch_warmup_steps").unwrap_or(0);
+    Ok((StepRows { full, start, growth }, sequence))
 }
 
 /// The documents of some rows.
@@ -214,9 +217,9 @@ pub struct Place {
 /// # Errors
 /// Config: an id that the mix does not have.
 pub fn places(path: &Path, data: &[PathBuf], id: &str) -> Result<Places> {
-    let run = Run::stands_in(path);
-    let shape = if run { Some(shape(path)?) } else { None };
-    let done = if run { Run::read(path)?.metrics.last().map_or(0, |last| last.step) } else { 0 };
+    let run = if Run::stands_in(path) { Some(Run::read(path)?) } else { None };
+    let shape = run.as_ref().map(|run| shape(path, run)).transpose()?;
+    let done = run.as_ref().and_then(|run| run.metrics.last()).map_or(0, |last| last.step);
     let mix = mix_of(path)?;
     let found = MixDocuments::open(&mix, data)?.of(id)?;
     if found.is_empty() {
@@ -230,7 +233,8 @@ pub fn places(path: &Path, data: &[PathBuf], id: &str) -> Result<Places> {
         let rows =
             shape.map(|(_, sequence)| (read.first_token / sequence, (read.end - 1) / sequence));
         let steps = shape.zip(rows);
-        let steps = steps.map(|((rows, _), (first, last))| (first / rows + 1, last / rows + 1));
+        let steps = steps
+            .map(|((steps, _), (first, last))| (steps.within(first) + 1, steps.within(last) + 1));
         let was_read = steps.map(|(first, _)| first <= done);
         Place { read, in_rows: rows, in_steps: steps, was_read }
     };

@@ -26,6 +26,8 @@ pub struct Row {
     pub tokens: Vec<u32>,
     /// Places in `tokens` where a document begins, rising.
     pub starts: Vec<u32>,
+    /// Whether the token behind each counts in the loss; empty where all do.
+    pub trained: Vec<bool>,
 }
 
 /// Reads rows ahead.
@@ -124,7 +126,8 @@ impl RowsAhead {
             while start < all {
                 let length = sequence.min(all - start);
                 let mut row = Row::default();
-                let read = reader.read(start, length as usize, &mut row.tokens, &mut row.starts);
+                let Row { tokens, starts, trained } = &mut row;
+                let read = reader.read_row(start, length as usize, tokens, starts, trained);
                 let is_wrong = read.is_err();
                 if send.send(read.map(|()| row)).is_err() || is_wrong {
                     break;

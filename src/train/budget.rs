@@ -45,7 +45,7 @@ pub fn resolve(config: &TrainConfig, feed: &mut MixFeed) -> Result<Option<Budget
         }
         (None, None, None) => return Ok(None),
     };
-    let steps = most / batch_tokens.0;
+    let steps = config.train.steps_within(most);
     if steps == 0 {
         let message = format!(
             "{given} comes to {} tokens, less than one step of {batch_tokens}",

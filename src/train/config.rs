@@ -10,14 +10,14 @@
 use serde::{Deserialize, Serialize};
 
 pub use super::amounts::Steps;
-use super::{amounts, spikes::Rule};
+use super::{amounts, recompute::Recompute, spikes::Rule};
 use crate::base::{
     config::{self, Table},
     error::{Error, Result},
     size::{Bytes, Count},
 };
 use crate::runtime::{
-    model::{Model, ModelConfig},
+    model::{Grow, LoraConfig, Model, ModelConfig, trained_shapes},
     optim::{
         Optimizer,
         adamw::AdamWConfig,
@@ -40,6 +40,9 @@ pub struct TrainConfig {
     /// so that a configuration from before the table keeps its bytes.
     #[serde(skip_serializing_if = "is_default")]
     pub optimizer: OptimizerConfig,
+    /// Adapters that alone are trained; without the table all parameters are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lora: Option<LoraConfig>,
 }
 
 /// The table `[runtime]`.
@@ -77,12 +80,32 @@ pub struct Settings {
     pub bytes: Option<Bytes>,
     /// Tokens an optimizer step: the global batch.
     pub batch_tokens: Count,
+    /// Tokens of the first step's batch, which grows to `batch_tokens` over `batch_warmup_steps`
+    /// (`warmup`); 0: it is the same from the first step on.
+    #[serde(skip_serializing_if = "is_default")]
+    pub batch_start: Count,
+    #[serde(skip_serializing_if = "is_default")]
+    pub batch_warmup_steps: u64,
+    /// Tokens that rows are cut to at first, doubled until they are whole over
+    /// `sequence_warmup_steps`; 0: they are never cut.
+    #[serde(skip_serializing_if = "is_default")]
+    pub sequence_start: usize,
+    #[serde(skip_serializing_if = "is_default")]
+    pub sequence_warmup_steps: u64,
     /// Rows that go through the model at once; their gradients are added up. 0, which is written
     /// `"auto"`, until the plan has chosen.
     #[serde(deserialize_with = "amounts::rows_or_auto")]
     pub micro_batch: usize,
+    /// Whether a block keeps its input alone and runs again in the backward pass: `true`, `false`,
+    /// `"auto"` where it would not fit otherwise. The same bits, so no part of the run.
+    #[serde(skip_serializing)]
+    pub recompute: Recompute,
     /// Tokens a row.
     pub sequence: usize,
+    /// How the model of `--init-from` becomes one of `model.n_layer` blocks, a multiple of its own:
+    /// `stack`, `expand`; without the key it stays as deep as it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub grow: Option<Grow>,
     /// Highest learning rate.
     pub learning_rate: f64,
     /// Where the decay ends, as a share of the highest.
@@ -197,8 +220,14 @@ impl Default for Settings {
             flops: None,
             bytes: None,
             batch_tokens: Count(2048),
+            batch_start: Count(0),
+            batch_warmup_steps: 0,
+            sequence_start: 0,
+            sequence_warmup_steps: 0,
             micro_batch: 8,
+            recompute: Recompute::Auto,
             sequence: 256,
+            grow: None,
             learning_rate: 1e-3,
             learning_rate_min: 0.1,
             schedule: Kind::Cosine,
@@ -251,7 +280,7 @@ impl TrainConfig {
         let vocab_size = self.model.vocab_size.max(1);
         let model = ModelConfig { vocab_size, ..self.model.clone() };
         model.validate()?;
-        self.optimizer.check_groups(&model)?;
+        self.optimizer.check_groups(&trained_shapes(&model, self.lora.as_ref()))?;
         if model.longest().is_some_and(|longest| longest < self.train.sequence) {
             let (sequence, context) = (self.train.sequence, model.context);
             return Err(Error::config(format!(
@@ -260,6 +289,16 @@ impl TrainConfig {
             .with_hint("raise `model.context`, or lower `train.sequence`"));
         }
         Ok(())
+    }
+
+    /// Adapters, which only the shape of a given model can be held against.
+    pub fn check_adapters(&self) -> Result<()> {
+        let Some(lora) = &self.lora else { return Ok(()) };
+        if self.train.ema > 0.0 {
+            let message = "`train.ema` averages a whole model, and `[lora]` trains adapters alone";
+            return Err(Error::config(message).with_hint("leave one of them out"));
+        }
+        lora.validate(&self.model)
     }
 
     /// What of the configuration the fingerprint covers.
@@ -286,10 +325,17 @@ impl TrainConfig {
         self.optimizer.build(&self.train.shared(), &self.model, model.parameters())
     }
 
+    /// Numbers that training changes.
+    pub fn trained_count(&self) -> u64 {
+        let shapes = trained_shapes(&self.model, self.lora.as_ref());
+        shapes.values().map(|dims| dims.iter().map(|&size| size as u64).product::<u64>()).sum()
+    }
+
     /// The numbers that follow from the configuration, by name: printed before step 1.
     pub fn derived(&self, steps: u64) -> Vec<(&'static str, u64)> {
         let train = &self.train;
-        vec![
+        let trained = self.lora.as_ref().map(|_| ("trained parameters", self.trained_count()));
+        let mut derived = vec![
             ("parameters", self.model.parameter_count()),
             ("vocabulary", self.model.vocab_size as u64),
             ("vocabulary with padding", self.model.padded_vocab() as u64),
@@ -298,14 +344,18 @@ impl TrainConfig {
             ("tokens a micro-batch", (train.micro_batch * train.sequence) as u64),
             ("tokens a step", train.batch_tokens.0),
             ("steps", steps),
-            ("tokens to train on", steps.saturating_mul(train.batch_tokens.0)),
+            ("tokens to train on", train.tokens_before(steps)),
             ("FLOPs a token", self.model.flops_per_token(train.sequence)),
-        ]
+        ];
+        if let Some(trained) = trained {
+            derived.insert(1, trained);
+        }
+        derived
     }
 }
 
 /// Keys that change no file that equal runs share, and so are no part of the fingerprint.
-pub const UNCOUNTED: [&str; 3] = ["log_every", "on_divergence", "price_per_hour"];
+pub const UNCOUNTED: [&str; 4] = ["log_every", "on_divergence", "price_per_hour", "recompute"];
 
 /// llm.c and OLMo-core look back on so many steps.
 const SPIKE_WINDOW: usize = 128;
@@ -324,6 +374,7 @@ impl Settings {
         self.log_every = asked.log_every;
         self.on_divergence = asked.on_divergence;
         self.price_per_hour = asked.price_per_hour;
+        self.recompute = asked.recompute;
     }
 
     /// When a step is left out.
@@ -392,6 +443,8 @@ impl Settings {
             ("batch_tokens", self.batch_tokens.0, 1, COUNT_MAX),
             ("sequence", self.sequence as u64, 1, 1 << 24),
             ("warmup_steps", self.warmup_steps, 0, COUNT_MAX),
+            ("batch_warmup_steps", self.batch_warmup_steps, 0, 1 << 24),
+            ("sequence_warmup_steps", self.sequence_warmup_steps, 0, COUNT_MAX),
             ("seed", self.seed, 0, i64::MAX as u64),
             ("checkpoint_every", self.checkpoint_every, 0, COUNT_MAX),
             ("keep", self.keep as u64, 1, COUNT_MAX),
@@ -444,7 +497,7 @@ impl Settings {
             Some((key, value, range, _)) => {
                 Err(Error::config(format!("`train.{key}` is {value}: expected {range}")))
             }
-            None => self.check_batch(),
+            None => self.check_batch().and_then(|()| self.check_warmups()),
         }
     }
 
@@ -474,108 +527,4 @@ impl Settings {
 const COUNT_MAX: u64 = 1 << 40;
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn parse(text: &str) -> Result<TrainConfig> {
-        TrainConfig::parse(text.parse().unwrap())
-    }
-
-    #[test]
-    fn the_resolved_configuration_reads_back() {
-        let text = "[train]\nsteps = \"20k\"\nschedule = \"wsd\"\nmilestones = [5]\n\
-                    [model]\nn_layer = 2";
-        let config = parse(text).unwrap();
-        assert_eq!(config.train.steps, Steps::Number(20_000));
-        assert_eq!(parse(&toml::to_string(&config).unwrap()).unwrap(), config);
-        assert_eq!(parse("[train]\nsteps = \"all\"").unwrap().train.steps, Steps::All);
-    }
-
-    #[test]
-    fn batch_arithmetic_is_refused_with_its_numbers() {
-        let text = "[train]\nbatch_tokens = 3000\nmicro_batch = 4\nsequence = 256";
-        let error = parse(text).unwrap_err();
-        let message = error.to_string();
-        assert!(message.contains("3000") && message.contains("4 × `train.sequence` 256 = 1024"));
-        assert!(error.hint().unwrap().contains("2048 or 3072"));
-    }
-
-    #[test]
-    fn unknown_and_senseless_values_are_refused_by_the_key_that_was_typed() {
-        for (key, values) in [
-            ("train.steps", &["0", "\"20000000T\"", "9223372036854775807"][..]),
-            ("train.batch_tokens", &["0", "9223372036854775807"]),
-            ("train.micro_batch", &["0", "4294967296", "9223372036854775807"]),
-            ("train.sequence", &["0", "4294967296"]),
-            ("train.warmup_steps", &["9223372036854775807"]),
-            ("train.checkpoint_every", &["9223372036854775807"]),
-            ("train.sample_tokens", &["4294967296"]),
-            ("train.eval_tokens", &["\"18446744T\""]),
-            ("train.milestones", &["[1, 9223372036854775807]"]),
-            ("train.learning_rate", &["0", "0.0", "-1e-3", "nan", "inf", "1e4"]),
-            ("train.learning_rate_min", &["-0.1", "1.5", "nan"]),
-            ("train.decay_fraction", &["0.0", "1.5", "nan"]),
-            ("train.epsilon", &["0", "0.0", "-1e-8", "inf", "2"]),
-            ("train.weight_decay", &["-1", "1000", "nan"]),
-            ("train.beta1", &["1.0", "-0.1"]),
-            ("train.beta2", &["1.0", "nan"]),
-            ("train.clip_norm", &["nan", "-1", "inf"]),
-            ("train.sample_temperature", &["nan", "-1"]),
-            ("train.keep", &["0"]),
-            ("train.log_every", &["0"]),
-            ("train.ema", &["1.0", "-0.1", "nan"]),
-            ("train.spike_skip", &["-1", "nan"]),
-            ("train.spike_window", &["0", "1"]),
-            ("train.price_per_hour", &["-1", "inf"]),
-            ("train.tokens", &["0", "\"20000000T\""]),
-            ("train.flops", &["0", "nan", "1e31"]),
-            ("train.bytes", &["0"]),
-            ("train.on_divergence", &["\"panic\""]),
-            ("train.step", &["1"]),
-            ("model.d_model", &["0", "9223372036854775807", "100"]),
-            ("model.n_layer", &["0", "4294967296"]),
-            ("model.n_head", &["0", "9223372036854775807"]),
-            ("model.n_kv_head", &["4", "9223372036854775807"]),
-            ("model.d_ff", &["0", "9223372036854775807"]),
-            ("model.rope_theta", &["1.0", "nan"]),
-            ("model.norm_eps", &["0.0", "inf"]),
-            ("model.init_std", &["0.0", "-1", "nan"]),
-            ("model.vocab_size", &["9223372036854775807"]),
-        ] {
-            for value in values {
-                let (table, name) = key.split_once('.').unwrap();
-                let found = parse(&format!("[{table}]\n{name} = {value}"));
-                let message = found.unwrap_err().to_string();
-                let named = if name == "step" { "step" } else { key };
-                let named = if name == "on_divergence" { name } else { named };
-                assert!(message.contains(named), "{key} = {value}: {message}");
-            }
-        }
-    }
-
-    #[test]
-    fn a_decay_begins_at_a_phase_or_a_step_of_wsd_alone() {
-        let of = |value: &str, schedule: &str| {
-            parse(&format!("[train]\ndecay_from = {value}\nschedule = \"{schedule}\""))
-        };
-        let found = |value: &str| of(value, "wsd").unwrap().train.decay_from;
-        assert_eq!(found("\"anneal\""), Some(DecayFrom::Phase("anneal".to_owned())));
-        assert_eq!(found("300"), Some(DecayFrom::Step(300)));
-        assert!(of("300", "cosine").unwrap_err().to_string().contains("`train.decay_from`"));
-    }
-
-    #[test]
-    fn progress_alone_leaves_the_fingerprint_alone() {
-        let of = |text: &str| parse(text).unwrap().fingerprinted();
-        assert_eq!(of("[train]\nlog_every = 3"), of(""));
-        assert_ne!(of("[train]\nmicro_batch = 4"), of(""));
-    }
-
-    #[test]
-    fn an_extended_run_keeps_its_earlier_horizon() {
-        let extended = vec![Extension { at: 20, steps: 20 }, Extension { at: 30, steps: 40 }];
-        let settings = Settings { extended, ..Settings::default() };
-        let horizons: Vec<u64> = [0, 19, 20, 29, 30].map(|step| settings.horizon(step, 60)).into();
-        assert_eq!(horizons, [20, 20, 40, 40, 60]);
-    }
-}
+mod tests;

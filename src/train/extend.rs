@@ -220,9 +220,9 @@ pub fn shared_past(parent: &Parent, asked: &Asked<'_>) -> Result<Recovery> {
         Some(_) if !same_mix => vec!["the mix".to_owned()],
         Some(theirs) => {
             let mut keys = differing_keys(theirs, asked.config);
-            let fixed =
-                ["`train.batch_tokens`", "`train.sequence`", "`runtime.ops`", "`optimizer.kind`"];
-            keys.retain(|key| key.starts_with("`model.") || fixed.contains(&key.as_str()));
+            let fixed = ["`model.", "`lora.", "`train.batch", "`train.sequence", "`runtime.ops`"];
+            let fixed = fixed.into_iter().chain(["`optimizer.kind`"]);
+            keys.retain(|key| fixed.clone().any(|fixed| key.starts_with(fixed)));
             keys
         }
     };

@@ -5,7 +5,8 @@
 //! begins a segment of attention, and positions count from 0 in each segment and each row; a
 //! document that a row's border cuts goes on as a segment of its own, since RoPE turns by
 //! differences alone. The stream ends as each of its documents does: the target of the last token
-//! is end-of-text, so a mix of N tokens has ⌊N / T⌋ rows.
+//! is end-of-text, so a mix of N tokens has ⌊N / T⌋ rows. Targets that shards say are only read, as
+//! the prompts of completions, count in no loss.
 //! **Invariants.** Row *i* is a pure function of (mix, T, *i*), at any micro-batch size; every id
 //! is checked against the vocabulary. **Cost.** Some microseconds a row; blocks are decoded ahead
 //! of the trainer ([`super::ahead`]), once an epoch when rows are read in order.
@@ -25,6 +26,7 @@ pub struct MixFeed {
     sequence: usize,
     tokens: Vec<u32>,
     starts: Vec<u32>,
+    trained: Vec<bool>,
 }
 
 impl MixFeed {
@@ -35,8 +37,8 @@ impl MixFeed {
         check_packing(reader.record(), sequence)?;
         let (record, window_bytes) = (reader.record().clone(), reader.window_bytes());
         let rows = RowsAhead::new(reader, sequence);
-        let (tokens, starts) = (Vec::new(), Vec::new());
-        Ok(MixFeed { record, window_bytes, rows, sequence, tokens, starts })
+        let (tokens, starts, trained) = (Vec::new(), Vec::new(), Vec::new());
+        Ok(MixFeed { record, window_bytes, rows, sequence, tokens, starts, trained })
     }
 
     /// What the mix was resolved to.
@@ -72,17 +74,26 @@ impl Feed for MixFeed {
         let rows = self.row_count();
         assert!(first + count as u64 <= rows, "rows {first} + {count} of a mix of {rows}");
         let (tokens, starts) = (&mut self.tokens, &mut self.starts);
+        let trained = &mut self.trained;
         tokens.clear();
         starts.clear();
+        trained.clear();
         let behind = self.rows.rows(first, count, |row| {
             let before = tokens.len() as u32;
             starts.extend(row.starts.iter().map(|start| before + start));
+            if !(row.trained.is_empty() && trained.is_empty()) {
+                trained.resize(tokens.len(), true);
+                trained.extend_from_slice(&row.trained);
+            }
             tokens.extend_from_slice(&row.tokens);
         })?;
+        if !trained.is_empty() {
+            trained.resize(tokens.len(), true);
+        }
         self.tokens.push(behind.unwrap_or(self.record.end_of_text_id));
         check_ids(&self.tokens, first * self.sequence as u64, self.record.vocab_size)?;
         let batch = batch(&self.tokens, &self.starts, count, self.sequence);
-        Ok(Batch { first_row: first, ..batch })
+        Ok(Batch { first_row: first, trained: self.trained.clone(), ..batch })
     }
 }
 
@@ -132,7 +143,8 @@ fn batch(tokens: &[u32], starts: &[u32], rows: usize, sequence: usize) -> Batch 
         position += 1;
     }
     let (inputs, targets) = (tokens[..size].to_vec(), tokens[1..].to_vec());
-    Batch { inputs, targets, segments, positions, rows, sequence, first_row: 0 }
+    let trained = Vec::new();
+    Batch { inputs, targets, segments, positions, trained, rows, sequence, first_row: 0 }
 }
 
 #[cfg(test)]

@@ -67,7 +67,7 @@ pub fn find_lr(
     options: &TrainOptions,
     progress: &Progress,
 ) -> Result<RangeTest> {
-    let mut prepared = plan::prepare(table, mix, Path::new(""), options)?;
+    let mut prepared = plan::prepare(table, mix, None, options)?;
     plan::in_pool(options, || test(&mut prepared, progress))
 }
 

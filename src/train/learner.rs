@@ -10,6 +10,7 @@ use super::{
     clock::Stopwatch,
     config::{Ops, Settings, TrainConfig},
     metric::Metric,
+    recompute::Recompute,
     spikes::Spike,
     summary::Timing,
 };
@@ -22,7 +23,7 @@ use crate::runtime::{
     data::Feed,
     device::{Device, Numerics},
     first_step,
-    model::{Model, ModelConfig},
+    model::Model,
     optim::{Optimizer, average, clip::clip},
     step::{self, StepGradients},
     value::Form,
@@ -70,20 +71,25 @@ pub struct Taken {
 impl Learner {
     /// A learner of `config`, whose `vocab_size` is known.
     pub fn open(config: &TrainConfig, from: Beginning<'_>, device: &Device) -> Result<Learner> {
-        let TrainConfig { train, model, runtime, .. } = config;
+        let TrainConfig { train, model, runtime, lora, .. } = config;
         let decoder = match from {
             Beginning::Fresh => Model::new(model, train.seed, device)?,
             Beginning::Weights(weights) => average::copy(weights, device)?,
-            Beginning::Checkpoint(checkpoint) => checkpoint.model(device)?,
+            Beginning::Checkpoint(checkpoint) => checkpoint.model_in_training(device)?,
+        };
+        let decoder = match (lora, from) {
+            (None, _) | (_, Beginning::Checkpoint(_)) => decoder,
+            (Some(lora), _) => decoder.with_lora(lora, train.seed)?,
         };
         let form = match runtime.ops {
             Ops::Fused => Form::Fused,
             Ops::Composed => Form::Composed,
         };
         let decoder = decoder.with_form(form).with_noise_seed(train.seed);
+        let decoder = decoder.with_recompute(train.recompute == Recompute::On);
         let mut optimizer = config.build_optimizer(&decoder)?;
         let numerics = Numerics::of(device);
-        let (mut state, mut numerics_differences) = (beginning(model, &numerics), Vec::new());
+        let (mut state, mut numerics_differences) = (beginning(config, &numerics), Vec::new());
         let mut average = None;
         if let Beginning::Checkpoint(checkpoint) = from {
             state = checkpoint.restore(optimizer.as_mut())?;
@@ -96,7 +102,8 @@ impl Learner {
             (true, Some(average)) => Some(average.with_form(form)),
             (true, None) => Some(average::copy(&decoder, device)?.with_form(form)),
         };
-        let is_new = !matches!(from, Beginning::Weights(_));
+        // What adapters stand beside has been trained.
+        let is_new = lora.is_none() && !matches!(from, Beginning::Weights(_));
         Ok(Learner { model: decoder, average, optimizer, state, numerics_differences, is_new })
     }
 
@@ -111,16 +118,18 @@ impl Learner {
         steps: u64,
     ) -> Result<Taken> {
         let (before, first_row) = (self.state.step, self.state.next_row);
-        let rows = settings.rows_per_step();
+        let rows = settings.step_rows().at(before) as usize;
         let horizon = settings.horizon(before, steps);
         let learning_rate = settings.schedule().learning_rate(before, horizon);
         let mut watch = Stopwatch::start();
-        let batch = feed.rows(first_row, rows)?;
+        let batch = feed.rows(first_row, rows)?.cut(settings.sequence_at(before));
+        // Shorter rows, more of them: as many tokens at once.
+        let micro_batch = settings.micro_batch * (settings.sequence / batch.sequence);
         let feed_seconds = watch.lap();
 
-        let mut found = step::gradients(&self.model, &batch, settings.micro_batch)?;
+        let mut found = step::gradients(&self.model, &batch, micro_batch)?;
         let unusual = match before == 0 && self.is_new {
-            true => first_step::check(&self.model, &batch, settings.micro_batch, &found)?,
+            true => first_step::check(&self.model, &batch, micro_batch, &found)?,
             false => Vec::new(),
         };
         if !found.loss.is_finite() {
@@ -184,7 +193,7 @@ impl Learner {
     }
 }
 
-fn beginning(model: &ModelConfig, numerics: &Numerics) -> TrainState {
+fn beginning(config: &TrainConfig, numerics: &Numerics) -> TrainState {
     TrainState {
         step: 0,
         tokens_seen: 0,
@@ -193,7 +202,8 @@ fn beginning(model: &ModelConfig, numerics: &Numerics) -> TrainState {
         best: None,
         window: Vec::new(),
         parameters: None,
-        model: model.clone(),
+        model: config.model.clone(),
+        lora: config.lora.clone(),
         numerics: numerics.clone(),
     }
 }

@@ -5,7 +5,7 @@
 //! what it will take; [`mod@run`] the run itself, top to bottom; then its parts, each one thing:
 //! [`layout`] what lies in a run, [`directory`] who may work in it, `origin` what it begins from,
 //! `extend` more steps, `recovery` which checkpoint is sound, `replay` whether it comes out again,
-//! `budget` how long, `learner` what training changes, `spikes` what it leaves out, `feed` rows of
+//! `budget` how long, `warmup` what begins small, `recompute` whether blocks run twice to fit, `learner` what training changes, `spikes` what it leaves out, `feed` rows of
 //! the mix, [`validate`] bits per byte, [`sample`] text (`stop`: up to a stop string), `health`
 //! whether it leads anywhere, `rotation` which checkpoints stay, [`milestones`] what else is made
 //! of some, [`companions`] what other tools read them by, `log` with [`records`] and `events`,
@@ -45,6 +45,7 @@ pub mod milestones;
 mod origin;
 pub mod plan;
 pub mod probe;
+mod recompute;
 pub mod records;
 mod recovery;
 mod replay;
@@ -59,13 +60,14 @@ pub mod summary;
 mod tests;
 pub mod trained;
 pub mod validate;
+mod warmup;
 
 pub use config::TrainConfig;
 pub use generate::{GenerateOptions, Generated, Generator};
 pub use job::{HowToTrain, TrainJob};
 pub use known::known;
 pub use metric::Metric;
-pub use origin::Begin;
+pub use origin::{Begin, INITIALISED_FROM};
 pub use plan::{TrainOptions, TrainPlan, plan};
 pub use run::{Context, run};
 pub use sample::Sample;

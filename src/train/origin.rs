@@ -23,6 +23,7 @@ use crate::artifact::{
     record::{InputKind, InputRecord, Kind},
 };
 use crate::base::{
+    config::Table,
     error::{Error, Result},
     hash::Fingerprint,
     io,
@@ -59,6 +60,29 @@ pub struct Origin {
     pub inputs: Vec<InputRecord>,
     /// The manifest's words for it.
     pub extra: BTreeMap<String, Value>,
+}
+
+/// What `[model]` says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Given {
+    /// Nothing.
+    Nothing,
+    /// `n_layer` alone, to which a model grows.
+    Depth,
+    /// A shape.
+    Shape,
+}
+
+impl Given {
+    /// Of a table `[model]`; a depth is one by itself where a model grows.
+    pub fn of(model: Option<&Table>, grows: bool) -> Given {
+        let keys: Vec<&str> = model.into_iter().flat_map(Table::keys).map(String::as_str).collect();
+        match keys.as_slice() {
+            [] => Given::Nothing,
+            ["n_layer"] if grows => Given::Depth,
+            _ => Given::Shape,
+        }
+    }
 }
 
 /// A checkpoint of another run.
@@ -133,13 +157,21 @@ impl Origin {
         })
     }
 
-    /// Gives `config` the shape of the parameters that a run begins with; `given`: it has one,
-    /// which must then be the same.
-    pub fn shape(&self, config: &mut TrainConfig, given: bool) -> Result<()> {
+    /// Gives `config` the shape of the parameters that a run begins with, grown where that is asked
+    /// for; `given`: it has one, which must then be the same.
+    pub fn shape(&mut self, config: &mut TrainConfig, given: Given) -> Result<()> {
+        let depth = config.model.n_layer;
+        if config.train.grow.is_some() && self.initial.is_some() && given == Given::Nothing {
+            let message = "`train.grow` needs the depth to grow to, `model.n_layer`";
+            return Err(Error::config(message).with_hint("a multiple of the model's own blocks"));
+        }
+        if let (Some(how), Some(initial)) = (config.train.grow, &self.initial) {
+            self.initial = Some(initial.grown(depth, how)?);
+        }
         let Some(initial) = &self.initial else { return Ok(()) };
         let shape = initial.config();
         let asked = ModelConfig { vocab_size: shape.vocab_size, ..config.model.clone() };
-        if given && asked != *shape {
+        if given == Given::Shape && asked != *shape {
             let message = format!(
                 "`[model]` asks for another shape than `--init-from` has: {}",
                 differences(&asked, shape).join(", ")

@@ -16,13 +16,14 @@ use serde::Serialize;
 
 use super::{
     budget::{self, Budget},
-    config::{DecayFrom, Steps, TrainConfig},
+    config::{DecayFrom, Settings, Steps, TrainConfig},
     directory::{self, Start},
     extend::Asked,
     feed::MixFeed,
     layout,
-    origin::{Begin, INITIALISED_FROM, Origin},
+    origin::{Begin, Given, INITIALISED_FROM, Origin},
     probe::{self, Probe},
+    recompute::{Recompute, Recomputed},
 };
 use crate::artifact::{manifest::Manifest, record::InputRecord};
 use crate::base::{
@@ -33,7 +34,7 @@ use crate::base::{
 };
 use crate::runtime::{
     device::Device,
-    model::{ModelConfig, StepMemory, StepShape},
+    model::{ModelConfig, StepMemory, StepShape, trained_shapes},
 };
 use crate::shards::set::{TOKENIZER_DIRECTORY, TOKENIZER_FILE};
 use crate::tokenizer::Tokenizer;
@@ -96,6 +97,9 @@ pub struct TrainPlan {
     pub mix_tokens: u64,
     /// Bytes at the fullest moment.
     pub memory: PlanMemory,
+    /// Where blocks run again, what that is worth.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub recomputed: Option<Recomputed>,
     /// Bytes that `--memory` allows.
     pub memory_allowed: u64,
     /// Bytes of one checkpoint.
@@ -133,6 +137,8 @@ pub struct Prepared {
     pub tokenizer: Tokenizer,
     pub input: InputRecord,
     pub memory: PlanMemory,
+    /// Where blocks run again, what that is worth.
+    pub recomputed: Option<Recomputed>,
     /// The budget that the steps come from.
     pub budget: Option<Budget>,
     /// What it begins from, beside the mix.
@@ -146,7 +152,7 @@ pub struct Prepared {
 /// Those of [`run`](super::run()) up to its first step: a wrong key, a mix too small, memory that
 /// is not there, an OUT that is no run.
 pub fn plan(table: Table, mix: &Path, out: &Path, options: &TrainOptions) -> Result<TrainPlan> {
-    let mut prepared = prepare(table, mix, out, options)?;
+    let mut prepared = prepare(table, mix, Some(out), options)?;
     let start = directory::look(out, &prepared.asked(mix, options))?;
     let probe = match start {
         Start::UpToDate => None,
@@ -155,10 +161,12 @@ pub fn plan(table: Table, mix: &Path, out: &Path, options: &TrainOptions) -> Res
             Some(in_pool(options, || probe::measure(config, device, feed, &start))?)
         }
     };
-    let Prepared { config, feed, memory, budget, .. } = &prepared;
+    let Prepared { config, feed, memory, recomputed, budget, .. } = &prepared;
     let train = &config.train;
     let Steps::Number(steps) = train.steps else { panic!("steps are resolved by `prepare`") };
-    let checkpoint = memory.step.weights + memory.step.moments + memory.average;
+    // Beside adapters, the model as it was and with them.
+    let models = if config.lora.is_some() { 2 } else { 1 };
+    let checkpoint = models * memory.step.weights + memory.step.moments + memory.average;
     let milestones = train.milestones.iter().filter(|step| **step < steps).count() as u64;
     // The best, the one before a decay, and the one that is being written.
     let standing = (train.keep as u64 + milestones + 3).min(steps + 1);
@@ -169,9 +177,10 @@ pub fn plan(table: Table, mix: &Path, out: &Path, options: &TrainOptions) -> Res
         steps,
         batch_tokens: train.batch_tokens.0,
         micro_batch: train.micro_batch,
-        tokens: steps * train.batch_tokens.0,
+        tokens: train.tokens_before(steps),
         mix_tokens: feed.record().tokens,
         memory: *memory,
+        recomputed: *recomputed,
         memory_allowed: options.memory.0,
         checkpoint,
         disk: checkpoint.saturating_mul(standing),
@@ -179,34 +188,62 @@ pub fn plan(table: Table, mix: &Path, out: &Path, options: &TrainOptions) -> Res
     })
 }
 
-/// Checks everything that can be checked before a run touches OUT.
-pub fn prepare(table: Table, mix: &Path, out: &Path, options: &TrainOptions) -> Result<Prepared> {
-    let shaped = table.get("model").is_some_and(|model| model.as_table() != Some(&Table::new()));
+/// Checks everything that can be checked before a run touches OUT; without one nothing that stands
+/// anywhere is asked for.
+pub fn prepare(
+    table: Table,
+    mix: &Path,
+    out: Option<&Path>,
+    options: &TrainOptions,
+) -> Result<Prepared> {
+    let model = table.get("model").and_then(|model| model.as_table()).cloned();
     let mut config = TrainConfig::parse(table)?;
+    let given = Given::of(model.as_ref(), config.train.grow.is_some());
     let device = Device::from_name(&options.device)?;
     let mut feed = MixFeed::open(mix, &options.data, config.train.sequence)?;
     let tokenizer = Tokenizer::open(&mix.join(TOKENIZER_DIRECTORY))?;
-    let origin = Origin::open(&options.begin, &tokenizer, &device)?;
-    origin.shape(&mut config, shaped)?;
-    if !shaped
+    let mut origin = Origin::open(&options.begin, &tokenizer, &device)?;
+    origin.shape(&mut config, given)?;
+    if given != Given::Shape
         && !options.fresh
         && origin.inputs.is_empty()
-        && let Some(shape) = shape_begun_with(out)
+        && let Some(shape) = out.and_then(shape_begun_with)
     {
-        config.model = shape;
+        let n_layer = match given {
+            Given::Depth => config.model.n_layer,
+            _ => shape.n_layer,
+        };
+        config.model = ModelConfig { n_layer, ..shape };
     }
+    check_growth(&config, &origin, out)?;
     config.check_shape()?;
     let (mut config, budget) = resolve(config, &mut feed)?;
+    config.check_adapters()?;
     if config.train.micro_batch == 0 {
-        config.train.micro_batch = match standing_rows(out, &config) {
+        config.train.micro_batch = match out.and_then(|out| standing_rows(out, &config)) {
             Some(rows) => rows,
             None => rows_that_fit(&config, &feed, options),
         };
     }
+    let recomputed = decide_recompute(&mut config, &feed, options, &device);
     let memory = plan_memory(&config, &feed, options, &device)?;
     feed.limit(memory.loader)?;
     let input = InputRecord::artifact(mix)?;
-    Ok(Prepared { config, device, feed, tokenizer, input, memory, budget, origin })
+    Ok(Prepared { config, device, feed, tokenizer, input, memory, recomputed, budget, origin })
+}
+
+/// Refuses what needs a trained model where none is given and none was begun with.
+fn check_growth(config: &TrainConfig, origin: &Origin, out: Option<&Path>) -> Result<()> {
+    let given = origin.initial.is_some() || out.and_then(shape_begun_with).is_some();
+    let message = match (&config.lora, config.train.grow) {
+        _ if given => return Ok(()),
+        (Some(_), _) if origin.parent.is_none() => {
+            "`[lora]` trains adapters beside a trained model, and none is given"
+        }
+        (_, Some(_)) => "`train.grow` makes a trained model deeper, and none is given",
+        _ => return Ok(()),
+    };
+    Err(Error::config(message).with_hint("name it with `--init-from`"))
 }
 
 /// Calls `work` on as many threads as are asked for.
@@ -288,7 +325,7 @@ fn resolve(mut config: TrainConfig, feed: &mut MixFeed) -> Result<(TrainConfig, 
     if let Some(budget) = &budget {
         config.train.take(budget);
     }
-    let possible = feed.row_count() / config.train.rows_per_step() as u64;
+    let possible = config.train.step_rows().within(feed.row_count());
     let (steps, all) = match config.train.steps {
         Steps::All => (possible, true),
         Steps::Number(steps) => (steps, false),
@@ -308,7 +345,7 @@ fn decay_from(config: &TrainConfig, feed: &MixFeed) -> Result<Option<DecayFrom>>
     };
     let phases = &feed.record().phases;
     if let Some(phase) = phases.iter().find(|phase| phase.name == *name) {
-        let step = phase.first_token / config.train.batch_tokens.0;
+        let step = config.train.steps_within(phase.first_token);
         return Ok(Some(DecayFrom::Step(step)));
     }
     let names: Vec<&str> = phases.iter().map(|phase| phase.name.as_str()).collect();
@@ -346,6 +383,29 @@ fn too_few_tokens(
     }
 }
 
+/// Decides whether blocks run again, and says what that is worth.
+fn decide_recompute(
+    config: &mut TrainConfig,
+    feed: &MixFeed,
+    options: &TrainOptions,
+    device: &Device,
+) -> Option<Recomputed> {
+    let (asked, rows) = (config.train.recompute, config.train.micro_batch);
+    let mut takes = |recompute| {
+        config.train.recompute = recompute;
+        memory_of(config, feed, options, rows).total
+    };
+    let (plain, again) = (takes(Recompute::Off), takes(Recompute::On));
+    // `--memory` is the machine's own.
+    let allowed = if device.name() == "cpu" { options.memory.0 } else { u64::MAX };
+    config.train.recompute = asked.decided(plain, again, allowed);
+    if config.train.recompute != Recompute::On {
+        return None;
+    }
+    let saves = plain.saturating_sub(again);
+    Some(Recomputed::of(&config.model, config.train.sequence, saves))
+}
+
 /// The memory of a run, or why it cannot be kept.
 fn plan_memory(
     config: &TrainConfig,
@@ -370,6 +430,17 @@ fn plan_memory(
     // The largest part of a batch that would fit.
     let smaller = parts.clone().find(|rows| of_rows(*rows).total <= options.memory.0);
     let least = parts.map(|rows| of_rows(rows).total).min().unwrap_or(memory.total);
+    let again = TrainConfig {
+        train: Settings { recompute: Recompute::On, ..train.clone() },
+        ..config.clone()
+    };
+    let again = memory_of(&again, feed, options, train.micro_batch).total;
+    if again <= options.memory.0 {
+        return Err(Error::config(message).with_hint(format!(
+            "`train.recompute = \"auto\"` lets the blocks run again and needs {}",
+            Bytes(again)
+        )));
+    }
     Err(Error::config(message).with_hint(match smaller {
         Some(rows) => format!(
             "`train.micro_batch = {rows}` needs {}; a shorter `train.sequence`, a smaller model or \
@@ -393,8 +464,11 @@ fn memory_of(
 ) -> PlanMemory {
     let threads = options.threads.unwrap_or_else(machine::cores);
     let (parts, sequence) = (config.train.rows_per_step() / rows, config.train.sequence);
-    let shape = StepShape { rows, sequence, parts, threads };
-    let moments = 4 * config.optimizer.state_numbers(&config.model);
+    let adapters = config.lora.as_ref().map(|_| config.trained_count());
+    let recompute = config.train.recompute == Recompute::On;
+    let shape = StepShape { rows, sequence, parts, threads, recompute, adapters };
+    let trained = trained_shapes(&config.model, config.lora.as_ref());
+    let moments = 4 * config.optimizer.state_numbers(&trained);
     let step = StepMemory { moments, ..config.model.step_memory(shape) };
     total(config, feed, step, options.memory)
 }
@@ -458,6 +532,9 @@ impl fmt::Display for TrainPlan {
             Count(self.mix_tokens)
         )?;
         writeln!(f, "memory {}: {}", Bytes(self.memory.total), self.memory.parts())?;
+        if let Some(recomputed) = &self.recomputed {
+            writeln!(f, "{recomputed}")?;
+        }
         write!(f, "disk {}, {} a checkpoint", Bytes(self.disk), Bytes(self.checkpoint))?;
         match &self.probe {
             Some(probe) => write!(f, "\n{probe}"),

@@ -65,8 +65,8 @@ pub fn measure(
         Start::Continues { step } | Start::StepsAside { from: step, .. } => *step,
         Start::New | Start::UpToDate => 0,
     };
-    let batch = config.train.batch_tokens.0;
-    let possible = (feed.row_count() / config.train.rows_per_step() as u64).min(STEPS);
+    let train = &config.train;
+    let possible = train.step_rows().within(feed.row_count()).min(STEPS);
     let mut learner = Learner::open(config, Beginning::Fresh, device)?;
     let mut seconds = 0.0;
     for at in 0..possible {
@@ -74,10 +74,11 @@ pub fn measure(
         let is_measured = at > 0 || possible == 1;
         seconds += if is_measured { taken.timing.seconds } else { 0.0 };
     }
-    let measured = possible.saturating_sub(1).max(1) * batch;
+    let unmeasured = if possible == 1 { 0 } else { 1 };
+    let measured = train.tokens_before(possible) - train.tokens_before(unmeasured);
     Ok(Probe::of(&Rate {
         tokens_per_second: measured as f64 / seconds.max(1e-9),
-        tokens_left: steps.saturating_sub(done) * batch,
+        tokens_left: train.tokens_before(steps) - train.tokens_before(done.min(steps)),
         flops_per_token: config.model.flops_per_token(config.train.sequence),
         product: product_rate(),
         price: config.train.price_per_hour,

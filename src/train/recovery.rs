@@ -131,7 +131,7 @@ fn sound(
     let hashed = checkpoint.hashes()?.is_some();
     let Hashes { files, records } = hashes(run, manifest, checkpoint)?;
     if files.is_empty() {
-        let model = checkpoint.model(&Device::cpu())?;
+        let model = checkpoint.model_in_training(&Device::cpu())?;
         checkpoint.restore(config.build_optimizer(&model)?.as_mut())?;
     } else {
         checkpoint.check(&files)?;
@@ -150,7 +150,7 @@ fn sound(
 /// The state is that of this step of this run.
 fn check_state(config: &TrainConfig, checkpoint: &Checkpoint) -> Result<()> {
     let (state, train) = (checkpoint.state()?, &config.train);
-    let rows = checkpoint.step * train.rows_per_step() as u64;
+    let rows = train.step_rows().before(checkpoint.step);
     let facts = [
         ("step", checkpoint.step, state.step),
         ("next_row", rows, state.next_row),

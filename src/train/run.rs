@@ -80,7 +80,7 @@ pub fn run(
     options: &TrainOptions,
     cx: &Context<'_>,
 ) -> Result<TrainSummary> {
-    let prepared = plan::prepare(table, mix, out, options)?;
+    let prepared = plan::prepare(table, mix, Some(out), options)?;
     plan::in_pool(options, || train(prepared, mix, out, options, cx))
 }
 
@@ -99,7 +99,10 @@ fn train(
             aside.display()
         ));
     }
-    let Prepared { device, mut feed, tokenizer, budget, origin, .. } = prepared;
+    let Prepared { device, mut feed, tokenizer, budget, recomputed, origin, .. } = prepared;
+    if let Some(recomputed) = &recomputed {
+        (cx.say)(&recomputed.to_string());
+    }
     if let Some(Budget { given, steps }) = &budget {
         (cx.say)(&format!("{given}: {} steps", Count(*steps)));
     }
@@ -276,7 +279,7 @@ impl<'a> Run<'a> {
     /// is trained on, the end of the mix fills no batch, training went wrong before.
     fn look_back(&mut self) -> Result<()> {
         let (train, has) = (&self.config.train, self.feed.record().tokens);
-        let left = has - (self.steps * train.batch_tokens.0).min(has);
+        let left = has - train.tokens_before(self.steps).min(has);
         if left > 0 && left < train.batch_tokens.0 {
             (self.cx.say)(&format!(
                 "the last {} of the mix's {} tokens fill no whole batch of {} and are not trained \
@@ -399,7 +402,7 @@ impl<'a> Run<'a> {
         let (model, train) = (&self.config.model, &self.config.train);
         let probe = Probe::of(&Rate {
             tokens_per_second,
-            tokens_left: (self.steps - self.learner.state.step) * train.batch_tokens.0,
+            tokens_left: train.tokens_before(self.steps) - self.learner.state.tokens_seen,
             flops_per_token: model.flops_per_token(train.sequence),
             product: probe::product_rate(),
             price: train.price_per_hour,

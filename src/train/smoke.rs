@@ -84,7 +84,7 @@ const MASK_TOKENS: usize = 24;
 /// # Errors
 /// Config: what `train` refuses before its first step.
 pub fn smoke(table: Table, mix: &Path, options: &TrainOptions) -> Result<Smoke> {
-    let mut prepared = plan::prepare(table, mix, Path::new(""), options)?;
+    let mut prepared = plan::prepare(table, mix, None, options)?;
     plan::in_pool(options, || checks(&mut prepared, options))
 }
 
@@ -175,6 +175,7 @@ fn beginning(batch: &Batch, tokens: usize) -> Batch {
     for column in [&mut row.inputs, &mut row.targets, &mut row.segments, &mut row.positions] {
         column.truncate(length);
     }
+    row.trained.clear(); // what is only read can be learned too
     row.sequence = length;
     row
 }

@@ -268,6 +268,7 @@ impl Validation {
             targets: Vec::with_capacity(size),
             segments: Vec::with_capacity(size),
             positions: Vec::with_capacity(size),
+            trained: Vec::new(),
             rows: rows.len(),
             sequence: self.sequence,
             first_row: 0,

@@ -308,4 +308,5 @@ def main():
     arguments.out.write_text(json.dumps(curves, separators=(",", ":")) + "\n")
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -115,7 +115,7 @@ fn case(name: &str, shape: Shape, cuts: &[usize], window: usize) -> Case {
     if window >= tokens {
         let [q, k, v] = inputs.each_ref().map(|x| Value::constant(x, Form::Composed));
         let visible = Visible::in_segments(&documents, batch, tokens);
-        let op = ops::attention(&q, &k, &v, &visible, heads, key_heads).unwrap();
+        let op = ops::attention(&q, &k, &v, &visible, heads, key_heads, 0.0).unwrap();
         close("the reference", &out, &numbers(&op.detached()), 1e-12).unwrap();
     }
     let (job, found) = launches(shape, places, [&fused, &to_out], &first);

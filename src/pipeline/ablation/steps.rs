@@ -74,10 +74,11 @@ fn train(request: &mut Request, seed: u64, tokens: Option<Count>) -> Result<()> 
     if let Some(tokens) = tokens {
         let mut config = request.config.clone();
         milestones::remove(&mut config);
-        let batch = TrainConfig::parse(config)?.train.batch_tokens.0.max(1);
-        let steps = tokens.0 / batch;
+        let train = TrainConfig::parse(config)?.train;
+        let steps = train.steps_within(tokens.0);
         if steps == 0 {
-            let message = format!("{tokens} tokens are less than a step's {}", Count(batch));
+            let batch = train.batch_tokens;
+            let message = format!("{tokens} tokens are less than a step's {batch}");
             return Err(Error::config(message));
         }
         keys.insert("steps".to_owned(), i64::try_from(steps).unwrap_or(i64::MAX).into());

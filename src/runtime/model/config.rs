@@ -74,6 +74,9 @@ pub struct ModelConfig {
     /// c of c·tanh(logit/c); 0: none (30 in Gemma 2).
     #[serde(skip_serializing_if = "is_default")]
     pub logit_softcap: f64,
+    /// c of c·tanh(score/c) of attention's scores; 0: none (50 in Gemma 2).
+    #[serde(skip_serializing_if = "is_default")]
+    pub attention_softcap: f64,
     /// z of the term z·ln²Σe^logit in the training loss; 0: none (1e-4 in PaLM).
     #[serde(skip_serializing_if = "is_default")]
     pub z_loss: f64,
@@ -136,6 +139,7 @@ impl Default for ModelConfig {
             scale_embedding: false,
             residual_scale: 0.0,
             logit_softcap: 0.0,
+            attention_softcap: 0.0,
             z_loss: 0.0,
             dropout: 0.0,
             window: 0,
@@ -187,6 +191,7 @@ impl ModelConfig {
         let shares = [
             ("residual_scale", self.residual_scale, 1e3),
             ("logit_softcap", self.logit_softcap, 1e6),
+            ("attention_softcap", self.attention_softcap, 1e6),
             ("z_loss", self.z_loss, 1.0),
             ("dropout", self.dropout, 0.95),
         ];
@@ -372,8 +377,8 @@ mod tests {
     fn every_knob_reads_back_as_it_was_written() {
         let text = "norm = 'layernorm'\npositions = 'rope'\nactivation = 'relu2'\nbias = 'qkv'\n\
                     qk_norm = true\nparallel = true\nscale_embedding = true\nresidual_scale = 0.5\n\
-                    logit_softcap = 30.0\nz_loss = 1e-4\ndropout = 0.1\nwindow = 64\n\
-                    window_pattern = 'SSSL'\ninit = 'llama'\nzero_init_projections = true\n\
+                    logit_softcap = 30.0\nattention_softcap = 50.0\nz_loss = 1e-4\n\
+                    dropout = 0.1\nwindow = 64\nwindow_pattern = 'SSSL'\ninit = 'llama'\nzero_init_projections = true\n\
                     mup_base_width = 256\nd_head = 48\n\
                     rope_scaling = { kind = 'linear', factor = 2.0 }";
         let config: ModelConfig = toml::from_str(text).unwrap();

@@ -12,6 +12,7 @@ use std::collections::VecDeque;
 use candle_core::{DType, Tensor};
 
 use super::sampling::{Sampler, Sampling};
+use super::weights::Weights;
 use super::{Model, Sight};
 use crate::base::error::{Error, Result};
 use crate::runtime::ops::Visible;
@@ -135,7 +136,7 @@ impl Model {
         let positions: Vec<u32> = (before..before + count).map(|at| at as u32).collect();
         let sight = Sight::Rows(Visible::after_cache(count, before + count));
         let pass = self.pass(positions, sight)?;
-        let weights = self.constants();
+        let weights = Weights::constant(self);
         let hidden = self.hidden(&weights, tokens, (1, count), &pass, Some(&mut *cache))?;
         cache.tokens += count;
         if every {
@@ -259,7 +260,8 @@ mod tests {
         "window = 5\nwindow_pattern = 'SL'\nqk_norm = true\nd_head = 10",
         "positions = 'learned'\ncontext = 20\nnorm = 'layernorm'\nbias = 'all'\n\
          activation = 'gelu'",
-        "logit_softcap = 2.0\nparallel = true\nresidual_scale = 0.5\nmup_base_width = 12\n\
+        "logit_softcap = 2.0\nattention_softcap = 1.5\nparallel = true\nresidual_scale = 0.5\n\
+         mup_base_width = 12\n\
          rope_scaling = { kind = 'linear', factor = 2.0 }",
     ];
 

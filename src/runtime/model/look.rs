@@ -11,6 +11,7 @@
 use candle_core::{D, Tensor};
 
 use super::generate::{KvCache, Watched};
+use super::weights::Weights;
 use super::{Model, ModelConfig, Sight};
 use crate::base::error::Result;
 use crate::runtime::ops::{self, Visible};
@@ -32,7 +33,7 @@ impl Model {
         let positions: Vec<u32> = (0..count as u32).collect();
         let visible = Visible::after_cache(count, count);
         let pass = self.pass(positions, Sight::Rows(visible.clone()))?;
-        let weights = self.constants();
+        let weights = Weights::constant(self);
         self.hidden(&weights, tokens, (1, count), &pass, Some(&mut cache))?;
         let Watched { streams, attention } = cache.into_watched();
         let norm = |stream: &Tensor| -> Result<Vec<f32>> {
@@ -63,7 +64,9 @@ impl Model {
             }
             let values = Tensor::from_vec(values, (1, count, key_heads * h), self.device.candle())?;
             let values = Value::constant(&values, self.form);
-            let mixed = ops::attention(&q, &k, &values, visible, heads, key_heads)?; // [1, T, H·h]
+            let softcap = self.config.attention_softcap;
+            // [1, T, H·h]
+            let mixed = ops::attention(&q, &k, &values, visible, heads, key_heads, softcap)?;
             let mixed: Vec<f32> = mixed.detached().flatten_all()?.to_vec1()?;
             for (token, row) in mixed.chunks_exact(heads * h).enumerate() {
                 for (map, weights) in maps.iter_mut().zip(row.chunks_exact(h)) {

@@ -9,7 +9,9 @@
 //! and keys are kept before and after. Dropout keeps nothing: its draws are made again.
 //! Parameters and moments stand throughout. The most is held at one of two moments: where the
 //! backward begins, all activations stand, with the gradients of the last block's feed-forward
-//! layer; where it ends, all gradients stand, with one block's activations.
+//! layer; where it ends, all gradients stand, with one block's activations. A block that runs again
+//! in the backward pass keeps its input, d numbers a token, until then. Beside adapters that alone
+//! are trained the gradients are theirs, and the head's while the backward begins.
 //! **Invariant.** Counted in u128: no shape overflows it.
 
 use serde::Serialize;
@@ -54,6 +56,10 @@ pub struct StepShape {
     pub parts: usize,
     /// Threads that compute.
     pub threads: usize,
+    /// Whether blocks keep their input alone and run again.
+    pub recompute: bool,
+    /// How many numbers are trained, where it is not all of them.
+    pub adapters: Option<u64>,
 }
 
 impl ModelConfig {
@@ -74,12 +80,17 @@ impl ModelConfig {
         let block = tokens * kept * FLOAT;
         // Hidden state and its gradient, rotations, the gradients inside the last block.
         let ends = tokens * (3 * d + h + fed + 2 * d) * FLOAT;
-        let before = if shape.parts > 1 { parameters } else { 0 };
+        let stand = match shape.recompute {
+            true => layers * tokens * d * FLOAT + block,
+            false => layers * block,
+        };
+        let trained = shape.adapters.map_or(parameters, |numbers| u128::from(numbers) * FLOAT);
+        let before = if shape.parts > 1 { trained } else { 0 };
         // The head's gradient exists before the backward begins; at its end that of the embedding
         // joins it, and their sum.
-        let begin = (before + table, layers * block + ends);
-        let sums = if self.tied { 2 * table } else { 0 };
-        let end = (before + parameters + sums, block);
+        let begin = (before + table, stand + ends);
+        let sums = if self.tied && shape.adapters.is_none() { 2 * table } else { 0 };
+        let end = (before + trained + sums, block);
         let fullest = if begin.0 + begin.1 > end.0 + end.1 { begin } else { end };
 
         let rows = wide(cross_entropy::CHUNK).min(tokens);
@@ -104,8 +115,12 @@ mod tests {
         ModelConfig { vocab_size: 8192, ..ModelConfig::default() }
     }
 
+    fn shape(rows: usize, parts: usize) -> StepShape {
+        StepShape { rows, sequence: 256, parts, threads: 2, recompute: false, adapters: None }
+    }
+
     fn memory(config: &ModelConfig, rows: usize, parts: usize) -> StepMemory {
-        config.step_memory(StepShape { rows, sequence: 256, parts, threads: 2 })
+        config.step_memory(shape(rows, parts))
     }
 
     #[test]
@@ -119,11 +134,23 @@ mod tests {
     }
 
     #[test]
+    fn blocks_that_run_again_keep_a_stream_each_and_adapters_have_their_own_gradients() {
+        let plain = memory(&config(), 32, 1);
+        let again = config().step_memory(StepShape { recompute: true, ..shape(32, 1) });
+        let kept = 4 * 192 + 2 * 192 + 2 * 96 + 3 * 512 + 6; // a token and block
+        let saved = 4 * 32 * 256 * (5 * kept - 6 * 192);
+        assert_eq!(plain.activations - again.activations, saved);
+        let adapters = config().step_memory(StepShape { adapters: Some(1000), ..shape(32, 4) });
+        let table = 4 * 8192 * 192;
+        assert_eq!((adapters.gradients, adapters.weights), (table + 4000, plain.weights));
+    }
+
+    #[test]
     fn a_shape_beyond_any_machine_is_counted_and_does_not_wrap() {
         let config = ModelConfig { d_model: 1 << 20, d_ff: 1 << 24, n_head: 1 << 19, ..config() };
         let config = ModelConfig { n_kv_head: 0, n_layer: 10_000, ..config };
         config.validate().unwrap();
-        let shape = StepShape { rows: 1 << 20, sequence: 1 << 24, parts: 2, threads: 4096 };
+        let shape = StepShape { sequence: 1 << 24, threads: 4096, ..shape(1 << 20, 2) };
         assert_eq!(config.step_memory(shape).total(), u64::MAX);
     }
 }

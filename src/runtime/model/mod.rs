@@ -12,10 +12,13 @@
 mod config;
 mod counts;
 mod generate;
+mod grow;
 mod init;
 pub mod knobs;
 mod look;
+mod lora;
 mod memory;
+mod recompute;
 mod sampling;
 mod score;
 mod stored;
@@ -24,7 +27,9 @@ mod weights;
 pub use config::ModelConfig;
 pub use counts::{PLACES, TABLES, shapes};
 pub use generate::{Draft, KvCache, Turn, generate};
+pub use grow::Grow;
 pub use look::Look;
+pub use lora::{Adapter, LoraConfig, trained_shapes};
 pub use memory::{StepMemory, StepShape};
 pub use sampling::Sampling;
 pub use score::{Branch, TargetScore, Tree};
@@ -38,17 +43,24 @@ use crate::runtime::device::Device;
 use crate::runtime::ops::{self, Gain, Noise, Rotation, Visible};
 use crate::runtime::value::{Form, NamedParameters, Value};
 
-/// A decoder with its parameters. Optimizers change the parameters in place.
+/// A decoder with its parameters. Optimizers change the parameters in place; a clone shares them.
+#[derive(Clone)]
 pub struct Model {
     config: ModelConfig,
     device: Device,
+    /// What is trained.
     parameters: NamedParameters,
+    /// What is not, where adapters alone are trained.
+    adapter: Option<Adapter>,
     form: Form,
+    /// Whether a block keeps its input alone, and runs again in the backward pass.
+    recompute: bool,
     /// What draws of dropout begin from.
     noise_seed: u64,
 }
 
 /// What the positions of one pass need: computed once, read by every block.
+#[derive(Clone)]
 struct Pass {
     positions: Vec<u32>,
     rotation: Option<Rotation>,
@@ -58,6 +70,7 @@ struct Pass {
 }
 
 /// Which tokens attend together.
+#[derive(Clone)]
 enum Sight {
     /// The documents of each row.
     Rows(Visible),
@@ -74,8 +87,8 @@ impl Model {
     }
 
     fn with(config: &ModelConfig, parameters: NamedParameters, device: &Device) -> Model {
-        let (config, device) = (config.clone(), device.clone());
-        Model { config, device, parameters, form: Form::Fused, noise_seed: 0 }
+        let (config, device, form) = (config.clone(), device.clone(), Form::Fused);
+        Model { config, device, parameters, adapter: None, form, recompute: false, noise_seed: 0 }
     }
 
     /// Draws dropout from `seed`.
@@ -86,6 +99,12 @@ impl Model {
     /// Runs every op in `form`; [`Form::Composed`] is the first thing to try when in doubt.
     pub fn with_form(self, form: Form) -> Model {
         Model { form, ..self }
+    }
+
+    /// Keeps a block's input alone while it trains, and runs the block again in the backward pass:
+    /// the same bits, less memory, a forward pass more.
+    pub fn with_recompute(self, recompute: bool) -> Model {
+        Model { recompute, ..self }
     }
 
     /// The shape.
@@ -103,32 +122,31 @@ impl Model {
         &self.parameters
     }
 
-    /// Σ nats of the batch's targets / `tokens`. `tokens` is the whole batch's count when `batch`
-    /// is a part of it, so that the parts' losses and gradients add up to the whole's.
+    /// Σ nats of the batch's trained targets / `tokens`. `tokens` is the whole batch's count when
+    /// `batch` is a part of it, so that the parts' losses and gradients add up to the whole's.
     pub fn loss(&self, batch: &Batch, tokens: usize) -> Result<Value> {
-        let weights =
-            Weights::new(&self.parameters, |name, it| Value::parameter(name, it, self.form));
-        let hidden = self.read(&weights, batch, true)?; // [B, T, d]
-        let scale = 1.0 / tokens as f64;
-        ops::cross_entropy(&hidden, weights.head(), &batch.targets, self.config.head(), scale) // []
+        let weights = Weights::trained(self);
+        let mut hidden = self.read(&weights, batch, true)?; // [B, T, d]
+        let (places, targets) = batch.trained_targets();
+        if let Some(places) = places {
+            hidden = ops::pick(&hidden, &places)?; // [N, d]
+        }
+        let (head, scale) = (self.config.head(), 1.0 / tokens as f64);
+        ops::cross_entropy(&hidden, weights.head(), &targets, head, scale) // []
     }
 
     /// Nats of each target, rows × sequence; keeps no tape and drops nothing.
     pub fn nats(&self, batch: &Batch) -> Result<Vec<f32>> {
-        let weights = self.constants();
+        let weights = Weights::constant(self);
         let hidden = self.read(&weights, batch, false)?; // [B, T, d]
         ops::nats(&hidden, weights.head(), &batch.targets, self.config.head())
     }
 
     /// Logits of every token, rows × sequence × vocab_size; for small inputs.
     pub fn logits(&self, batch: &Batch) -> Result<Vec<f32>> {
-        let weights = self.constants();
+        let weights = Weights::constant(self);
         let hidden = self.read(&weights, batch, false)?; // [B, T, d]
         self.project(&weights, &hidden)
-    }
-
-    fn constants(&self) -> Weights {
-        Weights::new(&self.parameters, |_, tensor| Value::constant(tensor, self.form))
     }
 
     /// The final hidden state of a batch: [B, T, d]; `training` drops what is to be dropped.
@@ -178,16 +196,10 @@ impl Model {
         x = self.dropped(x, pass, 0)?; // [B, T, d]
         for layer in 0..shape.n_layer {
             let block = weights.block(layer);
-            generate::see(&mut cache, &x);
-            let mut normed = self.norm(weights, &block.name("input_layernorm"), &x)?; // [B, T, d]
-            let mixed = self.attention(&block, &normed, pass, cache.as_deref_mut())?; // [B, T, d]
-            x = ops::add(&x, &self.branch(mixed, pass, 2 * layer + 1)?)?; // [B, T, d]
-            if !shape.parallel {
-                let name = block.name("post_attention_layernorm");
-                normed = self.norm(weights, &name, &x)?; // [B, T, d]
-            }
-            let fed = self.feed_forward(&block, &normed)?; // [B, T, d]
-            x = ops::add(&x, &self.branch(fed, pass, 2 * layer + 2)?)?; // [B, T, d]
+            x = match self.recompute && pass.noise.is_some() {
+                true => self.again(&block, x, pass)?, // [B, T, d]
+                false => self.block(&block, x, pass, cache.as_deref_mut())?, // [B, T, d]
+            };
         }
         generate::see(&mut cache, &x);
         x = self.norm(weights, "model.norm", &x)?; // [B, T, d]
@@ -195,6 +207,26 @@ impl Model {
             1.0 => Ok(x),
             ratio => ops::scale(&x, ratio), // [B, T, d]
         }
+    }
+
+    fn block(
+        &self,
+        block: &Block<'_>,
+        mut x: Value,
+        pass: &Pass,
+        mut cache: Option<&mut KvCache>,
+    ) -> Result<Value> {
+        let (weights, layer) = (block.weights, block.layer);
+        generate::see(&mut cache, &x);
+        let mut normed = self.norm(weights, &block.name("input_layernorm"), &x)?; // [B, T, d]
+        let mixed = self.attention(block, &normed, pass, cache)?; // [B, T, d]
+        x = ops::add(&x, &self.branch(mixed, pass, 2 * layer + 1)?)?; // [B, T, d]
+        if !self.config.parallel {
+            let name = block.name("post_attention_layernorm");
+            normed = self.norm(weights, &name, &x)?; // [B, T, d]
+        }
+        let fed = self.feed_forward(block, &normed)?; // [B, T, d]
+        ops::add(&x, &self.branch(fed, pass, 2 * layer + 2)?) // [B, T, d]
     }
 
     /// What a branch adds to the stream.
@@ -238,10 +270,11 @@ impl Model {
             Some(cache) => cache.extend(block.layer, &q, &k, &v)?, // [1, S, K·h] each
             None => (k, v),
         };
-        let window = self.config.window_of(block.layer);
+        let (window, softcap) = (self.config.window_of(block.layer), self.config.attention_softcap);
         let mixed = match &pass.sight {
             Sight::Rows(visible) => {
-                ops::attention(&q, &k, &v, &visible.within(window), heads, key_heads)?
+                let visible = visible.within(window);
+                ops::attention(&q, &k, &v, &visible, heads, key_heads, softcap)?
             }
             Sight::Parts(parts) => self.attend_in_parts(&q, &k, &v, parts, window)?,
         }; // [B, T, H·h]

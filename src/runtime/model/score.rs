@@ -135,7 +135,7 @@ impl Model {
     pub fn score(&self, trees: &[Tree]) -> Result<Vec<TargetScore>> {
         let row = Row::new(trees);
         row.check(self.config.vocab_size)?;
-        let weights = self.constants();
+        let weights = Weights::constant(self);
         let pass = self.pass(row.positions, Sight::Parts(row.parts))?;
         let shape = (1, row.ids.len());
         let hidden = self.hidden(&weights, &row.ids, shape, &pass, None)?; // [1, T, d]
@@ -201,7 +201,8 @@ impl Model {
             };
             let own = Value::constant(&q.narrow(1, first, tokens)?.contiguous()?, self.form);
             let visible = Visible::after_cache(tokens, keys).within(window);
-            let one = ops::attention(&own, &seen(&k)?, &seen(&v)?, &visible, heads, key_heads)?;
+            let (k, v, softcap) = (seen(&k)?, seen(&v)?, self.config.attention_softcap);
+            let one = ops::attention(&own, &k, &v, &visible, heads, key_heads, softcap)?;
             mixed.push(one.detached());
         }
         let computed: usize = parts.iter().map(|part| part.tokens).sum();

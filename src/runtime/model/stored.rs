@@ -46,10 +46,20 @@ impl Model {
         Ok(Model::with(config, NamedParameters::new(tensors), device))
     }
 
-    /// The parameters as files hold them: the tables without the rows that pad them, which belong
-    /// to no token and would take probability from those that do wherever a file is read as it is.
+    /// The parameters as files hold them, adapters taken up: the tables without the rows that pad
+    /// them, which belong to no token and would take probability from those that do wherever a file
+    /// is read as it is.
     pub fn stored(&self) -> Result<BTreeMap<String, Tensor>> {
-        let named = self.parameters.iter().map(|(name, tensor)| {
+        self.cut(self.merged()?.parameters())
+    }
+
+    /// The same of what stands still beside adapters.
+    pub fn stored_frozen(&self) -> Result<BTreeMap<String, Tensor>> {
+        self.cut(self.own_parameters())
+    }
+
+    fn cut(&self, parameters: &NamedParameters) -> Result<BTreeMap<String, Tensor>> {
+        let named = parameters.iter().map(|(name, tensor)| {
             let stored = match TABLES.contains(&name) {
                 true => tensor.narrow(0, 0, self.config.vocab_size)?,
                 false => tensor.clone(),

@@ -1,48 +1,87 @@
 //! The parameters as values of one forward pass, by name.
 //!
-//! In → named tensors; out → their values, and the linear maps of a block with or without bias.
+//! In → a model's tensors; out → their values, and the linear maps of a block with or without bias
+//! and adapter ([`super::lora`]).
 
 use std::collections::BTreeMap;
 
-use candle_core::Tensor;
-
+use super::lora::{down, up};
+use super::{Adapter, Model};
 use crate::base::error::Result;
 use crate::runtime::ops;
-use crate::runtime::value::{NamedParameters, Value};
+use crate::runtime::value::Value;
 
 /// All parameters.
-pub struct Weights(BTreeMap<String, Value>);
+pub struct Weights {
+    values: BTreeMap<String, Value>,
+    /// What adapters are multiplied by, where there are any.
+    pub adapter_scale: f64,
+}
 
 /// Those of one block.
 pub struct Block<'a> {
-    weights: &'a Weights,
+    pub weights: &'a Weights,
     /// Which, from 0.
     pub layer: usize,
 }
 
 impl Weights {
-    /// Makes a value of each parameter.
-    pub fn new(parameters: &NamedParameters, value: impl Fn(&str, &Tensor) -> Value) -> Weights {
-        let named = parameters.iter().map(|(name, tensor)| (name.to_owned(), value(name, tensor)));
-        Weights(named.collect())
+    /// Values that a gradient reaches, of what is trained.
+    pub fn trained(model: &Model) -> Weights {
+        let trained = model.parameters.iter();
+        let trained =
+            trained.map(|(name, it)| (name.to_owned(), Value::parameter(name, it, model.form)));
+        Weights::of(model, trained.collect())
+    }
+
+    /// Values that no gradient reaches.
+    pub fn constant(model: &Model) -> Weights {
+        let all = model.parameters.iter();
+        Weights::of(
+            model,
+            all.map(|(name, it)| (name.to_owned(), Value::constant(it, model.form))).collect(),
+        )
+    }
+
+    fn of(model: &Model, mut values: BTreeMap<String, Value>) -> Weights {
+        let Some(Adapter { config, frozen }) = &model.adapter else {
+            return Weights { values, adapter_scale: 0.0 };
+        };
+        let frozen = frozen.iter();
+        values.extend(frozen.map(|(name, it)| (name.to_owned(), Value::constant(it, model.form))));
+        Weights { values, adapter_scale: config.scale() }
+    }
+
+    /// Values by name, of one block or of all.
+    pub fn from_values(values: BTreeMap<String, Value>, adapter_scale: f64) -> Weights {
+        Weights { values, adapter_scale }
     }
 
     /// The parameter called `name`, which the shape has.
     pub fn get(&self, name: &str) -> &Value {
-        self.0.get(name).unwrap_or_else(|| panic!("the model has no parameter `{name}`"))
+        self.values.get(name).unwrap_or_else(|| panic!("the model has no parameter `{name}`"))
     }
 
     /// The output head, [Vₚ, d].
     pub fn head(&self) -> &Value {
-        self.0.get("lm_head.weight").unwrap_or_else(|| self.get("model.embed_tokens.weight"))
+        let own = self.values.get("lm_head.weight");
+        own.unwrap_or_else(|| self.get("model.embed_tokens.weight"))
     }
 
     /// x plus the bias of `name`, where it has one.
     pub fn biased(&self, name: &str, x: Value) -> Result<Value> {
-        match self.0.get(&format!("{name}.bias")) {
+        match self.values.get(&format!("{name}.bias")) {
             Some(bias) => ops::bias(&x, bias),
             None => Ok(x),
         }
+    }
+
+    /// y plus what the adapter beside the map `name` makes of x, where it has one.
+    fn adapted(&self, name: &str, x: &Value, y: Value) -> Result<Value> {
+        let pair = self.values.get(&down(name)).zip(self.values.get(&up(name)));
+        let Some((down, up)) = pair else { return Ok(y) };
+        let inner = ops::linear(x, down)?; // [.., rank]
+        ops::add(&y, &ops::scale(&ops::linear(&inner, up)?, self.adapter_scale)?)
     }
 
     /// Block `layer`.
@@ -64,6 +103,15 @@ impl Block<'_> {
 
     /// The linear map `part` of x: [.., inputs] to [.., outputs].
     pub fn linear(&self, part: &str, x: &Value) -> Result<Value> {
-        self.weights.biased(&self.name(part), ops::linear(x, self.weight(part))?)
+        let name = self.name(part);
+        let y = self.weights.adapted(&name, x, ops::linear(x, self.weight(part))?)?;
+        self.weights.biased(&name, y)
+    }
+
+    /// All of its values, by rising name.
+    pub fn values(&self) -> impl Iterator<Item = (&str, &Value)> {
+        let first = format!("model.layers.{}.", self.layer);
+        let own = self.weights.values.range(first.clone()..);
+        own.take_while(move |(name, _)| name.starts_with(&first)).map(|(n, v)| (n.as_str(), v))
     }
 }

@@ -3,12 +3,14 @@
 //! In → q [B, T, H·h], k and v [B, S, K·h] with K dividing H, and which keys each query sees; out →
 //! softmax(q·kᵀ/√h)·v as [B, T, H·h]. Query head i reads key head i / (H/K). Ainslie et al., *GQA*,
 //! 2023. Query t sees the keys `first[t] ..= S − T + t`: S = T in training, S > T when
-//! generating with a cache.
+//! generating with a cache. The scores q·kᵀ/√h may be bent before the softmax, c·tanh(score/c) (*Gemma
+//! 2*, 2024).
 //!
 //! **Fused form**, after Dao, *FlashAttention-2*, 2023: for each (row, key head), blocks of
 //! [`BLOCK`] queries against only the keys that any of them sees, so the scores of a block are all
 //! that exists of them; the log-sum-exp of each query is kept and the backward recomputes its
-//! probabilities: with D = Σ g·o, ds = p·(g·vᵀ − D)/√h, dq = ds·k, dk = dsᵀ·q, dv = pᵀ·g. Gradients
+//! probabilities: with D = Σ g·o, ds = p·(g·vᵀ − D)/√h, dq = ds·k, dk = dsᵀ·q, dv = pᵀ·g; where
+//! scores are bent to b, ds has the factor 1 − (b/c)² too. Gradients
 //! of keys and values are added in the order of heads, then blocks: the same bits at any thread
 //! count. **Cost.** 4·T²·H·h operations a row forward, 10 backward, half skipped by causality.
 
@@ -88,6 +90,8 @@ struct Sizes {
     heads: usize,
     key_heads: usize,
     h: usize,
+    /// c of c·tanh(score/c); 0: scores as they are.
+    softcap: f32,
 }
 
 impl Sizes {
@@ -98,9 +102,24 @@ impl Sizes {
     fn scale(&self) -> f32 {
         1.0 / (self.h as f32).sqrt()
     }
+
+    /// Bends scores in place, where they are bent. Gives what is left to multiply them by.
+    fn bent(&self, scores: &mut [f32]) -> f32 {
+        if self.softcap == 0.0 {
+            return self.scale();
+        }
+        bend(scores, self.scale(), self.softcap);
+        1.0
+    }
+
+    /// Floats of the scores of a block, at most.
+    fn block(&self) -> usize {
+        BLOCK.min(self.queries) * self.keys
+    }
 }
 
-/// softmax(q·kᵀ/√h)·v over the visible keys; q has `heads` heads, k and v have `key_heads`.
+/// softmax(q·kᵀ/√h)·v over the visible keys; q has `heads` heads, k and v have `key_heads`. Scores
+/// are bent to below `softcap` unless it is 0.
 pub fn attention(
     q: &Value,
     k: &Value,
@@ -108,9 +127,11 @@ pub fn attention(
     visible: &Visible,
     heads: usize,
     key_heads: usize,
+    softcap: f64,
 ) -> Result<Value> {
-    let h = q.dims()[2] / heads;
-    let sizes = Sizes { queries: visible.queries, keys: visible.keys, heads, key_heads, h };
+    let (h, softcap) = (q.dims()[2] / heads, softcap as f32);
+    let sizes =
+        Sizes { queries: visible.queries, keys: visible.keys, heads, key_heads, h, softcap };
     assert_eq!(heads % key_heads, 0, "{heads} query heads over {key_heads} key heads");
     assert_eq!(q.dims(), [visible.rows, visible.queries, heads * h], "queries");
     assert_eq!(k.dims(), [visible.rows, visible.keys, key_heads * h], "keys");
@@ -128,7 +149,7 @@ pub fn attention(
 }
 
 fn composed(inputs: &[Tensor], visible: &Visible, sizes: Sizes) -> candle_core::Result<Tensor> {
-    let Sizes { queries, keys, heads, key_heads, h } = sizes;
+    let Sizes { queries, keys, heads, key_heads, h, softcap } = sizes;
     let (rows, group) = (visible.rows, sizes.group());
     let q = inputs[0].reshape((rows, queries, key_heads, group, h))?;
     let q = q.permute((0, 2, 3, 1, 4))?; // [B, K, G, T, h]
@@ -137,7 +158,11 @@ fn composed(inputs: &[Tensor], visible: &Visible, sizes: Sizes) -> candle_core::
     let k = k.permute((0, 2, 3, 1))?.contiguous()?; // [B, K, h, S]
     let v = inputs[2].reshape((rows, keys, key_heads, h))?;
     let v = v.transpose(1, 2)?.contiguous()?; // [B, K, S, h]
-    let scores = (q.matmul(&k)? * (1.0 / (h as f64).sqrt()))?; // [B, K, G·T, S]
+    let mut scores = (q.matmul(&k)? * (1.0 / (h as f64).sqrt()))?; // [B, K, G·T, S]
+    if softcap > 0.0 {
+        let softcap = f64::from(softcap);
+        scores = ((scores / softcap)?.tanh()? * softcap)?; // [B, K, G·T, S]
+    }
     let scores = scores.reshape((rows, heads, queries, keys))?; // [B, H, T, S]
     let scores = scores.broadcast_add(&visible.mask(scores.dtype(), scores.device())?)?;
     let shifted = scores.broadcast_sub(&scores.max_keepdim(D::Minus1)?.detach())?;
@@ -193,7 +218,7 @@ fn forward(
     visible: &Visible,
     sizes: Sizes,
 ) -> Result<(Tensor, Vec<f32>)> {
-    let Sizes { queries, keys, heads, key_heads, h } = sizes;
+    let Sizes { queries, keys, heads, key_heads, h, .. } = sizes;
     let (qs, ks, vs) = (Elements::of(q)?, Elements::of(k)?, Elements::of(v)?);
     let mut by_head = vec![0.0; qs.len()]; // [B, H, T, h]
     let mut log_sums = vec![0.0; visible.rows * heads * queries]; // [B, H, T]
@@ -201,7 +226,7 @@ fn forward(
     tasks.enumerate().for_each(|(task, (output, log_sums))| {
         let (row, query_head) = (task / heads, task % heads);
         let key_head = query_head / sizes.group();
-        let mut scores = vec![0.0; BLOCK.min(queries) * keys];
+        let mut scores = vec![0.0; sizes.block()];
         for block in blocks(visible, row) {
             let Block { first_query, first_key, rows, columns, .. } = block;
             let q = head(&qs, row, (queries, heads, h), query_head, first_query, rows);
@@ -210,7 +235,8 @@ fn forward(
             let scores = &mut scores[..rows * columns];
             matmul(scores, columns, false, q, k.t(), Threads::One);
             let log_sums = &mut log_sums[first_query..][..rows];
-            softmax(scores, log_sums, block.first, first_key, block.last, sizes.scale());
+            let scale = sizes.bent(scores);
+            softmax(scores, log_sums, block.first, first_key, block.last, scale);
             let weights = Matrix::new(scores, rows, columns, columns);
             matmul(&mut output[first_query * h..], h, false, weights, v, Threads::One);
         }
@@ -236,6 +262,26 @@ fn heads_to_tokens(
     });
     debug_assert_eq!(output.len(), rows * tokens * heads * h);
     output
+}
+
+kernel! {
+    /// c·tanh(scale·score/c) in place.
+    fn bend(scores: &mut [f32], scale: f32, c: f32) {
+        let inner = scale / c;
+        for score in scores.iter_mut() {
+            *score = c * cpu::tanh(*score * inner);
+        }
+    }
+}
+
+kernel! {
+    /// The gradient of scores from that of bent ones, in place.
+    fn straighten(to_scores: &mut [f32], bent: &[f32], scale: f32, c: f32) {
+        for (to_score, bent) in to_scores.iter_mut().zip(bent) {
+            let share = bent / c;
+            *to_score *= scale * (1.0 - share * share);
+        }
+    }
 }
 
 kernel! {
@@ -323,8 +369,10 @@ fn backward(
     visible: &Visible,
     sizes: Sizes,
 ) -> Result<Vec<Tensor>> {
-    let Sizes { queries, keys, heads, key_heads, h } = sizes;
+    let Sizes { queries, keys, heads, key_heads, h, softcap } = sizes;
     let group = sizes.group();
+    // Probabilities, their gradients, bent scores.
+    let parts = if softcap > 0.0 { 3 } else { 2 };
     let [q, k, v, output] = saved;
     let inputs = BackwardInputs {
         q: Elements::of(q)?,
@@ -341,7 +389,7 @@ fn backward(
     let tasks = to_q.par_chunks_mut(group * queries * h).zip(to_keys);
     tasks.enumerate().for_each(|(task, (to_q, (to_k, to_v)))| {
         let (row, key_head) = (task / key_heads, task % key_heads);
-        let mut buffer = vec![0.0; 2 * BLOCK.min(queries) * keys];
+        let mut buffer = vec![0.0; parts * sizes.block()];
         for (member, to_q) in to_q.chunks_exact_mut(queries * h).enumerate() {
             let query_head = key_head * group + member;
             for block in blocks(visible, row) {
@@ -374,19 +422,25 @@ fn block_backward(
     buffer: &mut [f32],
     [to_q, to_k, to_v]: [&mut [f32]; 3],
 ) {
-    let Sizes { queries, keys, heads, key_heads, h } = sizes;
+    let Sizes { queries, keys, heads, key_heads, h, softcap } = sizes;
     let Block { first_query, first_key, rows, columns, .. } = *block;
     let query_shape = (queries, heads, h);
     let q = head(&inputs.q, row, query_shape, query_head, first_query, rows);
     let gradient = head(&inputs.gradient, row, query_shape, query_head, first_query, rows);
     let k = head(&inputs.k, row, (keys, key_heads, h), key_head, first_key, columns);
     let v = head(&inputs.v, row, (keys, key_heads, h), key_head, first_key, columns);
-    let half = buffer.len() / 2;
-    let (weights, to_scores) = buffer.split_at_mut(half);
-    let (weights, to_scores) = (&mut weights[..rows * columns], &mut to_scores[..rows * columns]);
+    let mut parts = buffer.chunks_exact_mut(sizes.block());
+    let mut part = || parts.next().map(|part| &mut part[..rows * columns]);
+    let (Some(weights), Some(to_scores), mut bent) = (part(), part(), part()) else {
+        unreachable!("the buffer has two parts or three")
+    };
     let log_sums = &inputs.log_sums[(row * heads + query_head) * queries + first_query..][..rows];
     matmul(weights, columns, false, q, k.t(), Threads::One);
-    probabilities(weights, log_sums, block.first, first_key, block.last, sizes.scale());
+    let scale = sizes.bent(weights);
+    if let Some(bent) = &mut bent {
+        bent.copy_from_slice(weights);
+    }
+    probabilities(weights, log_sums, block.first, first_key, block.last, scale);
     matmul(to_scores, columns, false, gradient, v.t(), Threads::One);
     let weights_t = Matrix::new(weights, rows, columns, columns).t();
     matmul(&mut to_v[first_key * h..], h, true, weights_t, gradient, Threads::One);
@@ -394,7 +448,10 @@ fn block_backward(
     let (gradient, output) = (&inputs.gradient[start..], &inputs.output[start..]);
     let mut pulls = [0.0; BLOCK];
     row_dots(&mut pulls[..rows], gradient, output, h, heads * h);
-    score_gradients(to_scores, weights, &pulls[..rows], sizes.scale());
+    score_gradients(to_scores, weights, &pulls[..rows], scale);
+    if let Some(bent) = bent {
+        straighten(to_scores, bent, sizes.scale(), softcap);
+    }
     let to_scores = Matrix::new(to_scores, rows, columns, columns);
     matmul(&mut to_q[first_query * h..], h, false, to_scores, k, Threads::One);
     matmul(&mut to_k[first_key * h..], h, true, to_scores.t(), q, Threads::One);
@@ -414,23 +471,31 @@ fn cases() -> Vec<Case> {
     vec![
         Case::new("grouped heads, three documents", inputs(2, 6, 6, 4, 2), |i| {
             let visible = Visible::in_segments(&[7, 7, 7, 7, 7, 7, 1, 1, 2, 2, 2, 1], 2, 6);
-            attention(&i[0], &i[1], &i[2], &visible, 4, 2)
+            attention(&i[0], &i[1], &i[2], &visible, 4, 2, 0.0)
         }),
         Case::new("more queries than a block", inputs(1, 150, 150, 2, 1), |i| {
             let segments: Vec<u32> = (0..150).map(|t| u32::from(t >= 70)).collect();
             let visible = Visible::in_segments(&segments, 1, 150);
-            attention(&i[0], &i[1], &i[2], &visible, 2, 1)
+            attention(&i[0], &i[1], &i[2], &visible, 2, 1, 0.0)
         }),
         Case::new("a window that blocks begin behind", inputs(1, 150, 150, 2, 1), |i| {
             let segments: Vec<u32> = (0..150).map(|t| u32::from(t >= 120)).collect();
             let visible = Visible::in_segments(&segments, 1, 150).within(9);
-            attention(&i[0], &i[1], &i[2], &visible, 2, 1)
+            attention(&i[0], &i[1], &i[2], &visible, 2, 1, 0.0)
         }),
         Case::new("a window after a cache", inputs(1, 2, 7, 2, 2), |i| {
-            attention(&i[0], &i[1], &i[2], &Visible::after_cache(2, 7).within(3), 2, 2)
+            attention(&i[0], &i[1], &i[2], &Visible::after_cache(2, 7).within(3), 2, 2, 0.0)
+        }),
+        Case::new("bent scores, two documents", inputs(1, 150, 150, 4, 2), |i| {
+            let segments: Vec<u32> = (0..150).map(|t| u32::from(t >= 70)).collect();
+            let visible = Visible::in_segments(&segments, 1, 150);
+            attention(&i[0], &i[1], &i[2], &visible, 4, 2, 1.5)
+        }),
+        Case::new("bent scores after a cache", inputs(1, 2, 7, 2, 2), |i| {
+            attention(&i[0], &i[1], &i[2], &Visible::after_cache(2, 7), 2, 2, 0.7)
         }),
         Case::new("after a cache", inputs(1, 2, 7, 2, 2), |i| {
-            attention(&i[0], &i[1], &i[2], &Visible::after_cache(2, 7), 2, 2)
+            attention(&i[0], &i[1], &i[2], &Visible::after_cache(2, 7), 2, 2, 0.0)
         }),
     ]
 }
@@ -452,7 +517,7 @@ mod tests {
                 Value::constant(&tensor, Form::Fused)
             };
             let q = Value::constant(&ramp(0.0).detached(), Form::Fused);
-            let output = attention(&q, &ramp(1.0), &ramp(2.0), &visible, 1, 1).unwrap();
+            let output = attention(&q, &ramp(1.0), &ramp(2.0), &visible, 1, 1, 0.0).unwrap();
             output.detached().flatten_all().unwrap().to_vec1::<f32>().unwrap()
         };
         let (before, after) = (run(0.0), run(0.5));
@@ -482,7 +547,7 @@ mod tests {
             let inputs = [input("q", heads), input("k", key_heads), input("v", key_heads)];
             let outputs = [Form::Fused, Form::Composed].map(|form| {
                 let [q, k, v] = inputs.clone().map(|tensor| Value::constant(&tensor, form));
-                let output = attention(&q, &k, &v, &visible, heads, key_heads).unwrap();
+                let output = attention(&q, &k, &v, &visible, heads, key_heads, 0.0).unwrap();
                 output.detached().flatten_all().unwrap().to_vec1::<f32>().unwrap()
             });
             for (fused, composed) in outputs[0].iter().zip(&outputs[1]) {

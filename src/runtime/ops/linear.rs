@@ -40,16 +40,21 @@ pub fn linear(x: &Value, weight: &Value) -> Result<Value> {
         }
     }
     let saved = (x.tensor().clone(), weight.tensor().clone());
-    let x_tracked = x.is_tracked();
+    let (x_tracked, weight_tracked) = (x.is_tracked(), weight.is_tracked());
     Ok(Value::result(tensor(output, shape)?, &[x, weight], move |gradient| {
         let gradient = gradient.contiguous()?;
         let (x, weight) = (Elements::of(&saved.0)?, Elements::of(&saved.1)?);
         let gradient = Elements::of(&gradient)?;
         let gradient = Matrix::new(&gradient, rows, outputs, outputs);
-        let mut to_weight = vec![0.0; outputs * inputs];
-        let x = Matrix::new(&x, rows, inputs, inputs);
-        matmul(&mut to_weight, inputs, false, gradient.t(), x, Threads::All);
-        let to_weight = Some(tensor(to_weight, (outputs, inputs))?);
+        let to_weight = match weight_tracked {
+            true => {
+                let mut to_weight = vec![0.0; outputs * inputs];
+                let x = Matrix::new(&x, rows, inputs, inputs);
+                matmul(&mut to_weight, inputs, false, gradient.t(), x, Threads::All);
+                Some(tensor(to_weight, (outputs, inputs))?)
+            }
+            false => None,
+        };
         if !x_tracked {
             return Ok(vec![None, to_weight]);
         }

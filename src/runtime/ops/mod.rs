@@ -19,6 +19,7 @@ pub mod geglu;
 pub mod gelu;
 pub mod layer_norm;
 pub mod linear;
+pub mod pick;
 pub mod relu2;
 pub mod rms_norm;
 pub mod rope;
@@ -35,6 +36,7 @@ pub use geglu::geglu;
 pub use gelu::gelu;
 pub use layer_norm::layer_norm;
 pub use linear::linear;
+pub use pick::pick;
 pub use relu2::relu2;
 pub use rms_norm::{Gain, rms_norm};
 pub use rope::{RopeScaling, Rotation, rope};
@@ -109,6 +111,7 @@ pub const OPS: &[OpSpec] = &[
     gelu::SPEC,
     layer_norm::SPEC,
     linear::SPEC,
+    pick::SPEC,
     relu2::SPEC,
     rms_norm::SPEC,
     rope::SPEC,

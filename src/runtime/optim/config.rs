@@ -83,6 +83,9 @@ pub struct Group {
     pub beta2: Option<f64>,
 }
 
+/// Dimensions by the name of a parameter.
+type Shapes = BTreeMap<String, Vec<usize>>;
+
 /// What every optimizer takes from `[train]`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Shared {
@@ -153,13 +156,9 @@ impl OptimizerConfig {
         }
     }
 
-    /// Refuses groups that no parameter of `model` belongs to.
-    pub fn check_groups(&self, model: &ModelConfig) -> Result<()> {
-        if self.groups.is_empty() {
-            return Ok(());
-        }
-        let names = crate::runtime::model::shapes(model);
-        let idle = |group: &&Group| !names.keys().any(|name| matches(&group.parameters, name));
+    /// Refuses groups that none of the trained parameters belongs to.
+    pub fn check_groups(&self, trained: &Shapes) -> Result<()> {
+        let idle = |group: &&Group| !trained.keys().any(|name| matches(&group.parameters, name));
         match self.groups.iter().find(idle) {
             Some(group) => Err(Error::config(format!(
                 "`optimizer.groups`: no parameter is called `{}`",
@@ -170,16 +169,16 @@ impl OptimizerConfig {
         }
     }
 
-    /// Numbers that it keeps for the parameters of `model`.
-    pub fn state_numbers(&self, model: &ModelConfig) -> u64 {
-        let parameters = model.parameter_count();
-        let shapes = crate::runtime::model::shapes(model);
-        let in_muon = shapes.iter().filter(|(name, dims)| is_for_muon(name, dims.len()));
+    /// Numbers that it keeps for the parameters that are trained.
+    pub fn state_numbers(&self, trained: &Shapes) -> u64 {
+        let numbers = |dims: &Vec<usize>| dims.iter().map(|&size| size as u64).product::<u64>();
+        let parameters = trained.values().map(numbers).sum::<u64>();
+        let in_muon = trained.iter().filter(|(name, dims)| is_for_muon(name, dims.len()));
         match self.kind {
             Kind::AdamW => 2 * parameters,
             Kind::Lion | Kind::Sgd => parameters,
             Kind::Muon => {
-                let matrices = in_muon.map(|(_, dims)| dims.iter().product::<usize>() as u64);
+                let matrices = in_muon.map(|(_, dims)| numbers(dims));
                 2 * parameters - matrices.sum::<u64>()
             }
         }
@@ -321,7 +320,7 @@ impl Optimizer for Split {
 mod tests {
     use super::*;
     use crate::runtime::device::Device;
-    use crate::runtime::model::Model;
+    use crate::runtime::model::{Model, shapes};
 
     fn parsed(text: &str) -> Result<OptimizerConfig> {
         let config = toml::from_str::<OptimizerConfig>(text)
@@ -351,8 +350,8 @@ mod tests {
         }
         let group = parsed("[[groups]]\nparameters = 'lm_head.*'\nlearning_rate = 0.1").unwrap();
         let model = ModelConfig { vocab_size: 9, ..ModelConfig::default() };
-        assert!(group.check_groups(&model).unwrap_err().to_string().contains("lm_head"));
-        assert!(group.check_groups(&ModelConfig { tied: false, ..model }).is_ok());
+        assert!(group.check_groups(&shapes(&model)).unwrap_err().to_string().contains("lm_head"));
+        assert!(group.check_groups(&shapes(&ModelConfig { tied: false, ..model })).is_ok());
     }
 
     #[test]
@@ -429,7 +428,7 @@ mod tests {
             let state: BTreeMap<String, Tensor> = first.state().into_iter().collect();
             let numbers = state.iter().filter(|(name, _)| *name != "steps");
             let numbers: u64 = numbers.map(|(_, it)| it.elem_count() as u64).sum();
-            assert_eq!(numbers, config.state_numbers(&shape), "{kind}");
+            assert_eq!(numbers, config.state_numbers(&shapes(&shape)), "{kind}");
             let mut second = build(&halves);
             second.load_state(state.clone()).unwrap();
             (2..4).for_each(|step| second.step(&gradients(step), 1e-2).unwrap());

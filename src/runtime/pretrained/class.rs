@@ -109,6 +109,7 @@ impl Class {
 fn unheld(model: &ModelConfig) -> Vec<&'static str> {
     let all = [
         (model.logit_softcap > 0.0, "`logit_softcap` bends the logits"),
+        (model.attention_softcap > 0.0, "`attention_softcap` bends attention's scores"),
         (model.parallel, "`parallel` blocks share one norm"),
         (![0.0, 1.0].contains(&model.residual_scale), "`residual_scale` weighs the branches"),
         (model.width_ratio() != 1.0, "`mup_base_width` scales the logits"),

@@ -10,11 +10,10 @@
 
 use std::ops::Range;
 
-use arrow::datatypes::DataType;
 use memchr::memchr2;
 
 use super::documents::Documents;
-use super::objects::{self, Beginnings, METADATA, Objects, quoted};
+use super::objects::{self, Beginnings, Objects, quoted};
 use super::pieces::{self, Broken, Parse, Scan};
 use super::record::Record;
 use super::{Ask, Beginning, Format, Head, Limit, Probe, Request, Tasks, jsonl, stream};
@@ -55,7 +54,7 @@ impl Format for Json {
 
     fn probe(&self, file: &Stored, ask: &Ask) -> Result<Probe> {
         Ok(Probe {
-            columns: vec![(METADATA.to_owned(), DataType::Utf8)],
+            columns: objects::columns(ask),
             layout: stream::layout(file)?,
             beginning: beginning(file, ask)?,
             ..Probe::default()

@@ -11,11 +11,9 @@ use std::ops::Range as Span;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use arrow::datatypes::DataType;
-
 use super::documents::{Documents, Shape};
 use super::lines::{BLOCK_BYTES, Block, Blocks, Range, is_blank, lines};
-use super::objects::{self, BYTE_ORDER_MARK, Beginnings, METADATA, Objects};
+use super::objects::{self, BYTE_ORDER_MARK, Beginnings, Objects};
 use super::pieces::{BEGINNING_BYTES, BEGINNING_STEP};
 use super::record::Record;
 use super::stream::{self, Compression, Stream, head};
@@ -44,7 +42,7 @@ impl Format for JsonLines {
             _ => stream::layout(file)?,
         };
         Ok(Probe {
-            columns: vec![(METADATA.to_owned(), DataType::Utf8)],
+            columns: objects::columns(ask),
             layout,
             beginning: beginning(file, ask)?,
             ..Probe::default()

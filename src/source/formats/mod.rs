@@ -131,6 +131,8 @@ pub struct Ask {
     pub template: Template,
     /// What stands between the documents of a text file; `None`: a file is a document.
     pub separator: Option<String>,
+    /// Whether JSON objects say which bytes of their text are answers.
+    pub answers: bool,
 }
 
 impl Ask {
@@ -141,13 +143,15 @@ impl Ask {
             id_column: config.id_column_of(source).map(str::to_owned),
             template: config.template_of(source)?,
             separator: config.separator_of(source).map(str::to_owned),
+            answers: config.answers,
         })
     }
 
     /// What a corpus is asked for.
     pub fn of_corpus() -> Ask {
+        let (text_column, id_column) = ("text".into(), Some("id".into()));
         let (template, separator) = (Template::default(), None);
-        Ask { text_column: "text".into(), id_column: Some("id".into()), template, separator }
+        Ask { text_column, id_column, template, separator, answers: false }
     }
 
     /// The id column's name, asked for or not.

@@ -3,6 +3,8 @@
 //! In → the bytes of one object; out → a document, or a reject that says what is there. The text
 //! and the id are taken out, the other fields become one JSON string, [`METADATA`].
 
+use arrow::datatypes::DataType;
+
 use super::documents::{Documents, Shape};
 use super::record::{self, Fields, Record};
 use super::{Ask, Beginning, Request};
@@ -11,6 +13,8 @@ use crate::source::reject::{Reason, Reject};
 
 /// The column that holds the fields beside id and text, as one JSON object.
 pub const METADATA: &str = "metadata";
+/// The column that says which bytes of a text are answers, where that is asked for.
+pub const ANSWERS: &str = "answer_bytes";
 
 /// U+FEFF in UTF-8.
 pub(super) const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
@@ -41,7 +45,10 @@ impl Objects {
         (record, documents): (&mut Record, &mut Documents<'_>),
     ) {
         match self.parsed(bytes, text, record) {
-            Ok(()) => documents.push(offset, record.text(), record.id(), [record.metadata()]),
+            Ok(()) => {
+                let columns = [record.metadata(), record.answers()];
+                documents.push(offset, record.text(), record.id(), columns);
+            }
             Err(Reason::DocumentTooLarge) => documents.reject(self.too_large(offset)),
             Err(reason) => documents.reject(self.refused(offset, bytes, reason)),
         }
@@ -75,7 +82,14 @@ impl Objects {
 
 /// The columns of objects.
 pub(super) fn shape(request: &Request<'_>) -> Shape {
-    Shape { has: vec![METADATA.to_owned()], asked: request.columns.to_vec() }
+    let has = columns(request.ask).into_iter().map(|(name, _)| name).collect();
+    Shape { has, asked: request.columns.to_vec() }
+}
+
+/// The same before they are read.
+pub(super) fn columns(ask: &Ask) -> Vec<(String, DataType)> {
+    let answers = ask.answers.then_some(ANSWERS);
+    std::iter::once(METADATA).chain(answers).map(|it| (it.to_owned(), DataType::Utf8)).collect()
 }
 
 fn fields(ask: &Ask) -> Fields {
@@ -84,6 +98,7 @@ fn fields(ask: &Ask) -> Fields {
         id: ask.id_name().to_owned(),
         metadata: false,
         template: ask.template.clone(),
+        answers: ask.answers,
     }
 }
 

@@ -11,6 +11,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::ops::Range;
 
 use serde::Deserialize;
 use serde::de::{self, DeserializeSeed, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
@@ -30,6 +31,9 @@ pub struct Fields {
     pub metadata: bool,
     /// How a list of messages is written.
     pub template: Template,
+    /// Whether prompts with completions and `messages` are texts too, and what of a text is an
+    /// answer is asked for.
+    pub answers: bool,
 }
 
 /// The parts of one document, in buffers that are used again for the next line.
@@ -39,6 +43,11 @@ pub struct Record {
     id: String,
     metadata: String,
     text_state: TextState,
+    /// Byte ranges of the text that are answers, as `17-42,60-71`; empty: it is no conversation.
+    answers: String,
+    /// A prompt, and a completion, beside a text.
+    prompt: Option<String>,
+    completion: Option<String>,
     has_id: bool,
     /// How many objects the text and the id found lie in: fewer win.
     text_depth: usize,
@@ -68,6 +77,7 @@ impl Record {
         if !self.metadata.is_empty() {
             self.metadata.push('}');
         }
+        self.join_completion();
         match self.text_state {
             TextState::Missing => Err(Reason::MissingText),
             TextState::Null => Err(Reason::NullText),
@@ -81,6 +91,8 @@ impl Record {
         (self.text_depth, self.id_depth) = (usize::MAX, usize::MAX);
         self.has_id = false;
         self.metadata.clear();
+        self.answers.clear();
+        (self.prompt, self.completion) = (None, None);
         let mut json = serde_json::Deserializer::from_str(line);
         let (text, id) = (Some(fields.text.as_str()), Some(fields.id.as_str()));
         ObjectSeed { record: self, fields, text, id, depth: 0 }.deserialize(&mut json)?;
@@ -90,6 +102,37 @@ impl Record {
     /// The document's text.
     pub fn text(&self) -> &str {
         &self.text
+    }
+
+    /// Byte ranges of the text that are answers; `None`: it is no conversation.
+    pub fn answers(&self) -> Option<&str> {
+        (!self.answers.is_empty()).then_some(&self.answers)
+    }
+
+    /// A prompt and its completion are the text of an object that has no other.
+    fn join_completion(&mut self) {
+        let (TextState::Missing, Some(prompt), Some(completion)) =
+            (self.text_state, &self.prompt, &self.completion)
+        else {
+            return;
+        };
+        self.text.clear();
+        self.text.push_str(prompt);
+        self.text.push_str(completion);
+        self.answers = format!("{}-{}", prompt.len(), self.text.len());
+        self.text_state = TextState::Found;
+    }
+
+    /// Notes bytes of a conversation as answers; what was cut at its end is no part of them. Where
+    /// nobody answers, nothing is one: the range is empty.
+    fn push_answers(&mut self, ranges: Vec<Range<usize>>) {
+        let end = self.text.len();
+        let ranges = ranges.into_iter().map(|range| range.start.min(end)..range.end.min(end));
+        let ranges: Vec<String> = ranges.map(|it| format!("{}-{}", it.start, it.end)).collect();
+        self.answers = match ranges.is_empty() {
+            true => format!("{end}-{end}"),
+            false => ranges.join(","),
+        };
     }
 
     /// The id as given: a string's value, or a number as it stands.
@@ -218,6 +261,12 @@ struct ObjectSeed<'r> {
 }
 
 impl ObjectSeed<'_> {
+    /// Whether the value of `key` is a prompt or a completion.
+    fn is_part(&self, key: &str) -> bool {
+        let is_one = [messages::PROMPT, messages::COMPLETION].contains(&key);
+        self.fields.answers && self.depth == 0 && is_one
+    }
+
     /// Looks into an object on the way to the text or the id; other values are fields like any.
     fn inner<'s>(
         &'s mut self,
@@ -264,11 +313,22 @@ impl<'de> Visitor<'de> for ObjectSeed<'_> {
 
     fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<(), A::Error> {
         while let Some(key) = map.next_key_seed(KeySeed)? {
-            let (text, id) = (behind(self.text, &key), behind(self.id, &key));
+            let (mut text, id) = (behind(self.text, &key), behind(self.id, &key));
+            let is_open = self.record.text_state == TextState::Missing;
+            if self.fields.answers && self.depth == 0 && is_open && key == messages::MESSAGES {
+                text = Some("");
+            }
             if text == Some("") && self.depth <= self.record.text_depth {
                 self.record.text_depth = self.depth;
-                let (record, template) = (&mut *self.record, &self.fields.template);
-                map.next_value_seed(TextSeed { record, template })?;
+                let (record, fields) = (&mut *self.record, self.fields);
+                map.next_value_seed(TextSeed { record, fields })?;
+            } else if self.is_part(&key) {
+                let value = map.next_value::<&RawValue>()?;
+                let text = serde_json::from_str::<String>(value.get()).ok();
+                match key.as_ref() == messages::PROMPT {
+                    true => self.record.prompt = text,
+                    false => self.record.completion = text,
+                }
             } else if id == Some("") && self.depth <= self.record.id_depth {
                 self.record.id_depth = self.depth;
                 let value = map.next_value::<&RawValue>()?;
@@ -317,7 +377,7 @@ impl<'de> Visitor<'de> for KeySeed {
 /// The text's value, copied into the record's buffer; other types are noted and passed over.
 struct TextSeed<'r> {
     record: &'r mut Record,
-    template: &'r Template,
+    fields: &'r Fields,
 }
 
 /// A message of a conversation; further keys, as `weight`, do not count.
@@ -343,17 +403,21 @@ struct MessagePart {
 }
 
 impl Message {
-    /// Adds it to `text`; a call of a tool has no content.
-    fn write(&self, template: &Template, text: &mut String) {
+    /// Adds it to `text`, and gives where its content begins; a call of a tool has none.
+    fn write(&self, template: &Template, text: &mut String) -> Option<usize> {
         let role = self.role.as_deref().unwrap_or_default();
-        match &self.content {
-            None => {}
-            Some(Content::Text(content)) => template.write(role, content, text),
-            Some(Content::Parts(parts)) => {
+        match self.content.as_ref()? {
+            Content::Text(content) => Some(template.write(role, content, text)),
+            Content::Parts(parts) => {
                 let content: String = parts.iter().map(|part| part.text.as_str()).collect();
-                template.write(role, &content, text);
+                Some(template.write(role, &content, text))
             }
         }
+    }
+
+    /// Whether the side that answers says it.
+    fn is_answer(&self) -> bool {
+        self.role.as_deref().is_some_and(|role| messages::ANSWERING.contains(&role))
     }
 }
 
@@ -381,6 +445,7 @@ impl<'de> Visitor<'de> for TextSeed<'_> {
 
     fn visit_str<E>(self, text: &str) -> Result<(), E> {
         self.record.text.clear();
+        self.record.answers.clear();
         self.record.text.push_str(text);
         self.record.text_state = TextState::Found;
         Ok(())
@@ -409,15 +474,20 @@ impl<'de> Visitor<'de> for TextSeed<'_> {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
         self.record.text.clear();
+        self.record.answers.clear();
         let (mut are_messages, mut some) = (true, false);
+        let mut answers = Vec::new();
         while let Some(element) = seq.next_element::<&RawValue>()? {
             if !are_messages {
                 continue;
             }
             match serde_json::from_str::<Message>(element.get()) {
                 Ok(message) => {
-                    message.write(self.template, &mut self.record.text);
-                    some |= message.content.is_some();
+                    let begin = message.write(&self.fields.template, &mut self.record.text);
+                    some |= begin.is_some();
+                    if let Some(begin) = begin.filter(|_| message.is_answer()) {
+                        answers.push(begin..self.record.text.len());
+                    }
                 }
                 Err(_) => are_messages = false,
             }
@@ -427,6 +497,9 @@ impl<'de> Visitor<'de> for TextSeed<'_> {
         }
         messages::finish(&mut self.record.text, 0);
         self.record.text_state = TextState::Found;
+        if self.fields.answers {
+            self.record.push_answers(answers);
+        }
         Ok(())
     }
 
@@ -437,120 +510,4 @@ impl<'de> Visitor<'de> for TextSeed<'_> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// `text | id | metadata`, or the reject's name.
-    fn parse(line: &str) -> String {
-        parse_paths(line, "text", "id")
-    }
-
-    fn parse_paths(line: &str, text: &str, id: &str) -> String {
-        let template = Template::default();
-        let fields = Fields { text: text.into(), id: id.into(), metadata: true, template };
-        let mut record = Record::default();
-        match record.parse(line, &fields) {
-            Ok(()) => format!(
-                "{} | {} | {}",
-                record.text(),
-                record.id().unwrap_or("-"),
-                record.metadata().unwrap_or("-")
-            ),
-            Err(reason) => reason.name().to_owned(),
-        }
-    }
-
-    #[test]
-    fn keeps_other_fields_in_their_order_with_their_digits() {
-        let (score, big) = ("1.50e+3", "123456789012345678901234567890");
-        let rest = format!(r#""score":{score},"big":{big},"m":{{"z":1,"a":[null]}}}}"#);
-        let line = format!(r#"{{"url":"u","text":"a\nb","id":"7", {rest}"#);
-        let expect = format!(r#"{{"url":"u",{rest}"#);
-        assert_eq!(parse(&line), format!("a\nb | 7 | {expect}"));
-        assert_eq!(parse(r#"{"a\"b":1,"text":""}"#), r#" | - | {"a\"b":1}"#);
-    }
-
-    #[test]
-    fn an_id_is_a_string_or_a_number_as_it_stands() {
-        assert_eq!(parse(r#"{"id":"a\u00e9","text":"t"}"#), "t | aé | -");
-        assert_eq!(
-            parse(r#"{"id":18446744073709551616,"text":"t"}"#),
-            "t | 18446744073709551616 | -"
-        );
-        assert_eq!(parse(r#"{"id":null,"text":"t"}"#), "t | - | -");
-        assert_eq!(parse(r#"{"id":[1],"text":"t"}"#), r#"t | - | {"id":[1]}"#);
-    }
-
-    #[test]
-    fn names_what_is_wrong() {
-        for (line, reason) in [
-            (r#"{"text":"half"#, "invalid_json"),
-            ("no json", "invalid_json"),
-            (r#"{"text":"t"}}"#, "invalid_json"),
-            ("{\"text\":\"a\u{0}b\"}", "invalid_json"),
-            (r#"{"text":"\ud800"}"#, "lone_surrogate"),
-            (r#"{"text":"t",}"#, "invalid_json"),
-            (r#"["text"]"#, "not_an_object"),
-            ("17", "not_an_object"),
-            ("[1", "invalid_json"),
-            (r#"{"tex":"t"}"#, "missing_text"),
-            (r#"{"text":null}"#, "null_text"),
-            (r#"{"text":7}"#, "text_not_a_string"),
-            (r#"{"text":["a",{"b":[]}]}"#, "text_not_a_string"),
-            (r#"{"text":{"text":"t"}}"#, "text_not_a_string"),
-        ] {
-            assert_eq!(parse(line), reason, "{line}");
-        }
-        assert_eq!(parse(r#"{"text":"\ud83d\ude00"}"#), "😀 | - | -");
-        assert_eq!(parse(r#"{"text":1,"text":"last"}"#), "last | - | -");
-    }
-
-    #[test]
-    fn text_and_id_may_lie_in_objects_inside_and_a_key_with_a_dot_wins() {
-        let parse = |line: &str| parse_paths(line, "content.text", "metadata.WARC-Record-ID");
-        let line =
-            r#"{"a":1,"content":{"lang":"en","text":"t"},"metadata":{"WARC-Record-ID":"u"}}"#;
-        assert_eq!(parse(line), r#"t | u | {"a":1,"content":{"lang":"en"}}"#);
-        assert_eq!(parse(r#"{"content":{"text":"t"}}"#), "t | - | -");
-        for line in [
-            r#"{"content.text":"own","content":{"text":"inner"}}"#,
-            r#"{"content":{"text":"inner"},"content.text":"own"}"#,
-        ] {
-            assert!(parse(line).starts_with("own | - | "), "{line}: {}", parse(line));
-        }
-        assert_eq!(parse(r#"{"content":"flat","metadata":[1]}"#), "missing_text");
-        assert_eq!(parse(r#"{"content":{"text":null}}"#), "null_text");
-        assert_eq!(parse(r#"{"content":{"text":"\ud800"}}"#), "lone_surrogate");
-        assert_eq!(parse(r#"{"content.":{"text":"t"},"content":{}}"#), "missing_text");
-        let deep = r#"{"a":{"b.c":{"d":"t","e":[{}]},"f":{}}}"#;
-        assert_eq!(
-            parse_paths(deep, "a.b.c.d", "id"),
-            r#"t | - | {"a":{"b.c":{"e":[{}]},"f":{}}}"#
-        );
-        let names = fields(br#"{"content":{"text":"t","n":1},"id":7}"#);
-        assert_eq!(names, ["content", "id", "content.n", "content.text"]);
-    }
-
-    #[test]
-    fn a_list_of_messages_is_a_text() {
-        let chat = r#"{"text":[{"role":"user","content":"Why?","weight":0},
-            {"role":"assistant","content":null,"tool_calls":[]},
-            {"role":"assistant","content":[{"type":"text","text":"Be"},{"text":"cause."}]}]}"#;
-        assert_eq!(parse(chat), "user: Why?\n\nassistant: Because. | - | -");
-        let shared =
-            r#"{"text":[{"from":"human","value":"a\u00e9"},{"from":"gpt","value":"b\n"}]}"#;
-        assert_eq!(parse(shared), "human: aé\n\ngpt: b | - | -");
-        for other in
-            ["[]", "[1]", r#"[{"x":1}]"#, r#"[{"role":"user"},"x"]"#, r#"[{"content":{}}]"#, "[[]]"]
-        {
-            let line = format!(r#"{{"text":{other}}}"#);
-            assert_eq!(parse(&line), "text_not_a_string", "{line}");
-        }
-    }
-
-    #[test]
-    fn deep_nesting_beside_the_text_is_no_danger() {
-        let deep = format!(r#"{{"text":"t","a":{}1{}}}"#, "[".repeat(100_000), "]".repeat(100_000));
-        assert!(parse(&deep).starts_with("t | -"));
-    }
-}
+mod tests;

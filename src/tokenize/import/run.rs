@@ -217,6 +217,7 @@ impl Import {
                 held_out: held_out.as_ref(),
                 bytes: bytes.len() as u64,
                 tokens,
+                trained: None,
             })
         })?;
         let written = writer.finish()?;

@@ -68,13 +68,141 @@ fn a_run_with_everything_on_resumes_bit_for_bit() {
     assert_ne!(average.parameters().xxh3().unwrap(), model.parameters().xxh3().unwrap());
 }
 
+/// What a run with adapters begins with.
+fn adapters(bench: &Bench) -> TrainOptions {
+    beginning(Begin { init_from: Some(bench.path("base")), ..Begin::default() })
+}
+
+#[test]
+fn adapters_resume_bit_for_bit_beside_a_model_that_stands_still() {
+    let bench = Bench::new();
+    bench.train("base", &[], &options()).unwrap();
+    let lora = ["lora.rank=4", "lora.alpha=8.0", "train.hash_every=3", "train.micro_batch=2"];
+    let options = adapters(&bench);
+    bench.train("whole", &lora, &options).unwrap();
+    let stopped = TrainOptions { stop_after: Some(7), ..options.clone() };
+    bench.train("halves", &lora, &stopped).unwrap();
+    let threads = TrainOptions { threads: Some(1), ..super::options() };
+    bench.train("halves", &lora, &threads).unwrap(); // the base is in the checkpoint
+    assert_eq!(bench.manifest("halves"), bench.manifest("whole"));
+    bench.train("whole", &lora, &verified()).unwrap();
+
+    let last = |run: &str| checkpoint::find(&bench.path(run).join(layout::CHECKPOINTS), 20);
+    let cpu = Device::cpu();
+    let base = last("base").unwrap().model(&cpu).unwrap();
+    let found = last("whole").unwrap();
+    let (merged, beside) = (found.model(&cpu).unwrap(), found.model_in_training(&cpu).unwrap());
+    let frozen = beside.adapter().unwrap().frozen.xxh3().unwrap();
+    assert_eq!(frozen, base.parameters().xxh3().unwrap());
+    assert_eq!(beside.parameters().len(), 2 * 2 * 2);
+    let taken_up = beside.merged().unwrap().parameters().xxh3().unwrap();
+    assert_eq!(merged.parameters().xxh3().unwrap(), taken_up);
+    assert_ne!(taken_up, frozen);
+    let losses = bench.metrics("whole");
+    assert!(losses[19].loss < losses[0].loss, "{losses:?}");
+
+    // Without a model there is nothing to stand beside; with an average there is none to keep.
+    let error = bench.train("fresh", &lora, &super::options()).unwrap_err();
+    assert!(error.hint().unwrap().contains("--init-from"), "{error}");
+    assert!(!bench.path("fresh").exists());
+    let error = bench.train("ema", &[&lora[..], &["train.ema=0.9"]].concat(), &options);
+    assert!(error.unwrap_err().to_string().contains("`train.ema`"));
+}
+
+#[test]
+fn blocks_that_run_again_change_no_bit_of_a_run() {
+    let bench = Bench::new();
+    let sets = |recompute: &'static str| {
+        [&ALL[..], &["model.dropout=0.1", "train.hash_every=1", recompute]].concat()
+    };
+    bench.train("plain", &sets("train.recompute=false"), &options()).unwrap();
+    bench.train("again", &sets("train.recompute=true"), &stop_after(9)).unwrap();
+    bench.train("again", &sets("train.recompute=false"), &stop_after(13)).unwrap();
+    let one = TrainOptions { threads: Some(1), ..options() };
+    bench.train("again", &sets("train.recompute=true"), &one).unwrap();
+    assert_eq!(bench.manifest("again"), bench.manifest("plain"));
+}
+
+#[test]
+fn batches_and_rows_that_grow_resume_bit_for_bit_and_read_every_row_once() {
+    let bench = Bench::new();
+    let sets = [
+        "train.batch_start=64",
+        "train.batch_warmup_steps=6",
+        "train.sequence_start=8",
+        "train.sequence_warmup_steps=9",
+        "train.micro_batch=2",
+        "train.hash_every=1",
+        "model.dropout=0.1",
+    ];
+    bench.train("whole", &sets, &options()).unwrap();
+    for step in [2, 5, 11] {
+        bench.train("halves", &sets, &stop_after(step)).unwrap();
+    }
+    bench.train("halves", &sets, &TrainOptions { threads: Some(1), ..options() }).unwrap();
+    assert_eq!(bench.manifest("halves"), bench.manifest("whole"));
+    let tokens: Vec<u64> = bench.metrics("whole").iter().map(|metric| metric.tokens).collect();
+    // Rows of 32 tokens: 2, 2, 2, 3, 3, 3, then 4 a step.
+    assert_eq!(tokens[..8], [64, 128, 192, 288, 384, 480, 608, 736]);
+    assert_eq!(tokens[19], 480 + 14 * 128);
+    // A budget counts what is read.
+    let mut budget = sets.to_vec();
+    budget.push("train.tokens=735");
+    let table = CONFIG.replace("steps = 20\n", "");
+    let mut table: config::Table = table.parse().unwrap();
+    budget.iter().for_each(|assignment| config::set(&mut table, assignment).unwrap());
+    let summary = bench.train_table("budget", table, &options(), &|| false).unwrap();
+    assert_eq!((summary.step, summary.tokens), (7, 608));
+}
+
+#[test]
+fn a_model_grows_into_a_deeper_run_that_begins_where_it_ended() {
+    let bench = Bench::new();
+    bench.train("base", &[], &options()).unwrap();
+    let begin = || beginning(Begin { init_from: Some(bench.path("base")), ..Begin::default() });
+    let grow = |how: &str| {
+        let mut table: config::Table = CONFIG.parse().unwrap();
+        table.remove("model");
+        for set in [how, "model.n_layer=4", "train.eval_every=1", "train.steps=3"] {
+            config::set(&mut table, set).unwrap();
+        }
+        table
+    };
+    let run = |name: &str, how: &str, options: &TrainOptions| {
+        bench.train_table(name, grow(how), options, &|| false)
+    };
+    run("whole", "train.grow=expand", &begin()).unwrap();
+    run("halves", "train.grow=expand", &TrainOptions { stop_after: Some(1), ..begin() }).unwrap();
+    run("halves", "train.grow=expand", &options()).unwrap(); // the checkpoint is deep enough
+    assert_eq!(bench.manifest("halves"), bench.manifest("whole"));
+    run("stacked", "train.grow=stack", &begin()).unwrap();
+    let first = |name: &str| bench.metrics(name)[0].loss;
+    assert_ne!(first("stacked"), first("whole"));
+    let mut same: config::Table = CONFIG.parse().unwrap();
+    config::set(&mut same, "train.steps=3").unwrap();
+    bench.train_table("same", same, &begin(), &|| false).unwrap();
+    assert_eq!(first("whole"), first("same"));
+    let refused = run("fresh", "train.grow=stack", &options()).unwrap_err();
+    assert!(refused.to_string().contains("`train.grow`"), "{refused}");
+}
+
 #[test]
 fn what_is_off_leaves_no_trace() {
     let bench = Bench::new();
     bench.train("run", &["train.price_per_hour=3.0"], &options()).unwrap();
     let run = bench.path("run");
     let text = io::read_text(&run.join(layout::CONFIG)).unwrap();
-    for key in ["ema", "spike", "hash_every", "decay_shape", "price", "tokens =", "flops"] {
+    for key in [
+        "ema",
+        "spike",
+        "hash_every",
+        "decay_shape",
+        "price",
+        "tokens =",
+        "flops",
+        "recompute",
+        "[lora",
+    ] {
         let found = text.lines().find(|line| line.starts_with(key));
         assert_eq!(found, None, "{text}");
     }

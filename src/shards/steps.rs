@@ -1,0 +1,67 @@
+//! Which rows of a mix a step of training takes.
+//!
+//! In → rows of a whole batch, and of the first one where batches grow; out → the rows of a step,
+//! and of all before it. A batch grows along a line, whole rows; each step takes the rows behind
+//! those of the step before, so that the order of the rows is what it is without, none is left out
+//! and none is read twice. Pure. **Cost.** An addition a step of the growth.
+
+/// How many rows steps take; steps are counted from 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StepRows {
+    /// Of a whole batch.
+    pub full: u64,
+    /// Of the first step, at most as many.
+    pub start: u64,
+    /// Steps until a batch is whole; 0: it always is.
+    pub growth: u64,
+}
+
+impl StepRows {
+    /// Rows of step `step`.
+    pub fn at(self, step: u64) -> u64 {
+        if step >= self.growth {
+            return self.full;
+        }
+        let grown = u128::from(self.full - self.start) * u128::from(step) / u128::from(self.growth);
+        self.start + grown as u64
+    }
+
+    /// Rows of all steps before `step`.
+    pub fn before(self, step: u64) -> u64 {
+        let small = step.min(self.growth);
+        let rows: u64 = (0..small).map(|step| self.at(step)).sum();
+        rows.saturating_add((step - small).saturating_mul(self.full))
+    }
+
+    /// The most whole steps of `rows` rows, and so the step that row `rows` belongs to.
+    pub fn within(self, rows: u64) -> u64 {
+        let (mut step, mut left) = (0, rows);
+        while step < self.growth {
+            match left.checked_sub(self.at(step)) {
+                Some(rest) => (step, left) = (step + 1, rest),
+                None => return step,
+            }
+        }
+        step + left / self.full
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_grows_along_a_line_and_every_row_has_its_step() {
+        let growing = StepRows { full: 8, start: 2, growth: 4 };
+        assert_eq!((0..6).map(|step| growing.at(step)).collect::<Vec<_>>(), [2, 3, 5, 6, 8, 8]);
+        let before: Vec<u64> = (0..7).map(|step| growing.before(step)).collect();
+        assert_eq!(before, [0, 2, 5, 10, 16, 24, 32]);
+        for row in 0..40 {
+            let step = growing.within(row);
+            assert!(growing.before(step) <= row && growing.before(step + 1) > row);
+        }
+        let plain = StepRows { full: 8, start: 0, growth: 0 };
+        assert_eq!((plain.before(5), plain.within(47)), (40, 5));
+        assert_eq!(plain.before(u64::MAX), u64::MAX);
+    }
+}
