@@ -71,6 +71,9 @@ impl Learner {
     /// A learner of `config`, whose `vocab_size` is known.
     pub fn open(config: &TrainConfig, from: Beginning<'_>, device: &Device) -> Result<Learner> {
         let TrainConfig { train, model, runtime, .. } = config;
+        if device.context().is_some() {
+            check_for_device(config)?;
+        }
         let decoder = match from {
             Beginning::Fresh => Model::new(model, train.seed, device)?,
             Beginning::Weights(weights) => average::copy(weights, device)?,
@@ -181,6 +184,20 @@ impl Learner {
             "lower `train.learning_rate` ({rate}) or raise `train.warmup_steps`; a try with \
              `--set runtime.ops=composed` tells a faulty kernel from a rate too high"
         ))
+    }
+}
+
+/// Refuses what of a run has no form on a GPU.
+fn check_for_device(config: &TrainConfig) -> Result<()> {
+    let faults = [
+        (config.train.ema > 0.0, "`train.ema` keeps an average that only the CPU computes"),
+        (config.runtime.ops == Ops::Composed, "`runtime.ops = \"composed\"` runs on the CPU alone"),
+    ];
+    match faults.into_iter().find(|(is_at_fault, _)| *is_at_fault) {
+        Some((_, message)) => {
+            Err(Error::config(message).with_hint("leave the key out, or use `--device cpu`"))
+        }
+        None => Ok(()),
     }
 }
 
