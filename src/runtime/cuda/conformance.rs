@@ -13,6 +13,7 @@ use std::sync::Arc;
 use candle_core::{DType, Device as CandleDevice, Tensor};
 use half::bf16;
 
+use super::calls::arguments;
 use super::host::HostMachine;
 use super::memory::Context;
 use crate::base::rng::Stream;
@@ -342,12 +343,34 @@ fn hold_bits(config: &ModelConfig, context: &Arc<Context>) {
     assert_eq!(hash(false), hash(true));
 }
 
+/// What single instructions make of whole numbers, which every device computes exactly: products of
+/// fragments, matrices loaded from shared memory, sums over lanes. `tests/kernels/` holds the
+/// host's against the tables of the PTX ISA.
+fn probed(context: &Arc<Context>) -> Vec<Vec<u8>> {
+    let small = |count: usize, step: usize| -> Vec<f32> {
+        (0..count).map(|at| (at * step % 17) as f32 - 8.0).collect()
+    };
+    let [a, b] = [(256, 3), (128, 5)]
+        .map(|(count, step)| context.rounded(&[count], &small(count, step)).unwrap());
+    let c = context.floats(&[128], &small(128, 7)).unwrap();
+    let d = c.like(&[128]).unwrap();
+    context.launch("probe_multiply", [1, 1, 1], 0, arguments![&a, &b, &c, &d]).unwrap();
+    let (plain, transposed) = (c.like(&[128]).unwrap(), c.like(&[128]).unwrap());
+    let given = arguments![&a, &plain, &transposed];
+    context.launch("probe_load", [1, 1, 1], 512, given).unwrap();
+    let lanes = c.part(0, &[32]);
+    let (sums, groups) = (c.like(&[32]).unwrap(), c.like(&[32]).unwrap());
+    context.launch("probe_sums", [1, 1, 1], 0, arguments![&lanes, &sums, &groups]).unwrap();
+    [d, plain, transposed, sums, groups].map(|array| array.read().unwrap()).into()
+}
+
 #[test]
 fn ops_on_the_hosts_machine_give_the_cpus_values_and_gradients() {
     let (machine, context) = HostMachine::context(1);
     for case in cases() {
         hold(&case, &context);
     }
+    assert_eq!(probed(&context).len(), 5);
     let launched = machine.launched.lock().unwrap();
     for name in ["attention_keys_128", "embedding_backward", "rope_backward_64", "dropout_apply"] {
         assert!(launched.contains(&name), "{name} was not launched");
@@ -397,6 +420,12 @@ mod on_a_gpu {
                 None
             }
         }
+    }
+
+    #[test]
+    fn instructions() {
+        let Some(context) = context() else { return };
+        assert!(probed(&context) == probed(&HostMachine::context(1).1), "mma, ldmatrix, shuffles");
     }
 
     #[test]

@@ -43,6 +43,29 @@ struct Shape {
     adds: bool,
 }
 
+/// A matrix as the library counts it: columns one after the other, `height` apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Layout {
+    height: usize,
+    width: usize,
+}
+
+impl Shape {
+    /// Of the right factor, the left one and the output, in the library's order. A row-major
+    /// [r, c] is what it calls c by r.
+    fn layouts(&self) -> [Layout; 3] {
+        let stored = |is_transposed: bool, rows: usize, columns: usize| match is_transposed {
+            true => Layout { height: rows, width: columns },
+            false => Layout { height: columns, width: rows },
+        };
+        [
+            stored(self.is_right_transposed, self.k, self.n),
+            stored(self.is_left_transposed, self.m, self.k),
+            stored(false, self.m, self.n),
+        ]
+    }
+}
+
 #[derive(Debug)]
 struct Plan {
     product: sys::cublasLtMatmulDesc_t,
@@ -129,28 +152,24 @@ impl Products {
     }
 
     fn plan(&self, shape: Shape) -> Result<Plan> {
-        let Shape { m, n, k, is_left_transposed, is_right_transposed, element, .. } = shape;
+        use sys::cublasLtMatmulDescAttributes_t as Attribute;
         let refused = || failed(format!("a plan for {shape:?}"));
         let bf16 = sys::cudaDataType::CUDA_R_16BF;
-        let kind = if element == Element::F32 { sys::cudaDataType::CUDA_R_32F } else { bf16 };
-        // A row-major [r, c] is what the library calls c by r.
-        let layout = |kind, rows: usize, columns: usize| {
-            let (height, width) = (columns as u64, rows as u64);
-            result::create_matrix_layout(kind, height, width, columns as i64).map_err(refused())
+        let is_wide = shape.element == Element::F32;
+        let kind = if is_wide { sys::cudaDataType::CUDA_R_32F } else { bf16 };
+        let layout = |kind, Layout { height, width }: Layout| {
+            let (rows, columns) = (height as u64, width as u64);
+            result::create_matrix_layout(kind, rows, columns, height as i64).map_err(refused())
         };
-        let stored = |is_transposed, rows, columns| match is_transposed {
-            true => layout(bf16, columns, rows),
-            false => layout(bf16, rows, columns),
-        };
-        let left = stored(is_left_transposed, m, k)?;
-        let right = stored(is_right_transposed, k, n)?;
-        let output = layout(kind, m, n)?;
+        let [right, left, output] = shape.layouts();
+        let (right, left, output) =
+            (layout(bf16, right)?, layout(bf16, left)?, layout(kind, output)?);
         let compute = sys::cublasComputeType_t::CUBLAS_COMPUTE_32F;
         let product =
             result::create_matmul_desc(compute, sys::cudaDataType::CUDA_R_32F).map_err(refused())?;
         for (attribute, is_transposed) in [
-            (sys::cublasLtMatmulDescAttributes_t::CUBLASLT_MATMUL_DESC_TRANSA, is_right_transposed),
-            (sys::cublasLtMatmulDescAttributes_t::CUBLASLT_MATMUL_DESC_TRANSB, is_left_transposed),
+            (Attribute::CUBLASLT_MATMUL_DESC_TRANSA, shape.is_right_transposed),
+            (Attribute::CUBLASLT_MATMUL_DESC_TRANSB, shape.is_left_transposed),
         ] {
             // CUBLAS_OP_N and CUBLAS_OP_T of cublas_api.h.
             let operation = i32::from(is_transposed);
@@ -199,6 +218,71 @@ impl Products {
             );
             result::destroy_matmul_pref(preference)?;
             Ok(found?.algo)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// op(A)·op(B) by columns, as the library's documentation defines it.
+    fn by_columns(
+        (a, a_layout, transposes_a): (&[i64], Layout, bool),
+        (b, b_layout, transposes_b): (&[i64], Layout, bool),
+        output: Layout,
+    ) -> Vec<i64> {
+        let at = |numbers: &[i64], layout: Layout, transposes: bool, row: usize, column: usize| {
+            let (row, column) = if transposes { (column, row) } else { (row, column) };
+            assert!(row < layout.height && column < layout.width, "{layout:?}");
+            numbers[column * layout.height + row]
+        };
+        let inner = if transposes_a { a_layout.height } else { a_layout.width };
+        let mut product = vec![0; output.height * output.width];
+        for row in 0..output.height {
+            for column in 0..output.width {
+                product[column * output.height + row] = (0..inner)
+                    .map(|k| {
+                        let left = at(a, a_layout, transposes_a, row, k);
+                        left * at(b, b_layout, transposes_b, k, column)
+                    })
+                    .sum();
+            }
+        }
+        product
+    }
+
+    #[test]
+    fn the_librarys_columns_are_our_rows_however_factors_lie() {
+        let (m, n, k) = (3, 5, 4);
+        let left = |row: usize, column: usize| (row * 7 + column * 3) as i64 % 11 - 5;
+        let right = |row: usize, column: usize| (row * 5 + column * 2) as i64 % 13 - 6;
+        let stored = |rows: usize, columns: usize, number: &dyn Fn(usize, usize) -> i64| {
+            (0..rows * columns).map(|at| number(at / columns, at % columns)).collect::<Vec<i64>>()
+        };
+        let expected =
+            stored(m, n, &|row, column| (0..k).map(|i| left(row, i) * right(i, column)).sum());
+        for (is_left_transposed, is_right_transposed) in
+            [(false, false), (false, true), (true, false), (true, true)]
+        {
+            let a = match is_left_transposed {
+                true => stored(k, m, &|row, column| left(column, row)),
+                false => stored(m, k, &left),
+            };
+            let b = match is_right_transposed {
+                true => stored(n, k, &|row, column| right(column, row)),
+                false => stored(k, n, &right),
+            };
+            let element = Element::Bf16;
+            let shape =
+                Shape { m, n, k, is_left_transposed, is_right_transposed, element, adds: false };
+            let [first, second, output] = shape.layouts();
+            let found = by_columns(
+                (&b, first, is_right_transposed),
+                (&a, second, is_left_transposed),
+                output,
+            );
+            assert_eq!(found, expected, "{shape:?}");
         }
     }
 }

@@ -49,6 +49,7 @@ const FATBINS: &[(&str, &[u8])] = fatbins![
     "dropout",
     "embedding",
     "optimizer",
+    "probe",
     "rms_norm",
     "rope",
 ];

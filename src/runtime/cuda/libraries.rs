@@ -50,7 +50,8 @@ pub fn open() -> Result<()> {
 
 fn find(wanted: &Wanted) -> Result<()> {
     let named = std::env::var_os("DATAPREP_CUDA_LIBS").unwrap_or_default();
-    let mut folders: Vec<PathBuf> = std::env::split_paths(&named).collect();
+    let named = std::env::split_paths(&named).filter(|folder| !folder.as_os_str().is_empty());
+    let mut folders: Vec<PathBuf> = named.collect();
     folders.extend(FOLDERS.map(PathBuf::from));
     let mut tried = Vec::new();
     for file in wanted.files {

@@ -19,8 +19,8 @@ pub struct Context {
     sent: Mutex<Vec<(Vec<u32>, Arc<Memory>)>>,
 }
 
-/// Arrays of integers that are kept: the first keys of a batch for two windows, its positions.
-const SENT: usize = 4;
+/// Arrays of integers that are kept: a batch's ids, targets and positions, its first keys by window.
+const SENT: usize = 6;
 
 #[derive(Debug)]
 struct Memory {

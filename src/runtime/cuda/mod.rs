@@ -26,7 +26,7 @@ mod gemm;
 #[cfg(feature = "cuda")]
 pub mod gpu;
 #[cfg(test)]
-mod host;
+pub(crate) mod host;
 #[cfg(feature = "cuda")]
 mod libraries;
 pub mod memory;
