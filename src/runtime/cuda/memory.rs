@@ -19,7 +19,7 @@ pub struct Context {
     sent: Mutex<Vec<(Vec<u32>, Arc<Memory>)>>,
 }
 
-/// Arrays of integers that are kept: a batch's ids, targets and positions, its first keys by window.
+/// Arrays of integers that are kept: of a batch ids, targets, positions, first keys by window.
 const SENT: usize = 6;
 
 #[derive(Debug)]
