@@ -34,6 +34,7 @@ fn accumulate(model: &Model, batch: &Batch, micro_batch: usize) -> Result<StepGr
         ))
         .with_hint("a larger `train.batch_tokens`, or shorter prompts"));
     }
+    model.parameters().clear_gradients()?;
     let mut step = StepGradients { loss: 0.0, gradients: NamedGradients::default() };
     for first in (0..batch.rows).step_by(micro_batch) {
         let part = batch.slice(first, micro_batch.min(batch.rows - first));
@@ -41,8 +42,9 @@ fn accumulate(model: &Model, batch: &Batch, micro_batch: usize) -> Result<StepGr
             continue;
         }
         let loss = model.loss(&part, tokens)?;
-        step.loss += loss.scalar()?;
         step.gradients.add(backward(&loss, model.parameters())?)?;
+        // Read last: a device is waited for once its work is queued.
+        step.loss += loss.scalar()?;
     }
     Ok(step)
 }

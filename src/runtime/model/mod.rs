@@ -18,6 +18,7 @@ pub mod knobs;
 mod look;
 mod lora;
 mod memory;
+mod on_device;
 mod recompute;
 mod sampling;
 mod score;
@@ -34,13 +35,15 @@ pub use memory::{StepMemory, StepShape};
 pub use sampling::Sampling;
 pub use score::{Branch, TargetScore, Tree};
 
+use std::sync::Arc;
+
 use knobs::{Activation, Norm, Positions};
 use weights::{Block, Weights};
 
 use crate::base::error::{Error, Result};
 use crate::runtime::data::Batch;
 use crate::runtime::device::Device;
-use crate::runtime::ops::{self, Gain, Noise, Rotation, Visible};
+use crate::runtime::ops::{self, Gain, Noise, Rotation, Tables, Visible};
 use crate::runtime::value::{Form, NamedParameters, Value};
 
 /// A decoder with its parameters. Optimizers change the parameters in place; a clone shares them.
@@ -57,6 +60,8 @@ pub struct Model {
     recompute: bool,
     /// What draws of dropout begin from.
     noise_seed: u64,
+    /// On a GPU: angles by position.
+    tables: Option<Arc<Tables>>,
 }
 
 /// What the positions of one pass need: computed once, read by every block.
@@ -83,12 +88,21 @@ impl Model {
     pub fn new(config: &ModelConfig, seed: u64, device: &Device) -> Result<Model> {
         config.validate()?;
         let parameters = init::parameters(config, seed, device)?;
-        Ok(Model::with(config, parameters, device))
+        Model::with(config, parameters, device)
     }
 
-    fn with(config: &ModelConfig, parameters: NamedParameters, device: &Device) -> Model {
-        let (config, device, form) = (config.clone(), device.clone(), Form::Fused);
-        Model { config, device, parameters, adapter: None, form, recompute: false, noise_seed: 0 }
+    fn with(config: &ModelConfig, parameters: NamedParameters, device: &Device) -> Result<Model> {
+        let (parameters, tables) = on_device::placed(config, parameters, device)?;
+        Ok(Model {
+            config: config.clone(),
+            device: device.clone(),
+            parameters,
+            adapter: None,
+            form: Form::Fused,
+            recompute: false,
+            noise_seed: 0,
+            tables: tables.map(Arc::new),
+        })
     }
 
     /// Draws dropout from `seed`.
@@ -129,6 +143,7 @@ impl Model {
         let mut hidden = self.read(&weights, batch, true)?; // [B, T, d]
         let (places, targets) = batch.trained_targets();
         if let Some(places) = places {
+            on_device::check_answers(&self.device)?;
             hidden = ops::pick(&hidden, &places)?; // [N, d]
         }
         let (head, scale) = (self.config.head(), 1.0 / tokens as f64);
@@ -163,7 +178,10 @@ impl Model {
         let ModelConfig { rope_theta, rope_scaling, .. } = self.config;
         let (h, device) = (self.config.head_dim(), self.device.candle());
         let rotation = match self.config.longest() {
-            None => Some(Rotation::new(&positions, h, rope_theta, rope_scaling, device)?),
+            None => Some(match &self.tables {
+                Some(at) => Rotation::on_device(&positions, h, rope_theta, rope_scaling, at)?,
+                None => Rotation::new(&positions, h, rope_theta, rope_scaling, device)?,
+            }),
             Some(longest) if positions.iter().all(|at| (*at as usize) < longest) => None,
             Some(longest) => {
                 let message = format!("the model learned {longest} positions, a text has more");
@@ -313,7 +331,7 @@ impl Model {
 
     /// Logits of hidden states, without the padded ones: tokens × vocab_size.
     fn project(&self, weights: &Weights, hidden: &Value) -> Result<Vec<f32>> {
-        let logits = ops::linear(hidden, weights.head())?.detached(); // [B, T, Vₚ]
+        let logits = ops::linear(hidden, weights.head())?.read()?; // [B, T, Vₚ]
         let logits = logits.narrow(candle_core::D::Minus1, 0, self.config.vocab_size)?;
         let mut logits = logits.flatten_all()?.to_vec1()?;
         self.config.head().bend(&mut logits);

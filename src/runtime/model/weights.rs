@@ -9,7 +9,7 @@ use super::lora::{down, up};
 use super::{Adapter, Model};
 use crate::base::error::Result;
 use crate::runtime::ops;
-use crate::runtime::value::Value;
+use crate::runtime::value::{NamedParameters, Value};
 
 /// All parameters.
 pub struct Weights {
@@ -28,27 +28,25 @@ pub struct Block<'a> {
 impl Weights {
     /// Values that a gradient reaches, of what is trained.
     pub fn trained(model: &Model) -> Weights {
-        let trained = model.parameters.iter();
-        let trained =
-            trained.map(|(name, it)| (name.to_owned(), Value::parameter(name, it, model.form)));
-        Weights::of(model, trained.collect())
+        Weights::of(model, true)
     }
 
     /// Values that no gradient reaches.
     pub fn constant(model: &Model) -> Weights {
-        let all = model.parameters.iter();
-        Weights::of(
-            model,
-            all.map(|(name, it)| (name.to_owned(), Value::constant(it, model.form))).collect(),
-        )
+        Weights::of(model, false)
     }
 
-    fn of(model: &Model, mut values: BTreeMap<String, Value>) -> Weights {
+    fn of(model: &Model, is_trained: bool) -> Weights {
+        let leaf = |of: &NamedParameters, name: &str, is_trained| {
+            (name.to_owned(), of.leaf(name, model.form, is_trained))
+        };
+        let own = &model.parameters;
+        let mut values: BTreeMap<String, Value> =
+            own.names().map(|name| leaf(own, name, is_trained)).collect();
         let Some(Adapter { config, frozen }) = &model.adapter else {
             return Weights { values, adapter_scale: 0.0 };
         };
-        let frozen = frozen.iter();
-        values.extend(frozen.map(|(name, it)| (name.to_owned(), Value::constant(it, model.form))));
+        values.extend(frozen.names().map(|name| leaf(frozen, name, false)));
         Weights { values, adapter_scale: config.scale() }
     }
 

@@ -30,7 +30,7 @@ pub use add::add;
 pub use attention::{Visible, attention};
 pub use bias::bias;
 pub use cross_entropy::{Head, cross_entropy, nats};
-pub use dropout::{Noise, dropout};
+pub use dropout::{Noise, dropout, threshold};
 pub use embedding::embedding;
 pub use geglu::geglu;
 pub use gelu::gelu;
@@ -39,7 +39,7 @@ pub use linear::linear;
 pub use pick::pick;
 pub use relu2::relu2;
 pub use rms_norm::{Gain, rms_norm};
-pub use rope::{RopeScaling, Rotation, rope};
+pub use rope::{RopeScaling, Rotation, Tables, rope};
 pub use scale::scale;
 pub use swiglu::swiglu;
 
