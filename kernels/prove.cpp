@@ -16,6 +16,7 @@
 #include "cross_entropy.cu"
 #include "dropout.cu"
 #include "embedding.cu"
+#include "muon.cu"
 #include "optimizer.cu"
 #include "probe.cu"
 #include "rms_norm.cu"
@@ -89,9 +90,13 @@ void add_all() {
   ADD(dropout_apply, dropout::THREADS, 0);
   ADD(embedding_forward, embedding::THREADS, 0);
   ADD(embedding_backward, embedding::THREADS, 0);
-  ADD(square_sums, optimizer::THREADS, 8 * optimizer::WARPS);
-  ADD(clip_factor, optimizer::THREADS, 8 * optimizer::WARPS);
+  ADD(square_sums, optimizer::THREADS, sums::BYTES);
+  ADD(clip_factor, optimizer::THREADS, sums::BYTES);
   ADD(adamw, optimizer::THREADS, 0);
+  ADD(muon_momentum, muon::THREADS, sums::BYTES);
+  ADD(muon_inverses, muon::THREADS, sums::BYTES);
+  ADD(muon_scale, muon::THREADS, 0);
+  ADD(muon_update, muon::THREADS, 0);
   ADD(probe_multiply, WARP, 0);
   ADD(probe_load, WARP, 512);
   ADD(probe_sums, WARP, 0);

@@ -12,6 +12,7 @@ mod attention;
 mod cases;
 pub mod host;
 mod instructions;
+mod muon;
 mod optimizer;
 mod rows;
 
@@ -66,7 +67,10 @@ fn close(what: &str, found: &[f64], expected: &[f64], tolerance: f64) -> Result<
 }
 
 fn all_cases() -> Vec<Case> {
-    [rows::cases(), optimizer::cases(), attention::cases()].into_iter().flatten().collect()
+    [rows::cases(), optimizer::cases(), muon::cases(), attention::cases()]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 #[test]
