@@ -43,12 +43,15 @@ template <int H>
 constexpr int QUERIES = H == 64 ? 64 : 32;
 
 template <int H>
-struct KeysShared {  // elements of bf16; then, by stage: log_sums, delta, first (words)
+struct KeysShared {  // elements of bf16; then, by stage: log_sums, delta (words)
   static constexpr int K = 0, V = ROWS * H, STAGES = 2 * ROWS * H, STAGE = 2 * QUERIES<H> * H;
   static constexpr int WORDS = 2 * (STAGES + 2 * STAGE);       // where these begin, in bytes
-  static constexpr int STATISTICS = 3 * 4 * QUERIES<H>;        // bytes of one stage of them
+  static constexpr int STATISTICS = 2 * 4 * QUERIES<H>;        // bytes of one stage of them
   static constexpr int BYTES = WORDS + 2 * STATISTICS;
 };
+// Of the 100 KiB of a multiprocessor of GA102 and Ada two blocks fit, with 1 KiB for the system
+// each: that is why `first` is read from where it lies, and only where a tile is masked.
+static_assert(2 * (KeysShared<64>::BYTES + 1024) <= 100 * 1024, "two blocks on a small GPU");
 
 // Number of query tiles that see the keys up to last_key, from tile `begin` on.
 DEVICE int tiles_that_see(const int* first, int begin, int queries, int last_key, int tokens) {
@@ -57,7 +60,7 @@ DEVICE int tiles_that_see(const int* first, int begin, int queries, int last_key
   return end - begin;
 }
 
-// Weights from scores [keys down, queries across]; hidden pairs become 0.
+// Weights from scores [keys down, queries across]; hidden pairs become 0. from: of these queries.
 template <int N>
 DEVICE void weigh_columns(float (&scores)[N][4], const float* log_sums, const int* from,
                           int first_key, int first_query, int tokens, float scale, bool masked) {
@@ -68,7 +71,7 @@ DEVICE void weigh_columns(float (&scores)[N][4], const float* log_sums, const in
     for (int i = 0; i < 4; i++) {
       const int column = n * 8 + lane % 4 * 2 + i % 2;
       const int key = first_key + lane / 4 + i / 2 * 8, query = first_query + column;
-      const bool visible = !masked || (key <= query && key >= from[column] && query < tokens);
+      const bool visible = !masked || (query < tokens && key <= query && key >= from[column]);
       scores[n][i] = visible ? exp2f(scores[n][i] * scale - log_sums[column] * LOG2_E) : 0.f;
     }
 }
@@ -99,7 +102,6 @@ DEVICE void keys(const bf16* q, const bf16* k, const bf16* v, const bf16* to_out
     const size_t place = (size_t(batch) * sizes.heads + head) * tokens;
     copy_words<TILE>(words, log_sums + place, at, tokens);
     copy_words<TILE>(words + 4 * TILE, delta + place, at, tokens);
-    copy_words<TILE>(words + 8 * TILE, first, at, tokens);
   };
   copy_tile<H, ROWS>(shared, k + row * sizes.k_stride + key_head * H, sizes.k_stride, first_key,
                      tokens);
@@ -115,15 +117,15 @@ DEVICE void keys(const bf16* q, const bf16* k, const bf16* v, const bf16* to_out
   for (int step = 0; step < steps; step++) {
     if (step + 1 < steps) copy_queries(step + 1);
     commit_copies();
+    const int first_query = (begin + step % tiles) * TILE;
+    const int* from = first + first_query;
+    const int last = first_query + TILE <= tokens ? TILE - 1 : tokens - 1 - first_query;
+    const bool masked = first_query < first_key + ROWS - 1 || from[last] > first_key ||
+                        first_query + TILE > tokens;
     wait_copies<1>();
     block_barrier();
     const bf16* stage = shared + Shared::STAGES + step % 2 * Shared::STAGE;
     const float* words = reinterpret_cast<float*>(statistics + step % 2 * Shared::STATISTICS);
-    const int* from = reinterpret_cast<const int*>(words) + 2 * TILE;
-    const int first_query = (begin + step % tiles) * TILE;
-    const int last = first_query + TILE <= tokens ? TILE - 1 : tokens - 1 - first_query;
-    const bool masked = first_query < first_key + ROWS - 1 || from[last] > first_key ||
-                        first_query + TILE > tokens;
 
     float weights[TILE / 8][4], pulls[TILE / 8][4];
     clear(weights);

@@ -12,11 +12,11 @@
 // block, so nothing goes to the host and the bits do not depend on the number of multiprocessors.
 //
 // Bytes a parameter: norm 4; AdamW reads 16, writes 12 and 2. Ceiling: memory.
-#include "portable.cuh"
+#include "sums.cuh"
 
 namespace optimizer {
 
-constexpr int THREADS = 256, WARPS = THREADS / WARP;
+constexpr int THREADS = sums::THREADS;
 constexpr int CHUNK = 16 * 1024;   // elements of one block of AdamW
 constexpr int SQUARES = 32 * 1024; // elements of one block of the norm: part of its bits
 
@@ -31,30 +31,7 @@ struct Step {
   float decay, rate, root, epsilon, beta1, beta2;
 };
 
-// A double from the lane whose number differs in `mask`, in two halves.
-DEVICE double shuffle_double(double value, int mask) {
-  union {
-    double number;
-    float halves[2];
-  } whole{value};
-  whole.halves[0] = shuffle_xor(whole.halves[0], mask);
-  whole.halves[1] = shuffle_xor(whole.halves[1], mask);
-  return whole.number;
-}
-
-// The block's sum, in thread 0: lanes in a tree, warps in order.
-DEVICE double block_sum(double value) {
-  double* shared = reinterpret_cast<double*>(shared_memory());
-#pragma unroll
-  for (int mask = WARP / 2; mask; mask /= 2) value += shuffle_double(value, mask);
-  if (thread_index() % WARP == 0) shared[thread_index() / WARP] = value;
-  block_barrier();
-  double sum = 0;
-  for (int warp = 0; warp < WARPS; warp++) sum += shared[warp];
-  return sum;
-}
-
-DEVICE void square_sums(const float* gradients, double* sums, size_t count) {
+DEVICE void square_sums(const float* gradients, double* parts, size_t count) {
   const size_t first = size_t(block_x()) * SQUARES;
   const size_t end = first + SQUARES < count ? first + SQUARES : count;
   double sum = 0;
@@ -67,14 +44,14 @@ DEVICE void square_sums(const float* gradients, double* sums, size_t count) {
       for (size_t i = at; i < end; i++) sum += double(gradients[i]) * gradients[i];
     }
   }
-  sum = block_sum(sum);
-  if (thread_index() == 0) sums[block_x()] = sum;
+  sum = sums::block_sum(sum);
+  if (thread_index() == 0) parts[block_x()] = sum;
 }
 
-DEVICE void clip_factor(const double* sums, float* norm, int count, float largest) {
+DEVICE void clip_factor(const double* parts, float* norm, int count, float largest) {
   double sum = 0;
-  for (int at = thread_index(); at < count; at += THREADS) sum += sums[at];
-  sum = block_sum(sum);
+  for (int at = thread_index(); at < count; at += THREADS) sum += parts[at];
+  sum = sums::block_sum(sum);
   if (thread_index() > 0) return;
   const double root = sqrt(sum);
   norm[0] = largest > 0.f && root > largest ? float(largest / root) : 1.f;
@@ -103,14 +80,14 @@ DEVICE void adamw(float* parameters, float* means, float* squares, const float* 
 
 }  // namespace optimizer
 
-// Shared memory of the first two: one double a warp.
+// Shared memory of the first two: sums::BYTES.
 KERNEL(optimizer::THREADS, 4)
-square_sums(const float* gradients, double* sums, size_t count) {
-  optimizer::square_sums(gradients, sums, count);
+square_sums(const float* gradients, double* parts, size_t count) {
+  optimizer::square_sums(gradients, parts, count);
 }
 KERNEL(optimizer::THREADS, 1)
-clip_factor(const double* sums, float* norm, int count, float largest) {
-  optimizer::clip_factor(sums, norm, count, largest);
+clip_factor(const double* parts, float* norm, int count, float largest) {
+  optimizer::clip_factor(parts, norm, count, largest);
 }
 KERNEL(optimizer::THREADS, 4)
 adamw(float* parameters, float* means, float* squares, const float* gradients, bf16* shadow,

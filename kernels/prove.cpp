@@ -17,6 +17,7 @@
 #include "cross_entropy.cu"
 #include "dropout.cu"
 #include "embedding.cu"
+#include "muon.cu"
 #include "optimizer.cu"
 #include "probe.cu"
 #include "rms_norm.cu"
@@ -91,9 +92,13 @@ void add_all() {
   ADD(dropout_apply, dropout::THREADS, 0);
   ADD(embedding_forward, embedding::THREADS, 0);
   ADD(embedding_backward, embedding::THREADS, 0);
-  ADD(square_sums, optimizer::THREADS, 8 * optimizer::WARPS);
-  ADD(clip_factor, optimizer::THREADS, 8 * optimizer::WARPS);
+  ADD(square_sums, optimizer::THREADS, sums::BYTES);
+  ADD(clip_factor, optimizer::THREADS, sums::BYTES);
   ADD(adamw, optimizer::THREADS, 0);
+  ADD(muon_momentum, muon::THREADS, sums::BYTES);
+  ADD(muon_inverses, muon::THREADS, sums::BYTES);
+  ADD(muon_scale, muon::THREADS, 0);
+  ADD(muon_update, muon::THREADS, 0);
   ADD(probe_multiply, WARP, 0);
   ADD(probe_load, WARP, 512);
   ADD(probe_sums, WARP, 0);
@@ -161,8 +166,13 @@ void launch(const std::vector<Buffer>& buffers, uint64_t seed) {
 
 }  // namespace
 
-int main() {
+int main(int count, char**) {
   add_all();
+  if (count > 1) {  // with any argument: how each kernel is launched
+    for (const auto& [name, entry] : entries)
+      std::printf("%s %d %lld\n", name.c_str(), entry.threads, (long long)entry.shared);
+    return 0;
+  }
   const uint64_t seed = read<uint64_t>();
   host::machine.skip = read_text();
   std::vector<Buffer> buffers(read<uint32_t>());

@@ -46,6 +46,7 @@
 //! - [`interop`]: shards and mixes in the forms of other trainers.
 //! - `eval` (feature `train`): a model on questions and texts, and two of them side by side.
 //! - `serve` (feature `serve`): a model behind HTTP, with a page to type into.
+//! - [`doctor`]: the machine as dataprep sees it.
 //! - [`report`]: runs on one page or as CSV, where a loss is going and what it costs.
 //! - [`trace`]: which documents a step read, and which steps read a document.
 //! - [`inspect`]: reads any artifact, and verifies it.
@@ -97,6 +98,7 @@ pub mod classifier;
 pub mod cli;
 pub mod compare;
 pub mod dedup;
+pub mod doctor;
 #[cfg(feature = "hub")]
 pub mod download;
 #[cfg(feature = "train")]

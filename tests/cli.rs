@@ -173,3 +173,42 @@ fn memory_that_is_not_enough_is_refused_before_the_work_with_the_number_that_is(
         std::fs::remove_dir_all(directory.path("out")).unwrap();
     }
 }
+
+#[test]
+fn doctor_says_what_the_machine_has_and_is_no_failure_without_a_gpu() {
+    let directory = TestDir::new();
+    let run = directory.dataprep("doctor").ok();
+    for word in ["processor", "memory", "disk", "GPU", "driver", "libcublasLt.so.13"] {
+        assert!(run.stdout.contains(word), "{word}: {}", run.stdout);
+    }
+    let summary = directory.dataprep("doctor --json").ok().summary();
+    assert_eq!(summary["build"]["version"], env!("CARGO_PKG_VERSION"));
+    assert!(summary["hardware"]["cores"].as_u64().unwrap() > 0);
+    assert!(summary["cuda"]["libraries"].as_array().unwrap().len() >= 2);
+}
+
+#[cfg(feature = "train")]
+#[test]
+fn doctor_plans_a_step_on_a_gpu_that_is_not_here() {
+    let directory = TestDir::new();
+    let run = directory.dataprep("doctor --model 124m --on h200,3090").ok();
+    assert!(run.stdout.contains("124m, 123,587,328 parameters, on H200 SXM"), "{}", run.stdout);
+    assert!(run.stdout.contains("attention_keys_64") && run.stdout.contains("RTX 3090"));
+    let run = directory.dataprep("doctor --model 124m --on h200 --rows 8 --json").ok();
+    let plan: serde_json::Value = serde_json::from_str(run.stdout.lines().next().unwrap()).unwrap();
+    assert_eq!((&plan["type"], &plan["batch"]["rows"]), (&"plan".into(), &8.into()));
+    assert!(plan["rows"].as_array().unwrap().len() > 20 && plan["seconds"].as_f64().unwrap() > 0.0);
+    let kernels = directory.dataprep("doctor --kernels --model 500m --on 4090").ok().stdout;
+    assert!(kernels.contains("rms_norm_forward_2048") && !kernels.contains("geglu"), "{kernels}");
+    for (command, wanted) in [
+        ("doctor --model 124m", "`--on` is missing"),
+        ("doctor --model 124m --on tpu", "no figures of a GPU `tpu`"),
+        ("doctor --model gpt5 --on h200", "no shape is called `gpt5`"),
+        ("doctor --model 124m-gpt2 --on h200", "no kernel for LayerNorm"),
+        ("doctor --model 124m --on h200 --rows 0", "1 or more"),
+    ] {
+        let run = directory.dataprep(command);
+        assert_eq!(run.status, 2, "{command}");
+        assert!(run.stderr.contains(wanted), "{command}: {}", run.stderr);
+    }
+}

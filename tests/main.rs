@@ -29,6 +29,8 @@ mod forecast;
 #[cfg(all(feature = "train", feature = "hub"))]
 mod formats;
 mod fuzz;
+#[cfg(feature = "train")]
+mod gpu;
 mod held_out;
 #[cfg(feature = "hub")]
 mod hub;

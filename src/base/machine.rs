@@ -20,10 +20,14 @@ pub fn memory_bytes() -> u64 {
         let line = text.lines().find(|line| line.starts_with("MemTotal:"))?.to_owned();
         line.split_ascii_whitespace().nth(1)?.parse::<u64>().ok().map(|kib| kib << 10)
     });
+    machine.unwrap_or(4 << 30).min(memory_limit().unwrap_or(u64::MAX))
+}
+
+/// Bytes of memory that the control groups of this process allow, where they set a limit.
+pub fn memory_limit() -> Option<u64> {
     let own = io::read_text(Path::new("/proc/self/cgroup")).unwrap_or_default();
     let limit = |path: &PathBuf| io::read_text(path).ok()?.trim().parse::<u64>().ok();
-    let group = group_limits(&own).iter().filter_map(limit).filter(|bytes| *bytes > 0).min();
-    machine.unwrap_or(4 << 30).min(group.unwrap_or(u64::MAX))
+    group_limits(&own).iter().filter_map(limit).filter(|bytes| *bytes > 0).min()
 }
 
 /// Where the limits of the control groups stand that a process is in, by its `/proc/self/cgroup`:

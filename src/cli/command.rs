@@ -17,6 +17,7 @@ use super::{
     classifier::ClassifierCommand,
     compare::CompareArgs,
     dedup::DedupFlags,
+    doctor::DoctorArgs,
     export::ExportFlags,
     filter::FilterFlags,
     gc::GcArgs,
@@ -119,6 +120,8 @@ pub enum Command {
     Ablate(AblateArgs),
     /// Leave a remark or tags beside a run
     Note(NoteArgs),
+    /// Say what this machine has, and what a training step takes on a GPU at best
+    Doctor(DoctorArgs),
 }
 
 #[cfg(test)]

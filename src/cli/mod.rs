@@ -11,6 +11,7 @@ mod classifier;
 pub mod command;
 mod compare;
 mod dedup;
+mod doctor;
 #[cfg(feature = "hub")]
 mod download;
 #[cfg(feature = "train")]
@@ -140,6 +141,7 @@ fn run(cli: Cli, printer: &Printer) -> Result<()> {
         Command::Compare(args) => cx.compare(args),
         Command::Runs(args) => cx.runs(args),
         Command::Note(args) => cx.note(args),
+        Command::Doctor(args) => cx.doctor(args),
     }
 }
 

@@ -15,6 +15,7 @@
 //! | [`step`] | the gradients of one optimizer step, in micro-batches |
 //! | [`first_step`] | what the first loss must be, and what can only be wrong code |
 //! | [`optim`] | AdamW, Muon, Lion, SGD, clipping, learning-rate schedules |
+//! | [`ceiling`] | what a step takes on a GPU at best, from formulas |
 //! | [`data`] | what a trainer reads: batches, and the feed that makes them |
 //! | `exact` | numbers of JSON files, to the bit |
 //! | [`hashed`] | files that are held against a hash |
@@ -26,6 +27,7 @@
 //! has a fixed order, and no random state lives outside `base::rng`. A parameter that the loss
 //! does not reach is an error that names it.
 
+pub mod ceiling;
 pub mod checkpoint;
 pub mod cpu;
 pub mod cuda;

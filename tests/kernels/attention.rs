@@ -15,7 +15,7 @@ use crate::arguments;
 
 /// Elements of one head, then bytes of shared memory: forward, keys, queries.
 const SHARED: [(usize, [usize; 3]); 2] =
-    [(64, [40_960, 50_688, 49_152]), (128, [81_920, 66_304, 65_536])];
+    [(64, [40_960, 50_176, 49_152]), (128, [81_920, 66_048, 65_536])];
 
 pub fn cases() -> Vec<Case> {
     let shape = |batch, tokens, heads, key_heads, h| Shape { batch, tokens, heads, key_heads, h };

@@ -232,6 +232,19 @@ impl Outcome {
     }
 }
 
+/// How each kernel is launched: its name, threads, and bytes of shared memory unless they depend on
+/// sizes.
+pub fn launches() -> Vec<(String, usize, Option<usize>)> {
+    let output = Command::new(program()).arg("list").output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let launch = |line: &str| {
+        let mut fields = line.split(' ');
+        let mut next = || fields.next().unwrap().to_owned();
+        (next(), next().parse().unwrap(), next().parse().ok())
+    };
+    text.lines().map(launch).collect()
+}
+
 /// The program, built at its first use from what lies in `kernels/`.
 fn program() -> &'static PathBuf {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();

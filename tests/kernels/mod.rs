@@ -10,13 +10,16 @@
 
 mod attention;
 mod cases;
+mod figures;
 pub mod host;
 mod instructions;
+mod muon;
 mod optimizer;
 mod rows;
 
 use candle_core::{DType, Device, Tensor, Var};
 use dataprep::base::rng::Stream;
+use dataprep::runtime::ceiling::{KERNELS, Shared};
 use half::bf16;
 
 use cases::Case;
@@ -66,7 +69,10 @@ fn close(what: &str, found: &[f64], expected: &[f64], tolerance: f64) -> Result<
 }
 
 fn all_cases() -> Vec<Case> {
-    [rows::cases(), optimizer::cases(), attention::cases()].into_iter().flatten().collect()
+    [rows::cases(), optimizer::cases(), muon::cases(), attention::cases()]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 #[test]
@@ -98,6 +104,27 @@ fn every_kernel_has_a_case() {
     compiled.sort_unstable();
     run.sort_unstable();
     assert_eq!(compiled, run, "kernels that nvcc compiles, and those that kernels/prove.cpp runs");
+}
+
+/// What `doctor --kernels` computes occupancy from is what the kernels are launched with.
+#[test]
+fn the_table_of_launches_is_that_of_the_sources() {
+    let of = |name: &str| KERNELS.iter().find(|kernel| kernel.name == name);
+    let mut known = 0;
+    for (name, threads, shared) in host::launches() {
+        if name.starts_with("probe_") {
+            continue;
+        }
+        let kernel = of(&name).unwrap_or_else(|| panic!("{name} is not in runtime::ceiling"));
+        assert_eq!(kernel.threads, threads, "{name}");
+        match (kernel.shared, shared) {
+            (Shared::Bytes(bytes), Some(expected)) => assert_eq!(bytes, expected, "{name}"),
+            (Shared::OfWidth | Shared::OfNorm, None) => {}
+            (found, expected) => panic!("{name}: {found:?}, expected {expected:?}"),
+        }
+        known += 1;
+    }
+    assert_eq!(known, KERNELS.len());
 }
 
 #[test]

@@ -23,6 +23,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("text", &[]),
     ("fasttext", &["base", "text"]),
     ("store", &["base"]),
+    ("doctor", &["base"]),
     ("artifact", &["base", "store"]),
     ("download", &["base", "artifact", "store"]),
     ("source", &["base", "text", "store", "artifact"]),
@@ -120,6 +121,7 @@ const BELOW_CLI: &[&str] = &[
     "compare",
     "report",
     "trace",
+    "doctor",
     "pipeline",
 ];
 

@@ -1,0 +1,217 @@
+//! Where a shared library lies, without loading it.
+//!
+//! In → a name such as `libcuda.so.1`; out → [`Found`]: its path, its version, and whether dataprep
+//! would open it. **Method.** The loader's own order (`man 8 ld.so`): `LD_LIBRARY_PATH`, the cache
+//! `/etc/ld.so.cache` (glibc's format 1.1: `elf/cache.c`, `dl-cache.h`), the system's folders; then
+//! where dataprep looks besides: `DATAPREP_CUDA_LIBS`, an installed toolkit, a container's mounts,
+//! Windows' drivers. Then where CUDA's libraries lie that nobody is told of: other toolkits, the
+//! wheels of a Python environment. The version is the tail of the real file's name, else that of
+//! the wheel it came in.
+
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use crate::base::io;
+
+/// A library that is looked for.
+#[derive(Clone, Debug, Serialize)]
+pub struct Library {
+    /// The file; an older one may serve too.
+    pub name: &'static str,
+    pub found: Option<Found>,
+    /// What to do where it is not found.
+    pub remedy: &'static str,
+}
+
+/// Where one lies.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Found {
+    pub path: PathBuf,
+    pub version: Option<String>,
+    /// Whether dataprep opens it there.
+    pub opens: bool,
+}
+
+/// Folders to look in.
+pub struct Places {
+    /// Those of `LD_LIBRARY_PATH`, then the system's.
+    first: Vec<PathBuf>,
+    /// The bytes of the loader's cache.
+    cache: Vec<u8>,
+    /// The system's, then those that are opened by path.
+    system: Vec<PathBuf>,
+    /// Where nobody looks.
+    beside: Vec<PathBuf>,
+}
+
+impl Places {
+    /// Of this process.
+    pub fn here() -> Places {
+        let variable = |name: &str| std::env::var_os(name).unwrap_or_default();
+        let split = |name: &str| std::env::split_paths(&variable(name)).collect::<Vec<_>>();
+        let system = [
+            "/lib64",
+            "/usr/lib64",
+            "/lib/x86_64-linux-gnu",
+            "/usr/lib/x86_64-linux-gnu",
+            "/lib/aarch64-linux-gnu",
+            "/usr/lib/aarch64-linux-gnu",
+            "/lib",
+            "/usr/lib",
+            "/usr/local/cuda/lib64",
+            "/usr/local/nvidia/lib64",
+            "/usr/lib/wsl/lib",
+        ];
+        let system = system.iter().map(PathBuf::from).chain(split("DATAPREP_CUDA_LIBS"));
+        Places {
+            first: split("LD_LIBRARY_PATH"),
+            cache: io::read(Path::new("/etc/ld.so.cache")).unwrap_or_default(),
+            system: system.collect(),
+            beside: beside(&["VIRTUAL_ENV", "CONDA_PREFIX", "CUDA_HOME", "HOME"].map(variable)),
+        }
+    }
+
+    /// Where `name` lies, first as dataprep looks for it.
+    pub fn find(&self, name: &str) -> Option<Found> {
+        let in_folders = |folders: &[PathBuf]| {
+            folders.iter().map(|folder| folder.join(name)).find(|path| path.is_file())
+        };
+        let opened = in_folders(&self.first)
+            .or_else(|| cached(&self.cache, name).filter(|path| path.is_file()))
+            .or_else(|| in_folders(&self.system));
+        let opens = opened.is_some();
+        let path = opened.or_else(|| in_folders(&self.beside))?;
+        Some(Found { version: version(&path, name), path, opens })
+    }
+}
+
+/// Folders of other toolkits and of Python's wheels.
+fn beside([environment, conda, toolkit, home]: &[std::ffi::OsString; 4]) -> Vec<PathBuf> {
+    let mut toolkits = vec![PathBuf::from(toolkit)];
+    let local = io::list(Path::new("/usr/local")).unwrap_or_default();
+    toolkits.extend(local.into_iter().filter(|path| {
+        path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("cuda"))
+    }));
+    let absolute = |path: &PathBuf| path.is_absolute();
+    let toolkits = toolkits.iter().filter(|path| absolute(path));
+    let mut folders: Vec<PathBuf> = toolkits.map(|path| path.join("lib64")).collect();
+    let python = [
+        PathBuf::from(environment).join("lib"),
+        PathBuf::from(conda).join("lib"),
+        PathBuf::from(home).join(".local/lib"),
+        PathBuf::from("/usr/local/lib"),
+        PathBuf::from("/usr/lib"),
+    ];
+    for folder in python.iter().filter(|path| absolute(path)) {
+        for python in io::list(folder).unwrap_or_default() {
+            let name = python.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            if name.starts_with("python3") {
+                let packages = ["site-packages", "dist-packages"].map(|kind| python.join(kind));
+                folders.extend(packages.iter().map(|packages| packages.join("nvidia/cu13/lib")));
+            }
+        }
+    }
+    folders
+}
+
+/// The path of a library in the loader's cache. Each of its entries is flags (i32), the places of a
+/// name and of a path (u32, from the header on), and 12 bytes more; the header is 48 bytes.
+fn cached(cache: &[u8], name: &str) -> Option<PathBuf> {
+    const MAGIC: &[u8] = b"glibc-ld.so.cache1.1";
+    let start = cache.windows(MAGIC.len()).position(|bytes| bytes == MAGIC)?;
+    let cache = &cache[start..];
+    let word = |at: usize| Some(u32::from_le_bytes(cache.get(at..at + 4)?.try_into().ok()?));
+    let text = |at: u32| {
+        let rest = cache.get(at as usize..)?;
+        std::str::from_utf8(rest.split(|byte| *byte == 0).next()?).ok()
+    };
+    let count = (word(20)? as usize).min(cache.len() / 24);
+    (0..count).find_map(|entry| {
+        let at = 48 + 24 * entry;
+        let is_it = text(word(at + 4)?) == Some(name);
+        is_it.then(|| text(word(at + 8)?).map(PathBuf::from)).flatten()
+    })
+}
+
+/// `libcuda.so.1` → `libcuda.so.580.95.05` is version 580.95.05; a file of a wheel has its name.
+fn version(path: &Path, name: &str) -> Option<String> {
+    let real = io::canonical(path).ok()?;
+    let stem = name.split(".so").next()?;
+    let file = real.file_name()?.to_string_lossy().into_owned();
+    let tail = file.strip_prefix(stem)?.strip_prefix(".so.")?.to_owned();
+    if tail.contains('.') {
+        return Some(tail);
+    }
+    // SITE/nvidia/cu13/lib/FILE, beside SITE/nvidia_cublas-13.0.2.14.dist-info.
+    let site = real.ancestors().nth(4)?;
+    let is_cublas = stem.starts_with("libcublas");
+    let wheel = io::list(site).ok()?.into_iter().find_map(|entry| {
+        let name = entry.file_name()?.to_string_lossy().into_owned();
+        let version = name.strip_prefix("nvidia_cublas-")?.strip_suffix(".dist-info")?;
+        Some(version.to_owned())
+    });
+    wheel.filter(|_| is_cublas).or(Some(tail))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A cache of one entry, behind the header of the older format that may stand before it.
+    fn cache(name: &str, path: &str) -> Vec<u8> {
+        let mut cache = b"ld.so-1.7.0\0padding.glibc-ld.so.cache1.1".to_vec();
+        let strings = [name, "\0", path, "\0"].concat();
+        for word in [1u32, strings.len() as u32, 0, 0, 0, 0, 0] {
+            cache.extend(word.to_le_bytes());
+        }
+        let text = 48 + 24;
+        for word in [3u32, text, text + name.len() as u32 + 1, 0, 0, 0] {
+            cache.extend(word.to_le_bytes());
+        }
+        cache.extend(strings.bytes());
+        cache
+    }
+
+    #[test]
+    fn a_library_is_found_in_the_order_of_the_loader_with_its_version() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        for name in ["first", "cached", "beside"] {
+            std::fs::create_dir(at(name)).unwrap();
+        }
+        std::fs::write(at("cached/libcuda.so.580.95.05"), "").unwrap();
+        let link = at("cached/libcuda.so.1");
+        std::os::unix::fs::symlink("libcuda.so.580.95.05", &link).unwrap();
+        let mut places = Places {
+            first: vec![at("first")],
+            cache: cache("libcuda.so.1", link.to_str().unwrap()),
+            system: vec![],
+            beside: vec![at("beside")],
+        };
+        let version = Some("580.95.05".to_owned());
+        assert_eq!(
+            places.find("libcuda.so.1"),
+            Some(Found { path: link.clone(), version, opens: true })
+        );
+        std::fs::write(at("first/libcuda.so.1"), "").unwrap();
+        let found = places.find("libcuda.so.1").unwrap();
+        assert_eq!((found.path, found.version), (at("first/libcuda.so.1"), Some("1".to_owned())));
+        places.cache.truncate(60);
+        places.first.clear();
+        assert_eq!(places.find("libcuda.so.1"), None);
+        std::fs::write(at("beside/libcuda.so.1"), "").unwrap();
+        assert!(places.find("libcuda.so.1").is_some_and(|found| !found.opens));
+    }
+
+    #[test]
+    fn a_library_of_a_wheel_has_the_version_of_its_wheel() {
+        let site = tempfile::tempdir().unwrap();
+        let lib = site.path().join("nvidia/cu13/lib");
+        std::fs::create_dir_all(&lib).unwrap();
+        std::fs::create_dir(site.path().join("nvidia_cublas-13.0.2.14.dist-info")).unwrap();
+        let path = lib.join("libcublasLt.so.13");
+        std::fs::write(&path, "").unwrap();
+        assert_eq!(version(&path, "libcublasLt.so.13").as_deref(), Some("13.0.2.14"));
+    }
+}

@@ -1,0 +1,153 @@
+//! The ceilings of the GPUs that kernels are compiled for.
+//!
+//! In → a name; out → [`Gpu`]. **Sources.** NVIDIA's data sheets (H200 SXM 2024, H100 SXM5 2023,
+//! A100 80 GB SXM 2021) and the whitepapers of the GA102 (2020, table 9 of its appendix A) and Ada
+//! GPU architectures (2022, appendix A): memory bandwidth, and dense bf16 products with fp32 sums.
+//! Of the RTX 4070 no whitepaper gives the product: it is its 46 multiprocessors at 2.475 GHz with
+//! Ada's 512 operations a clock, which gives the whitepaper's 165.2 for the RTX 4090. Memory is
+//! what `nvidia-smi` calls its total. Limits of a multiprocessor: *CUDA C++ Programming Guide*
+//! 13.0, table of technical specifications by compute capability.
+//!
+//! An H200 was measured to give 770 to 800 TFLOP/s of its 989 in a product of 8192³.
+
+use crate::base::error::{Error, Result};
+
+/// What one multiprocessor holds at once.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    pub threads: usize,
+    pub blocks: usize,
+    /// Bytes of shared memory, and what each block takes of it for the system.
+    pub shared: usize,
+    pub reserved: usize,
+    pub registers: usize,
+}
+
+/// A GPU.
+#[derive(Clone, Copy, Debug)]
+pub struct Gpu {
+    /// As it is asked for.
+    pub name: &'static str,
+    pub title: &'static str,
+    /// The target of the compiler: a column of `kernels/registers.txt`.
+    pub target: &'static str,
+    /// Bytes of memory.
+    pub memory: u64,
+    /// Bytes a second between it and the chip.
+    pub bandwidth: f64,
+    /// Operations a second of dense bf16 products with fp32 sums.
+    pub products: f64,
+    pub multiprocessors: usize,
+    pub limits: Limits,
+}
+
+const fn limits(threads: usize, blocks: usize, shared_kib: usize) -> Limits {
+    Limits { threads, blocks, shared: shared_kib << 10, reserved: 1 << 10, registers: 1 << 16 }
+}
+
+const HOPPER: Limits = limits(2048, 32, 228);
+const AMPERE: Limits = limits(2048, 32, 164);
+const GA102: Limits = limits(1536, 16, 100);
+const ADA: Limits = limits(1536, 24, 100);
+
+const MIB: u64 = 1 << 20;
+
+/// All of them.
+pub const GPUS: &[Gpu] = &[
+    Gpu {
+        name: "h200",
+        title: "H200 SXM",
+        target: "sm_90a",
+        memory: 143_771 * MIB,
+        bandwidth: 4.8e12,
+        products: 989.4e12,
+        multiprocessors: 132,
+        limits: HOPPER,
+    },
+    Gpu {
+        name: "h100",
+        title: "H100 SXM5 80 GB",
+        target: "sm_90a",
+        memory: 81_559 * MIB,
+        bandwidth: 3.35e12,
+        products: 989.4e12,
+        multiprocessors: 132,
+        limits: HOPPER,
+    },
+    Gpu {
+        name: "a100",
+        title: "A100 SXM 80 GB",
+        target: "sm_80",
+        memory: 81_920 * MIB,
+        bandwidth: 2.039e12,
+        products: 312e12,
+        multiprocessors: 108,
+        limits: AMPERE,
+    },
+    Gpu {
+        name: "4090",
+        title: "RTX 4090",
+        target: "sm_89",
+        memory: 24_564 * MIB,
+        bandwidth: 1.008e12,
+        products: 165.2e12,
+        multiprocessors: 128,
+        limits: ADA,
+    },
+    Gpu {
+        name: "3090",
+        title: "RTX 3090",
+        target: "sm_86",
+        memory: 24_576 * MIB,
+        bandwidth: 936.2e9,
+        products: 71.2e12,
+        multiprocessors: 82,
+        limits: GA102,
+    },
+    Gpu {
+        name: "4070",
+        title: "RTX 4070",
+        target: "sm_89",
+        memory: 12_282 * MIB,
+        bandwidth: 504.2e9,
+        products: 58.3e12,
+        multiprocessors: 46,
+        limits: ADA,
+    },
+];
+
+impl Gpu {
+    /// The GPU of a name.
+    ///
+    /// # Errors
+    /// Config: none is called so; the hint lists them.
+    pub fn named(name: &str) -> Result<&'static Gpu> {
+        GPUS.iter().find(|gpu| gpu.name == name).ok_or_else(|| {
+            let names: Vec<&str> = GPUS.iter().map(|gpu| gpu.name).collect();
+            Error::config(format!("no figures of a GPU `{name}`"))
+                .with_hint(format!("there are figures of {}", names.join(", ")))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_gpu_is_found_by_its_name_and_another_name_lists_them() {
+        assert_eq!(Gpu::named("3090").unwrap().title, "RTX 3090");
+        let error = Gpu::named("5090").unwrap_err();
+        assert!(error.hint().is_some_and(|hint| hint.contains("h200, h100, a100, 4090, 3090")));
+    }
+
+    #[test]
+    fn products_of_consumer_cards_follow_from_their_multiprocessors_and_clocks() {
+        // Operations a clock and multiprocessor with fp32 sums: 512 in GA102 and in Ada.
+        for (name, gigahertz) in [("4090", 2.52), ("3090", 1.695), ("4070", 2.475)] {
+            let gpu = Gpu::named(name).unwrap();
+            let expected = gpu.multiprocessors as f64 * gigahertz * 1e9 * 512.0;
+            assert!((gpu.products / expected - 1.0).abs() < 2e-3, "{name}: {expected:e}");
+        }
+    }
+}

@@ -1,0 +1,50 @@
+//! The command that measures training on a GPU, walked on the CPU with a tiny model.
+//!
+//! What needs PyTorch, a sanitizer of CUDA or the library's own tests says that it is skipped;
+//! everything else must pass: the plan, the speed of steps, the run that is killed and continued.
+
+use std::process::{Command, Output};
+
+use crate::support::TestDir;
+
+/// `tests/gpu/check.sh`, or a packed copy of it.
+fn check(script: &str, arguments: &[&str]) -> Output {
+    let mut command = Command::new("bash");
+    command.arg(script).args(arguments).current_dir(env!("CARGO_MANIFEST_DIR"));
+    command.env("DATAPREP_BINARY", env!("CARGO_BIN_EXE_dataprep"));
+    // A Python without packages: what PyTorch would measure here takes minutes.
+    command.env("PYTHON", "python3").env("PYTHONNOUSERSITE", "1").env("PYTHONPATH", "");
+    command.output().unwrap()
+}
+
+fn shown(output: &Output) -> String {
+    [&output.stdout, &output.stderr].map(|text| String::from_utf8_lossy(text)).concat()
+}
+
+#[test]
+fn the_check_of_a_gpu_walks_its_steps_on_the_cpu() {
+    let directory = TestDir::new();
+    let pack = directory.path("pack").to_string_lossy().into_owned();
+    let tiny = ["--device", "cpu", "--tiny"];
+    let packed = check("tests/gpu/check.sh", &[&["pack", "--out", &pack], &tiny[..]].concat());
+    assert!(packed.status.success(), "{}", shown(&packed));
+    let run = check(&format!("{pack}/check.sh"), &[&["run", "--no-torch"], &tiny[..]].concat());
+    let text = shown(&run);
+    assert!(run.status.success(), "{text}");
+    let table = directory.read("pack/out/table.md");
+    for step in ["versions", "speed tiny", "resume"] {
+        assert!(table.contains(&format!("| {step} | passed |")), "{table}\n{text}");
+    }
+    assert!(table.contains("16 steps killed at 8 and continued: equal"), "{table}");
+    assert!(table.contains("| tiny | dataprep | "), "{table}");
+    assert!(table.contains("| memcheck | skipped: "), "{table}");
+}
+
+#[test]
+fn without_a_gpu_the_check_is_skipped() {
+    let run = check("tests/gpu/check.sh", &["run"]);
+    if Command::new("nvidia-smi").arg("-L").output().is_ok_and(|output| output.status.success()) {
+        return;
+    }
+    assert!(run.status.success() && shown(&run).starts_with("skipped: no NVIDIA GPU"));
+}

@@ -1,0 +1,108 @@
+#!/usr/bin/env python3
+"""Records of check.sh, and the table that is made of them.
+
+    table.py speed RUN PLAN.json SIZE PEAK_MIB    a record of one size, from the run's timing
+    table.py table OUT                            the markdown for benches/results/
+"""
+
+import json
+import pathlib
+import statistics
+import sys
+
+# Steps that fill caches, buffers and the driver's own tables.
+WARM = 4
+
+
+def lines(path: pathlib.Path) -> list:
+    if not path.exists():
+        return []
+    return [json.loads(line) for line in path.read_text().splitlines() if line.startswith("{")]
+
+
+def speed(run: str, plan: str, size: str, peak: str) -> dict:
+    timing = lines(pathlib.Path(run, "timing.jsonl"))
+    if len(timing) <= WARM:
+        sys.exit(f"{size}: {len(timing)} steps were timed, and {WARM} are left out")
+    plan = next(record for record in lines(pathlib.Path(plan)) if record["type"] == "plan")
+    rate = statistics.median(step["tokens_per_second"] for step in timing[WARM:])
+    feed = sum(step["feed_seconds"] for step in timing[WARM:])
+    return {
+        "step": "speed",
+        "size": size,
+        "steps": len(timing) - WARM,
+        "tokens_per_second": rate,
+        "ceiling": plan["tokens_per_second"],
+        "mfu": plan["mfu"] * rate / plan["tokens_per_second"],
+        "feed": feed / sum(step["seconds"] for step in timing[WARM:]),
+        "peak_gib": int(peak) / 1024,
+        "planned_gib": plan["memory_total"] / 2**30,
+    }
+
+
+def row(cells) -> str:
+    return "| " + " | ".join(str(cell) for cell in cells) + " |"
+
+
+def head(*cells) -> list:
+    return ["", row(cells), "|" + " --- |" * len(cells)]
+
+
+def speeds(records: list, baseline: list) -> list:
+    text = head(
+        "size", "by", "tokens/s", "MFU (PaLM)", "of the ceiling", "peak GiB", "planned GiB", "feed"
+    )
+    for record in (record for record in records if record["step"] == "speed"):
+        rate, ceiling = record["tokens_per_second"], record["ceiling"]
+        share, feed = f"{rate / ceiling:.1%}", f"{record['feed']:.2%}"
+        peak = f"{record['peak_gib']:.1f}" if record["peak_gib"] else "–"
+        cells = [record["size"], "dataprep", f"{rate:,.0f}", f"{record['mfu']:.1%}", share, peak]
+        text.append(row([*cells, f"{record['planned_gib']:.1f}", feed]))
+    for record in (record for record in baseline if "tok_s" in record):
+        mfu = f"{record['mfu_palm']}%" if record.get("mfu_palm") else "–"
+        peak = record.get("peak_alloc_gib", "–")
+        cells = [record["size"], f"PyTorch, {record['mode']}", f"{record['tok_s']:,.0f}", mfu]
+        text.append(row([*cells, "–", peak, "–", "–"]))
+    return text
+
+
+def table(out: str) -> str:
+    folder = pathlib.Path(out)
+    records = lines(folder / "result.jsonl")
+    found = {record["step"]: record for record in records}
+    version = found.get("versions", {})
+    text = [f"# Training on {version.get('gpu', 'an unknown GPU')}", ""]
+    text.append(f"- commit: {version.get('commit', 'unknown')}")
+    if ceilings := found.get("ceilings"):
+        copy, product = ceilings["copy_bytes_per_second"], ceilings["product_flops"]
+        text.append(f"- torch: {ceilings['torch']}, CUDA {ceilings.get('cuda', 'none')}")
+        text.append(f"- measured: copy {copy / 1e12:.2f} TB/s, product {product / 1e12:.1f} TFLOP/s")
+    if resume := found.get("resume"):
+        equal = "equal" if resume["equal"] == "true" else "DIFFERENT"
+        text.append(
+            f"- {resume['steps']} steps killed at {resume['killed_at']} and continued: {equal} "
+            f"parameters and moments ({resume['parameters']})"
+        )
+    if twin := found.get("twin"):
+        text.append(
+            f"- losses of {twin['steps']} steps against PyTorch in fp32: first {twin['first']:.1e}, "
+            f"last {twin['last']:.1e}, largest {twin['largest']:.1e} nats apart"
+        )
+    text += speeds(records, lines(folder / "baseline.jsonl"))
+    text += head("step", "outcome", "seconds")
+    for record in (record for record in records if record["step"] == "status"):
+        text.append(row([record["name"], record["status"], record["seconds"]]))
+    return "\n".join(text)
+
+
+def main() -> None:
+    if len(sys.argv) == 6 and sys.argv[1] == "speed":
+        print(json.dumps(speed(*sys.argv[2:])))
+    elif len(sys.argv) == 3 and sys.argv[1] == "table":
+        print(table(sys.argv[2]))
+    else:
+        sys.exit(__doc__)
+
+
+if __name__ == "__main__":
+    main()
