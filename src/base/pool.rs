@@ -4,7 +4,7 @@
 //! many as were ever needed at once. Invariant: which one a piece of work gets must not show in its
 //! result. Cost: an uncontended lock twice a call.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// The things that nobody uses just now.
 #[derive(Debug)]
@@ -21,12 +21,24 @@ impl<T> Default for Pool<T> {
 impl<T> Pool<T> {
     /// Lends an idle one, or one that `make` makes, to `work`.
     pub fn with<R>(&self, make: impl FnOnce() -> T, work: impl FnOnce(&mut T) -> R) -> R {
-        let idle = || self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        let taken = idle().pop();
-        let mut lent = taken.unwrap_or_else(make);
+        let mut lent = self.take().unwrap_or_else(make);
         let result = work(&mut lent);
-        idle().push(lent);
+        self.put(lent);
         result
+    }
+
+    /// An idle one, for work that ends elsewhere, with [`Pool::put`].
+    pub fn take(&self) -> Option<T> {
+        self.idle().pop()
+    }
+
+    /// Takes one back.
+    pub fn put(&self, lent: T) {
+        self.idle().push(lent);
+    }
+
+    fn idle(&self) -> MutexGuard<'_, Vec<T>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// All of them, when nobody works any more.

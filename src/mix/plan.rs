@@ -98,6 +98,8 @@ pub struct MixPlan {
     pub phases: Vec<PlannedPhase>,
     /// What the budgets count.
     pub measure: Measure,
+    /// Whether a temperature made the phases' weights: they add to nothing that anybody asked for.
+    pub tempered: bool,
     /// How much of it the mix has.
     pub size: u64,
 }
@@ -115,7 +117,8 @@ impl MixPlan {
         check_masks(&sets, config)?;
         let measure = if config.bytes.is_some() { Measure::Bytes } else { Measure::Tokens };
         let (files, sources, phases) = (Vec::new(), Vec::new(), Vec::new());
-        let mut plan = MixPlan { sets, files, sources, phases, measure, size: 0 };
+        let tempered = config.temperature.is_some();
+        let mut plan = MixPlan { sets, files, sources, phases, measure, tempered, size: 0 };
         plan.number_files();
         for (spec, &set) in specs.iter().zip(&set_of_spec) {
             let source = plan.source(spec, set)?;
@@ -350,7 +353,8 @@ impl MixPlan {
         let mut notices = Vec::new();
         for phase in &self.phases {
             let weights: Vec<Weight> = phase.weights.iter().flatten().copied().collect();
-            let Some(sum) = odd_sum(&weights).filter(|_| weights.len() > 1) else { continue };
+            let is_asked = !self.tempered && weights.len() > 1;
+            let Some(sum) = odd_sum(&weights).filter(|_| is_asked) else { continue };
             let size: u64 = phase.budgets.iter().sum();
             let shares = self.sources.iter().zip(&phase.budgets).filter(|(_, share)| **share > 0);
             let shares = shares.map(|(source, &share)| {
@@ -368,11 +372,13 @@ impl MixPlan {
         for (source, available) in self.sources.iter().zip(available) {
             if source.budget > available {
                 let passes = decimal(source.budget, available);
+                let short = &passes[..passes.len() - 2];
                 notices.push(format!(
                     "`{}` is up-sampled: each of its {} documents is read {} times",
                     source.name,
                     Count(source.available_documents()),
-                    &passes[..passes.len() - 2],
+                    // A pass and little more is no up-sampling by 1.00.
+                    if short == "1.00" { &passes } else { short },
                 ));
             }
         }

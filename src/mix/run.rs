@@ -4,9 +4,10 @@
 //! scan all blocks for ids and lengths (in parallel, checked by XXH3, no token decompressed), lay
 //! the order, then decode the blocks of the chosen held-out documents.
 //! Invariants: achieved tokens equal the budgets; documents in = out + dropped. Memory:
-//! [`memory_bytes`], refused when above what is allowed: 12 bytes a document, so the 1.4 billion of
-//! a trillion tokens of web text take 17 GB. Cost: reading the shards once, and some 200 ns a
-//! document of the order.
+//! [`memory_bytes`], refused when above what is allowed: 12 bytes a document and its share of what
+//! is known of blocks, 13.2 in all at 100 million documents, so the 1.4 billion of a trillion
+//! tokens of web text take 18.5 GB. Cost: reading the shards once, and 170 to 380 ns a document of
+//! the order, 1 µs when it is packed.
 
 use std::collections::BTreeMap;
 

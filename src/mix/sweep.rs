@@ -98,6 +98,25 @@ mod tests {
     }
 
     #[test]
+    fn a_share_is_shown_as_it_was_asked_for() {
+        let specs: Vec<MixSpec> =
+            ["web=w:5", "code=c:0.6", "books=b:0.2"].map(|text| text.parse().unwrap()).into();
+        let shown = |share: &str| -> Vec<String> {
+            let mixes = format!("web={share}").parse::<Sweep>().unwrap().mixes(&specs).unwrap();
+            let weights = mixes[0].1.iter().flat_map(|spec| spec.weight);
+            weights.map(|weight| weight.to_string()).collect()
+        };
+        assert_eq!(shown("0.1"), ["0.1", "0.675", "0.225"]);
+        // Thirds have no decimals that add to 1.
+        let specs: Vec<MixSpec> =
+            ["web=w:5", "code=c:1", "books=b:2"].map(|text| text.parse().unwrap()).into();
+        let mixes = "web=0.5".parse::<Sweep>().unwrap().mixes(&specs).unwrap();
+        let weights: Vec<String> =
+            mixes[0].1.iter().flat_map(|spec| spec.weight).map(|it| it.to_string()).collect();
+        assert_eq!(weights, ["3", "1", "2"]);
+    }
+
+    #[test]
     fn what_is_no_sweep_is_refused() {
         for text in ["web", "web=", "web=0", "web=1", "web=0.1,0.1", "web=x"] {
             let error = text.parse::<Sweep>().unwrap_err();

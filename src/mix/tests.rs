@@ -470,10 +470,16 @@ fn what_the_weights_came_to_is_said_where_it_may_surprise() {
     let up = notices(&[("web", "0.5"), ("code", "0.5")], &format!("tokens = {}", 2 * tokens));
     assert!(up.iter().any(|notice| notice.contains("`code` is up-sampled")), "{up:?}");
     assert!(up.iter().any(|notice| notice.ends_with("is read 2.50 times")), "{up:?}");
+    let little = corpus.available("code") + 3;
+    let up = notices(&[("web", "0.5"), ("code", "0.5")], &format!("tokens = {}", 2 * little));
+    let said = up.iter().find(|notice| notice.contains("`code` is up-sampled")).unwrap();
+    assert!(!said.contains("1.00 times"), "{said}");
     // In proportion to what there is, each source is read as often as the others.
     let even = [("web", "1"), ("code", "1"), ("books", "1")];
     let stage = Mix::open(&corpus.specs(&even), with_keys("temperature = 1\ntokens = 9000"));
     let stage = stage.unwrap();
+    // The weights that a temperature makes are nobody's to wonder at.
+    assert!(stage.notices().is_empty(), "{:?}", stage.notices());
     let plan = stage.resolved();
     let passes = |source: &PlannedSource| source.budget as f64 / source.available_tokens as f64;
     let passes: Vec<f64> = plan.sources.iter().map(passes).collect();

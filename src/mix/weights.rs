@@ -87,7 +87,8 @@ impl<'de> Deserialize<'de> for Weight {
 
 impl Weight {
     /// Weights with which this is one's share, below 1, and the rest is the others' in their own
-    /// proportions: own = share × Σ others, other = (1 − share) × other, in lowest terms.
+    /// proportions: own = share × Σ others, other = (1 − share) × other; such as add to 1 where
+    /// millionths do, else in lowest terms.
     pub fn beside(self, others: &[Weight]) -> (Weight, Vec<Weight>) {
         let rest = UNIT.saturating_sub(self.millionths);
         let own = u128::from(self.millionths) * total(others);
@@ -97,9 +98,17 @@ impl Weight {
         // Beyond the largest weight the last digits are rounded off.
         let largest = products.iter().max().copied().unwrap_or(1) / common;
         let scale = largest.div_ceil(u128::from(WEIGHT_MAX * UNIT)).max(1);
-        let weight =
-            |product: &u128| Weight { millionths: (product / common / scale).max(1) as u64 };
-        (weight(&products[0]), products[1..].iter().map(weight).collect())
+        let parts: Vec<u128> =
+            products.iter().map(|product| (product / common / scale).max(1)).collect();
+        let (unit, sum) = (u128::from(UNIT), parts.iter().sum::<u128>());
+        let largest = parts.iter().max().copied().unwrap_or(1);
+        let times = match sum {
+            sum if unit.is_multiple_of(sum) => unit / sum,
+            _ if largest <= u128::from(WEIGHT_MAX) => unit,
+            _ => 1,
+        };
+        let weight = |part: &u128| Weight { millionths: (part * times) as u64 };
+        (weight(&parts[0]), parts[1..].iter().map(weight).collect())
     }
 
     /// This share of `whole`, rounded down.

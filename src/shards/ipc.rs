@@ -23,6 +23,7 @@ use flatbuffers::FlatBufferBuilder;
 use crate::base::{
     error::{Error, Result},
     hash::{Fingerprint, xxh3_128},
+    pool::Pool,
 };
 
 /// Behind the last batch: a message of no length.
@@ -36,6 +37,8 @@ pub struct BatchEncoder {
     schema: SchemaRef,
     options: IpcWriteOptions,
     head: Vec<u8>,
+    /// Arrow's writers with their compressors, whose tables are costly to make anew.
+    files: Pool<Option<FileWriter<Vec<u8>>>>,
 }
 
 /// A batch as it stands in a file.
@@ -54,7 +57,7 @@ impl BatchEncoder {
     /// For the file at `path`, which errors name.
     pub(super) fn new(path: &Path, schema: &SchemaRef, options: IpcWriteOptions) -> Result<Self> {
         let (path, schema, head) = (path.to_owned(), schema.clone(), Vec::new());
-        let mut encoder = BatchEncoder { path, schema, options, head };
+        let mut encoder = BatchEncoder { path, schema, options, head, files: Pool::default() };
         encoder.head = std::mem::take(encoder.file()?.get_mut());
         Ok(encoder)
     }
@@ -66,7 +69,20 @@ impl BatchEncoder {
 
     /// The bytes of one batch.
     pub fn encode(&self, batch: &RecordBatch) -> Result<EncodedBatch> {
-        let mut file = self.file()?;
+        self.files.with(
+            || None,
+            |file| match file {
+                Some(file) => self.encode_with(file, batch),
+                None => self.encode_with(file.insert(self.file()?), batch),
+            },
+        )
+    }
+
+    fn encode_with(
+        &self,
+        file: &mut FileWriter<Vec<u8>>,
+        batch: &RecordBatch,
+    ) -> Result<EncodedBatch> {
         file.get_mut().clear();
         file.write(batch).map_err(|error| self.failed(error))?;
         let bytes = std::mem::take(file.get_mut());

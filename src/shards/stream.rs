@@ -133,6 +133,7 @@ impl MixReader {
         }
         let (end, all) = (start + length as u64, self.tokens());
         assert!(end <= all, "tokens {start}..{end} of a mix of {all}");
+        tokens.reserve(length);
         let mut document = self.order.find(start)?;
         let mut position = start;
         if let Some(rows) = &mut self.rows {

@@ -44,7 +44,7 @@ const STRETCH_DOCUMENTS: usize = 1 << 22;
 const STRETCH_ID_BYTES: usize = 256 << 20;
 
 /// Bytes that the writer of a file of `text_bytes` holds: tokens, which are no more than bytes, in
-/// a buffer that has just grown to twice its need, and what is known of each document.
+/// a buffer that may have grown to twice its need, and what is known of each document.
 pub fn held_bytes(width: TokenWidth, text_bytes: u64) -> u64 {
     let tokens = text_bytes.min(STRETCH_TOKENS as u64);
     2 * tokens * width.bytes() + text_bytes.min(STRETCH_ID_BYTES as u64 / 2)
@@ -110,6 +110,8 @@ pub struct ShardWriter {
     file: CheckedWriter<ShardLayout>,
     threads: usize,
     stretch: Stretch,
+    /// How many tokens are still to come, at most, if that was said.
+    tokens_expected: u64,
     counts: ShardCounts,
 }
 
@@ -130,8 +132,18 @@ impl ShardWriter {
             file: CheckedWriter::create(path, &schema, Compression::Zstd)?,
             threads,
             stretch: Stretch::new(about),
+            tokens_expected: 0,
             counts: ShardCounts::default(),
         })
+    }
+
+    /// Says that no more than `tokens` will come. Room is made for them at once, which takes
+    /// addresses but no memory before they are there; a buffer that grows is copied as often as it
+    /// doubles, into memory that is cleared first.
+    pub fn expect(mut self, tokens: u64) -> ShardWriter {
+        self.tokens_expected = tokens;
+        self.stretch.reserve(tokens);
+        self
     }
 
     /// Takes a document. Panics on a token wider than the shard's width: the caller chose it.
@@ -153,14 +165,16 @@ impl ShardWriter {
 
     /// Writes what is held and the footer. A shard without documents is a valid file.
     pub fn finish(mut self) -> Result<ShardCounts> {
+        self.tokens_expected = 0;
         self.write_stretch()?;
         self.file.finish(self.stretch.about)?;
         Ok(self.counts)
     }
 
     fn write_stretch(&mut self) -> Result<()> {
-        let empty = Stretch::new(self.stretch.about.clone());
-        let stretch = std::mem::replace(&mut self.stretch, empty);
+        let next = Stretch::new(self.stretch.about.clone());
+        let stretch = std::mem::replace(&mut self.stretch, next);
+        self.tokens_expected = self.tokens_expected.saturating_sub(stretch.token_count() as u64);
         let rows = stretch.by_cell();
         let blocks = stretch.cut(&rows);
         let threads = self.threads.min(blocks.len()).max(1);
@@ -175,7 +189,11 @@ impl ShardWriter {
                 Ok((encoder.encode(&batch)?, facts))
             },
             |(batch, facts)| file.append(batch, facts),
-        )
+        )?;
+        // Not before what was written is given up: two stretches are one more than is asked for.
+        drop(stretch);
+        self.stretch.reserve(self.tokens_expected);
+        Ok(())
     }
 }
 
@@ -242,6 +260,14 @@ impl Stretch {
         let (documents, facts, sources) = (Vec::new(), Vec::new(), Vec::new());
         let (trained, ids) = (Vec::new(), String::new());
         Stretch { about, tokens, trained, ids, documents, facts, sources }
+    }
+
+    fn reserve(&mut self, tokens: u64) {
+        let tokens = tokens.min(STRETCH_TOKENS as u64) as usize;
+        match &mut self.tokens {
+            TokenColumn::U16(column) => column.reserve(tokens),
+            TokenColumn::U32(column) => column.reserve(tokens),
+        }
     }
 
     fn token_count(&self) -> usize {
@@ -380,8 +406,12 @@ impl Stretch {
 }
 
 /// The tokens of these documents, one after another.
-fn gather<'a, T: Copy + 'a>(tokens: &[T], documents: impl Iterator<Item = &'a Held>) -> Vec<T> {
-    let mut gathered = Vec::new();
+fn gather<'a, T: Copy + 'a>(
+    tokens: &[T],
+    documents: impl Iterator<Item = &'a Held> + Clone,
+) -> Vec<T> {
+    let count = documents.clone().map(|document| document.tokens as usize).sum();
+    let mut gathered = Vec::with_capacity(count);
     documents.for_each(|document| gathered.extend_from_slice(&tokens[document.tokens()]));
     gathered
 }

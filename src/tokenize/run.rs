@@ -12,6 +12,7 @@ use crate::artifact::record::FileCounts;
 use crate::artifact::stage::Work;
 use crate::base::error::{Error, Result};
 use crate::base::hash::xxh3_128;
+use crate::base::pool::Pool;
 use crate::shards::{HeldOut, ShardDocument, ShardWriter, TokenWidth};
 use crate::source::formats::objects::ANSWERS;
 use crate::source::verdict::{TWIN, VERDICT, Verdicts};
@@ -45,12 +46,18 @@ pub(super) fn encode(
     work: &Work<'_>,
 ) -> Result<Counts> {
     let create = if answers { ShardWriter::masked } else { ShardWriter::create };
-    let mut writer = create(&work.path(SHARD), width(tokenizer), work.threads)?;
+    let writer = create(&work.path(SHARD), width(tokenizer), work.threads)?;
+    // A byte may be a token.
+    let mut writer = writer.expect(inputs.units()[unit].bytes);
     let mut special_token_texts = 0;
-    let map = |batch| encode_batch(batch, tokenizer, answers);
+    // What a batch's tokens lay in serves the next ones: fresh memory has to be cleared first.
+    let buffers = Pool::default();
+    let map = |batch| encode_batch(batch, tokenizer, answers, buffers.take().unwrap_or_default());
     let sink = |encoded: EncodedBatch| {
         special_token_texts += encoded.special_token_texts;
-        write_batch(&encoded, &inputs.sources()[encoded.batch.source], &mut writer)
+        write_batch(&encoded, &inputs.sources()[encoded.batch.source], &mut writer)?;
+        buffers.put(encoded.tokens);
+        Ok(())
     };
     let schema = inputs.schema();
     let said = [VERDICT, TWIN].into_iter().filter(|name| schema.index_of(name).is_ok());
@@ -78,9 +85,16 @@ pub(super) fn width(tokenizer: &Tokenizer) -> TokenWidth {
     TokenWidth::for_largest_id(tokenizer.vocab_size().saturating_sub(1))
 }
 
-fn encode_batch(batch: Batch, tokenizer: &Tokenizer, answers: bool) -> Result<EncodedBatch> {
-    // English has some four bytes a token.
-    let mut tokens = Vec::with_capacity(batch.text_bytes() as usize / 4);
+/// `tokens`: what they are put into, whatever is there.
+fn encode_batch(
+    batch: Batch,
+    tokenizer: &Tokenizer,
+    answers: bool,
+    mut tokens: Vec<u32>,
+) -> Result<EncodedBatch> {
+    tokens.clear();
+    // English has some four bytes a token, code less than three.
+    tokens.reserve(batch.text_bytes() as usize / 3);
     let mut ends = Vec::with_capacity(batch.len());
     let mut special_token_texts = 0;
     let mut trained = Vec::with_capacity(batch.len());

@@ -2,12 +2,14 @@
 //!
 //! In → a reader of the stream and the row to begin with; out → rows in order, as fast as they are
 //! taken, up to [`AHEAD_TOKENS`] before. A thread owns the reader; when another row is asked for
-//! than the next one it is stopped, gives the reader back and begins anew there. Invariants: a row
-//! is what the reader gives for its place, whoever reads it and when; no token is read twice in
-//! order, so each block is decoded once an epoch as without it. Cost: four bytes a token ahead.
+//! than the next one it is stopped, gives the reader back and begins anew there. It reads some rows
+//! at once, since each hand-over wakes a thread: one at first, whom nobody should wait for, then
+//! twice as many each time, up to [`READ_TOKENS`]. Invariants: a row is what the reader gives for
+//! its place, whoever reads it and when; no token is read twice in order, so each block is decoded
+//! once an epoch as without it. Cost: four bytes a token ahead.
 
 use std::{
-    sync::mpsc::{Receiver, sync_channel},
+    sync::mpsc::{Receiver, Sender, channel, sync_channel},
     thread::{self, JoinHandle},
 };
 
@@ -16,18 +18,65 @@ use crate::shards::MixReader;
 
 /// Tokens that lie ready: some steps of a small model, 4 MiB.
 const AHEAD_TOKENS: usize = 1 << 20;
-/// Rows that lie ready at least.
-const AHEAD_ROWS_MIN: usize = 2;
+/// Tokens that are read at once: small beside a core's cache, large beside what a wake costs.
+const READ_TOKENS: usize = 1 << 15;
+/// Pieces of the stream that lie ready at least.
+const AHEAD_MIN: usize = 2;
 
 /// A row, without the token that follows it.
-#[derive(Debug, Default)]
-pub struct Row {
+#[derive(Debug)]
+pub struct Row<'a> {
     /// As many as the sequence is long.
-    pub tokens: Vec<u32>,
-    /// Places in `tokens` where a document begins, rising.
-    pub starts: Vec<u32>,
+    pub tokens: &'a [u32],
     /// Whether the token behind each counts in the loss; empty where all do.
-    pub trained: Vec<bool>,
+    pub trained: &'a [bool],
+    /// Where documents begin, as places in what was read at once, of which the row is a part.
+    starts: &'a [u32],
+    /// The row's own place there.
+    place: u32,
+}
+
+impl Row<'_> {
+    /// Places in `tokens` where a document begins, rising.
+    pub fn starts(&self) -> impl Iterator<Item = usize> {
+        self.starts.iter().map(|start| (start - self.place) as usize)
+    }
+}
+
+/// A piece of the stream: some whole rows, or what is left behind the last one.
+#[derive(Debug, Default)]
+pub(super) struct Piece {
+    tokens: Vec<u32>,
+    /// Places in `tokens` where a document begins, rising.
+    starts: Vec<u32>,
+    /// As that of [`Row`].
+    trained: Vec<bool>,
+    /// How many tokens and starts were taken.
+    tokens_taken: usize,
+    starts_taken: usize,
+}
+
+impl Piece {
+    pub(super) fn new(tokens: Vec<u32>, starts: Vec<u32>, trained: Vec<bool>) -> Piece {
+        Piece { tokens, starts, trained, tokens_taken: 0, starts_taken: 0 }
+    }
+
+    /// The next row, while there is a whole one.
+    pub(super) fn next_row(&mut self, sequence: usize) -> Option<Row<'_>> {
+        let (from, first) = (self.tokens_taken, self.starts_taken);
+        let tokens = self.tokens.get(from..from + sequence)?;
+        let end = (from + sequence) as u32;
+        let starts = &self.starts[first..];
+        let starts = &starts[..starts.partition_point(|&start| start < end)];
+        let trained = self.trained.get(from..from + sequence).unwrap_or_default();
+        (self.tokens_taken, self.starts_taken) = (from + sequence, first + starts.len());
+        Some(Row { tokens, trained, starts, place: from as u32 })
+    }
+
+    /// The token that comes next.
+    fn next_token(&self) -> Option<u32> {
+        self.tokens.get(self.tokens_taken).copied()
+    }
 }
 
 /// Reads rows ahead.
@@ -46,11 +95,31 @@ enum State {
 }
 
 struct Reading {
-    rows: Receiver<Result<Row>>,
+    pieces: Receiver<Result<Piece>>,
+    /// Where pieces go that are used up, since fresh memory has to be cleared first.
+    used: Sender<Piece>,
     reader: JoinHandle<Box<MixReader>>,
-    /// The row that comes next: number, and itself where it was looked at already.
+    /// The number of the row that comes next, and the piece that it may be in.
     next: u64,
-    seen: Option<Row>,
+    piece: Piece,
+}
+
+impl Reading {
+    /// Takes the next piece once this one is used up; whether there is a token.
+    fn fill(&mut self, is_end: bool) -> Result<bool> {
+        if self.piece.next_token().is_none() {
+            match self.pieces.recv() {
+                Ok(piece) => {
+                    let used = std::mem::replace(&mut self.piece, piece?);
+                    // A thread that has ended needs none.
+                    self.used.send(used).unwrap_or_default();
+                }
+                Err(_) if is_end => return Ok(false),
+                Err(_) => return Err(lost()),
+            }
+        }
+        Ok(true)
+    }
 }
 
 impl RowsAhead {
@@ -80,7 +149,7 @@ impl RowsAhead {
         &mut self,
         first: u64,
         count: usize,
-        mut take: impl FnMut(Row),
+        mut take: impl FnMut(Row<'_>),
     ) -> Result<Option<u32>> {
         if !matches!(&self.state, State::Reading(reading) if reading.next == first) {
             self.stop()?;
@@ -93,25 +162,16 @@ impl RowsAhead {
         result
     }
 
-    fn take(&mut self, count: usize, take: &mut dyn FnMut(Row)) -> Result<Option<u32>> {
+    fn take(&mut self, count: usize, take: &mut dyn FnMut(Row<'_>)) -> Result<Option<u32>> {
         let State::Reading(reading) = &mut self.state else { return Err(lost()) };
         for _ in 0..count {
-            let row = match reading.seen.take() {
-                Some(row) => row,
-                None => reading.rows.recv().map_err(|_| lost())??,
-            };
+            reading.fill(false)?;
+            take(reading.piece.next_row(self.sequence).ok_or_else(lost)?);
             reading.next += 1;
-            take(row);
         }
         // Behind the last whole row the thread sends what is left of the stream, and ends.
-        let behind = match reading.rows.recv() {
-            Ok(row) => row?,
-            Err(_) if reading.next * self.sequence as u64 >= self.tokens => return Ok(None),
-            Err(_) => return Err(lost()),
-        };
-        let token = behind.tokens.first().copied();
-        reading.seen = Some(behind);
-        Ok(token)
+        let is_end = reading.next * self.sequence as u64 >= self.tokens;
+        Ok(if reading.fill(is_end)? { reading.piece.next_token() } else { None })
     }
 
     fn start(&mut self, first: u64) -> Result<()> {
@@ -119,35 +179,47 @@ impl RowsAhead {
             return Err(lost());
         };
         let (sequence, all) = (self.sequence as u64, reader.tokens());
-        let ready = (AHEAD_TOKENS / self.sequence).max(AHEAD_ROWS_MIN);
-        let (send, rows) = sync_channel(ready);
+        let mut rows_max = (READ_TOKENS as u64 / sequence).max(1);
+        let (send, pieces) =
+            sync_channel((AHEAD_TOKENS / READ_TOKENS.max(self.sequence)).max(AHEAD_MIN));
+        let (used, again) = channel::<Piece>();
         let work = move || {
-            let mut start = first * sequence;
+            let (mut start, mut rows) = (first * sequence, 1);
             while start < all {
-                let length = sequence.min(all - start);
-                let mut row = Row::default();
-                let Row { tokens, starts, trained } = &mut row;
+                // Rows, and what is left of the stream by itself.
+                let whole = (all - start) / sequence;
+                let length = if whole > 0 { whole.min(rows) * sequence } else { all - start };
+                let Piece { tokens, starts, trained, .. } = again.try_recv().unwrap_or_default();
+                let mut piece = Piece::new(tokens, starts, trained);
+                let Piece { tokens, starts, trained, .. } = &mut piece;
                 let read = reader.read_row(start, length as usize, tokens, starts, trained);
                 let is_wrong = read.is_err();
-                if send.send(read.map(|()| row)).is_err() || is_wrong {
+                if is_wrong && length > sequence {
+                    // Only who asks for the damaged row is told of it: one by one from here on.
+                    (rows, rows_max) = (1, 1);
+                    continue;
+                }
+                if send.send(read.map(|()| piece)).is_err() || is_wrong {
                     break;
                 }
                 start += length;
+                rows = (2 * rows).min(rows_max);
             }
             reader
         };
         let reader = thread::Builder::new().name("rows ahead".to_owned()).spawn(work);
         let reader =
             reader.map_err(|error| Error::failed(format!("cannot start a thread: {error}")))?;
-        self.state = State::Reading(Reading { rows, reader, next: first, seen: None });
+        let piece = Piece::default();
+        self.state = State::Reading(Reading { pieces, used, reader, next: first, piece });
         Ok(())
     }
 
     /// Stops reading ahead, and has the reader back.
     fn stop(&mut self) -> Result<()> {
         match std::mem::replace(&mut self.state, State::Lost) {
-            State::Reading(Reading { rows, reader, .. }) => {
-                drop(rows);
+            State::Reading(Reading { pieces, reader, .. }) => {
+                drop(pieces);
                 self.state = State::Idle(reader.join().map_err(|_| lost())?);
             }
             other => self.state = other,

@@ -203,7 +203,8 @@ impl Import {
         let file = &self.files[index];
         let tokenizer = &self.vocabulary.tokenizer;
         let width = width(&self.vocabulary);
-        let mut writer = ShardWriter::create(&work.path(SHARD), width, work.threads)?;
+        let writer = ShardWriter::create(&work.path(SHARD), width, work.threads)?;
+        let mut writer = writer.expect(file.place.tokens);
         self.documents(index, &mut |tokens| {
             let bytes = tokenizer.decode(tokens);
             let text = String::from_utf8_lossy(&bytes);

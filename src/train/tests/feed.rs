@@ -6,7 +6,7 @@ use super::Bench;
 use crate::base::io;
 use crate::runtime::data::Feed;
 use crate::shards::{
-    MixReader, MixRecord,
+    MixReader, MixRecord, ShardReader,
     mix_record::MIX_FILE,
     rows::{ROWS_FILE, RowsWriter},
 };
@@ -47,6 +47,22 @@ proptest! {
             prop_assert_eq!(rows(&mut feed, first, length), expected);
         }
     }
+}
+
+#[test]
+fn damage_stops_only_who_reads_the_damaged_row() {
+    let bench = Bench::new();
+    let shard = bench.path("shards").join("shard-00000.arrow");
+    let block = ShardReader::open(&shard).unwrap().blocks()[1].clone();
+    assert_eq!(block.facts.source, "b");
+    let mut bytes = io::read(&shard).unwrap();
+    bytes[(block.offset + block.bytes / 2) as usize] ^= 1;
+    io::write(&shard, &bytes).unwrap();
+    // The first document, of `a`, has eleven tokens; rows 3 to 6 are read at once.
+    let mut feed = MixFeed::open(&bench.path("mix"), &[], 2).unwrap();
+    assert_eq!(feed.rows(0, 4).unwrap().rows, 4);
+    assert!(feed.rows(4, 2).unwrap_err().to_string().contains("checksum"));
+    assert_eq!(feed.rows(1, 3).unwrap().rows, 3);
 }
 
 #[test]
