@@ -3,9 +3,9 @@
 //   swiglu   y = z·σ(z)·up          geglu   y = gelu(z)·up, with the tanh form of GELU
 //   relu2    y = max(z, 0)², without a gate
 //
-// Gated: z and up are the halves of rows of [rows, 2·width] bf16, as one fused product leaves them,
-// y and its gradient [rows, width]; the gradient of both halves is written in the same places.
-// relu2: z and y [rows, width]. width is a multiple of 8.
+// z, up and their gradients: [rows, width] bf16, rows `stride` elements apart, so that both may be
+// halves of one fused product; y and its gradient [rows, width]. relu2 has no up (null). width and
+// stride are multiples of 8.
 //
 // Eight elements a thread. Bytes an element of y: forward 6 (relu2 4), backward 10 (relu2 6); σ and
 // tanh are computed again in the backward. Ceiling: memory.
@@ -37,14 +37,15 @@ DEVICE void gate(float z, float& value, float& slope) {
 }
 
 template <Kind KIND>
-DEVICE void forward(const bf16* input, bf16* out, size_t rows, int width) {
+DEVICE void forward(const bf16* gates, const bf16* ups, bf16* out, size_t rows, int width,
+                    int stride) {
   const size_t piece = size_t(block_x()) * THREADS + thread_index();
   const size_t pieces = width / 8, row = piece / pieces, column = piece % pieces * 8;
   if (row >= rows) return;
-  const bf16* from = input + row * (KIND == Kind::RELU2 ? 1 : 2) * width + column;
+  const size_t at = row * stride + column;
   float z[8], up[8], value[8], slope;
-  unpack(z, load_eight(from));
-  if (KIND != Kind::RELU2) unpack(up, load_eight(from + width));
+  unpack(z, load_eight(gates + at));
+  if (KIND != Kind::RELU2) unpack(up, load_eight(ups + at));
 #pragma unroll
   for (int i = 0; i < 8; i++) {
     gate<KIND>(z[i], value[i], slope);
@@ -54,15 +55,15 @@ DEVICE void forward(const bf16* input, bf16* out, size_t rows, int width) {
 }
 
 template <Kind KIND>
-DEVICE void backward(const bf16* input, const bf16* to_out, bf16* to_input, size_t rows,
-                     int width) {
+DEVICE void backward(const bf16* gates, const bf16* ups, const bf16* to_out, bf16* to_gates,
+                     bf16* to_ups, size_t rows, int width, int stride) {
   const size_t piece = size_t(block_x()) * THREADS + thread_index();
   const size_t pieces = width / 8, row = piece / pieces, column = piece % pieces * 8;
   if (row >= rows) return;
-  const size_t at = row * (KIND == Kind::RELU2 ? 1 : 2) * width + column;
+  const size_t at = row * stride + column;
   float z[8], up[8], g[8], to_z[8], to_up[8];
-  unpack(z, load_eight(input + at));
-  if (KIND != Kind::RELU2) unpack(up, load_eight(input + at + width));
+  unpack(z, load_eight(gates + at));
+  if (KIND != Kind::RELU2) unpack(up, load_eight(ups + at));
   unpack(g, load_eight(to_out + row * width + column));
 #pragma unroll
   for (int i = 0; i < 8; i++) {
@@ -71,21 +72,23 @@ DEVICE void backward(const bf16* input, const bf16* to_out, bf16* to_input, size
     to_z[i] = g[i] * slope * (KIND == Kind::RELU2 ? 1.f : up[i]);
     to_up[i] = g[i] * value;
   }
-  store_eight(to_input + at, packed(to_z));
-  if (KIND != Kind::RELU2) store_eight(to_input + at + width, packed(to_up));
+  store_eight(to_gates + at, packed(to_z));
+  if (KIND != Kind::RELU2) store_eight(to_ups + at, packed(to_up));
 }
 
 }  // namespace activation
 
 #define ENTRIES(name, KIND)                                                                      \
   KERNEL(activation::THREADS, 4)                                                                 \
-  name##_forward(const bf16* input, bf16* out, size_t rows, int width) {                         \
-    activation::forward<activation::Kind::KIND>(input, out, rows, width);                        \
+  name##_forward(const bf16* gates, const bf16* ups, bf16* out, size_t rows, int width,          \
+                 int stride) {                                                                   \
+    activation::forward<activation::Kind::KIND>(gates, ups, out, rows, width, stride);           \
   }                                                                                              \
   KERNEL(activation::THREADS, 4)                                                                 \
-  name##_backward(const bf16* input, const bf16* to_out, bf16* to_input, size_t rows,            \
-                  int width) {                                                                   \
-    activation::backward<activation::Kind::KIND>(input, to_out, to_input, rows, width);          \
+  name##_backward(const bf16* gates, const bf16* ups, const bf16* to_out, bf16* to_gates,        \
+                  bf16* to_ups, size_t rows, int width, int stride) {                            \
+    activation::backward<activation::Kind::KIND>(gates, ups, to_out, to_gates, to_ups, rows,     \
+                                                 width, stride);                                 \
   }
 ENTRIES(swiglu, SWIGLU)
 ENTRIES(geglu, GEGLU)

@@ -1,70 +1,56 @@
-// Dropout by a counter: which elements fall is a function of (seed, step, layer, element) alone.
+// Dropout whose draws are those of runtime/ops/dropout.rs: a function of the token's key and the
+// element's place in it alone.
 //
-//   y = x / (1 − p) where the element's draw is at least p, else 0; the backward is the same call
-//   on the gradient
+//   y = x·factor where the element's draw is at least the threshold, else 0; the backward is the
+//   same call on the gradient. factor = 1 / (1 − threshold / 65,536)
 //
-// x, y: [count] bf16, y may be x. threshold = p·2³² (a draw below it falls). The draw is word
-// element % 4 of Philox4x32-10 (Salmon, Moraes, Dror and Shaw, *Parallel random numbers: as easy
-// as 1, 2, 3*, 2011) with the counter (element / 4, low and high; step; layer) and the seed as key.
+// x, y: [rows, width] bf16, y may be x. keys: [rows] u64, one a token, hashed on the host of (seed,
+// site, row of the mix, position). Element e has 16 bits of the draw e / 4 of SplitMix64 (Steele,
+// Lea and Flood, *Fast splittable pseudorandom number generators*, 2014), whose state before draw i
+// is key + i·golden: a counter. width is a multiple of 8.
 //
-// Eight elements, so two counters, a thread. Bytes an element: 4. Ceiling: memory, with 20 products
-// of 32 bits an element on the integer units (a fifth of their rate at 4 TB/s).
+// Eight elements, so two draws, a thread. Bytes an element: 4, a token: 8. Ceiling: memory.
 #include "portable.cuh"
 
 namespace dropout {
 
-constexpr int THREADS = 256, ROUNDS = 10;
+constexpr int THREADS = 256;
+constexpr uint64_t GOLDEN = 0x9e3779b97f4a7c15ull;
 
-struct Counter {
-  uint32_t words[4];
-};
-
-DEVICE Counter philox(Counter counter, uint32_t key0, uint32_t key1) {
-#pragma unroll
-  for (int round = 0; round < ROUNDS; round++) {
-    const uint32_t high0 = high_product(0xD2511F53u, counter.words[0]);
-    const uint32_t low0 = 0xD2511F53u * counter.words[0];
-    const uint32_t high1 = high_product(0xCD9E8D57u, counter.words[2]);
-    const uint32_t low1 = 0xCD9E8D57u * counter.words[2];
-    const uint32_t second = counter.words[1], fourth = counter.words[3];
-    counter = Counter{{high1 ^ second ^ key0, low1, high0 ^ fourth ^ key1, low0}};
-    key0 += 0x9E3779B9u;
-    key1 += 0xBB67AE85u;
-  }
-  return counter;
+// Draw `index` of the token with this key: four draws of 16 bits, the lowest first.
+DEVICE uint64_t draw(uint64_t key, uint64_t index) {
+  const uint64_t state = key + (index + 1) * GOLDEN;
+  const uint64_t once = (state ^ (state >> 30)) * 0xbf58476d1ce4e5b9ull;
+  const uint64_t twice = (once ^ (once >> 27)) * 0x94d049bb133111ebull;
+  return twice ^ (twice >> 31);
 }
 
-DEVICE void apply(const bf16* x, bf16* y, size_t count, uint32_t threshold, float factor,
-                  uint64_t seed, uint32_t step, uint32_t layer) {
-  const size_t first = (size_t(block_x()) * THREADS + thread_index()) * 8;
-  if (first >= count) return;
-  uint32_t draws[8];
+DEVICE void apply(const bf16* x, bf16* y, const uint64_t* keys, size_t rows, int width,
+                  uint32_t threshold, float factor) {
+  const size_t piece = size_t(block_x()) * THREADS + thread_index();
+  const size_t pieces = width / 8, row = piece / pieces, column = piece % pieces * 8;
+  if (row >= rows) return;
+  const uint64_t key = keys[row];
+  const size_t at = row * width + column;
+  float numbers[8];
+  unpack(numbers, load_eight(x + at));
 #pragma unroll
   for (int half = 0; half < 2; half++) {
-    const uint64_t index = first / 4 + half;
-    const Counter drawn = philox(Counter{{uint32_t(index), uint32_t(index >> 32), step, layer}},
-                                 uint32_t(seed), uint32_t(seed >> 32));
+    const uint64_t bits = draw(key, column / 4 + half);
 #pragma unroll
-    for (int i = 0; i < 4; i++) draws[half * 4 + i] = drawn.words[i];
+    for (int i = 0; i < 4; i++) {
+      const bool stays = (uint32_t(bits >> (16 * i)) & 0xffffu) >= threshold;
+      float& number = numbers[half * 4 + i];
+      number = stays ? number * factor : 0.f;
+    }
   }
-  if (first + 8 <= count) {
-    float numbers[8];
-    unpack(numbers, load_eight(x + first));
-#pragma unroll
-    for (int i = 0; i < 8; i++) numbers[i] = draws[i] >= threshold ? numbers[i] * factor : 0.f;
-    store_eight(y + first, packed(numbers));
-    return;
-  }
-#pragma unroll
-  for (int i = 0; i < 8; i++)
-    if (first + i < count)
-      y[first + i] = to_bf16(draws[i] >= threshold ? to_float(x[first + i]) * factor : 0.f);
+  store_eight(y + at, packed(numbers));
 }
 
 }  // namespace dropout
 
 KERNEL(dropout::THREADS, 4)
-dropout_apply(const bf16* x, bf16* y, size_t count, uint32_t threshold, float factor, uint64_t seed,
-              uint32_t step, uint32_t layer) {
-  dropout::apply(x, y, count, threshold, factor, seed, step, layer);
+dropout_apply(const bf16* x, bf16* y, const uint64_t* keys, size_t rows, int width,
+              uint32_t threshold, float factor) {
+  dropout::apply(x, y, keys, rows, width, threshold, factor);
 }

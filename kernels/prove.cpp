@@ -13,6 +13,7 @@
 #include "activation.cu"
 #include "attention_backward.cu"
 #include "attention_forward.cu"
+#include "combine.cu"
 #include "cross_entropy.cu"
 #include "dropout.cu"
 #include "embedding.cu"
@@ -86,6 +87,7 @@ void add_all() {
   ADD(attention_keys_128, attention::THREADS, attention::KeysShared<128>::BYTES);
   ADD(attention_queries_64, attention::THREADS, attention::QueriesShared<64>::BYTES);
   ADD(attention_queries_128, attention::THREADS, attention::QueriesShared<128>::BYTES);
+  ADD(combine_two, combine::THREADS, 0);
   ADD(cross_entropy_rows, cross_entropy::THREADS, 8 * cross_entropy::WARPS);
   ADD(dropout_apply, dropout::THREADS, 0);
   ADD(embedding_forward, embedding::THREADS, 0);

@@ -48,7 +48,7 @@ pub struct GenerateArgs {
     /// The checkpoint of this step of a run [default: the latest]
     #[arg(long, value_name = "STEP")]
     pub step: Option<u64>,
-    /// auto, or cpu
+    /// auto, cpu, or cuda
     #[arg(long, default_value = "auto")]
     pub device: String,
 }

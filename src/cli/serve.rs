@@ -29,7 +29,7 @@ pub struct ServeArgs {
     /// The checkpoint of this step of a run [default: the latest]
     #[arg(long, value_name = "STEP")]
     pub step: Option<u64>,
-    /// auto, or cpu
+    /// auto, cpu, or cuda
     #[arg(long, default_value = "auto")]
     pub device: String,
 }

@@ -29,7 +29,7 @@ pub struct TrainArgs {
     pub out: Option<PathBuf>,
     #[command(flatten)]
     pub config: ConfigArgs,
-    /// auto, or cpu [default: auto]
+    /// auto, cpu, or cuda [default: auto]
     #[arg(long)]
     pub device: Option<String>,
     /// Solve the model's width for so many parameters (`35M`), at its depth and proportions

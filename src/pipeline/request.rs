@@ -39,7 +39,7 @@ impl Request {
 /// *How* to train: nothing here is part of a fingerprint.
 #[derive(Clone, Debug, Default)]
 pub struct Training {
-    /// `auto` or `cpu`; `auto` by default.
+    /// `auto`, `cpu` or `cuda`; `auto` by default.
     pub device: Option<String>,
     /// Continue, also with another `train.steps`.
     pub resume: bool,

@@ -4,50 +4,88 @@
 //! *numerics key*: resume is bitwise equal where it is equal, and a difference is a warning and a
 //! recorded fact, never a refusal (docs/design.md, section 3.9).
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use crate::base::error::{Error, Result};
 use crate::base::hash::xxh3_128;
 use crate::runtime::cpu::Level;
+use crate::runtime::cuda::driver::Identity;
+use crate::runtime::cuda::memory::Context;
 
 /// A place for tensors and their arithmetic.
 #[derive(Clone, Debug)]
-pub struct Device(candle_core::Device);
+pub struct Device {
+    /// Where the tensor library's tensors are, which beside a GPU are the host's copies.
+    candle: candle_core::Device,
+    context: Option<Arc<Context>>,
+}
 
 impl Device {
-    /// `auto` or `cpu`: the CPU, which is what this build computes on.
+    /// `auto` or `cpu`: the CPU. `cuda`, `cuda:1`: a GPU, where the build has the feature.
+    ///
+    /// # Errors
+    /// Config: no such device, or what it needs is not on this machine.
     pub fn from_name(name: &str) -> Result<Device> {
-        match name {
-            "auto" | "cpu" => Ok(Device::cpu()),
-            _ if name.starts_with("cuda") => Err(Error::config(format!(
-                "device `{name}` is not in this build"
-            ))
-            .with_hint("this binary computes on the CPU: use `--device cpu` or leave it out")),
-            _ => Err(Error::config(format!("unknown device `{name}`"))
-                .with_hint("devices are `auto` and `cpu`")),
+        match name.split_once(':').map_or((name, "0"), |parts| parts) {
+            ("auto" | "cpu", "0") if !name.contains(':') => Ok(Device::cpu()),
+            ("cuda", number) => match number.parse::<i32>() {
+                Ok(number) => Device::gpu(name, number),
+                Err(_) => Err(unknown(name)),
+            },
+            _ => Err(unknown(name)),
         }
+    }
+
+    #[cfg(feature = "cuda")]
+    fn gpu(_: &str, number: i32) -> Result<Device> {
+        Ok(Device::over(crate::runtime::cuda::gpu::open(number)?))
+    }
+
+    #[cfg(not(feature = "cuda"))]
+    fn gpu(name: &str, _: i32) -> Result<Device> {
+        Err(Error::config(format!("device `{name}` is not in this build")).with_hint(
+            "this binary computes on the CPU: use `--device cpu` or leave it out; docs/kernels.md \
+             says how a build for GPUs is made",
+        ))
     }
 
     /// The CPU.
     pub fn cpu() -> Device {
-        Device(candle_core::Device::Cpu)
+        Device { candle: candle_core::Device::Cpu, context: None }
     }
 
-    /// `cpu`.
+    /// A device behind a driver.
+    pub fn over(context: Arc<Context>) -> Device {
+        Device { context: Some(context), ..Device::cpu() }
+    }
+
+    /// `cpu` or `cuda`.
     pub fn name(&self) -> &'static str {
-        "cpu"
+        if self.context.is_some() { "cuda" } else { "cpu" }
+    }
+
+    /// The device that is no CPU.
+    pub fn context(&self) -> Option<&Arc<Context>> {
+        self.context.as_ref()
     }
 
     /// The tensor library's own handle.
     pub(in crate::runtime) fn candle(&self) -> &candle_core::Device {
-        &self.0
+        &self.candle
     }
+}
+
+fn unknown(name: &str) -> Error {
+    Error::config(format!("unknown device `{name}`"))
+        .with_hint("devices are `auto`, `cpu`, `cuda` and `cuda:1`, its second one")
 }
 
 /// What a bitwise equal run needs equal, besides config and data.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Numerics {
-    /// Kind of device: `cpu`.
+    /// Kind of device: `cpu`, or `cuda` with the GPU's name.
     pub device: String,
     /// Threads of the pool that computes.
     pub threads: usize,
@@ -78,13 +116,18 @@ impl Numerics {
             Level::Baseline => (vec![], "baseline"),
         };
         let optimised = if cfg!(debug_assertions) { "debug" } else { "release" };
+        let host =
+            Identity { device: device.name().to_owned(), matmul: format!("gemm {GEMM} {kernels}") };
+        let Identity { device: kind, matmul } =
+            device.context().map_or(host, |context| context.identity());
+        let dtype = if device.context().is_some() { "bf16, sums in f32" } else { "f32" };
         Numerics {
-            device: device.name().to_owned(),
+            device: kind,
             threads: rayon::current_num_threads(),
             cpu_features: cpu_features.into_iter().map(str::to_owned).collect(),
-            matmul: format!("gemm {GEMM} {kernels}"),
+            matmul,
             candle: CANDLE.to_owned(),
-            dtype: "f32".to_owned(),
+            dtype: dtype.to_owned(),
             build: format!(
                 "{} {} {} {optimised}",
                 env!("CARGO_PKG_VERSION"),
@@ -131,10 +174,15 @@ mod tests {
     fn devices_have_names_and_others_say_what_there_is() {
         assert_eq!(Device::from_name("cpu").unwrap().name(), "cpu");
         assert!(Device::from_name("auto").is_ok());
-        for name in ["tpu", ""] {
+        for name in ["tpu", "", "cuda:x", "cpu:0", "cudax"] {
             let error = Device::from_name(name).unwrap_err();
             assert!(error.hint().is_some_and(|hint| hint.contains("`auto`")), "{name}");
         }
+    }
+
+    #[cfg(not(feature = "cuda"))]
+    #[test]
+    fn a_build_for_the_cpu_says_so() {
         for name in ["cuda", "cuda:1"] {
             let error = Device::from_name(name).unwrap_err();
             assert_eq!(error.to_string(), format!("device `{name}` is not in this build"));

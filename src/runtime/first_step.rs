@@ -106,7 +106,7 @@ pub fn check(
     }
     // Where no token sees another, attention has nothing to choose and no gradient.
     let alone = batch.positions.iter().all(|position| *position == 0);
-    for (name, gradient) in first.gradients.iter() {
+    for (name, gradient) in first.gradients.on_host()?.iter() {
         let numbers = gradient.flatten_all()?.to_vec1::<f32>()?;
         if let Some(number) = numbers.iter().find(|number| !number.is_finite()) {
             return Err(Error::failed(format!("the gradient of `{name}` holds {number}"))

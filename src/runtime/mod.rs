@@ -7,6 +7,7 @@
 //! |---|---|
 //! | [`cpu`] | matrix products, vectorised `exp` and sums of fixed order, on slices of tensors |
 //! | [`mod@matvec`] | a matrix times one row: what generation does most |
+//! | [`cuda`] | arrays on an NVIDIA GPU, and the kernels of `kernels/` on them |
 //! | [`device`] | where tensors live, and what the bits of a run depend on |
 //! | [`value`] | [`value::Value`]: a tensor and the tape behind it; gradients by parameter name |
 //! | [`ops`] | the table [`ops::OPS`], one file an operation: reference, fast form, backward |
@@ -29,6 +30,7 @@
 pub mod ceiling;
 pub mod checkpoint;
 pub mod cpu;
+pub mod cuda;
 pub mod data;
 pub mod device;
 mod exact;

@@ -26,12 +26,14 @@ pub fn gradients(model: &Model, batch: &Batch, micro_batch: usize) -> Result<Ste
 
 fn accumulate(model: &Model, batch: &Batch, micro_batch: usize) -> Result<StepGradients> {
     let tokens = batch.tokens();
+    model.parameters().clear_gradients()?;
     let mut step = StepGradients { loss: 0.0, gradients: NamedGradients::default() };
     for first in (0..batch.rows).step_by(micro_batch) {
         let part = batch.slice(first, micro_batch.min(batch.rows - first));
         let loss = model.loss(&part, tokens)?;
-        step.loss += loss.scalar()?;
         step.gradients.add(backward(&loss, model.parameters())?)?;
+        // Read last: a device is waited for once its work is queued.
+        step.loss += loss.scalar()?;
     }
     Ok(step)
 }

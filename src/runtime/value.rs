@@ -11,6 +11,10 @@
 //! A closure is consumed by its call, so saved tensors are freed as the pass goes, and the first
 //! gradient of a node is moved in, not added to zeros.
 //!
+//! **On a GPU** a value holds an [`Array`] instead of a tensor, the tape is the same, and ops have
+//! a branch for it: their backward gets the gradients that their inputs have from elsewhere, to add
+//! to them in the same launch, and those of parameters are summed where the parameters live.
+//!
 //! **Invariants.** Contributions to one gradient are added in a fixed order; every trainable
 //! parameter gets a gradient or [`backward`] names it. **Cost.** Nothing beyond the ops themselves.
 
@@ -18,12 +22,16 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::rc::Rc;
+use std::sync::Arc;
 
-use candle_core::{DType, Tensor, Var};
+use candle_core::{DType, Device, Tensor, Var};
 
 use crate::base::error::{Error, Result};
 use crate::base::hash::{Fingerprint, Hasher};
 use crate::runtime::cpu;
+use crate::runtime::cuda::calls;
+use crate::runtime::cuda::memory::{Array, Context};
+use crate::runtime::cuda::resident::Resident;
 
 /// Which form of each op runs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -36,7 +44,32 @@ pub enum Form {
 }
 
 /// From the gradient of an op's result to those of its inputs, `None` where none flows.
-type Backward = Box<dyn FnOnce(&Tensor) -> Result<Vec<Option<Tensor>>>>;
+type HostBackward = Box<dyn FnOnce(&Tensor) -> Result<Vec<Option<Tensor>>>>;
+
+/// The same on a device. It also gets what each input has from elsewhere, and gives back the sums.
+type DeviceBackward = Box<dyn FnOnce(&Array, Vec<Option<Array>>) -> Result<Vec<Pull>>>;
+
+enum Backward {
+    Host(HostBackward),
+    Device(DeviceBackward),
+}
+
+/// What a device's op does to the gradient of one of its inputs.
+pub(in crate::runtime) enum Pull {
+    /// Nothing.
+    None,
+    /// This is all of it, with what came from elsewhere.
+    Array(Array),
+    /// It is in the parameter's own sum.
+    Summed,
+}
+
+/// A gradient on its way back.
+enum Gradient {
+    Host(Tensor),
+    Device(Array),
+    Summed,
+}
 
 enum Kind {
     Parameter(String),
@@ -55,10 +88,19 @@ impl Node {
     }
 }
 
+/// What a value holds.
+#[derive(Clone)]
+enum Data {
+    Host(Tensor),
+    Device(Array),
+    /// A number that is a sum over an array, made when somebody asks for it.
+    Sum(Array, Rc<dyn Fn() -> Result<f64>>),
+}
+
 /// A tensor that remembers how it was made, where a gradient must flow back through it.
 #[derive(Clone)]
 pub struct Value {
-    tensor: Tensor,
+    data: Data,
     node: Option<Rc<Node>>,
     form: Form,
 }
@@ -66,33 +108,94 @@ pub struct Value {
 impl Value {
     /// A value that no gradient reaches.
     pub fn constant(tensor: &Tensor, form: Form) -> Value {
-        Value { tensor: tensor.clone(), node: None, form }
+        Value { data: Data::Host(tensor.clone()), node: None, form }
+    }
+
+    /// The same on a device.
+    pub fn constant_on_device(array: Array) -> Value {
+        Value { data: Data::Device(array), node: None, form: Form::Fused }
     }
 
     /// A trainable leaf; its gradient comes out of [`backward`] under `name`.
     pub fn parameter(name: &str, tensor: &Tensor, form: Form) -> Value {
         let node = Some(Node::new(Kind::Parameter(name.to_owned())));
-        Value { tensor: tensor.clone(), node, form }
+        Value { data: Data::Host(tensor.clone()), node, form }
+    }
+
+    /// The same on a device, in bf16 and with the sum of its gradients.
+    pub fn parameter_on_device(name: &str, array: Array) -> Value {
+        let node = Some(Node::new(Kind::Parameter(name.to_owned())));
+        Value { data: Data::Device(array), node, form: Form::Fused }
     }
 
     /// Sizes of the dimensions, outermost first.
     pub fn dims(&self) -> &[usize] {
-        self.tensor.dims()
+        match &self.data {
+            Data::Host(tensor) => tensor.dims(),
+            Data::Device(array) => array.dims(),
+            Data::Sum(..) => &[],
+        }
     }
 
     /// The number in a value of one element.
     pub fn scalar(&self) -> Result<f64> {
-        Ok(self.tensor.flatten_all()?.to_dtype(DType::F64)?.get(0)?.to_scalar::<f64>()?)
+        if let Data::Sum(_, sum) = &self.data {
+            return sum();
+        }
+        Ok(self.read()?.flatten_all()?.to_dtype(DType::F64)?.get(0)?.to_scalar::<f64>()?)
     }
 
     /// The tensor, cut off from the tape: for reading results, never for computing on.
+    ///
+    /// # Panics
+    /// On a device, where reading can fail: [`Value::read`].
     pub fn detached(&self) -> Tensor {
-        self.tensor.detach()
+        self.tensor().detach()
+    }
+
+    /// The same, copied to the host in f32 where it is on a device.
+    pub fn read(&self) -> Result<Tensor> {
+        match &self.data {
+            Data::Host(tensor) => Ok(tensor.detach()),
+            Data::Device(array) | Data::Sum(array, _) => {
+                Ok(Tensor::from_vec(array.numbers()?, array.dims(), &Device::Cpu)?)
+            }
+        }
+    }
+
+    /// The last `count` rows of [1, T, d] on a device, cut off from the tape.
+    ///
+    /// # Panics
+    /// On the host.
+    pub(in crate::runtime) fn last_rows(&self, count: usize) -> Value {
+        let array = self.array().expect("rows of a value on a device");
+        let (rows, width) = (array.dims()[1], array.dims()[2]);
+        Value::constant_on_device(array.part((rows - count) * width, &[1, count, width]))
     }
 
     /// The tensor inside, for ops alone.
     pub(in crate::runtime) fn tensor(&self) -> &Tensor {
-        &self.tensor
+        match &self.data {
+            Data::Host(tensor) => tensor,
+            _ => panic!("an operation of the host was given a value {:?} on a device", self.dims()),
+        }
+    }
+
+    /// The array inside, for the device's branch of ops alone.
+    pub(in crate::runtime) fn array(&self) -> Option<&Array> {
+        match &self.data {
+            Data::Device(array) => Some(array),
+            _ => None,
+        }
+    }
+
+    /// The arrays inside, where the first of `inputs` is on a device.
+    ///
+    /// # Panics
+    /// Where the others are not.
+    pub(in crate::runtime) fn arrays<const N: usize>(inputs: [&Value; N]) -> Option<[Array; N]> {
+        inputs[0].array()?;
+        Some(inputs.map(|value| value.array().expect("all inputs of an op on a device").clone()))
     }
 
     /// Whether a gradient flows back through this value.
@@ -104,8 +207,8 @@ impl Value {
     pub(in crate::runtime) fn fused_on_cpu(inputs: &[&Value]) -> bool {
         inputs.iter().all(|value| {
             value.form == Form::Fused
-                && value.tensor.dtype() == DType::F32
-                && value.tensor.device().is_cpu()
+                && value.tensor().dtype() == DType::F32
+                && value.tensor().device().is_cpu()
         })
     }
 
@@ -115,14 +218,39 @@ impl Value {
         inputs: &[&Value],
         backward: impl FnOnce(&Tensor) -> Result<Vec<Option<Tensor>>> + 'static,
     ) -> Value {
+        Value::made(Data::Host(tensor), inputs, || Backward::Host(Box::new(backward)))
+    }
+
+    /// The result of an op on a device.
+    pub(in crate::runtime) fn on_device(
+        array: Array,
+        inputs: &[&Value],
+        backward: impl FnOnce(&Array, Vec<Option<Array>>) -> Result<Vec<Pull>> + 'static,
+    ) -> Value {
+        Value::made(Data::Device(array), inputs, || Backward::Device(Box::new(backward)))
+    }
+
+    /// The result of an op on a device that is one number: `sum` makes it of what lies in `array`,
+    /// which `backward` gets in the place of the gradient 1.
+    pub(in crate::runtime) fn sum_on_device(
+        array: Array,
+        sum: impl Fn() -> Result<f64> + 'static,
+        inputs: &[&Value],
+        backward: impl FnOnce(&Array, Vec<Option<Array>>) -> Result<Vec<Pull>> + 'static,
+    ) -> Value {
+        let data = Data::Sum(array, Rc::new(sum));
+        Value::made(data, inputs, || Backward::Device(Box::new(backward)))
+    }
+
+    fn made(data: Data, inputs: &[&Value], backward: impl FnOnce() -> Backward) -> Value {
         let form = inputs.first().map(|value| value.form).unwrap_or_default();
         if !inputs.iter().any(|value| value.is_tracked()) {
-            return Value { tensor, node: None, form };
+            return Value { data, node: None, form };
         }
         let inputs = inputs.iter().map(|value| value.node.clone()).collect();
-        let backward = RefCell::new(Some(Box::new(backward) as Backward));
+        let backward = RefCell::new(Some(backward()));
         let node = Some(Node::new(Kind::Operation { inputs, backward }));
-        Value { tensor, node, form }
+        Value { data, node, form }
     }
 
     /// An op out of plain candle calls, with candle's own gradient: the reference form of every op.
@@ -132,7 +260,7 @@ impl Value {
     ) -> Result<Value> {
         let mut tensors = Vec::with_capacity(inputs.len());
         for value in inputs {
-            let tensor = value.tensor.detach();
+            let tensor = value.tensor().detach();
             let tracked = value.is_tracked();
             tensors.push(if tracked { Var::from_tensor(&tensor)?.into_inner() } else { tensor });
         }
@@ -146,43 +274,95 @@ impl Value {
 }
 
 /// The trainable tensors by name, in the order of their names.
+///
+/// Where they live on a device, the tensors are its copy, made when one is asked for after a step.
 #[derive(Clone, Debug)]
-pub struct NamedParameters(BTreeMap<String, Tensor>);
+pub struct NamedParameters {
+    tensors: BTreeMap<String, Tensor>,
+    resident: Option<Arc<Resident>>,
+}
 
 impl NamedParameters {
     /// Takes each tensor under its name; names are unique by construction of the map.
     pub fn new(tensors: BTreeMap<String, Tensor>) -> NamedParameters {
-        NamedParameters(tensors)
+        NamedParameters { tensors, resident: None }
+    }
+
+    /// The same, living on a device from now on.
+    pub fn placed_on(self, context: &Arc<Context>) -> Result<NamedParameters> {
+        let resident = Some(Arc::new(Resident::new(context, &self.tensors)?));
+        Ok(NamedParameters { resident, ..self })
+    }
+
+    /// Where they live, if not on the host.
+    pub fn resident(&self) -> Option<&Arc<Resident>> {
+        self.resident.as_ref()
+    }
+
+    /// The tensors as the last step has left them.
+    ///
+    /// # Panics
+    /// Where the device fails, after which nothing on it can be used.
+    fn tensors(&self) -> &BTreeMap<String, Tensor> {
+        if let Some(resident) = &self.resident
+            && let Err(error) = resident.refresh(&self.tensors)
+        {
+            panic!("the parameters cannot be read from the device: {error}");
+        }
+        &self.tensors
+    }
+
+    /// The parameter called `name` as a leaf of one pass.
+    ///
+    /// # Panics
+    /// Where there is none.
+    pub fn leaf(&self, name: &str, form: Form, is_trained: bool) -> Value {
+        if let Some(resident) = &self.resident {
+            let array = resident.parameter(name);
+            return match is_trained {
+                true => Value::parameter_on_device(name, array),
+                false => Value::constant_on_device(array),
+            };
+        }
+        match is_trained {
+            true => Value::parameter(name, &self.tensors[name], form),
+            false => Value::constant(&self.tensors[name], form),
+        }
+    }
+
+    /// Begins the sums of a step's gradients, where they are kept with the parameters.
+    pub fn clear_gradients(&self) -> Result<()> {
+        self.resident.as_ref().map_or(Ok(()), |resident| resident.clear_gradients())
     }
 
     /// The tensor called `name`.
     pub fn get(&self, name: &str) -> Option<&Tensor> {
-        self.0.get(name)
+        self.tensors().get(name)
     }
 
     /// Names and tensors, by rising name.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Tensor)> {
-        self.0.iter().map(|(name, tensor)| (name.as_str(), tensor))
+        self.tensors().iter().map(|(name, tensor)| (name.as_str(), tensor))
     }
 
     /// Names, rising.
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.0.keys().map(String::as_str)
+        self.tensors.keys().map(String::as_str)
     }
 
     /// Number of tensors.
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.tensors.len()
     }
 
     /// Whether there is nothing to train.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.tensors.is_empty()
     }
 
     /// Number of elements over all tensors.
     pub fn count(&self) -> u64 {
-        self.0.values().map(|tensor| tensor.elem_count() as u64).sum()
+        self.tensors.values().map(|tensor| tensor.elem_count() as u64).sum()
     }
 
     /// xxh3-128 over names and little-endian f32 bytes: equal parameters, equal fingerprint.
@@ -204,28 +384,50 @@ const HASHED_AT_ONCE: usize = 16 * 1024;
 
 /// One gradient a parameter, by the parameter's name.
 #[derive(Clone, Debug, Default)]
-pub struct NamedGradients(BTreeMap<String, Tensor>);
+pub struct NamedGradients {
+    tensors: BTreeMap<String, Tensor>,
+    /// Where they are summed instead, on a device.
+    resident: Option<Arc<Resident>>,
+}
 
 impl NamedGradients {
-    /// The gradient of the parameter called `name`.
+    /// The gradient of the parameter called `name`, where they are on the host.
     pub fn get(&self, name: &str) -> Option<&Tensor> {
-        self.0.get(name)
+        self.tensors.get(name)
     }
 
-    /// Names and gradients, by rising name.
+    /// Names and gradients, by rising name, where they are on the host.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Tensor)> {
-        self.0.iter().map(|(name, tensor)| (name.as_str(), tensor))
+        self.tensors.iter().map(|(name, tensor)| (name.as_str(), tensor))
+    }
+
+    /// Where they are summed, if not on the host.
+    pub fn resident(&self) -> Option<&Arc<Resident>> {
+        self.resident.as_ref()
+    }
+
+    /// The same on the host.
+    pub fn on_host(&self) -> Result<NamedGradients> {
+        match &self.resident {
+            Some(resident) => {
+                let mut tensors = resident.gradients_on_host()?;
+                tensors.extend(self.tensors.clone());
+                Ok(NamedGradients { tensors, resident: None })
+            }
+            None => Ok(self.clone()),
+        }
     }
 
     /// Puts `gradient` in the place of the one called `name`.
     pub fn insert(&mut self, name: &str, gradient: Tensor) {
-        self.0.insert(name.to_owned(), gradient);
+        self.tensors.insert(name.to_owned(), gradient);
     }
 
-    /// Adds the gradients of another part of the same batch.
+    /// Adds the gradients of another part of the same batch; those of a device are added already.
     pub fn add(&mut self, other: NamedGradients) -> Result<()> {
-        for (name, gradient) in other.0 {
-            match self.0.entry(name) {
+        self.resident = self.resident.take().or(other.resident);
+        for (name, gradient) in other.tensors {
+            match self.tensors.entry(name) {
                 Entry::Vacant(entry) => {
                     entry.insert(gradient);
                 }
@@ -239,35 +441,35 @@ impl NamedGradients {
     }
 }
 
+/// Gradients on their way back, by the order of the nodes that they are of.
+type Pending = BTreeMap<u64, (Rc<Node>, Gradient)>;
+
 /// The gradient of `loss`, a single number, by every one of `parameters`.
 ///
 /// The tape is consumed: a second call on the same loss fails. A parameter that the loss does not
 /// depend on is an error naming it, since it would silently stay at its initial value.
 pub fn backward(loss: &Value, parameters: &NamedParameters) -> Result<NamedGradients> {
     let mut named = BTreeMap::new();
-    let mut pending: BTreeMap<u64, (Rc<Node>, Tensor)> = BTreeMap::new();
+    let mut pending = Pending::new();
     if let Some(node) = &loss.node {
-        pending.insert(node.order, (node.clone(), loss.tensor.ones_like()?));
+        let one = match &loss.data {
+            Data::Host(tensor) => Gradient::Host(tensor.ones_like()?),
+            Data::Device(array) | Data::Sum(array, _) => Gradient::Device(array.clone()),
+        };
+        pending.insert(node.order, (node.clone(), one));
     }
     while let Some((_, (node, gradient))) = pending.pop_last() {
         match &node.kind {
-            Kind::Parameter(name) => match named.entry(name.clone()) {
-                Entry::Vacant(entry) => {
-                    entry.insert(gradient);
-                }
-                Entry::Occupied(mut entry) => {
-                    let sum = cpu::add(entry.get(), &gradient)?;
-                    entry.insert(sum);
-                }
-            },
+            Kind::Parameter(name) => {
+                let sum = joined(named.remove(name), gradient)?;
+                named.insert(name.clone(), sum);
+            }
             Kind::Operation { inputs, backward } => {
                 let backward = backward
                     .borrow_mut()
                     .take()
                     .ok_or_else(|| Error::failed("the tape of this loss was used already"))?;
-                let gradients = backward(&gradient)?;
-                assert_eq!(gradients.len(), inputs.len(), "one gradient an input of the op");
-                push(&mut pending, inputs, gradients)?;
+                pull(&mut pending, inputs, backward, &gradient)?;
             }
         }
     }
@@ -277,27 +479,79 @@ pub fn backward(loss: &Value, parameters: &NamedParameters) -> Result<NamedGradi
                 .with_hint("it takes no part in the loss: a bug in the model or in an op"));
         }
     }
-    Ok(NamedGradients(named))
+    let mut tensors = BTreeMap::new();
+    for (name, gradient) in named {
+        let tensor = match gradient {
+            Gradient::Summed => continue,
+            Gradient::Host(tensor) => tensor,
+            Gradient::Device(array) => {
+                assert!(!parameters.tensors.contains_key(&name), "`{name}` was not summed");
+                Tensor::from_vec(array.numbers()?, array.dims(), &Device::Cpu)?
+            }
+        };
+        tensors.insert(name, tensor);
+    }
+    Ok(NamedGradients { tensors, resident: parameters.resident.clone() })
 }
 
-fn push(
-    pending: &mut BTreeMap<u64, (Rc<Node>, Tensor)>,
-    inputs: &[Option<Rc<Node>>],
-    gradients: Vec<Option<Tensor>>,
-) -> Result<()> {
-    for (input, gradient) in inputs.iter().zip(gradients) {
-        let (Some(input), Some(gradient)) = (input, gradient) else { continue };
-        match pending.entry(input.order) {
-            Entry::Vacant(entry) => {
-                entry.insert((input.clone(), gradient));
-            }
-            Entry::Occupied(mut entry) => {
-                let sum = cpu::add(&entry.get().1, &gradient)?;
-                entry.get_mut().1 = sum;
-            }
+/// The sum of two contributions to one gradient.
+fn joined(one: Option<Gradient>, other: Gradient) -> Result<Gradient> {
+    match (one, other) {
+        (None, other) => Ok(other),
+        (Some(Gradient::Host(one)), Gradient::Host(other)) => {
+            Ok(Gradient::Host(cpu::add(&one, &other)?))
         }
+        (Some(Gradient::Device(one)), Gradient::Device(other)) => {
+            Ok(Gradient::Device(calls::joined(other, Some(one))?))
+        }
+        (Some(Gradient::Summed), Gradient::Summed) => Ok(Gradient::Summed),
+        _ => panic!("a gradient comes from the host and from a device, or was not added to"),
+    }
+}
+
+/// Runs the backward of one op and hands what comes of it on.
+fn pull(
+    pending: &mut Pending,
+    inputs: &[Option<Rc<Node>>],
+    backward: Backward,
+    gradient: &Gradient,
+) -> Result<()> {
+    let found: Vec<Option<Gradient>> = match (backward, gradient) {
+        (Backward::Host(backward), Gradient::Host(gradient)) => {
+            let found = backward(gradient)?.into_iter();
+            found.map(|gradient| gradient.map(Gradient::Host)).collect()
+        }
+        (Backward::Device(backward), Gradient::Device(gradient)) => {
+            let from_elsewhere = inputs.iter().map(|input| taken(pending, input.as_ref()?));
+            let pulls = backward(gradient, from_elsewhere.collect())?.into_iter();
+            let found = pulls.map(|pull| match pull {
+                Pull::None => None,
+                Pull::Array(array) => Some(Gradient::Device(array)),
+                Pull::Summed => Some(Gradient::Summed),
+            });
+            found.collect()
+        }
+        _ => panic!("an op and its gradient are not in one place"),
+    };
+    assert_eq!(found.len(), inputs.len(), "one gradient an input of the op");
+    for (input, gradient) in inputs.iter().zip(found) {
+        let (Some(input), Some(gradient)) = (input, gradient) else { continue };
+        let before = pending.remove(&input.order).map(|(_, before)| before);
+        let sum = joined(before, gradient)?;
+        pending.insert(input.order, (input.clone(), sum));
     }
     Ok(())
+}
+
+/// Takes the gradient that a node on a device has so far.
+fn taken(pending: &mut Pending, node: &Rc<Node>) -> Option<Array> {
+    match pending.remove(&node.order)? {
+        (_, Gradient::Device(array)) => Some(array),
+        other => {
+            pending.insert(node.order, other);
+            None
+        }
+    }
 }
 
 #[cfg(test)]

@@ -34,7 +34,7 @@ pub struct ServeOptions {
     pub port: u16,
     /// A step of the run; the latest checkpoint without one.
     pub step: Option<u64>,
-    /// `auto` or `cpu`.
+    /// `auto`, `cpu` or `cuda`.
     pub device: String,
     /// What the model and the texts in work may take.
     pub memory: Bytes,

@@ -27,7 +27,7 @@ pub struct GenerateOptions {
     pub sampling: Sampling,
     /// Texts that end a continuation and are no part of it.
     pub stops: Vec<String>,
-    /// `auto` or `cpu`.
+    /// `auto`, `cpu` or `cuda`.
     pub device: String,
 }
 

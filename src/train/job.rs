@@ -18,7 +18,7 @@ use crate::base::{config::Table, error::Result, interrupt, size::Bytes};
 /// *How* to train, as it is asked for.
 #[derive(Clone, Debug, Default)]
 pub struct HowToTrain {
-    /// `auto` or `cpu`; `auto` by default.
+    /// `auto`, `cpu` or `cuda`; `auto` by default.
     pub device: Option<String>,
     /// Continue, also with another `train.steps`.
     pub resume: bool,

@@ -71,6 +71,9 @@ impl Learner {
     /// A learner of `config`, whose `vocab_size` is known.
     pub fn open(config: &TrainConfig, from: Beginning<'_>, device: &Device) -> Result<Learner> {
         let TrainConfig { train, model, runtime, .. } = config;
+        if device.context().is_some() {
+            check_for_device(config)?;
+        }
         let decoder = match from {
             Beginning::Fresh => Model::new(model, train.seed, device)?,
             Beginning::Weights(weights) => average::copy(weights, device)?,
@@ -184,6 +187,20 @@ impl Learner {
     }
 }
 
+/// Refuses what of a run has no form on a GPU.
+fn check_for_device(config: &TrainConfig) -> Result<()> {
+    let faults = [
+        (config.train.ema > 0.0, "`train.ema` keeps an average that only the CPU computes"),
+        (config.runtime.ops == Ops::Composed, "`runtime.ops = \"composed\"` runs on the CPU alone"),
+    ];
+    match faults.into_iter().find(|(is_at_fault, _)| *is_at_fault) {
+        Some((_, message)) => {
+            Err(Error::config(message).with_hint("leave the key out, or use `--device cpu`"))
+        }
+        None => Ok(()),
+    }
+}
+
 fn beginning(model: &ModelConfig, numerics: &Numerics) -> TrainState {
     TrainState {
         step: 0,
@@ -200,3 +217,81 @@ fn beginning(model: &ModelConfig, numerics: &Numerics) -> TrainState {
 
 /// Weight of the newest loss in the one that progress shows.
 const SMOOTHING: f64 = 0.05;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::size::Count;
+    use crate::runtime::cuda::host::HostMachine;
+    use crate::runtime::data::Batch;
+
+    /// Rows of one document each.
+    struct Rows;
+
+    impl Feed for Rows {
+        fn rows(&mut self, first: u64, count: usize) -> Result<Batch> {
+            let tokens = (0..16 * count + 1).map(|at| (at * at * 7 % 100) as u32);
+            let tokens: Vec<u32> = tokens.collect();
+            let (inputs, targets) = (tokens[..16 * count].to_vec(), tokens[1..].to_vec());
+            let mut batch = Batch::single_document(inputs, targets);
+            (batch.rows, batch.sequence, batch.first_row) = (count, 16, first);
+            batch.positions.iter_mut().for_each(|position| *position %= 16);
+            Ok(batch)
+        }
+    }
+
+    fn config() -> TrainConfig {
+        let model = ModelConfig {
+            vocab_size: 100,
+            d_model: 64,
+            n_layer: 1,
+            n_head: 1,
+            n_kv_head: 1,
+            d_ff: 64,
+            ..ModelConfig::default()
+        };
+        let train = Settings {
+            sequence: 16,
+            batch_tokens: Count(32),
+            micro_batch: 2,
+            hash_every: 1,
+            ..Settings::default()
+        };
+        TrainConfig { model, train, ..TrainConfig::default() }
+    }
+
+    #[test]
+    fn steps_on_a_device_are_steps_on_the_cpu_in_bf16() {
+        let losses = |device: &Device| {
+            let config = config();
+            let mut learner = Learner::open(&config, Beginning::Fresh, device).unwrap();
+            let take = |_| {
+                let taken = learner.take_step(&mut Rows, &config.train, 10).unwrap();
+                assert!(taken.unusual.is_empty(), "{:?}", taken.unusual);
+                [taken.metric.loss, taken.metric.gradient_norm]
+            };
+            let found: Vec<[f64; 2]> = (0..2).map(take).collect();
+            (found, learner.state.parameters.unwrap())
+        };
+        let device = Device::over(HostMachine::context(1).1);
+        let ((cpu, _), (found, hash)) = (losses(&Device::cpu()), losses(&device));
+        for ([loss, norm], [found_loss, found_norm]) in cpu.iter().zip(&found) {
+            assert!((loss - found_loss).abs() < 5e-3 * loss, "{cpu:?} {found:?}");
+            assert!((norm - found_norm).abs() < 2e-2 * norm, "{cpu:?} {found:?}");
+        }
+        assert_eq!((found, hash), losses(&device));
+    }
+
+    #[test]
+    fn what_a_device_cannot_do_is_refused_by_its_key() {
+        let device = Device::over(HostMachine::context(1).1);
+        let mut changed = [config(), config()];
+        changed[0].train.ema = 0.9;
+        changed[1].runtime.ops = Ops::Composed;
+        for (config, key) in changed.iter().zip(["`train.ema`", "`runtime.ops"]) {
+            let error = Learner::open(config, Beginning::Fresh, &device).map(|_| ()).unwrap_err();
+            assert!(error.to_string().starts_with(key), "{error}");
+            assert_eq!(error.exit_status(), 2);
+        }
+    }
+}

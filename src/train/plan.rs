@@ -57,7 +57,7 @@ const LOADER_BYTES_MIN: u64 = 16 << 20;
 /// *How* to train: nothing here is part of the fingerprint.
 #[derive(Clone, Debug)]
 pub struct TrainOptions {
-    /// `auto` or `cpu`.
+    /// `auto`, `cpu` or `cuda`.
     pub device: String,
     /// Threads of the CPU; `None`: those there are.
     pub threads: Option<usize>,

@@ -29,11 +29,7 @@ use crate::runtime::{
     data::{Batch, Feed},
     first_step::{self, Expected},
     model::{Model, ModelConfig},
-    optim::{
-        Optimizer,
-        adamw::{AdamW, AdamWConfig},
-        clip::clip,
-    },
+    optim::{adamw::AdamWConfig, clip::clip, on_device::plain_adamw},
     step,
 };
 
@@ -147,7 +143,7 @@ fn first_loss(model: &Model, batch: &Batch, rows: usize) -> Result<(Check, Check
 /// Whether one short row can be learned by heart.
 fn by_heart(model: &Model, batch: &Batch) -> Result<Check> {
     let row = beginning(batch, HEART_TOKENS);
-    let mut optimizer = AdamW::new(model.parameters(), &AdamWConfig::default())?;
+    let mut optimizer = plain_adamw(model.parameters(), &AdamWConfig::default())?;
     let (mut first, mut last, mut steps) = (f64::NAN, f64::NAN, 0);
     let mut is_known = false;
     while steps < HEART_STEPS && !is_known {

@@ -6,7 +6,7 @@ use dataprep::runtime::value::{Form, Value};
 use half::bf16;
 
 use super::cases::Case;
-use super::host::Job;
+use super::host::{Buffer, Job};
 use super::{ROUNDED, close, normal, numbers, reference, tensor};
 use crate::arguments;
 
@@ -21,6 +21,7 @@ pub fn cases() -> Vec<Case> {
         rope(5, 2, 64, false),
         embedding(),
         dropout(),
+        combine(),
     ];
     for (kind, gated) in [("swiglu", true), ("geglu", true), ("relu2", false)] {
         cases.push(activation(kind, gated, 37, 88));
@@ -196,9 +197,10 @@ fn rope(tokens: usize, heads: usize, h: usize, has_norm: bool) -> Case {
 
 fn activation(kind: &'static str, is_gated: bool, rows: usize, width: usize) -> Case {
     let halves = if is_gated { 2 } else { 1 };
-    let input = normal("input", rows * halves * width, 2.0);
+    let stride = halves * width;
+    let input = normal("input", rows * stride, 2.0);
     let to_out = normal("to_out", rows * width, 1.0);
-    let inputs = [tensor(&input, &[rows, halves * width])];
+    let inputs = [tensor(&input, &[rows, stride])];
     let (out, gradients) = reference(&inputs, &tensor(&to_out, &[rows, width]), |inputs| {
         let z = inputs[0].narrow(1, 0, width)?;
         match kind {
@@ -207,24 +209,47 @@ fn activation(kind: &'static str, is_gated: bool, rows: usize, width: usize) -> 
             _ => z.relu()?.sqr(),
         }
     });
-    if kind == "swiglu" {
-        let half = |at: usize| constant(&inputs[0].narrow(1, at, width).unwrap());
-        let op = ops::swiglu(&half(0), &half(width)).unwrap();
-        close("the reference", &out, &numbers(&op.detached()), 1e-12).unwrap();
-    }
+    let half = |at: usize| constant(&inputs[0].narrow(1, at, width).unwrap());
+    let op = match kind {
+        "swiglu" => ops::swiglu(&half(0), &half(width)),
+        "geglu" => ops::geglu(&half(0), &half(width)),
+        _ => ops::relu2(&half(0)),
+    };
+    close("the reference", &out, &numbers(&op.unwrap().detached()), 1e-12).unwrap();
     let mut job = Job::default();
     let blocks = (rows * width / 8).div_ceil(256);
     let (input, to_out) = (job.bf16(&input), job.bf16(&to_out));
     let found = job.output(2 * rows * width);
-    let to_input = job.output(2 * rows * halves * width);
-    let (rows, width) = (rows as u64, width as i32);
-    let given = arguments![input, found, rows, width];
+    let to_input = job.output(2 * rows * stride);
+    let up_of = |buffer: Buffer| is_gated.then(|| buffer.offset(2 * width));
+    let (rows, width, stride) = (rows as u64, width as i32, stride as i32);
+    let given = arguments![input, up_of(input), found, rows, width, stride];
     job.launch(format!("{kind}_forward"), [blocks, 1, 1], 256, 0, given);
-    let given = arguments![input, to_out, to_input, rows, width];
+    let own = arguments![input, up_of(input), to_out, to_input, up_of(to_input)];
+    let given = own.into_iter().chain(arguments![rows, width, stride]).collect();
     job.launch(format!("{kind}_backward"), [blocks, 1, 1], 256, 0, given);
     Case::new(kind, job, move |outcome| {
         close("y", &outcome.bf16(found), &out, ROUNDED)?;
         close("dx", &outcome.bf16(to_input), &gradients[0], ROUNDED)
+    })
+}
+
+/// A sum with a factor, and a multiple in place.
+fn combine() -> Case {
+    let count = 8 * 300;
+    let [a, b] = ["a", "b"].map(|name| normal(name, count, 1.0));
+    let sum: Vec<f64> = a.iter().zip(&b).map(|(a, b)| 0.75 * a + b).collect();
+    let multiple: Vec<f64> = a.iter().map(|a| -1.5 * a).collect();
+    let mut job = Job::default();
+    let (a, b, y) = (job.bf16(&a), job.bf16(&b), job.output(2 * count));
+    let grid = [count.div_ceil(2048), 1, 1];
+    let given = arguments![a, b, y, count as u64, 0.75f32];
+    job.launch("combine_two", grid, 256, 0, given);
+    let given = arguments![a, None::<Buffer>, a, count as u64, -1.5f32];
+    job.launch("combine_two", grid, 256, 0, given);
+    Case::new("combine", job, move |outcome| {
+        close("a sum", &outcome.bf16(y), &sum, ROUNDED)?;
+        close("a multiple", &outcome.bf16(a), &multiple, ROUNDED)
     })
 }
 
@@ -336,53 +361,26 @@ fn cross_entropy(
     })
 }
 
-/// Against Philox4x32-10 written down again here, held to the test vectors of its authors.
+/// Against `ops::dropout` on the same tokens: the same elements fall.
 fn dropout() -> Case {
-    let (count, seed, step, layer) = (8 * 256 + 13, 0x1234_5678_9abc_def0u64, 7u32, 3u32);
-    let threshold = 1u32 << 30; // a quarter
-    let x = normal("x", count, 1.0);
-    let expected: Vec<f64> = (0..count)
-        .map(|i| {
-            let counter = [(i / 4) as u32, 0, step, layer];
-            let draw = philox(counter, [seed as u32, (seed >> 32) as u32])[i % 4];
-            if draw >= threshold { x[i] / 0.75 } else { 0.0 }
-        })
-        .collect();
+    let (rows, sequence, width) = (3, 7, 72);
+    let noise = ops::Noise { seed: 0x1234_5678_9abc_def0, first_row: 11, site: 3 };
+    let x = normal("x", rows * sequence * width, 1.0);
+    let input = constant(&tensor(&x, &[rows, sequence, width]));
+    let expected = numbers(&ops::dropout(&input, 0.25, noise).unwrap().detached());
+    let keys = noise.keys(rows, sequence);
+    let (tokens, (threshold, factor)) = (rows * sequence, ops::threshold(0.25));
     let mut job = Job::default();
-    let (x, y) = (job.bf16(&x), job.output(2 * count));
-    let factor = (1.0 / 0.75) as f32;
-    let given = arguments![x, y, count as u64, threshold, factor, seed, step, layer];
-    job.launch("dropout_apply", [count.div_ceil(2048), 1, 1], 256, 0, given);
+    let (x, y) = (job.bf16(&x), job.output(2 * tokens * width));
+    let keys = job.bytes(keys.iter().flat_map(|key| key.to_le_bytes()).collect());
+    let threshold = u32::from(threshold);
+    let given = arguments![x, y, keys, tokens as u64, width as i32, threshold, factor];
+    let blocks = (tokens * width / 8).div_ceil(256);
+    job.launch("dropout_apply", [blocks, 1, 1], 256, 0, given);
     Case::new("dropout", job, move |outcome| {
         let found = outcome.bf16(y);
         let differs = found.iter().zip(&expected).position(|(a, b)| (*a == 0.0) != (*b == 0.0));
         close("y", &found, &expected, ROUNDED)?;
         differs.map_or(Ok(()), |at| Err(format!("element {at} fell in one of both only")))
     })
-}
-
-/// Salmon et al., *Parallel random numbers: as easy as 1, 2, 3*, 2011.
-fn philox(mut counter: [u32; 4], mut key: [u32; 2]) -> [u32; 4] {
-    for _ in 0..10 {
-        let product = |a: u32, b: u32| {
-            let product = u64::from(a) * u64::from(b);
-            ((product >> 32) as u32, product as u32)
-        };
-        let (high0, low0) = product(0xD251_1F53, counter[0]);
-        let (high1, low1) = product(0xCD9E_8D57, counter[2]);
-        counter = [high1 ^ counter[1] ^ key[0], low1, high0 ^ counter[3] ^ key[1], low0];
-        key = [key[0].wrapping_add(0x9E37_79B9), key[1].wrapping_add(0xBB67_AE85)];
-    }
-    counter
-}
-
-/// `kat_vectors` of Random123: zeros, ones, digits of π.
-#[test]
-fn philox_gives_its_authors_test_vectors() {
-    assert_eq!(philox([0; 4], [0; 2]), [0x6627_e8d5, 0xe169_c58d, 0xbc57_ac4c, 0x9b00_dbd8]);
-    let ones = philox([u32::MAX; 4], [u32::MAX; 2]);
-    assert_eq!(ones, [0x408f_276d, 0x41c8_3b0e, 0xa20b_c7c6, 0x6d54_51fd]);
-    let pi = [0x243f_6a88, 0x85a3_08d3, 0x1319_8a2e, 0x0370_7344];
-    let found = philox(pi, [0xa409_3822, 0x299f_31d0]);
-    assert_eq!(found, [0xd16c_fe09, 0x94fd_cceb, 0x5001_e420, 0x2412_6ea1]);
 }

@@ -27,6 +27,8 @@ pub struct KvCache {
     tokens: usize,
     form: Form,
     watched: Option<Watched>,
+    /// On a GPU: the text itself, which is read again for each token.
+    text: Vec<u32>,
 }
 
 /// What a cache that watches has seen.
@@ -49,7 +51,7 @@ impl KvCache {
     /// An empty cache for `model`.
     pub fn new(model: &Model) -> KvCache {
         let (layers, form) = (vec![None; model.config.n_layer], model.form);
-        KvCache { layers, tokens: 0, form, watched: None }
+        KvCache { layers, tokens: 0, form, watched: None, text: Vec::new() }
     }
 
     /// An empty cache that keeps what passes by.
@@ -131,6 +133,9 @@ impl Model {
             )));
         }
         assert!(!tokens.is_empty(), "a step of generation reads at least one token");
+        if self.device.context().is_some() {
+            return self.read_again(tokens, cache, every);
+        }
         let (count, before) = (tokens.len(), cache.tokens);
         let positions: Vec<u32> = (before..before + count).map(|at| at as u32).collect();
         let sight = Sight::Rows(Visible::after_cache(count, before + count));
@@ -143,6 +148,23 @@ impl Model {
         }
         let last = hidden.detached().narrow(1, count - 1, 1)?.contiguous()?; // [1, 1, d]
         self.project(&weights, &Value::constant(&last, self.form))
+    }
+}
+
+impl Model {
+    /// [`Model::advance`] on a GPU, whose attention has a query for each key: the whole text is read
+    /// for each step, as in training. That costs its length where a cache costs one token, which is
+    /// some milliseconds for texts of some thousand tokens.
+    fn read_again(&self, tokens: &[u32], cache: &mut KvCache, every: bool) -> Result<Vec<f32>> {
+        cache.text.extend_from_slice(tokens);
+        cache.tokens = cache.text.len();
+        let (all, wanted) = (cache.text.len(), if every { tokens.len() } else { 1 });
+        let sight = Sight::Rows(Visible::after_cache(all, all));
+        let pass = self.pass((0..all as u32).collect(), sight)?;
+        let weights = self.constants();
+        let hidden = self.hidden(&weights, &cache.text, (1, all), &pass, None)?; // [1, T, d]
+        let last = hidden.last_rows(wanted); // [1, wanted, d]
+        self.project(&weights, &last)
     }
 }
 

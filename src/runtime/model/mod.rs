@@ -16,6 +16,7 @@ mod init;
 pub mod knobs;
 mod look;
 mod memory;
+mod on_device;
 mod sampling;
 mod score;
 mod stored;
@@ -35,7 +36,7 @@ use weights::{Block, Weights};
 use crate::base::error::{Error, Result};
 use crate::runtime::data::Batch;
 use crate::runtime::device::Device;
-use crate::runtime::ops::{self, Gain, Noise, Rotation, Visible};
+use crate::runtime::ops::{self, Gain, Noise, Rotation, Tables, Visible};
 use crate::runtime::value::{Form, NamedParameters, Value};
 
 /// A decoder with its parameters. Optimizers change the parameters in place.
@@ -46,6 +47,8 @@ pub struct Model {
     form: Form,
     /// What draws of dropout begin from.
     noise_seed: u64,
+    /// On a GPU: angles by position.
+    tables: Option<Tables>,
 }
 
 /// What the positions of one pass need: computed once, read by every block.
@@ -70,12 +73,13 @@ impl Model {
     pub fn new(config: &ModelConfig, seed: u64, device: &Device) -> Result<Model> {
         config.validate()?;
         let parameters = init::parameters(config, seed, device)?;
-        Ok(Model::with(config, parameters, device))
+        Model::with(config, parameters, device)
     }
 
-    fn with(config: &ModelConfig, parameters: NamedParameters, device: &Device) -> Model {
+    fn with(config: &ModelConfig, parameters: NamedParameters, device: &Device) -> Result<Model> {
+        let (parameters, tables) = on_device::placed(config, parameters, device)?;
         let (config, device) = (config.clone(), device.clone());
-        Model { config, device, parameters, form: Form::Fused, noise_seed: 0 }
+        Ok(Model { config, device, parameters, form: Form::Fused, noise_seed: 0, tables })
     }
 
     /// Draws dropout from `seed`.
@@ -106,8 +110,7 @@ impl Model {
     /// Σ nats of the batch's targets / `tokens`. `tokens` is the whole batch's count when `batch`
     /// is a part of it, so that the parts' losses and gradients add up to the whole's.
     pub fn loss(&self, batch: &Batch, tokens: usize) -> Result<Value> {
-        let weights =
-            Weights::new(&self.parameters, |name, it| Value::parameter(name, it, self.form));
+        let weights = Weights::new(&self.parameters, self.form, true);
         let hidden = self.read(&weights, batch, true)?; // [B, T, d]
         let scale = 1.0 / tokens as f64;
         ops::cross_entropy(&hidden, weights.head(), &batch.targets, self.config.head(), scale) // []
@@ -128,7 +131,7 @@ impl Model {
     }
 
     fn constants(&self) -> Weights {
-        Weights::new(&self.parameters, |_, tensor| Value::constant(tensor, self.form))
+        Weights::new(&self.parameters, self.form, false)
     }
 
     /// The final hidden state of a batch: [B, T, d]; `training` drops what is to be dropped.
@@ -145,7 +148,10 @@ impl Model {
         let ModelConfig { rope_theta, rope_scaling, .. } = self.config;
         let (h, device) = (self.config.head_dim(), self.device.candle());
         let rotation = match self.config.longest() {
-            None => Some(Rotation::new(&positions, h, rope_theta, rope_scaling, device)?),
+            None => Some(match &self.tables {
+                Some(at) => Rotation::on_device(&positions, h, rope_theta, rope_scaling, at)?,
+                None => Rotation::new(&positions, h, rope_theta, rope_scaling, device)?,
+            }),
             Some(longest) if positions.iter().all(|at| (*at as usize) < longest) => None,
             Some(longest) => {
                 let message = format!("the model learned {longest} positions, a text has more");
@@ -280,7 +286,7 @@ impl Model {
 
     /// Logits of hidden states, without the padded ones: tokens × vocab_size.
     fn project(&self, weights: &Weights, hidden: &Value) -> Result<Vec<f32>> {
-        let logits = ops::linear(hidden, weights.head())?.detached(); // [B, T, Vₚ]
+        let logits = ops::linear(hidden, weights.head())?.read()?; // [B, T, Vₚ]
         let logits = logits.narrow(candle_core::D::Minus1, 0, self.config.vocab_size)?;
         let mut logits = logits.flatten_all()?.to_vec1()?;
         self.config.head().bend(&mut logits);

@@ -43,7 +43,7 @@ impl Model {
         if let Some(name) = tensors.keys().find(|name| !expected.contains_key(*name)) {
             return Err(Error::failed(format!("the model has no parameter `{name}`")));
         }
-        Ok(Model::with(config, NamedParameters::new(tensors), device))
+        Model::with(config, NamedParameters::new(tensors), device)
     }
 
     /// The parameters as files hold them: the tables without the rows that pad them, which belong

@@ -4,11 +4,9 @@
 
 use std::collections::BTreeMap;
 
-use candle_core::Tensor;
-
 use crate::base::error::Result;
 use crate::runtime::ops;
-use crate::runtime::value::{NamedParameters, Value};
+use crate::runtime::value::{Form, NamedParameters, Value};
 
 /// All parameters.
 pub struct Weights(BTreeMap<String, Value>);
@@ -22,9 +20,9 @@ pub struct Block<'a> {
 
 impl Weights {
     /// Makes a value of each parameter.
-    pub fn new(parameters: &NamedParameters, value: impl Fn(&str, &Tensor) -> Value) -> Weights {
-        let named = parameters.iter().map(|(name, tensor)| (name.to_owned(), value(name, tensor)));
-        Weights(named.collect())
+    pub fn new(parameters: &NamedParameters, form: Form, is_trained: bool) -> Weights {
+        let leaf = |name: &str| (name.to_owned(), parameters.leaf(name, form, is_trained));
+        Weights(parameters.names().map(leaf).collect())
     }
 
     /// The parameter called `name`, which the shape has.

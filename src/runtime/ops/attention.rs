@@ -18,7 +18,8 @@ use rayon::prelude::*;
 use super::{Case, OpSpec, normal};
 use crate::base::error::Result;
 use crate::runtime::cpu::{self, Elements, Matrix, Threads, kernel, matmul, tensor};
-use crate::runtime::value::Value;
+use crate::runtime::cuda::calls::{self, Heads};
+use crate::runtime::value::{Pull, Value};
 
 /// Queries whose scores exist at once.
 pub const BLOCK: usize = 64;
@@ -115,6 +116,18 @@ pub fn attention(
     assert_eq!(q.dims(), [visible.rows, visible.queries, heads * h], "queries");
     assert_eq!(k.dims(), [visible.rows, visible.keys, key_heads * h], "keys");
     assert_eq!(v.dims(), k.dims(), "values");
+    if let Some([queries, keys, values]) = Value::arrays([q, k, v]) {
+        assert_eq!(sizes.queries, sizes.keys, "the kernel has a query a key");
+        let first = queries.context().integers(&visible.first)?;
+        let (rows, tokens) = (visible.rows, visible.queries);
+        let heads = Heads { rows, tokens, heads, key_heads, h };
+        let attended = calls::attention(&queries, &keys, &values, first, heads)?;
+        let output = attended.output.clone();
+        return Ok(Value::on_device(output, &[q, k, v], move |gradient, with| {
+            let gradients = attended.backward(gradient)?.into_iter().zip(with);
+            gradients.map(|(to, with)| Ok(Pull::Array(calls::joined(to, with)?))).collect()
+        }));
+    }
     if !Value::fused_on_cpu(&[q, k, v]) {
         return Value::composed(&[q, k, v], |inputs| composed(inputs, visible, sizes));
     }

@@ -19,7 +19,8 @@ use rayon::prelude::*;
 use super::{Case, OpSpec, normal};
 use crate::base::error::Result;
 use crate::runtime::cpu::{self, Elements, Matrix, Threads, kernel, matmul, tensor};
-use crate::runtime::value::Value;
+use crate::runtime::cuda::{calls, driver::Element, memory::Array};
+use crate::runtime::value::{Pull, Value};
 
 /// Rows of logits that exist at once; part of the result's bits through the order of sums.
 pub const CHUNK: usize = 256;
@@ -58,6 +59,11 @@ pub fn cross_entropy(
     scale: f64,
 ) -> Result<Value> {
     check(hidden, weight, targets, head.vocabulary);
+    if let Some([states, table]) = Value::arrays([hidden, weight]) {
+        let is_trained = hidden.is_tracked() || weight.is_tracked();
+        let pass = DevicePass { states, table, targets, head, scale, is_trained };
+        return pass.loss(hidden, weight);
+    }
     if !Value::fused_on_cpu(&[hidden, weight]) {
         return Value::composed(&[hidden, weight], |inputs| {
             composed_nats(&inputs[0], &inputs[1], targets, head)?.sum_all()? * scale
@@ -86,6 +92,10 @@ pub fn cross_entropy(
 pub fn nats(hidden: &Value, weight: &Value, targets: &[u32], head: Head) -> Result<Vec<f32>> {
     check(hidden, weight, targets, head.vocabulary);
     let head = Head { z_loss: 0.0, ..head };
+    if let Some([states, table]) = Value::arrays([hidden, weight]) {
+        let pass = DevicePass { states, table, targets, head, scale: 0.0, is_trained: false };
+        return pass.run()?.nats.numbers();
+    }
     if Value::fused_on_cpu(&[hidden, weight]) {
         return Ok(Pass::new(hidden, weight, targets, head)?.nats(None));
     }
@@ -132,6 +142,75 @@ fn loss(nats: &[f32], scale: f64) -> Result<Tensor> {
     let sum: f64 = nats.iter().map(|&nats| f64::from(nats)).sum();
     let shape: &[usize] = &[];
     tensor(vec![(sum * scale) as f32], shape)
+}
+
+/// Rows of logits that exist at once on a device.
+pub const DEVICE_CHUNK: usize = 4096;
+
+/// One pass over hidden states on a device.
+struct DevicePass<'a> {
+    states: Array,
+    table: Array,
+    targets: &'a [u32],
+    head: Head,
+    scale: f64,
+    is_trained: bool,
+}
+
+/// What a pass on a device leaves there.
+struct Found {
+    nats: Array,
+    log_sums: Array,
+    /// Where it trains; the gradient of the table is in its sum.
+    to_states: Option<Array>,
+}
+
+impl DevicePass<'_> {
+    /// Chunk by chunk: logits, their loss and gradient in place, two products with it.
+    fn run(&self) -> Result<Found> {
+        let DevicePass { states, table, targets, head, scale, is_trained } = self;
+        let (rows, d) = (targets.len(), table.dims()[1]);
+        let Head { vocabulary, softcap, z_loss } = *head;
+        let loss = calls::Loss { vocabulary, softcap, z_loss, scale: *scale };
+        let context = states.context();
+        let targets = context.integers(targets)?;
+        let nats = context.array(&[rows], Element::F32)?;
+        let log_sums = nats.like(&[rows])?;
+        let to_states = is_trained.then(|| states.like(states.dims())).transpose()?;
+        for first in (0..rows).step_by(DEVICE_CHUNK) {
+            let count = DEVICE_CHUNK.min(rows - first);
+            let chunk = states.part(first * d, &[count, d]);
+            let logits = calls::linear(&chunk, table)?;
+            let [nats, log_sums] = [&nats, &log_sums].map(|array| array.part(first, &[count]));
+            let targets = targets.part(first, &[count]);
+            calls::cross_entropy(&logits, &targets, [&nats, &log_sums], loss, *is_trained)?;
+            if let Some(to_states) = &to_states {
+                calls::linear_to_weight(&chunk, table, &logits)?;
+                let to_chunk = to_states.part(first * d, &[count, d]);
+                calls::linear_into_x(&to_chunk, table, &logits)?;
+            }
+        }
+        Ok(Found { nats, log_sums, to_states })
+    }
+
+    /// The value of the loss, read when it is asked for.
+    fn loss(&self, hidden: &Value, weight: &Value) -> Result<Value> {
+        let Found { nats, log_sums, to_states } = self.run()?;
+        let (scale, z_loss, read) = (self.scale, self.head.z_loss, nats.clone());
+        let sum = move || {
+            let (nats, log_sums) = (read.numbers()?, log_sums.numbers()?);
+            let losses = nats.iter().zip(&log_sums).map(|(nats, log_sum)| {
+                let log_sum = f64::from(*log_sum);
+                f64::from(*nats) + z_loss * log_sum * log_sum
+            });
+            Ok(losses.sum::<f64>() * scale)
+        };
+        Ok(Value::sum_on_device(nats, sum, &[hidden, weight], move |_, with| {
+            let to_states = to_states.expect("a gradient where one is asked for");
+            let with = with.into_iter().next().flatten();
+            Ok(vec![Pull::Array(calls::joined(to_states, with)?), Pull::Summed])
+        }))
+    }
 }
 
 /// The gradients to fill, and the factor of the loss.

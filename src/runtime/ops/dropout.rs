@@ -14,7 +14,8 @@ use super::{Case, OpSpec, normal};
 use crate::base::error::Result;
 use crate::base::rng;
 use crate::runtime::cpu::{Elements, by_rows, tensor};
-use crate::runtime::value::Value;
+use crate::runtime::cuda::calls;
+use crate::runtime::value::{Pull, Value};
 
 /// What the draws of one call depend on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,10 +29,16 @@ pub struct Noise {
 }
 
 impl Noise {
-    /// Numbers of `element`s of one token that stay, as 16-bit draws at or above the threshold.
-    fn draws(&self, row: u64, position: u64) -> SplitMix {
+    /// What the draws of one token begin from.
+    fn key(&self, row: u64, position: u64) -> u64 {
         let parts = [self.site, self.first_row + row, position].map(u64::to_le_bytes);
-        SplitMix(rng::hash(self.seed, "dropout", &[&parts[0], &parts[1], &parts[2]]))
+        rng::hash(self.seed, "dropout", &[&parts[0], &parts[1], &parts[2]])
+    }
+
+    /// The same of every token of a batch, for the kernel that draws on a GPU.
+    pub fn keys(&self, rows: usize, sequence: usize) -> Vec<u64> {
+        let key = |at: usize| self.key((at / sequence) as u64, (at % sequence) as u64);
+        (0..rows * sequence).map(key).collect()
     }
 }
 
@@ -47,10 +54,26 @@ impl SplitMix {
     }
 }
 
+/// The 16-bit draw from which an element stays, and what it is then multiplied by.
+pub fn threshold(p: f64) -> (u16, f32) {
+    let threshold = (p * 65_536.0).round() as u16;
+    (threshold, 1.0 / (1.0 - f32::from(threshold) / 65_536.0))
+}
+
 /// Drops a share `p` (0 to below 1) of x [B, T, d].
 pub fn dropout(x: &Value, p: f64, noise: Noise) -> Result<Value> {
     let (sequence, width) = (x.dims()[1], x.dims()[2]);
-    let threshold = (p * 65_536.0).round() as u16;
+    let (threshold, _) = threshold(p);
+    if let Some([array]) = Value::arrays([x]) {
+        let (threshold, keep) = self::threshold(p);
+        let keys = array.context().words(&noise.keys(x.dims()[0], sequence))?;
+        let output = calls::dropout(&array, &keys, threshold, keep)?;
+        return Ok(Value::on_device(output, &[x], move |gradient, with| {
+            let to_x = calls::dropout(gradient, &keys, threshold, keep)?;
+            let with = with.into_iter().next().flatten();
+            Ok(vec![Pull::Array(calls::joined(to_x, with)?)])
+        }));
+    }
     if !Value::fused_on_cpu(&[x]) {
         let mask = masked(&vec![1.0; x.tensor().elem_count()], sequence, width, threshold, noise);
         let mask = tensor(mask, x.tensor().shape())?;
@@ -73,7 +96,7 @@ fn masked(x: &[f32], sequence: usize, width: usize, threshold: u16, noise: Noise
     by_rows(&mut output, width, |first, rows| {
         for (token, output) in rows.chunks_exact_mut(width).enumerate() {
             let at = first + token;
-            let mut draws = noise.draws((at / sequence) as u64, (at % sequence) as u64);
+            let mut draws = SplitMix(noise.key((at / sequence) as u64, (at % sequence) as u64));
             let x = &x[at * width..][..width];
             for (output, x) in output.chunks_mut(4).zip(x.chunks(4)) {
                 let bits = draws.next();

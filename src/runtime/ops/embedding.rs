@@ -9,7 +9,8 @@ use candle_core::Tensor;
 use super::{Case, OpSpec, normal};
 use crate::base::error::Result;
 use crate::runtime::cpu::{Elements, tensor};
-use crate::runtime::value::Value;
+use crate::runtime::cuda::calls;
+use crate::runtime::value::{Pull, Value};
 
 /// Rows `ids` of `weight`, as [rows, sequence, d].
 pub fn embedding(weight: &Value, ids: &[u32], rows: usize, sequence: usize) -> Result<Value> {
@@ -17,6 +18,15 @@ pub fn embedding(weight: &Value, ids: &[u32], rows: usize, sequence: usize) -> R
     assert_eq!(ids.len(), rows * sequence, "one id a token");
     if let Some(id) = ids.iter().find(|&&id| id as usize >= vocabulary) {
         panic!("token id {id} in an embedding of {vocabulary} rows");
+    }
+    if let Some([table]) = Value::arrays([weight]) {
+        let sent = table.context().integers(ids)?;
+        let output = calls::embedding(&table, &sent, &[rows, sequence, d])?;
+        let ids = ids.to_vec();
+        return Ok(Value::on_device(output, &[weight], move |gradient, _| {
+            calls::embedding_backward(&table, &ids, gradient)?;
+            Ok(vec![Pull::Summed])
+        }));
     }
     let shape = (rows, sequence, d);
     if !Value::fused_on_cpu(&[weight]) {

@@ -9,8 +9,9 @@
 use super::{Case, OpSpec, normal};
 use crate::base::error::Result;
 use crate::runtime::cpu::{Elements, Matrix, Threads, matmul, tensor};
+use crate::runtime::cuda::{calls, memory::Array};
 use crate::runtime::matvec::matvec;
-use crate::runtime::value::Value;
+use crate::runtime::value::{Pull, Value};
 
 /// x · weightᵀ over the last dimension.
 pub fn linear(x: &Value, weight: &Value) -> Result<Value> {
@@ -21,6 +22,9 @@ pub fn linear(x: &Value, weight: &Value) -> Result<Value> {
     let last = shape.len() - 1;
     assert_eq!(shape[last], inputs, "the last dimension of x is the weight's inputs");
     shape[last] = outputs;
+    if let Some([array, matrix]) = Value::arrays([x, weight]) {
+        return on_device(x, weight, array, matrix);
+    }
     if !Value::fused_on_cpu(&[x, weight]) {
         return Value::composed(&[x, weight], |tensors| {
             tensors[0].reshape((rows, inputs))?.matmul(&tensors[1].t()?)?.reshape(shape)
@@ -57,6 +61,25 @@ pub fn linear(x: &Value, weight: &Value) -> Result<Value> {
         let weight = Matrix::new(&weight, outputs, inputs, inputs);
         matmul(&mut to_x, inputs, false, gradient, weight, Threads::All);
         Ok(vec![Some(tensor(to_x, saved.0.shape())?), to_weight])
+    }))
+}
+
+/// One product forward, two backward: that of x adds to what x has from elsewhere.
+fn on_device(x: &Value, weight: &Value, array: Array, matrix: Array) -> Result<Value> {
+    let output = calls::linear(&array, &matrix)?;
+    let (x_tracked, is_trained) = (x.is_tracked(), weight.is_tracked());
+    Ok(Value::on_device(output, &[x, weight], move |gradient, with| {
+        let mut pulls = [Pull::None, Pull::None];
+        if is_trained {
+            calls::linear_to_weight(&array, &matrix, gradient)?;
+            pulls[1] = Pull::Summed;
+        }
+        if x_tracked {
+            let with = with.into_iter().next().flatten();
+            let to_x = calls::linear_to_x(array.dims(), &matrix, gradient, with.as_ref())?;
+            pulls[0] = Pull::Array(to_x);
+        }
+        Ok(pulls.into())
     }))
 }
 

@@ -29,7 +29,7 @@ pub use add::add;
 pub use attention::{Visible, attention};
 pub use bias::bias;
 pub use cross_entropy::{Head, cross_entropy, nats};
-pub use dropout::{Noise, dropout};
+pub use dropout::{Noise, dropout, threshold};
 pub use embedding::embedding;
 pub use geglu::geglu;
 pub use gelu::gelu;
@@ -37,7 +37,7 @@ pub use layer_norm::layer_norm;
 pub use linear::linear;
 pub use relu2::relu2;
 pub use rms_norm::{Gain, rms_norm};
-pub use rope::{RopeScaling, Rotation, rope};
+pub use rope::{RopeScaling, Rotation, Tables, rope};
 pub use scale::scale;
 pub use swiglu::swiglu;
 

@@ -6,10 +6,19 @@
 use super::{Case, OpSpec, normal};
 use crate::base::error::Result;
 use crate::runtime::cpu::{Elements, by_pieces, kernel, tensor};
-use crate::runtime::value::Value;
+use crate::runtime::cuda::calls::{self, Activation};
+use crate::runtime::value::{Pull, Value};
 
 /// max(x, 0)².
 pub fn relu2(x: &Value) -> Result<Value> {
+    if let Some([z]) = Value::arrays([x]) {
+        let output = calls::activation(Activation::Relu2, &z, None)?;
+        return Ok(Value::on_device(output, &[x], move |gradient, with| {
+            let (to_z, _) = calls::activation_backward(Activation::Relu2, &z, None, gradient)?;
+            let with = with.into_iter().next().flatten();
+            Ok(vec![Pull::Array(calls::joined(to_z, with)?)])
+        }));
+    }
     if !Value::fused_on_cpu(&[x]) {
         return Value::composed(&[x], |inputs| inputs[0].relu()?.sqr());
     }

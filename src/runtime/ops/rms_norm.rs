@@ -13,7 +13,8 @@ use rayon::prelude::*;
 use super::{Case, OpSpec, normal};
 use crate::base::error::Result;
 use crate::runtime::cpu::{self, Elements, ROWS, by_rows, kernel, tensor};
-use crate::runtime::value::Value;
+use crate::runtime::cuda::calls;
+use crate::runtime::value::{Pull, Value};
 
 /// What a normed element is multiplied by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,8 +37,17 @@ impl Gain {
 /// x / √(mean(x²) + ε) · gain over each run of as many elements as the weight has.
 pub fn rms_norm(x: &Value, weight: &Value, gain: Gain, epsilon: f64) -> Result<Value> {
     let d = weight.dims()[0];
-    let shape = x.tensor().shape().clone();
     assert!(x.dims().last().is_some_and(|last| last.is_multiple_of(d)), "whole runs of {d}");
+    if let Some([array, gains]) = Value::arrays([x, weight]) {
+        assert_eq!(gain, Gain::Weight, "the kernel multiplies by the weight");
+        let output = calls::rms_norm(&array, &gains, epsilon)?;
+        return Ok(Value::on_device(output, &[x, weight], move |gradient, with| {
+            let with = with.into_iter().next().flatten();
+            let to_x = calls::rms_norm_backward(&array, &gains, gradient, with.as_ref(), epsilon)?;
+            Ok(vec![Pull::Array(to_x), Pull::Summed])
+        }));
+    }
+    let shape = x.tensor().shape().clone();
     if !Value::fused_on_cpu(&[x, weight]) {
         return Value::composed(&[x, weight], |inputs| {
             let x = inputs[0].reshape(((), d))?; // [N, d]

@@ -7,13 +7,17 @@
 //! Angles are reduced and turned into cosine and sine in f64 by our own series, since the
 //! platform's would put its version into every run.
 
-use candle_core::{D, Device, Tensor};
+use std::sync::{Arc, Mutex};
+
+use candle_core::{D, DType, Device, Tensor};
 use serde::{Deserialize, Serialize};
 
 use super::{Case, OpSpec, normal};
 use crate::base::error::Result;
 use crate::runtime::cpu::{Elements, by_rows, kernel, tensor};
-use crate::runtime::value::Value;
+use crate::runtime::cuda::calls::{self, Turns};
+use crate::runtime::cuda::memory::{Array, Context};
+use crate::runtime::value::{Pull, Value};
 
 /// How the turns of longer texts than a model was made for are slowed down.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -73,6 +77,8 @@ pub struct Rotation {
     cosine: Tensor,
     sine: Tensor,
     half: usize,
+    /// On a device: a row a position, and the tokens' positions.
+    turns: Option<Turns>,
 }
 
 impl Rotation {
@@ -107,16 +113,73 @@ impl Rotation {
             cosine: Tensor::from_vec(cosine, shape, device)?,
             sine: Tensor::from_vec(sine, shape, device)?,
             half,
+            turns: None,
         })
+    }
+
+    /// The same for tokens on a device, where a table by position stays from one pass to the next.
+    pub fn on_device(
+        positions: &[u32],
+        head_dim: usize,
+        theta: f64,
+        scaling: Option<RopeScaling>,
+        tables: &Tables,
+    ) -> Result<Rotation> {
+        let longest = positions.iter().max().map_or(1, |last| *last as usize + 1);
+        let mut known = tables.known.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let [cosine, sine] = match &*known {
+            Some(known) if known[0].dims()[0] >= longest => known.clone(),
+            _ => {
+                let all: Vec<u32> = (0..longest.next_power_of_two() as u32).collect();
+                let table = Rotation::new(&all, head_dim, theta, scaling, &Device::Cpu)?;
+                let sent = |tensor: &Tensor| {
+                    let numbers = tensor.flatten_all()?.to_vec1::<f32>()?;
+                    tables.context.floats(tensor.dims(), &numbers)
+                };
+                [sent(&table.cosine)?, sent(&table.sine)?]
+            }
+        };
+        *known = Some([cosine.clone(), sine.clone()]);
+        let positions = tables.context.integers(positions)?;
+        let empty = Tensor::zeros((0, head_dim / 2), DType::F32, &Device::Cpu)?;
+        Ok(Rotation {
+            cosine: empty.clone(),
+            sine: empty,
+            half: head_dim / 2,
+            turns: Some(Turns { cosine, sine, positions }),
+        })
+    }
+}
+
+/// Tables of angles of one model on a device.
+#[derive(Debug)]
+pub struct Tables {
+    context: Arc<Context>,
+    /// Cosines and sines, [positions, h/2].
+    known: Mutex<Option<[Array; 2]>>,
+}
+
+impl Tables {
+    /// None yet.
+    pub fn new(context: &Arc<Context>) -> Tables {
+        Tables { context: context.clone(), known: Mutex::new(None) }
     }
 }
 
 /// Turns each head of x [B, T, heads·h] by its token's rotation.
 pub fn rope(x: &Value, rotation: &Rotation) -> Result<Value> {
     let half = rotation.half;
-    let shape = x.tensor().shape().clone();
     let width = *x.dims().last().expect("x has three dimensions");
     assert!(width.is_multiple_of(2 * half), "{width} elements are no whole number of heads");
+    if let (Some([array]), Some(turns)) = (Value::arrays([x]), rotation.turns.clone()) {
+        let output = calls::rope(&array, &turns)?;
+        return Ok(Value::on_device(output, &[x], move |gradient, with| {
+            let to_x = calls::rope_backward(gradient, &turns)?;
+            let with = with.into_iter().next().flatten();
+            Ok(vec![Pull::Array(calls::joined(to_x, with)?)])
+        }));
+    }
+    let shape = x.tensor().shape().clone();
     if !Value::fused_on_cpu(&[x]) {
         return Value::composed(&[x], |inputs| {
             let heads = width / (2 * half);

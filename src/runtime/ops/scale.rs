@@ -8,10 +8,19 @@ use candle_core::Tensor;
 use super::{Case, OpSpec, normal};
 use crate::base::error::Result;
 use crate::runtime::cpu::{Elements, by_pieces, kernel, tensor};
-use crate::runtime::value::Value;
+use crate::runtime::cuda::calls;
+use crate::runtime::value::{Pull, Value};
 
 /// x · factor.
 pub fn scale(x: &Value, factor: f64) -> Result<Value> {
+    if let Some([array]) = Value::arrays([x]) {
+        let factor = factor as f32;
+        let output = calls::combined(&array, None, factor)?;
+        return Ok(Value::on_device(output, &[x], move |gradient, with| {
+            let with = with.into_iter().next().flatten();
+            Ok(vec![Pull::Array(calls::combined(gradient, with.as_ref(), factor)?)])
+        }));
+    }
     if !Value::fused_on_cpu(&[x]) {
         return Value::composed(&[x], |inputs| &inputs[0] * factor);
     }

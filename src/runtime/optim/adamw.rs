@@ -136,20 +136,49 @@ impl Optimizer for AdamW {
     }
 
     fn state(&self) -> Vec<(String, Tensor)> {
-        let mut state = Vec::with_capacity(2 * self.slots.len() + 1);
-        for (name, slot) in &self.slots {
-            state.push((format!("mean.{name}"), slot.mean.clone()));
-        }
-        for (name, slot) in &self.slots {
-            state.push((format!("square.{name}"), slot.square.clone()));
-        }
-        let steps = Tensor::full(self.steps as i64, 1, &candle_core::Device::Cpu);
-        state.push(("steps".to_owned(), steps.expect("one integer on the CPU")));
-        state
+        let slots = || self.slots.iter();
+        let means = slots().map(|(name, slot)| (name.clone(), slot.mean.clone())).collect();
+        let squares = slots().map(|(name, slot)| (name.clone(), slot.square.clone())).collect();
+        Moments { means, squares, steps: self.steps }.named()
     }
 
-    fn load_state(&mut self, mut state: BTreeMap<String, Tensor>) -> Result<()> {
-        let expected = 2 * self.slots.len() + 1;
+    fn load_state(&mut self, state: BTreeMap<String, Tensor>) -> Result<()> {
+        let shapes = self.slots.iter().map(|(name, slot)| (name.as_str(), slot.parameter.dims()));
+        let Moments { means, squares, steps } = Moments::of(state, shapes)?;
+        self.steps = steps;
+        let moments = means.into_values().zip(squares.into_values());
+        for (slot, (mean, square)) in self.slots.values_mut().zip(moments) {
+            (slot.mean, slot.square) = (mean, square);
+        }
+        Ok(())
+    }
+}
+
+/// The state of AdamW, wherever it runs.
+pub(super) struct Moments {
+    /// By the parameters' names, as the squares.
+    pub means: BTreeMap<String, Tensor>,
+    pub squares: BTreeMap<String, Tensor>,
+    /// Taken so far.
+    pub steps: u64,
+}
+
+impl Moments {
+    /// Names and tensors for a checkpoint.
+    pub fn named(self) -> Vec<(String, Tensor)> {
+        let means = self.means.into_iter().map(|(name, it)| (format!("mean.{name}"), it));
+        let squares = self.squares.into_iter().map(|(name, it)| (format!("square.{name}"), it));
+        let steps = Tensor::full(self.steps as i64, 1, &candle_core::Device::Cpu);
+        let steps = ("steps".to_owned(), steps.expect("one integer on the CPU"));
+        means.chain(squares).chain([steps]).collect()
+    }
+
+    /// Back from what [`Moments::named`] gave, which must fit the parameters' `shapes`.
+    pub fn of<'a>(
+        mut state: BTreeMap<String, Tensor>,
+        shapes: impl ExactSizeIterator<Item = (&'a str, &'a [usize])>,
+    ) -> Result<Moments> {
+        let expected = 2 * shapes.len() + 1;
         if state.len() != expected {
             let found = state.len();
             return Err(Error::failed(format!(
@@ -160,27 +189,24 @@ impl Optimizer for AdamW {
             let missing = || Error::failed(format!("the state of AdamW lacks `{name}`"));
             state.remove(&name).ok_or_else(missing)
         };
-        let mut loaded = Vec::new();
-        for (name, slot) in &self.slots {
+        let (mut means, mut squares) = (BTreeMap::new(), BTreeMap::new());
+        for (name, dims) in shapes {
             let (mean, square) = (take(format!("mean.{name}"))?, take(format!("square.{name}"))?);
             for moment in [&mean, &square] {
-                if moment.dims() != slot.parameter.dims() {
+                if moment.dims() != dims {
                     return Err(Error::failed(format!(
-                        "the moments of `{name}` must be {:?}, found {:?}",
-                        slot.parameter.dims(),
+                        "the moments of `{name}` must be {dims:?}, found {:?}",
                         moment.dims()
                     )));
                 }
             }
-            loaded.push((mean, square));
+            means.insert(name.to_owned(), mean);
+            squares.insert(name.to_owned(), square);
         }
         let steps = take("steps".to_owned())?.get(0)?.to_scalar::<i64>()?;
-        self.steps = u64::try_from(steps)
+        let steps = u64::try_from(steps)
             .map_err(|_| Error::failed(format!("AdamW cannot have taken {steps} steps")))?;
-        for (slot, (mean, square)) in self.slots.values_mut().zip(loaded) {
-            (slot.mean, slot.square) = (mean, square);
-        }
-        Ok(())
+        Ok(Moments { means, squares, steps })
     }
 }
 

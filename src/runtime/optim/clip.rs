@@ -18,6 +18,9 @@ const CHUNK: usize = 16 * 1024;
 /// Scales `gradients` to a norm of `max_norm` at most and returns the norm before; 0 measures only.
 /// A norm that is no finite number fails: the step would destroy the model.
 pub fn clip(gradients: &mut NamedGradients, max_norm: f64) -> Result<f64> {
+    if let Some(resident) = gradients.resident() {
+        return resident.clip(max_norm);
+    }
     let mut total = 0.0;
     for (name, gradient) in gradients.iter() {
         let squares = square_sum(gradient)?;

@@ -19,6 +19,7 @@ use super::{
     lion::lion,
     momentum::Slots,
     muon::{Coefficients, MuonConfig, Scale, muon},
+    on_device::adamw,
     sgd::sgd,
 };
 use crate::base::error::{Error, Result};
@@ -193,6 +194,10 @@ impl OptimizerConfig {
         parameters: &NamedParameters,
     ) -> Result<Box<dyn Optimizer>> {
         shared.adamw.validate()?;
+        if parameters.resident().is_some() && self.kind != Kind::AdamW {
+            return Err(Error::config("`optimizer.kind` is not AdamW, which alone runs on a GPU")
+                .with_hint("`optimizer.kind = \"adamw\"`, or `--device cpu`"));
+        }
         let named = |wanted: &dyn Fn(&str, &Tensor) -> bool| -> Vec<(String, Tensor, Rule)> {
             let wanted = parameters.iter().filter(|(name, tensor)| wanted(name, tensor));
             wanted
@@ -205,7 +210,7 @@ impl OptimizerConfig {
         let (all, eps) = (|| named(&|_, _| true), shared.adamw.eps);
         let (momentum, nesterov) = (self.momentum.unwrap_or_default(), self.nesterov == Some(true));
         Ok(match self.kind {
-            Kind::AdamW => Box::new(AdamW::with_rules(all(), eps)?),
+            Kind::AdamW => adamw(parameters, all(), eps)?,
             Kind::Lion => lion(Slots::new(all())?),
             Kind::Sgd => sgd(Slots::new(all())?, momentum, nesterov),
             Kind::Muon => {

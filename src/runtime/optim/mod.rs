@@ -13,6 +13,7 @@ mod each;
 mod lion;
 mod momentum;
 mod muon;
+pub mod on_device;
 pub mod schedule;
 mod sgd;
 

@@ -1,0 +1,431 @@
+//! The operations of the model on arrays of a device: which kernels, on what grid, with what.
+//!
+//! In → arrays; out → arrays, forward and backward. Each file of `runtime::ops` calls its own pair
+//! and knows the tape; nothing here does. Gradients of parameters go to the parameter's own sum
+//! ([`Array::sum`]) in fp32; those of activations are bf16. Where an input has a gradient from
+//! elsewhere already (`with`), products and norms add theirs to it in the same launch.
+//!
+//! **Invariants.** Grids follow from shapes alone, so equal inputs give equal bits on every GPU of
+//! one architecture. What a kernel reads with instructions of 16 bytes is a multiple of 8 elements
+//! wide, which `runtime::model` sees to before anything is placed on a device.
+
+use super::driver::{Argument, Element, Factor, Product};
+use super::memory::Array;
+use super::table::NORM_ROWS;
+use crate::base::error::Result;
+
+/// The arguments of a launch, in the kernel's order.
+macro_rules! arguments {
+    ($($argument:expr),* $(,)?) => {
+        vec![$($crate::runtime::cuda::driver::Argument::from($argument)),*]
+    };
+}
+pub(crate) use arguments;
+
+/// Elements that a thread of an element-wise kernel works on.
+const EIGHT: usize = 8;
+
+fn line(blocks: usize) -> [usize; 3] {
+    [blocks, 1, 1]
+}
+
+/// Elements of the last dimension.
+fn width(array: &Array) -> usize {
+    *array.dims().last().expect("an array has a dimension")
+}
+
+fn factor(array: &Array, is_transposed: bool) -> Factor {
+    assert_eq!(array.element(), Element::Bf16, "factors of a product are bf16");
+    Factor { address: array.address(), is_transposed }
+}
+
+/// output = factor·a + b.
+pub fn combined(a: &Array, b: Option<&Array>, factor: f32) -> Result<Array> {
+    let output = a.like(a.dims())?;
+    let grid = line(a.count().div_ceil(256 * EIGHT));
+    let given = arguments![a, b, &output, a.count() as u64, factor];
+    a.context().launch("combine_two", grid, 0, given)?;
+    Ok(output)
+}
+
+/// The gradient, added to the one from elsewhere where there is one.
+pub fn joined(gradient: Array, with: Option<Array>) -> Result<Array> {
+    match with {
+        Some(with) => combined(&gradient, Some(&with), 1.0),
+        None => Ok(gradient),
+    }
+}
+
+/// x [.., I] · weightᵀ of weight [O, I]: [.., O].
+pub fn linear(x: &Array, weight: &Array) -> Result<Array> {
+    let (outputs, inputs) = (weight.dims()[0], weight.dims()[1]);
+    let mut dims = x.dims().to_vec();
+    *dims.last_mut().expect("x has dimensions") = outputs;
+    let output = x.like(&dims)?;
+    x.context().multiply(&Product {
+        m: x.count() / inputs,
+        n: outputs,
+        k: inputs,
+        left: factor(x, false),
+        right: factor(weight, true),
+        addend: None,
+        output: output.address(),
+        element: Element::Bf16,
+    })?;
+    Ok(output)
+}
+
+/// Adds gradientᵀ · x to the sum of `weight`.
+pub fn linear_to_weight(x: &Array, weight: &Array, gradient: &Array) -> Result<()> {
+    let (outputs, inputs) = (weight.dims()[0], weight.dims()[1]);
+    let sum = weight.sum().address();
+    x.context().multiply(&Product {
+        m: outputs,
+        n: inputs,
+        k: x.count() / inputs,
+        left: factor(gradient, true),
+        right: factor(x, false),
+        addend: Some(sum),
+        output: sum,
+        element: Element::F32,
+    })
+}
+
+/// gradient · weight, of the shape `dims`, plus `with`.
+pub fn linear_to_x(
+    dims: &[usize],
+    weight: &Array,
+    gradient: &Array,
+    with: Option<&Array>,
+) -> Result<Array> {
+    let output = gradient.like(dims)?;
+    to_x(&output, weight, gradient, with)?;
+    Ok(output)
+}
+
+/// The same into memory that is there.
+pub fn linear_into_x(output: &Array, weight: &Array, gradient: &Array) -> Result<()> {
+    to_x(output, weight, gradient, None)
+}
+
+fn to_x(output: &Array, weight: &Array, gradient: &Array, with: Option<&Array>) -> Result<()> {
+    let (outputs, inputs) = (weight.dims()[0], weight.dims()[1]);
+    gradient.context().multiply(&Product {
+        m: output.count() / inputs,
+        n: inputs,
+        k: outputs,
+        left: factor(gradient, false),
+        right: factor(weight, false),
+        addend: with.map(Array::address),
+        output: output.address(),
+        element: Element::Bf16,
+    })
+}
+
+/// The widest row of the kernel that takes rows of `d` elements.
+fn widest(d: usize) -> usize {
+    let fits = [1024, 2048, 4096].into_iter().find(|widest| d <= *widest);
+    fits.unwrap_or_else(|| panic!("no norm of {d} elements"))
+}
+
+/// x / √(mean(x²) + ε) · weight over each run of as many elements as the weight has.
+pub fn rms_norm(x: &Array, weight: &Array, epsilon: f64) -> Result<Array> {
+    let d = weight.count();
+    let (rows, output) = (x.count() / d, x.like(x.dims())?);
+    let none = Argument::Pointer(None);
+    let (count, d32, epsilon) = (rows as i32, d as i32, epsilon as f32);
+    let given = arguments![x, none, weight, none, &output, count, d32, epsilon];
+    let name = format!("rms_norm_forward_{}", widest(d));
+    x.context().launch(&name, line(rows.div_ceil(4)), 0, given)?;
+    Ok(output)
+}
+
+/// The gradient of x plus `with`; that of the weight goes to its sum.
+pub fn rms_norm_backward(
+    x: &Array,
+    weight: &Array,
+    gradient: &Array,
+    with: Option<&Array>,
+    epsilon: f64,
+) -> Result<Array> {
+    let d = weight.count();
+    let rows = x.count() / d;
+    let (blocks, to_x) = (rows.div_ceil(NORM_ROWS), x.like(x.dims())?);
+    let context = x.context();
+    let parts = context.array(&[blocks, d], Element::F32)?;
+    let (count, d32, epsilon) = (rows as i32, d as i32, epsilon as f32);
+    let given = arguments![x, weight, with, gradient, &to_x, &parts, count, d32, epsilon];
+    let name = format!("rms_norm_backward_{}", widest(d));
+    // A float for each of four warps and each element of a row of whole vectors.
+    let shared = 4 * 4 * d.next_multiple_of(256);
+    context.launch(&name, line(blocks), shared, given)?;
+    let given = arguments![&parts, weight.sum(), blocks as i32, d32, 1i32];
+    context.launch("sum_parts", line(d.div_ceil(32)), 1024, given)?;
+    Ok(to_x)
+}
+
+/// Angles of the rotary embedding by position, and the position of each token.
+#[derive(Clone, Debug)]
+pub struct Turns {
+    /// [positions, h/2].
+    pub cosine: Array,
+    /// Like it.
+    pub sine: Array,
+    /// [tokens].
+    pub positions: Array,
+}
+
+/// Each head of x [.., heads·h] turned by its token's angles.
+pub fn rope(x: &Array, turns: &Turns) -> Result<Array> {
+    let (h, output) = (2 * width(&turns.cosine), x.like(x.dims())?);
+    let (stride, tokens) = (width(x) as i32, turns.positions.count());
+    let heads = width(x) / h;
+    let none = Argument::Pointer(None);
+    let Turns { cosine, sine, positions } = turns;
+    let mut given = arguments![x, stride, none, cosine, sine, positions, &output, stride];
+    given.extend(arguments![tokens as i32, heads as i32, 0f32]);
+    let blocks = (tokens * heads).div_ceil(128 / (h / EIGHT));
+    x.context().launch(&format!("rope_forward_{h}"), line(blocks), 0, given)?;
+    Ok(output)
+}
+
+/// The gradient turned back.
+pub fn rope_backward(gradient: &Array, turns: &Turns) -> Result<Array> {
+    let (h, to_x) = (2 * width(&turns.cosine), gradient.like(gradient.dims())?);
+    let (stride, tokens) = (width(gradient) as i32, turns.positions.count());
+    let heads = width(gradient) / h;
+    let none = Argument::Pointer(None);
+    let Turns { cosine, sine, positions } = turns;
+    // Without a norm nothing reads x.
+    let mut given = arguments![none, stride, none, cosine, sine, positions, gradient, stride];
+    given.extend(arguments![&to_x, stride, none, tokens as i32, heads as i32, 0f32]);
+    let blocks = (tokens * heads).div_ceil(16 * (128 / (h / EIGHT)));
+    gradient.context().launch(&format!("rope_backward_{h}"), line(blocks), 0, given)?;
+    Ok(to_x)
+}
+
+/// Sizes of one call of attention.
+#[derive(Clone, Copy, Debug)]
+pub struct Heads {
+    pub rows: usize,
+    pub tokens: usize,
+    pub heads: usize,
+    pub key_heads: usize,
+    /// Elements of a head.
+    pub h: usize,
+}
+
+impl Heads {
+    fn argument(&self) -> Argument {
+        let (wide, narrow) = (self.heads * self.h, self.key_heads * self.h);
+        let sizes = [self.tokens, self.heads, self.key_heads, wide, narrow, narrow];
+        let mut bytes = [0; 28];
+        for (place, size) in bytes.chunks_exact_mut(4).zip(sizes) {
+            place.copy_from_slice(&(size as i32).to_le_bytes());
+        }
+        bytes[24..].copy_from_slice(&(1.0 / (self.h as f32).sqrt()).to_le_bytes());
+        Argument::Sizes(bytes)
+    }
+
+    fn shared(&self, pass: Pass) -> usize {
+        let name = format!("attention_{}_{}", pass.name(), self.h);
+        super::table::entry(&name).shared.expect("shared memory of attention is a constant")
+    }
+
+    fn name(&self, pass: Pass) -> String {
+        format!("attention_{}_{}", pass.name(), self.h)
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Pass {
+    Forward,
+    Delta,
+    Keys,
+    Queries,
+}
+
+impl Pass {
+    fn name(self) -> &'static str {
+        match self {
+            Pass::Forward => "forward",
+            Pass::Delta => "delta",
+            Pass::Keys => "keys",
+            Pass::Queries => "queries",
+        }
+    }
+}
+
+/// Queries, or keys, that a block of attention owns.
+const TILE: usize = 64;
+
+/// What the backward of attention reads: q, k, v, first keys, output, log-sums.
+pub struct Attended {
+    pub q: Array,
+    pub k: Array,
+    pub v: Array,
+    pub first: Array,
+    /// [B, T, H·h].
+    pub output: Array,
+    /// [B, H, T].
+    pub log_sums: Array,
+    pub heads: Heads,
+}
+
+/// softmax(q·kᵀ/√h)·v over the keys from `first` [B, T] on.
+pub fn attention(q: &Array, k: &Array, v: &Array, first: Array, heads: Heads) -> Result<Attended> {
+    let (context, Heads { rows, tokens, heads: count, .. }) = (q.context(), heads);
+    let output = q.like(q.dims())?;
+    let log_sums = context.array(&[rows, count, tokens], Element::F32)?;
+    let given = arguments![q, k, v, &first, &output, &log_sums, heads.argument()];
+    let grid = [tokens.div_ceil(TILE), count, rows];
+    let pass = Pass::Forward;
+    context.launch(&heads.name(pass), grid, heads.shared(pass), given)?;
+    let (q, k, v) = (q.clone(), k.clone(), v.clone());
+    Ok(Attended { q, k, v, first, output, log_sums, heads })
+}
+
+impl Attended {
+    /// The gradients of q, k, v.
+    pub fn backward(&self, gradient: &Array) -> Result<[Array; 3]> {
+        let Attended { q, k, v, first, output, log_sums, heads } = self;
+        let (context, Heads { rows, tokens, heads: count, key_heads, h }) = (q.context(), *heads);
+        let delta = log_sums.like(log_sums.dims())?;
+        let [to_q, to_k, to_v] = [q, k, v].map(|array| array.like(array.dims()));
+        let (to_q, to_k, to_v) = (to_q?, to_k?, to_v?);
+        let lines = rows * tokens * count;
+        let given = arguments![gradient, output, &delta, lines as u64, tokens as i32, count as i32];
+        let blocks = line(lines.div_ceil(128 / (h / EIGHT)));
+        context.launch(&heads.name(Pass::Delta), blocks, 0, given)?;
+        let tiles = tokens.div_ceil(TILE);
+        let mut given = arguments![q, k, v, gradient, log_sums, &delta, first, &to_k, &to_v];
+        given.push(heads.argument());
+        let pass = Pass::Keys;
+        context.launch(&heads.name(pass), [tiles, key_heads, rows], heads.shared(pass), given)?;
+        let mut given = arguments![q, k, v, gradient, log_sums, &delta, first, &to_q];
+        given.push(heads.argument());
+        let pass = Pass::Queries;
+        context.launch(&heads.name(pass), [tiles, count, rows], heads.shared(pass), given)?;
+        Ok([to_q, to_k, to_v])
+    }
+}
+
+/// An activation of the feed-forward layer.
+#[derive(Clone, Copy, Debug)]
+pub enum Activation {
+    SwiGlu,
+    GeGlu,
+    Relu2,
+}
+
+impl Activation {
+    fn name(self, pass: &str) -> String {
+        let name = match self {
+            Activation::SwiGlu => "swiglu",
+            Activation::GeGlu => "geglu",
+            Activation::Relu2 => "relu2",
+        };
+        format!("{name}_{pass}")
+    }
+}
+
+/// The activation of z, times `up` where it is gated.
+pub fn activation(kind: Activation, z: &Array, up: Option<&Array>) -> Result<Array> {
+    let (output, width) = (z.like(z.dims())?, width(z));
+    let rows = z.count() / width;
+    let given = arguments![z, up, &output, rows as u64, width as i32, width as i32];
+    let grid = line((z.count() / EIGHT).div_ceil(256));
+    z.context().launch(&kind.name("forward"), grid, 0, given)?;
+    Ok(output)
+}
+
+/// The gradients of z and of `up`.
+pub fn activation_backward(
+    kind: Activation,
+    z: &Array,
+    up: Option<&Array>,
+    gradient: &Array,
+) -> Result<(Array, Option<Array>)> {
+    let (to_z, width) = (z.like(z.dims())?, width(z));
+    let to_up = up.map(|up| up.like(up.dims())).transpose()?;
+    let rows = z.count() / width;
+    let mut given = arguments![z, up, gradient, &to_z, to_up.as_ref()];
+    given.extend(arguments![rows as u64, width as i32, width as i32]);
+    let grid = line((z.count() / EIGHT).div_ceil(256));
+    z.context().launch(&kind.name("backward"), grid, 0, given)?;
+    Ok((to_z, to_up))
+}
+
+/// Rows `ids` of `table` [V, d]: of the shape `dims`.
+pub fn embedding(table: &Array, ids: &Array, dims: &[usize]) -> Result<Array> {
+    let (output, d) = (table.like(dims)?, table.dims()[1]);
+    let given = arguments![table, ids, &output, ids.count() as u64, d as i32];
+    let grid = line((output.count() / EIGHT).div_ceil(128));
+    table.context().launch("embedding_forward", grid, 0, given)?;
+    Ok(output)
+}
+
+/// Adds the gradient's rows to the sum of `table`, those of one id in the order of tokens.
+pub fn embedding_backward(table: &Array, ids: &[u32], gradient: &Array) -> Result<()> {
+    let (context, d) = (table.context(), table.dims()[1]);
+    let mut order: Vec<u32> = (0..ids.len() as u32).collect();
+    order.sort_by_key(|at| ids[*at as usize]);
+    let mut starts: Vec<u32> = Vec::new();
+    let mut distinct: Vec<u32> = Vec::new();
+    for (at, token) in order.iter().enumerate() {
+        let id = ids[*token as usize];
+        if distinct.last() != Some(&id) {
+            starts.push(at as u32);
+            distinct.push(id);
+        }
+    }
+    starts.push(ids.len() as u32);
+    let count = distinct.len();
+    let whole = [order, starts, distinct].concat();
+    let bytes: Vec<u8> = whole.iter().flat_map(|number| number.to_le_bytes()).collect();
+    let sent = context.given(&[whole.len()], Element::I32, &bytes)?;
+    let (order, starts) = (sent.part(0, &[ids.len()]), sent.part(ids.len(), &[count + 1]));
+    let distinct = sent.part(ids.len() + count + 1, &[count]);
+    let sum = table.sum();
+    let given = arguments![gradient, &order, &starts, &distinct, sum, count as i32, d as i32];
+    let grid = [count.div_ceil(4), d.div_ceil(256), 1];
+    context.launch("embedding_backward", grid, 0, given)
+}
+
+/// How logits become a loss.
+#[derive(Clone, Copy, Debug)]
+pub struct Loss {
+    /// Rows of the head that are tokens.
+    pub vocabulary: usize,
+    /// 0: logits as they are.
+    pub softcap: f64,
+    pub z_loss: f64,
+    /// What the sum of losses is multiplied by.
+    pub scale: f64,
+}
+
+/// Turns `logits` [rows, Vₚ] into their gradient where `writes`; nats and log-sums of each row.
+pub fn cross_entropy(
+    logits: &Array,
+    targets: &Array,
+    [nats, log_sums]: [&Array; 2],
+    loss: Loss,
+    writes: bool,
+) -> Result<()> {
+    let (rows, stride) = (logits.dims()[0], logits.dims()[1] as i32);
+    let Loss { vocabulary, softcap, z_loss, scale } = loss;
+    let mut given = arguments![logits, targets, nats, log_sums, vocabulary as i32, stride];
+    given.extend(arguments![scale as f32, z_loss as f32, softcap as f32, i32::from(writes)]);
+    logits.context().launch("cross_entropy_rows", line(rows), 64, given)
+}
+
+/// x [tokens.., width] with the elements dropped that the tokens' `keys` draw.
+pub fn dropout(x: &Array, keys: &Array, threshold: u16, keep: f32) -> Result<Array> {
+    let (output, tokens) = (x.like(x.dims())?, keys.count());
+    let width = x.count() / tokens;
+    let mut given = arguments![x, &output, keys, tokens as u64, width as i32];
+    given.extend(arguments![u32::from(threshold), keep]);
+    let grid = line((x.count() / EIGHT).div_ceil(256));
+    x.context().launch("dropout_apply", grid, 0, given)?;
+    Ok(output)
+}

@@ -1,0 +1,160 @@
+//! Every kernel that is launched, and what a launch of it must be like.
+//!
+//! In → a name; out → its [`Entry`]: the file that holds it, threads a block, shared memory where
+//! it is a constant, and the width of each argument. The host's machine of `tests/kernels/` refuses
+//! a launch that is not what the kernel's source says, so a wrong row fails there. Tests hold that
+//! these are the kernels that nvcc compiles (`kernels/registers.txt`), and none else.
+
+/// How wide a kernel takes an argument.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Width {
+    Pointer,
+    Four,
+    Eight,
+    /// `attention::Sizes`: 28 bytes.
+    Sizes,
+}
+
+use Width::{Eight as E, Four as F, Pointer as P, Sizes as S};
+
+/// A kernel.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// What it is called in its module.
+    pub name: &'static str,
+    /// `kernels/FILE.cu`.
+    pub file: &'static str,
+    /// Threads a block.
+    pub threads: u32,
+    /// Bytes of shared memory a block; `None`: they depend on sizes.
+    pub shared: Option<usize>,
+    /// Its arguments.
+    pub arguments: &'static [Width],
+}
+
+const fn row(
+    name: &'static str,
+    file: &'static str,
+    threads: u32,
+    shared: Option<usize>,
+    arguments: &'static [Width],
+) -> Entry {
+    Entry { name, file, threads, shared, arguments }
+}
+
+/// Elements that one block of AdamW changes: `optimizer::CHUNK`.
+pub const CHUNK: usize = 16 * 1024;
+
+/// Elements whose squares one block sums: `optimizer::SQUARES`.
+pub const SQUARES: usize = 32 * 1024;
+
+/// Rows of a block in the backward of a norm: `rms::BACKWARD_ROWS`.
+pub const NORM_ROWS: usize = 64;
+
+/// Every kernel, by name.
+pub const ENTRIES: &[Entry] = &[
+    row("adamw", "optimizer", 256, Some(0), &[P, P, P, P, P, P, P, P]),
+    row("attention_delta_128", "attention_backward", 128, Some(0), &[P, P, P, E, F, F]),
+    row("attention_delta_64", "attention_backward", 128, Some(0), &[P, P, P, E, F, F]),
+    row("attention_forward_128", "attention_forward", 128, Some(81_920), &[P, P, P, P, P, P, S]),
+    row("attention_forward_64", "attention_forward", 128, Some(40_960), &[P, P, P, P, P, P, S]),
+    row(
+        "attention_keys_128",
+        "attention_backward",
+        128,
+        Some(66_048),
+        &[P, P, P, P, P, P, P, P, P, S],
+    ),
+    row(
+        "attention_keys_64",
+        "attention_backward",
+        128,
+        Some(50_176),
+        &[P, P, P, P, P, P, P, P, P, S],
+    ),
+    row(
+        "attention_queries_128",
+        "attention_backward",
+        128,
+        Some(65_536),
+        &[P, P, P, P, P, P, P, P, S],
+    ),
+    row(
+        "attention_queries_64",
+        "attention_backward",
+        128,
+        Some(49_152),
+        &[P, P, P, P, P, P, P, P, S],
+    ),
+    row("clip_factor", "optimizer", 256, Some(64), &[P, P, F, F]),
+    row("combine_two", "combine", 256, Some(0), &[P, P, P, E, F]),
+    row("cross_entropy_rows", "cross_entropy", 256, Some(64), &[P, P, P, P, F, F, F, F, F, F]),
+    row("dropout_apply", "dropout", 256, Some(0), &[P, P, P, E, F, F, F]),
+    row("embedding_backward", "embedding", 128, Some(0), &[P, P, P, P, P, F, F]),
+    row("embedding_forward", "embedding", 128, Some(0), &[P, P, P, E, F]),
+    row("geglu_backward", "activation", 256, Some(0), &[P, P, P, P, P, E, F, F]),
+    row("geglu_forward", "activation", 256, Some(0), &[P, P, P, E, F, F]),
+    row("probe_load", "probe", 32, Some(512), &[P, P, P]),
+    row("probe_multiply", "probe", 32, Some(0), &[P, P, P, P]),
+    row("probe_sums", "probe", 32, Some(0), &[P, P, P]),
+    row("muon_inverses", "muon", 256, Some(64), &[P, P, P, P]),
+    row("muon_momentum", "muon", 256, Some(64), &[P, P, P, P, P, P]),
+    row("muon_scale", "muon", 256, Some(0), &[P, P, P, P, P, P, P]),
+    row("muon_update", "muon", 256, Some(0), &[P, P, P, P, P, P, P]),
+    row("relu2_backward", "activation", 256, Some(0), &[P, P, P, P, P, E, F, F]),
+    row("relu2_forward", "activation", 256, Some(0), &[P, P, P, E, F, F]),
+    row("rms_norm_backward_1024", "rms_norm", 128, None, &[P, P, P, P, P, P, F, F, F]),
+    row("rms_norm_backward_2048", "rms_norm", 128, None, &[P, P, P, P, P, P, F, F, F]),
+    row("rms_norm_backward_4096", "rms_norm", 128, None, &[P, P, P, P, P, P, F, F, F]),
+    row("rms_norm_forward_1024", "rms_norm", 128, Some(0), &[P, P, P, P, P, F, F, F]),
+    row("rms_norm_forward_2048", "rms_norm", 128, Some(0), &[P, P, P, P, P, F, F, F]),
+    row("rms_norm_forward_4096", "rms_norm", 128, Some(0), &[P, P, P, P, P, F, F, F]),
+    row("rope_backward_128", "rope", 128, None, &[P, F, P, P, P, P, P, F, P, F, P, F, F, F]),
+    row("rope_backward_64", "rope", 128, None, &[P, F, P, P, P, P, P, F, P, F, P, F, F, F]),
+    row("rope_forward_128", "rope", 128, Some(0), &[P, F, P, P, P, P, P, F, F, F, F]),
+    row("rope_forward_64", "rope", 128, Some(0), &[P, F, P, P, P, P, P, F, F, F, F]),
+    row("square_sums", "optimizer", 256, Some(64), &[P, P, E]),
+    row("sum_parts", "rms_norm", 256, Some(1024), &[P, P, F, F, F]),
+    row("swiglu_backward", "activation", 256, Some(0), &[P, P, P, P, P, E, F, F]),
+    row("swiglu_forward", "activation", 256, Some(0), &[P, P, P, E, F, F]),
+];
+
+/// The row of `name`.
+///
+/// # Panics
+/// Where there is none.
+pub fn entry(name: &str) -> &'static Entry {
+    match ENTRIES.binary_search_by_key(&name, |entry| entry.name) {
+        Ok(at) => &ENTRIES[at],
+        Err(_) => panic!("no kernel is called {name}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_are_the_kernels_that_are_compiled_and_none_else() {
+        let table = include_str!("../../../kernels/registers.txt").lines().skip(2);
+        let mut compiled: Vec<&str> = table.filter_map(|row| row.split(' ').next()).collect();
+        compiled.sort_unstable();
+        let rows: Vec<&str> = ENTRIES.iter().map(|entry| entry.name).collect();
+        assert_eq!(rows, compiled);
+    }
+
+    #[test]
+    fn sizes_that_the_host_counts_by_are_those_of_the_source() {
+        let optimizer = include_str!("../../../kernels/optimizer.cu");
+        assert!(optimizer.contains("constexpr int CHUNK = 16 * 1024;"));
+        assert!(optimizer.contains("constexpr int SQUARES = 32 * 1024;"));
+        let norm = include_str!("../../../kernels/rms_norm.cu");
+        assert!(norm.contains("constexpr int BACKWARD_ROWS = 64;"));
+    }
+
+    #[test]
+    #[should_panic(expected = "no kernel is called")]
+    fn an_unknown_kernel_is_a_bug() {
+        entry("attention");
+    }
+}

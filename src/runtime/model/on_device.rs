@@ -1,0 +1,53 @@
+//! What of a decoder runs on a GPU, and its parameters' way there.
+//!
+//! In → a shape, parameters, a device; out → the parameters where they are computed with. A shape
+//! that has no kernel is refused here, before any work, with the key that says so.
+
+use super::ModelConfig;
+use super::knobs::{Activation, Bias, Norm};
+use crate::base::error::{Error, Result};
+use crate::runtime::device::Device;
+use crate::runtime::ops::Tables;
+use crate::runtime::value::NamedParameters;
+
+/// The widest norm that has a kernel.
+const WIDEST_NORM: usize = 4096;
+
+/// The parameters on `device`, and what else the model keeps there.
+pub fn placed(
+    config: &ModelConfig,
+    parameters: NamedParameters,
+    device: &Device,
+) -> Result<(NamedParameters, Option<Tables>)> {
+    let Some(context) = device.context() else { return Ok((parameters, None)) };
+    check(config)?;
+    Ok((parameters.placed_on(context)?, Some(Tables::new(context))))
+}
+
+/// Refuses what has no kernel.
+fn check(config: &ModelConfig) -> Result<()> {
+    let h = config.head_dim();
+    let faults = [
+        (!matches!(h, 64 | 128), "d_head", format!("heads of {h} elements: 64 or 128")),
+        (config.norm != Norm::RmsNorm, "norm", "another norm than `rmsnorm`".to_owned()),
+        (config.bias != Bias::None, "bias", "biases".to_owned()),
+        (config.activation == Activation::Gelu, "activation", "`gelu` without a gate".to_owned()),
+        (
+            !config.d_model.is_multiple_of(8) || config.d_model > WIDEST_NORM,
+            "d_model",
+            format!("{} elements: a multiple of 8 up to {WIDEST_NORM}", config.d_model),
+        ),
+        (
+            !config.d_ff.is_multiple_of(8),
+            "d_ff",
+            format!("{} elements: a multiple of 8", config.d_ff),
+        ),
+    ];
+    match faults.into_iter().find(|(is_at_fault, ..)| *is_at_fault) {
+        Some((_, key, what)) => {
+            Err(Error::config(format!("`model.{key}` has no kernel on a GPU for {what}"))
+                .with_hint("`--device cpu` runs every shape; docs/kernels.md lists the kernels"))
+        }
+        None => Ok(()),
+    }
+}
