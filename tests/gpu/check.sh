@@ -39,10 +39,12 @@ python="${PYTHON:-python3}"
 
 # What is measured, and how long: at full size, then tiny.
 sizes=(35m 124m 500m) vocabularies=(16384 50304 32768) sequences=(1024 1024 2048)
-speed_tokens=2000000 speed_steps=20 step_tokens=65536 steps=200 baseline_sizes="35m,124m,500m"
+speed_tokens=1500000 speed_steps=20 step_tokens=65536 steps=200 baseline_sizes="35m,124m,500m"
+text_vocabulary=4096 text_tokens=3300k
 if [[ $tiny == 1 ]]; then
     sizes=(tiny) vocabularies=(512) sequences=(64)
     speed_tokens=20000 speed_steps=8 step_tokens=256 steps=16 baseline_sizes=tiny
+    text_vocabulary=512 text_tokens=all
 fi
 
 # ---------------------------------------------------------------- pack
@@ -71,12 +73,20 @@ binaries() {
     fi
     install_stripped "$binary" "$1/dataprep"
 }
-install_stripped() { # one file, gzipped: two of these are most of the pack
-    local level=-9
-    [[ $tiny == 0 ]] || level=-1
+install_stripped() { # one file, compressed: two of these are most of the pack
+    local level=6
+    [[ $tiny == 0 ]] || level=0
     cp "$1" "$2"
     strip "$2"
-    gzip $level "$2"
+    "$python" -c 'import lzma, shutil, sys
+shutil.copyfileobj(open(sys.argv[1], "rb"), lzma.open(sys.argv[1] + ".xz", "wb", preset=int(sys.argv[2])))' \
+        "$2" $level
+    rm "$2"
+}
+unpacked() { # FILE.xz → FILE, to be run
+    "$python" -c 'import lzma, shutil, sys
+shutil.copyfileobj(lzma.open(sys.argv[1] + ".xz"), open(sys.argv[2], "wb"))' "$1" "$2"
+    chmod +x "$2"
 }
 
 # Real text for the run that is killed, random tokens of each vocabulary for speed.
@@ -86,11 +96,8 @@ shards() {
         text+=("$source=fixtures/corpora/$source")
     done
     [[ $tiny == 0 ]] || text=("wikipedia=fixtures/corpora/wikipedia")
-    "$binary" tokenize "${text[@]}" --vocab 512 --out "$to/work/text" -q
-    "$binary" mix "text=$to/work/text:1" --out "$to/work/mix" --tokens all -q
-    "$binary" export "$to/work/mix" --to nanogpt --out "$to/twin" -q
-    mkdir -p "$to/data"
-    cp -r "$to/work/text" "$to/work/mix" "$to/data/"
+    "$binary" tokenize "${text[@]}" --vocab $text_vocabulary --out "$to/data/text" -q
+    "$binary" mix "text=$to/data/text:1" --out "$to/data/mix" --tokens $text_tokens -q
     for vocabulary in "${vocabularies[@]}"; do
         "$python" tests/gpu/random_tokens.py "$vocabulary" $speed_tokens "$to/work/$vocabulary"
         "$binary" import --from nanogpt --tokenizer "$to/work/$vocabulary/tokenizer.json" \
@@ -104,7 +111,7 @@ shards() {
 # The shape of the run on real text: heads of 64, for which there are kernels; small enough for its
 # twin in fp32, with GPT-2's schedule.
 configs() {
-    local to="$1" width=512 layers=8 batch=32768 sequence=1024 size
+    local to="$1" width=512 layers=8 batch=16384 sequence=1024 size
     [[ $tiny == 0 ]] || { width=128 layers=2 batch=256 sequence=64; }
     mkdir -p "$to/configs"
     for size in "${sizes[@]}"; do
@@ -140,8 +147,7 @@ pack() {
     to="$(cd "$to" && pwd)"
     binaries "$to"
     binary="$to/work/dataprep"
-    gzip -dc "$to/dataprep.gz" >"$binary"
-    chmod +x "$binary"
+    unpacked "$to/dataprep" "$binary"
     shards "$to" "$binary"
     configs "$to"
     cp "$here"/{check.sh,ceilings.py,twin.py,table.py} "$to/"
@@ -278,7 +284,8 @@ twin() {
     has_torch || { echo "no torch in $python, or not asked for"; return 77; }
     [[ -d "$out/whole" ]] || { echo "the run on real text is missing"; return 1; }
     "${on_text[@]}" --out "$out/begin" --stop-after 0
-    "$python" "$here/twin.py" "$out/begin" "$here/twin/train.bin" "$out/whole" "$steps" "$device" |
+    "$dataprep" export "$here/data/mix" --to nanogpt --out "$out/tokens" -q
+    "$python" "$here/twin.py" "$out/begin" "$out/tokens/train.bin" "$out/whole" "$steps" "$device" |
         tee -a "$out/result.jsonl"
 }
 
@@ -322,10 +329,7 @@ step() {
 prepare() {
     local name
     for name in dataprep tests; do
-        [[ ! -f "$here/$name.gz" || -x "$here/$name" ]] || {
-            gzip -dc "$here/$name.gz" >"$here/$name"
-            chmod +x "$here/$name"
-        }
+        [[ ! -f "$here/$name.xz" || -x "$here/$name" ]] || unpacked "$here/$name" "$here/$name"
     done
     dataprep="$here/dataprep"
     # The run on real text; where it goes is still to be said.
@@ -370,7 +374,7 @@ run() {
     step twin 60 twin
     [[ $tiny == 1 ]] || step "baseline compiled" 160 baseline compile 160
     step "baseline eager" 80 baseline eager 80
-    rm -rf "$out"/{whole,cut,begin}
+    rm -rf "$out"/{whole,cut,begin,tokens}
     "$python" "$here/table.py" table "$out" | tee "$out/table.md"
     [[ ${#failed[@]} -eq 0 ]] || { echo "failed: ${failed[*]}" >&2; return 1; }
 }
