@@ -204,7 +204,7 @@ fn doctor_plans_a_step_on_a_gpu_that_is_not_here() {
         ("doctor --model 124m", "`--on` is missing"),
         ("doctor --model 124m --on tpu", "no figures of a GPU `tpu`"),
         ("doctor --model gpt5 --on h200", "no shape is called `gpt5`"),
-        ("doctor --model 124m-gpt2 --on h200", "no kernel for LayerNorm"),
+        ("doctor --model 124m-gpt2 --on h200", "no plan for LayerNorm"),
         ("doctor --model 124m --on h200 --rows 0", "1 or more"),
     ] {
         let run = directory.dataprep(command);

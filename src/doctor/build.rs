@@ -5,8 +5,9 @@ use std::fmt;
 use serde::Serialize;
 
 /// Features of `Cargo.toml`, and whether they are on.
-const FEATURES: [(&str, bool); 4] = [
+const FEATURES: [(&str, bool); 5] = [
     ("train", cfg!(feature = "train")),
+    ("cuda", cfg!(feature = "cuda")),
     ("serve", cfg!(feature = "serve")),
     ("hub", cfg!(feature = "hub")),
     ("cloud", cfg!(feature = "cloud")),

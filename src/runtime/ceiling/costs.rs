@@ -16,10 +16,10 @@ use crate::runtime::model::{
     ModelConfig,
     knobs::{Activation, Norm, Positions},
 };
+use crate::runtime::ops::cross_entropy;
 
-/// Tokens whose logits stand at once (6,600 of 50,000 logits fill 60 MB of L2; 4 to 8 thousand rows
-/// are enough for a product to run at its ceiling).
-pub const CHUNK: usize = 8192;
+/// Tokens whose logits stand at once.
+pub const CHUNK: usize = cross_entropy::DEVICE_CHUNK;
 /// Rows of a block of the norm's backward, each with a row of sums for the weight (`rms_norm.cu`).
 const NORM_ROWS: u64 = 64;
 
@@ -137,13 +137,16 @@ fn refuse(model: &ModelConfig) -> Result<()> {
     let missing = [
         (model.norm == Norm::LayerNorm, "LayerNorm (`norm = \"layernorm\"`)".to_owned()),
         (model.activation == Activation::Gelu, "GELU without a gate".to_owned()),
-        (model.positions == Positions::Learned, "learned positions".to_owned()),
+        (
+            model.positions == Positions::Learned,
+            "learned positions, but for rotary ones".to_owned(),
+        ),
         (h != 64 && h != 128, format!("heads of {h} elements: there are 64 and 128")),
         (model.d_model > 4096, format!("rows of {} elements: 4,096 at most", model.d_model)),
     ];
     let Some((_, missing)) = missing.into_iter().find(|(lacks, _)| *lacks) else { return Ok(()) };
-    Err(Error::config(format!("there is no kernel for {missing}"))
-        .with_hint("docs/kernels.md says what there is; this shape trains on the CPU"))
+    Err(Error::config(format!("there is no plan for {missing}"))
+        .with_hint("docs/kernels.md says which kernels there are"))
 }
 
 /// A product [m, k] · [k, n] with bf16 operands and result.
@@ -212,8 +215,9 @@ impl Sizes<'_> {
 
     fn dropout(&self) -> Option<Op> {
         let branches = 2 * self.layers + 1;
-        (self.model.dropout > 0.0)
-            .then(|| Op::memory("dropout_apply", 2 * branches * self.parts, 4 * self.n * self.d))
+        (self.model.dropout > 0.0).then(|| {
+            Op::memory("dropout_apply", 2 * branches * self.parts, self.n * (4 * self.d + 8))
+        })
     }
 
     fn forward(&self) -> Vec<Op> {
@@ -469,7 +473,7 @@ mod tests {
         head!("embedding.cu", "bytes a token 4·d", "bytes a token 2·d, an id 8·d");
         head!("optimizer.cu", "norm 4; AdamW reads 16, writes 12 and 2");
         head!("muon.cu", "12, then 10, then muon_update 12");
-        head!("dropout.cu", "Bytes an element: 4.");
+        head!("dropout.cu", "Bytes an element: 4, a token: 8");
         head!("attention_forward.cu", "Operations: 4·H a visible pair");
         head!("attention_backward.cu", "14·H operations a visible pair");
     }

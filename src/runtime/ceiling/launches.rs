@@ -70,6 +70,7 @@ pub const KERNELS: &[Kernel] = &[
     plain("embedding_forward", 128),
     plain("embedding_backward", 128),
     plain("dropout_apply", 256),
+    plain("combine_two", 256),
     with("square_sums", 256, 64),
     with("clip_factor", 256, 64),
     plain("adamw", 256),

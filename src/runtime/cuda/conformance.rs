@@ -179,7 +179,7 @@ fn outcome(case: &Case, context: Option<&Arc<Context>>) -> Outcome {
         _ => parameters.leaf(name, Form::Composed, true),
     };
     let leaves: Vec<Value> = case.inputs.iter().map(leaf).collect();
-    let side = Side { tables: context.map(|context| Tables::new(context)) };
+    let side = Side { tables: context.map(Tables::new) };
     let output = (case.run)(&leaves, &side);
     let head = Head { vocabulary: 100, softcap: 15.0, z_loss: 1e-3 };
     let weight = &leaves[leaves.len() - 1];

@@ -48,6 +48,7 @@ const FATBINS: &[(&str, &[u8])] = fatbins![
     "cross_entropy",
     "dropout",
     "embedding",
+    "muon",
     "optimizer",
     "probe",
     "rms_norm",

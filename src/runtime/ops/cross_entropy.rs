@@ -145,7 +145,7 @@ fn loss(nats: &[f32], scale: f64) -> Result<Tensor> {
 }
 
 /// Rows of logits that exist at once on a device.
-const DEVICE_CHUNK: usize = 4096;
+pub const DEVICE_CHUNK: usize = 4096;
 
 /// One pass over hidden states on a device.
 struct DevicePass<'a> {
