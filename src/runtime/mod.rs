@@ -14,6 +14,7 @@
 //! | [`step`] | the gradients of one optimizer step, in micro-batches |
 //! | [`first_step`] | what the first loss must be, and what can only be wrong code |
 //! | [`optim`] | AdamW, Muon, Lion, SGD, clipping, learning-rate schedules |
+//! | [`pages`] | memory kept between steps |
 //! | [`data`] | what a trainer reads: batches, and the feed that makes them |
 //! | `exact` | numbers of JSON files, to the bit |
 //! | [`hashed`] | files that are held against a hash |
@@ -36,6 +37,7 @@ pub mod matvec;
 pub mod model;
 pub mod ops;
 pub mod optim;
+pub mod pages;
 pub mod pretrained;
 pub mod step;
 pub mod tensors;

@@ -24,6 +24,7 @@ use crate::runtime::{
     first_step,
     model::{Model, ModelConfig},
     optim::{Optimizer, average, clip::clip},
+    pages::KeptPages,
     step::{self, StepGradients},
     value::Form,
 };
@@ -42,6 +43,8 @@ pub struct Learner {
     pub numerics_differences: Vec<String>,
     /// Whether the first loss must be that of a model that knows nothing.
     is_new: bool,
+    /// What a step frees, the next one takes again.
+    _pages: KeptPages,
 }
 
 /// Where a learner begins.
@@ -97,7 +100,8 @@ impl Learner {
             (true, None) => Some(average::copy(&decoder, device)?.with_form(form)),
         };
         let is_new = !matches!(from, Beginning::Weights(_));
-        Ok(Learner { model: decoder, average, optimizer, state, numerics_differences, is_new })
+        let (model, _pages) = (decoder, KeptPages::new());
+        Ok(Learner { model, average, optimizer, state, numerics_differences, is_new, _pages })
     }
 
     /// One optimizer step over the next rows of `feed`, of a run over `steps`.
