@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::error::{Error, Result};
 use crate::base::hash::xxh3_128;
-use crate::runtime::cpu::Level;
+use crate::runtime::cpu::{DEPTH, Level};
 
 /// A place for tensors and their arithmetic.
 #[derive(Clone, Debug)]
@@ -72,17 +72,18 @@ const GEMM: &str = "0.19.0";
 impl Numerics {
     /// The record of this process on `device`.
     pub fn of(device: &Device) -> Numerics {
-        let (cpu_features, kernels) = match Level::detected() {
-            Level::Avx512 => (vec!["avx2", "fma", "avx512"], "avx512"),
-            Level::Avx2 => (vec!["avx2", "fma"], "avx2"),
-            Level::Baseline => (vec![], "baseline"),
+        let own = format!("blocks of {DEPTH}, fused multiply-add"); // the same bits on both
+        let (cpu_features, matmul) = match Level::detected() {
+            Level::Avx512 => (vec!["avx2", "fma", "avx512"], own),
+            Level::Avx2 => (vec!["avx2", "fma"], own),
+            Level::Baseline => (vec![], format!("gemm {GEMM} baseline")),
         };
         let optimised = if cfg!(debug_assertions) { "debug" } else { "release" };
         Numerics {
             device: device.name().to_owned(),
             threads: rayon::current_num_threads(),
             cpu_features: cpu_features.into_iter().map(str::to_owned).collect(),
-            matmul: format!("gemm {GEMM} {kernels}"),
+            matmul,
             candle: CANDLE.to_owned(),
             dtype: "f32".to_owned(),
             build: format!(
