@@ -421,7 +421,7 @@ unsafe fn elsewhere(output: &Output, left: Matrix<'_>, right: Matrix<'_>, thread
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, target_arch = "x86_64"))]
 mod tests {
     use super::*;
 
