@@ -23,6 +23,7 @@ use dataprep::runtime::first_step::Expected;
 use dataprep::runtime::model::{Model, ModelConfig};
 use dataprep::runtime::optim::adamw::{AdamW, AdamWConfig};
 use dataprep::runtime::optim::{Optimizer, clip::clip};
+use dataprep::runtime::pages::KeptPages;
 use dataprep::runtime::step::gradients;
 use dataprep::runtime::value::Form;
 
@@ -59,6 +60,7 @@ fn main() -> Result<()> {
 }
 
 fn measure(name: &str, config: &ModelConfig, form: Form) -> Result<()> {
+    let _pages = KeptPages::new(); // as a run does
     let model = Model::new(config, 0, &Device::cpu())?.with_form(form);
     let mut optimizer = AdamW::new(model.parameters(), &AdamWConfig::default())?;
     let expected = Expected::of(&model, &random(0), ROWS)?.loss;

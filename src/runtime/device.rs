@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::error::{Error, Result};
 use crate::base::hash::xxh3_128;
-use crate::runtime::cpu::Level;
+use crate::runtime::cpu::{DEPTH, Level};
 use crate::runtime::cuda::driver::Identity;
 use crate::runtime::cuda::memory::Context;
 
@@ -110,14 +110,14 @@ const GEMM: &str = "0.19.0";
 impl Numerics {
     /// The record of this process on `device`.
     pub fn of(device: &Device) -> Numerics {
-        let (cpu_features, kernels) = match Level::detected() {
-            Level::Avx512 => (vec!["avx2", "fma", "avx512"], "avx512"),
-            Level::Avx2 => (vec!["avx2", "fma"], "avx2"),
-            Level::Baseline => (vec![], "baseline"),
+        let own = format!("blocks of {DEPTH}, fused multiply-add"); // the same bits on both
+        let (cpu_features, matmul) = match Level::detected() {
+            Level::Avx512 => (vec!["avx2", "fma", "avx512"], own),
+            Level::Avx2 => (vec!["avx2", "fma"], own),
+            Level::Baseline => (vec![], format!("gemm {GEMM} baseline")),
         };
         let optimised = if cfg!(debug_assertions) { "debug" } else { "release" };
-        let host =
-            Identity { device: device.name().to_owned(), matmul: format!("gemm {GEMM} {kernels}") };
+        let host = Identity { device: device.name().to_owned(), matmul };
         let Identity { device: kind, matmul } =
             device.context().map_or(host, |context| context.identity());
         let dtype = if device.context().is_some() { "bf16, sums in f32" } else { "f32" };

@@ -16,6 +16,7 @@
 //! | [`first_step`] | what the first loss must be, and what can only be wrong code |
 //! | [`optim`] | AdamW, Muon, Lion, SGD, clipping, learning-rate schedules |
 //! | [`ceiling`] | what a step takes on a GPU at best, from formulas |
+//! | [`pages`] | memory kept between steps |
 //! | [`data`] | what a trainer reads: batches, and the feed that makes them |
 //! | `exact` | numbers of JSON files, to the bit |
 //! | [`hashed`] | files that are held against a hash |
@@ -40,6 +41,7 @@ pub mod matvec;
 pub mod model;
 pub mod ops;
 pub mod optim;
+pub mod pages;
 pub mod pretrained;
 pub mod step;
 pub mod tensors;

@@ -25,6 +25,7 @@ use crate::runtime::{
     first_step,
     model::Model,
     optim::{Optimizer, average, clip::clip},
+    pages::KeptPages,
     step::{self, StepGradients},
     value::Form,
 };
@@ -43,6 +44,8 @@ pub struct Learner {
     pub numerics_differences: Vec<String>,
     /// Whether the first loss must be that of a model that knows nothing.
     is_new: bool,
+    /// What a step frees, the next one takes again.
+    _pages: KeptPages,
 }
 
 /// Where a learner begins.
@@ -107,7 +110,8 @@ impl Learner {
         };
         // What adapters stand beside has been trained.
         let is_new = lora.is_none() && !matches!(from, Beginning::Weights(_));
-        Ok(Learner { model: decoder, average, optimizer, state, numerics_differences, is_new })
+        let (model, _pages) = (decoder, KeptPages::new());
+        Ok(Learner { model, average, optimizer, state, numerics_differences, is_new, _pages })
     }
 
     /// One optimizer step over the next rows of `feed`, of a run over `steps`.

@@ -33,7 +33,7 @@ pub struct StepMemory {
     pub gradients: u64,
     /// What the backward reads of the forward, and its own intermediate results.
     pub activations: u64,
-    /// Logits of the rows that exist at once, and each thread's scores of attention.
+    /// Logits of the rows that exist at once, the packed head, each thread's scores of attention.
     pub scratch: u64,
 }
 
@@ -95,6 +95,8 @@ impl ModelConfig {
 
         let rows = wide(cross_entropy::CHUNK).min(tokens);
         let logits = rows * wide(self.vocab_size) * FLOAT;
+        // Packed for both of its products with the hidden states, where these come in chunks.
+        let head = if tokens > rows { 2 * table } else { 0 };
         let scores = wide(attention::BLOCK.min(shape.sequence)) * wide(shape.sequence) * FLOAT;
         let bytes = |number: u128| u64::try_from(number).unwrap_or(u64::MAX);
         StepMemory {
@@ -102,7 +104,7 @@ impl ModelConfig {
             moments: bytes(2 * parameters),
             gradients: bytes(fullest.0),
             activations: bytes(fullest.1),
-            scratch: bytes(logits + 2 * scores * wide(shape.threads)),
+            scratch: bytes(logits + head + 2 * scores * wide(shape.threads)),
         }
     }
 }

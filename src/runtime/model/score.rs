@@ -9,10 +9,10 @@
 //! **Invariants.** A score has the same bits whatever lies beside its tree, in whatever order: what
 //! is computed token by token is so by nature, attention has the sizes of its tree alone, and a row
 //! of a product is summed along the inner dimension in an order that depends on the matrix alone,
-//! as long as the product has more than 64 rows (gemm 0.19, `gemm_basic_generic` and
-//! `kernel_params`: fewer rows may take other kernels or cut the sum elsewhere), which
-//! [`PRODUCT_ROWS`] sees to. **Cost.** One forward pass over the distinct tokens, at least
-//! [`PRODUCT_ROWS`]; [`HEAD_ROWS`] · vocabulary · 4 bytes of logits.
+//! as long as the product has more than one row (`ops::linear`) or, on a CPU without fused
+//! multiply-add, more than 64 (gemm 0.19, `gemm_basic_generic` and `kernel_params`: fewer rows may
+//! take other kernels or cut the sum elsewhere), which [`PRODUCT_ROWS`] sees to. **Cost.** One forward pass over
+//! the distinct tokens, at least [`PRODUCT_ROWS`]; [`HEAD_ROWS`] · vocabulary · 4 bytes of logits.
 
 use candle_core::Tensor;
 
@@ -255,7 +255,7 @@ mod tests {
             n_layer: 2,
             n_head: 4,
             n_kv_head: 2,
-            d_ff: 1200, // more than gemm sums in one go
+            d_ff: 1200, // more than a product sums in one go
             init_std: 0.3,
             ..ModelConfig::default()
         };

@@ -264,9 +264,7 @@ fn heads_to_tokens(
     elements: &[f32],
     (rows, tokens, heads, h): (usize, usize, usize, usize),
 ) -> Vec<f32> {
-    let mut output = vec![0.0; elements.len()];
-    let chunks = output.par_chunks_mut(tokens * heads * h).enumerate();
-    chunks.for_each(|(row, output)| {
+    let output = cpu::made(elements.len(), tokens * heads * h, |row, output| {
         for (token, output) in output.chunks_exact_mut(heads * h).enumerate() {
             for (head, output) in output.chunks_exact_mut(h).enumerate() {
                 let start = ((row * heads + head) * tokens + token) * h;

@@ -11,14 +11,17 @@
 //! once and multiplied into the gradients of hidden and weight, which the forward therefore keeps
 //! (as in Hsu et al., *Liger Kernel*, 2024); the backward scales them. Chunks are added in order.
 //! The composed form holds all logits, since candle's tape keeps what its gradient needs.
-//! **Cost.** 6·N·V·d operations with a gradient, 2·N·V·d without; CHUNK·V·4 bytes.
+//! **Cost.** 6·N·V·d operations with a gradient, 2·N·V·d without; CHUNK·V·4 bytes,
+//! and the head twice more, packed for its products.
 
 use candle_core::{D, Tensor};
 use rayon::prelude::*;
 
 use super::{Case, OpSpec, normal};
 use crate::base::error::Result;
-use crate::runtime::cpu::{self, Elements, Matrix, Threads, kernel, matmul, tensor};
+use crate::runtime::cpu::{
+    self, Elements, Factor, Matrix, Threads, kernel, matmul, product, tensor,
+};
 use crate::runtime::cuda::{calls, driver::Element, memory::Array};
 use crate::runtime::value::{Pull, Value};
 
@@ -241,13 +244,19 @@ impl<'a> Pass<'a> {
         let (d, vocabulary) = (self.d, self.head.vocabulary);
         let (softcap, z) = (self.head.softcap as f32, self.head.z_loss as f32);
         let weight = Matrix::new(&self.weight, vocabulary, d, d);
+        let to_logits = factor(weight.t(), self.targets.len());
+        let to_states = gradients.is_some().then(|| factor(weight, self.targets.len()));
         let mut nats = vec![0.0; self.targets.len()];
-        let mut logits = vec![0.0; CHUNK.min(nats.len()) * vocabulary];
+        let mut logits = Vec::new();
         for (chunk, nats) in nats.chunks_mut(CHUNK).enumerate() {
             let (first, rows) = (chunk * CHUNK, nats.len());
             let hidden = Matrix::new(&self.hidden[first * d..], rows, d, d);
+            if chunk == 0 {
+                logits = product(hidden, &to_logits, Threads::All);
+            } else {
+                matmul(&mut logits, vocabulary, false, hidden, &to_logits, Threads::All);
+            }
             let logits = &mut logits[..rows * vocabulary];
-            matmul(logits, vocabulary, false, hidden, weight.t(), Threads::All);
             let scale = gradients.as_ref().map(|gradients| gradients.2);
             let targets = self.targets[first..][..rows].par_iter();
             let rows_in_parallel = logits.par_chunks_mut(vocabulary).zip(nats).zip(targets);
@@ -257,14 +266,20 @@ impl<'a> Pass<'a> {
                     false => row(logits, target as usize, scale, z),
                 };
             });
-            if let Some((to_hidden, to_weight, _)) = &mut gradients {
-                let to_logits = Matrix::new(logits, rows, vocabulary, vocabulary);
-                matmul(&mut to_hidden[first * d..], d, false, to_logits, weight, Threads::All);
-                matmul(to_weight, d, true, to_logits.t(), hidden, Threads::All);
+            if let (Some((to_hidden, to_weight, _)), Some(to_states)) = (&mut gradients, &to_states)
+            {
+                let slopes = Matrix::new(logits, rows, vocabulary, vocabulary);
+                matmul(&mut to_hidden[first * d..], d, false, slopes, to_states, Threads::All);
+                matmul(to_weight, d, true, slopes.t(), hidden, Threads::All);
             }
         }
         nats
     }
+}
+
+/// The head as a factor of products over chunks of `rows`: packed once where there are several.
+fn factor(weight: Matrix<'_>, rows: usize) -> Factor<'_> {
+    if rows > CHUNK { Factor::packed(weight) } else { Factor::from(weight) }
 }
 
 kernel! {

@@ -3,12 +3,11 @@
 //! In → x [.., I], weight [O, I]; out → x · weightᵀ [.., O]. Backward: dx = g · weight,
 //! dweight = gᵀ · x. One product each way an input; nothing is transposed in memory, since the
 //! kernel packs its operands anyway; a single row, as in generation, goes past that kernel
-//! ([`mod@crate::runtime::matvec`]). The fused form is candle's own kernel without candle's tape,
-//! which would copy the transposed gradient of the weight.
+//! ([`mod@crate::runtime::matvec`]).
 
 use super::{Case, OpSpec, normal};
 use crate::base::error::Result;
-use crate::runtime::cpu::{Elements, Matrix, Threads, matmul, tensor};
+use crate::runtime::cpu::{Elements, Matrix, Threads, product, tensor};
 use crate::runtime::cuda::{calls, memory::Array};
 use crate::runtime::matvec::matvec;
 use crate::runtime::value::{Pull, Value};
@@ -30,19 +29,17 @@ pub fn linear(x: &Value, weight: &Value) -> Result<Value> {
             tensors[0].reshape((rows, inputs))?.matmul(&tensors[1].t()?)?.reshape(shape)
         });
     }
-    let mut output = vec![0.0; rows * outputs];
-    {
+    let output = {
         let (x, weight) = (Elements::of(x.tensor())?, Elements::of(weight.tensor())?);
         if rows == 1 {
+            let mut output = vec![0.0; outputs];
             matvec(&mut output, &weight, &x);
+            output
         } else {
-            let (left, right) = (
-                Matrix::new(&x, rows, inputs, inputs),
-                Matrix::new(&weight, outputs, inputs, inputs).t(),
-            );
-            matmul(&mut output, outputs, false, left, right, Threads::All);
+            let weight = Matrix::new(&weight, outputs, inputs, inputs).t();
+            product(Matrix::new(&x, rows, inputs, inputs), weight, Threads::All)
         }
-    }
+    };
     let saved = (x.tensor().clone(), weight.tensor().clone());
     let (x_tracked, weight_tracked) = (x.is_tracked(), weight.is_tracked());
     Ok(Value::result(tensor(output, shape)?, &[x, weight], move |gradient| {
@@ -52,9 +49,8 @@ pub fn linear(x: &Value, weight: &Value) -> Result<Value> {
         let gradient = Matrix::new(&gradient, rows, outputs, outputs);
         let to_weight = match weight_tracked {
             true => {
-                let mut to_weight = vec![0.0; outputs * inputs];
                 let x = Matrix::new(&x, rows, inputs, inputs);
-                matmul(&mut to_weight, inputs, false, gradient.t(), x, Threads::All);
+                let to_weight = product(gradient.t(), x, Threads::All);
                 Some(tensor(to_weight, (outputs, inputs))?)
             }
             false => None,
@@ -62,9 +58,8 @@ pub fn linear(x: &Value, weight: &Value) -> Result<Value> {
         if !x_tracked {
             return Ok(vec![None, to_weight]);
         }
-        let mut to_x = vec![0.0; rows * inputs];
         let weight = Matrix::new(&weight, outputs, inputs, inputs);
-        matmul(&mut to_x, inputs, false, gradient, weight, Threads::All);
+        let to_x = product(gradient, weight, Threads::All);
         Ok(vec![Some(tensor(to_x, saved.0.shape())?), to_weight])
     }))
 }

@@ -12,7 +12,7 @@ use rayon::prelude::*;
 
 use super::{Case, OpSpec, normal};
 use crate::base::error::Result;
-use crate::runtime::cpu::{self, Elements, ROWS, by_rows, kernel, tensor};
+use crate::runtime::cpu::{self, Elements, ROWS, kernel, tensor};
 use crate::runtime::cuda::calls;
 use crate::runtime::value::{Pull, Value};
 
@@ -60,14 +60,13 @@ pub fn rms_norm(x: &Value, weight: &Value, gain: Gain, epsilon: f64) -> Result<V
             scaled.broadcast_mul(&factors)?.reshape(shape)
         });
     }
-    let mut output = vec![0.0; x.tensor().elem_count()];
-    {
+    let output = {
         let (x, weight) = (Elements::of(x.tensor())?, Elements::of(weight.tensor())?);
         let weight = gain.factors(&weight);
-        by_rows(&mut output, d, |first, rows| {
-            forward(rows, &x[first * d..], &weight, epsilon as f32);
-        });
-    }
+        cpu::made(x.len(), ROWS * d, |at, rows| {
+            forward(rows, &x[at * ROWS * d..], &weight, epsilon as f32);
+        })
+    };
     let saved = (x.tensor().clone(), weight.tensor().clone());
     Ok(Value::result(tensor(output, x.tensor().shape())?, &[x, weight], move |gradient| {
         let shape = saved.0.shape();

@@ -7,14 +7,15 @@
 //! Angles are reduced and turned into cosine and sine in f64 by our own series, since the
 //! platform's would put its version into every run.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
-use candle_core::{D, DType, Device, Tensor};
+use candle_core::{D, Device, Tensor};
 use serde::{Deserialize, Serialize};
 
 use super::{Case, OpSpec, normal};
 use crate::base::error::Result;
-use crate::runtime::cpu::{Elements, by_rows, kernel, tensor};
+use crate::runtime::cpu::{self, Elements, ROWS, kernel, tensor};
 use crate::runtime::cuda::calls::{self, Turns};
 use crate::runtime::cuda::memory::{Array, Context};
 use crate::runtime::value::{Pull, Value};
@@ -99,9 +100,16 @@ impl Rotation {
         let speeds = (0..half).map(|i| libm::exp(i as f64 * step));
         let speeds: Vec<f64> =
             speeds.map(|speed| scaling.map_or(speed, |it| it.scaled(speed))).collect();
-        let mut cosine = Vec::with_capacity(positions.len() * half);
-        let mut sine = Vec::with_capacity(positions.len() * half);
+        let mut cosine: Vec<f32> = Vec::with_capacity(positions.len() * half);
+        let mut sine: Vec<f32> = Vec::with_capacity(positions.len() * half);
+        let mut known: BTreeMap<u32, usize> = BTreeMap::new(); // where a position's turns stand
         for &position in positions {
+            if let Some(&start) = known.get(&position) {
+                cosine.extend_from_within(start..start + half);
+                sine.extend_from_within(start..start + half);
+                continue;
+            }
+            known.insert(position, cosine.len());
             for speed in &speeds {
                 let (s, c) = libm::sincos(f64::from(position) * speed);
                 cosine.push(c as f32);
@@ -204,10 +212,9 @@ fn turned(x: &Tensor, rotation: &Rotation, sign: f32) -> Result<Tensor> {
     let half = rotation.half;
     let elements = Elements::of(x)?;
     let (cosine, sine) = (Elements::of(&rotation.cosine)?, Elements::of(&rotation.sine)?);
-    let mut output = vec![0.0; elements.len()];
-    by_rows(&mut output, width, |first, rows| {
-        let (cosine, sine) = (&cosine[first * half..], &sine[first * half..]);
-        turn(rows, &elements[first * width..], cosine, sine, half, width, sign);
+    let output = cpu::made(elements.len(), ROWS * width, |at, rows| {
+        let (cosine, sine) = (&cosine[at * ROWS * half..], &sine[at * ROWS * half..]);
+        turn(rows, &elements[at * ROWS * width..], cosine, sine, half, width, sign);
     });
     tensor(output, x.shape())
 }

@@ -31,12 +31,12 @@ pub fn swiglu(gate: &Value, up: &Value) -> Result<Value> {
     if !Value::fused_on_cpu(&[gate, up]) {
         return Value::composed(&[gate, up], |inputs| inputs[0].silu()? * &inputs[1]);
     }
-    let mut output = vec![0.0; gate.tensor().elem_count()];
-    {
+    let output = {
         let (gate, up) = (Elements::of(gate.tensor())?, Elements::of(up.tensor())?);
-        let inputs = gate.par_chunks(CHUNK).zip(up.par_chunks(CHUNK));
-        output.par_chunks_mut(CHUNK).zip(inputs).for_each(|(o, (gate, up))| forward(o, gate, up));
-    }
+        cpu::made(gate.len(), CHUNK, |at, place| {
+            forward(place, &gate[at * CHUNK..], &up[at * CHUNK..]);
+        })
+    };
     let saved = (gate.tensor().clone(), up.tensor().clone());
     Ok(Value::result(tensor(output, gate.tensor().shape())?, &[gate, up], move |gradient| {
         let (to_gate, to_up) = gradients(&saved.0, &saved.1, gradient)?;

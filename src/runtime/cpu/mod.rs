@@ -1,16 +1,23 @@
 //! What the fused CPU forms share: slices of tensors, matrix products, and a vectorised `exp`.
 //!
-//! In → f32 tensors on the CPU; out → slices, sums and products of them. Products go to the `gemm`
-//! crate, whose AVX-512 kernels are chosen at run time. Element loops are plain Rust compiled three
-//! times (baseline, AVX2, AVX-512) by `kernel!` and dispatched at run time.
+//! In → f32 tensors on the CPU; out → slices, sums and products of them ([`mod@product`]). Element
+//! loops are plain Rust compiled three times (baseline, AVX2, AVX-512) by `kernel!` and dispatched
+//! at run time.
 //!
 //! **Invariants.** No fused multiply-add, no reassociation, sums in [`LANES`] fixed lanes and fixed
 //! blocks of rows: an element loop gives the same bits on every instruction set and thread count.
-//! Products depend on the instruction set (the kernel blocks their inner dimension by it), which is
-//! why it is in the numerics key.
 
 #![allow(unsafe_code, reason = "kernels for the vector units")]
 
+#[cfg(target_arch = "x86_64")]
+mod pack;
+mod product;
+#[cfg(target_arch = "x86_64")]
+mod tile;
+
+pub use product::{Factor, Matrix, Threads, matmul, product};
+
+use std::mem::MaybeUninit;
 use std::ops::{Deref, Range};
 
 use candle_core::{CpuStorage, DType, Device, Shape, Storage, StorageRef, Tensor};
@@ -23,6 +30,10 @@ pub const LANES: usize = 16;
 
 /// Rows that one task works on, and whose partial sums are added in order.
 pub const ROWS: usize = 64;
+
+/// Inner indices of a product that are summed before their sum is added to the rest: part of its
+/// bits.
+pub const DEPTH: usize = 512;
 
 /// A contiguous f32 tensor's elements, borrowed.
 pub struct Elements<'a> {
@@ -53,6 +64,21 @@ impl Deref for Elements<'_> {
     }
 }
 
+/// `len` elements that `body` makes in parallel, `piece` at a time: (which piece, zeros to fill).
+/// The zeros are written piece by piece, where they still are in the cache.
+pub fn made(len: usize, piece: usize, body: impl Fn(usize, &mut [f32]) + Sync) -> Vec<f32> {
+    let mut elements = Vec::with_capacity(len);
+    let places = elements.spare_capacity_mut()[..len].par_chunks_mut(piece);
+    places.enumerate().for_each(|(at, place)| {
+        place.fill(MaybeUninit::new(0.0));
+        // SAFETY: every element of the piece was just written.
+        body(at, unsafe { place.assume_init_mut() });
+    });
+    // SAFETY: each of the `len` elements belongs to a piece, all of which are filled.
+    unsafe { elements.set_len(len) };
+    elements
+}
+
 /// A tensor that owns `elements`, without a copy.
 pub fn tensor(elements: Vec<f32>, shape: impl Into<Shape>) -> Result<Tensor> {
     Ok(Tensor::from_vec(elements, shape, &Device::Cpu)?)
@@ -66,104 +92,10 @@ pub fn add(a: &Tensor, b: &Tensor) -> Result<Tensor> {
         return Ok((a + b)?);
     }
     let (left, right) = (Elements::of(a)?, Elements::of(b)?);
-    let mut output = vec![0.0; left.len()];
-    let inputs = left.par_chunks(CHUNK).zip(right.par_chunks(CHUNK));
-    output.par_chunks_mut(CHUNK).zip(inputs).for_each(|(o, (a, b))| add_slices(o, a, b));
+    let output = made(left.len(), CHUNK, |at, place| {
+        add_slices(place, &left[at * CHUNK..], &right[at * CHUNK..]);
+    });
     tensor(output, a.shape())
-}
-
-/// A read-only matrix inside a slice.
-#[derive(Clone, Copy)]
-pub struct Matrix<'a> {
-    elements: &'a [f32],
-    rows: usize,
-    columns: usize,
-    row_stride: usize,
-    column_stride: usize,
-}
-
-impl<'a> Matrix<'a> {
-    /// `rows` × `columns`, rows `row_stride` elements apart.
-    pub fn new(elements: &'a [f32], rows: usize, columns: usize, row_stride: usize) -> Self {
-        Matrix { elements, rows, columns, row_stride, column_stride: 1 }
-    }
-
-    /// The transpose of the same elements.
-    pub fn t(self) -> Self {
-        let Matrix { elements, rows, columns, row_stride, column_stride } = self;
-        Matrix {
-            elements,
-            rows: columns,
-            columns: rows,
-            row_stride: column_stride,
-            column_stride: row_stride,
-        }
-    }
-
-    fn span(&self) -> usize {
-        (self.rows - 1) * self.row_stride + (self.columns - 1) * self.column_stride + 1
-    }
-}
-
-/// Who computes a product.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Threads {
-    /// The calling thread: inside a parallel loop.
-    One,
-    /// The current thread pool.
-    All,
-}
-
-/// `output` = `left` · `right`, or `output` += with `add`; `output` is rows × columns, its rows
-/// `row_stride` elements apart.
-pub fn matmul(
-    output: &mut [f32],
-    row_stride: usize,
-    add: bool,
-    left: Matrix<'_>,
-    right: Matrix<'_>,
-    threads: Threads,
-) {
-    let (m, n, k) = (left.rows, right.columns, left.columns);
-    assert_eq!(k, right.rows, "inner dimensions of a product");
-    assert!(m > 0 && n > 0 && k > 0, "a product of {m} x {k} by {k} x {n}");
-    assert!(left.span() <= left.elements.len(), "left factor inside its slice");
-    assert!(right.span() <= right.elements.len(), "right factor inside its slice");
-    assert!(
-        row_stride >= n && (m - 1) * row_stride + n <= output.len(),
-        "product inside its slice"
-    );
-    let parallelism = match (threads, rayon::current_num_threads()) {
-        (Threads::One, _) | (Threads::All, 1) => gemm::Parallelism::None,
-        (Threads::All, threads) => gemm::Parallelism::Rayon(threads),
-    };
-    // SAFETY: gemm reads and writes at row · row_stride + column · column_stride of each matrix for
-    // row and column below their dimensions, which the assertions above keep inside the three
-    // slices; rows of `output` do not overlap since row_stride >= n; `output` is borrowed mutably,
-    // so it aliases neither factor.
-    unsafe {
-        gemm::gemm(
-            m,
-            n,
-            k,
-            output.as_mut_ptr(),
-            1,
-            row_stride as isize,
-            add,
-            left.elements.as_ptr(),
-            left.column_stride as isize,
-            left.row_stride as isize,
-            right.elements.as_ptr(),
-            right.column_stride as isize,
-            right.row_stride as isize,
-            1.0f32,
-            1.0f32,
-            false,
-            false,
-            false,
-            parallelism,
-        );
-    }
 }
 
 /// Instruction sets the element loops are compiled for.
@@ -171,7 +103,7 @@ pub fn matmul(
 pub enum Level {
     /// What every CPU of the target has.
     Baseline,
-    /// 256-bit vectors.
+    /// 256-bit vectors, and fused multiply-add for products.
     Avx2,
     /// 512-bit vectors.
     Avx512,
@@ -188,7 +120,7 @@ impl Level {
             {
                 return Level::Avx512;
             }
-            if is_x86_feature_detected!("avx2") {
+            if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
                 return Level::Avx2;
             }
         }
@@ -392,23 +324,6 @@ mod tests {
         assert_eq!(dot(&elements, &[1.0; 37]), 666.0);
         assert_eq!(maximum(&elements), 36.0);
         assert_eq!(maximum(&[-3.0, -2.0]), -2.0);
-    }
-
-    #[test]
-    fn a_product_of_transposes_into_strided_rows() {
-        let (a, b) = ([1.0, 2.0, 3.0, 4.0, 5.0, 6.0], [1.0, 0.0, 2.0, 1.0, 0.0, 3.0]);
-        let mut output = [9.0; 7];
-        let (left, right) = (Matrix::new(&a, 2, 3, 3), Matrix::new(&b, 2, 3, 3).t());
-        matmul(&mut output, 5, false, left, right, Threads::One);
-        assert_eq!(output, [7.0, 10.0, 9.0, 9.0, 9.0, 16.0, 22.0]);
-    }
-
-    #[test]
-    #[should_panic(expected = "inside its slice")]
-    fn a_product_outside_its_slice_is_a_bug() {
-        let a = [1.0; 6];
-        let (left, right) = (Matrix::new(&a, 2, 3, 3), Matrix::new(&a, 3, 2, 3));
-        matmul(&mut [0.0; 4], 2, false, left, right, Threads::One);
     }
 
     kernel! {

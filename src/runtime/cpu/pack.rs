@@ -1,0 +1,225 @@
+//! Factors of a product in the order in which its kernel reads them.
+//!
+//! In → a [`Matrix`], a range of its rows or columns and of the inner dimension; out → the same
+//! numbers in a buffer: of a left factor tiles of rows ([`Left`]), of a right one *panels*, as many
+//! columns as a tile has, inner index by inner index; columns beyond the last are zeros. **Cost.**
+//! One reading and one writing of the factor, in whole cache lines; transposed ones go through
+//! registers in squares of 16 or 8.
+
+#![allow(unsafe_code, reason = "kernels for the vector units")]
+
+use std::arch::x86_64::{
+    _MM_HINT_T0, _mm_prefetch, _mm256_loadu_ps, _mm256_permute2f128_ps, _mm256_setzero_ps,
+    _mm256_shuffle_ps, _mm256_storeu_ps, _mm256_unpackhi_ps, _mm256_unpacklo_ps, _mm512_castpd_ps,
+    _mm512_castps_pd, _mm512_loadu_ps, _mm512_setzero_ps, _mm512_shuffle_f32x4, _mm512_storeu_ps,
+    _mm512_unpackhi_pd, _mm512_unpackhi_ps, _mm512_unpacklo_pd, _mm512_unpacklo_ps,
+};
+use std::ops::Range;
+
+use super::Matrix;
+use super::tile::{Left, ROW, Shape};
+
+/// Tiles of the left factor that are packed at once where it is read across its rows: whole cache
+/// lines of each.
+pub const TILES: usize = 8;
+
+/// Inner indices whose numbers are asked for ahead: rows so far apart are foreseen by no CPU.
+const AHEAD: usize = 12;
+
+/// Numbers in a line of the cache.
+const LINE: usize = 16;
+
+/// Packs `rows` of `left`, tile after tile, and says how they lie.
+pub fn pack_left(
+    into: &mut [f32],
+    left: Matrix<'_>,
+    rows: Range<usize>,
+    inner: Range<usize>,
+    shape: Shape,
+) -> Left {
+    let depth = inner.len();
+    if left.column_stride == 1 {
+        let tiles = into.chunks_exact_mut(shape.rows() * ROW);
+        for (tile, first) in tiles.zip(rows.clone().step_by(shape.rows())) {
+            let last = rows.end.min(first + shape.rows());
+            for (row, place) in (first..last).zip(tile.chunks_exact_mut(ROW)) {
+                let start = row * left.row_stride + inner.start;
+                place[..depth].copy_from_slice(&left.elements[start..start + depth]);
+            }
+        }
+        return Left::Rows;
+    }
+    match shape {
+        Shape::Wide => by_inner::<14>(into, left, rows, inner),
+        Shape::Narrow => by_inner::<6>(into, left, rows, inner),
+    }
+    Left::Inner
+}
+
+fn by_inner<const ROWS: usize>(
+    into: &mut [f32],
+    left: Matrix<'_>,
+    rows: Range<usize>,
+    inner: Range<usize>,
+) {
+    let depth = inner.len();
+    for (at, index) in inner.enumerate() {
+        let start = index * left.column_stride;
+        let ahead = left.elements.as_ptr().wrapping_add(start + AHEAD * left.column_stride);
+        for line in rows.clone().step_by(LINE) {
+            // SAFETY: a hint, which reads nothing; any address will do.
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(ahead.wrapping_add(line).cast()) };
+        }
+        let mut first = rows.start;
+        for tile in into.chunks_exact_mut(depth * ROWS) {
+            if first >= rows.end {
+                break;
+            }
+            let place = &mut tile[at * ROWS..][..ROWS];
+            let count = ROWS.min(rows.end - first);
+            match left.row_stride {
+                1 if count == ROWS => {
+                    place.copy_from_slice(&left.elements[start + first..][..ROWS]);
+                }
+                stride => {
+                    for (row, place) in place[..count].iter_mut().enumerate() {
+                        *place = left.elements[start + (first + row) * stride];
+                    }
+                }
+            }
+            first += ROWS;
+        }
+    }
+}
+
+/// Packs `columns` of `right`, the first on the border of a panel, panel after panel.
+pub fn pack_right(
+    into: &mut [f32],
+    right: Matrix<'_>,
+    columns: Range<usize>,
+    inner: Range<usize>,
+    shape: Shape,
+) {
+    let (depth, width) = (inner.len(), shape.columns());
+    // As many inner indices at a time as stay in the nearest cache over all panels.
+    for first in (0..depth).step_by(width) {
+        let some = inner.start + first..inner.start + depth.min(first + width);
+        let panels = into.chunks_exact_mut(depth * width);
+        for (panel, start) in panels.zip(columns.clone().step_by(width)) {
+            let place = &mut panel[first * width..][..some.len() * width];
+            let count = width.min(columns.end - start);
+            if right.row_stride == 1 && count == width && some.len() == width {
+                transposed(place, right, start, some.start, shape);
+                continue;
+            }
+            for (place, index) in place.chunks_exact_mut(width).zip(some.clone()) {
+                let at = index * right.row_stride + start * right.column_stride;
+                match right.column_stride {
+                    1 => place[..count].copy_from_slice(&right.elements[at..at + count]),
+                    stride => {
+                        for (column, place) in place[..count].iter_mut().enumerate() {
+                            *place = right.elements[at + column * stride];
+                        }
+                    }
+                }
+                place[count..].fill(0.0);
+            }
+        }
+    }
+}
+
+/// A square of a panel from a factor whose columns are contiguous.
+fn transposed(place: &mut [f32], right: Matrix<'_>, start: usize, index: usize, shape: Shape) {
+    let (width, stride) = (shape.columns(), right.column_stride);
+    let side = width / 2;
+    assert_eq!(place.len(), width * width, "a square of the panel");
+    let end = (start + width - 1) * stride + index + width;
+    assert!(end <= right.elements.len(), "the square inside its factor");
+    for column in [0, side] {
+        for row in [0, side] {
+            let from = right.elements[(start + column) * stride + index + row..].as_ptr();
+            let to = place[row * width + column..].as_mut_ptr();
+            // SAFETY: a shape is used where the CPU has its instructions; `side` numbers from each
+            // of `side` columns lie inside the factor, and of `side` rows inside the square, by the
+            // assertions above.
+            unsafe {
+                match shape {
+                    Shape::Wide => sixteen(from, stride, to),
+                    Shape::Narrow => eight(from, stride, to),
+                }
+            }
+        }
+    }
+}
+
+/// Transposes 16 × 16 numbers into rows 32 apart.
+///
+/// # Safety
+/// `from` holds 16 runs of 16, `stride` apart; `to` takes 16 runs of 16, 32 apart.
+#[target_feature(enable = "avx512f")]
+unsafe fn sixteen(from: *const f32, stride: usize, to: *mut f32) {
+    let mut a = [_mm512_setzero_ps(); 16];
+    for (row, numbers) in a.iter_mut().enumerate() {
+        // SAFETY: the caller's promise.
+        *numbers = unsafe { _mm512_loadu_ps(from.add(row * stride)) };
+    }
+    let mut b = a;
+    for i in 0..8 {
+        b[2 * i] = _mm512_unpacklo_ps(a[2 * i], a[2 * i + 1]);
+        b[2 * i + 1] = _mm512_unpackhi_ps(a[2 * i], a[2 * i + 1]);
+    }
+    for i in 0..4 {
+        for j in 0..2 {
+            let low = _mm512_castps_pd(b[4 * i + j]);
+            let high = _mm512_castps_pd(b[4 * i + j + 2]);
+            a[4 * i + 2 * j] = _mm512_castpd_ps(_mm512_unpacklo_pd(low, high));
+            a[4 * i + 2 * j + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(low, high));
+        }
+    }
+    for i in 0..4 {
+        b[i] = _mm512_shuffle_f32x4(a[i], a[i + 4], 0x88);
+        b[i + 4] = _mm512_shuffle_f32x4(a[i], a[i + 4], 0xdd);
+        b[i + 8] = _mm512_shuffle_f32x4(a[i + 8], a[i + 12], 0x88);
+        b[i + 12] = _mm512_shuffle_f32x4(a[i + 8], a[i + 12], 0xdd);
+    }
+    for i in 0..8 {
+        a[i] = _mm512_shuffle_f32x4(b[i], b[i + 8], 0x88);
+        a[i + 8] = _mm512_shuffle_f32x4(b[i], b[i + 8], 0xdd);
+    }
+    for (row, numbers) in a.into_iter().enumerate() {
+        // SAFETY: the caller's promise.
+        unsafe { _mm512_storeu_ps(to.add(row * 32), numbers) };
+    }
+}
+
+/// Transposes 8 × 8 numbers into rows 16 apart.
+///
+/// # Safety
+/// `from` holds 8 runs of 8, `stride` apart; `to` takes 8 runs of 8, 16 apart.
+#[target_feature(enable = "avx2")]
+unsafe fn eight(from: *const f32, stride: usize, to: *mut f32) {
+    let mut a = [_mm256_setzero_ps(); 8];
+    for (row, numbers) in a.iter_mut().enumerate() {
+        // SAFETY: the caller's promise.
+        *numbers = unsafe { _mm256_loadu_ps(from.add(row * stride)) };
+    }
+    let mut b = a;
+    for i in 0..4 {
+        b[2 * i] = _mm256_unpacklo_ps(a[2 * i], a[2 * i + 1]);
+        b[2 * i + 1] = _mm256_unpackhi_ps(a[2 * i], a[2 * i + 1]);
+    }
+    for i in [0, 4] {
+        a[i] = _mm256_shuffle_ps(b[i], b[i + 2], 0x44);
+        a[i + 1] = _mm256_shuffle_ps(b[i], b[i + 2], 0xee);
+        a[i + 2] = _mm256_shuffle_ps(b[i + 1], b[i + 3], 0x44);
+        a[i + 3] = _mm256_shuffle_ps(b[i + 1], b[i + 3], 0xee);
+    }
+    for i in 0..4 {
+        b[i] = _mm256_permute2f128_ps(a[i], a[i + 4], 0x20);
+        b[i + 4] = _mm256_permute2f128_ps(a[i], a[i + 4], 0x31);
+    }
+    for (row, numbers) in b.into_iter().enumerate() {
+        // SAFETY: the caller's promise.
+        unsafe { _mm256_storeu_ps(to.add(row * 16), numbers) };
+    }
+}

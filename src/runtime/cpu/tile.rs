@@ -1,0 +1,199 @@
+//! The innermost part of a matrix product: one tile of it, summed in registers.
+//!
+//! In → packed rows and columns of one block of the inner dimension; out → a tile of at most
+//! [`Shape::rows`] × [`Shape::columns`] elements, stored or added. **Method.** Outer products in
+//! registers (Goto and van de Geijn, *Anatomy of High-Performance Matrix Multiplication*, 2008):
+//! for each inner index a row of the right factor is loaded once and multiplied by each element of
+//! a column of the left one. Tiles fill the registers: 14 × 32 of 32 registers of 512 bits, 6 × 16
+//! of 16 of 256.
+//!
+//! **Invariants.** Every element is one chain of fused multiply-adds over the inner indices of its
+//! block, from zero and in order, on both instruction sets and in tiles of any size: the same bits.
+
+#![allow(unsafe_code, reason = "kernels for the vector units")]
+
+use std::arch::x86_64::{
+    __m256, __m512, _mm256_add_ps, _mm256_broadcast_ss, _mm256_fmadd_ps, _mm256_loadu_ps,
+    _mm256_setzero_ps, _mm256_storeu_ps, _mm512_add_ps, _mm512_fmadd_ps, _mm512_loadu_ps,
+    _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps, _mm512_set1_ps, _mm512_setzero_ps,
+};
+
+use super::DEPTH;
+
+/// Elements between two packed rows of a left factor whose rows are contiguous: a block and some
+/// more, so that rows do not fall into the same places of the cache.
+pub const ROW: usize = DEPTH + 16;
+
+/// The largest tile of an instruction set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shape {
+    /// 14 × 32, with 512 bits.
+    Wide,
+    /// 6 × 16, with 256 bits and fused multiply-add.
+    Narrow,
+}
+
+impl Shape {
+    /// Its rows.
+    pub fn rows(self) -> usize {
+        match self {
+            Shape::Wide => 14,
+            Shape::Narrow => 6,
+        }
+    }
+
+    /// Its columns.
+    pub fn columns(self) -> usize {
+        match self {
+            Shape::Wide => 32,
+            Shape::Narrow => 16,
+        }
+    }
+}
+
+/// How a packed tile of the left factor lies.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Left {
+    /// Row by row, [`ROW`] apart.
+    Rows,
+    /// Inner index by inner index, the rows of the largest tile apart.
+    Inner,
+}
+
+/// One tile of a product.
+pub struct Tile {
+    /// The packed left factor.
+    pub left: *const f32,
+    /// How it lies.
+    pub order: Left,
+    /// The packed right factor: `Shape::columns` an inner index.
+    pub right: *const f32,
+    /// Inner indices.
+    pub depth: usize,
+    /// Where the tile begins.
+    pub output: *mut f32,
+    /// Elements between two of its rows.
+    pub stride: usize,
+    /// Whether it is added to what stands there.
+    pub add: bool,
+    /// Its size, at most the shape's.
+    pub rows: usize,
+    pub columns: usize,
+}
+
+impl Tile {
+    /// Computes it.
+    ///
+    /// # Safety
+    /// The CPU has the instructions of `shape`; `left` holds `rows` × `depth` elements in `order`,
+    /// `right` `depth` whole rows of the shape's columns, and `output` `rows` × `columns` elements
+    /// that nobody else reads or writes meanwhile.
+    pub unsafe fn compute(&self, shape: Shape) {
+        // SAFETY: the caller's promise, handed on.
+        unsafe {
+            match (shape, self.order) {
+                (Shape::Wide, Left::Rows) => wide_of::<ROW, 1>(self),
+                (Shape::Wide, Left::Inner) => wide_of::<1, 14>(self),
+                (Shape::Narrow, Left::Rows) => narrow_of::<ROW, 1>(self),
+                (Shape::Narrow, Left::Inner) => narrow_of::<1, 6>(self),
+            }
+        }
+    }
+}
+
+/// Calls `$kernel` with the number of rows as a constant.
+macro_rules! by_rows {
+    ($kernel:ident, $by_row:ident, $by_inner:ident, $tile:ident, $($rows:literal)*) => {
+        match $tile.rows {
+            $($rows => $kernel::<$rows, $by_row, $by_inner>($tile),)*
+            rows => unreachable!("a tile of {rows} rows"),
+        }
+    };
+}
+
+#[target_feature(enable = "avx512f")]
+fn wide_of<const BY_ROW: usize, const BY_INNER: usize>(tile: &Tile) {
+    // SAFETY: `Tile::compute` was promised what the kernel needs.
+    unsafe { by_rows!(wide, BY_ROW, BY_INNER, tile, 1 2 3 4 5 6 7 8 9 10 11 12 13 14) }
+}
+
+#[target_feature(enable = "avx2,fma")]
+fn narrow_of<const BY_ROW: usize, const BY_INNER: usize>(tile: &Tile) {
+    // SAFETY: `Tile::compute` was promised what the kernel needs.
+    unsafe { by_rows!(narrow, BY_ROW, BY_INNER, tile, 1 2 3 4 5 6) }
+}
+
+/// # Safety
+/// As of [`Tile::compute`].
+#[target_feature(enable = "avx512f")]
+unsafe fn wide<const ROWS: usize, const BY_ROW: usize, const BY_INNER: usize>(tile: &Tile) {
+    // SAFETY: `left` and `right` are read inside their rows and `depth`; the masks keep loads and
+    // stores of `output` inside its columns.
+    unsafe {
+        let mut sums: [[__m512; 2]; ROWS] = [[_mm512_setzero_ps(); 2]; ROWS];
+        let (mut left, mut right) = (tile.left, tile.right);
+        for _ in 0..tile.depth {
+            let columns = [_mm512_loadu_ps(right), _mm512_loadu_ps(right.add(16))];
+            for row in 0..ROWS {
+                let factor = _mm512_set1_ps(*left.add(row * BY_ROW));
+                for half in 0..2 {
+                    sums[row][half] = _mm512_fmadd_ps(factor, columns[half], sums[row][half]);
+                }
+            }
+            left = left.add(BY_INNER);
+            right = right.add(32);
+        }
+        let whole = (1u64 << tile.columns) - 1;
+        let masks = [whole as u16, (whole >> 16) as u16];
+        for (row, sums) in sums.iter().enumerate() {
+            for half in 0..2 {
+                let output = tile.output.wrapping_add(row * tile.stride + 16 * half);
+                let before = match tile.add {
+                    true => _mm512_maskz_loadu_ps(masks[half], output),
+                    false => _mm512_setzero_ps(),
+                };
+                _mm512_mask_storeu_ps(output, masks[half], _mm512_add_ps(before, sums[half]));
+            }
+        }
+    }
+}
+
+/// # Safety
+/// As of [`Tile::compute`].
+#[target_feature(enable = "avx2,fma")]
+unsafe fn narrow<const ROWS: usize, const BY_ROW: usize, const BY_INNER: usize>(tile: &Tile) {
+    // SAFETY: `left` and `right` are read inside their rows and `depth`; whole rows of `output` are
+    // loaded and stored where the tile has all columns, single elements where it has not.
+    unsafe {
+        let mut sums: [[__m256; 2]; ROWS] = [[_mm256_setzero_ps(); 2]; ROWS];
+        let (mut left, mut right) = (tile.left, tile.right);
+        for _ in 0..tile.depth {
+            let columns = [_mm256_loadu_ps(right), _mm256_loadu_ps(right.add(8))];
+            for row in 0..ROWS {
+                let factor = _mm256_broadcast_ss(&*left.add(row * BY_ROW));
+                for half in 0..2 {
+                    sums[row][half] = _mm256_fmadd_ps(factor, columns[half], sums[row][half]);
+                }
+            }
+            left = left.add(BY_INNER);
+            right = right.add(16);
+        }
+        for (row, sums) in sums.iter().enumerate() {
+            let output = tile.output.add(row * tile.stride);
+            let mut edge = [0.0f32; 16];
+            let whole = tile.columns == 16;
+            let place = if whole { output } else { edge.as_mut_ptr() };
+            if tile.add && !whole {
+                output.copy_to_nonoverlapping(place, tile.columns);
+            }
+            for half in 0..2 {
+                let place = place.add(8 * half);
+                let before = if tile.add { _mm256_loadu_ps(place) } else { _mm256_setzero_ps() };
+                _mm256_storeu_ps(place, _mm256_add_ps(before, sums[half]));
+            }
+            if !whole {
+                edge.as_ptr().copy_to_nonoverlapping(output, tile.columns);
+            }
+        }
+    }
+}
