@@ -11,7 +11,11 @@ use crate::runtime::ops;
 use crate::runtime::value::{NamedParameters, Value};
 
 /// All parameters.
-pub struct Weights(BTreeMap<String, Value>);
+pub struct Weights {
+    values: BTreeMap<String, Value>,
+    /// Whether the rows that pass through are texts of their own ([`ops::linear_apart`]).
+    apart: bool,
+}
 
 /// Those of one block.
 pub struct Block<'a> {
@@ -24,22 +28,32 @@ impl Weights {
     /// Makes a value of each parameter.
     pub fn new(parameters: &NamedParameters, value: impl Fn(&str, &Tensor) -> Value) -> Weights {
         let named = parameters.iter().map(|(name, tensor)| (name.to_owned(), value(name, tensor)));
-        Weights(named.collect())
+        Weights { values: named.collect(), apart: false }
+    }
+
+    /// The same for rows that are each the next token of another text.
+    pub fn apart(self) -> Weights {
+        Weights { apart: true, ..self }
     }
 
     /// The parameter called `name`, which the shape has.
     pub fn get(&self, name: &str) -> &Value {
-        self.0.get(name).unwrap_or_else(|| panic!("the model has no parameter `{name}`"))
+        self.values.get(name).unwrap_or_else(|| panic!("the model has no parameter `{name}`"))
     }
 
     /// The output head, [Vₚ, d].
     pub fn head(&self) -> &Value {
-        self.0.get("lm_head.weight").unwrap_or_else(|| self.get("model.embed_tokens.weight"))
+        self.values.get("lm_head.weight").unwrap_or_else(|| self.get("model.embed_tokens.weight"))
+    }
+
+    /// x times a weight.
+    pub fn times(&self, x: &Value, weight: &Value) -> Result<Value> {
+        if self.apart { ops::linear_apart(x, weight) } else { ops::linear(x, weight) }
     }
 
     /// x plus the bias of `name`, where it has one.
     pub fn biased(&self, name: &str, x: Value) -> Result<Value> {
-        match self.0.get(&format!("{name}.bias")) {
+        match self.values.get(&format!("{name}.bias")) {
             Some(bias) => ops::bias(&x, bias),
             None => Ok(x),
         }
@@ -64,6 +78,6 @@ impl Block<'_> {
 
     /// The linear map `part` of x: [.., inputs] to [.., outputs].
     pub fn linear(&self, part: &str, x: &Value) -> Result<Value> {
-        self.weights.biased(&self.name(part), ops::linear(x, self.weight(part))?)
+        self.weights.biased(&self.name(part), self.weights.times(x, self.weight(part))?)
     }
 }
