@@ -218,6 +218,30 @@ fn several_prompts_and_stop_strings_give_what_each_alone_would() {
         assert_eq!(both["texts"][at]["text"], alone["text"]);
         assert_eq!((&alone["step"], &alone["stop"]), (&Value::Null, &Value::Null));
     }
+    // As text: numbered, in the order of the prompts; those of a file are further ones.
+    directory.write("prompts.txt", "Of a\n\nThe\n");
+    let mut command = directory.command("generate --temperature 0 --max-tokens 20");
+    let more = ["--prompt", "The", "--prompts", "prompts.txt"];
+    let output = command.arg(&model).args(more).output().unwrap();
+    let [first, second] = [0, 1].map(|at| both["texts"][at]["text"].as_str().unwrap());
+    let expected = format!("[1/3] The{first}\n\n[2/3] Of a{second}\n\n[3/3] The{first}\n");
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), expected);
+    // As records: each as soon as it is over, and all of them at the end.
+    directory.write("prompts.jsonl", "{\"prompt\": \"Of a\"}\n{\"prompt\": \"The\\nend\"}\n");
+    let mut command = directory.command("generate --json --temperature 0 --max-tokens 2");
+    let output = command.arg(&model).args(["--prompts", "prompts.jsonl"]).output().unwrap();
+    let records: Vec<Value> = String::from_utf8(output.stdout)
+        .unwrap()
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let field = |name: &str| records.iter().map(|it| it[name].clone()).collect::<Vec<Value>>();
+    assert_eq!(field("type"), ["text", "text", "summary"]);
+    assert_eq!(field("prompt")[..2], ["Of a", "The\nend"]);
+    directory.write("prompts.jsonl", "{\"prompt\": 3}\n");
+    let refused = directory.dataprep("generate kept/run --prompts prompts.jsonl");
+    assert_eq!((refused.status, refused.stdout.as_str()), (2, ""), "{refused:?}");
+    assert!(refused.stderr.contains("`prompts.jsonl`, line 1"), "{}", refused.stderr);
     let text = one["text"].as_str().unwrap();
     let stop: String = text.chars().skip(4).take(2).collect();
     let stopped = generate(&["--prompt", "The", "--stop", &stop]);

@@ -1,17 +1,22 @@
 //! `generate`: a trained model continues prompts.
 //!
-//! In → arguments; out → the text as it comes, or one JSON record. What is computed lives in
-//! [`crate::train`].
+//! In → arguments; out → the text as it comes, or one JSON record; of several, the texts in the
+//! order of their prompts, numbered, and a record each as soon as it is over. What is computed
+//! lives in [`crate::train`].
 
-use std::path::PathBuf;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
+use serde::Deserialize;
 use serde_json::json;
 
-use super::Commands;
-use crate::base::{error::Result, interrupt};
+use super::printer::Printer;
+use super::{Commands, filter::read_text};
+use crate::base::error::{Error, Result};
+use crate::base::interrupt;
 use crate::runtime::model::Sampling;
-use crate::train::{self, GenerateOptions};
+use crate::train::{self, GenerateOptions, Generated, Said};
 
 /// Arguments of `generate`.
 #[derive(Args, Debug)]
@@ -21,6 +26,9 @@ pub struct GenerateArgs {
     /// Text to continue; several are continued side by side [default: an empty one]
     #[arg(long, value_name = "TEXT")]
     pub prompt: Vec<String>,
+    /// Prompts to continue, one a line; of a `.jsonl` the field `prompt` of each object; `-`: stdin
+    #[arg(long, value_name = "FILE")]
+    pub prompts: Option<PathBuf>,
     /// Tokens at most
     #[arg(long, default_value_t = 100, value_name = "N")]
     pub max_tokens: usize,
@@ -75,12 +83,16 @@ impl GenerateArgs {
 impl Commands<'_> {
     /// `generate`
     pub(super) fn generate(&self, args: &GenerateArgs) -> Result<()> {
+        let mut prompts = args.prompt.clone();
+        if let Some(path) = &args.prompts {
+            prompts.extend(read_prompts(path)?);
+        }
         let warn = |text: &str| self.printer.warning(text);
         let generator = train::Generator::open(&args.model, &args.options(), &warn)?;
-        if args.prompt.len() > 1 {
-            return self.generate_all(&generator, &args.prompt);
+        if prompts.len() > 1 {
+            return self.generate_all(&generator, &prompts);
         }
-        let prompt = args.prompt.first().map_or("", String::as_str);
+        let prompt = prompts.first().map_or("", String::as_str);
         self.printer.raw(prompt);
         let generated = generator.write(prompt, |text| {
             self.printer.raw(text);
@@ -93,14 +105,104 @@ impl Commands<'_> {
         Ok(())
     }
 
-    /// Several prompts: each with its text, and a blank line between two.
+    /// Several prompts: each numbered, with its text.
     fn generate_all(&self, generator: &train::Generator, prompts: &[String]) -> Result<()> {
-        let texts = generator.write_all(prompts, &interrupt::check)?;
-        for (at, generated) in texts.iter().enumerate() {
-            let between = if at > 0 { "\n" } else { "" };
-            self.printer.raw(&format!("{between}{}{}\n", generated.prompt, generated.text));
-        }
+        let mut page = Page::begin(self.printer, prompts);
+        let mut texts: Vec<Option<Generated>> = vec![None; prompts.len()];
+        generator.write_all(prompts, |at, said| {
+            match said {
+                Said::Text(text) => page.text(at, text),
+                Said::End(generated) => {
+                    page.end(at);
+                    let mut record = serde_json::to_value(&generated).expect("plain data");
+                    record["type"] = "text".into();
+                    record["index"] = at.into();
+                    self.printer.record(&record);
+                    texts[at] = Some(generated);
+                }
+            }
+            interrupt::check()
+        })?;
         self.printer.record(&json!({ "type": "summary", "texts": texts }));
         Ok(())
     }
+}
+
+/// Texts that come side by side, shown one behind the other: the first that is not over as it
+/// comes, those behind it as soon as it is their turn.
+struct Page<'a> {
+    printer: &'a Printer,
+    prompts: &'a [String],
+    /// The text that is shown as it comes.
+    front: usize,
+    /// What came of those behind, and whether they are over.
+    behind: BTreeMap<usize, (String, bool)>,
+}
+
+impl<'a> Page<'a> {
+    fn begin(printer: &'a Printer, prompts: &'a [String]) -> Page<'a> {
+        let page = Page { printer, prompts, front: 0, behind: BTreeMap::new() };
+        page.head();
+        page
+    }
+
+    fn head(&self) {
+        let between = if self.front > 0 { "\n" } else { "" };
+        let label = self.printer.bold(&format!("[{}/{}]", self.front + 1, self.prompts.len()));
+        self.printer.raw(&format!("{between}{label} {}", self.prompts[self.front]));
+    }
+
+    fn text(&mut self, at: usize, text: &str) {
+        match at == self.front {
+            true => self.printer.raw(text),
+            false => self.behind.entry(at).or_default().0.push_str(text),
+        }
+    }
+
+    fn end(&mut self, at: usize) {
+        if at != self.front {
+            self.behind.entry(at).or_default().1 = true;
+            return;
+        }
+        let mut is_over = true;
+        while is_over {
+            self.printer.raw("\n");
+            self.front += 1;
+            if self.front == self.prompts.len() {
+                return;
+            }
+            self.head();
+            let (text, over) = self.behind.remove(&self.front).unwrap_or_default();
+            self.printer.raw(&text);
+            is_over = over;
+        }
+    }
+}
+
+/// A line of a file of prompts.
+#[derive(Deserialize)]
+struct PromptLine {
+    prompt: String,
+}
+
+/// The prompts of a file; empty lines are none.
+fn read_prompts(path: &Path) -> Result<Vec<String>> {
+    let text = read_text(path)?;
+    let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
+    let is_json = path.extension().is_some_and(|extension| extension == "jsonl");
+    let prompt = |(at, line): (usize, &str)| {
+        if !is_json {
+            return Ok(line.to_owned());
+        }
+        let line: PromptLine = serde_json::from_str(line).map_err(|error| {
+            let message = format!("`{}`, line {}: {error}", path.display(), at + 1);
+            Error::config(message).with_hint("each line is an object with a string `prompt`")
+        })?;
+        Ok(line.prompt)
+    };
+    let prompts: Vec<String> = lines.map(prompt).collect::<Result<_>>()?;
+    if prompts.is_empty() {
+        return Err(Error::config(format!("`{}` holds no prompt", path.display())));
+    }
+    Ok(prompts)
 }

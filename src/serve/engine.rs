@@ -1,12 +1,13 @@
 //! The one place where texts are written: requests take turns, a token at a time.
 //!
 //! In → [`Job`]s; out → their [`Event`]s. **Method.** A thread holds the jobs in work. In a round
-//! each of them takes one turn of one of its texts, all side by side on the machine's threads; the
-//! next round begins when all are done. So who asks for much waits, and nobody waits for him. Jobs
-//! wait in line, first come, first served, until the caches of those in work leave room; a line
-//! that is full is said to be ([`Busy`]). **Invariants.** What a job gives depends on the job
-//! alone. Caches never take more than their share of `--memory`; a job whose client has gone gives
-//! up its place before its next turn.
+//! each of them takes one turn of one of its texts: those whose prompt is read go through the model
+//! in one pass, which reads the weights once for all of them, the others side by side on the
+//! machine's threads; the next round begins when all are done. So who asks for much waits, and
+//! nobody waits for him. Jobs wait in line, first come, first served, until the caches of those in
+//! work leave room; a line that is full is said to be ([`Busy`]). **Invariants.** What a job gives
+//! depends on the job alone. Caches never take more than their share of `--memory`; a job whose
+//! client has gone gives up its place before its next turn.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -162,7 +163,7 @@ fn cache_bytes(model: &ModelConfig, tokens: usize) -> u64 {
 fn work(trained: &Trained, shared: &Shared, room: u64) {
     let mut jobs: Vec<Job> = Vec::new();
     while admit(&mut jobs, shared, room) {
-        jobs.par_iter_mut().for_each(|job| job.turn(trained));
+        round(trained, &mut jobs);
         jobs.retain(|job| !job.texts.is_empty());
     }
     let ending = || Event::Failed("the server is ending".to_owned());
@@ -192,11 +193,36 @@ fn admit(jobs: &mut Vec<Job>, shared: &Shared, room: u64) -> bool {
     !line.is_closed
 }
 
+/// One turn of one text of each job.
+fn round(trained: &Trained, jobs: &mut [Job]) {
+    let (mut writing, reading): (Vec<&mut Job>, Vec<&mut Job>) =
+        jobs.iter_mut().partition(|job| job.texts.front().is_some_and(|(_, it)| it.is_writing()));
+    reading.into_par_iter().for_each(|job| {
+        if let Some((choice, mut text)) = job.texts.pop_front() {
+            let piece = text.turn(trained);
+            job.tell(choice, text, piece);
+        }
+    });
+    let mut texts: Vec<(usize, Text)> =
+        writing.iter_mut().filter_map(|job| job.texts.pop_front()).collect();
+    if texts.is_empty() {
+        return;
+    }
+    let mut each: Vec<&mut Text> = texts.iter_mut().map(|(_, text)| text).collect();
+    // On the pool as a whole: what runs in parallel in it is not handed over piece by piece.
+    let pieces = match rayon::scope(|_| Text::turns(trained, &mut each)) {
+        Ok(pieces) => pieces.into_iter().map(Ok).collect::<Vec<_>>(),
+        Err(error) => texts.iter().map(|_| Err(Error::failed(error.to_string()))).collect(),
+    };
+    for ((job, (choice, text)), piece) in writing.into_iter().zip(texts).zip(pieces) {
+        job.tell(choice, text, piece);
+    }
+}
+
 impl Job {
-    /// One turn of one text; the texts of a job take turns themselves.
-    fn turn(&mut self, trained: &Trained) {
-        let Some((choice, mut text)) = self.texts.pop_front() else { return };
-        let event = match text.turn(trained) {
+    /// Tells the client what came of a turn; the texts of a job take turns themselves.
+    fn tell(&mut self, choice: usize, text: Text, piece: Result<Piece>) {
+        let event = match piece {
             Ok(piece) => {
                 if piece.end.is_none() {
                     self.texts.push_back((choice, text));

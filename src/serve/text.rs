@@ -8,9 +8,11 @@
 use std::fmt::Write;
 use std::sync::Arc;
 
+use rayon::prelude::*;
+
 use super::request::Asked;
 use crate::base::error::Result;
-use crate::runtime::model::{Draft, Sampling};
+use crate::runtime::model::{Draft, Sampling, Turn};
 use crate::tokenizer::Tokenizer;
 use crate::train::{Trained, sample::TextStream, stop::StopFinder};
 
@@ -92,14 +94,36 @@ impl Text {
             }
             self.read += turn.read;
         }
-        let Some(token) = turn.token else { return Ok(piece) };
+        self.take(trained, &turn, &mut piece);
+        Ok(piece)
+    }
+
+    /// Whether its prompt is read, so that its next turn reads the token that it drew last.
+    pub fn is_writing(&self) -> bool {
+        self.read == self.prompt.len()
+    }
+
+    /// One turn of each of `texts`, all of which are writing, in one pass through the model.
+    pub fn turns(trained: &Trained, texts: &mut [&mut Text]) -> Result<Vec<Piece>> {
+        let mut drafts: Vec<&mut Draft> = texts.iter_mut().map(|text| &mut text.draft).collect();
+        let turns = Draft::turns(&trained.model, &mut drafts)?;
+        let piece = |(text, turn): (&mut &mut Text, Turn)| {
+            let mut piece = Piece::default();
+            text.take(trained, &turn, &mut piece);
+            piece
+        };
+        Ok(texts.par_iter_mut().zip(turns).map(piece).collect())
+    }
+
+    /// What a turn drew.
+    fn take(&mut self, trained: &Trained, turn: &Turn, piece: &mut Piece) {
+        let Some(token) = turn.token else { return };
         if self.asked.max_tokens == 0 {
             piece.end = Some("length");
-            return Ok(piece);
+            return;
         }
         let vocabulary = trained.model.config().vocab_size;
-        self.push(trained, token, &turn.logits[turn.logits.len() - vocabulary..], &mut piece);
-        Ok(piece)
+        self.push(trained, token, &turn.logits[turn.logits.len() - vocabulary..], piece);
     }
 
     /// Adds the scores of the prompt's tokens behind those that a turn has read.

@@ -2,15 +2,15 @@
 //!
 //! In → a run, one of its checkpoints or a directory in Hugging Face's form, prompts; out → text as
 //! it comes, and a [`Generated`] a prompt. Everything is read and held against its hash before the
-//! first word is printed. Several prompts are continued side by side, each as it would be alone.
+//! first word is printed. Several prompts are continued side by side, each as it would be alone:
+//! for them together the weights are read once a token.
 
 use std::path::Path;
 
-use rayon::prelude::*;
 use serde::Serialize;
 
 use super::{
-    sample::{Continuation, Ended, Request, Writer},
+    sample::{Continuation, Ended, Request, Said, Writer},
     trained::Trained,
 };
 use crate::base::error::{Error, Result};
@@ -75,27 +75,42 @@ impl Generator {
         prompt: &str,
         mut on_text: impl FnMut(&str) -> Result<()>,
     ) -> Result<Generated> {
-        let GenerateOptions { max_tokens, sampling, stops, .. } = &self.options;
-        let request = Request { prompt, max_tokens: *max_tokens, sampling, stops };
-        let Trained { model, tokenizer, opener, ends, step, .. } = &self.trained;
-        let writer = Writer::new(tokenizer, *opener, ends);
-        let Continuation { text, tokens, ended } = writer.write(model, &request, &mut on_text)?;
-        let stop = match &ended {
-            Ended::Stop(stop) => Some(stop.clone()),
-            Ended::EndOfText | Ended::Limit => None,
-        };
-        let (prompt, ended) = (prompt.to_owned(), ended == Ended::EndOfText);
-        Ok(Generated { step: *step, prompt, text, tokens, ended, stop })
+        let came =
+            self.writer().write(&self.trained.model, prompt, &self.request(), &mut on_text)?;
+        Ok(self.generated(prompt, came))
     }
 
-    /// Continues prompts side by side, in their order. `check` is asked before every token whether
-    /// to go on.
+    /// Continues prompts side by side; `on_said` gets each text as it comes, and what came of it,
+    /// by the place of its prompt.
     pub fn write_all(
         &self,
         prompts: &[String],
-        check: &(dyn Fn() -> Result<()> + Sync),
-    ) -> Result<Vec<Generated>> {
-        let written = prompts.par_iter().map(|prompt| self.write(prompt, |_| check()));
-        written.collect()
+        mut on_said: impl FnMut(usize, Said<'_, Generated>) -> Result<()>,
+    ) -> Result<()> {
+        let texts: Vec<&str> = prompts.iter().map(String::as_str).collect();
+        let (writer, request) = (self.writer(), self.request());
+        writer.write_all(&self.trained.model, &texts, &request, &mut |at, said| match said {
+            Said::Text(text) => on_said(at, Said::Text(text)),
+            Said::End(came) => on_said(at, Said::End(self.generated(&prompts[at], came))),
+        })
+    }
+
+    fn writer(&self) -> Writer<'_> {
+        Writer::new(&self.trained.tokenizer, self.trained.opener, &self.trained.ends)
+    }
+
+    fn request(&self) -> Request<'_> {
+        let GenerateOptions { max_tokens, sampling, stops, .. } = &self.options;
+        Request { max_tokens: *max_tokens, sampling, stops }
+    }
+
+    fn generated(&self, prompt: &str, came: Continuation) -> Generated {
+        let Continuation { text, tokens, ended } = came;
+        let (step, prompt) = (self.trained.step, prompt.to_owned());
+        let (stop, ended) = match ended {
+            Ended::Stop(stop) => (Some(stop), false),
+            ended => (None, ended == Ended::EndOfText),
+        };
+        Generated { step, prompt, text, tokens, ended, stop }
     }
 }

@@ -70,6 +70,6 @@ pub use metric::Metric;
 pub use origin::{Begin, INITIALISED_FROM};
 pub use plan::{TrainOptions, TrainPlan, plan};
 pub use run::{Context, run};
-pub use sample::Sample;
+pub use sample::{Said, Sample};
 pub use summary::TrainSummary;
 pub use trained::Trained;

@@ -439,8 +439,8 @@ impl<'a> Run<'a> {
         let sampling = Sampling::at(train.sample_temperature, train.seed);
         for prompt in &train.sample_prompts {
             let max_tokens = train.sample_tokens;
-            let request = Request { prompt, max_tokens, sampling: &sampling, stops: &[] };
-            let came = writer.write(&self.learner.model, &request, &mut |_| Ok(()))?;
+            let request = Request { max_tokens, sampling: &sampling, stops: &[] };
+            let came = writer.write(&self.learner.model, prompt, &request, &mut |_| Ok(()))?;
             let sample = Sample {
                 step: self.learner.state.step,
                 prompt: prompt.clone(),

@@ -1,17 +1,19 @@
 //! Text from a model: what it continues a prompt with.
 //!
-//! In → a prompt; out → a [`Continuation`], and as a line of a run's records a [`Sample`]. Every
+//! In → prompts; out → a [`Continuation`] each, and as a line of a run's records a [`Sample`]. Each
 //! text starts from the model's opener (end-of-text, as every training document does), and ends at
 //! the model's own end-of-text, at a stop string or at the limit. The draws are functions of (seed,
 //! place in the text), so a prompt gives the same text again, and the samples of two milestones
 //! differ by the model alone. Tokens may end inside a character: [`TextStream`] holds such bytes
 //! back until the rest is there.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::stop::StopFinder;
 use crate::base::error::{Error, Result};
-use crate::runtime::model::{self, Model, Sampling};
+use crate::runtime::model::{self, Asked, Event, Model, Sampling};
 use crate::tokenizer::Tokenizer;
 
 /// A line of `samples.jsonl`.
@@ -29,10 +31,8 @@ pub struct Sample {
     pub ended: bool,
 }
 
-/// One continuation asked for.
+/// What is asked of a continuation.
 pub struct Request<'a> {
-    /// The text to continue.
-    pub prompt: &'a str,
     /// Tokens at most.
     pub max_tokens: usize,
     /// How tokens are drawn.
@@ -63,6 +63,14 @@ pub enum Ended {
     Limit,
 }
 
+/// What is said of a text that is being written.
+pub enum Said<'a, T> {
+    /// It goes on: whole characters, and nothing that may still be the beginning of a stop string.
+    Text(&'a str),
+    /// It is over, and this is what came.
+    End(T),
+}
+
 /// Turns text into tokens for a model, and its tokens into text.
 pub struct Writer<'a> {
     tokenizer: &'a Tokenizer,
@@ -76,38 +84,56 @@ impl<'a> Writer<'a> {
         Writer { tokenizer, opener, ends }
     }
 
-    /// Continues one prompt. `on_text` gets the text as it comes: whole characters, and nothing
-    /// that may still be the beginning of a stop string.
+    /// Continues one prompt; `on_text` gets the text as it comes.
     pub fn write(
         &self,
         model: &Model,
+        prompt: &str,
         request: &Request<'_>,
         on_text: &mut dyn FnMut(&str) -> Result<()>,
     ) -> Result<Continuation> {
-        let prompt = self.prompt(model, request.prompt)?;
-        let (mut characters, mut stops) = (TextStream::default(), StopFinder::new(request.stops));
-        let (mut text, mut tokens) = (String::new(), Vec::new());
-        let mut say = |piece: &str| {
-            text.push_str(piece);
-            if piece.is_empty() { Ok(()) } else { on_text(piece) }
-        };
-        let sampling = request.sampling;
-        model::generate(model, &prompt, request.max_tokens, self.ends, sampling, |token| {
-            let piece = characters.push(&self.tokenizer.decode_after(&tokens, token));
-            tokens.push(token);
-            say(&stops.push(&piece))?;
-            Ok(stops.found().is_none())
+        let mut came = None;
+        self.write_all(model, &[prompt], request, &mut |_, said| match said {
+            Said::Text(text) => on_text(text),
+            Said::End(continuation) => {
+                came = Some(continuation);
+                Ok(())
+            }
         })?;
-        if stops.found().is_none() {
-            say(&stops.push(&characters.finish()))?;
-        }
-        let ended = match stops.found() {
-            Some(stop) => Ended::Stop(stop.to_owned()),
-            None if tokens.len() < request.max_tokens => Ended::EndOfText,
-            None => Ended::Limit,
-        };
-        say(&stops.finish())?;
-        Ok(Continuation { text, tokens: tokens.len() as u64, ended })
+        Ok(came.expect("every text has its end"))
+    }
+
+    /// Continues prompts side by side, each as it would be alone. `on_said` gets each text as it
+    /// comes, and what came of it, by the place of its prompt.
+    pub fn write_all(
+        &self,
+        model: &Model,
+        prompts: &[&str],
+        request: &Request<'_>,
+        on_said: &mut dyn FnMut(usize, Said<'_, Continuation>) -> Result<()>,
+    ) -> Result<()> {
+        let prompts = prompts.iter().map(|prompt| self.prompt(model, prompt));
+        let prompts: Vec<Vec<u32>> = prompts.collect::<Result<_>>()?;
+        let Request { max_tokens, sampling, stops } = *request;
+        let asked = Asked { max_tokens, ends: self.ends, sampling };
+        let mut texts: BTreeMap<usize, Written> = BTreeMap::new();
+        model::generate_all(model, &prompts, &asked, |at, event| {
+            let text = texts.entry(at).or_insert_with(|| Written::new(stops));
+            let piece = match event {
+                Event::Token(token) => text.push(self.tokenizer, token),
+                Event::End => text.finish(),
+            };
+            if !piece.is_empty() {
+                on_said(at, Said::Text(&piece))?;
+            }
+            let goes_on = text.stops.found().is_none();
+            if event == Event::End
+                && let Some(text) = texts.remove(&at)
+            {
+                on_said(at, Said::End(text.came(max_tokens)))?;
+            }
+            Ok(goes_on)
+        })
     }
 
     /// The tokens of a prompt, behind the opener.
@@ -132,6 +158,48 @@ impl<'a> Writer<'a> {
             .with_hint("tokenizer and model do not belong together"));
         }
         Ok(tokens)
+    }
+}
+
+/// A text as far as it has come.
+struct Written {
+    characters: TextStream,
+    stops: StopFinder,
+    text: String,
+    tokens: Vec<u32>,
+}
+
+impl Written {
+    fn new(stops: &[String]) -> Written {
+        let (characters, stops) = (TextStream::default(), StopFinder::new(stops));
+        Written { characters, stops, text: String::new(), tokens: Vec::new() }
+    }
+
+    /// What of the text is sure with one more token.
+    fn push(&mut self, tokenizer: &Tokenizer, token: u32) -> String {
+        let characters = self.characters.push(&tokenizer.decode_after(&self.tokens, token));
+        self.tokens.push(token);
+        let piece = self.stops.push(&characters);
+        self.text.push_str(&piece);
+        piece
+    }
+
+    /// What was held back.
+    fn finish(&mut self) -> String {
+        let characters = std::mem::take(&mut self.characters).finish();
+        let mut piece = self.stops.push(&characters);
+        piece.push_str(&self.stops.finish());
+        self.text.push_str(&piece);
+        piece
+    }
+
+    fn came(self, max_tokens: usize) -> Continuation {
+        let ended = match self.stops.found() {
+            Some(stop) => Ended::Stop(stop.to_owned()),
+            None if self.tokens.len() < max_tokens => Ended::EndOfText,
+            None => Ended::Limit,
+        };
+        Continuation { text: self.text, tokens: self.tokens.len() as u64, ended }
     }
 }
 

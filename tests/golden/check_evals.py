@@ -9,10 +9,11 @@
 
 In: a model in Hugging Face's form (a checkpoint of a run is one), the evaluation that dataprep made
 of it, and the harness's own request files. Out: for each task the largest difference of a
-log-likelihood, the items whose answer differs (by `acc`, and by `acc_norm`), and both speeds; exit
-status 1 where a log-likelihood differs by more than 1e-3 or an answer differs. `--record` writes what
-the harness gives, for the test in `src/eval/tests.rs`. Everything is local: f32 on the CPU, one
-request at a time unless `--batch-size` says otherwise; nothing is downloaded.
+log-likelihood, the items whose answer differs (by `acc`, and by `acc_norm`), and the harness's speed
+by the clock and by seconds of the processor (with OMP_NUM_THREADS=1: what other work on the machine
+leaves alone); exit status 1 where a log-likelihood differs by more than 1e-3 or an answer differs.
+`--record` writes what the harness gives, for the test in `src/eval/tests.rs`. Everything is local:
+f32 on the CPU, one request at a time unless `--batch-size` says otherwise; nothing is downloaded.
 """
 import argparse
 import gzip
@@ -85,9 +86,9 @@ def main():
         long = {row["doc_id"] for row in rows if is_long(model, row)}
         own = {key: row for key, row in own.items() if key[0] not in long}
         rows = [row for row in rows if row["doc_id"] not in long]
-        begin = time.perf_counter()
+        begin, busy = time.perf_counter(), time.process_time()
         scores = harness(model, rows)
-        seconds = time.perf_counter() - begin
+        seconds, busy = time.perf_counter() - begin, time.process_time() - busy
         keys = [(row["doc_id"], row["choice"]) for row in rows]
         assert keys == list(own), f"{task}: other items than those that were evaluated"
         theirs = {key: score for key, (score, _) in zip(keys, scores)}
@@ -104,7 +105,8 @@ def main():
         print(
             f"{task}: {items - len(long)} items ({len(long)} too long for the harness), {len(keys)} choices, largest difference {worst:.2e}, answers that "
             f"differ {differ[0]} (acc) {differ[1]} (acc_norm), greedy {greedy}, gold {gold}; harness "
-            f"{(items - len(long)) / seconds:.1f} items/s",
+            f"{(items - len(long)) / seconds:.1f} items/s, {(items - len(long)) / busy:.1f} a second of "
+            "the processor",
             flush=True,
         )
         failed |= worst > CLOSE or any(differ) or greedy > 0 or gold > 0

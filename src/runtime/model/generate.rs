@@ -10,12 +10,13 @@
 use std::collections::VecDeque;
 
 use candle_core::{DType, Tensor};
+use rayon::prelude::*;
 
 use super::sampling::{Sampler, Sampling};
 use super::weights::Weights;
 use super::{Model, Sight};
 use crate::base::error::{Error, Result};
-use crate::runtime::ops::Visible;
+use crate::runtime::ops::{self, Visible};
 use crate::runtime::value::{Form, Value};
 
 /// Tokens that a cache has room for at first.
@@ -42,8 +43,10 @@ pub(super) struct Watched {
 }
 
 /// Keeps the activations between two blocks, where somebody watches.
-pub(super) fn see(cache: &mut Option<&mut KvCache>, x: &Value) {
-    if let Some(watched) = cache.as_deref_mut().and_then(|cache| cache.watched.as_mut()) {
+pub(super) fn see(caches: &mut [&mut KvCache], x: &Value) {
+    if let [cache] = caches
+        && let Some(watched) = &mut cache.watched
+    {
         watched.streams.push(x.detached());
     }
 }
@@ -125,14 +128,61 @@ impl Model {
         self.advance(tokens, cache, false)
     }
 
-    /// The same; with `every`, the logits of each of `tokens`: tokens × vocab_size.
-    fn advance(&self, tokens: &[u32], cache: &mut KvCache, every: bool) -> Result<Vec<f32>> {
-        let vocabulary = self.config.vocab_size;
-        if let Some(token) = tokens.iter().find(|&&token| token as usize >= vocabulary) {
-            return Err(Error::failed(format!(
-                "token outside the vocabulary of {vocabulary}: {token}"
-            )));
+    /// Reads the next token of each text behind its cache, all in one pass: texts × vocab_size
+    /// logits, each with the bits that [`Model::generate_step`] gives.
+    fn advance_apart(&self, tokens: &[u32], caches: &mut [&mut KvCache]) -> Result<Vec<f32>> {
+        self.check_tokens(tokens)?;
+        if self.device.context().is_some() {
+            let each = tokens.chunks(1).zip(caches);
+            let each = each.map(|(token, cache)| self.read_again(token, cache, false));
+            return Ok(each.collect::<Result<Vec<_>>>()?.concat());
         }
+        let positions = caches.iter().map(|cache| cache.tokens as u32).collect();
+        let pass = self.pass(positions, Sight::Apart)?;
+        let weights = Weights::constant(self).apart();
+        let hidden = self.hidden(&weights, tokens, (1, tokens.len()), &pass, caches)?; // [1, N, d]
+        caches.iter_mut().for_each(|cache| cache.tokens += 1);
+        self.project(&weights, &hidden)
+    }
+
+    /// Attention of one token a text over what stands before it: q is [1, N, H·h], k and v are
+    /// [1, N, K·h].
+    pub(super) fn attend_apart(
+        &self,
+        layer: usize,
+        [q, k, v]: [&Value; 3],
+        caches: &mut [&mut KvCache],
+    ) -> Result<Value> {
+        let (heads, key_heads) = (self.config.n_head, self.config.kv_heads());
+        let (window, form) = (self.config.window_of(layer), self.form);
+        let softcap = self.config.attention_softcap;
+        let [q, k, v] = [q, k, v].map(Value::detached);
+        let one = |(text, cache): (usize, &mut &mut KvCache)| -> Result<Tensor> {
+            let own = |of: &Tensor| -> Result<Value> {
+                Ok(Value::constant(&of.narrow(1, text, 1)?.contiguous()?, form))
+            };
+            let q = own(&q)?;
+            let (k, v) = cache.extend(layer, &q, &own(&k)?, &own(&v)?)?; // [1, S, K·h] each
+            let visible = Visible::after_cache(1, cache.tokens + 1).within(window);
+            Ok(ops::attention(&q, &k, &v, &visible, heads, key_heads, softcap)?.detached())
+        };
+        let mixed = caches.par_iter_mut().enumerate().map(one).collect::<Result<Vec<_>>>()?;
+        Ok(Value::constant(&Tensor::cat(&mixed, 1)?, form)) // [1, N, H·h]
+    }
+
+    fn check_tokens(&self, tokens: &[u32]) -> Result<()> {
+        let vocabulary = self.config.vocab_size;
+        match tokens.iter().find(|&&token| token as usize >= vocabulary) {
+            None => Ok(()),
+            Some(token) => {
+                Err(Error::failed(format!("token outside the vocabulary of {vocabulary}: {token}")))
+            }
+        }
+    }
+
+    /// [`Model::generate_step`]; with `every`, the logits of each of `tokens`: tokens × vocab_size.
+    fn advance(&self, tokens: &[u32], cache: &mut KvCache, every: bool) -> Result<Vec<f32>> {
+        self.check_tokens(tokens)?;
         assert!(!tokens.is_empty(), "a step of generation reads at least one token");
         if self.device.context().is_some() {
             return self.read_again(tokens, cache, every);
@@ -142,7 +192,7 @@ impl Model {
         let sight = Sight::Rows(Visible::after_cache(count, before + count));
         let pass = self.pass(positions, sight)?;
         let weights = Weights::constant(self);
-        let hidden = self.hidden(&weights, tokens, (1, count), &pass, Some(&mut *cache))?;
+        let hidden = self.hidden(&weights, tokens, (1, count), &pass, &mut [&mut *cache])?;
         cache.tokens += count;
         if every {
             return self.project(&weights, &hidden);
@@ -163,7 +213,7 @@ impl Model {
         let sight = Sight::Rows(Visible::after_cache(all, all));
         let pass = self.pass((0..all as u32).collect(), sight)?;
         let weights = Weights::constant(self);
-        let hidden = self.hidden(&weights, &cache.text, (1, all), &pass, None)?; // [1, T, d]
+        let hidden = self.hidden(&weights, &cache.text, (1, all), &pass, &mut [])?; // [1, T, d]
         let last = hidden.last_rows(wanted); // [1, wanted, d]
         self.project(&weights, &last)
     }
@@ -205,46 +255,38 @@ impl Draft {
         Ok(Draft { cache, sampler, unread: prompt.iter().copied().collect() })
     }
 
+    /// Whether its next turn reads one token, as it does once the prompt is read.
+    pub fn reads_one(&self) -> bool {
+        self.unread.len() == 1
+    }
+
     /// Reads the next tokens and, behind the last one, draws another, which the next turn reads.
     /// `every`: also the logits behind those that were given.
     pub fn turn(&mut self, model: &Model, every: bool) -> Result<Turn> {
         let read: Vec<u32> = self.unread.drain(..TURN.min(self.unread.len())).collect();
         let logits = model.advance(&read, &mut self.cache, every)?;
+        Ok(self.draw(model, read.len(), logits))
+    }
+
+    /// The turn of each of `drafts`, all of which read one token: the weights are read once for all
+    /// of them, and each has the bits that its own turn would give.
+    pub fn turns(model: &Model, drafts: &mut [&mut Draft]) -> Result<Vec<Turn>> {
+        assert!(drafts.iter().all(|draft| draft.reads_one()), "a token of each text");
+        let read: Vec<u32> = drafts.iter_mut().flat_map(|it| it.unread.pop_front()).collect();
+        let mut caches: Vec<&mut KvCache> = drafts.iter_mut().map(|it| &mut it.cache).collect();
+        let logits = model.advance_apart(&read, &mut caches)?;
+        let logits = logits.par_chunks_exact(model.config.vocab_size);
+        let turns = drafts.par_iter_mut().zip(logits);
+        Ok(turns.map(|(draft, logits)| draft.draw(model, 1, logits.to_vec())).collect())
+    }
+
+    /// Draws a token behind the last of those that were `read`, if it ends what is there to read.
+    fn draw(&mut self, model: &Model, read: usize, logits: Vec<f32>) -> Turn {
         let last = &logits[logits.len() - model.config.vocab_size..];
         let token = self.unread.is_empty().then(|| self.sampler.next(last));
         self.unread.extend(token);
-        Ok(Turn { read: read.len(), logits, token })
+        Turn { read, logits, token }
     }
-}
-
-/// Continues `prompt`, which must hold at least the token that opens a document, by up to
-/// `max_tokens` tokens (fewer where learned positions end), or until the model ends the document
-/// with one of `ends`. `on_token` sees each new token at once, and ends the text by `false`; a
-/// closing token is neither shown nor returned.
-pub fn generate(
-    model: &Model,
-    prompt: &[u32],
-    max_tokens: usize,
-    ends: &[u32],
-    sampling: &Sampling,
-    mut on_token: impl FnMut(u32) -> Result<bool>,
-) -> Result<Vec<u32>> {
-    let mut draft = Draft::new(model, prompt, sampling)?;
-    let mut generated = Vec::new();
-    // What is generated is read too, but for the last token.
-    let room = model.config().longest().map(|longest| (longest + 1).saturating_sub(prompt.len()));
-    let max_tokens = room.map_or(max_tokens, |room| room.min(max_tokens));
-    while generated.len() < max_tokens {
-        let Some(token) = draft.turn(model, false)?.token else { continue };
-        if ends.contains(&token) {
-            break;
-        }
-        generated.push(token);
-        if !on_token(token)? {
-            break;
-        }
-    }
-    Ok(generated)
 }
 
 #[cfg(test)]
@@ -252,40 +294,19 @@ mod tests {
     use super::*;
     use crate::runtime::data::Batch;
     use crate::runtime::device::Device;
-    use crate::runtime::model::ModelConfig;
+    use crate::runtime::model::generate;
+    use crate::runtime::model::trial::{FORMS, model, with};
 
-    fn model() -> Model {
-        let config = ModelConfig {
-            vocab_size: 131,
-            d_model: 24,
-            n_layer: 3,
-            n_head: 4,
-            n_kv_head: 2,
-            d_ff: 40,
-            init_std: 0.3,
-            ..ModelConfig::default()
-        };
-        Model::new(&config, 5, &Device::cpu()).unwrap()
+    impl Draft {
+        /// Reads what is there but for the last token.
+        pub fn read_all_but_one(&mut self, model: &Model) -> Result<()> {
+            let last = self.unread.pop_back().unwrap();
+            let read: Vec<u32> = self.unread.drain(..).collect();
+            model.generate_step(&read, &mut self.cache)?;
+            self.unread.push_back(last);
+            Ok(())
+        }
     }
-
-    /// The same with some keys changed.
-    fn with(keys: &str) -> Model {
-        let plain = toml::to_string(model().config()).unwrap();
-        let mut table: toml::Table = plain.parse().unwrap();
-        table.extend(keys.parse::<toml::Table>().unwrap());
-        let config: ModelConfig = table.try_into().unwrap();
-        Model::new(&config, 5, &Device::cpu()).unwrap()
-    }
-
-    const FORMS: [&str; 4] = [
-        "",
-        "window = 5\nwindow_pattern = 'SL'\nqk_norm = true\nd_head = 10",
-        "positions = 'learned'\ncontext = 20\nnorm = 'layernorm'\nbias = 'all'\n\
-         activation = 'gelu'",
-        "logit_softcap = 2.0\nattention_softcap = 1.5\nparallel = true\nresidual_scale = 0.5\n\
-         mup_base_width = 12\n\
-         rope_scaling = { kind = 'linear', factor = 2.0 }",
-    ];
 
     #[test]
     fn learned_positions_end_a_text() {

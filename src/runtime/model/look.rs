@@ -34,7 +34,7 @@ impl Model {
         let visible = Visible::after_cache(count, count);
         let pass = self.pass(positions, Sight::Rows(visible.clone()))?;
         let weights = Weights::constant(self);
-        self.hidden(&weights, tokens, (1, count), &pass, Some(&mut cache))?;
+        self.hidden(&weights, tokens, (1, count), &pass, &mut [&mut cache])?;
         let Watched { streams, attention } = cache.into_watched();
         let norm = |stream: &Tensor| -> Result<Vec<f32>> {
             Ok(stream.sqr()?.sum(D::Minus1)?.sqrt()?.flatten_all()?.to_vec1()?)
@@ -93,23 +93,8 @@ impl Model {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::runtime::data::Batch;
-    use crate::runtime::device::Device;
-
-    fn model() -> Model {
-        let config = ModelConfig {
-            vocab_size: 131,
-            d_model: 24,
-            n_layer: 3,
-            n_head: 4,
-            n_kv_head: 2,
-            d_ff: 40,
-            init_std: 0.3,
-            ..ModelConfig::default()
-        };
-        Model::new(&config, 5, &Device::cpu()).unwrap()
-    }
+    use crate::runtime::model::trial::model;
 
     #[test]
     fn attention_is_a_share_of_what_came_before() {

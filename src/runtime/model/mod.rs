@@ -23,17 +23,23 @@ mod recompute;
 mod sampling;
 mod score;
 mod stored;
+mod together;
+#[cfg(test)]
+mod trial;
 mod weights;
 
 pub use config::ModelConfig;
 pub use counts::{PLACES, TABLES, shapes};
-pub use generate::{Draft, KvCache, Turn, generate};
+pub use generate::{Draft, KvCache, Turn};
 pub use grow::Grow;
 pub use look::Look;
 pub use lora::{Adapter, LoraConfig, trained_shapes};
 pub use memory::{StepMemory, StepShape};
 pub use sampling::Sampling;
 pub use score::{Branch, TargetScore, Tree};
+#[cfg(test)]
+pub use together::tests::generate;
+pub use together::{Asked, Event, generate_all};
 
 use std::sync::Arc;
 
@@ -81,6 +87,8 @@ enum Sight {
     Rows(Visible),
     /// Stems and branches of one row.
     Parts(Vec<score::Part>),
+    /// The next token of each of several texts, each behind a cache of its own.
+    Apart,
 }
 
 impl Model {
@@ -171,7 +179,7 @@ impl Model {
         let mut pass = self.pass(batch.positions.clone(), Sight::Rows(visible))?;
         let (seed, first_row) = (self.noise_seed, batch.first_row);
         pass.noise = training.then_some(Noise { seed, first_row, site: 0 });
-        self.hidden(weights, &batch.inputs, (batch.rows, batch.sequence), &pass, None)
+        self.hidden(weights, &batch.inputs, (batch.rows, batch.sequence), &pass, &mut [])
     }
 
     fn pass(&self, positions: Vec<u32>, sight: Sight) -> Result<Pass> {
@@ -192,13 +200,14 @@ impl Model {
         Ok(Pass { positions, rotation, sight, noise: None })
     }
 
+    /// The final hidden state; `caches`: none, that of the one text, or one a token.
     fn hidden(
         &self,
         weights: &Weights,
         ids: &[u32],
         (rows, sequence): (usize, usize),
         pass: &Pass,
-        mut cache: Option<&mut KvCache>,
+        caches: &mut [&mut KvCache],
     ) -> Result<Value> {
         let shape = &self.config;
         let table = weights.get("model.embed_tokens.weight");
@@ -215,11 +224,11 @@ impl Model {
         for layer in 0..shape.n_layer {
             let block = weights.block(layer);
             x = match self.recompute && pass.noise.is_some() {
-                true => self.again(&block, x, pass)?, // [B, T, d]
-                false => self.block(&block, x, pass, cache.as_deref_mut())?, // [B, T, d]
+                true => self.again(&block, x, pass)?,          // [B, T, d]
+                false => self.block(&block, x, pass, caches)?, // [B, T, d]
             };
         }
-        generate::see(&mut cache, &x);
+        generate::see(caches, &x);
         x = self.norm(weights, "model.norm", &x)?; // [B, T, d]
         match shape.width_ratio() {
             1.0 => Ok(x),
@@ -232,12 +241,12 @@ impl Model {
         block: &Block<'_>,
         mut x: Value,
         pass: &Pass,
-        mut cache: Option<&mut KvCache>,
+        caches: &mut [&mut KvCache],
     ) -> Result<Value> {
         let (weights, layer) = (block.weights, block.layer);
-        generate::see(&mut cache, &x);
+        generate::see(caches, &x);
         let mut normed = self.norm(weights, &block.name("input_layernorm"), &x)?; // [B, T, d]
-        let mixed = self.attention(block, &normed, pass, cache)?; // [B, T, d]
+        let mixed = self.attention(block, &normed, pass, caches)?; // [B, T, d]
         x = ops::add(&x, &self.branch(mixed, pass, 2 * layer + 1)?)?; // [B, T, d]
         if !self.config.parallel {
             let name = block.name("post_attention_layernorm");
@@ -276,7 +285,7 @@ impl Model {
         block: &Block<'_>,
         x: &Value,
         pass: &Pass,
-        cache: Option<&mut KvCache>,
+        caches: &mut [&mut KvCache],
     ) -> Result<Value> {
         let (heads, key_heads) = (self.config.n_head, self.config.kv_heads());
         let q = block.linear("self_attn.q_proj", x)?; // [B, T, H·h]
@@ -284,9 +293,9 @@ impl Model {
         let v = block.linear("self_attn.v_proj", x)?; // [B, T, K·h]
         let q = self.placed(block, "self_attn.q_norm", q, pass)?; // [B, T, H·h]
         let k = self.placed(block, "self_attn.k_norm", k, pass)?; // [B, T, K·h]
-        let (k, v) = match cache {
-            Some(cache) => cache.extend(block.layer, &q, &k, &v)?, // [1, S, K·h] each
-            None => (k, v),
+        let (k, v) = match (&pass.sight, &mut *caches) {
+            (Sight::Rows(_), [cache]) => cache.extend(block.layer, &q, &k, &v)?, // [1, S, K·h] each
+            _ => (k, v),
         };
         let (window, softcap) = (self.config.window_of(block.layer), self.config.attention_softcap);
         let mixed = match &pass.sight {
@@ -295,6 +304,7 @@ impl Model {
                 ops::attention(&q, &k, &v, &visible, heads, key_heads, softcap)?
             }
             Sight::Parts(parts) => self.attend_in_parts(&q, &k, &v, parts, window)?,
+            Sight::Apart => self.attend_apart(block.layer, [&q, &k, &v], caches)?,
         }; // [B, T, H·h]
         block.linear("self_attn.o_proj", &mixed) // [B, T, d]
     }
@@ -331,7 +341,7 @@ impl Model {
 
     /// Logits of hidden states, without the padded ones: tokens × vocab_size.
     fn project(&self, weights: &Weights, hidden: &Value) -> Result<Vec<f32>> {
-        let logits = ops::linear(hidden, weights.head())?.read()?; // [B, T, Vₚ]
+        let logits = weights.times(hidden, weights.head())?.read()?; // [B, T, Vₚ]
         let logits = logits.narrow(candle_core::D::Minus1, 0, self.config.vocab_size)?;
         let mut logits = logits.flatten_all()?.to_vec1()?;
         self.config.head().bend(&mut logits);

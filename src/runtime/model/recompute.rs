@@ -25,7 +25,7 @@ impl Model {
             let (x, values) = inputs.split_first().expect("the block's input comes first");
             let values = names.iter().cloned().zip(values.iter().cloned()).collect();
             let weights = Weights::from_values(values, scale);
-            model.block(&weights.block(layer), x.clone(), &pass, None)
+            model.block(&weights.block(layer), x.clone(), &pass, &mut [])
         })
     }
 }

@@ -18,7 +18,7 @@ use candle_core::Tensor;
 
 use super::{Model, Sight, Weights};
 use crate::base::error::{Error, Result};
-use crate::runtime::cpu::{self, kernel};
+use crate::runtime::cpu::{self, Elements, kernel};
 use crate::runtime::ops::{self, Visible};
 use crate::runtime::value::Value;
 
@@ -138,7 +138,7 @@ impl Model {
         let weights = Weights::constant(self);
         let pass = self.pass(row.positions, Sight::Parts(row.parts))?;
         let shape = (1, row.ids.len());
-        let hidden = self.hidden(&weights, &row.ids, shape, &pass, None)?; // [1, T, d]
+        let hidden = self.hidden(&weights, &row.ids, shape, &pass, &mut [])?; // [1, T, d]
         self.read_targets(&weights, &hidden.detached().squeeze(0)?, &row.targets)
     }
 
@@ -154,19 +154,19 @@ impl Model {
         let by_place: Vec<&[usize]> =
             order.chunk_by(|&a, &b| targets[a].0 == targets[b].0).collect();
         let mut scores = vec![TargetScore { nats: 0.0, is_likeliest: false }; targets.len()];
+        let mut row = vec![0.0; self.config.vocab_size];
         for places in by_place.chunks(HEAD_ROWS) {
             let mut ids: Vec<u32> = places.iter().map(|them| targets[them[0]].0 as u32).collect();
             ids.resize(ids.len().max(PRODUCT_ROWS), ids[0]);
             let ids = Tensor::new(ids.as_slice(), hidden.device())?;
             let chosen = Value::constant(&hidden.index_select(&ids, 0)?, self.form); // [N, d]
             let logits = ops::linear(&chosen, weights.head())?.detached(); // [N, Vₚ]
-            let width = logits.dim(1)?;
-            let mut logits: Vec<f32> = logits.flatten_all()?.to_vec1()?;
-            for (logits, them) in logits.chunks_exact_mut(width).zip(places) {
-                let logits = &mut logits[..self.config.vocab_size];
-                self.config.head().bend(logits);
+            let (width, logits) = (logits.dim(1)?, logits.to_device(&candle_core::Device::Cpu)?);
+            for (logits, them) in Elements::of(&logits)?.chunks_exact(width).zip(places) {
+                row.copy_from_slice(&logits[..self.config.vocab_size]);
+                self.config.head().bend(&mut row);
                 let wanted = them.iter().map(|&target| targets[target].1 as usize);
-                for (score, target) in read_logits(logits, wanted).into_iter().zip(*them) {
+                for (score, target) in read_logits(&mut row, wanted).into_iter().zip(*them) {
                     scores[*target] = score;
                 }
             }

@@ -16,6 +16,8 @@ pub struct Weights {
     values: BTreeMap<String, Value>,
     /// What adapters are multiplied by, where there are any.
     pub adapter_scale: f64,
+    /// Whether the rows that pass through are texts of their own ([`ops::linear_apart`]).
+    apart: bool,
 }
 
 /// Those of one block.
@@ -44,15 +46,20 @@ impl Weights {
         let mut values: BTreeMap<String, Value> =
             own.names().map(|name| leaf(own, name, is_trained)).collect();
         let Some(Adapter { config, frozen }) = &model.adapter else {
-            return Weights { values, adapter_scale: 0.0 };
+            return Weights::from_values(values, 0.0);
         };
         values.extend(frozen.names().map(|name| leaf(frozen, name, false)));
-        Weights { values, adapter_scale: config.scale() }
+        Weights::from_values(values, config.scale())
     }
 
     /// Values by name, of one block or of all.
     pub fn from_values(values: BTreeMap<String, Value>, adapter_scale: f64) -> Weights {
-        Weights { values, adapter_scale }
+        Weights { values, adapter_scale, apart: false }
+    }
+
+    /// The same for rows that are each the next token of another text.
+    pub fn apart(self) -> Weights {
+        Weights { apart: true, ..self }
     }
 
     /// The parameter called `name`, which the shape has.
@@ -64,6 +71,11 @@ impl Weights {
     pub fn head(&self) -> &Value {
         let own = self.values.get("lm_head.weight");
         own.unwrap_or_else(|| self.get("model.embed_tokens.weight"))
+    }
+
+    /// x times a weight.
+    pub fn times(&self, x: &Value, weight: &Value) -> Result<Value> {
+        if self.apart { ops::linear_apart(x, weight) } else { ops::linear(x, weight) }
     }
 
     /// x plus the bias of `name`, where it has one.
@@ -102,8 +114,9 @@ impl Block<'_> {
     /// The linear map `part` of x: [.., inputs] to [.., outputs].
     pub fn linear(&self, part: &str, x: &Value) -> Result<Value> {
         let name = self.name(part);
-        let y = self.weights.adapted(&name, x, ops::linear(x, self.weight(part))?)?;
-        self.weights.biased(&name, y)
+        let weights = self.weights;
+        let y = weights.adapted(&name, x, weights.times(x, self.weight(part))?)?;
+        weights.biased(&name, y)
     }
 
     /// All of its values, by rising name.

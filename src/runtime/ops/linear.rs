@@ -9,7 +9,7 @@ use super::{Case, OpSpec, normal};
 use crate::base::error::Result;
 use crate::runtime::cpu::{Elements, Matrix, Threads, product, tensor};
 use crate::runtime::cuda::{calls, memory::Array};
-use crate::runtime::matvec::matvec;
+use crate::runtime::matvec::{matvec, matvecs};
 use crate::runtime::value::{Pull, Value};
 
 /// x · weightᵀ over the last dimension.
@@ -81,6 +81,27 @@ fn on_device(x: &Value, weight: &Value, array: Array, matrix: Array) -> Result<V
         }
         Ok(pulls.into())
     }))
+}
+
+/// The same for a few rows of texts that know nothing of each other, each with the bits that it has
+/// alone; no gradient flows back through it.
+pub fn linear_apart(x: &Value, weight: &Value) -> Result<Value> {
+    let (inputs, outputs) = (weight.dims()[1], weight.dims()[0]);
+    let rows = x.dims().iter().product::<usize>() / inputs;
+    if rows == 1 || !Value::fused_on_cpu(&[x, weight]) {
+        return linear(x, weight);
+    }
+    assert!(!x.is_tracked() && !weight.is_tracked(), "texts are written, not trained on");
+    let mut shape = x.dims().to_vec();
+    let last = shape.len() - 1;
+    assert_eq!(shape[last], inputs, "the last dimension of x is the weight's inputs");
+    shape[last] = outputs;
+    let mut output = vec![0.0; rows * outputs];
+    {
+        let (x, weight) = (Elements::of(x.tensor())?, Elements::of(weight.tensor())?);
+        matvecs(&mut output, &weight, &x, rows);
+    }
+    Ok(Value::result(tensor(output, shape)?, &[x, weight], |_| Ok(vec![None, None])))
 }
 
 /// This op's row in the table.

@@ -35,7 +35,7 @@ pub use embedding::embedding;
 pub use geglu::geglu;
 pub use gelu::gelu;
 pub use layer_norm::layer_norm;
-pub use linear::linear;
+pub use linear::{linear, linear_apart};
 pub use pick::pick;
 pub use relu2::relu2;
 pub use rms_norm::{Gain, rms_norm};
