@@ -9,13 +9,15 @@
 
 #![allow(unsafe_code, reason = "kernels for the vector units")]
 
+mod matrix;
 #[cfg(target_arch = "x86_64")]
 mod pack;
 mod product;
 #[cfg(target_arch = "x86_64")]
 mod tile;
 
-pub use product::{Factor, Matrix, Threads, matmul, product};
+pub use matrix::Matrix;
+pub use product::{Factor, Threads, matmul, product};
 
 use std::mem::MaybeUninit;
 use std::ops::{Deref, Range};

@@ -11,8 +11,9 @@
 //! of a product is summed along the inner dimension in an order that depends on the matrix alone,
 //! as long as the product has more than one row (`ops::linear`) or, on a CPU without fused
 //! multiply-add, more than 64 (gemm 0.19, `gemm_basic_generic` and `kernel_params`: fewer rows may
-//! take other kernels or cut the sum elsewhere), which [`PRODUCT_ROWS`] sees to. **Cost.** One forward pass over
-//! the distinct tokens, at least [`PRODUCT_ROWS`]; [`HEAD_ROWS`] · vocabulary · 4 bytes of logits.
+//! take other kernels or cut the sum elsewhere), which [`PRODUCT_ROWS`] sees to. **Cost.** One
+//! forward pass over the distinct tokens, at least [`PRODUCT_ROWS`]; [`HEAD_ROWS`] · vocabulary ·
+//! 4 bytes of logits.
 
 use candle_core::Tensor;
 
