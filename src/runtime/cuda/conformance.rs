@@ -464,8 +464,8 @@ mod on_a_gpu {
         for config in shapes() {
             hold_step(&config, &context);
             hold_reading(&config, &context);
-            hold_bits(&config, context);
-            hold_recomputed(&config, context);
+            hold_bits(&config, &context);
+            hold_recomputed(&config, &context);
         }
     }
 
