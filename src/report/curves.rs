@@ -111,7 +111,7 @@ fn table(run: &Run, view: &View, html: &mut String) {
         html,
         format_args!(
             "<div class=\"wide\"><table><caption>{}, step {}{over}; dashed: a model that knows \
-             only how often each token occurs; kept: the documents that the recipe itself would keep\
+             only how often each token occurs; kept: the documents that the recipe would keep\
              </caption>\n<thead><tr><th scope=\"col\">source</th><th scope=\"col\">documents</th>\
              <th scope=\"col\">bytes</th><th scope=\"col\">unigram</th><th scope=\"col\">first</th>\
              <th scope=\"col\">now</th>{}<th scope=\"col\">kept</th><th scope=\"col\">of the kept\
