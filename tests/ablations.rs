@@ -52,6 +52,10 @@ fn variants_share_what_they_have_in_common_and_each_gets_a_verdict() {
     assert!(!directory.path("ablation").exists());
     directory.dataprep("ablate --data -q").ok();
     assert!(!directory.path("ablation/runs").exists());
+    // With what they read at hand a few steps are timed: ten runs of 7 steps of 512 tokens.
+    let timed = summary(&directory.dataprep("ablate --dry-run --json").ok());
+    assert_eq!(timed["tokens"], 10 * 7 * 512, "{timed}");
+    assert!(timed["seconds"].as_f64() > Some(0.0), "{timed}");
     // One trial, as a scheduler would, then all: its steps are there.
     directory.dataprep("ablate --only exact.s1 -q").ok();
     let run = directory.dataprep("ablate --json").ok();

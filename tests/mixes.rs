@@ -24,6 +24,14 @@ fn shards() -> TestDir {
     directory
 }
 
+/// Texts of which no two are equal.
+fn distinct(count: usize) -> Vec<String> {
+    let mut texts = documents(count, 9);
+    texts.sort();
+    texts.dedup();
+    texts
+}
+
 fn text((_, text): (usize, &String)) -> String {
     text.clone()
 }
@@ -192,4 +200,81 @@ fn shards_of_two_shares_held_out_are_refused_and_an_unknown_share_is_said() {
     assert_eq!(manifest["holdout"], Value::Null);
     let mixed = directory.dataprep("mix a=tokens#wiki:0.5 b=back:0.5 --tokens 4k --out mix").ok();
     assert!(mixed.stderr.contains("`back` holds out is not decided"), "{}", mixed.stderr);
+}
+
+#[test]
+fn texts_of_ones_own_validate_whatever_the_data_and_the_tokenizer() {
+    let directory = shards();
+    let own = distinct(40);
+    let count = own.len();
+    directory.write_documents("own/news.jsonl", &own);
+    directory.write_documents("own/law.jsonl", &[own[0].clone(), own[1].clone(), String::new()]);
+    directory.dataprep("tokenizer train text --vocab 300 --out other").ok();
+    let text = "text/wiki.jsonl --tokenizer other --out tokens-other --holdout 0.05";
+    directory.dataprep(&format!("tokenize wiki={text}")).ok();
+    let whole = "mix wiki=tokens#wiki:0.6 web=tokens#web:0.4 --tokens 8k --out";
+    let made = directory.dataprep(&format!("{whole} a --validation own --threads 1")).ok();
+    let said = format!("validates on {count} documents of your own");
+    assert!(made.stdout.contains(&said), "{}", made.stdout);
+    let other = "mix wiki=tokens-other#wiki:1 --tokens 4k --set seed=5 --validation own --out b";
+    directory.dataprep(other).ok();
+    let (a, b) = (record(&directory, "a"), record(&directory, "b"));
+    for mix in [&a, &b] {
+        let source = &mix["validation_sources"][0];
+        assert_eq!(
+            (&source["name"], &source["documents"]),
+            (&"own".into(), &count.into()),
+            "{mix}"
+        );
+        assert_eq!(mix["sources"][0]["validation_documents"], 0, "{mix}");
+    }
+    assert_eq!(a["validation"], b["validation"]);
+    let tokens = |mix: &Value| mix["validation_sources"][0]["tokens"].as_u64().unwrap();
+    assert_ne!(tokens(&a), tokens(&b), "each in its own tokenizer");
+    // The same bytes by two threads; the place of the texts is no part of them.
+    std::fs::rename(directory.path("own"), directory.path("moved")).unwrap();
+    std::fs::create_dir(directory.path("in")).unwrap();
+    std::fs::rename(directory.path("moved"), directory.path("in/own")).unwrap();
+    directory.dataprep(&format!("{whole} c --validation in/own --threads 2")).ok();
+    assert_eq!(directory.tree("a"), directory.tree("c"));
+    let again = directory.dataprep(&format!("{whole} c --validation in/own")).ok();
+    assert!(again.stdout.contains("up to date"), "{}", again.stdout);
+    directory.dataprep("verify c").ok();
+    // Held-out documents are another set, and `compare` names it.
+    directory.dataprep(&format!("{whole} d")).ok();
+    assert_ne!(record(&directory, "d")["validation"], a["validation"]);
+    let compared = directory.dataprep("compare d c").ok().stdout;
+    assert!(compared.contains("validation"), "{compared}");
+    // Fewer tokens are a beginning; an edited text is another set.
+    directory.dataprep(&format!("{whole} e --validation in/own --set eval_tokens=400")).ok();
+    let fewer = record(&directory, "e")["validation_sources"][0]["documents"].as_u64().unwrap();
+    assert!((1..count as u64).contains(&fewer), "{fewer}");
+    directory.write_documents("in/own/news.jsonl", &own[1..]);
+    let refused = directory.dataprep(&format!("{whole} c --validation in/own"));
+    assert_eq!(refused.status, 2, "{}", refused.stdout);
+}
+
+#[test]
+fn a_recipe_validates_on_texts_or_on_what_a_step_made() {
+    let recipe = |validation: &str| {
+        let mix = format!("set = {{ tokens = \"24k\", validation = \"{validation}\" }}");
+        crate::determinism::RECIPE.replace("set = { tokens = \"24k\" }", &mix)
+    };
+    let directory = crate::determinism::with_recipe(&recipe("own.jsonl"));
+    let own = distinct(30);
+    directory.write_documents("own.jsonl", &own);
+    directory.dataprep("run recipe.toml -q").ok();
+    assert_eq!(record(&directory, "runs/mix")["validation_sources"][0]["documents"], own.len());
+    directory.write("recipe.toml", recipe("corpus"));
+    directory.dataprep("run recipe.toml -q").ok();
+    let names: Vec<Value> = record(&directory, "runs/mix")["validation_sources"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|source| source["name"].clone())
+        .collect();
+    assert_eq!(names, ["a", "b"]);
+    directory.write("recipe.toml", recipe("tokens"));
+    let refused = directory.dataprep("run recipe.toml");
+    assert!(refused.status == 2 && refused.stderr.contains("tokens"), "{}", refused.stderr);
 }

@@ -54,6 +54,17 @@ fn a_run_has_a_page_from_training_on() {
     for part in ["summary", "validation", "loss", "samples", "worst", "data", "mixture", "cost"] {
         assert!(page.contains(&format!("<section id=\"{part}\">")), "{part}");
     }
+    // What it was made from as a picture, which texts its bits per byte are of, what it took.
+    let picture = page.split("<figure class=\"lineage").nth(1).unwrap();
+    let picture = picture.split("</figure>").next().unwrap();
+    assert!(picture.contains("unique · dedup") && picture.contains("model · train"), "{picture}");
+    let evals: Value =
+        serde_json::from_str(directory.read("runs/model/evals.jsonl").lines().last().unwrap())
+            .unwrap();
+    assert!(page.contains(", over the texts ") && evals["validation"].is_string());
+    assert!(page.contains(">of the kept") && page.contains("<dt>peak memory</dt>"));
+    let run: Value = serde_json::from_str(&directory.read("runs/model/run.json")).unwrap();
+    assert!(run["sessions"][0]["peak_memory"].as_u64() > Some(1 << 20), "{run}");
     // The configuration shows what was set, and not what was left alone.
     let changed = page.split("id=\"configuration\"").nth(1).unwrap();
     let changed = changed.split("<details>").next().unwrap();

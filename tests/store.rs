@@ -4,6 +4,7 @@
 use std::fs;
 
 use dataprep::artifact::manifest::Manifest;
+use serde_json::json;
 
 use crate::{
     determinism::{whole_recipe, with_recipe},
@@ -41,6 +42,12 @@ fn going_back_is_up_to_date_for_every_step_and_back_again() {
             .collect::<Vec<_>>()
     };
     assert_ne!(current(&first), current(&second));
+    // A dry run says what comes back, and of what reads it that nothing is known yet.
+    let dry = directory.dataprep("run recipe.toml --dry-run --json").ok().summary();
+    assert_eq!((&dry["comes_back"], &dry["will_run"]), (&json!(["clean"]), &json!([])));
+    assert_eq!(dry["not_known"].as_array().map(Vec::len), Some(steps - 2), "{dry}");
+    let dry = directory.dataprep("run recipe.toml --dry-run").ok().stdout;
+    assert!(dry.contains("is looked at once clean is current again"), "{dry}");
     for (set, expected) in [("", &first), (OTHER, &second), ("", &first)] {
         let back = run(set);
         let up_to_date = back.stdout.matches("up to date").count();

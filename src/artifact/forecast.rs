@@ -13,6 +13,9 @@ use crate::base::{
     size::{Bytes, Count},
 };
 
+/// The key of a plan that says that its output only comes back.
+const COMES_BACK: &str = "comes_back";
+
 /// What would be done.
 #[derive(Clone, Debug, Serialize)]
 pub struct Forecast {
@@ -68,6 +71,18 @@ impl Forecast {
             Some(told) => Forecast { up_to_date, text: told.text, plan: with(plan, told.keys) },
             None => Forecast { up_to_date, text, plan },
         })
+    }
+
+    /// The same of an output that was made before and lies aside: nothing is made.
+    pub fn coming_back(mut self) -> Forecast {
+        self.text = "was made before, and becomes current again".to_owned();
+        self.plan[COMES_BACK] = true.into();
+        self
+    }
+
+    /// Whether the output only comes back from where it lies aside.
+    pub fn comes_back(&self) -> bool {
+        self.plan[COMES_BACK] == true
     }
 
     /// The line for people.

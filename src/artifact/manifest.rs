@@ -115,15 +115,19 @@ pub struct Ancestor {
     pub stage_version: u32,
     pub tool: Tool,
     pub config: Value,
+    #[serde(default)]
     pub seed: u64,
+    #[serde(default)]
     pub counts: ManifestCounts,
     pub holdout: Option<f64>,
     pub inputs: Vec<InputRecord>,
+    #[serde(default)]
     pub files: FileTotals,
 }
 
 /// The files of an artifact together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct FileTotals {
     pub files: u64,
     pub bytes: u64,

@@ -53,10 +53,20 @@ fn group_limits(own: &str) -> Vec<PathBuf> {
 
 /// The largest memory this process has held, in bytes; 0 where the system does not say.
 pub fn peak_memory_bytes() -> u64 {
-    let text = io::read_text(Path::new("/proc/self/status")).unwrap_or_default();
-    let line = text.lines().find(|line| line.starts_with("VmHWM:"));
-    let kib = line.and_then(|line| line.split_ascii_whitespace().nth(1)?.parse::<u64>().ok());
-    kib.unwrap_or(0) << 10
+    status_bytes("VmHWM:").unwrap_or(0)
+}
+
+/// A line of `/proc/self/status` that is said in KiB.
+fn status_bytes(name: &str) -> Option<u64> {
+    let text = io::read_text(Path::new("/proc/self/status")).ok()?;
+    let line = text.lines().find(|line| line.starts_with(name))?;
+    line.split_ascii_whitespace().nth(1)?.parse::<u64>().ok().map(|kib| kib << 10)
+}
+
+/// The memory that this process holds now, in bytes, where the system says; some tens of
+/// microseconds.
+pub fn held_memory_bytes() -> Option<u64> {
+    status_bytes("VmRSS:")
 }
 
 /// The machine's name.
@@ -67,6 +77,13 @@ pub fn host() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_process_holds_no_more_than_it_has_held_at_most() {
+        let held = held_memory_bytes().unwrap();
+        // Both are counted page by page, by each core for itself (`man 5 proc`).
+        assert!(held > 1 << 20 && held <= peak_memory_bytes() + (16 << 20), "{held}");
+    }
 
     #[test]
     fn the_limits_of_a_group_and_of_those_above_it_count_in_both_versions() {

@@ -7,7 +7,7 @@
 
 use std::{
     os::unix::fs::MetadataExt,
-    path::{Path, PathBuf},
+    path::{Component, Path, PathBuf},
 };
 
 use super::{
@@ -56,6 +56,23 @@ pub fn output_file(
     }
     let message = format!("`{}` exists, and this command did not write it", path.display());
     Err(Error::config(message).with_hint("choose another name, or write over it with `--fresh`"))
+}
+
+/// A path as seen from a folder: `pipelines` and `../runs` → `runs`, as a person would type it.
+pub fn joined(folder: &Path, path: &Path) -> PathBuf {
+    let mut joined = if folder == Path::new(".") { PathBuf::new() } else { folder.to_owned() };
+    for part in path.components() {
+        let named = matches!(joined.components().next_back(), Some(Component::Normal(_)));
+        match part {
+            // A folder that is a link has another parent than its name says.
+            Component::ParentDir if named && !joined.is_symlink() => {
+                joined.pop();
+            }
+            Component::CurDir => {}
+            part => joined.push(part),
+        }
+    }
+    if joined.as_os_str().is_empty() { PathBuf::from(".") } else { joined }
 }
 
 /// How far into a file a mark may stand, in bytes.

@@ -11,7 +11,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::Commands;
-use super::screen;
+use super::screen::{self, Would};
 use crate::base::error::{Error, Result};
 use crate::base::io;
 use crate::base::size::Count;
@@ -101,6 +101,8 @@ impl Commands<'_> {
     fn forecast_trials(&self, plan: &Plan, trials: &[&Trial]) -> Result<()> {
         let options = self.options(true);
         let (mut seen, mut will_run) = (BTreeSet::new(), BTreeSet::new());
+        // Tokens and seconds of steps that were timed.
+        let mut timed = (0.0, 0.0);
         for trial in trials {
             for request in &trial.requests {
                 if !seen.insert(&request.out) {
@@ -109,31 +111,56 @@ impl Commands<'_> {
                 let waits = registry::reads(request)
                     .iter()
                     .any(|path| will_run.iter().any(|out: &PathBuf| path.starts_with(out)));
-                let forecast = match waits {
-                    true => None,
+                let would = match waits {
+                    true => Would::Run,
                     false => {
                         let job = (registry::find(&request.stage)?.open)(request)?;
                         let out = &request.out;
-                        Some(self.listening(|listener| job.forecast(out, &options, listener))?)
+                        let forecast =
+                            self.listening(|listener| job.forecast(out, &options, listener))?;
+                        if let Some(rate) = forecast.plan["probe"]["tokens_per_second"].as_f64() {
+                            timed = (timed.0 + 1.0, timed.1 + 1.0 / rate);
+                        }
+                        Would::Do(Box::new(forecast))
                     }
                 };
-                if forecast.as_ref().is_none_or(|forecast| !forecast.up_to_date) {
+                if !matches!(&would, Would::Do(forecast) if forecast.up_to_date) {
                     will_run.insert(request.out.clone());
                 }
-                self.show_forecast(&named(trial, request), forecast.as_ref());
+                self.show_forecast(&named(trial, request), &would);
             }
         }
-        let runs = trials.iter().filter(|trial| will_run.contains(trial.run())).count();
-        let seconds = seconds_of_a_run(plan)?.map(|seconds| seconds * runs as f64);
+        self.say_time(plan, trials, &will_run, timed)
+    }
+
+    /// How long what is left takes: by the seconds that a token took in the runs that are done,
+    /// else by those of steps that were `timed` (tokens, seconds).
+    fn say_time(
+        &self,
+        plan: &Plan,
+        trials: &[&Trial],
+        will_run: &BTreeSet<PathBuf>,
+        timed: (f64, f64),
+    ) -> Result<()> {
+        let left: Vec<&&Trial> =
+            trials.iter().filter(|trial| will_run.contains(trial.run())).collect();
+        let tokens: Option<u64> = left.iter().map(|trial| trial.tokens()).sum();
+        let done = Some(tokens_and_seconds(plan)?).filter(|(tokens, _)| *tokens > 0.0);
+        let by = if done.is_some() { "by those that are done" } else { "by a few timed steps" };
+        let known = done.or(Some(timed)).filter(|(tokens, _)| *tokens > 0.0);
+        let seconds = known.zip(tokens).map(|((of, seconds), left)| left as f64 * seconds / of);
         let cost = plan.price_per_hour.zip(seconds).map(|(price, it)| price * it / 3600.0);
         let time = match seconds {
-            Some(seconds) => format!("about {} s by those that are done", Count(seconds as u64)),
-            None => "for as long as the first of them will show".to_owned(),
+            Some(seconds) => format!("about {} s of training, {by}", Count(seconds as u64)),
+            None => "in a time that is not known yet: with what they read made (`--data`), a dry \
+                     run times a few steps"
+                .to_owned(),
         };
         let money = cost.map_or(String::new(), |cost| format!(", {cost:.2}"));
+        let runs = left.len();
         self.printer.result(&format!("{runs} runs to train, {time}{money}"));
         self.printer.record(&json!({"type": "summary", "dry_run": true, "runs": runs,
-            "seconds": seconds, "cost": cost}));
+            "tokens": tokens, "seconds": seconds, "cost": cost}));
         Ok(())
     }
 
@@ -169,10 +196,10 @@ fn named(trial: &Trial, request: &Request) -> Request {
     Request { name: format!("{} {}", trial.name, request.name), ..request.clone() }
 }
 
-/// The mean over the plan's finished runs.
-fn seconds_of_a_run(plan: &Plan) -> Result<Option<f64>> {
+/// Of all finished runs of the plan.
+fn tokens_and_seconds(plan: &Plan) -> Result<(f64, f64)> {
     let outcome = Outcome::read(plan)?;
-    let runs: usize = outcome.variants.iter().map(|it| it.runs.len()).sum();
-    let seconds: f64 = outcome.variants.iter().filter_map(|it| it.seconds).sum();
-    Ok((runs > 0).then(|| seconds / runs as f64))
+    let tokens = outcome.variants.iter().filter_map(|it| Some(it.tokens? * it.runs.len() as u64));
+    let seconds = outcome.variants.iter().filter_map(|it| it.seconds);
+    Ok((tokens.sum::<u64>() as f64, seconds.sum()))
 }

@@ -31,6 +31,10 @@ pub struct MixFlags {
     /// Write the stream itself as well, in order: for disks that seek slowly, or without shards
     #[arg(long)]
     materialize: bool,
+    /// Texts of your own that are scored instead of the held-out documents: a corpus, a file or a
+    /// folder; runs that are validated on equal texts compare, whatever their data and tokenizer
+    #[arg(long, value_name = "PATH")]
+    validation: Option<String>,
     /// A mix for each share of one source, as `web=0.1,0.3,0.5`, into OUT/web-0.1 and so on; the
     /// others keep their weights to one another, and every source its order
     #[arg(long, value_name = "SOURCE=SHARES")]
@@ -59,6 +63,7 @@ impl Flags for MixFlags {
         put(keys, "tokens", self.tokens.clone());
         put(keys, "bytes", self.bytes.clone());
         put(keys, "packing", self.packing.clone());
+        put(keys, "validation", self.validation.clone());
         put(keys, "sequence", self.sequence.map(i64::from));
         put(keys, "materialize", self.materialize.then_some(true));
     }

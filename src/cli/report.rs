@@ -101,7 +101,7 @@ fn report_of(runs: &[PathBuf], args: Option<&ReportArgs>) -> Result<String> {
     let baseline = args.and_then(|args| args.baseline.as_deref()).map(Run::read).transpose()?;
     let price_per_hour = args.and_then(|args| args.price_per_hour);
     let live = args.is_some_and(|args| args.live);
-    Ok(report::render(&title, &shown, &View { baseline, price_per_hour, live, lineage: None }))
+    Ok(report::render(&title, &shown, &View { baseline, price_per_hour, live }))
 }
 
 /// A run with what the training runtime knows of it.

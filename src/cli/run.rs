@@ -10,8 +10,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::Commands;
-use super::screen;
-use crate::artifact::forecast::Forecast;
+use super::screen::{self, Would};
 use crate::base::error::{Error, Result};
 use crate::pipeline::job::Job;
 use crate::pipeline::recipe::{self, Recipe};
@@ -84,35 +83,49 @@ impl Commands<'_> {
 
     fn forecast_steps(&self, requests: &[Request], jobs: Vec<Option<Job>>) -> Result<()> {
         let options = self.options(true);
-        let mut will_run: Vec<&str> = Vec::new();
+        // Steps that will run, that come back, and that wait for one that comes back.
+        let (mut will_run, mut back, mut open_still) = (Vec::new(), Vec::new(), Vec::new());
         for (request, job) in requests.iter().zip(jobs) {
-            // What it reads is made anew first: only then is known what there is to do.
-            let waits = request.after.iter().any(|step| will_run.contains(&step.as_str()));
-            let forecast = match waits {
-                true => None,
-                false => {
-                    let job = job.map_or_else(|| open(request), Ok)?;
-                    let out = &request.out;
-                    Some(self.listening(|listener| job.forecast(out, &options, listener))?)
-                }
+            let among = |steps: &[&str]| -> Vec<String> {
+                let after = request.after.iter();
+                after.filter(|step| steps.contains(&step.as_str())).cloned().collect()
             };
-            if forecast.as_ref().is_none_or(|forecast| !forecast.up_to_date) {
-                will_run.push(&request.name);
+            let returning = [among(&back), among(&open_still)].concat();
+            let would = if !among(&will_run).is_empty() {
+                // What it reads is made anew first: only then is known what there is to do.
+                Would::Run
+            } else if !returning.is_empty() {
+                Would::Tell(returning)
+            } else {
+                let job = job.map_or_else(|| open(request), Ok)?;
+                let out = &request.out;
+                let forecast = self.listening(|listener| job.forecast(out, &options, listener))?;
+                Would::Do(Box::new(forecast))
+            };
+            match &would {
+                Would::Do(forecast) if forecast.up_to_date => {}
+                Would::Do(forecast) if forecast.comes_back() => back.push(request.name.as_str()),
+                Would::Tell(_) => open_still.push(request.name.as_str()),
+                _ => will_run.push(request.name.as_str()),
             }
-            self.show_forecast(request, forecast.as_ref());
+            self.show_forecast(request, &would);
         }
         self.printer.record(&json!({"type": "summary", "dry_run": true, "steps": requests.len(),
-            "will_run": will_run}));
+            "will_run": will_run, "comes_back": back, "not_known": open_still}));
         Ok(())
     }
 
-    /// What one step would do; `None`: it comes after steps that will run.
-    pub(super) fn show_forecast(&self, request: &Request, forecast: Option<&Forecast>) {
+    /// What one step would do.
+    pub(super) fn show_forecast(&self, request: &Request, would: &Would) {
+        let forecast = match would {
+            Would::Do(forecast) => Some(&**forecast),
+            Would::Run | Would::Tell(_) => None,
+        };
         let notices = forecast.iter().flat_map(|forecast| forecast.plan["notices"].as_array());
         for notice in notices.flatten().filter_map(|notice| notice.as_str()) {
             self.printer.warning(&format!("{}: {notice}", request.name));
         }
-        self.printer.result(&screen::dry_run(request, forecast));
+        self.printer.result(&screen::dry_run(request, would));
         self.printer.record(&json!({"type": "plan", "step": request.name, "stage": request.stage,
             "out": request.out.to_string_lossy(), "after": request.after, "plan": forecast}));
     }

@@ -63,11 +63,25 @@ pub fn closing(results: &[(&Request, Outcome)], printer: &Printer) -> String {
     text
 }
 
+/// What is known before the work of what a step would do.
+pub enum Would {
+    /// It runs, since a step that it reads does.
+    Run,
+    /// What it reads comes back first, whole: whether it is up to date then is not known.
+    Tell(Vec<String>),
+    /// What it says itself.
+    Do(Box<Forecast>),
+}
+
 /// What a step would do.
-pub fn dry_run(request: &Request, forecast: Option<&Forecast>) -> String {
-    let what = match forecast {
-        None => format!("will run after {}", request.after.join(" and ")),
-        Some(forecast) => forecast.line().to_owned(),
+pub fn dry_run(request: &Request, would: &Would) -> String {
+    let what = match would {
+        Would::Run => format!("will run after {}", request.after.join(" and ")),
+        Would::Tell(steps) => {
+            let verb = if steps.len() == 1 { "is" } else { "are" };
+            format!("is looked at once {} {verb} current again", steps.join(" and "))
+        }
+        Would::Do(forecast) => forecast.line().to_owned(),
     };
     format!("{:<10} {:<10} {what} → {}", request.name, request.stage, request.out.display())
 }

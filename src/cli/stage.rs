@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::Commands;
 use super::args::{ConfigArgs, Flags, StageArgs};
-use super::screen;
+use super::screen::{self, Would};
 use crate::base::config::Table;
 use crate::base::error::{Error, Result};
 use crate::base::progress::Progress;
@@ -65,7 +65,7 @@ impl Commands<'_> {
         if self.shared.dry_run {
             self.listening(|listener| {
                 let forecast = job.forecast(&request.out, &options, listener)?;
-                self.show_forecast(request, Some(&forecast));
+                self.show_forecast(request, &Would::Do(Box::new(forecast)));
                 Ok(())
             })?;
             self.printer.record(&json!({"type": "summary", "dry_run": true, "steps": 1}));

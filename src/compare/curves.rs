@@ -11,7 +11,7 @@ use serde::Serialize;
 const WINDOW: f64 = 0.05;
 
 /// Where the curves are held against each other: shares of what both have read.
-const SHARES: [f64; 4] = [0.25, 0.5, 0.75, 1.0];
+const SHARES: [f64; 5] = [0.1, 0.25, 0.5, 0.75, 1.0];
 
 /// One step of a curve.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -73,13 +73,13 @@ mod tests {
         };
         let (a, b) = (curve(100, 100, 5.0), curve(100, 200, 5.0));
         let tokens = at_equal_tokens(&a, &b);
-        assert_eq!(tokens.len(), 4);
-        assert_eq!(tokens[3].tokens, (10_000, 10_000));
-        assert!((tokens[3].loss.0 - 4.02).abs() < 0.01, "{tokens:?}");
+        assert_eq!(tokens.len(), 5);
+        assert_eq!(tokens[4].tokens, (10_000, 10_000));
+        assert!((tokens[4].loss.0 - 4.02).abs() < 0.01, "{tokens:?}");
         // Half the parameters, twice the tokens.
         let compute = at_equal_compute(&a, &b, (20, 10));
-        assert_eq!(compute[3].tokens, (10_000, 20_000));
-        assert!(compute[3].loss.1 < compute[3].loss.0);
+        assert_eq!(compute[4].tokens, (10_000, 20_000));
+        assert!(compute[4].loss.1 < compute[4].loss.0);
         assert!(at_equal_tokens(&a, &[]).is_empty());
     }
 }

@@ -19,7 +19,7 @@ use crate::{
         io,
     },
     shards::{
-        mix_record::{MixPacking, MixRecord, MixSource},
+        mix_record::{MixPacking, MixRecord, MixSource, ValidatedSource},
         order::{ORDER_FILE, OrderReader},
     },
 };
@@ -41,6 +41,9 @@ pub struct MixReport {
     /// How documents were packed into rows, where they were.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub packing: Option<MixPacking>,
+    /// Texts of one's own that validate instead of held-out documents, by source.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub validation_sources: Vec<ValidatedSource>,
     /// How far a run has read, where one was named: a place in the stream.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub read_tokens: Option<u64>,
@@ -80,6 +83,7 @@ impl MixReport {
             sources: sources.collect(),
             shard_files: record.shards.len(),
             packing: record.packing,
+            validation_sources: record.validation_sources,
             read_tokens: None,
             end_of_text: record.end_of_text,
         })
@@ -175,6 +179,13 @@ impl fmt::Display for MixReport {
             let sequence = count(packing.sequence);
             write!(f, "\n\npacked into rows of {sequence}: {cut} of the documents are cut, ")?;
             write!(f, "concatenated {concat} would be")?;
+        }
+        for texts in &self.validation_sources {
+            let (documents, tokens) = (count(texts.documents), count(texts.tokens));
+            let (name, set) = (&texts.name, texts.validation.map(|set| set.short()));
+            let set = set.unwrap_or_default();
+            write!(f, "\n\nvalidates on texts of your own: {name}, {documents} documents, ")?;
+            write!(f, "{tokens} tokens, texts {set}")?;
         }
         let Some(read) = self.read_tokens else { return Ok(()) };
         let share = percent(ratio(read, self.tokens));

@@ -16,6 +16,6 @@ pub mod tree;
 mod words;
 
 pub use differ::{Difference, Side, What, differences};
-pub use node::{Input, Lineage, Node, Totals};
+pub use node::{Input, Lineage, Node};
 pub use read::{Depth, Reader, read};
 pub use words::{More, sentence};

@@ -6,10 +6,10 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::Value;
 
-use crate::artifact::manifest::{FileEntry, ManifestCounts, Tool};
+use crate::artifact::manifest::{FileTotals, ManifestCounts, Tool};
 use crate::artifact::record::{InputRecord, Kind};
 use crate::base::hash::Fingerprint;
 
@@ -37,7 +37,7 @@ pub struct Node {
     pub fingerprint: Option<Fingerprint>,
     /// Of its list of files, where a reader has recorded it.
     pub identity: Option<Fingerprint>,
-    pub totals: Totals,
+    pub totals: FileTotals,
     pub inputs: Vec<Input>,
     /// Where it lies, if it was found.
     pub place: Option<PathBuf>,
@@ -51,29 +51,6 @@ pub enum Input {
     File(Box<InputRecord>),
     /// The node at this index.
     Made(usize),
-}
-
-/// How much an artifact holds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Totals {
-    pub files: u64,
-    pub bytes: u64,
-    pub documents: u64,
-    pub tokens: u64,
-}
-
-impl Totals {
-    /// Of a manifest's files.
-    pub fn of(files: &[FileEntry]) -> Totals {
-        let sum = |figure: fn(&FileEntry) -> u64| files.iter().map(figure).sum();
-        Totals {
-            files: files.len() as u64,
-            bytes: sum(|file| file.bytes),
-            documents: sum(|file| file.documents.unwrap_or(0)),
-            tokens: sum(|file| file.tokens.unwrap_or(0)),
-        }
-    }
 }
 
 impl Node {

@@ -16,8 +16,8 @@ use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::node::{Input, Lineage, Node, Totals};
-use crate::artifact::manifest::{self, Manifest, ManifestCounts, Tool};
+use super::node::{Input, Lineage, Node};
+use crate::artifact::manifest::{self, Ancestor, FileTotals, Manifest, ManifestCounts};
 use crate::artifact::record::{InputKind, InputRecord, Kind};
 use crate::artifact::store;
 use crate::base::error::{Error, Result};
@@ -36,30 +36,12 @@ pub enum Depth {
     Told,
 }
 
-/// What of a manifest tells of all that stood above it.
+/// What of a manifest tells of all that stood above it, each entry as text: many runs tell the
+/// same, and what is told once is parsed once.
 #[derive(Deserialize)]
 struct Told {
     #[serde(default)]
     ancestry: Vec<Box<RawValue>>,
-}
-
-/// An entry of `ancestry`.
-#[derive(Clone, Debug, Deserialize)]
-struct Ancestor {
-    fingerprint: Fingerprint,
-    kind: Kind,
-    stage: String,
-    stage_version: u32,
-    tool: Tool,
-    config: Value,
-    #[serde(default)]
-    seed: u64,
-    #[serde(default)]
-    counts: ManifestCounts,
-    holdout: Option<f64>,
-    inputs: Vec<InputRecord>,
-    #[serde(default)]
-    files: Totals,
 }
 
 /// The lineage of the artifact in a folder, with the places of all that still stands.
@@ -136,7 +118,7 @@ impl Reader {
             holdout: manifest.holdout,
             fingerprint: Some(manifest.fingerprint),
             identity: Some(manifest.files_identity()),
-            totals: Totals::of(&manifest.files),
+            totals: FileTotals::of(&manifest.files),
             inputs: Vec::new(),
             place: Some(place.to_owned()),
         };
@@ -197,7 +179,7 @@ impl Reader {
             holdout: None,
             fingerprint: record.fingerprint,
             identity: Some(record.identity),
-            totals: Totals { bytes: record.bytes, ..Totals::default() },
+            totals: FileTotals { bytes: record.bytes, ..FileTotals::default() },
             inputs: Vec::new(),
             place: None,
         };

@@ -143,6 +143,10 @@ pub struct MixConfig {
     pub phases: Vec<Phase>,
     /// Tokens of held-out text a source gives to `validation.arrow`.
     pub eval_tokens: Count,
+    /// Texts of one's own that are scored instead of the held-out documents: a corpus or raw files,
+    /// of each source by rising hash up to `eval_tokens`, in the shards' tokenizer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub validation: Option<PathBuf>,
     /// How documents are laid into rows: `concat` as they come, `best_fit` so that few are cut.
     #[serde(skip_serializing_if = "Packing::is_concat")]
     pub packing: Packing,
@@ -213,6 +217,7 @@ impl Default for MixConfig {
             limits: BTreeMap::new(),
             phases: Vec::new(),
             eval_tokens: Count(1_000_000),
+            validation: None,
             packing: Packing::Concat,
             sequence: None,
             materialize: false,

@@ -4,13 +4,15 @@
 //! `tokenizer/`. No training token is copied: the order names documents in the shards. Reading
 //! order: [`config`] what is asked, [`weights`] budgets, [`plan`] what the footers say to it,
 //! [`order`] the order itself, `packing` documents into rows, [`validation`] which held-out
-//! documents are scored, [`run`] the unit that writes; [`sweep`] the mixes of an ablation.
+//! documents are scored, [`own`] texts that are scored instead, [`run`] the unit that writes;
+//! [`sweep`] the mixes of an ablation.
 //!
 //! Invariants: budgets are exact; held-out documents never enter; a token's place is a function of
 //! (shards, config, seed), and found by binary search. One unit: a budget needs everything.
 
 pub mod config;
 pub mod order;
+pub mod own;
 pub mod packing;
 pub mod plan;
 pub mod run;
@@ -26,6 +28,7 @@ use std::{collections::BTreeMap, path::Path};
 use serde_json::{Value, json};
 
 pub use config::{MixConfig, MixSpec, MixTokens};
+use own::OwnTexts;
 pub use plan::{MixPlan, PlannedSource};
 use summary::MixSummary;
 pub use sweep::Sweep;
@@ -34,6 +37,7 @@ use crate::{
     artifact::{
         counts::Counts,
         manifest::Manifest,
+        planned::PlannedFile,
         record::{InputRecord, Kind},
         stage::{Needs, Phase, Plan, Publish, Published, Stage, Unit, UnitPlan, Work},
         summary::Summary,
@@ -42,14 +46,16 @@ use crate::{
     shards::{MixRecord, ShardSet, mix_record::MIX_FILE},
 };
 
-/// The one phase.
+/// The phase that writes the mix; where texts of one's own validate, [`own::PHASE`] comes before.
 const PHASE: &str = "mix";
 
 /// The stage, with its shards opened and its budgets resolved.
 pub struct Mix {
     config: MixConfig,
     plan: MixPlan,
+    /// The shards, then what validates where that is texts of one's own.
     inputs: Vec<InputRecord>,
+    own: Option<OwnTexts>,
 }
 
 impl Mix {
@@ -57,8 +63,14 @@ impl Mix {
     pub fn open(specs: &[MixSpec], config: MixConfig) -> Result<Mix> {
         let plan = MixPlan::resolve(specs, &config)?;
         let directories = plan.sets.iter().map(|set| InputRecord::artifact(set.directory()));
-        let inputs = directories.collect::<Result<Vec<InputRecord>>>()?;
-        Ok(Mix { config, plan, inputs })
+        let mut inputs = directories.collect::<Result<Vec<InputRecord>>>()?;
+        let own = config
+            .validation
+            .as_ref()
+            .map(|path| OwnTexts::open(path, &plan.sets[0], inputs.len(), config.eval_tokens.0));
+        let own = own.transpose()?;
+        inputs.extend(own.iter().flat_map(|own| own.inputs().records()));
+        Ok(Mix { config, plan, inputs, own })
     }
 
     /// Sources, budgets and passes: what a dry run prints.
@@ -91,6 +103,10 @@ impl Stage for Mix {
         let mut config = serde_json::to_value(&self.config).expect("keys are plain data");
         if let Some(keys) = config.as_object_mut() {
             keys.remove("seed");
+            // Which texts they are is said by the inputs, and nothing by where they lie.
+            if self.own.is_some() {
+                keys.insert("validation".to_owned(), "own".into());
+            }
         }
         config["sources"] = sources.collect();
         config
@@ -104,11 +120,17 @@ impl Stage for Mix {
         self.inputs.clone()
     }
 
+    /// Those of the set that validates: shards are checked block by block as they are read.
+    fn files(&self) -> Vec<PlannedFile> {
+        self.own.as_ref().map(OwnTexts::files).unwrap_or_default()
+    }
+
     /// What the weights came to where that may surprise, and sources that no validation will speak
     /// of, unless nothing was to be held out.
     fn notices(&self) -> Vec<String> {
         let wanted = |source: &&PlannedSource| {
-            source.held_out_documents == 0
+            self.own.is_none()
+                && source.held_out_documents == 0
                 && self.plan.sets[source.set].manifest().holdout != Some(0.0)
         };
         let notice = |source: &PlannedSource| {
@@ -119,10 +141,12 @@ impl Stage for Mix {
             )
         };
         let unheld = self.plan.sources.iter().filter(wanted).map(notice);
-        self.plan.notices().into_iter().chain(unheld).chain(self.unknown_held_out()).collect()
+        let own = self.own.iter().flat_map(|own| own.inputs().notices());
+        let notices = self.plan.notices().into_iter().chain(unheld).chain(own);
+        notices.chain(self.unknown_held_out()).collect()
     }
 
-    fn needs(&self, _threads: usize) -> Needs {
+    fn needs(&self, threads: usize) -> Needs {
         let documents = self.plan.sources.iter().map(|source| source.documents).sum();
         let validation: u64 = self
             .plan
@@ -132,9 +156,10 @@ impl Stage for Mix {
             .sum();
         Needs {
             documents: Some(documents),
-            memory: run::memory_bytes(&self.plan, &self.config),
+            memory: run::memory_bytes(&self.plan, &self.config)
+                .max(self.own.as_ref().map_or(0, |own| own.memory(threads))),
             disk: documents * run::ORDER_BYTES + validation * 4 + self.rows_bytes(),
-            fetches: None,
+            fetches: self.own.as_ref().and_then(|own| own.inputs().fetches()),
         }
     }
 
@@ -147,11 +172,20 @@ impl Stage for Mix {
             publish: Publish::AsIs,
             counts: true,
         };
-        Ok(Plan { phases: vec![phase], holdout: self.holdout() })
+        let own = self.own.iter().map(|own| Phase {
+            name: own::PHASE,
+            units: own.inputs().units(),
+            publish: Publish::No,
+            counts: false,
+        });
+        Ok(Plan { phases: own.chain([phase]).collect(), holdout: self.holdout() })
     }
 
-    fn run_unit(&self, _unit: Unit, work: &Work<'_>) -> Result<Counts> {
-        run::run(&self.plan, &self.config, work)
+    fn run_unit(&self, unit: Unit, work: &Work<'_>) -> Result<Counts> {
+        match &self.own {
+            Some(own) if unit.phase == 0 => own.read_unit(unit.index, &self.plan.sets[0], work),
+            own => run::run(&self.plan, &self.config, own.as_ref(), work),
+        }
     }
 
     /// `shards` numbers the files that `order.arrow` names.

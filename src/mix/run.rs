@@ -14,9 +14,10 @@ use std::collections::BTreeMap;
 use super::{
     config::MixConfig,
     order::{BlockRows, HELD_OUT, Measure, OrderConfig, Placed, SourceBlocks, interleave},
+    own::OwnTexts,
     packing::Packer,
     plan::{BlockPlace, FilePlace, MixPlan},
-    validation::{Candidate, choose},
+    validation::{Candidate, choose, place_of},
     weights::{decimal, fraction},
 };
 use crate::{
@@ -26,7 +27,7 @@ use crate::{
         MixReader, MixRecord, MixSource, ShardFile, ValidationDocument, ValidationSource,
         block::BLOCK_TOKENS,
         cell::{CELLS, draw},
-        mix_record::{MIX_FILE, MIX_FORMAT, MixPacking, MixPhase},
+        mix_record::{MIX_FILE, MIX_FORMAT, MixPacking, MixPhase, ValidatedSource},
         order::{ORDER_FILE, OrderWriter},
         rows::{ROWS_FILE, RowsWriter},
         set::TOKENIZER_DIRECTORY,
@@ -69,15 +70,24 @@ pub fn memory_bytes(plan: &MixPlan, config: &MixConfig) -> u64 {
     source_bytes.sum()
 }
 
-/// Writes the mix into `work.dir`.
-pub fn run(plan: &MixPlan, config: &MixConfig, work: &Work<'_>) -> Result<Counts> {
+/// Writes the mix into `work.dir`; `own` are texts that validate instead of the held-out ones.
+pub fn run(
+    plan: &MixPlan,
+    config: &MixConfig,
+    own: Option<&OwnTexts>,
+    work: &Work<'_>,
+) -> Result<Counts> {
     work.require_memory(memory_bytes(plan, config), "the order of this mix")?;
     let (sources, candidates) = scan(plan, work)?;
     let laid = write_order(plan, config, &sources, work)?;
-    let validation = write_held_out(plan, config, candidates, work)?;
+    let validation = match own {
+        Some(own) => own.chosen(work)?,
+        None => held_out(plan, config, candidates, work)?,
+    };
+    write_texts(plan, &validation, work)?;
     drop(sources);
-    let record =
-        MixRecord { materialized: config.materialize, ..record(plan, &laid, &validation)? };
+    let record = record(plan, &laid, &validation, own.is_some())?;
+    let record = MixRecord { materialized: config.materialize, ..record };
     if config.materialize {
         write_rows(plan, &record, work)?;
     }
@@ -135,7 +145,7 @@ fn scan_block(plan: &MixPlan, source: usize, place: BlockPlace) -> Result<Scanne
         for (row, facts) in marks.set_indices().zip(facts) {
             lengths[row] = HELD_OUT;
             let hash = match &facts.text {
-                Some(text) => hash(0, "validation", &[&text.0]),
+                Some(text) => place_of(*text),
                 None => hash(0, "validation", &[ids.value(row).as_bytes()]),
             };
             let judged = facts.verdict.is_some();
@@ -230,8 +240,8 @@ fn write_order(
     Ok(Laid { placed, window_bytes, packing })
 }
 
-/// Chooses, reads and writes the held-out documents.
-fn write_held_out(
+/// Chooses and reads the held-out documents.
+fn held_out(
     plan: &MixPlan,
     config: &MixConfig,
     candidates: Vec<Vec<Candidate>>,
@@ -243,13 +253,18 @@ fn write_held_out(
         let documents = read_documents(plan, &chosen, work)?;
         sources.push(ValidationSource { name: source.name.clone(), documents });
     }
+    Ok(sources)
+}
+
+/// Writes the texts that validate.
+fn write_texts(plan: &MixPlan, sources: &[ValidationSource], work: &Work<'_>) -> Result<()> {
     let width = plan.sets[0].width();
-    write_validation(&work.path(VALIDATION_FILE), width, &sources)?;
+    write_validation(&work.path(VALIDATION_FILE), width, sources)?;
     let all = || sources.iter().flat_map(|source| &source.documents);
     let rows = Some(all().count() as u64);
     let tokens = Some(all().map(|document| document.tokens.len() as u64).sum());
     work.describe(VALIDATION_FILE, FileCounts { rows, documents: rows, tokens });
-    Ok(sources)
+    Ok(())
 }
 
 /// The chosen documents, in their order; each block is decoded once.
@@ -307,13 +322,18 @@ fn write_rows(plan: &MixPlan, record: &MixRecord, work: &Work<'_>) -> Result<()>
     Ok(())
 }
 
-fn record(plan: &MixPlan, laid: &Laid, validation: &[ValidationSource]) -> Result<MixRecord> {
+fn record(
+    plan: &MixPlan,
+    laid: &Laid,
+    validation: &[ValidationSource],
+    is_own: bool,
+) -> Result<MixRecord> {
     let first = &plan.sets[0];
     let (end_of_text, end_of_text_id) = first.end_of_text().expect("checked by the plan");
-    let sources = plan.sources.iter().zip(validation).enumerate();
-    let sources = sources.map(|(index, (source, validation))| {
+    let validated = validation.iter().map(validated_source).collect::<Vec<_>>();
+    let sources = plan.sources.iter().enumerate().map(|(index, source)| {
         let placed = laid.source(index);
-        let texts = || validation.documents.iter();
+        let texts = if is_own { ValidatedSource::default() } else { validated[index].clone() };
         // Under budgets of bytes the passes are those of the bytes, which were asked for.
         let (asked, available) = match plan.measure {
             Measure::Tokens => (source.budget, source.available_tokens),
@@ -333,13 +353,14 @@ fn record(plan: &MixPlan, laid: &Laid, validation: &[ValidationSource]) -> Resul
             documents: placed.documents,
             epochs: fraction(asked, available),
             epochs_decimal: decimal(asked, available),
-            validation_documents: texts().count() as u64,
-            validation_tokens: texts().map(|text| text.tokens.len() as u64).sum(),
-            validation_bytes: texts().map(|text| text.bytes).sum(),
-            validation_kept: texts().filter(|text| text.known.verdict.is_none()).count() as u64,
-            validation: Some(fingerprint_of(std::slice::from_ref(validation))),
+            validation_documents: texts.documents,
+            validation_tokens: texts.tokens,
+            validation_bytes: texts.bytes,
+            validation_kept: texts.kept,
+            validation: texts.validation,
         }
     });
+    let sources = sources.collect();
     Ok(MixRecord {
         format: MIX_FORMAT,
         tokens: laid.tokens(),
@@ -354,9 +375,23 @@ fn record(plan: &MixPlan, laid: &Laid, validation: &[ValidationSource]) -> Resul
         tokenizer: first.tokenizer(),
         validation: Some(fingerprint_of(validation)),
         phases: phases(plan, laid),
-        sources: sources.collect(),
+        sources,
+        validation_sources: if is_own { validated } else { Vec::new() },
         shards: shard_files(plan),
     })
+}
+
+/// What `mix.json` says of the texts of one source.
+fn validated_source(source: &ValidationSource) -> ValidatedSource {
+    let texts = || source.documents.iter();
+    ValidatedSource {
+        name: source.name.clone(),
+        documents: texts().count() as u64,
+        tokens: texts().map(|text| text.tokens.len() as u64).sum(),
+        bytes: texts().map(|text| text.bytes).sum(),
+        kept: texts().filter(|text| text.known.verdict.is_none()).count() as u64,
+        validation: Some(fingerprint_of(std::slice::from_ref(source))),
+    }
 }
 
 /// Which texts these are.
@@ -434,8 +469,10 @@ fn counts(plan: &MixPlan, record: &MixRecord) -> Counts {
             }
         }
         counts.add_extra("repeated_documents", mixed.documents - shown);
-        counts.add_extra("validation_documents", mixed.validation_documents);
-        counts.add_extra("validation_tokens", mixed.validation_tokens);
+    }
+    for texts in record.validated() {
+        counts.add_extra("validation_documents", texts.documents);
+        counts.add_extra("validation_tokens", texts.tokens);
     }
     counts
 }

@@ -82,16 +82,18 @@ impl fmt::Display for MixSummary {
                 Count(source.documents)
             )?;
         }
-        let held_out = self.record.sources.iter().map(|source| source.validation_documents);
-        let kept = self.record.sources.iter().map(|source| source.validation_kept);
-        match self.record.validation {
-            Some(texts) => writeln!(
+        let validated = self.record.validated();
+        let documents = Count(validated.iter().map(|source| source.documents).sum());
+        let kept = Count(validated.iter().map(|source| source.kept).sum());
+        match self.record.validation_texts().map(|texts| texts.short()) {
+            Some(texts) if self.record.validation_sources.is_empty() => writeln!(
                 f,
-                "  validates on {} documents ({} of them would be kept), texts {}",
-                Count(held_out.sum()),
-                Count(kept.sum()),
-                texts.short()
+                "  validates on {documents} documents ({kept} of them would be kept), texts \
+                 {texts}"
             ),
+            Some(texts) => {
+                writeln!(f, "  validates on {documents} documents of your own, texts {texts}")
+            }
             None => Ok(()),
         }
     }

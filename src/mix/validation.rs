@@ -6,7 +6,10 @@
 //! they have, and a larger `eval_tokens` only adds documents. Pure.
 
 use super::plan::BlockPlace;
-use crate::{base::hash::Fingerprint, shards::validation::weight};
+use crate::{
+    base::{hash::Fingerprint, rng::hash},
+    shards::validation::weight,
+};
 
 /// A held-out document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -32,14 +35,24 @@ pub fn choose(mut candidates: Vec<Candidate>, tokens_max: u64) -> Vec<Candidate>
     candidates.retain(|candidate| candidate.bytes > 0);
     candidates.sort_unstable();
     candidates.dedup_by(|later, first| first.text.is_some() && later.text == first.text);
-    let mut tokens = 0;
-    let within = candidates.iter().take_while(|candidate| {
-        tokens += weight(candidate.bytes);
-        tokens <= tokens_max
-    });
-    let chosen = within.count().max(usize::from(tokens_max > 0));
+    let chosen = fitting(candidates.iter().map(|candidate| candidate.bytes), tokens_max);
     candidates.truncate(chosen);
     candidates
+}
+
+/// How many documents, of so many bytes each, count for at most `tokens_max` tokens; one at least.
+pub fn fitting(bytes: impl Iterator<Item = u64>, tokens_max: u64) -> usize {
+    let mut tokens = 0;
+    let within = bytes.take_while(|&bytes| {
+        tokens += weight(bytes);
+        tokens <= tokens_max
+    });
+    within.count().max(usize::from(tokens_max > 0))
+}
+
+/// Where a text stands among those that may validate.
+pub fn place_of(text: Fingerprint) -> u64 {
+    hash(0, "validation", &[&text.0])
 }
 
 #[cfg(test)]

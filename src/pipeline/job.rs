@@ -112,8 +112,7 @@ fn forecast(stage: &dyn Stage, out: &Path, options: &Options) -> Result<Forecast
     if !standing && options.keeps && !options.fresh && is_kept()? {
         let needs = stage.needs(options.threads);
         let forecast = Forecast::of_stage(stage, fingerprint, needs, false)?;
-        let text = "was made before, and becomes current again".to_owned();
-        return Ok(Forecast { text, ..forecast });
+        return Ok(forecast.coming_back());
     }
     if !standing {
         output::refuse_foreign(out, fingerprint, options.replace || options.fresh)?;

@@ -6,7 +6,7 @@
 //! whole** before any work: every key and value of every step, every input's grammar, what the
 //! steps make and read of each other, and that what no step makes is there.
 
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
@@ -295,19 +295,7 @@ fn join(folder: &Path, path: impl AsRef<Path>) -> PathBuf {
     if path.as_ref().to_str().is_some_and(is_address) {
         return path.as_ref().to_owned();
     }
-    let mut joined = if folder == Path::new(".") { PathBuf::new() } else { folder.to_owned() };
-    for part in path.as_ref().components() {
-        let named = matches!(joined.components().next_back(), Some(Component::Normal(_)));
-        match part {
-            // A folder that is a link has another parent than its name says.
-            Component::ParentDir if named && !joined.is_symlink() => {
-                joined.pop();
-            }
-            Component::CurDir => {}
-            part => joined.push(part),
-        }
-    }
-    if joined.as_os_str().is_empty() { PathBuf::from(".") } else { joined }
+    place::joined(folder, path.as_ref())
 }
 
 #[cfg(test)]

@@ -224,7 +224,10 @@ pub const STAGES: &[StageEntry] = &[
         sides: &[],
         keys: || config::fields::<MixConfig>().to_vec(),
         defaults: defaults::<MixConfig>,
-        paths: Vec::new,
+        paths: || {
+            let takes = Some(Kind::Corpus);
+            vec![PathKey { table: None, key: "validation", takes, ending: "" }]
+        },
         check: |request| mix_config(request)?.check(&specs::<MixSpec, _>(&request.inputs)?),
         open: |request| {
             let stage = Mix::open(&specs(&request.inputs)?, mix_config(request)?)?;

@@ -14,7 +14,7 @@ use crate::artifact::{
     record::InputKind,
     store,
 };
-use crate::base::hash::Fingerprint;
+use crate::base::{hash::Fingerprint, place};
 
 /// An ancestor.
 pub struct Link {
@@ -61,5 +61,6 @@ fn places(path: &Path, input: &Value, fingerprint: Fingerprint) -> Vec<PathBuf> 
     let (relative, absolute) = (input["relative"].as_str(), input["absolute"].as_str());
     let places = store::recorded(path, relative, absolute);
     let places = store::with_kept(places, Some(fingerprint)).into_iter();
+    let places = places.map(|place| place::joined(Path::new(""), &place));
     places.filter(|place| place.join(manifest::FILE_NAME).is_file()).collect()
 }

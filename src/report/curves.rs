@@ -10,7 +10,7 @@ use super::{
     Known, Shown,
     chart::{Chart, Line, Stroke},
     forecast, money,
-    records::{Metric, Run, Timing},
+    records::{Eval, Metric, Run, Timing},
     series::{self, Point},
     settings,
     view::View,
@@ -54,10 +54,24 @@ pub fn validation(runs: &[Shown], view: &View) -> String {
             html.push_str("</div>\n");
         }
     }
+    if validated_differently(runs) {
+        html.push_str(
+            "<p class=\"warning\">These runs are validated on different texts, so their bits per \
+             byte do not compare: <code>dataprep compare</code> takes the documents that they \
+             share.</p>\n",
+        );
+    }
     for Shown { run, .. } in runs {
         table(run, view, &mut html);
     }
     html
+}
+
+/// Whether two of the runs were scored on different texts, as far as they say.
+fn validated_differently(runs: &[Shown]) -> bool {
+    let mut texts = runs.iter().filter_map(|shown| shown.run.validation());
+    let first = texts.next();
+    texts.any(|one| Some(one) != first)
 }
 
 /// One source's curve, and its unigram line.
@@ -86,17 +100,22 @@ fn sources(run: &Run) -> Vec<String> {
 fn table(run: &Run, view: &View, html: &mut String) {
     let Some(last) = run.evals.last().map(|eval| eval.step) else { return };
     let baseline = view.baseline.as_ref();
-    let before: BTreeMap<&str, f64> = baseline
+    let before: BTreeMap<&str, &Eval> = baseline
         .into_iter()
-        .flat_map(|run| run.evals.iter().map(|eval| (eval.source.as_str(), eval.bits_per_byte)))
+        .flat_map(|run| run.evals.iter().map(|eval| (eval.source.as_str(), eval)))
         .collect();
+    let over = run
+        .validation()
+        .map_or(String::new(), |texts| format!(", over the texts {}", texts.short()));
     put(
         html,
         format_args!(
-            "<div class=\"wide\"><table><caption>{}, step {}; dashed: a model that knows only how \
-             often each token occurs</caption>\n<thead><tr><th scope=\"col\">source</th>\
-             <th scope=\"col\">documents</th><th scope=\"col\">bytes</th><th scope=\"col\">unigram\
-             </th><th scope=\"col\">first</th><th scope=\"col\">now</th>{}</tr></thead>\n<tbody>\n",
+            "<div class=\"wide\"><table><caption>{}, step {}{over}; dashed: a model that knows \
+             only how often each token occurs; kept: the documents that the recipe would keep\
+             </caption>\n<thead><tr><th scope=\"col\">source</th><th scope=\"col\">documents</th>\
+             <th scope=\"col\">bytes</th><th scope=\"col\">unigram</th><th scope=\"col\">first</th>\
+             <th scope=\"col\">now</th>{}<th scope=\"col\">kept</th><th scope=\"col\">of the kept\
+             </th></tr></thead>\n<tbody>\n",
             escape(&run.name),
             Count(last),
             if before.is_empty() { "" } else { "<th scope=\"col\">against the baseline</th>" }
@@ -104,8 +123,13 @@ fn table(run: &Run, view: &View, html: &mut String) {
     );
     for eval in run.evals.iter().filter(|eval| eval.step == last) {
         let first = run.evals.iter().find(|first| first.source == eval.source).unwrap_or(eval);
+        let kept = eval.kept_bits_per_byte().map_or("–".to_owned(), |bits| format!("{bits:.4}"));
         let change = match before.get(eval.source.as_str()) {
+            Some(before) if before.validation != eval.validation => {
+                "<td>other texts</td>".to_owned()
+            }
             Some(before) => {
+                let before = before.bits_per_byte;
                 let change = eval.bits_per_byte - before;
                 let class = if change <= 0.0 { "better" } else { "worse" };
                 format!("<td class=\"{class}\">{change:+.4}</td>")
@@ -117,13 +141,14 @@ fn table(run: &Run, view: &View, html: &mut String) {
             html,
             format_args!(
                 "<tr><th scope=\"row\">{}</th><td>{}</td><td>{}</td><td>{:.4}</td><td>{:.4}</td>\
-                 <td>{:.4}</td>{change}</tr>\n",
+                 <td>{:.4}</td>{change}<td>{}</td><td>{kept}</td></tr>\n",
                 escape(&eval.source),
                 Count(eval.documents),
                 Count(eval.bytes),
                 eval.unigram_bits_per_byte,
                 first.bits_per_byte,
-                eval.bits_per_byte
+                eval.bits_per_byte,
+                Count(eval.kept_documents)
             ),
         );
     }

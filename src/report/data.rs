@@ -7,19 +7,14 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::{
-    Shown,
-    chain::Link,
-    files::json,
-    records::Run,
-    view::{View, duration},
-};
+use super::{Shown, chain::Link, files::json, records::Run, view::duration};
 use crate::artifact::record::{InputKind, Kind};
 use crate::base::{
     html::{escape, put},
     io,
     size::Count,
 };
+use crate::lineage;
 use crate::shards::{
     mix_record::MixRecord,
     order::{ORDER_FILE, OrderReader},
@@ -51,12 +46,33 @@ const TELLING: [&str; 20] = [
     "mask",
 ];
 
-/// What became of the documents, artifact by artifact, and the tokens really read.
-pub fn strip(runs: &[Shown], view: &View) -> String {
+/// Pictures of what the runs were made from: of runs that share all but the last step, one.
+pub fn lineage(runs: &[Shown]) -> String {
     let mut html = String::new();
-    if let Some(picture) = &view.lineage {
-        put(&mut html, format_args!("<figure class=\"lineage\">{picture}</figure>\n"));
+    let mut drawn = Vec::new();
+    for Shown { run, .. } in runs {
+        let mix = run.manifest.inputs.first().and_then(|input| input.fingerprint);
+        let Ok(lineage) = lineage::read(&run.path) else { continue };
+        if drawn.contains(&mix) {
+            continue;
+        }
+        drawn.push(mix);
+        let (name, picture) = (escape(&run.name), lineage::picture::draw(&lineage));
+        let figure = format!("<figure class=\"lineage wide\">{picture}</figure>\n");
+        match runs.len() {
+            1 => html.push_str(&figure),
+            _ => put(
+                &mut html,
+                format_args!("<details><summary>{name}</summary>\n{figure}</details>\n"),
+            ),
+        }
     }
+    html
+}
+
+/// What became of the documents, artifact by artifact, and the tokens really read.
+pub fn strip(runs: &[Shown]) -> String {
+    let mut html = String::new();
     let mut drawn = Vec::new();
     for Shown { run, .. } in runs {
         let Some(mix) = run.manifest.inputs.first().and_then(|input| input.fingerprint) else {

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::base::{
     html::{escape, put},
-    size::Count,
+    size::{Bytes, Count},
 };
 
 /// How a page of ours is known again, so that it may be written anew.
@@ -73,7 +73,8 @@ fn parts(runs: &[Shown], view: &View) -> Vec<(&'static str, &'static str, String
         ("spikes", "Spikes", texts::spikes(runs)),
         ("samples", "Samples", texts::samples(runs)),
         ("worst", "Held-out documents that it does worst on", texts::worst(runs)),
-        ("data", "Data", data::strip(runs, view)),
+        ("data", "Data", data::strip(runs)),
+        ("lineage", "What it was made from", data::lineage(runs)),
         ("mixture", "Mixture asked and read", data::mixture(runs)),
         ("dropped", "What filters and deduplication dropped", data::dropped(runs)),
         ("evals", "Evaluations", data::evaluations(runs)),
@@ -121,7 +122,10 @@ fn summary(runs: &[Shown], view: &View) -> String {
             tile("parameters", short(outlook.parameters as f64));
         }
         if let Some((_, bits)) = run.bits_per_byte().last() {
-            tile("bits per byte", format!("{bits:.4}{}", against(*bits, view)));
+            tile("bits per byte", format!("{bits:.4}{}", against(*bits, run, view)));
+        }
+        if let Some(texts) = run.validation() {
+            tile("over the texts", texts.short());
         }
         if let Some(last) = run.metrics.last() {
             tile("training loss", format!("{:.4}", last.loss));
@@ -131,16 +135,23 @@ fn summary(runs: &[Shown], view: &View) -> String {
             tile("tokens a second", short(run.tokens() as f64 / seconds));
         }
         tile("time so far", duration(run.seconds()));
+        if let Some(bytes) = run.peak_memory() {
+            tile("peak memory", Bytes(bytes).to_string());
+        }
         html.push_str("</dl>\n");
     }
     html
 }
 
 /// The change against the baseline, in words and colour.
-fn against(bits: f64, view: &View) -> String {
+fn against(bits: f64, run: &Run, view: &View) -> String {
     let Some(baseline) = &view.baseline else { return String::new() };
     let Some((_, before)) = baseline.bits_per_byte().last().copied() else { return String::new() };
     let change = bits - before;
+    let name = escape(&baseline.name);
+    if run.validation() != baseline.validation() {
+        return format!(" <small>{name} has {before:.4}, over other texts</small>");
+    }
     let class = if change <= 0.0 { "better" } else { "worse" };
-    format!(" <small class=\"{class}\">{change:+.4} against {}</small>", escape(&baseline.name))
+    format!(" <small class=\"{class}\">{change:+.4} against {name}</small>")
 }

@@ -12,7 +12,8 @@ use serde_json::Value;
 use super::chain::{self, Link};
 use super::files::{json, lines};
 use crate::artifact::manifest::Manifest;
-use crate::base::{error::Result, io, lock::Lock};
+use crate::base::{error::Result, hash::Fingerprint, io, lock::Lock};
+use crate::shards::validation::fingerprint_of_sources;
 
 /// A line of `metrics.jsonl`.
 #[derive(Clone, Copy, Debug, Deserialize)]
@@ -49,6 +50,24 @@ pub struct Eval {
     pub bytes: u64,
     pub bits_per_byte: f64,
     pub unigram_bits_per_byte: f64,
+    /// Those documents that the recipe would keep: how many, and their bits per byte.
+    #[serde(default)]
+    pub kept_documents: u64,
+    #[serde(default)]
+    pub kept_nats: f64,
+    #[serde(default)]
+    pub kept_bytes: u64,
+    /// Which texts of the source were scored.
+    #[serde(default)]
+    pub validation: Option<Fingerprint>,
+}
+
+impl Eval {
+    /// Bits per byte of the documents that the recipe would keep, where there are any.
+    pub fn kept_bits_per_byte(&self) -> Option<f64> {
+        let nats = self.kept_nats;
+        (self.kept_bytes > 0).then(|| nats / (std::f64::consts::LN_2 * self.kept_bytes as f64))
+    }
 }
 
 /// A line of `evals/step-….jsonl`.
@@ -96,6 +115,9 @@ pub struct Session {
     pub from_step: u64,
     pub to_step: u64,
     pub host: String,
+    /// The most memory it has held, in bytes, where it was measured.
+    #[serde(default)]
+    pub peak_memory: Option<u64>,
     #[serde(default)]
     pub numerics: Value,
 }
@@ -219,6 +241,20 @@ impl Run {
             all.push((evaluation[0].step, bits));
         }
         all
+    }
+
+    /// The most memory that a process of the run has held, where one says.
+    pub fn peak_memory(&self) -> Option<u64> {
+        self.sessions.iter().filter_map(|session| session.peak_memory).max()
+    }
+
+    /// Which texts the latest evaluation has scored, where its lines say.
+    pub fn validation(&self) -> Option<Fingerprint> {
+        let last = self.evals.last()?.step;
+        let latest = self.evals.iter().filter(|eval| eval.step == last);
+        let texts = latest.map(|eval| Some((eval.source.as_str(), eval.validation?)));
+        let texts: Vec<(&str, Fingerprint)> = texts.collect::<Option<_>>()?;
+        Some(fingerprint_of_sources(texts.into_iter()))
     }
 
     /// The mix it reads, where that is still there.

@@ -13,8 +13,6 @@ pub struct View {
     pub price_per_hour: Option<f64>,
     /// Whether the page asks for news of its own accord.
     pub live: bool,
-    /// A picture of what the runs were made from, as SVG, shown above the data.
-    pub lineage: Option<String>,
 }
 
 /// Seconds as people say them.

@@ -13,8 +13,9 @@ use serde_json::Value;
 use super::records;
 use crate::artifact::manifest::Manifest;
 use crate::base::error::Result;
-use crate::base::hash::{Fingerprint, xxh3_128};
+use crate::base::hash::Fingerprint;
 use crate::base::io;
+use crate::shards::validation::fingerprint_of_sources;
 
 /// Bytes that are read of the end of each record: a last line of metrics, an evaluation's sources,
 /// some hundred steps' clocks.
@@ -127,10 +128,10 @@ impl Facts {
         self.bits_per_byte = bits(sum(|it| it.nats), bytes(|it| it.bytes));
         self.kept_bits_per_byte =
             bits(sum(|it| it.kept_nats.unwrap_or(0.0)), bytes(|it| it.kept_bytes.unwrap_or(0)));
-        let sets = latest.iter().map(|it| Some(format!("{} {}\n", it.source, it.validation?)));
-        let sets: Option<String> = sets.collect();
+        let sets = latest.iter().map(|it| Some((it.source.as_str(), it.validation?)));
+        let sets: Option<Vec<(&str, Fingerprint)>> = sets.collect();
         let sets = sets.filter(|sets| !sets.is_empty());
-        self.validation = sets.map(|sets| xxh3_128(sets.as_bytes()).short());
+        self.validation = sets.map(|sets| fingerprint_of_sources(sets.into_iter()).short());
         self.sources = latest.into_iter().map(|it| (it.source, it.bits_per_byte)).collect();
     }
 

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{block::TokenWidth, reader::ShardReader};
+use super::{block::TokenWidth, reader::ShardReader, validation::fingerprint_of_sources};
 use crate::artifact::manifest::{Manifest, other_file_format};
 use crate::base::{
     error::{Error, Result},
@@ -65,8 +65,27 @@ pub struct MixRecord {
     pub phases: Vec<MixPhase>,
     /// The sources, in the order of the command; `order.arrow` numbers them.
     pub sources: Vec<MixSource>,
+    /// Where texts of one's own validate, in the place of held-out documents: these, by source.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub validation_sources: Vec<ValidatedSource>,
     /// The shard files; `order.arrow` numbers them.
     pub shards: Vec<ShardFile>,
+}
+
+/// The texts of one source in `validation.arrow`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ValidatedSource {
+    /// Its name: the mix's, or that of the set of one's own.
+    pub name: String,
+    /// Its documents, their tokens without openers, and the UTF-8 bytes of their texts.
+    pub documents: u64,
+    pub tokens: u64,
+    pub bytes: u64,
+    /// Those of the documents that the recipe would keep.
+    pub kept: u64,
+    /// Which texts they are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub validation: Option<Fingerprint>,
 }
 
 /// What packing came to. A document is cut where a border of two rows lies inside it.
@@ -185,6 +204,32 @@ impl MixRecord {
             return Err(other_file_format(&path, &value["format"], MIX_FORMAT));
         }
         serde_json::from_value(value).map_err(damaged)
+    }
+
+    /// The texts that validate, by source: held-out documents, or those of a set of one's own.
+    pub fn validated(&self) -> Vec<ValidatedSource> {
+        if !self.validation_sources.is_empty() {
+            return self.validation_sources.clone();
+        }
+        let source = |source: &MixSource| ValidatedSource {
+            name: source.name.clone(),
+            documents: source.validation_documents,
+            tokens: source.validation_tokens,
+            bytes: source.validation_bytes,
+            kept: source.validation_kept,
+            validation: source.validation,
+        };
+        self.sources.iter().map(source).collect()
+    }
+
+    /// What tables and pages call the set by; where a source does not say which its texts are,
+    /// neither does the whole.
+    pub fn validation_texts(&self) -> Option<Fingerprint> {
+        let validated = self.validated();
+        let scored = validated.iter().filter(|source| source.documents > 0);
+        let texts = scored.map(|source| Some((source.name.as_str(), source.validation?)));
+        let texts: Vec<(&str, Fingerprint)> = texts.collect::<Option<_>>()?;
+        (!texts.is_empty()).then(|| fingerprint_of_sources(texts.into_iter()))
     }
 
     /// The JSON, with a final newline.

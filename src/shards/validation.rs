@@ -104,6 +104,15 @@ pub fn fingerprint<'a>(
     xxh3_128(lines.concat().as_bytes())
 }
 
+/// The same of several sources at once, from (source, fingerprint of its texts): what tables and
+/// pages call a set by.
+pub fn fingerprint_of_sources<'a>(
+    sources: impl Iterator<Item = (&'a str, Fingerprint)>,
+) -> Fingerprint {
+    let lines: String = sources.map(|(source, texts)| format!("{source} {texts}\n")).collect();
+    xxh3_128(lines.as_bytes())
+}
+
 /// The held-out documents of one source.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ValidationSource {

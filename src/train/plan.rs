@@ -476,9 +476,10 @@ fn memory_of(
 fn total(config: &TrainConfig, feed: &MixFeed, step: StepMemory, allowed: Bytes) -> PlanMemory {
     let process = PROCESS_BYTES + config.model.vocab_size as u64 * VOCABULARY_ENTRY_BYTES;
     let limit = config.train.eval_tokens.0;
-    let held_out = feed.record().sources.iter().map(|source| match limit {
-        0 => source.validation_tokens,
-        limit => source.validation_tokens.min(limit),
+    let validated = feed.record().validated();
+    let held_out = validated.iter().map(|source| match limit {
+        0 => source.tokens,
+        limit => source.tokens.min(limit),
     });
     // A token of a document, and its share of the packing.
     let validation = held_out.sum::<u64>() * 5;

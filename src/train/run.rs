@@ -302,8 +302,8 @@ impl<'a> Run<'a> {
                 train.sequence
             ));
         }
-        let sources = &self.feed.record().sources;
-        let without = sources.iter().filter(|source| source.validation_documents == 0);
+        let validated = self.feed.record().validated();
+        let without = validated.iter().filter(|source| source.documents == 0);
         let without: Vec<_> = without.map(|source| format!("`{}`", source.name)).collect();
         if self.validation.tokens() == 0 {
             self.warn(

@@ -45,6 +45,9 @@ pub struct Session {
     pub from_step: u64,
     pub to_step: u64,
     pub host: String,
+    /// The most memory that the process has held, in bytes; sessions of earlier builds do not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peak_memory: Option<u64>,
     /// What the bits depend on beside config and mix, and its hash.
     pub numerics: Numerics,
     pub numerics_key: String,
@@ -84,6 +87,7 @@ impl Sessions {
             from_step: step,
             to_step: step,
             host: machine::host(),
+            peak_memory: None,
             numerics: numerics.clone(),
             numerics_key: numerics.key(),
             numerics_differences: numerics_differences.to_vec(),
@@ -96,6 +100,7 @@ impl Sessions {
     pub fn reached(&mut self, run: &Path, step: u64) -> Result<()> {
         let session = self.sessions.last_mut().expect("begin appends one");
         (session.seen, session.to_step) = (clock::wall_time(), step);
+        session.peak_memory = Some(machine::peak_memory_bytes()).filter(|bytes| *bytes > 0);
         self.write(run)
     }
 

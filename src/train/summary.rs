@@ -22,6 +22,7 @@ use super::{
 use crate::artifact::summary::Summary;
 use crate::base::{
     error::Result,
+    machine,
     size::{Bytes, Count},
 };
 use crate::runtime::checkpoint;
@@ -109,6 +110,9 @@ pub struct Timing {
     pub feed_seconds: f64,
     pub gradient_seconds: f64,
     pub optimizer_seconds: f64,
+    /// Bytes that the process held behind it; lines of earlier builds do not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<u64>,
     #[serde(skip)]
     tokens: u64,
 }
@@ -124,6 +128,7 @@ impl Timing {
             feed_seconds: feed,
             gradient_seconds: gradients,
             optimizer_seconds: optimizer,
+            memory: machine::held_memory_bytes(),
             tokens: tokens as u64,
         }
     }

@@ -12,10 +12,11 @@ use toml::Value;
 use super::steps;
 use crate::base::config::{self, Table};
 use crate::base::error::{Error, Result};
-use crate::base::io;
 use crate::base::size::Count;
+use crate::base::{io, place};
 use crate::pipeline::recipe::Recipe;
 use crate::pipeline::request::Request;
+use crate::train::TrainConfig;
 
 /// The name of what every variant starts from.
 pub const BASELINE: &str = "baseline";
@@ -99,6 +100,14 @@ impl Trial {
     pub fn run(&self) -> &Path {
         &self.requests.last().expect("a trial trains").out
     }
+
+    /// Tokens that its run reads, where its configuration says so without the mix.
+    pub fn tokens(&self) -> Option<u64> {
+        let train = self.requests.last()?.config.get("train")?.as_table()?;
+        let count = |key: &str| train.get(key)?.clone().try_into::<Count>().ok();
+        let batch = count("batch_tokens").unwrap_or(TrainConfig::default().train.batch_tokens);
+        count("steps")?.0.checked_mul(batch.0)
+    }
 }
 
 impl Plan {
@@ -111,7 +120,7 @@ impl Plan {
         let file: PlanFile =
             config::parse(config::parse_toml(&io::read_text(path)?, path)?, &what)?;
         let folder = path.parent().unwrap_or(Path::new(""));
-        let (recipe, out) = (folder.join(&file.recipe), folder.join(&file.out));
+        let (recipe, out) = (place::joined(folder, &file.recipe), place::joined(folder, &file.out));
         if file.seeds.is_empty() {
             return Err(Error::config(format!("{what} has no seed")).with_hint("seeds = [0, 1, 2]"));
         }

@@ -122,6 +122,7 @@ fn record(artifact: &Manifest, shards: &Path, tokenizer: &[u8]) -> MixRecord {
         validation: None,
         phases: vec![phase("main", 0, 1930), phase("anneal", 1930, MIX_TOKENS - 1930)],
         sources: vec![source("a"), source("b")],
+        validation_sources: Vec::new(),
         shards: vec![ShardFile {
             name: "a".into(),
             fingerprint: artifact.fingerprint,
