@@ -1,11 +1,12 @@
 //! Tells the binary which commit it was built from, for manifests: `DATAPREP_COMMIT`. With the
 //! feature `cuda`: compiles `kernels/*.cu` to one compressed fatbin a file.
 //!
-//! In → git's log; CUDA_HOME, or the toolkit that `scripts/cuda-toolkit.sh` makes; out → `FILE.fatbin` in
-//! OUT_DIR with machine code for A100 (80), RTX 3090 (86), RTX 4090 (89), H100 and H200 (90a), RTX
-//! 5090 (120), and PTX of 80 for GPUs to come. The flags are those of `scripts/kernels.sh`, which
-//! holds registers and spills; they are part of a run's bits. `DATAPREP_CUDA_TARGETS="90a"` compiles
-//! for fewer GPUs, for a shorter wait while a kernel is changed. Without the feature: nothing.
+//! In → git's log; CUDA_HOME, or the toolkit that `scripts/cuda-toolkit.sh` makes; out →
+//! `FILE.fatbin` in OUT_DIR with machine code for A100 (80), RTX 3090 (86), RTX 4090 (89), H100 and
+//! H200 (90a), RTX 5090 (120), and PTX of 80 for GPUs to come. The flags are those of
+//! `scripts/kernels.sh`, which holds registers and spills; they are part of a run's bits.
+//! `DATAPREP_CUDA_TARGETS="90a"` compiles for fewer GPUs, for a shorter wait while a kernel is
+//! changed. Without the feature: nothing.
 
 #![allow(clippy::print_stdout, reason = "this is how cargo is told")]
 #![allow(clippy::disallowed_methods, reason = "`base::io` is of the crate that this builds")]

@@ -60,7 +60,7 @@ fn main() -> Result<()> {
 }
 
 fn measure(name: &str, config: &ModelConfig, form: Form) -> Result<()> {
-    let _pages = KeptPages::new(); // as a run does
+    let _pages = KeptPages::hold(); // as a run does
     let model = Model::new(config, 0, &Device::cpu())?.with_form(form);
     let mut optimizer = AdamW::new(model.parameters(), &AdamWConfig::default())?;
     let expected = Expected::of(&model, &random(0), ROWS)?.loss;

@@ -136,7 +136,7 @@ fn adapters_learn_to_answer_and_are_merged_and_exported_beside_a_model_that_stan
     let lines = pairs().into_iter().map(|(prompt, completion)| {
         serde_json::json!({"prompt": prompt, "completion": completion}).to_string() + "\n"
     });
-    directory.write("pairs.jsonl", &lines.collect::<String>());
+    directory.write("pairs.jsonl", lines.collect::<String>());
     let shape = "--set model.d_model=64 --set model.n_layer=2 --set train.learning_rate=0.005";
     train_to(&directory, "base", &format!("{shape} --set train.steps=30")).ok();
     directory

@@ -38,7 +38,8 @@ pub fn output_directory(out: &Path, reads: &[PathBuf]) -> Result<PathBuf> {
 /// it begins as a file of ours does: `mark` stands among its first bytes.
 ///
 /// # Errors
-/// [`Error::Config`] where it is what is read or lies in it, stands and is not ours, or is a folder.
+/// [`Error::Config`] where it is what is read or lies in it, stands and is not ours, or is a
+/// folder.
 pub fn output_file(
     path: &Path,
     reads: &[PathBuf],

@@ -17,8 +17,9 @@ use crate::pipeline::request::Training;
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Form")]
 pub struct ExportFlags {
-    /// Of a run: hf (Hugging Face's form, which `transformers` reads), gguf (llama.cpp's), peft (the
-    /// adapters of a run with `[lora]`). Of shards or a mix: nanogpt, megatron, mds, litdata, hf-datasets, numpy [default: hf]
+    /// Of a run: hf (Hugging Face's form, which `transformers` reads), gguf (llama.cpp's), peft
+    /// (the adapters of a run with `[lora]`). Of shards or a mix: nanogpt, megatron, mds, litdata,
+    /// hf-datasets, numpy [default: hf]
     #[arg(long, value_name = "FORM")]
     to: Option<String>,
     /// Type of a model's weights: f32, bf16, f16; for gguf also q8_0, q4_0 [default: f32]

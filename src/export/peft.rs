@@ -1,9 +1,9 @@
 //! Adapters in the form of `peft`: `adapter_config.json` and `adapter_model.safetensors`.
 //!
-//! In → the adapters of a checkpoint, their configuration; out → tensors under `peft`'s names, which
-//! are ours behind `base_model.model.`, and the bytes of its configuration. `PeftModel.from_pretrained
-//! (base, DIR)` computes what the run computed (`tests/golden/make_peft.py`). Pure but for the
-//! file's header.
+//! In → the adapters of a checkpoint, their configuration; out → tensors under `peft`'s names,
+//! which are ours behind `base_model.model.`, and the bytes of its configuration.
+//! `PeftModel.from_pretrained (base, DIR)` computes what the run computed
+//! (`tests/golden/make_peft.py`). Pure but for the file's header.
 
 use std::path::Path;
 

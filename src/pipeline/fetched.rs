@@ -1,9 +1,10 @@
 //! A tokenizer that is named by its address at the Hub: fetched into the Hub's cache, and from then
 //! on files like any other.
 //!
-//! In → `hf://OWNER/NAME[@REV][/PATH]`, and OUT; out → the folder in the cache, and what the address
-//! means, for the configuration of the stage. The commit that OUT, or a half-done OUT.partial,
-//! names is read again, whatever the branch means by now; `--fresh` takes the one of today.
+//! In → `hf://OWNER/NAME[@REV][/PATH]`, and OUT; out → the folder in the cache, and what the
+//! address means, for the configuration of the stage. The commit that OUT, or a half-done
+//! OUT.partial, names is read again, whatever the branch means by now; `--fresh` takes the one of
+//! today.
 
 use std::path::{Path, PathBuf};
 

@@ -180,7 +180,7 @@ pub const STAGES: &[StageEntry] = &[
         also: &[],
         sides: &[],
         keys: || {
-            let own = ["special_text", "tokenizer"];
+            let own = ["special_text", "loss_on", "tokenizer"];
             [text_keys(config::fields::<TokenizerConfig>()), own.into()].concat()
         },
         defaults: || {

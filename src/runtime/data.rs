@@ -47,8 +47,8 @@ impl Batch {
         }
     }
 
-    /// The same tokens in rows of `sequence`, of which the rows' own is a multiple. Each part begins
-    /// anew: it does not see what stands before it, and its positions count from 0.
+    /// The same tokens in rows of `sequence`, of which the rows' own is a multiple. Each part
+    /// begins anew: it does not see what stands before it, and its positions count from 0.
     pub fn cut(self, sequence: usize) -> Batch {
         if sequence == self.sequence {
             return self;

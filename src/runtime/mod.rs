@@ -17,6 +17,7 @@
 //! | [`optim`] | AdamW, Muon, Lion, SGD, clipping, learning-rate schedules |
 //! | [`ceiling`] | what a step takes on a GPU at best, from formulas |
 //! | [`pages`] | memory kept between steps |
+//! | [`named`] | parameters and gradients by name |
 //! | [`data`] | what a trainer reads: batches, and the feed that makes them |
 //! | `exact` | numbers of JSON files, to the bit |
 //! | [`hashed`] | files that are held against a hash |
@@ -39,6 +40,7 @@ pub mod first_step;
 pub mod hashed;
 pub mod matvec;
 pub mod model;
+pub mod named;
 pub mod ops;
 pub mod optim;
 pub mod pages;

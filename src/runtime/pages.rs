@@ -34,7 +34,7 @@ pub struct KeptPages(());
 
 impl KeptPages {
     /// Keeps pages from now on.
-    pub fn new() -> KeptPages {
+    pub fn hold() -> KeptPages {
         let mut holders = HOLDERS.lock().unwrap_or_else(PoisonError::into_inner);
         if holders.0 == 0 {
             // SAFETY: reads and writes a number that the allocator looks at when it frees; the
@@ -71,8 +71,8 @@ mod tests {
     fn pages_are_kept_until_the_last_holder_goes() {
         // SAFETY: reads a number.
         let delay = || unsafe { mi_option_get(PURGE_DELAY) };
-        let first = KeptPages::new();
-        let second = KeptPages::new();
+        let first = KeptPages::hold();
+        let second = KeptPages::hold();
         drop(first);
         assert_eq!(delay(), NEVER);
         drop(second);

@@ -30,7 +30,8 @@ fn accumulate(model: &Model, batch: &Batch, micro_batch: usize) -> Result<StepGr
     if tokens == 0 {
         let (first, rows) = (batch.first_row, batch.rows);
         return Err(Error::failed(format!(
-            "no token of the batch is trained on: its {rows} rows from {first} on hold prompts alone"
+            "no token of the batch is trained on: its {rows} rows from {first} on hold prompts \
+             alone"
         ))
         .with_hint("a larger `train.batch_tokens`, or shorter prompts"));
     }

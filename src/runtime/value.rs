@@ -20,18 +20,15 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
 use std::rc::Rc;
-use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor, Var};
 
 use crate::base::error::{Error, Result};
-use crate::base::hash::{Fingerprint, Hasher};
 use crate::runtime::cpu;
 use crate::runtime::cuda::calls;
-use crate::runtime::cuda::memory::{Array, Context};
-use crate::runtime::cuda::resident::Resident;
+use crate::runtime::cuda::memory::Array;
+pub use crate::runtime::named::{NamedGradients, NamedParameters};
 
 /// Which form of each op runs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -268,9 +265,9 @@ impl Value {
         let output = forward(&saved)?.data;
         let again = move |gradient: Gradient| -> Result<_> {
             let parameter = |at: usize| Node::new(Kind::Parameter(at.to_string()));
-            let leaves: Vec<Value> = (0..saved.len())
-                .map(|at| leaf(&saved[at], tracked[at].then(|| parameter(at))))
-                .collect();
+            let node = |at: usize| tracked[at].then(|| parameter(at));
+            let leaves: Vec<Value> =
+                (0..saved.len()).map(|at| leaf(&saved[at], node(at))).collect();
             let mut found = gradients_of(&forward(&leaves)?, gradient)?;
             Ok((0..saved.len()).map(move |at| found.remove(&at.to_string())))
         };
@@ -306,45 +303,7 @@ impl Value {
     }
 }
 
-/// The trainable tensors by name, in the order of their names.
-///
-/// Where they live on a device, the tensors are its copy, made when one is asked for after a step.
-#[derive(Clone, Debug)]
-pub struct NamedParameters {
-    tensors: BTreeMap<String, Tensor>,
-    resident: Option<Arc<Resident>>,
-}
-
 impl NamedParameters {
-    /// Takes each tensor under its name; names are unique by construction of the map.
-    pub fn new(tensors: BTreeMap<String, Tensor>) -> NamedParameters {
-        NamedParameters { tensors, resident: None }
-    }
-
-    /// The same, living on a device from now on.
-    pub fn placed_on(self, context: &Arc<Context>) -> Result<NamedParameters> {
-        let resident = Some(Arc::new(Resident::new(context, &self.tensors)?));
-        Ok(NamedParameters { resident, ..self })
-    }
-
-    /// Where they live, if not on the host.
-    pub fn resident(&self) -> Option<&Arc<Resident>> {
-        self.resident.as_ref()
-    }
-
-    /// The tensors as the last step has left them.
-    ///
-    /// # Panics
-    /// Where the device fails, after which nothing on it can be used.
-    fn tensors(&self) -> &BTreeMap<String, Tensor> {
-        if let Some(resident) = &self.resident
-            && let Err(error) = resident.refresh(&self.tensors)
-        {
-            panic!("the parameters cannot be read from the device: {error}");
-        }
-        &self.tensors
-    }
-
     /// The parameter called `name` as a leaf of one pass.
     ///
     /// # Panics
@@ -361,116 +320,6 @@ impl NamedParameters {
             true => Value::parameter(name, &self.tensors[name], form),
             false => Value::constant(&self.tensors[name], form),
         }
-    }
-
-    /// Begins the sums of a step's gradients, where they are kept with the parameters.
-    pub fn clear_gradients(&self) -> Result<()> {
-        self.resident.as_ref().map_or(Ok(()), |resident| resident.clear_gradients())
-    }
-
-    /// The tensor called `name`.
-    pub fn get(&self, name: &str) -> Option<&Tensor> {
-        self.tensors().get(name)
-    }
-
-    /// Names and tensors, by rising name.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, &Tensor)> {
-        self.tensors().iter().map(|(name, tensor)| (name.as_str(), tensor))
-    }
-
-    /// Names, rising.
-    pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.tensors.keys().map(String::as_str)
-    }
-
-    /// Number of tensors.
-    pub fn len(&self) -> usize {
-        self.tensors.len()
-    }
-
-    /// Whether there is nothing to train.
-    pub fn is_empty(&self) -> bool {
-        self.tensors.is_empty()
-    }
-
-    /// Number of elements over all tensors.
-    pub fn count(&self) -> u64 {
-        self.tensors.values().map(|tensor| tensor.elem_count() as u64).sum()
-    }
-
-    /// xxh3-128 over names and little-endian f32 bytes: equal parameters, equal fingerprint.
-    pub fn xxh3(&self) -> Result<Fingerprint> {
-        let mut hasher = Hasher::new();
-        for (name, tensor) in self.iter() {
-            hasher.update(name.as_bytes());
-            for numbers in tensor.flatten_all()?.to_vec1::<f32>()?.chunks(HASHED_AT_ONCE) {
-                let bytes: Vec<u8> = numbers.iter().flat_map(|x| x.to_le_bytes()).collect();
-                hasher.update(&bytes);
-            }
-        }
-        Ok(hasher.finish())
-    }
-}
-
-/// Numbers whose bytes are copied at once to be hashed.
-const HASHED_AT_ONCE: usize = 16 * 1024;
-
-/// One gradient a parameter, by the parameter's name.
-#[derive(Clone, Debug, Default)]
-pub struct NamedGradients {
-    tensors: BTreeMap<String, Tensor>,
-    /// Where they are summed instead, on a device.
-    resident: Option<Arc<Resident>>,
-}
-
-impl NamedGradients {
-    /// The gradient of the parameter called `name`, where they are on the host.
-    pub fn get(&self, name: &str) -> Option<&Tensor> {
-        self.tensors.get(name)
-    }
-
-    /// Names and gradients, by rising name, where they are on the host.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, &Tensor)> {
-        self.tensors.iter().map(|(name, tensor)| (name.as_str(), tensor))
-    }
-
-    /// Where they are summed, if not on the host.
-    pub fn resident(&self) -> Option<&Arc<Resident>> {
-        self.resident.as_ref()
-    }
-
-    /// The same on the host.
-    pub fn on_host(&self) -> Result<NamedGradients> {
-        match &self.resident {
-            Some(resident) => {
-                let mut tensors = resident.gradients_on_host()?;
-                tensors.extend(self.tensors.clone());
-                Ok(NamedGradients { tensors, resident: None })
-            }
-            None => Ok(self.clone()),
-        }
-    }
-
-    /// Puts `gradient` in the place of the one called `name`.
-    pub fn insert(&mut self, name: &str, gradient: Tensor) {
-        self.tensors.insert(name.to_owned(), gradient);
-    }
-
-    /// Adds the gradients of another part of the same batch; those of a device are added already.
-    pub fn add(&mut self, other: NamedGradients) -> Result<()> {
-        self.resident = self.resident.take().or(other.resident);
-        for (name, gradient) in other.tensors {
-            match self.tensors.entry(name) {
-                Entry::Vacant(entry) => {
-                    entry.insert(gradient);
-                }
-                Entry::Occupied(mut entry) => {
-                    let sum = cpu::add(entry.get(), &gradient)?;
-                    entry.insert(sum);
-                }
-            }
-        }
-        Ok(())
     }
 }
 

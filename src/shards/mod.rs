@@ -4,8 +4,8 @@
 //! [`mod@file`] is an Arrow IPC file whose record batches are checked one by one; [`mod@block`] the
 //! columns of a shard; [`writer`] and [`reader`] one shard, [`set`] an artifact of them; [`order`],
 //! [`validation`] and [`mix_record`] the three files of a mix, [`rows`] a fourth if asked for;
-//! [`stream`] puts them together for training, [`steps`] says which rows a step takes, with [`mod@cache`] between it and the disk;
-//! [`documents`] says which ones stand where.
+//! [`stream`] puts them together for training, [`steps`] says which rows a step takes, with
+//! [`mod@cache`] between it and the disk; [`documents`] says which ones stand where.
 //!
 //! Shards store no end-of-text: a mix opens each document with one, so that the same shards serve
 //! any use. Everything is readable with pyarrow and polars.

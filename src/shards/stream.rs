@@ -3,11 +3,11 @@
 //! In → a mix and the shards it names; out → tokens `[start, end)` and where documents begin among
 //! them. Each document is opened by end-of-text, which takes the document's first position; the
 //! shards store none. Where a document says so, some of its tokens are read but not trained on: for
-//! each position whether the token behind it is (end-of-text as the token before it). Invariant: what `read` gives is a function of the mix and the range alone, so
-//! a row may be read by anybody, in any order. Cost: under sequential reading each block is read,
-//! checked and decoded once an epoch, with the open blocks of a cell of
-//! each source in memory ([`MixReader::window_bytes`]); at a random place, one batch of the order
-//! and one block.
+//! each position whether the token behind it is (end-of-text as the token before it). Invariant:
+//! what `read` gives is a function of the mix and the range alone, so a row may be read by anybody,
+//! in any order. Cost: under sequential reading each block is read, checked and decoded once an
+//! epoch, with the open blocks of a cell of each source in memory ([`MixReader::window_bytes`]); at
+//! a random place, one batch of the order and one block.
 
 use std::{
     collections::BTreeMap,

@@ -4,9 +4,9 @@
 //! how it is written. Nothing is asked of the network. Written out again, an address is the same
 //! text for everyone who means the same place: it goes into manifests.
 //!
-//! The Hub's form is that of `huggingface_hub`'s file system: `hf://datasets/OWNER/NAME[@REV][/PATH]`
-//! for data sets, without `datasets/` for models; a revision with a slash is percent-encoded, but
-//! for `refs/convert/…` and `refs/pr/…`.
+//! The Hub's form is that of `huggingface_hub`'s file system:
+//! `hf://datasets/OWNER/NAME[@REV][/PATH]` for data sets, without `datasets/` for models; a
+//! revision with a slash is percent-encoded, but for `refs/convert/…` and `refs/pr/…`.
 
 use std::fmt;
 

@@ -7,11 +7,11 @@
 //! special token stays text, unless `special_text` asks for tokens, and is counted
 //! (`special_token_texts`). The manifest's config names the
 //! end-of-text token, which `mix` puts between documents, and the size of the vocabulary. With
-//! `loss_on = "answers"` a conversation is cut where its answers begin and end, each part is encoded
-//! alone, as a prompt is when a model is asked, and the shard says which tokens are trained on.
-//! Invariants: in = out + rejected; thread count and batches change no byte. Cost: of the time from
-//! Parquet to shards encoding takes 30% (of 220 MB of text that it has not seen before), zstd of
-//! the tokens 27%, zstd of the Parquet 17%; some 70 MB of text per CPU-second where zstd alone
+//! `loss_on = "answers"` a conversation is cut where its answers begin and end, each part is
+//! encoded alone, as a prompt is when a model is asked, and the shard says which tokens are trained
+//! on. Invariants: in = out + rejected; thread count and batches change no byte. Cost: of the time
+//! from Parquet to shards encoding takes 30% (of 220 MB of text that it has not seen before), zstd
+//! of the tokens 27%, zstd of the Parquet 17%; some 70 MB of text per CPU-second where zstd alone
 //! compresses tokens at 166 MB (`benches/results`). Up to 64 MiB of known pieces a thread and up to
 //! 2²⁶ tokens a unit; parallel over units, over row groups inside one, and over the blocks that are
 //! written.

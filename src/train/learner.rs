@@ -110,7 +110,7 @@ impl Learner {
         };
         // What adapters stand beside has been trained.
         let is_new = lora.is_none() && !matches!(from, Beginning::Weights(_));
-        let (model, _pages) = (decoder, KeptPages::new());
+        let (model, _pages) = (decoder, KeptPages::hold());
         Ok(Learner { model, average, optimizer, state, numerics_differences, is_new, _pages })
     }
 

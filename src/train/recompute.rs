@@ -1,8 +1,8 @@
 //! Whether blocks run again in the backward pass: asked for, or chosen so that a run fits.
 //!
-//! In → `train.recompute`, what a run takes with and without; out → [`Recompute`], decided, and what
-//! it is worth in numbers ([`Recomputed`]). It changes no bit of a run, so it is no part of its
-//! fingerprint, and a run may go on with the other. Pure.
+//! In → `train.recompute`, what a run takes with and without; out → [`Recompute`], decided, and
+//! what it is worth in numbers ([`Recomputed`]). It changes no bit of a run, so it is no part of
+//! its fingerprint, and a run may go on with the other. Pure.
 
 use std::fmt;
 

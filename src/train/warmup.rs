@@ -1,12 +1,13 @@
 //! Batches and texts that begin small: how many rows a step takes, and how long they are cut.
 //!
-//! In → the table `[train]`, a step; out → rows, tokens. **Batch** (`batch_start` tokens at the first
-//! step, `batch_tokens` from step `batch_warmup_steps` on, along a line: `StepRows`; McCandlish et
-//! al., *An empirical model of large-batch training*, 2018). **Sequence** (`sequence_start`, times 2 until `sequence`, by a line over
-//! `sequence_warmup_steps`; Li et al., *The stability-efficiency dilemma*, 2022): a step takes the
-//! same rows, cut into shorter ones, so it sees the same tokens; what is cut off does not see what
-//! stands before it. **Invariants.** Pure functions of the step: a resumed run needs nothing more.
-//! Budgets count the tokens that are read. **Cost.** An addition a step of the warm-up.
+//! In → the table `[train]`, a step; out → rows, tokens. **Batch** (`batch_start` tokens at the
+//! first step, `batch_tokens` from step `batch_warmup_steps` on, along a line: `StepRows`;
+//! McCandlish et al., *An empirical model of large-batch training*, 2018). **Sequence**
+//! (`sequence_start`, times 2 until `sequence`, by a line over `sequence_warmup_steps`; Li et al.,
+//! *The stability-efficiency dilemma*, 2022): a step takes the same rows, cut into shorter ones, so
+//! it sees the same tokens; what is cut off does not see what stands before it. **Invariants.**
+//! Pure functions of the step: a resumed run needs nothing more. Budgets count the tokens that are
+//! read. **Cost.** An addition a step of the warm-up.
 
 use super::config::Settings;
 use crate::base::error::{Error, Result};

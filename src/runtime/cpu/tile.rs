@@ -134,10 +134,10 @@ unsafe fn wide<const ROWS: usize, const BY_ROW: usize, const BY_INNER: usize>(ti
         let (mut left, mut right) = (tile.left, tile.right);
         for _ in 0..tile.depth {
             let columns = [_mm512_loadu_ps(right), _mm512_loadu_ps(right.add(16))];
-            for row in 0..ROWS {
+            for (row, sums) in sums.iter_mut().enumerate() {
                 let factor = _mm512_set1_ps(*left.add(row * BY_ROW));
-                for half in 0..2 {
-                    sums[row][half] = _mm512_fmadd_ps(factor, columns[half], sums[row][half]);
+                for (sum, columns) in sums.iter_mut().zip(columns) {
+                    *sum = _mm512_fmadd_ps(factor, columns, *sum);
                 }
             }
             left = left.add(BY_INNER);
@@ -169,10 +169,10 @@ unsafe fn narrow<const ROWS: usize, const BY_ROW: usize, const BY_INNER: usize>(
         let (mut left, mut right) = (tile.left, tile.right);
         for _ in 0..tile.depth {
             let columns = [_mm256_loadu_ps(right), _mm256_loadu_ps(right.add(8))];
-            for row in 0..ROWS {
+            for (row, sums) in sums.iter_mut().enumerate() {
                 let factor = _mm256_broadcast_ss(&*left.add(row * BY_ROW));
-                for half in 0..2 {
-                    sums[row][half] = _mm256_fmadd_ps(factor, columns[half], sums[row][half]);
+                for (sum, columns) in sums.iter_mut().zip(columns) {
+                    *sum = _mm256_fmadd_ps(factor, columns, *sum);
                 }
             }
             left = left.add(BY_INNER);
@@ -186,10 +186,10 @@ unsafe fn narrow<const ROWS: usize, const BY_ROW: usize, const BY_INNER: usize>(
             if tile.add && !whole {
                 output.copy_to_nonoverlapping(place, tile.columns);
             }
-            for half in 0..2 {
+            for (half, sum) in sums.iter().enumerate() {
                 let place = place.add(8 * half);
                 let before = if tile.add { _mm256_loadu_ps(place) } else { _mm256_setzero_ps() };
-                _mm256_storeu_ps(place, _mm256_add_ps(before, sums[half]));
+                _mm256_storeu_ps(place, _mm256_add_ps(before, *sum));
             }
             if !whole {
                 edge.as_ptr().copy_to_nonoverlapping(output, tile.columns);

@@ -378,7 +378,8 @@ mod tests {
         let text = "norm = 'layernorm'\npositions = 'rope'\nactivation = 'relu2'\nbias = 'qkv'\n\
                     qk_norm = true\nparallel = true\nscale_embedding = true\nresidual_scale = 0.5\n\
                     logit_softcap = 30.0\nattention_softcap = 50.0\nz_loss = 1e-4\n\
-                    dropout = 0.1\nwindow = 64\nwindow_pattern = 'SSSL'\ninit = 'llama'\nzero_init_projections = true\n\
+                    dropout = 0.1\nwindow = 64\nwindow_pattern = 'SSSL'\ninit = 'llama'\n\
+                    zero_init_projections = true\n\
                     mup_base_width = 256\nd_head = 48\n\
                     rope_scaling = { kind = 'linear', factor = 2.0 }";
         let config: ModelConfig = toml::from_str(text).unwrap();

@@ -203,9 +203,9 @@ impl Model {
 }
 
 impl Model {
-    /// [`Model::advance`] on a GPU, whose attention has a query for each key: the whole text is read
-    /// for each step, as in training. That costs its length where a cache costs one token, which is
-    /// some milliseconds for texts of some thousand tokens.
+    /// [`Model::advance`] on a GPU, whose attention has a query for each key: the whole text is
+    /// read for each step, as in training. That costs its length where a cache costs one token,
+    /// which is some milliseconds for texts of some thousand tokens.
     fn read_again(&self, tokens: &[u32], cache: &mut KvCache, every: bool) -> Result<Vec<f32>> {
         cache.text.extend_from_slice(tokens);
         cache.tokens = cache.text.len();

@@ -244,7 +244,8 @@ mod tests {
             optimizer.step(&step.gradients, 2e-2).unwrap();
             losses.push(step.loss);
         }
-        assert!(losses[59] < 0.5 * losses[0], "{losses:?}");
+        // The blocks of a model that never learned, with a head that stands still, tell little.
+        assert!(losses[59] < losses[0] - 0.2, "{losses:?}");
         assert_eq!(model.adapter().unwrap().frozen.xxh3().unwrap(), before);
         // What was learned is the same merged.
         let (beside, merged) = (model.logits(&batch()), model.merged().unwrap().logits(&batch()));

@@ -3,8 +3,8 @@
 //! In → q [B, T, H·h], k and v [B, S, K·h] with K dividing H, and which keys each query sees; out →
 //! softmax(q·kᵀ/√h)·v as [B, T, H·h]. Query head i reads key head i / (H/K). Ainslie et al., *GQA*,
 //! 2023. Query t sees the keys `first[t] ..= S − T + t`: S = T in training, S > T when
-//! generating with a cache. The scores q·kᵀ/√h may be bent before the softmax, c·tanh(score/c) (*Gemma
-//! 2*, 2024).
+//! generating with a cache. The scores q·kᵀ/√h may be bent before the softmax, c·tanh(score/c)
+//! (*Gemma 2*, 2024).
 //!
 //! **Fused form**, after Dao, *FlashAttention-2*, 2023: for each (row, key head), blocks of
 //! [`BLOCK`] queries against only the keys that any of them sees, so the scores of a block are all
