@@ -104,7 +104,7 @@ fn every_recipe_and_config_of_the_project_is_valid() {
                 true => format!("ablate {} --dry-run", path.display()),
                 false => format!("run {} --out runs --dry-run", path.display()),
             };
-            if path.is_file() {
+            if path.extension().is_some_and(|extension| extension == "toml") {
                 directory.dataprep(&command).ok();
             }
         }

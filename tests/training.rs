@@ -145,10 +145,10 @@ fn adapters_learn_to_answer_and_are_merged_and_exported_beside_a_model_that_stan
              --holdout 0 --out chat",
         )
         .ok();
-    directory.dataprep("mix chat --set tokens=40k --set epochs_max=1000 --out chat-mix").ok();
+    directory.dataprep("mix chat=chat:1 --set tokens=40k --set epochs_max=1000 --out chat-mix").ok();
     let tuning = "train --data chat-mix --out tuned --init-from base --set lora.rank=16 \
-        --set lora.alpha=32.0 --set train.steps=120 --set train.batch_tokens=256 \
-        --set train.micro_batch=4 --set train.sequence=64 --set train.learning_rate=0.01 \
+        --set lora.alpha=32.0 --set train.steps=400 --set train.batch_tokens=256 \
+        --set train.micro_batch=4 --set train.sequence=64 --set train.learning_rate=0.02 \
         --set train.warmup_steps=5 --set train.weight_decay=0.0 --set train.checkpoint_every=60";
     let targets = r#"["q_proj","k_proj","v_proj","o_proj","gate_proj","up_proj","down_proj"]"#;
     directory.dataprep(&format!("{tuning} --set lora.targets={targets}")).ok();

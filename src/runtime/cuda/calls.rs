@@ -171,7 +171,7 @@ pub struct Turns {
     pub cosine: Array,
     /// Like it.
     pub sine: Array,
-    /// [tokens].
+    /// `[tokens]`.
     pub positions: Array,
 }
 
