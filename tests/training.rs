@@ -145,7 +145,9 @@ fn adapters_learn_what_an_answer_is_and_are_merged_and_exported() {
              --holdout 0 --out chat",
         )
         .ok();
-    directory.dataprep("mix chat=chat:1 --set tokens=40k --set epochs_max=1000 --out chat-mix").ok();
+    directory
+        .dataprep("mix chat=chat:1 --set tokens=40k --set epochs_max=1000 --out chat-mix")
+        .ok();
     let tuning = "train --data chat-mix --out tuned --init-from base --set lora.rank=16 \
         --set lora.alpha=32.0 --set train.steps=120 --set train.batch_tokens=256 \
         --set train.micro_batch=4 --set train.sequence=64 --set train.learning_rate=0.01 \
