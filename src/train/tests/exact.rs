@@ -82,8 +82,7 @@ fn adapters_resume_bit_for_bit_beside_a_model_that_stands_still() {
     bench.train("whole", &lora, &options).unwrap();
     let stopped = TrainOptions { stop_after: Some(7), ..options.clone() };
     bench.train("halves", &lora, &stopped).unwrap();
-    let threads = TrainOptions { threads: Some(1), ..super::options() };
-    bench.train("halves", &lora, &threads).unwrap(); // the base is in the checkpoint
+    bench.train("halves", &lora, &super::options()).unwrap(); // the base is in the checkpoint
     assert_eq!(bench.manifest("halves"), bench.manifest("whole"));
     bench.train("whole", &lora, &verified()).unwrap();
 
@@ -118,8 +117,7 @@ fn blocks_that_run_again_change_no_bit_of_a_run() {
     bench.train("plain", &sets("train.recompute=false"), &options()).unwrap();
     bench.train("again", &sets("train.recompute=true"), &stop_after(9)).unwrap();
     bench.train("again", &sets("train.recompute=false"), &stop_after(13)).unwrap();
-    let one = TrainOptions { threads: Some(1), ..options() };
-    bench.train("again", &sets("train.recompute=true"), &one).unwrap();
+    bench.train("again", &sets("train.recompute=true"), &options()).unwrap();
     assert_eq!(bench.manifest("again"), bench.manifest("plain"));
 }
 
@@ -139,7 +137,7 @@ fn batches_and_rows_that_grow_resume_bit_for_bit_and_read_every_row_once() {
     for step in [2, 5, 11] {
         bench.train("halves", &sets, &stop_after(step)).unwrap();
     }
-    bench.train("halves", &sets, &TrainOptions { threads: Some(1), ..options() }).unwrap();
+    bench.train("halves", &sets, &options()).unwrap();
     assert_eq!(bench.manifest("halves"), bench.manifest("whole"));
     let tokens: Vec<u64> = bench.metrics("whole").iter().map(|metric| metric.tokens).collect();
     // Rows of 32 tokens: 2, 2, 2, 3, 3, 3, then 4 a step.
