@@ -52,6 +52,7 @@
 //! - [`inspect`]: reads any artifact, and verifies it.
 //! - [`lineage`]: where an artifact comes from, and the differences of two. [`runs`]: every run
 //!   of a folder. [`compare`]: what a difference did, against the noise of seeds.
+//! - `query` (feature `query`): SQL over every table of these.
 //! - [`pipeline`]: the registry of stages, recipes, and the executor: the one place that knows of
 //!   resume, staging, manifests and renames.
 //! - [`cli`]: arguments → requests; the only writer to the terminal.
@@ -113,6 +114,8 @@ pub mod interop;
 pub mod lineage;
 pub mod mix;
 pub mod pipeline;
+#[cfg(feature = "query")]
+pub mod query;
 pub mod report;
 pub mod runs;
 #[cfg(feature = "train")]

@@ -42,6 +42,8 @@ mod kept;
 mod kernels;
 mod mixes;
 mod outputs;
+#[cfg(feature = "query")]
+mod query;
 mod quickstart;
 mod recipes;
 #[cfg(feature = "hub")]

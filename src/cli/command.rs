@@ -8,6 +8,8 @@ use clap::{Parser, Subcommand};
 
 #[cfg(feature = "hub")]
 use super::download::DownloadFlags;
+#[cfg(feature = "query")]
+use super::query::QueryArgs;
 #[cfg(feature = "serve")]
 use super::serve::ServeArgs;
 #[cfg(feature = "train")]
@@ -120,6 +122,9 @@ pub enum Command {
     Ablate(AblateArgs),
     /// Leave a remark or tags beside a run
     Note(NoteArgs),
+    /// Ask the tables that other commands have written, in SQL
+    #[cfg(feature = "query")]
+    Query(QueryArgs),
     /// Say what this machine has, and what a training step takes on a GPU at best
     Doctor(DoctorArgs),
 }

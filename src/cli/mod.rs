@@ -28,6 +28,8 @@ mod inspect;
 mod lineage;
 mod mix;
 pub mod printer;
+#[cfg(feature = "query")]
+mod query;
 mod report;
 mod run;
 mod runs;
@@ -141,6 +143,8 @@ fn run(cli: Cli, printer: &Printer) -> Result<()> {
         Command::Compare(args) => cx.compare(args),
         Command::Runs(args) => cx.runs(args),
         Command::Note(args) => cx.note(args),
+        #[cfg(feature = "query")]
+        Command::Query(args) => cx.query(args),
         Command::Doctor(args) => cx.doctor(args),
     }
 }

@@ -24,7 +24,7 @@ pub mod raw;
 pub mod row;
 pub mod run;
 pub mod shards;
-mod table;
+pub mod table;
 #[cfg(test)]
 mod tests;
 mod token_page;

@@ -16,4 +16,4 @@ mod table;
 pub use facts::{Facts, evaluations, parameters};
 pub use list::{Row, list};
 pub use notes::Note;
-pub use table::{COLUMNS, Column, Table};
+pub use table::{COLUMNS, Column, Table, csv_line};

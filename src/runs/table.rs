@@ -209,8 +209,11 @@ impl Table {
         })
     }
 
-    /// The table as Arrow, for conditions.
-    fn records(&self) -> Result<RecordBatch> {
+    /// The table as Arrow, for conditions and queries.
+    ///
+    /// # Errors
+    /// Failed: two tasks of one name.
+    pub fn records(&self) -> Result<RecordBatch> {
         let mut fields = Vec::new();
         let mut columns: Vec<ArrayRef> = Vec::new();
         for column in COLUMNS {
@@ -336,7 +339,8 @@ fn plain(cell: &Cell) -> String {
     }
 }
 
-fn csv_line(cells: impl Iterator<Item = String>) -> String {
+/// A line of CSV (RFC 4180).
+pub fn csv_line(cells: impl Iterator<Item = String>) -> String {
     let quoted = cells.map(|cell| match cell.contains([',', '"', '\n', '\r']) {
         true => format!("\"{}\"", cell.replace('"', "\"\"")),
         false => cell,

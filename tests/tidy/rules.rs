@@ -62,6 +62,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("lineage", &["base", "artifact"]),
     ("runs", &["base", "artifact", "source", "shards", "lineage"]),
     ("compare", &["base", "artifact", "source", "eval", "lineage", "runs"]),
+    ("query", &["base", "artifact", "shards", "runs"]),
     ("pipeline", BELOW_PIPELINE),
     ("cli", BELOW_CLI),
     ("main", &["base", "cli"]),
@@ -122,6 +123,7 @@ const BELOW_CLI: &[&str] = &[
     "report",
     "trace",
     "doctor",
+    "query",
     "pipeline",
 ];
 

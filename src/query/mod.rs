@@ -1,0 +1,52 @@
+//! `query`: SQL over every table that dataprep writes.
+//!
+//! In → a SELECT and the folder that its tables are named in; out → [`Answer`]. A table is named by
+//! its place, `FROM 'runs/kept'` or `FROM kept`, and where an output has several by `kept#removed`
+//! ([`find`]); [`read`] makes columns of files, of which only those that the query names are read;
+//! `frame` hands them to polars, whose SQL this is. Feature `query`. **Invariants.** Nothing is
+//! written. Of an integer that 64 bits with a sign do not hold, nothing is guessed: it is an error.
+//! **Cost.** The columns that a query names, of all rows, in memory.
+
+pub mod find;
+mod frame;
+mod lines;
+pub mod read;
+
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::base::error::{Error, Result};
+
+/// Rows of a result, each value as JSON has it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Answer {
+    pub columns: Vec<String>,
+    pub rows: Vec<Vec<Value>>,
+}
+
+/// What a query says of the tables of `folder`.
+///
+/// # Errors
+/// Config: no SQL, or no such table or column. Damaged: a table that cannot be read.
+pub fn query(sql: &str, folder: &Path) -> Result<Answer> {
+    frame::query(sql, folder)
+}
+
+/// Every table of `folder`, with its columns and their types.
+///
+/// # Errors
+/// Damaged: a table that cannot be read.
+pub fn tables(folder: &Path) -> Result<Vec<(String, Vec<read::Column>)>> {
+    let found = find::list(folder)?;
+    let described = found.into_iter().map(|table| {
+        let columns = read::columns(&table)?;
+        Ok((table.name, columns))
+    });
+    let described: Vec<(String, Vec<read::Column>)> = described.collect::<Result<_>>()?;
+    match described.is_empty() {
+        true => Err(Error::config(format!("there is no table in `{}`", folder.display()))
+            .with_hint("name a folder that outputs of dataprep lie in, with `--in DIR`")),
+        false => Ok(described),
+    }
+}
