@@ -299,7 +299,7 @@ fn every_file_is_as_the_document_of_formats_says() {
         let ending = |name: &str| in_run(name) && name.ends_with(&format!("/model/{file}"));
         check_json(&document, heading, &json(&all, ending));
     };
-    for file in ["metrics.jsonl", "timing.jsonl", "evals.jsonl", "samples.jsonl"] {
+    for file in ["metrics.jsonl", "norms.jsonl", "timing.jsonl", "evals.jsonl", "samples.jsonl"] {
         of_run(&format!("`{file}`"), file);
     }
     let config = fs::read_to_string(at("runs/model/config.toml")).unwrap();

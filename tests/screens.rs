@@ -74,8 +74,8 @@ fn the_end_of_a_recipe_and_the_second_run_of_it() {
     check("run-dry", &steady(&directory.dataprep("run recipe.toml --dry-run").ok().stdout));
 }
 
-/// The commands of a full build; the data tools alone lack `train` and `generate`.
-#[cfg(all(feature = "train", feature = "serve"))]
+/// The commands of a default build; the data tools alone lack `train` and `generate`.
+#[cfg(all(feature = "train", feature = "serve", not(feature = "query")))]
 #[test]
 fn the_help_of_every_command() {
     let directory = TestDir::new();

@@ -10,12 +10,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use arrow::array::AsArray;
-use arrow::datatypes::{Float64Type, Int64Type};
+use arrow::datatypes::{Float64Type, Int64Type, UInt64Type};
 use arrow::record_batch::RecordBatch;
 use polars::prelude::{
     AnonymousScan, AnonymousScanArgs, AnyValue, BooleanChunked, Column as PolarsColumn, DataFrame,
     DataType, Float64Chunked, Int64Chunked, IntoColumn, LazyFrame, NewChunkedArray, PolarsError,
-    PolarsResult, ScanArgsAnonymous, Schema, SchemaRef, StringChunked,
+    PolarsResult, ScanArgsAnonymous, Schema, SchemaRef, StringChunked, UInt64Chunked,
 };
 use polars::sql::{SQLContext, extract_table_identifiers};
 use serde_json::{Value, json};
@@ -56,6 +56,7 @@ fn polars_type(kind: Kind) -> DataType {
     match kind {
         Kind::Flag => DataType::Boolean,
         Kind::Whole => DataType::Int64,
+        Kind::Unsigned => DataType::UInt64,
         Kind::Number => DataType::Float64,
         Kind::Text => DataType::String,
     }
@@ -120,6 +121,10 @@ fn part(batch: &RecordBatch) -> PolarsResult<DataFrame> {
                 let values = values.as_primitive::<Int64Type>();
                 Int64Chunked::from_iter_options(name, values.iter()).into_column()
             }
+            Kind::Unsigned => {
+                let values = values.as_primitive::<UInt64Type>();
+                UInt64Chunked::from_iter_options(name, values.iter()).into_column()
+            }
             Kind::Number => {
                 let values = values.as_primitive::<Float64Type>();
                 Float64Chunked::from_iter_options(name, values.iter()).into_column()
@@ -156,7 +161,7 @@ fn value(value: &AnyValue<'_>) -> Value {
         AnyValue::Float32(number) => json!(number),
         other if other.is_integer() => match other.extract::<i64>() {
             Some(number) => json!(number),
-            None => json!(other.to_string()),
+            None => other.extract::<u64>().map_or_else(|| json!(other.to_string()), |it| json!(it)),
         },
         other => json!(other.to_string()),
     }

@@ -4,8 +4,7 @@
 //! its place, `FROM 'runs/kept'` or `FROM kept`, and where an output has several by `kept#removed`
 //! ([`find`]); [`read`] makes columns of files, of which only those that the query names are read;
 //! `frame` hands them to polars, whose SQL this is. Feature `query`. **Invariants.** Nothing is
-//! written. Of an integer that 64 bits with a sign do not hold, nothing is guessed: it is an error.
-//! **Cost.** The columns that a query names, of all rows, in memory.
+//! written. **Cost.** The columns that a query names, of all rows, in memory.
 
 pub mod find;
 mod frame;

@@ -1,9 +1,9 @@
-//! Tables → columns of four types.
+//! Tables → columns of five types.
 //!
 //! In → a [`Table`]; out → what its columns are, and batches of those that are asked for. A type is
-//! a flag, a whole number of 64 bits, a number or text; what is none of these (lists, records,
-//! times) is shown as text. Of Parquet only the columns asked for are read; of shards no token is
-//! decompressed, and every block is checked.
+//! a flag, a whole number of 64 bits with or without a sign, a number or text; what is none of
+//! these (lists, records, times) is shown as text. Of Parquet only the columns asked for are read;
+//! of shards no token is decompressed, and every block is checked.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -36,6 +36,7 @@ pub struct Column {
 pub enum Kind {
     Flag,
     Whole,
+    Unsigned,
     Number,
     Text,
 }
@@ -45,6 +46,7 @@ impl Kind {
     pub fn of(kind: &DataType) -> Kind {
         match kind {
             DataType::Boolean => Kind::Flag,
+            DataType::UInt64 => Kind::Unsigned,
             kind if kind.is_integer() => Kind::Whole,
             kind if kind.is_floating() => Kind::Number,
             _ => Kind::Text,
@@ -56,6 +58,7 @@ impl Kind {
         match self {
             Kind::Flag => DataType::Boolean,
             Kind::Whole => DataType::Int64,
+            Kind::Unsigned => DataType::UInt64,
             Kind::Number => DataType::Float64,
             Kind::Text => DataType::Utf8,
         }
@@ -66,6 +69,7 @@ impl Kind {
         match self {
             Kind::Flag => "boolean",
             Kind::Whole => "bigint",
+            Kind::Unsigned => "bigint unsigned",
             Kind::Number => "double",
             Kind::Text => "text",
         }
@@ -96,7 +100,7 @@ pub fn columns(table: &Table) -> Result<Vec<Column>> {
 /// The rows of a table, of the columns called so, in the types that [`columns`] says.
 ///
 /// # Errors
-/// Damaged: a file that cannot be read; failed: a number that 64 bits do not hold.
+/// Damaged: a file that cannot be read.
 pub fn batches(table: &Table, names: &[String]) -> Result<Vec<RecordBatch>> {
     let read = match &table.rows {
         Rows::Parquet(files) => {

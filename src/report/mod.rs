@@ -3,7 +3,7 @@
 //! In → the directories of runs, read as the files that `docs/formats.md` describes; out → one HTML
 //! page that opens offline on any screen, or the metrics as CSV. Reading order: [`records`] what a
 //! run says, [`chain`] what it was made from, [`page`] the page from top to bottom, its parts
-//! (`curves`, `data`, `texts`, `settings`, `money`), [`chart`] and [`series`] below them;
+//! (`curves`, `norms`, `data`, `texts`, `settings`, `money`), [`chart`] and [`series`] below them;
 //! [`forecast`] and [`cost`], which are pure; [`mod@csv`]; [`live`], the page while it trains.
 //!
 //! What only the training runtime knows (schedule, number of parameters, defaults) comes as
@@ -22,6 +22,7 @@ pub mod files;
 pub mod forecast;
 pub mod live;
 mod money;
+mod norms;
 pub mod page;
 pub mod records;
 pub mod series;

@@ -1,6 +1,6 @@
 "use strict";
 // Names the values under the pointer and hides lines by their legend; the page reads without it.
-for (const figure of document.querySelectorAll("figure.chart")) {
+for (const figure of document.querySelectorAll("figure.chart:not(.cells)")) {
   const svg = figure.querySelector("svg");
   const numbers = (name) => svg.dataset[name].split(",").map(Number);
   const [first, last] = numbers("x"), [low, high] = numbers("y");

@@ -8,7 +8,7 @@
 use super::{
     Shown,
     chart::short,
-    curves, data, money,
+    curves, data, money, norms,
     records::Run,
     settings, texts,
     view::{View, duration},
@@ -70,6 +70,7 @@ fn parts(runs: &[Shown], view: &View) -> Vec<(&'static str, &'static str, String
         ("validation", "Bits per byte of held-out documents", curves::validation(runs, view)),
         ("loss", "Training loss", curves::loss(runs)),
         ("machine", "Step by step", curves::machine(runs)),
+        ("norms", "Layer by layer", norms::section(runs)),
         ("spikes", "Spikes", texts::spikes(runs)),
         ("samples", "Samples", texts::samples(runs)),
         ("worst", "Held-out documents that it does worst on", texts::worst(runs)),

@@ -107,6 +107,21 @@ pub struct Spike {
     pub rows: u64,
 }
 
+/// A line of `norms.jsonl`.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Norms {
+    pub step: u64,
+    pub layers: Vec<LayerNorms>,
+}
+
+/// A layer of it.
+#[derive(Clone, Debug, Deserialize)]
+pub struct LayerNorms {
+    pub layer: String,
+    pub gradient: f64,
+    pub weight: f64,
+}
+
 /// One process that worked on the run.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Session {
@@ -143,6 +158,7 @@ pub struct Run {
     pub scored_before: Vec<Scored>,
     pub samples: Vec<Sample>,
     pub spikes: Vec<Spike>,
+    pub norms: Vec<Norms>,
     pub sessions: Vec<Session>,
     /// Of an hour, where the run says.
     pub price_per_hour: Option<f64>,
@@ -188,6 +204,7 @@ impl Run {
             scored_before: documents(evaluated.iter().rev().nth(1))?,
             samples: lines(&path.join("samples.jsonl"))?,
             spikes: lines(&path.join("spikes.jsonl"))?,
+            norms: lines(&path.join("norms.jsonl"))?,
             price_per_hour: price,
             chain: chain::upstream(path, &manifest),
             path: path.to_owned(),

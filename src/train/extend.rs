@@ -265,7 +265,8 @@ pub fn branch(from: &Path, out: &Path, recovery: Recovery) -> Result<(PathBuf, R
             io::link_or_copy(&file, &layout::document_evals(&out, step))?;
         }
     }
-    for name in [layout::METRICS, layout::EVALS, layout::SAMPLES, layout::SPIKES, TIMING, RUN] {
+    let records = [layout::METRICS, layout::EVALS, layout::SAMPLES, layout::NORMS, layout::SPIKES];
+    for name in records.into_iter().chain([TIMING, RUN]) {
         if from.join(name).is_file() {
             io::write(&out.join(name), &io::read(&from.join(name))?)?;
         }

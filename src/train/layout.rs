@@ -32,6 +32,8 @@ pub const CONFIG: &str = "config.toml";
 pub const DOCUMENT_EVALS: &str = "evals";
 pub const EVALS: &str = "evals.jsonl";
 pub const METRICS: &str = "metrics.jsonl";
+/// Norms by layer.
+pub const NORMS: &str = "norms.jsonl";
 pub const REPORT: &str = "report.html";
 pub const RUN: &str = "run.json";
 /// Where a `run.json` goes that cannot be read.

@@ -10,6 +10,7 @@ use super::{
     clock::Stopwatch,
     config::{Ops, Settings, TrainConfig},
     metric::Metric,
+    norms::{self, Norms},
     recompute::Recompute,
     spikes::Spike,
     summary::Timing,
@@ -65,6 +66,8 @@ pub struct Taken {
     pub metric: Metric,
     /// For `timing.jsonl`.
     pub timing: Timing,
+    /// For `norms.jsonl`, where it is a step that leaves some.
+    pub norms: Option<Norms>,
     /// Why it changed nothing, where it did not.
     pub spike: Option<Spike>,
     /// What is unusual about the first step of a fresh model.
@@ -144,6 +147,10 @@ impl Learner {
         }
         let gradient_seconds = watch.lap();
 
+        let norms = match norms::is_due(before + 1) {
+            true => Norms::of(before + 1, self.model.parameters(), &found.gradients)?,
+            false => None,
+        };
         let norm = clip(&mut found.gradients, settings.clip_norm);
         let gradient_norm = norm.map_err(|error| self.diverged(settings, error.to_string()))?;
         let (step, place) = (before + 1, (first_row, rows as u64));
@@ -163,7 +170,7 @@ impl Learner {
         let metric =
             Metric { step, tokens, loss, learning_rate, gradient_norm, skipped, parameters };
         let timing = Timing::new(step, size, feed_seconds, gradient_seconds, optimizer_seconds);
-        Ok(Taken { metric, timing, spike, unusual })
+        Ok(Taken { metric, timing, norms, spike, unusual })
     }
 
     /// Parameters, moments, average and smoothed loss after a step that counts.

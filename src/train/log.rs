@@ -1,7 +1,7 @@
 //! The run's records, open for appending, and their copy for TensorBoard.
 //!
-//! In → metrics, timings, evaluations, samples; out → `metrics.jsonl`, `timing.jsonl`,
-//! `evals.jsonl`, `evals/step-….jsonl`, `samples.jsonl`, `events.out.tfevents.*`, and
+//! In → metrics, timings, norms, evaluations, samples; out → `metrics.jsonl`, `timing.jsonl`,
+//! `norms.jsonl`, `evals.jsonl`, `evals/step-….jsonl`, `samples.jsonl`, `events.out.tfevents.*`, and
 //! `spikes.jsonl` where spikes are looked for. What a checkpoint covers is on the disk
 //! ([`RunLog::sync`]) before that checkpoint is published, and its hash is in the checkpoint
 //! ([`RunLog::hashes`]).
@@ -9,8 +9,8 @@
 use std::path::{Path, PathBuf};
 
 use super::{
-    clock, events::EventWriter, layout, metric::Metric, records::Records, sample::Sample,
-    spikes::Spike, summary::Timing, validate::Evaluation,
+    clock, events::EventWriter, layout, metric::Metric, norms::Norms, records::Records,
+    sample::Sample, spikes::Spike, summary::Timing, validate::Evaluation,
 };
 use crate::base::{error::Result, hash::xxh3_128, io};
 use crate::runtime::hashed::FileHash;
@@ -20,6 +20,7 @@ pub struct RunLog {
     run: PathBuf,
     metrics: Records,
     timing: Records,
+    norms: Records,
     evals: Records,
     samples: Records,
     spikes: Option<Records>,
@@ -51,6 +52,7 @@ impl RunLog {
             run: run.to_owned(),
             metrics: cut(layout::METRICS)?,
             timing: cut(layout::TIMING)?,
+            norms: cut(layout::NORMS)?,
             evals: cut(layout::EVALS)?,
             samples: cut(layout::SAMPLES)?,
             spikes: spikes.then(|| cut(layout::SPIKES)).transpose()?,
@@ -70,6 +72,18 @@ impl RunLog {
             ("tokens_per_second", timing.tokens_per_second),
         ];
         self.events.scalars(clock::wall_time(), metric.step, &scalars)
+    }
+
+    /// Records the norms of a step's layers.
+    pub fn norms(&mut self, norms: &Norms) -> Result<()> {
+        self.norms.append(norms)?;
+        for layer in &norms.layers {
+            let tag = |what: &str| format!("{what}_norm/{}", layer.layer);
+            let (gradient, weight) = (tag("gradient"), tag("weight"));
+            let scalars = [(gradient.as_str(), layer.gradient), (weight.as_str(), layer.weight)];
+            self.events.scalars(clock::wall_time(), norms.step, &scalars)?;
+        }
+        Ok(())
     }
 
     /// Records an evaluation: its sources, and its documents in a file of their own.
@@ -95,7 +109,8 @@ impl RunLog {
 
     /// What stands of the records that equal runs share.
     pub fn hashes(&self) -> Vec<FileHash> {
-        let records = [&self.metrics, &self.evals, &self.samples].into_iter().chain(&self.spikes);
+        let records = [&self.metrics, &self.norms, &self.evals, &self.samples];
+        let records = records.into_iter().chain(&self.spikes);
         records.map(Records::hash).chain(self.documents.iter().cloned()).collect()
     }
 
@@ -111,7 +126,7 @@ impl RunLog {
 
     /// Waits until everything recorded is on the disk.
     pub fn sync(&self) -> Result<()> {
-        let records = [&self.metrics, &self.timing, &self.evals, &self.samples];
+        let records = [&self.metrics, &self.timing, &self.norms, &self.evals, &self.samples];
         records.into_iter().chain(&self.spikes).try_for_each(Records::sync)
     }
 }

@@ -43,6 +43,7 @@ mod log;
 pub mod losses;
 mod metric;
 pub mod milestones;
+mod norms;
 mod origin;
 pub mod plan;
 pub mod probe;

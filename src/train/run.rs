@@ -364,10 +364,11 @@ impl<'a> Run<'a> {
     /// One optimizer step over one global batch, its checks and its records.
     fn train_step(&mut self) -> Result<()> {
         let (settings, steps) = (&self.config.train, self.steps);
-        let Taken { metric, timing, spike, unusual } =
+        let Taken { metric, timing, norms, spike, unusual } =
             self.learner.take_step(&mut self.feed, settings, steps)?;
         self.seconds.add_step(&timing);
         self.log.step(&metric, &timing)?;
+        norms.map_or(Ok(()), |norms| self.log.norms(&norms))?;
         self.cx.progress.advance(1);
         unusual.into_iter().for_each(|warning| self.warn(warning));
         if let Some(spike) = spike {

@@ -44,7 +44,8 @@ pub fn clip(gradients: &mut NamedGradients, max_norm: f64) -> Result<f64> {
     Ok(norm)
 }
 
-fn square_sum(gradient: &Tensor) -> Result<f64> {
+/// The sum of a tensor's squares: the same bits at any thread count.
+pub fn square_sum(gradient: &Tensor) -> Result<f64> {
     let gradient = gradient.to_dtype(DType::F32)?.to_device(&candle_core::Device::Cpu)?;
     let gradient = gradient.contiguous()?;
     let elements = Elements::of(&gradient)?;
