@@ -211,7 +211,8 @@ fn write(folder: &Path, steps: &[Step]) {
         fs::create_dir_all(&place).unwrap();
         let file = |&(source, name, bytes): &(&str, &str, &str)| {
             let identity = xxh3_128(bytes.as_bytes());
-            let (source, name) = (Some(source.to_owned()), name.to_owned());
+            let source = (!source.is_empty()).then(|| source.to_owned());
+            let name = name.to_owned();
             InputRecord::file(name, source, bytes.len() as u64, identity, "".into())
         };
         let mut inputs: Vec<InputRecord> = step.files.iter().map(file).collect();
@@ -251,7 +252,7 @@ fn of<'a>(steps: &'a mut [Step], name: &str) -> &'a mut Step {
 /// A change of a run, and what must be said of it.
 type Change = (fn(&mut Vec<Step>), &'static str);
 
-const CHANGES: [Change; 24] = [
+const CHANGES: [Change; 28] = [
     (|s| of(s, "raw").config["text_column"] = json!("body"), "only raw.text_column text → body"),
     (|s| of(s, "raw").files.truncate(2), "only raw without books/c"),
     (|s| of(s, "raw").files.push(("web", "d", "d")), "only raw with web/d more"),
@@ -299,6 +300,34 @@ const CHANGES: [Change; 24] = [
         },
         "only bpe.vocab 600 → 700",
     ),
+    // What a tokenizer learned from is no step that only one side has: both tokenize `unique`.
+    (|s| of(s, "bpe").made = vec!["clean"], "only bpe reads clean instead of unique"),
+    (
+        |s| {
+            let bpe = of(s, "bpe");
+            (bpe.made, bpe.files) = (vec![], vec![("openstax", "a.parquet", "oooo")]);
+        },
+        "only bpe reads openstax instead of unique",
+    ),
+    // Another tool's, as a file or by its name on the hub.
+    (
+        |s| {
+            s.retain(|step| step.name != "bpe");
+            let tokens = of(s, "tokens");
+            (tokens.made, tokens.files) = (vec!["unique"], vec![("", "tokenizer.json", "{}")]);
+            tokens.config["vocab_size"] = json!(50_257);
+            tokens.config["tokenizer_from"] = json!({"repo": "gpt2"});
+            of(s, "model").config["model"]["vocab_size"] = json!(50_257);
+        },
+        "only tokens reads tokenizer.json instead of bpe",
+    ),
+    (
+        |s| {
+            s.retain(|step| step.name != "bpe");
+            of(s, "tokens").made = vec!["unique"];
+        },
+        "only without the step bpe",
+    ),
     (|s| of(s, "tokens").config["special_text"] = json!("token"), "only tokens.special_text"),
     (
         |s| {
@@ -340,6 +369,26 @@ fn runs_that_differ_in_one_thing_have_it_named_at_its_earliest_step() {
     // A whole other place, and nothing else.
     write(&directory.path("moved"), &steps());
     assert!(differences(&base, &lineage::read(&directory.path("moved/model")).unwrap()).is_empty());
+}
+
+#[test]
+fn the_steps_of_one_pass_follow_from_how_batches_grow() {
+    let directory = TestDir::new();
+    // 24,000 tokens are 750 rows of 32: 46 batches of 16, or 10 that grow from 2, and 41.
+    let run = |train: Value| {
+        let mut steps = steps();
+        of(&mut steps, "model").config["train"] = train;
+        steps
+    };
+    let plain = json!({"steps": 46, "batch_tokens": 512, "sequence": 32});
+    let grown = json!({"steps": 51, "batch_tokens": 512, "sequence": 32, "batch_start": 64,
+        "batch_warmup_steps": 10});
+    write(&directory.path("plain"), &run(plain));
+    write(&directory.path("grown"), &run(grown));
+    let read = |name: &str| lineage::read(&directory.path(name).join("model")).unwrap();
+    let found = differences(&read("plain"), &read("grown"));
+    let said = sentence(&found, (0, 0));
+    assert!(found.len() == 2 && !said.contains("train.steps"), "{said}");
 }
 
 #[test]
@@ -422,6 +471,18 @@ fn with_runs(count: usize) -> TestDir {
         directory.write(&at("run.json"), run.to_string());
         directory.write(&at("state.json"), "{\"state\":\"done\",\"step\":12}");
     }
+    if count > 5 {
+        // One that a missed goal has ended.
+        let goal = |name: &str, met: bool| {
+            json!({"name": name, "step": 6, "by": "loss", "wanted": 5.0, "found": 4.0,
+                "met": met, "ended": !met})
+        };
+        let goals = json!([goal("smoke", true), goal("proof", false)]);
+        let run = json!({"inputs": [], "price_per_hour": 3.6, "goals": goals, "sessions": [
+            {"started": 1005.0, "seen": 1105.0, "host": "here"}]});
+        directory.write("runs/r0005/run.json", run.to_string());
+        directory.write("runs/r0005/state.json", "{\"state\":\"stopped\",\"step\":12}");
+    }
     directory
 }
 
@@ -446,6 +507,12 @@ fn the_log_of_all_runs_says_what_changed_and_takes_remarks() {
     assert_eq!(noted["notes"], json!(["the good one"]));
     assert_eq!(noted["tags"], json!(["keep"]));
     assert!((noted["cost"].as_f64().unwrap() - 0.1).abs() < 1e-9);
+    let ended = rows.iter().find(|row| row["name"] == "r0005").unwrap();
+    assert_eq!(
+        (&ended["state"], &ended["goals"]),
+        (&json!("ended early"), &json!("smoke met, proof missed"))
+    );
+    assert!(table.contains("smoke met, proof missed"), "{table}");
     // The remark is outside of the run.
     directory.dataprep("runs runs --best bits_per_byte").ok();
     let best = directory.dataprep("runs runs --best bits_per_byte --json").ok();

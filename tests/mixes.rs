@@ -240,6 +240,24 @@ fn texts_of_ones_own_validate_whatever_the_data_and_the_tokenizer() {
     let again = directory.dataprep(&format!("{whole} c --validation in/own")).ok();
     assert!(again.stdout.contains("up to date"), "{}", again.stdout);
     directory.dataprep("verify c").ok();
+    // A model is not made from them: they stand apart where it says what it is made from.
+    let shown = directory.dataprep("lineage c").ok().stdout;
+    assert!(shown.contains("─ only validates: own: "), "{shown}");
+    assert_eq!(shown.matches("only validates").count(), 2, "{shown}");
+    let small = "--set model.d_model=32 --set model.n_layer=1 --set model.n_head=2 \
+        --set model.n_kv_head=1 --set model.d_ff=48 --set train.sequence=64 \
+        --set train.micro_batch=4 --set train.batch_tokens=256 --set train.steps=2 \
+        --set train.batch_start=64 --set train.batch_warmup_steps=1";
+    directory.dataprep(&format!("train --data c --out model {small} -q")).ok();
+    directory.dataprep("export model --out exported -q").ok();
+    let card = directory.read("exported/README.md");
+    let (trained, validated) = card.split_once("Validated on, and not trained on:").unwrap();
+    assert!(!trained.contains("raw files of own") && trained.contains("raw files of "), "{card}");
+    assert!(validated.contains("2 raw files of own"), "{card}");
+    assert!(trained.contains("| `train.batch_start` | 64 |"), "{card}");
+    assert!(!card.contains("answers alone"), "{card}");
+    let page = directory.read("model/report.html");
+    assert!(page.contains("only validates"), "{page}");
     // Held-out documents are another set, and `compare` names it.
     directory.dataprep(&format!("{whole} d")).ok();
     assert_ne!(record(&directory, "d")["validation"], a["validation"]);

@@ -150,6 +150,12 @@ impl InputRecord {
         InputRecord { kind, name, source, stage, fingerprint, bytes, identity, remote, path }
     }
 
+    /// Whether an artifact of kind `reader` reads it to validate alone, and nothing of it is
+    /// trained on: of what a mix reads, the texts of one's own beside the shards.
+    pub fn only_validates(&self, reader: Kind) -> bool {
+        reader == Kind::Mix && self.kind != InputKind::Artifact(Kind::Shards)
+    }
+
     /// The part that enters the fingerprint: an artifact may move, be renamed and be made by
     /// another stage, as long as its files are the same.
     pub fn key(&self) -> Value {

@@ -36,6 +36,18 @@ pub struct AblateArgs {
     pub list: bool,
 }
 
+/// What a dry run has found, by the places of outputs.
+#[derive(Default)]
+struct Foreseen {
+    seen: BTreeSet<PathBuf>,
+    /// What will be made, what only comes back, and what reads such and is not known before.
+    will_run: BTreeSet<PathBuf>,
+    back: BTreeSet<PathBuf>,
+    not_known: BTreeSet<PathBuf>,
+    /// Tokens, one for each run whose steps were timed, and the seconds that these take.
+    timed: (f64, f64),
+}
+
 /// Names in OUT.
 const PICTURE: &str = "ablation.svg";
 const RESULTS: &str = "ablation.json";
@@ -99,55 +111,55 @@ impl Commands<'_> {
 
     /// What would be made, and about how long the training takes by the runs that stand.
     fn forecast_trials(&self, plan: &Plan, trials: &[&Trial]) -> Result<()> {
-        let options = self.options(true);
-        let (mut seen, mut will_run) = (BTreeSet::new(), BTreeSet::new());
-        // Tokens and seconds of steps that were timed.
-        let mut timed = (0.0, 0.0);
+        let mut foreseen = Foreseen::default();
         for trial in trials {
             for request in &trial.requests {
-                if !seen.insert(&request.out) {
-                    continue;
+                if foreseen.seen.insert(request.out.clone()) {
+                    let would = self.would(trial, request, &mut foreseen)?;
+                    self.show_forecast(&named(trial, request), &would);
                 }
-                let waits = registry::reads(request)
-                    .iter()
-                    .any(|path| will_run.iter().any(|out: &PathBuf| path.starts_with(out)));
-                let would = match waits {
-                    true => Would::Run,
-                    false => {
-                        let job = (registry::find(&request.stage)?.open)(request)?;
-                        let out = &request.out;
-                        let forecast =
-                            self.listening(|listener| job.forecast(out, &options, listener))?;
-                        if let Some(rate) = forecast.plan["probe"]["tokens_per_second"].as_f64() {
-                            timed = (timed.0 + 1.0, timed.1 + 1.0 / rate);
-                        }
-                        Would::Do(Box::new(forecast))
-                    }
-                };
-                if !matches!(&would, Would::Do(forecast) if forecast.up_to_date) {
-                    will_run.insert(request.out.clone());
-                }
-                self.show_forecast(&named(trial, request), &would);
             }
         }
-        self.say_time(plan, trials, &will_run, timed)
+        self.say_time(plan, trials, &foreseen)
+    }
+
+    /// What one step would do, which is noted.
+    fn would(&self, trial: &Trial, request: &Request, foreseen: &mut Foreseen) -> Result<Would> {
+        let out = &request.out;
+        if !read_among(trial, request, &foreseen.will_run).is_empty() {
+            foreseen.will_run.insert(out.clone());
+            return Ok(Would::Run);
+        }
+        let returning = [&foreseen.back, &foreseen.not_known];
+        let returning = returning.map(|outs| read_among(trial, request, outs)).concat();
+        if !returning.is_empty() {
+            foreseen.not_known.insert(out.clone());
+            return Ok(Would::Tell(returning));
+        }
+        let (job, options) = ((registry::find(&request.stage)?.open)(request)?, self.options(true));
+        let forecast = self.listening(|listener| job.forecast(out, &options, listener))?;
+        if let Some(rate) = forecast.plan["probe"]["tokens_per_second"].as_f64() {
+            foreseen.timed = (foreseen.timed.0 + 1.0, foreseen.timed.1 + 1.0 / rate);
+        }
+        if forecast.comes_back() {
+            foreseen.back.insert(out.clone());
+        } else if !forecast.up_to_date {
+            foreseen.will_run.insert(out.clone());
+        }
+        Ok(Would::Do(Box::new(forecast)))
     }
 
     /// How long what is left takes: by the seconds that a token took in the runs that are done,
-    /// else by those of steps that were `timed` (tokens, seconds).
-    fn say_time(
-        &self,
-        plan: &Plan,
-        trials: &[&Trial],
-        will_run: &BTreeSet<PathBuf>,
-        timed: (f64, f64),
-    ) -> Result<()> {
-        let left: Vec<&&Trial> =
-            trials.iter().filter(|trial| will_run.contains(trial.run())).collect();
+    /// else by those of steps that were timed.
+    fn say_time(&self, plan: &Plan, trials: &[&Trial], foreseen: &Foreseen) -> Result<()> {
+        let among = |outs: &BTreeSet<PathBuf>| -> Vec<&&Trial> {
+            trials.iter().filter(|trial| outs.contains(trial.run())).collect()
+        };
+        let left = among(&foreseen.will_run);
         let tokens: Option<u64> = left.iter().map(|trial| trial.tokens()).sum();
         let done = Some(tokens_and_seconds(plan)?).filter(|(tokens, _)| *tokens > 0.0);
         let by = if done.is_some() { "by those that are done" } else { "by a few timed steps" };
-        let known = done.or(Some(timed)).filter(|(tokens, _)| *tokens > 0.0);
+        let known = done.or(Some(foreseen.timed)).filter(|(tokens, _)| *tokens > 0.0);
         let seconds = known.zip(tokens).map(|((of, seconds), left)| left as f64 * seconds / of);
         let cost = plan.price_per_hour.zip(seconds).map(|(price, it)| price * it / 3600.0);
         let time = match seconds {
@@ -157,10 +169,16 @@ impl Commands<'_> {
                 .to_owned(),
         };
         let money = cost.map_or(String::new(), |cost| format!(", {cost:.2}"));
-        let runs = left.len();
+        let (runs, not_known) = (left.len(), among(&foreseen.not_known).len());
         self.printer.result(&format!("{runs} runs to train, {time}{money}"));
+        if not_known > 0 {
+            self.printer.result(&format!(
+                "{not_known} more read what comes back first: whether they are up to date is known \
+                 then"
+            ));
+        }
         self.printer.record(&json!({"type": "summary", "dry_run": true, "runs": runs,
-            "tokens": tokens, "seconds": seconds, "cost": cost}));
+            "not_known": not_known, "tokens": tokens, "seconds": seconds, "cost": cost}));
         Ok(())
     }
 
@@ -194,6 +212,15 @@ fn trials<'a>(plan: &'a Plan, only: Option<&str>) -> Result<Vec<&'a Trial>> {
 /// A step of a trial, with the trial in its name.
 fn named(trial: &Trial, request: &Request) -> Request {
     Request { name: format!("{} {}", trial.name, request.name), ..request.clone() }
+}
+
+/// Names of the steps of a trial that lie among `outs` and that `request` reads.
+fn read_among(trial: &Trial, request: &Request, outs: &BTreeSet<PathBuf>) -> Vec<String> {
+    let reads = registry::reads(request);
+    let is_read = |step: &&Request| {
+        outs.contains(&step.out) && reads.iter().any(|path| path.starts_with(&step.out))
+    };
+    trial.requests.iter().filter(is_read).map(|step| step.name.clone()).collect()
 }
 
 /// Of all finished runs of the plan.

@@ -103,8 +103,18 @@ fn training(text: &mut String, facts: &Facts) {
     for key in ["batch_tokens", "sequence", "learning_rate", "schedule", "weight_decay", "seed"] {
         rows.push([format!("`train.{key}`"), escaped(&setting(key))]);
     }
+    rows.extend(facts.set.iter().map(|(key, value)| [format!("`{key}`"), escaped(value)]));
     text.push_str("## Training\n\n");
     table(text, ["", ""], &rows);
+    if !facts.answers_alone.is_empty() {
+        let names = facts.answers_alone.iter().map(|name| escaped(name)).collect::<Vec<_>>();
+        let _ = writeln!(
+            text,
+            "Of {} the answers alone were trained on: the loss leaves out prompts, which are only \
+             read.\n",
+            names.join(", ")
+        );
+    }
 }
 
 fn validation(text: &mut String, facts: &Facts) {
@@ -143,6 +153,12 @@ fn data(text: &mut String, facts: &Facts) {
     text.push_str("Made from, the nearest first:\n\n");
     let _ = writeln!(text, "- this run, fingerprint `{}`", facts.fingerprint);
     for ancestor in &facts.lineage {
+        let _ = writeln!(text, "- {}", line(ancestor));
+    }
+    if !facts.validated_on.is_empty() {
+        text.push_str("\nValidated on, and not trained on:\n\n");
+    }
+    for ancestor in &facts.validated_on {
         let _ = writeln!(text, "- {}", line(ancestor));
     }
 }

@@ -16,7 +16,7 @@ use serde_json::Value;
 
 use crate::artifact::{
     manifest::Manifest,
-    record::{InputKind, InputRecord},
+    record::{InputKind, InputRecord, Kind},
 };
 use crate::base::{error::Result, hash::Fingerprint, io};
 use crate::train::{Metric, layout, records, validate::SourceEval};
@@ -40,7 +40,21 @@ pub struct Facts {
     pub sources: Vec<Source>,
     /// Artifacts from the run down to raw files, and those files by source.
     pub lineage: Vec<Ancestor>,
+    /// The same of texts of one's own that validate, which nothing was trained on.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub validated_on: Vec<Ancestor>,
+    /// Keys that say how it was trained, where they were set, with what they were set to.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub set: BTreeMap<String, String>,
+    /// Shards in which answers alone are trained on, by name.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub answers_alone: Vec<String>,
 }
+
+/// Keys of `[train]` that make another training of it where they are there, and are left out of a
+/// configuration where they are off.
+const TELLING: [&str; 5] =
+    ["grow", "batch_start", "batch_warmup_steps", "sequence_start", "sequence_warmup_steps"];
 
 /// A source of the mix.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -74,6 +88,10 @@ pub fn facts(run: &Path, manifest: &Manifest, step: u64, parameters: u64) -> Res
     let metric = metrics.last();
     let mut lineage = Lineage::default();
     lineage.follow(run, manifest)?;
+    lineage.validates = true; // what is trained on too stands there
+    for (mix, manifest) in std::mem::take(&mut lineage.validated) {
+        lineage.follow(&mix, &manifest)?;
+    }
     Ok(Facts {
         fingerprint: manifest.fingerprint,
         step,
@@ -84,14 +102,37 @@ pub fn facts(run: &Path, manifest: &Manifest, step: u64, parameters: u64) -> Res
         train: manifest.config["train"].clone(),
         sources: lineage.sources,
         lineage: lineage.ancestors,
+        validated_on: lineage.validated_on,
+        set: set(&manifest.config),
+        answers_alone: lineage.answers_alone,
     })
+}
+
+/// Of a run's configuration the keys of [`TELLING`] and those of `[lora]`.
+fn set(config: &Value) -> BTreeMap<String, String> {
+    let of = |table: &'static str, is_told: fn(&str) -> bool| {
+        let keys = config[table].as_object().into_iter().flatten();
+        keys.filter(move |(key, value)| is_told(key) && !value.is_null()).map(
+            move |(key, value)| {
+                let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+                (format!("{table}.{key}"), value)
+            },
+        )
+    };
+    of("train", |key| TELLING.contains(&key)).chain(of("lora", |_| true)).collect()
 }
 
 #[derive(Default)]
 struct Lineage {
     ancestors: Vec<Ancestor>,
+    validated_on: Vec<Ancestor>,
     sources: Vec<Source>,
+    answers_alone: Vec<String>,
     seen: BTreeSet<Fingerprint>,
+    /// Whether what validates is followed, not what is trained on.
+    validates: bool,
+    /// Mixes with texts of their own that validate.
+    validated: Vec<(PathBuf, Manifest)>,
 }
 
 impl Lineage {
@@ -100,7 +141,16 @@ impl Lineage {
         let places = places(directory)?;
         let mut files: BTreeMap<&str, u64> = BTreeMap::new();
         let mut next = Vec::new();
-        for (at, input) in manifest.inputs.iter().enumerate() {
+        let only_validates = |input: &InputRecord| input.only_validates(manifest.kind);
+        if !self.validates && manifest.inputs.iter().any(only_validates) {
+            self.validated.push((directory.to_owned(), manifest.clone()));
+        }
+        let is_passed = |input: &InputRecord| match self.validates {
+            true => manifest.kind == Kind::Mix && !only_validates(input),
+            false => only_validates(input),
+        };
+        let passed: Vec<bool> = manifest.inputs.iter().map(is_passed).collect();
+        for (at, input) in manifest.inputs.iter().enumerate().filter(|(at, _)| !passed[*at]) {
             let InputKind::Artifact(kind) = input.kind else {
                 *files.entry(input.source.as_deref().unwrap_or(&input.name)).or_default() += 1;
                 continue;
@@ -111,7 +161,7 @@ impl Lineage {
             let standing = standing(places.get(at).map_or(&[], Vec::as_slice), input)?;
             let counts = standing.as_ref().map(|(_, manifest)| &manifest.counts);
             let documents = counts.filter(|counts| counts.documents_in > 0);
-            self.ancestors.push(Ancestor {
+            self.list().push(Ancestor {
                 kind: format!("{kind}").split_once(' ').map_or("", |(_, kind)| kind).to_owned(),
                 name: input.name.clone(),
                 stage: input.stage.clone(),
@@ -119,6 +169,9 @@ impl Lineage {
                 documents: documents.map(|counts| (counts.documents_out, counts.documents_in)),
                 files: None,
             });
+            if standing.as_ref().is_some_and(|(_, it)| it.config["loss_on"] == "answers") {
+                self.answers_alone.push(input.name.clone());
+            }
             next.extend(standing);
         }
         for (source, count) in files {
@@ -127,8 +180,9 @@ impl Lineage {
             let none = (None, None, None);
             let (stage, fingerprint, documents) = none;
             let ancestor = Ancestor { kind, name, stage, fingerprint, documents, files };
-            if !self.ancestors.contains(&ancestor) {
-                self.ancestors.push(ancestor);
+            let list = self.list();
+            if !list.contains(&ancestor) {
+                list.push(ancestor);
             }
         }
         for (directory, manifest) in next {
@@ -136,6 +190,10 @@ impl Lineage {
             self.follow(&directory, &manifest)?;
         }
         Ok(())
+    }
+
+    fn list(&mut self) -> &mut Vec<Ancestor> {
+        if self.validates { &mut self.validated_on } else { &mut self.ancestors }
     }
 }
 

@@ -4,12 +4,14 @@
 //! first. **Method.** The two graphs are walked side by side from the artifacts up, through equal
 //! steps too: what differs above them is *without effect*, and said so. Inputs of two steps are
 //! paired by fingerprint, then by name and stage, then by stage; what is left over belongs to a
-//! step that only one side has, which is noted and stepped over, the deeper side first. Of two
-//! paired steps the stage, its version, the seed and every key of the resolved configuration are
-//! compared. **A consequence is no difference**: a key whose change an earlier step has made
-//! already (an inherited share of held-out documents, the size of a vocabulary that a model takes
-//! from its tokenizer), or the number of steps that one pass over the mix takes. Raw files are
-//! paired by source and name, then by their bytes.
+//! step that only one side has, which is noted and stepped over, the deeper side first. What was
+//! learned from texts (a tokenizer, a classifier) is not stepped over: its texts are not those of
+//! its reader. A step that the other side has too, elsewhere, is no step that only one side has:
+//! its reader reads something else. Of two paired steps the stage, its version, the seed and every
+//! key of the resolved configuration are compared. **A consequence is no difference**: a key whose
+//! change an earlier step has made already (an inherited share of held-out documents, the size of
+//! a vocabulary that a model takes from its tokenizer), or the number of steps that one pass over
+//! the mix takes. Raw files are paired by source and name, then by their bytes.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,6 +20,7 @@ use serde_json::Value;
 
 use super::node::{Input, Lineage, Node};
 use crate::artifact::record::{InputRecord, Kind};
+use crate::shards::StepRows;
 
 /// One thing that differs.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -56,6 +59,8 @@ pub enum What {
     Renamed { names: Vec<(String, String)> },
     /// The same inputs in another order.
     Reordered,
+    /// Other inputs, which the other side has too, but reads elsewhere.
+    Inputs { from: Vec<String>, to: Vec<String> },
     /// Inputs that differ and of which no more is known: their manifests were found nowhere.
     Unknown { names: Vec<String> },
 }
@@ -97,7 +102,8 @@ impl Walk<'_> {
         let (a, b) = (&self.from.nodes[from], &self.to.nodes[to]);
         if a.fingerprint.is_some() && a.fingerprint == b.fingerprint {
             // Equal bytes may have been read of unequal steps.
-            return self.inputs(from, to);
+            self.inputs(from, to);
+            return;
         }
         if a.stage_version.is_none() || b.stage_version.is_none() {
             if a.identity != b.identity {
@@ -106,8 +112,8 @@ impl Walk<'_> {
             }
             return;
         }
-        self.inputs(from, to);
-        self.files(from, to);
+        let stepped = self.inputs(from, to);
+        self.files(from, to, &stepped);
         self.own(from, to);
     }
 
@@ -152,18 +158,13 @@ impl Walk<'_> {
     }
 
     /// Pairs the artifacts that two steps read.
-    fn inputs(&mut self, from: usize, to: usize) {
+    fn inputs(&mut self, from: usize, to: usize) -> Stepped {
+        let mut stepped = Stepped::default();
         let mut a: Vec<usize> = self.from.made(from).collect();
         let mut b: Vec<usize> = self.to.made(to).collect();
         let mut pairs = Vec::new();
         let (first, second) = (self.from, self.to);
-        let same = |x: usize, y: usize| {
-            let (x, y) = (&first.nodes[x], &second.nodes[y]);
-            match (x.fingerprint, y.fingerprint) {
-                (Some(x), Some(y)) => x == y,
-                _ => x.identity.is_some() && x.identity == y.identity,
-            }
-        };
+        let same = |x: usize, y: usize| are_equal(&first.nodes[x], &second.nodes[y]);
         let alike = |x: usize, y: usize| {
             let (x, y) = (&first.nodes[x], &second.nodes[y]);
             x.stage == y.stage && x.name == y.name
@@ -175,11 +176,29 @@ impl Walk<'_> {
             take(&mut a, &mut b, &mut pairs, alike);
             take(&mut a, &mut b, &mut pairs, role);
             let Some((side, place)) = self.extra(&a, &b) else { break };
-            let (list, lineage) = match side {
-                Side::From => (&mut a, self.from),
-                Side::To => (&mut b, self.to),
+            let (list, lineage, over) = match side {
+                Side::From => (&mut a, self.from, &mut stepped.over[0]),
+                Side::To => (&mut b, self.to, &mut stepped.over[1]),
             };
             let index = list.remove(place);
+            let reader = if side == Side::From { from } else { to };
+            if self.stands_elsewhere(side, index, &pairs) {
+                if lineage.made(reader).any(|direct| direct == index) {
+                    self.note_inputs(from, to, &pairs, &stepped.over);
+                    stepped.told = true;
+                    (a, b) = (Vec::new(), Vec::new());
+                    break;
+                }
+                continue;
+            }
+            if is_learned(&lineage.nodes[index]) {
+                stepped.replaced |= self.note_replaced(side, index, (from, to));
+                if !stepped.replaced {
+                    self.note_step(side, index);
+                }
+                continue;
+            }
+            over.push(index);
             list.splice(place..place, lineage.made(index));
             self.note_step(side, index);
         }
@@ -187,6 +206,8 @@ impl Walk<'_> {
             && pairs.iter().all(|(_, _, x, y)| same(*x, *y))
             && a.is_empty()
             && b.is_empty();
+        // Texts before what was learned from them: what it reads is known by then.
+        pairs.sort_by_key(|pair| is_learned(&first.nodes[pair.2]));
         for (_, _, x, y) in &pairs {
             self.pair(*x, *y);
         }
@@ -200,6 +221,63 @@ impl Walk<'_> {
         if is_reordered {
             self.note(from, to, What::Reordered);
         }
+        stepped
+    }
+
+    /// Whether the other side has a step too, among the pairs so far or anywhere.
+    fn stands_elsewhere(&self, side: Side, index: usize, pairs: &[Pair]) -> bool {
+        let (lineage, other) = match side {
+            Side::From => (self.from, self.to),
+            Side::To => (self.to, self.from),
+        };
+        let fingerprint = lineage.nodes[index].fingerprint;
+        let of_side = |x: usize, y: usize| if side == Side::From { x } else { y };
+        pairs.iter().any(|(_, _, x, y)| of_side(*x, *y) == index)
+            || self.seen.iter().any(|(x, y)| of_side(*x, *y) == index)
+            || (fingerprint.is_some() && other.nodes.iter().any(|it| it.fingerprint == fingerprint))
+    }
+
+    /// Two steps that read other things, which both sides have: artifacts by name, raw files by
+    /// source.
+    fn note_inputs(&mut self, from: usize, to: usize, pairs: &[Pair], over: &[Vec<usize>; 2]) {
+        let (a, b) = (files(self.from, from, &[]), files(self.to, to, &[]));
+        let own = |mine: &[&InputRecord], others: &[&InputRecord]| -> BTreeSet<String> {
+            let is_own = |it: &&&InputRecord| !others.iter().any(|other| other.key() == it.key());
+            let name = |it: &&InputRecord| it.source.clone().unwrap_or_else(|| it.name.clone());
+            mine.iter().filter(is_own).map(name).collect()
+        };
+        let made = |lineage: &Lineage, reader: usize, side: usize| -> Vec<String> {
+            let is_paired = |it: usize| {
+                pairs.iter().any(|(_, _, x, y)| [*x, *y][side] == it) || over[side].contains(&it)
+            };
+            let left = lineage.made(reader).filter(|it| !is_paired(*it));
+            left.map(|it| lineage.nodes[it].name.clone()).collect()
+        };
+        let (mut x, mut y) = (made(self.from, from, 0), made(self.to, to, 1));
+        x.extend(own(&a, &b));
+        y.extend(own(&b, &a));
+        self.note(from, to, What::Inputs { from: x, to: y });
+    }
+
+    /// Notes a learned step in whose place the other side reads raw files of no source, as a
+    /// `tokenizer.json`; whether it does.
+    fn note_replaced(&mut self, side: Side, index: usize, (from, to): (usize, usize)) -> bool {
+        let loose = |lineage: &Lineage, node: usize| -> Vec<String> {
+            let files = files(lineage, node, &[]).into_iter();
+            files.filter(|it| it.source.is_none()).map(|it| it.name.clone()).collect()
+        };
+        let (a, b) = (loose(self.from, from), loose(self.to, to));
+        let what = match side {
+            Side::From if a.is_empty() && !b.is_empty() => {
+                What::Inputs { from: vec![self.from.nodes[index].name.clone()], to: b }
+            }
+            Side::To if b.is_empty() && !a.is_empty() => {
+                What::Inputs { from: a, to: vec![self.to.nodes[index].name.clone()] }
+            }
+            _ => return false,
+        };
+        self.note(from, to, what);
+        true
     }
 
     /// Of what is left over the step that only one side has: the deepest whose inputs go on.
@@ -223,16 +301,17 @@ impl Walk<'_> {
         (deepest.0 > 0 || is_one_sided).then_some((deepest.1, deepest.2))
     }
 
-    /// The raw files of two steps, those of steps that only one side has among them.
-    fn files(&mut self, from: usize, to: usize) {
-        let skipped = |side: Side, found: &[Difference]| -> Vec<usize> {
-            let only = found.iter().filter(|it| it.what == What::Step { only_in: side });
-            let index =
-                only.filter_map(|it| if side == Side::From { it.nodes.0 } else { it.nodes.1 });
-            index.collect()
-        };
-        let (a, b) = (skipped(Side::From, &self.found), skipped(Side::To, &self.found));
-        let (a, b) = (files(self.from, from, &a), files(self.to, to, &b));
+    /// The raw files of two steps, those of the steps among them that were stepped over.
+    fn files(&mut self, from: usize, to: usize, stepped: &Stepped) {
+        if stepped.told {
+            return;
+        }
+        let [a, b] = &stepped.over;
+        let (mut a, mut b) = (files(self.from, from, a), files(self.to, to, b));
+        if stepped.replaced {
+            a.retain(|it| it.source.is_some());
+            b.retain(|it| it.source.is_some());
+        }
         for what in file_differences(&a, &b) {
             self.note(from, to, what);
         }
@@ -284,13 +363,58 @@ impl Walk<'_> {
             meaning(known) == meaning(key) && (x.as_ref(), y.as_ref()) == (before, after)
         });
         let is_vocabulary = meaning(key) == "vocab" && key != "vocab" && !self.found.is_empty();
+        let first = key.split('.').next().unwrap_or(key);
+        let of_tokenizer = OF_TOKENIZER.contains(&first) && self.differs_in_tokenizer(from, to);
         let one_pass = |lineage: &Lineage, node: usize, steps: Option<&Value>| {
             is_one_pass(lineage, node, steps.and_then(Value::as_u64))
         };
         let is_pass = key == "train.steps"
             && one_pass(self.from, from, before)
             && one_pass(self.to, to, after);
-        carried || is_vocabulary || is_pass
+        carried || is_vocabulary || of_tokenizer || is_pass
+    }
+
+    /// Whether two shards were made with other tokenizers, as was noted.
+    fn differs_in_tokenizer(&self, from: usize, to: usize) -> bool {
+        let is_tokenizer = |lineage: &Lineage, node: Option<usize>| {
+            node.is_some_and(|it| lineage.nodes[it].kind == Some(Kind::Tokenizer))
+        };
+        self.found.iter().any(|it| {
+            let is_here = it.nodes == (Some(from), Some(to));
+            is_here && matches!(it.what, What::Inputs { .. })
+                || is_tokenizer(self.from, it.nodes.0)
+                || is_tokenizer(self.to, it.nodes.1)
+        })
+    }
+}
+
+/// Keys of shards that follow from the tokenizer.
+const OF_TOKENIZER: [&str; 3] = ["tokenizer_from", "end_of_text", "end_of_text_id"];
+
+/// (place in the first list, place in the second, node there, node here) of two inputs.
+type Pair = (usize, usize, usize, usize);
+
+/// What became of the inputs of two steps.
+#[derive(Default)]
+struct Stepped {
+    /// Steps of either side that were stepped over.
+    over: [Vec<usize>; 2],
+    /// Raw files of no source stand for a step, which was noted.
+    replaced: bool,
+    /// Other inputs were noted, raw files among them.
+    told: bool,
+}
+
+/// Whether a step is learned from texts that are not those of its reader.
+fn is_learned(node: &Node) -> bool {
+    matches!(node.kind, Some(Kind::Tokenizer | Kind::Classifier))
+}
+
+/// Whether two artifacts are one.
+fn are_equal(a: &Node, b: &Node) -> bool {
+    match (a.fingerprint, b.fingerprint) {
+        (Some(a), Some(b)) => a == b,
+        _ => a.identity.is_some() && a.identity == b.identity,
     }
 }
 
@@ -302,34 +426,27 @@ fn holds_the_same(a: &Node, b: &Node) -> bool {
 
 /// Whether so many steps are one pass over the mix that a run reads.
 fn is_one_pass(lineage: &Lineage, node: usize, steps: Option<u64>) -> bool {
-    let number = |key: &str| lineage.nodes[node].config.pointer(key).and_then(Value::as_u64);
+    let shape = StepRows::of_config(&lineage.nodes[node].config["train"]);
     let mixes = lineage.made(node).map(|index| &lineage.nodes[index]);
     let mixes = mixes.filter(|node| node.kind == Some(Kind::Mix));
     let tokens: u64 = mixes.map(|mix| mix.tokens().values().sum::<u64>()).sum();
-    let (Some(steps), Some(batch), Some(sequence)) =
-        (steps, number("/train/batch_tokens"), number("/train/sequence"))
-    else {
-        return false;
-    };
-    tokens > 0 && batch >= sequence && sequence > 0 && {
-        // A row's targets are shifted by one, so the last token opens no row of its own.
-        let rows = [tokens / sequence, (tokens - 1) / sequence];
-        rows.iter().any(|rows| rows / (batch / sequence) == steps)
-    }
+    let (Some(steps), Some((rows, sequence))) = (steps, shape) else { return false };
+    // Earlier builds needed a token behind the last row.
+    tokens > 0 && [tokens, tokens - 1].iter().any(|it| rows.within(it / sequence) == steps)
 }
 
 /// Moves pairs for which `fits` from both lists: (place in `a`, place in `b`, x, y).
 fn take(
     a: &mut Vec<usize>,
     b: &mut Vec<usize>,
-    pairs: &mut Vec<(usize, usize, usize, usize)>,
+    pairs: &mut Vec<Pair>,
     fits: impl Fn(usize, usize) -> bool,
 ) {
     let mut at = 0;
     while at < a.len() {
         match b.iter().position(|other| fits(a[at], *other)) {
             Some(other) => {
-                let shift = |list: &[(usize, usize, usize, usize)], place: usize, second: bool| {
+                let shift = |list: &[Pair], place: usize, second: bool| {
                     let mut places: Vec<usize> =
                         list.iter().map(|it| if second { it.1 } else { it.0 }).collect();
                     places.sort_unstable();

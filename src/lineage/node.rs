@@ -54,6 +54,11 @@ pub enum Input {
 }
 
 impl Node {
+    /// Whether this reads another artifact to validate alone ([`InputRecord::only_validates`]).
+    pub fn only_validates(&self, read: &Node) -> bool {
+        self.kind == Some(Kind::Mix) && read.kind != Some(Kind::Shards)
+    }
+
     /// Documents that it passes on.
     pub fn documents(&self) -> u64 {
         self.counts.documents_out
@@ -100,6 +105,21 @@ impl Lineage {
             Input::Made(index) => Some(*index),
             Input::File(_) => None,
         })
+    }
+
+    /// Which nodes only validate, and all that these alone are made from: the artifact itself
+    /// holds nothing of them.
+    pub fn validating(&self) -> Vec<bool> {
+        let mut validating = vec![true; self.nodes.len()];
+        let mut open: Vec<usize> = (0..self.nodes.len().min(1)).collect();
+        while let Some(index) = open.pop() {
+            if std::mem::replace(&mut validating[index], false) {
+                let node = &self.nodes[index];
+                let made = self.made(index).filter(|it| !node.only_validates(&self.nodes[*it]));
+                open.extend(made);
+            }
+        }
+        validating
     }
 
     /// The longest way from a node to a source file, in steps.

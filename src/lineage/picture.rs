@@ -20,6 +20,9 @@ const GAP_Y: f64 = 18.0;
 /// Characters that fit a line of a box.
 const CHARACTERS: usize = 34;
 
+/// What is said of what no model is trained on.
+const ONLY_VALIDATES: &str = "only validates";
+
 /// A box and its place.
 struct Drawn {
     x: f64,
@@ -39,8 +42,8 @@ pub fn draw(lineage: &Lineage) -> String {
         let (x, y) = (column as f64, (*row - 1) as f64);
         (8.0 + x * (WIDTH + GAP_X), 8.0 + y * (HEIGHT + GAP_Y))
     };
-    let mut boxes = Vec::new();
-    let mut arrows = Vec::new();
+    let validating = lineage.validating();
+    let (mut boxes, mut arrows) = (Vec::new(), Vec::new());
     for (index, node) in lineage.nodes.iter().enumerate() {
         let column = depths[index] + 1;
         // The text goes past what was learned from it, in the first row.
@@ -49,7 +52,8 @@ pub fn draw(lineage: &Lineage) -> String {
         }
         let (x, y) = place(column);
         let mut lines = vec![format!("{} · {}", node.name, node.stage)];
-        lines.extend(facts(node).into_iter().take(2));
+        lines.extend(validating[index].then(|| ONLY_VALIDATES.to_owned()));
+        lines.extend(facts(node).into_iter().take(3 - lines.len()));
         lines.extend(node.fingerprint.map(|it| it.short()));
         let title = format!("{}\n{}", node.name, facts(node).join("\n"));
         boxes.push(Drawn { x, y, lines, title, is_source: false });
@@ -61,7 +65,11 @@ pub fn draw(lineage: &Lineage) -> String {
             arrows.push((boxes.len(), index));
             let word = if files == 1 { "file" } else { "files" };
             let count = format!("{} {word}, {}", Count(files), Bytes(bytes));
-            boxes.push(Drawn { x, y, lines: vec![source, count], title: names, is_source: true });
+            let mut lines = vec![source, count];
+            // The raw files of a mix are those of texts of one's own.
+            let validates = validating[index] || node.kind == Some(Kind::Mix);
+            lines.extend(validates.then(|| ONLY_VALIDATES.to_owned()));
+            boxes.push(Drawn { x, y, lines, title: names, is_source: true });
         }
     }
     render(&boxes, &arrows)

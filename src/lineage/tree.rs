@@ -58,10 +58,14 @@ fn branch(
         let (fork, trunk) = if is_last { ("└─ ", "   ") } else { ("├─ ", "│  ") };
         match input {
             Input::File(record) => {
-                let _ = writeln!(text, "{rest}{fork}{}", file(record));
+                let validates = node.kind.is_some_and(|kind| record.only_validates(kind));
+                let note = if validates { "only validates: " } else { "" };
+                let _ = writeln!(text, "{rest}{fork}{note}{}", file(record));
             }
             Input::Made(input) => {
-                let (head, rest) = (format!("{rest}{fork}"), format!("{rest}{trunk}"));
+                let validates = node.only_validates(&lineage.nodes[*input]);
+                let note = if validates { "only validates: " } else { "" };
+                let (head, rest) = (format!("{rest}{fork}{note}"), format!("{rest}{trunk}"));
                 branch(lineage, *input, (&head, &rest), all, seen, text);
             }
         }

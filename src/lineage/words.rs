@@ -87,6 +87,13 @@ impl Difference {
                 let names = names.iter().map(|(from, to)| format!("{from} → {to}"));
                 write!(f, "{step} reads the same bytes as {}", listed(&names.collect::<Vec<_>>()))
             }
+            What::Inputs { from, to } => match (&from[..], &to[..]) {
+                ([], to) => write!(f, "{step} reads {} too", listed(to)),
+                (from, []) => write!(f, "{step} reads no {}", listed(from)),
+                (from, to) => {
+                    write!(f, "{step} reads {} instead of {}", listed(to), listed(from))
+                }
+            },
             What::Reordered => write!(f, "{step} reads its inputs in another order"),
             What::Unknown { names } => {
                 write!(f, "{} (made we do not know how: no manifest)", listed(names))

@@ -148,15 +148,15 @@ impl Stage for Mix {
 
     fn needs(&self, threads: usize) -> Needs {
         let documents = self.plan.sources.iter().map(|source| source.documents).sum();
-        let validation: u64 = self
-            .plan
-            .sources
-            .iter()
-            .map(|source| self.config.eval_tokens.0.min(source.held_out_documents << 16))
-            .sum();
+        let held_out = self.plan.sources.iter().map(|source| source.held_out_documents << 16);
+        let validation: u64 = match &self.own {
+            Some(own) => own.tokens().min(own.inputs().text_bytes()),
+            None => held_out.map(|most| self.config.eval_tokens.0.min(most)).sum(),
+        };
+        let held = self.own.as_ref().map(OwnTexts::held_bytes);
         Needs {
             documents: Some(documents),
-            memory: run::memory_bytes(&self.plan, &self.config)
+            memory: run::memory_bytes(&self.plan, &self.config, held)
                 .max(self.own.as_ref().map_or(0, |own| own.memory(threads))),
             disk: documents * run::ORDER_BYTES + validation * 4 + self.rows_bytes(),
             fetches: self.own.as_ref().and_then(|own| own.inputs().fetches()),

@@ -78,10 +78,17 @@ impl OwnTexts {
 
     /// Bytes of memory that a unit takes.
     pub fn memory(&self, threads: usize) -> u64 {
-        let text = self.inputs.text_bytes();
-        let held = self.tokens_max.saturating_mul(self.inputs.sources().len() as u64);
-        // Two times what is kept; a byte may be a token of four.
-        TextInputs::needs(&self.inputs, threads).memory + 2 * 4 * text.min(held.saturating_mul(4))
+        TextInputs::needs(&self.inputs, threads).memory + self.held_bytes()
+    }
+
+    /// Bytes of memory that what may be taken holds: twice, and a byte may be a token of four.
+    pub fn held_bytes(&self) -> u64 {
+        2 * 4 * self.inputs.text_bytes().min(self.tokens().saturating_mul(4))
+    }
+
+    /// Tokens that are taken at most, those of other vocabularies.
+    pub fn tokens(&self) -> u64 {
+        self.tokens_max.saturating_mul(self.inputs.sources().len() as u64)
     }
 
     /// Reads a unit of the set, and leaves what of it may be taken in `work.dir`.

@@ -260,11 +260,12 @@ impl MixPlan {
             let read: Vec<usize> =
                 (0..weights.len()).filter(|&one| weights[one].is_some()).collect();
             let mut own: Vec<Weight> = weights.iter().flatten().copied().collect();
+            // What was asked for: a temperature would lift a slip to the least weight there is.
+            check_spread(&own).map_err(Error::config)?;
             if let Some(temperature) = config.temperature {
                 let has: Vec<u64> = read.iter().map(|&one| available[one]).collect();
                 own = tempered(&own, &has, temperature);
             }
-            check_spread(&own).map_err(Error::config)?;
             if own.is_empty() {
                 return Err(Error::config(format!("phase `{name}` reads no source")));
             }

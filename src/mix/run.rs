@@ -11,6 +11,8 @@
 
 use std::collections::BTreeMap;
 
+use arrow::{array::StringArray, buffer::BooleanBuffer};
+
 use super::{
     config::MixConfig,
     order::{BlockRows, HELD_OUT, Measure, OrderConfig, Placed, SourceBlocks, interleave},
@@ -24,8 +26,8 @@ use crate::{
     artifact::{counts::Counts, record::FileCounts, stage::Work},
     base::{error::Result, hash::Fingerprint, io, parallel, rng::hash},
     shards::{
-        MixReader, MixRecord, MixSource, ShardFile, ValidationDocument, ValidationSource,
-        block::BLOCK_TOKENS,
+        HeldOut, MixReader, MixRecord, MixSource, ShardFile, ValidationDocument, ValidationSource,
+        block::{BLOCK_TOKENS, RawBlock},
         cell::{CELLS, draw},
         mix_record::{MIX_FILE, MIX_FORMAT, MixPacking, MixPhase, ValidatedSource},
         order::{ORDER_FILE, OrderWriter},
@@ -49,8 +51,8 @@ const CELL_DOCUMENT_BYTES: u64 = 16 + 24;
 const BLOCK_BYTES: u64 = 256;
 
 /// Bytes of memory the unit needs: draws and lengths of all documents, candidates for validation,
-/// the open cells, the chosen validation texts.
-pub fn memory_bytes(plan: &MixPlan, config: &MixConfig) -> u64 {
+/// the open cells, the chosen validation texts; `own`: what texts of one's own hold instead.
+pub fn memory_bytes(plan: &MixPlan, config: &MixConfig, own: Option<u64>) -> u64 {
     let document_bytes = match plan.measure {
         Measure::Tokens => DOCUMENT_BYTES,
         Measure::Bytes => DOCUMENT_BYTES + TEXT_BYTES,
@@ -58,16 +60,16 @@ pub fn memory_bytes(plan: &MixPlan, config: &MixConfig) -> u64 {
     let source_bytes = plan.sources.iter().map(|source| {
         // Twice an even share: ids that repeat fall into one cell.
         let cell_documents = source.available_documents().div_ceil(CELLS as u64 / 2);
+        let candidates = if own.is_none() { source.held_out_documents } else { 0 };
         // A byte may be a token.
-        let validation_tokens =
-            config.eval_tokens.0.saturating_mul(4).min(source.held_out_documents << 16);
+        let validation_tokens = config.eval_tokens.0.saturating_mul(4).min(candidates << 16);
         source.documents * document_bytes
             + source.blocks.len() as u64 * BLOCK_BYTES
-            + source.held_out_documents * CANDIDATE_BYTES
+            + candidates * CANDIDATE_BYTES
             + cell_documents * CELL_DOCUMENT_BYTES
             + validation_tokens * 4
     });
-    source_bytes.sum()
+    source_bytes.sum::<u64>() + own.unwrap_or(0)
 }
 
 /// Writes the mix into `work.dir`; `own` are texts that validate instead of the held-out ones.
@@ -77,8 +79,9 @@ pub fn run(
     own: Option<&OwnTexts>,
     work: &Work<'_>,
 ) -> Result<Counts> {
-    work.require_memory(memory_bytes(plan, config), "the order of this mix")?;
-    let (sources, candidates) = scan(plan, work)?;
+    let held = own.map(OwnTexts::held_bytes);
+    work.require_memory(memory_bytes(plan, config, held), "the order of this mix")?;
+    let (sources, candidates) = scan(plan, own.is_none(), work)?;
     let laid = write_order(plan, config, &sources, work)?;
     let validation = match own {
         Some(own) => own.chosen(work)?,
@@ -103,8 +106,12 @@ struct ScannedBlock {
     held_out: Vec<Candidate>,
 }
 
-/// Reads every block of every source once.
-fn scan(plan: &MixPlan, work: &Work<'_>) -> Result<(Vec<SourceBlocks>, Vec<Vec<Candidate>>)> {
+/// Reads every block of every source once; `judged`: whether held-out documents may validate.
+fn scan(
+    plan: &MixPlan,
+    judged: bool,
+    work: &Work<'_>,
+) -> Result<(Vec<SourceBlocks>, Vec<Vec<Candidate>>)> {
     let sources = plan.sources.iter().map(|source| SourceBlocks {
         name: source.name.clone(),
         blocks: Vec::with_capacity(source.blocks.len()),
@@ -120,7 +127,7 @@ fn scan(plan: &MixPlan, work: &Work<'_>) -> Result<(Vec<SourceBlocks>, Vec<Vec<C
         2 * work.threads,
         blocks,
         |(source, place)| {
-            let scanned = scan_block(plan, source, place)?;
+            let scanned = scan_block(plan, source, place, judged)?;
             work.advance(plan.entry(place).bytes);
             Ok(scanned)
         },
@@ -133,24 +140,22 @@ fn scan(plan: &MixPlan, work: &Work<'_>) -> Result<(Vec<SourceBlocks>, Vec<Vec<C
     Ok((sources, candidates))
 }
 
-fn scan_block(plan: &MixPlan, source: usize, place: BlockPlace) -> Result<ScannedBlock> {
+fn scan_block(
+    plan: &MixPlan,
+    source: usize,
+    place: BlockPlace,
+    judged: bool,
+) -> Result<ScannedBlock> {
     let file = plan.files[place.file];
     let raw = plan.sets[file.set].shards()[file.shard].reader.read(place.block)?;
     let (ids, mut lengths) = (raw.documents()?, raw.lengths()?);
     let entry = plan.entry(place);
     let mut held_out = Vec::new();
     if entry.facts.held_out_documents > 0 {
-        let (marks, bytes) = (raw.held_out()?, raw.text_bytes()?);
-        let facts = raw.held_out_facts(marks.set_indices())?;
-        for (row, facts) in marks.set_indices().zip(facts) {
-            lengths[row] = HELD_OUT;
-            let hash = match &facts.text {
-                Some(text) => place_of(*text),
-                None => hash(0, "validation", &[ids.value(row).as_bytes()]),
-            };
-            let judged = facts.verdict.is_some();
-            let (bytes, text) = (bytes[row], facts.text);
-            held_out.push(Candidate { hash, judged, place, row, bytes, text });
+        let marks = raw.held_out()?;
+        marks.set_indices().for_each(|row| lengths[row] = HELD_OUT);
+        if judged {
+            held_out = candidates(&raw, place, &ids, &marks)?;
         }
     }
     let text_bytes = match plan.measure {
@@ -167,6 +172,25 @@ fn scan_block(plan: &MixPlan, source: usize, place: BlockPlace) -> Result<Scanne
         text_bytes: text_bytes.into(),
     };
     Ok(ScannedBlock { source, rows, held_out })
+}
+
+/// The documents of a block that may validate.
+fn candidates(
+    raw: &RawBlock<'_>,
+    place: BlockPlace,
+    ids: &StringArray,
+    marks: &BooleanBuffer,
+) -> Result<Vec<Candidate>> {
+    let (bytes, facts) = (raw.text_bytes()?, raw.held_out_facts(marks.set_indices())?);
+    let candidate = |(row, facts): (usize, HeldOut)| {
+        let hash = match &facts.text {
+            Some(text) => place_of(*text),
+            None => hash(0, "validation", &[ids.value(row).as_bytes()]),
+        };
+        let judged = facts.verdict.is_some();
+        Candidate { hash, judged, place, row, bytes: bytes[row], text: facts.text }
+    };
+    Ok(marks.set_indices().zip(facts).map(candidate).collect())
 }
 
 /// What the stream holds of one source.

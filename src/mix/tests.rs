@@ -371,7 +371,7 @@ fn too_little_memory_is_refused_with_the_number() {
     let out = corpus.directory.path().join("mix");
     let error = run_stage(&stage, &out, 1, 1000).unwrap_err();
     assert!(error.hint().is_some_and(|hint| hint.contains("--memory")), "{error}");
-    run_stage(&stage, &out, 1, run::memory_bytes(stage.resolved(), &config(500))).unwrap();
+    run_stage(&stage, &out, 1, run::memory_bytes(stage.resolved(), &config(500), None)).unwrap();
 }
 
 #[test]
@@ -484,6 +484,41 @@ fn what_the_weights_came_to_is_said_where_it_may_surprise() {
     let passes = |source: &PlannedSource| source.budget as f64 / source.available_tokens as f64;
     let passes: Vec<f64> = plan.sources.iter().map(passes).collect();
     assert!(passes.iter().all(|one| (one / passes[0] - 1.0).abs() < 0.001), "{passes:?}");
+}
+
+#[test]
+fn a_temperature_weighs_what_there_is_and_hides_no_slip() {
+    let corpus = Corpus::new(80, 500);
+    let sources = [("web", "1"), ("code", "2"), ("books", "1")];
+    let keys = with_keys("temperature = 2\ntokens = 9000");
+    let (out, _) = corpus.mix("mix", &corpus.specs(&sources), &keys);
+    let record = MixRecord::read(&out).unwrap();
+    let root = |name: &str| (corpus.available(name) as f64).sqrt();
+    let wanted = [root("web"), 2.0 * root("code"), root("books")];
+    let all: f64 = wanted.iter().sum();
+    for (at, source) in record.sources.iter().enumerate() {
+        // What was asked for stands beside what it came to.
+        assert_eq!(source.weight, sources[at].1);
+        let share = source.achieved_tokens as f64 / 9000.0;
+        assert!((share - wanted[at] / all).abs() < 1e-3, "{} {share}", source.name);
+    }
+    let weights = record.phases[0].weights.iter().flatten();
+    let weights: Vec<f64> = weights.map(|weight| weight.parse().unwrap()).collect();
+    assert_eq!(weights[1], 1.0);
+    assert!((weights[0] - wanted[0] / wanted[1]).abs() < 1e-5, "{weights:?}");
+    let slip = corpus.specs(&[("web", "0.000001"), ("code", "2")]);
+    let (message, _) = refused(&slip, keys);
+    assert!(message.contains("differ by more than a million"), "{message}");
+}
+
+#[test]
+fn texts_of_ones_own_leave_no_candidates_among_the_held_out_documents() {
+    let corpus = Corpus::new(80, 500);
+    let specs = corpus.specs(&[("web", "1"), ("code", "1")]);
+    let stage = Mix::open(&specs, config(500)).unwrap();
+    let of = |own| run::memory_bytes(stage.resolved(), &config(500), own);
+    assert!(of(Some(0)) < of(None));
+    assert_eq!(of(Some(77)), of(Some(0)) + 77);
 }
 
 #[test]

@@ -24,18 +24,22 @@ pub struct Link {
     pub manifest: Manifest,
     /// How long it took, where its `run.json` says.
     pub seconds: Option<f64>,
+    /// Whether it only validates: nothing of it is trained on.
+    pub validates: bool,
 }
 
 /// The ancestors of the artifact in `path`, each once, whatever it was made from before it.
 pub fn upstream(path: &Path, manifest: &Manifest) -> Vec<Link> {
     let mut links = Vec::new();
-    collect(path, manifest, &mut links);
+    collect(path, manifest, false, &mut links);
     links
 }
 
-fn collect(path: &Path, manifest: &Manifest, links: &mut Vec<Link>) {
+fn collect(path: &Path, manifest: &Manifest, validates: bool, links: &mut Vec<Link>) {
     let about = json(&path.join("run.json"));
+    // What validates stands behind the rest of a mix: what is trained on too is known by then.
     for (at, input) in manifest.inputs.iter().enumerate() {
+        let validates = validates || input.only_validates(manifest.kind);
         let (InputKind::Artifact(_), Some(fingerprint)) = (input.kind, input.fingerprint) else {
             continue;
         };
@@ -48,9 +52,10 @@ fn collect(path: &Path, manifest: &Manifest, links: &mut Vec<Link>) {
             if found.fingerprint != fingerprint {
                 continue;
             }
-            collect(&place, &found, links);
+            collect(&place, &found, validates, links);
             let seconds = json(&place.join("run.json"))["seconds"].as_f64();
-            links.push(Link { name: input.name.clone(), path: place, manifest: found, seconds });
+            let name = input.name.clone();
+            links.push(Link { name, path: place, manifest: found, seconds, validates });
             break;
         }
     }

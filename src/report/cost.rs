@@ -8,6 +8,7 @@
 use serde::Serialize;
 
 use super::forecast::{Curve, Estimate, area};
+use crate::shards::StepRows;
 
 /// What is known of a run beside its records.
 pub struct Outlook {
@@ -15,10 +16,18 @@ pub struct Outlook {
     pub steps: u64,
     /// (step, steps) → the learning rate as a share of its peak.
     pub rate: Box<dyn Fn(u64, u64) -> f64>,
-    /// Tokens a step.
-    pub batch_tokens: u64,
+    /// Which rows each step takes, and their tokens.
+    pub rows: StepRows,
+    pub sequence: u64,
     /// Trainable numbers.
     pub parameters: u64,
+}
+
+impl Outlook {
+    /// Tokens of all steps before `step`, counted from 0.
+    pub fn tokens_before(&self, step: u64) -> u64 {
+        self.rows.before(step).saturating_mul(self.sequence)
+    }
 }
 
 /// Where the loss is going.
@@ -56,7 +65,7 @@ pub struct Cost {
 /// Asks the curve.
 pub fn forecast(curve: &Curve, outlook: &Outlook) -> Forecast {
     let twenty_tokens = outlook.parameters.saturating_mul(20);
-    let twenty_steps = (twenty_tokens / outlook.batch_tokens.max(1)).max(1);
+    let twenty_steps = outlook.rows.within(twenty_tokens / outlook.sequence.max(1)).max(1);
     Forecast {
         end: at_the_end(curve, outlook, outlook.steps),
         steps: outlook.steps,
@@ -92,9 +101,10 @@ pub fn cost(
         buys: Vec::new(),
     };
     let (Some(per_token), Some((curve, outlook))) = (per_token, forecast) else { return cost };
-    let left = (outlook.steps * outlook.batch_tokens).saturating_sub(tokens);
-    cost.to_finish = Some(left as f64 * per_token);
-    let step_price = per_token * outlook.batch_tokens as f64;
+    let all = outlook.tokens_before(outlook.steps);
+    cost.to_finish = Some(all.saturating_sub(tokens) as f64 * per_token);
+    // One more step, which has a whole batch by then.
+    let step_price = per_token * (outlook.tokens_before(outlook.steps + 1) - all) as f64;
     if step_price <= 0.0 {
         return cost;
     }
@@ -150,7 +160,8 @@ mod tests {
         let outlook = Outlook {
             steps: 4000,
             rate: Box::new(constant),
-            batch_tokens: 1000,
+            rows: StepRows::of_tokens(1000, 0, 0, 10),
+            sequence: 10,
             parameters: 1_000_000,
         };
         let bill = cost(2.0, 7200.0, (7000.0, 2_000_000), Some((&curve, &outlook)));
@@ -163,6 +174,13 @@ mod tests {
         let forecast = forecast(&curve, &outlook);
         assert_eq!(forecast.twenty_tokens, 20_000_000);
         assert!(forecast.at_twenty.loss < forecast.end.loss);
+        // A run whose batches grow has read less by its end, and pays for that.
+        let rows = StepRows::of_tokens(1000, 10, 4000, 10);
+        let growing = Outlook { rows, rate: Box::new(constant), ..outlook };
+        let all = growing.tokens_before(4000);
+        assert!(all > 1_900_000 && all < 2_100_000, "{all}");
+        let bill = cost(2.0, 7200.0, (7000.0, all), Some((&curve, &growing)));
+        assert_eq!(bill.to_finish, Some(0.0));
     }
 
     #[test]

@@ -16,6 +16,7 @@ use super::{
     view::View,
 };
 use crate::base::{
+    hash::Fingerprint,
     html::{escape, put},
     size::Count,
 };
@@ -65,6 +66,11 @@ pub fn validation(runs: &[Shown], view: &View) -> String {
         table(run, view, &mut html);
     }
     html
+}
+
+/// Whether two figures are over different texts; of earlier builds, which do not say, nobody knows.
+pub fn are_other_texts(one: Option<Fingerprint>, other: Option<Fingerprint>) -> bool {
+    one.zip(other).is_some_and(|(one, other)| one != other)
 }
 
 /// Whether two of the runs were scored on different texts, as far as they say.
@@ -123,9 +129,9 @@ fn table(run: &Run, view: &View, html: &mut String) {
     );
     for eval in run.evals.iter().filter(|eval| eval.step == last) {
         let first = run.evals.iter().find(|first| first.source == eval.source).unwrap_or(eval);
-        let kept = eval.kept_bits_per_byte().map_or("–".to_owned(), |bits| format!("{bits:.4}"));
+        let kept = eval.kept_bits_per_byte.map_or("–".to_owned(), |bits| format!("{bits:.4}"));
         let change = match before.get(eval.source.as_str()) {
-            Some(before) if before.validation != eval.validation => {
+            Some(before) if are_other_texts(before.validation, eval.validation) => {
                 "<td>other texts</td>".to_owned()
             }
             Some(before) => {
@@ -215,7 +221,7 @@ fn ahead(run: &Run, known: &Known) -> Vec<(f64, f64, f64)> {
         area += left.max(0.0) * rate / all.max(f64::MIN_POSITIVE);
         let step = done + (outlook.steps - done) * (at as u64 + 1) / POINTS;
         let estimate = curve.at(area, *rate);
-        ((step * outlook.batch_tokens) as f64, estimate.low, estimate.high)
+        (outlook.tokens_before(step) as f64, estimate.low, estimate.high)
     };
     ahead.iter().enumerate().map(at).collect()
 }
@@ -228,16 +234,13 @@ pub fn machine(runs: &[Shown]) -> String {
         ("gradient norm", "before clipping", |metric| metric.gradient_norm),
         ("learning rate", "", |metric| metric.learning_rate),
     ];
-    let timings: [(&str, &str, Of); 4] = [
+    let timings: [(&str, &str, Of); 3] = [
         ("throughput", "tokens a second", |timing| timing.tokens_per_second),
         ("waiting for data", "% of a step", |timing| {
             100.0 * timing.feed_seconds / timing.seconds.max(f64::MIN_POSITIVE)
         }),
         ("memory", "GiB", |timing| {
             timing.memory.map_or(f64::NAN, |bytes| bytes as f64 / (1u64 << 30) as f64)
-        }),
-        ("model FLOP utilisation", "% of the peak", |timing| {
-            timing.mfu.map_or(f64::NAN, |share| share * 100.0)
         }),
     ];
     let mut html = "<div class=\"charts\">\n".to_owned();
@@ -253,10 +256,48 @@ pub fn machine(runs: &[Shown]) -> String {
         speed.into_iter().map(|(x, speed)| (x, speed * a_token)).collect()
     };
     html.push_str(&multiple(runs, "model FLOPs", "TFLOP a second", &flops));
+    let title = "model FLOP utilisation";
+    html.push_str(&multiple(runs, title, "% of the peak", &utilisation));
     html.push_str("</div>\n");
+    html.push_str(&peaks(runs));
     match html.contains("<svg") {
         true => html,
         false => String::new(),
+    }
+}
+
+/// FLOPs of the steps as a share of what their machine could do, in percent; nothing where that is
+/// not known.
+fn utilisation(shown: &Shown) -> Vec<Point> {
+    let Shown { run, known } = shown;
+    let a_token = known.flops_per_token.map_or(f64::NAN, |flops| flops as f64);
+    let share = |timing: &Timing| {
+        let peak = run.peak_at(timing.step).map_or(f64::NAN, |peak| peak.flops_per_second);
+        (run.tokens_at(timing.step) as f64, 100.0 * timing.tokens_per_second * a_token / peak)
+    };
+    run.timing.iter().map(share).collect()
+}
+
+/// How FLOPs are counted, and what they are a share of.
+fn peaks(runs: &[Shown]) -> String {
+    let mut said: Vec<String> = Vec::new();
+    for session in runs.iter().flat_map(|shown| &shown.run.sessions) {
+        let Some(peak) = &session.peak else { continue };
+        let of =
+            if session.host.is_empty() { String::new() } else { format!(" ({})", session.host) };
+        let rate = peak.flops_per_second / 1e9;
+        let line = format!("{}{of}, {rate:.1} GFLOP a second", peak.of);
+        if !said.contains(&line) {
+            said.push(line);
+        }
+    }
+    match said.is_empty() {
+        true => String::new(),
+        false => format!(
+            "<p class=\"note\">FLOPs are PaLM's: 6 a matrix element and token, and 12 a layer, \
+             head, element of a head and place of the row; the peak is that of {}.</p>\n",
+            escape(&said.join("; "))
+        ),
     }
 }
 
@@ -289,8 +330,7 @@ fn of_metric(run: &Run, of: fn(&Metric) -> f64) -> Vec<Point> {
 }
 
 fn of_timing(run: &Run, of: fn(&Timing) -> f64) -> Vec<Point> {
-    let tokens = run.batch_tokens();
-    run.timing.iter().map(|timing| ((timing.step * tokens) as f64, of(timing))).collect()
+    run.timing.iter().map(|timing| (run.tokens_at(timing.step) as f64, of(timing))).collect()
 }
 
 /// Where processes went on.

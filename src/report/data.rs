@@ -10,6 +10,7 @@ use serde_json::Value;
 use super::{Shown, chain::Link, files::json, records::Run, view::duration};
 use crate::artifact::record::{InputKind, Kind};
 use crate::base::{
+    hash::Fingerprint,
     html::{escape, put},
     io,
     size::Count,
@@ -51,12 +52,12 @@ pub fn lineage(runs: &[Shown]) -> String {
     let mut html = String::new();
     let mut drawn = Vec::new();
     for Shown { run, .. } in runs {
-        let mix = run.manifest.inputs.first().and_then(|input| input.fingerprint);
         let Ok(lineage) = lineage::read(&run.path) else { continue };
-        if drawn.contains(&mix) {
+        let read = read_by(run);
+        if drawn.contains(&read) {
             continue;
         }
-        drawn.push(mix);
+        drawn.push(read);
         let (name, picture) = (escape(&run.name), lineage::picture::draw(&lineage));
         let figure = format!("<figure class=\"lineage wide\">{picture}</figure>\n");
         match runs.len() {
@@ -70,18 +71,23 @@ pub fn lineage(runs: &[Shown]) -> String {
     html
 }
 
+/// What tells the pictures of two runs apart: everything that they read, be it a mix of the same
+/// name, the model that they began with, or the run that they branched from.
+fn read_by(run: &Run) -> Vec<Fingerprint> {
+    let inputs = run.manifest.inputs.iter();
+    inputs.map(|input| input.fingerprint.unwrap_or(input.identity)).collect()
+}
+
 /// What became of the documents, artifact by artifact, and the tokens really read.
 pub fn strip(runs: &[Shown]) -> String {
     let mut html = String::new();
     let mut drawn = Vec::new();
     for Shown { run, .. } in runs {
-        let Some(mix) = run.manifest.inputs.first().and_then(|input| input.fingerprint) else {
-            continue;
-        };
-        if drawn.contains(&mix) || run.chain.is_empty() {
+        let read = read_by(run);
+        if drawn.contains(&read) || run.chain.is_empty() {
             continue;
         }
-        drawn.push(mix);
+        drawn.push(read);
         if runs.len() > 1 {
             put(&mut html, format_args!("<h3>{}</h3>\n", escape(&run.name)));
         }
@@ -106,6 +112,9 @@ fn card(link: &Link, html: &mut String) {
     let mut from: Vec<&str> = inputs.map(|input| input.name.as_str()).collect();
     from.dedup();
     put(html, format_args!("<li><b>{}</b>{}", escape(&link.name), escape(&link.manifest.stage)));
+    if link.validates {
+        html.push_str(" <small>only validates</small>");
+    }
     if !from.is_empty() {
         put(html, format_args!(" <small>of {}</small>", escape(&from.join(", "))));
     }
@@ -160,7 +169,7 @@ pub fn dropped(runs: &[Shown]) -> String {
     for link in runs.iter().flat_map(|shown| &shown.run.chain) {
         let fingerprint = link.manifest.fingerprint;
         let counts = &link.manifest.counts;
-        if seen.contains(&fingerprint) || link.manifest.kind != Kind::Corpus {
+        if seen.contains(&fingerprint) || link.manifest.kind != Kind::Corpus || link.validates {
             continue;
         }
         seen.push(fingerprint);

@@ -3,7 +3,8 @@
 //! In → the directories of runs, read as the files that `docs/formats.md` describes; out → one HTML
 //! page that opens offline on any screen, or the metrics as CSV. Reading order: [`records`] what a
 //! run says, [`chain`] what it was made from, [`page`] the page from top to bottom, its parts
-//! (`curves`, `norms`, `data`, `texts`, `settings`, `money`), [`chart`] and [`series`] below them;
+//! (`curves`, `norms`, `data`, `goals`, `texts`, `settings`, `money`), [`chart`] and [`series`]
+//! below them;
 //! [`forecast`] and [`cost`], which are pure; [`mod@csv`]; [`live`], the page while it trains.
 //!
 //! What only the training runtime knows (schedule, number of parameters, defaults) comes as
@@ -20,6 +21,7 @@ mod curves;
 mod data;
 pub mod files;
 pub mod forecast;
+mod goals;
 pub mod live;
 mod money;
 mod norms;

@@ -8,7 +8,7 @@
 use super::{
     Shown,
     chart::short,
-    curves, data, money, norms,
+    curves, data, goals, money, norms,
     records::Run,
     settings, texts,
     view::{View, duration},
@@ -67,6 +67,7 @@ fn parts(runs: &[Shown], view: &View) -> Vec<(&'static str, &'static str, String
     vec![
         ("summary", "Summary", summary(runs, view)),
         ("differences", "What differs", settings::differences(runs)),
+        ("goals", "Goals", goals::section(runs)),
         ("validation", "Bits per byte of held-out documents", curves::validation(runs, view)),
         ("loss", "Training loss", curves::loss(runs)),
         ("machine", "Step by step", curves::machine(runs)),
@@ -150,7 +151,7 @@ fn against(bits: f64, run: &Run, view: &View) -> String {
     let Some((_, before)) = baseline.bits_per_byte().last().copied() else { return String::new() };
     let change = bits - before;
     let name = escape(&baseline.name);
-    if run.validation() != baseline.validation() {
+    if curves::are_other_texts(run.validation(), baseline.validation()) {
         return format!(" <small>{name} has {before:.4}, over other texts</small>");
     }
     let class = if change <= 0.0 { "better" } else { "worse" };

@@ -35,9 +35,6 @@ pub struct Timing {
     /// Bytes that the process holds, where they were measured.
     #[serde(default)]
     pub memory: Option<u64>,
-    /// Share of the device's peak, where that is known.
-    #[serde(default)]
-    pub mfu: Option<f64>,
 }
 
 /// A line of `evals.jsonl`.
@@ -50,24 +47,15 @@ pub struct Eval {
     pub bytes: u64,
     pub bits_per_byte: f64,
     pub unigram_bits_per_byte: f64,
-    /// Those documents that the recipe would keep: how many, and their bits per byte.
+    /// Those documents that the recipe would keep: how many, and their bits per byte where there
+    /// are any.
     #[serde(default)]
     pub kept_documents: u64,
     #[serde(default)]
-    pub kept_nats: f64,
-    #[serde(default)]
-    pub kept_bytes: u64,
+    pub kept_bits_per_byte: Option<f64>,
     /// Which texts of the source were scored.
     #[serde(default)]
     pub validation: Option<Fingerprint>,
-}
-
-impl Eval {
-    /// Bits per byte of the documents that the recipe would keep, where there are any.
-    pub fn kept_bits_per_byte(&self) -> Option<f64> {
-        let nats = self.kept_nats;
-        (self.kept_bytes > 0).then(|| nats / (std::f64::consts::LN_2 * self.kept_bytes as f64))
-    }
 }
 
 /// A line of `evals/step-….jsonl`.
@@ -133,8 +121,30 @@ pub struct Session {
     /// The most memory it has held, in bytes, where it was measured.
     #[serde(default)]
     pub peak_memory: Option<u64>,
+    /// What its machine can do, where that is known.
+    #[serde(default)]
+    pub peak: Option<Peak>,
     #[serde(default)]
     pub numerics: Value,
+}
+
+/// A rate that model FLOPs are held against, and whose it is.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Peak {
+    pub flops_per_second: f64,
+    pub of: String,
+}
+
+/// What a goal came to.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Goal {
+    pub name: String,
+    pub step: u64,
+    pub by: String,
+    pub wanted: f64,
+    pub found: f64,
+    pub met: bool,
+    pub ended: bool,
 }
 
 /// Everything of a run that a page shows.
@@ -160,6 +170,8 @@ pub struct Run {
     pub spikes: Vec<Spike>,
     pub norms: Vec<Norms>,
     pub sessions: Vec<Session>,
+    /// Those that were due so far.
+    pub goals: Vec<Goal>,
     /// Of an hour, where the run says.
     pub price_per_hour: Option<f64>,
     /// Everything it was made from that is still there, sources first.
@@ -182,6 +194,7 @@ impl Run {
         let config: Value = serde_json::to_value(table).unwrap_or_default();
         let about = json(&path.join("run.json"));
         let sessions = serde_json::from_value(about["sessions"].clone()).unwrap_or_default();
+        let goals = serde_json::from_value(about["goals"].clone()).unwrap_or_default();
         let price = about["price_per_hour"].as_f64();
         let price = price.or_else(|| config["train"]["price_per_hour"].as_f64());
         let evals: Vec<Eval> = lines(&path.join("evals.jsonl"))?;
@@ -213,6 +226,7 @@ impl Run {
             config,
             evals,
             sessions,
+            goals,
         })
     }
 
@@ -243,11 +257,6 @@ impl Run {
         self.timing.iter().map(|timing| timing.seconds).sum()
     }
 
-    /// Tokens a step.
-    pub fn batch_tokens(&self) -> u64 {
-        self.config["train"]["batch_tokens"].as_u64().unwrap_or(1)
-    }
-
     /// (step, bits per byte over all sources), an evaluation each.
     pub fn bits_per_byte(&self) -> Vec<(u64, f64)> {
         let mut all = Vec::new();
@@ -260,6 +269,11 @@ impl Run {
         all
     }
 
+    /// What the machine could do that took a step: that of the last session from before it.
+    pub fn peak_at(&self, step: u64) -> Option<&Peak> {
+        self.sessions.iter().rev().find(|session| session.from_step < step)?.peak.as_ref()
+    }
+
     /// The most memory that a process of the run has held, where one says.
     pub fn peak_memory(&self) -> Option<u64> {
         self.sessions.iter().filter_map(|session| session.peak_memory).max()
@@ -269,9 +283,7 @@ impl Run {
     pub fn validation(&self) -> Option<Fingerprint> {
         let last = self.evals.last()?.step;
         let latest = self.evals.iter().filter(|eval| eval.step == last);
-        let texts = latest.map(|eval| Some((eval.source.as_str(), eval.validation?)));
-        let texts: Vec<(&str, Fingerprint)> = texts.collect::<Option<_>>()?;
-        Some(fingerprint_of_sources(texts.into_iter()))
+        fingerprint_of_sources(latest.map(|eval| (eval.source.as_str(), eval.validation)))
     }
 
     /// The mix it reads, where that is still there.

@@ -14,7 +14,8 @@ use crate::base::{
 };
 
 /// Keys that say how a run is watched, not what it is.
-const APART: [&str; 3] = ["train.log_every", "train.on_divergence", "train.price_per_hour"];
+const APART: [&str; 4] =
+    ["train.log_every", "train.on_divergence", "train.price_per_hour", "train.goal"];
 
 /// A configuration as dotted keys.
 fn flat(config: &Value) -> BTreeMap<String, String> {

@@ -30,8 +30,10 @@ pub struct Facts {
     pub name: String,
     pub path: PathBuf,
     pub fingerprint: Option<Fingerprint>,
-    /// `running` (or killed), `stopped` or `done`.
+    /// `running` (or killed), `stopped`, `done`, or `ended early` where a goal was missed.
     pub state: Option<String>,
+    /// What its goals have come to, `proof met, grind missed`.
+    pub goals: Option<String>,
     pub step: u64,
     pub steps: Option<u64>,
     pub tokens: u64,
@@ -111,7 +113,9 @@ impl Facts {
         let timed = records::tail::<Timed>(&path.join("timing.jsonl"), TIMING_END)?;
         facts.tokens_per_second = median(timed.iter().map(|it| it.tokens_per_second).collect());
         facts.state = json(&path.join("state.json"))["state"].as_str().map(str::to_owned);
-        facts.sessions(&json(&path.join("run.json")));
+        let run = json(&path.join("run.json"));
+        facts.sessions(&run);
+        facts.goals(&run);
         facts.evals = tasks(path);
         Ok(facts)
     }
@@ -128,11 +132,22 @@ impl Facts {
         self.bits_per_byte = bits(sum(|it| it.nats), bytes(|it| it.bytes));
         self.kept_bits_per_byte =
             bits(sum(|it| it.kept_nats.unwrap_or(0.0)), bytes(|it| it.kept_bytes.unwrap_or(0)));
-        let sets = latest.iter().map(|it| Some((it.source.as_str(), it.validation?)));
-        let sets: Option<Vec<(&str, Fingerprint)>> = sets.collect();
-        let sets = sets.filter(|sets| !sets.is_empty());
-        self.validation = sets.map(|sets| fingerprint_of_sources(sets.into_iter()).short());
+        let sets = latest.iter().map(|it| (it.source.as_str(), it.validation));
+        self.validation = fingerprint_of_sources(sets).map(|set| set.short());
         self.sources = latest.into_iter().map(|it| (it.source, it.bits_per_byte)).collect();
+    }
+
+    fn goals(&mut self, run: &Value) {
+        let goals = || run["goals"].as_array().into_iter().flatten();
+        let verdict = |goal: &Value| {
+            let verdict = if goal["met"] == true { "met" } else { "missed" };
+            Some(format!("{} {verdict}", goal["name"].as_str()?))
+        };
+        let verdicts: Vec<String> = goals().filter_map(verdict).collect();
+        self.goals = (!verdicts.is_empty()).then(|| verdicts.join(", "));
+        if self.state.as_deref() == Some("stopped") && goals().any(|goal| goal["ended"] == true) {
+            self.state = Some("ended early".to_owned());
+        }
     }
 
     fn sessions(&mut self, run: &Value) {

@@ -78,6 +78,7 @@ pub const COLUMNS: &[Column] = &[
     measure("tokens_per_second", 0, Ordering::Greater, |row| number(row.facts.tokens_per_second)),
     measure("seconds", 0, Ordering::Less, |row| number(row.facts.seconds)),
     measure("cost", 2, Ordering::Less, |row| number(row.facts.cost)),
+    column("goals", DataType::Utf8, true, |row| text(row.facts.goals.as_ref())),
     column("validation", DataType::Utf8, false, |row| text(row.facts.validation.as_ref())),
     column("host", DataType::Utf8, false, |row| text(row.facts.host.as_ref())),
     column("started", DataType::Float64, false, |row| number(row.facts.started)),

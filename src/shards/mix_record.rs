@@ -227,9 +227,7 @@ impl MixRecord {
     pub fn validation_texts(&self) -> Option<Fingerprint> {
         let validated = self.validated();
         let scored = validated.iter().filter(|source| source.documents > 0);
-        let texts = scored.map(|source| Some((source.name.as_str(), source.validation?)));
-        let texts: Vec<(&str, Fingerprint)> = texts.collect::<Option<_>>()?;
-        (!texts.is_empty()).then(|| fingerprint_of_sources(texts.into_iter()))
+        fingerprint_of_sources(scored.map(|source| (source.name.as_str(), source.validation)))
     }
 
     /// The JSON, with a final newline.

@@ -1,9 +1,12 @@
 //! Which rows of a mix a step of training takes.
 //!
-//! In → rows of a whole batch, and of the first one where batches grow; out → the rows of a step,
-//! and of all before it. A batch grows along a line, whole rows; each step takes the rows behind
-//! those of the step before, so that the order of the rows is what it is without, none is left out
-//! and none is read twice. Pure. **Cost.** An addition a step of the growth.
+//! In → rows of a whole batch, and of the first one where batches grow, or the table `[train]` that
+//! says both; out → the rows of a step, and of all before it. A batch grows along a line, whole
+//! rows; each step takes the rows behind those of the step before, so that the order of the rows is
+//! what it is without, none is left out and none is read twice. Pure. **Cost.** An addition a step
+//! of the growth.
+
+use serde_json::Value;
 
 /// How many rows steps take; steps are counted from 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,6 +20,23 @@ pub struct StepRows {
 }
 
 impl StepRows {
+    /// Of batches in tokens, in rows of `sequence` tokens; `start`, `growth`: 0 where they do not
+    /// grow.
+    pub fn of_tokens(batch: u64, start: u64, growth: u64, sequence: u64) -> StepRows {
+        let full = (batch / sequence).max(1);
+        StepRows { full, start: (start / sequence).min(full), growth }
+    }
+
+    /// Of a run, and its T, by its resolved table `[train]`; `None` where that names no batch.
+    pub fn of_config(train: &Value) -> Option<(StepRows, u64)> {
+        let number = |key: &str| train[key].as_u64();
+        let sequence = number("sequence").filter(|sequence| *sequence > 0)?;
+        let (start, growth) = (number("batch_start"), number("batch_warmup_steps"));
+        let (start, growth) = (start.unwrap_or(0), growth.unwrap_or(0));
+        let rows = StepRows::of_tokens(number("batch_tokens")?, start, growth, sequence);
+        Some((rows, sequence))
+    }
+
     /// Rows of step `step`.
     pub fn at(self, step: u64) -> u64 {
         if step >= self.growth {
@@ -48,6 +68,8 @@ impl StepRows {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
@@ -63,5 +85,17 @@ mod tests {
         let plain = StepRows { full: 8, start: 0, growth: 0 };
         assert_eq!((plain.before(5), plain.within(47)), (40, 5));
         assert_eq!(plain.before(u64::MAX), u64::MAX);
+    }
+
+    #[test]
+    fn a_configuration_says_its_rows() {
+        let of = |train: Value| StepRows::of_config(&train);
+        let plain = json!({"batch_tokens": 256, "sequence": 32});
+        assert_eq!(of(plain), Some((StepRows { full: 8, start: 0, growth: 0 }, 32)));
+        let growing = json!({"batch_tokens": 256, "sequence": 32, "batch_start": 64,
+            "batch_warmup_steps": 4});
+        assert_eq!(of(growing), Some((StepRows { full: 8, start: 2, growth: 4 }, 32)));
+        assert_eq!(of(json!({"batch_tokens": 256, "sequence": 0})), None);
+        assert_eq!(of(Value::Null), None);
     }
 }

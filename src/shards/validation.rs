@@ -105,12 +105,14 @@ pub fn fingerprint<'a>(
 }
 
 /// The same of several sources at once, from (source, fingerprint of its texts): what tables and
-/// pages call a set by.
+/// pages call a set by. `None` without a source, or where one does not say which its texts are.
 pub fn fingerprint_of_sources<'a>(
-    sources: impl Iterator<Item = (&'a str, Fingerprint)>,
-) -> Fingerprint {
-    let lines: String = sources.map(|(source, texts)| format!("{source} {texts}\n")).collect();
-    xxh3_128(lines.as_bytes())
+    sources: impl Iterator<Item = (&'a str, Option<Fingerprint>)>,
+) -> Option<Fingerprint> {
+    let line =
+        |(source, texts): (&str, Option<Fingerprint>)| Some(format!("{source} {}\n", texts?));
+    let lines: String = sources.map(line).collect::<Option<_>>()?;
+    (!lines.is_empty()).then(|| xxh3_128(lines.as_bytes()))
 }
 
 /// The held-out documents of one source.

@@ -27,6 +27,7 @@ pub use config::{LossOn, TokenizeConfig};
 
 use std::path::Path;
 
+use arrow::datatypes::DataType;
 use serde_json::Value;
 
 use self::vocabulary::Vocabulary;
@@ -74,7 +75,9 @@ impl Tokenize {
         let TokenizeConfig { special_text, loss_on, .. } = config;
         let answers = loss_on == LossOn::Answers;
         let inputs = Inputs::open_texts(specs, &InputConfig { answers, ..input })?;
-        if answers && inputs.schema().index_of(ANSWERS).is_err() {
+        let schema = inputs.schema();
+        let column = schema.field_with_name(ANSWERS).ok();
+        if answers && column.is_none_or(|field| *field.data_type() != DataType::Utf8) {
             let message = "`loss_on = \"answers\"` reads prompts with completions, and lists of \
                            messages, from JSON; no input is JSON";
             return Err(Error::config(message)

@@ -22,6 +22,9 @@ use crate::tokenizer::Tokenizer;
 /// Published as `shard-<unit>.arrow`.
 const SHARD: &str = "shard.arrow";
 
+/// Characters of a wrong list that are shown.
+const SHOWN: usize = 40;
+
 /// The count of documents that spell a special token.
 const SPECIAL_TOKEN_TEXTS: &str = "special_token_texts";
 
@@ -99,7 +102,8 @@ fn encode_batch(
     let mut special_token_texts = 0;
     let mut trained = Vec::with_capacity(batch.len());
     let column = batch.records.column_by_name(ANSWERS).filter(|_| answers);
-    let column = column.map(|column| column.as_string::<i32>());
+    // A column of another type is another program's; `open` has refused to read it as ours.
+    let column = column.and_then(|column| column.as_string_opt::<i32>());
     for row in 0..batch.len() {
         let text = batch.texts().value(row);
         let said = column.filter(|column| column.is_valid(row)).map(|column| column.value(row));
@@ -116,14 +120,22 @@ fn encode_batch(
 
 /// Encodes a text part by part, cut where its answers begin and end, as `17-42,60-71` says. Gives
 /// the tokens at which they do.
+///
+/// # Errors
+/// Failed: no such list, as another program's column of that name has.
 fn encode_parts(
     text: &str,
     answers: &str,
     tokenizer: &Tokenizer,
     tokens: &mut Vec<u32>,
 ) -> Result<Vec<u32>> {
-    let cuts = answers.split([',', '-']).map(|cut| cut.parse::<usize>());
-    let cuts = cuts.collect::<Result<Vec<usize>, _>>().expect("the reader wrote numbers");
+    let cuts = cuts(text, answers).ok_or_else(|| {
+        let shown: String = answers.chars().take(SHOWN).collect();
+        let message = format!("`{ANSWERS}` is `{shown}`, no list of stretches of the text");
+        Error::failed(message).with_hint(
+            "the column is written by what reads completions from JSON: rename one of your own",
+        )
+    })?;
     let (first, mut bounds, mut start) = (tokens.len(), Vec::new(), 0);
     for cut in cuts {
         tokenizer.encode(&text[start..cut], tokens)?;
@@ -132,6 +144,17 @@ fn encode_parts(
     }
     tokenizer.encode(&text[start..], tokens)?;
     Ok(bounds)
+}
+
+/// Where the stretches begin and end; `None` where they are none of this text.
+fn cuts(text: &str, answers: &str) -> Option<Vec<usize>> {
+    let mut cuts = Vec::new();
+    for stretch in answers.split(',') {
+        let (from, to) = stretch.split_once('-')?;
+        cuts.extend([from.parse::<usize>().ok()?, to.parse().ok()?]);
+    }
+    let is_inside = cuts.is_sorted() && cuts.iter().all(|cut| text.is_char_boundary(*cut));
+    is_inside.then_some(cuts)
 }
 
 fn name_document(error: Error, batch: &Batch, row: usize) -> Error {

@@ -1,7 +1,10 @@
 //! The stage as a whole: shards whose rows are the documents, whatever the threads. Tests only.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use arrow::array::{ArrayRef, RecordBatch, StringArray, UInt64Array};
+use parquet::arrow::ArrowWriter;
 use serde_json::{Value, json};
 
 use super::{LossOn, Tokenize, TokenizeConfig};
@@ -17,7 +20,7 @@ use crate::base::hash::xxh3_128;
 use crate::base::io;
 use crate::base::size::Bytes;
 use crate::shards::{Block, ShardReader, is_trained};
-use crate::source::InputConfig;
+use crate::source::{InputConfig, formats::objects::ANSWERS};
 use crate::tokenizer::{Tokenizer, harness};
 
 const MEMORY: u64 = 1 << 30;
@@ -238,6 +241,36 @@ fn answers_are_told_from_their_prompts_by_tokens() {
     let specs = [harness::spec("fixture", &folder.path().join("a.txt"))];
     let config = TokenizeConfig { loss_on: LossOn::Answers, ..TokenizeConfig::default() };
     let refused = Tokenize::open(&specs, InputConfig::default(), config, &json).err().unwrap();
+    assert!(refused.to_string().contains("no input is JSON"), "{refused}");
+}
+
+#[test]
+fn a_column_of_ones_own_that_is_called_as_the_answers_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.parquet");
+    let json = fixtures().join("cl100k.json");
+    let open = |column: ArrayRef| {
+        let text: ArrayRef = Arc::new(StringArray::from(vec!["Größe"]));
+        let columns = [("id", text.clone()), ("text", text), (ANSWERS, column)];
+        let records = RecordBatch::try_from_iter(columns).unwrap();
+        let mut file = Vec::new();
+        let mut writer = ArrowWriter::try_new(&mut file, records.schema(), None).unwrap();
+        writer.write(&records).unwrap();
+        writer.close().unwrap();
+        io::write(&path, &file).unwrap();
+        let config = TokenizeConfig { loss_on: LossOn::Answers, ..TokenizeConfig::default() };
+        let input = InputConfig { holdout: Some(0.0), ..InputConfig::default() };
+        Tokenize::open(&[harness::spec("fixture", &path)], input, config, &json)
+    };
+    // No list, behind the text, inside a character, falling.
+    for foreign in ["yes, it is", "0-99", "3-4", "2-1", "4"] {
+        let stage = open(Arc::new(StringArray::from(vec![foreign]))).unwrap();
+        let error = harness::run(&stage, folder.path(), 1, MEMORY).unwrap_err();
+        let said = format!("`answer_bytes` is `{foreign}`");
+        assert!(error.to_string().contains(&said), "{error}");
+        assert!(error.hint().is_some_and(|hint| hint.contains("rename")), "{error}");
+    }
+    let refused = open(Arc::new(UInt64Array::from(vec![7]))).err().unwrap();
     assert!(refused.to_string().contains("no input is JSON"), "{refused}");
 }
 

@@ -61,15 +61,10 @@ impl Rows {
 
 /// Which rows the steps of a run take, and T.
 fn shape(path: &Path, run: &Run) -> Result<(StepRows, u64)> {
-    let number = |key: &str| run.config["train"][key].as_u64();
-    let sequence = number("sequence").filter(|sequence| *sequence > 0);
-    let missing =
-        || Error::damaged_artifact(&path.join("config.toml"), None, "no `train.sequence`");
-    let sequence = sequence.ok_or_else(missing)?;
-    let full = (run.batch_tokens() / sequence).max(1);
-    let start = number("batch_start").map_or(0, |tokens| tokens / sequence).min(full);
-    let growth = number("batch_warmup_steps").unwrap_or(0);
-    Ok((StepRows { full, start, growth }, sequence))
+    StepRows::of_config(&run.config["train"]).ok_or_else(|| {
+        let file = path.join("config.toml");
+        Error::damaged_artifact(&file, None, "no `train.sequence` or `train.batch_tokens`")
+    })
 }
 
 /// The documents of some rows.

@@ -6,7 +6,7 @@
 //! at once, since each hand-over wakes a thread: one at first, whom nobody should wait for, then
 //! twice as many each time, up to [`READ_TOKENS`]. Invariants: a row is what the reader gives for
 //! its place, whoever reads it and when; no token is read twice in order, so each block is decoded
-//! once an epoch as without it. Cost: four bytes a token ahead.
+//! once an epoch as without it. Cost: four bytes a token ahead, five where not all are trained on.
 
 use std::{
     sync::mpsc::{Receiver, Sender, channel, sync_channel},

@@ -33,7 +33,7 @@ pub struct Budget {
 /// # Errors
 /// Config: not one step fits it.
 pub fn resolve(config: &TrainConfig, feed: &mut MixFeed) -> Result<Option<Budget>> {
-    let Settings { tokens, flops, bytes, batch_tokens, sequence, .. } = &config.train;
+    let Settings { tokens, flops, bytes, sequence, .. } = &config.train;
     let (given, most) = match (tokens, flops, bytes) {
         (Some(tokens), _, _) => (format!("`train.tokens` = {tokens}"), tokens.0),
         (_, Some(flops), _) => {
@@ -47,12 +47,16 @@ pub fn resolve(config: &TrainConfig, feed: &mut MixFeed) -> Result<Option<Budget
     };
     let steps = config.train.steps_within(most);
     if steps == 0 {
+        let first = config.train.tokens_at(0);
         let message = format!(
-            "{given} comes to {} tokens, less than one step of {batch_tokens}",
-            Count(most)
+            "{given} comes to {} tokens, less than one step of {}",
+            Count(most),
+            Count(first)
         );
-        return Err(Error::config(message)
-            .with_hint("give more, or lower `train.batch_tokens` with `train.micro_batch`"));
+        return Err(Error::config(message).with_hint(match first < config.train.batch_tokens.0 {
+            true => "give more, or lower `train.batch_start`",
+            false => "give more, or lower `train.batch_tokens` with `train.micro_batch`",
+        }));
     }
     Ok(Some(Budget { given, steps }))
 }

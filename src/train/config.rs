@@ -10,13 +10,19 @@
 use serde::{Deserialize, Serialize};
 
 pub use super::amounts::Steps;
-use super::{amounts, recompute::Recompute, spikes::Rule};
+use super::{
+    amounts,
+    goals::{self, Goal, Goals},
+    recompute::Recompute,
+    spikes::Rule,
+};
 use crate::base::{
     config::{self, Table},
     error::{Error, Result},
     size::{Bytes, Count},
 };
 use crate::runtime::{
+    device::Device,
     model::{Grow, LoraConfig, Model, ModelConfig, trained_shapes},
     optim::{
         Optimizer,
@@ -173,6 +179,10 @@ pub struct Settings {
     /// What an hour of the machine costs; goes to `run.json` alone.
     #[serde(skip_serializing)]
     pub price_per_hour: Option<f64>,
+    /// What it should have come to on its way (`goals`). Changes no file, so it is no part of the
+    /// fingerprint.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub goal: Vec<Goal>,
     /// Where the run was given another `steps`: written by `--resume`, so that an extended run,
     /// whose learning rate followed the earlier horizon at first, has its own fingerprint.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -257,6 +267,7 @@ impl Default for Settings {
             log_every: 10,
             on_divergence: OnDivergence::Warn,
             price_per_hour: None,
+            goal: Vec::new(),
             extended: Vec::new(),
         }
     }
@@ -268,6 +279,7 @@ impl TrainConfig {
         amounts::refuse_rivals(&table)?;
         let mut config: TrainConfig = config::parse(table, "the training configuration")?;
         config.train.check()?;
+        goals::check(&config.train.goal)?;
         config.optimizer.validate()?;
         config.optimizer = config.optimizer.resolved();
         config.check_shape()?;
@@ -299,6 +311,25 @@ impl TrainConfig {
             return Err(Error::config(message).with_hint("leave one of them out"));
         }
         lora.validate(&self.model)
+    }
+
+    /// Refuses what of a run has no form on a GPU.
+    ///
+    /// # Errors
+    /// Config: the key, where `device` is no CPU.
+    pub fn check_device(&self, device: &Device) -> Result<()> {
+        let is_composed = self.runtime.ops == Ops::Composed;
+        let faults = [
+            (self.train.ema > 0.0, "`train.ema` keeps an average that only the CPU computes"),
+            (self.lora.is_some(), "`[lora]`: adapters are trained on the CPU alone"),
+            (is_composed, "`runtime.ops = \"composed\"` runs on the CPU alone"),
+        ];
+        match faults.into_iter().find(|(is_at_fault, _)| *is_at_fault) {
+            Some((_, message)) if device.context().is_some() => {
+                Err(Error::config(message).with_hint("leave the key out, or use `--device cpu`"))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// What of the configuration the fingerprint covers.
@@ -354,8 +385,9 @@ impl TrainConfig {
     }
 }
 
-/// Keys that change no file that equal runs share, and so are no part of the fingerprint.
-pub const UNCOUNTED: [&str; 4] = ["log_every", "on_divergence", "price_per_hour", "recompute"];
+/// Keys that change no file that equal runs share, and so are no part of the fingerprint; beside
+/// those that are not written at all (`recompute`, `price_per_hour`).
+pub const UNCOUNTED: [&str; 3] = ["log_every", "on_divergence", "goal"];
 
 /// llm.c and OLMo-core look back on so many steps.
 const SPIKE_WINDOW: usize = 128;
@@ -375,6 +407,7 @@ impl Settings {
         self.on_divergence = asked.on_divergence;
         self.price_per_hour = asked.price_per_hour;
         self.recompute = asked.recompute;
+        self.goal.clone_from(&asked.goal);
     }
 
     /// When a step is left out.
@@ -419,6 +452,11 @@ impl Settings {
     pub fn ends(&self, steps: u64) -> Vec<u64> {
         let extended = self.extended.iter().filter(|extension| extension.at == extension.steps);
         extended.map(|extension| extension.at).chain([steps]).collect()
+    }
+
+    /// The goals of a run over `steps`.
+    pub(super) fn goals(&self, steps: u64) -> Goals {
+        Goals::of(&self.goal, steps, self.step_rows(), self.sequence as u64)
     }
 
     /// The first step after which a run over `steps` evaluates.

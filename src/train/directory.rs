@@ -101,11 +101,13 @@ fn goes_on(out: &Path, standing: Option<&Manifest>, asked: &Asked<'_>) -> Result
     Ok(!matches!(decision(out, standing, asked)?, Continuation::Aside(_)))
 }
 
-/// Whether a new run in OUT can share the past that is asked for.
+/// Whether a new run in OUT has the model that it needs, and can share the past that is asked for.
 ///
 /// # Errors
-/// Config: it is the past of the run that stands in OUT, or of another mix, shape or batch.
+/// Config: no model is given; the past is that of the run that stands in OUT, or of another mix,
+/// shape or batch.
 fn check_past(out: &Path, asked: &Asked<'_>) -> Result<()> {
+    asked.origin.check_model(asked.config)?;
     let Some(parent) = &asked.origin.parent else { return Ok(()) };
     if out.exists() && io::canonical(out)? == io::canonical(&parent.run)? {
         let stands = format!("the run that stands in `{}`", out.display());

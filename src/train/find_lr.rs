@@ -4,7 +4,8 @@
 //! rates for training neural networks*, 2017, as fastai's `lr_find` does it: a fresh model takes up
 //! to [`STEPS`] steps over the mix's first batches while the rate grows by equal factors from
 //! [`LOWEST`] to [`HIGHEST`]; losses are smoothed (0.9, without bias); the test ends where the
-//! smoothed loss is four times its lowest or no number. **Suggestion.** A tenth of the rate with
+//! smoothed loss is four times its lowest or no number. Batches and rows are whole from the first
+//! step on, whatever warms up. **Suggestion.** A tenth of the rate with
 //! the lowest smoothed loss, which is what a warm-up may lead to. It is a place to start a sweep
 //! from, no answer: the rate that is best over a whole run is often a factor of two away. Writes
 //! nothing. **Cost.** So many steps; the rows repeat where the mix has fewer.
@@ -14,8 +15,6 @@ use std::{fmt, path::Path};
 use serde::Serialize;
 
 use super::{
-    config::{Steps, TrainConfig},
-    feed::MixFeed,
     learner::{Beginning, Learner},
     plan::{self, Prepared, TrainOptions},
 };
@@ -75,16 +74,18 @@ fn test(prepared: &mut Prepared, progress: &Progress) -> Result<RangeTest> {
     let Prepared { config, device, feed, origin, .. } = prepared;
     let beginning = origin.initial.as_ref().map_or(Beginning::Fresh, Beginning::Weights);
     let mut learner = Learner::open(config, beginning, device)?;
-    let mut settings = config.train.clone();
+    // Every rate is tried on as much text: losses of small batches lie further apart.
+    let mut settings = config.train.whole(feed.row_count());
     (settings.schedule, settings.warmup_steps, settings.spike_skip) = (Kind::Constant, 0, 0.0);
-    let passes = batches(config, feed);
+    let batch = settings.rows_per_step() as u64;
+    let batches = (feed.row_count() / batch).min(STEPS);
     progress.begin_steps("learning rates", STEPS);
     let mut points: Vec<Point> = Vec::new();
     let (mut mean, mut weight, mut lowest) = (0.0, 1.0, f64::INFINITY);
     for step in 0..STEPS {
         let share = step as f64 / (STEPS - 1) as f64;
         settings.learning_rate = LOWEST * libm::pow(HIGHEST / LOWEST, share);
-        learner.state.next_row = step % passes * settings.rows_per_step() as u64;
+        learner.state.next_row = step % batches * batch;
         let taken = learner.take_step(feed, &settings, STEPS);
         // A rate so high that the loss is no number is the end of the test.
         let (loss, is_first) = match taken {
@@ -107,12 +108,6 @@ fn test(prepared: &mut Prepared, progress: &Progress) -> Result<RangeTest> {
     let lowest = best.map_or(LOWEST, |point| point.learning_rate);
     let configured = config.train.learning_rate;
     Ok(RangeTest { points, lowest, suggestion: lowest * SHARE, configured })
-}
-
-/// Batches that the mix has, up to those of a test.
-fn batches(config: &TrainConfig, feed: &MixFeed) -> u64 {
-    let Steps::Number(_) = config.train.steps else { panic!("steps are resolved before") };
-    (feed.row_count() / config.train.rows_per_step() as u64).clamp(1, STEPS)
 }
 
 /// Bars of the printed curve, and the width of the longest.

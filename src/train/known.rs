@@ -41,7 +41,8 @@ pub(super) fn of(config: &TrainConfig, steps: u64, warnings: Vec<String>) -> Kno
         outlook: Some(Outlook {
             steps,
             rate: Box::new(rate),
-            batch_tokens: config.train.batch_tokens.0,
+            rows: config.train.step_rows(),
+            sequence: config.train.sequence as u64,
             parameters: config.model.parameter_count(),
         }),
         flops_per_token: Some(config.model.flops_per_token(config.train.sequence)),

@@ -9,6 +9,7 @@
 use super::{
     clock::Stopwatch,
     config::{Ops, Settings, TrainConfig},
+    goals,
     metric::Metric,
     norms::{self, Norms},
     recompute::Recompute,
@@ -78,9 +79,7 @@ impl Learner {
     /// A learner of `config`, whose `vocab_size` is known.
     pub fn open(config: &TrainConfig, from: Beginning<'_>, device: &Device) -> Result<Learner> {
         let TrainConfig { train, model, runtime, lora, .. } = config;
-        if device.context().is_some() {
-            check_for_device(config)?;
-        }
+        config.check_device(device)?;
         let decoder = match from {
             Beginning::Fresh => Model::new(model, train.seed, device)?,
             Beginning::Weights(weights) => average::copy(weights, device)?,
@@ -180,8 +179,7 @@ impl Learner {
             let (average, parameters) = (average.parameters(), self.model.parameters());
             average::update(average, parameters, decay, self.state.step + 1)?;
         }
-        let smoothed = self.state.smoothed_loss.unwrap_or(found.loss);
-        self.state.smoothed_loss = Some(smoothed + SMOOTHING * (found.loss - smoothed));
+        self.state.smoothed_loss = Some(goals::smooth(self.state.smoothed_loss, found.loss));
         Ok(())
     }
 
@@ -207,21 +205,6 @@ impl Learner {
     }
 }
 
-/// Refuses what of a run has no form on a GPU.
-fn check_for_device(config: &TrainConfig) -> Result<()> {
-    let faults = [
-        (config.train.ema > 0.0, "`train.ema` keeps an average that only the CPU computes"),
-        (config.lora.is_some(), "`[lora]`: adapters are trained on the CPU alone"),
-        (config.runtime.ops == Ops::Composed, "`runtime.ops = \"composed\"` runs on the CPU alone"),
-    ];
-    match faults.into_iter().find(|(is_at_fault, _)| *is_at_fault) {
-        Some((_, message)) => {
-            Err(Error::config(message).with_hint("leave the key out, or use `--device cpu`"))
-        }
-        None => Ok(()),
-    }
-}
-
 fn beginning(config: &TrainConfig, numerics: &Numerics) -> TrainState {
     TrainState {
         step: 0,
@@ -237,16 +220,13 @@ fn beginning(config: &TrainConfig, numerics: &Numerics) -> TrainState {
     }
 }
 
-/// Weight of the newest loss in the one that progress shows.
-const SMOOTHING: f64 = 0.05;
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::base::size::Count;
     use crate::runtime::cuda::host::HostMachine;
     use crate::runtime::data::Batch;
-    use crate::runtime::model::ModelConfig;
+    use crate::runtime::model::{LoraConfig, ModelConfig};
 
     /// Rows of one document each.
     struct Rows;
@@ -308,10 +288,11 @@ mod tests {
     #[test]
     fn what_a_device_cannot_do_is_refused_by_its_key() {
         let device = Device::over(HostMachine::context(1).1);
-        let mut changed = [config(), config()];
+        let mut changed = [config(), config(), config()];
         changed[0].train.ema = 0.9;
         changed[1].runtime.ops = Ops::Composed;
-        for (config, key) in changed.iter().zip(["`train.ema`", "`runtime.ops"]) {
+        changed[2].lora = Some(LoraConfig::default());
+        for (config, key) in changed.iter().zip(["`train.ema`", "`runtime.ops", "`[lora]`"]) {
             let error = Learner::open(config, Beginning::Fresh, &device).map(|_| ()).unwrap_err();
             assert!(error.to_string().starts_with(key), "{error}");
             assert_eq!(error.exit_status(), 2);

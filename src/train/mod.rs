@@ -8,7 +8,8 @@
 //! `budget` how long, `warmup` what begins small, `recompute` whether blocks run twice to fit,
 //! `learner` what training changes, `spikes` what it leaves out, `feed` rows of the mix,
 //! [`validate`] bits per byte, [`sample`] text (`stop`: up to a stop string), `health` whether it
-//! leads anywhere, `rotation` which checkpoints stay, [`milestones`] what else is made of some,
+//! leads anywhere, `goals` whether it leads where it should, `peak` what its speed is held against,
+//! `rotation` which checkpoints stay, [`milestones`] what else is made of some,
 //! [`companions`] what other tools read them by, `log` with [`records`] and `events`, `sessions`,
 //! [`summary`] what is written down, `known` what [`crate::report`] cannot see for its page,
 //! `clock` the only clocks. Before a run: [`mod@probe`] its time and money, [`smoke`] whether it is
@@ -34,6 +35,7 @@ mod extend;
 pub mod feed;
 pub mod find_lr;
 pub mod generate;
+mod goals;
 mod health;
 mod job;
 mod known;
@@ -45,6 +47,7 @@ mod metric;
 pub mod milestones;
 mod norms;
 mod origin;
+mod peak;
 pub mod plan;
 pub mod probe;
 mod recompute;

@@ -157,6 +157,22 @@ impl Origin {
         })
     }
 
+    /// Refuses what trains beside a trained model, or on top of one, where none is given.
+    ///
+    /// # Errors
+    /// Config: `[lora]` or `train.grow` without a model.
+    pub fn check_model(&self, config: &TrainConfig) -> Result<()> {
+        let message = match (&config.lora, config.train.grow) {
+            _ if self.initial.is_some() => return Ok(()),
+            (Some(_), _) if self.parent.is_none() => {
+                "`[lora]` trains adapters beside a trained model, and none is given"
+            }
+            (_, Some(_)) => "`train.grow` makes a trained model deeper, and none is given",
+            _ => return Ok(()),
+        };
+        Err(Error::config(message).with_hint("name it with `--init-from`"))
+    }
+
     /// Gives `config` the shape of the parameters that a run begins with, grown where that is asked
     /// for; `given`: it has one, which must then be the same.
     pub fn shape(&mut self, config: &mut TrainConfig, given: Given) -> Result<()> {

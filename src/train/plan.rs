@@ -196,10 +196,21 @@ pub fn prepare(
     out: Option<&Path>,
     options: &TrainOptions,
 ) -> Result<Prepared> {
+    prepare_on(Device::from_name(&options.device)?, table, mix, out, options)
+}
+
+/// The same on a device that is open.
+pub(super) fn prepare_on(
+    device: Device,
+    table: Table,
+    mix: &Path,
+    out: Option<&Path>,
+    options: &TrainOptions,
+) -> Result<Prepared> {
     let model = table.get("model").and_then(|model| model.as_table()).cloned();
     let mut config = TrainConfig::parse(table)?;
+    config.check_device(&device)?;
     let given = Given::of(model.as_ref(), config.train.grow.is_some());
-    let device = Device::from_name(&options.device)?;
     let mut feed = MixFeed::open(mix, &options.data, config.train.sequence)?;
     let tokenizer = Tokenizer::open(&mix.join(TOKENIZER_DIRECTORY))?;
     let mut origin = Origin::open(&options.begin, &tokenizer, &device)?;
@@ -215,7 +226,10 @@ pub fn prepare(
         };
         config.model = ModelConfig { n_layer, ..shape };
     }
-    check_growth(&config, &origin, out)?;
+    // A run that stands, and began with a model, goes on without its name.
+    if out.and_then(shape_begun_with).is_none() {
+        origin.check_model(&config)?;
+    }
     config.check_shape()?;
     let (mut config, budget) = resolve(config, &mut feed)?;
     config.check_adapters()?;
@@ -230,20 +244,6 @@ pub fn prepare(
     feed.limit(memory.loader)?;
     let input = InputRecord::artifact(mix)?;
     Ok(Prepared { config, device, feed, tokenizer, input, memory, recomputed, budget, origin })
-}
-
-/// Refuses what needs a trained model where none is given and none was begun with.
-fn check_growth(config: &TrainConfig, origin: &Origin, out: Option<&Path>) -> Result<()> {
-    let given = origin.initial.is_some() || out.and_then(shape_begun_with).is_some();
-    let message = match (&config.lora, config.train.grow) {
-        _ if given => return Ok(()),
-        (Some(_), _) if origin.parent.is_none() => {
-            "`[lora]` trains adapters beside a trained model, and none is given"
-        }
-        (_, Some(_)) => "`train.grow` makes a trained model deeper, and none is given",
-        _ => return Ok(()),
-    };
-    Err(Error::config(message).with_hint("name it with `--init-from`"))
 }
 
 /// Calls `work` on as many threads as are asked for.
@@ -334,6 +334,9 @@ fn resolve(mut config: TrainConfig, feed: &mut MixFeed) -> Result<(TrainConfig, 
         return Err(too_few_tokens(&config, feed, steps.max(1), possible, all));
     }
     config.train.steps = Steps::Number(steps);
+    let validates = feed.record().validated().iter().any(|source| source.documents > 0);
+    let first = config.train.first_evaluation(steps);
+    config.train.goals(steps).check(steps, first, validates)?;
     config.train.decay_from = decay_from(&config, feed)?;
     Ok((config, budget))
 }
@@ -360,17 +363,23 @@ fn too_few_tokens(
     possible: u64,
     all: bool,
 ) -> Error {
-    let (batch, has) = (config.train.batch_tokens, Count(feed.record().tokens));
-    let wanted = match steps.checked_mul(batch.0) {
-        Some(tokens) => Count(tokens).to_string(),
-        None => "more than 2^64".to_owned(),
+    let train = &config.train;
+    let (first, last) = (train.tokens_at(0), train.tokens_at(steps - 1));
+    let has = Count(feed.record().tokens);
+    let wanted = match train.tokens_before(steps) {
+        u64::MAX => "more than 2^64".to_owned(),
+        tokens => Count(tokens).to_string(),
     };
     let what = match steps {
-        1 => format!("one step of {batch} tokens needs"),
-        _ => format!("{} steps of {batch} tokens need", Count(steps)),
+        1 => format!("one step of {} tokens needs", Count(first)),
+        _ if first == last => format!("{} steps of {} tokens need", Count(steps), Count(last)),
+        _ => format!("{} steps of {} to {} tokens need", Count(steps), Count(first), Count(last)),
     };
     let error = Error::config(format!("{what} {wanted} tokens, the mix has {has}"));
     match (possible, all) {
+        (0, _) if first < train.batch_tokens.0 => {
+            error.with_hint("lower `train.batch_start`, or make a larger mix")
+        }
         (0, _) => error.with_hint(
             "lower `train.batch_tokens`, with `train.micro_batch` or `train.sequence`, or make a \
              larger mix",

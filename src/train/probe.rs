@@ -1,38 +1,33 @@
 //! What a run will take in time and money, from a few steps that nobody keeps.
 //!
 //! In → a resolved configuration and its mix; out → [`Probe`]. **Method.** A fresh learner of the
-//! run's shape takes [`STEPS`] steps over the mix's first rows; the first is left out of the clock,
+//! run's shape takes [`STEPS`] steps over the mix's first rows, in whole batches of whole rows also
+//! where these begin small, since most of a run is of such; the first is left out of the clock,
 //! since it touches memory for the first time. FLOPs a token are PaLM's
-//! (`ModelConfig::flops_per_token`); the utilisation (MFU) is their rate as a share of this
-//! machine's own f32 matrix product, 1024 × 1024 × 1024 on the same threads, which is the most that
-//! a step of products could reach here. Evaluations, samples and checkpoints come on top. **Cost.**
-//! So many steps, and a tenth of a second of products. Nothing on the disk is touched.
+//! (`ModelConfig::flops_per_token`); the utilisation (MFU) is their rate as a share of [`Peak`],
+//! which is the most that a step of products could reach here. Evaluations, samples and checkpoints
+//! come on top. **Cost.** So many steps, and what a peak takes. Nothing on the disk is touched.
 
 use std::fmt;
 
 use serde::Serialize;
 
 use super::{
-    clock::{self, Stopwatch},
+    clock,
     config::{Steps, TrainConfig},
     directory::Start,
     feed::MixFeed,
     learner::{Beginning, Learner},
+    peak::Peak,
 };
 use crate::base::{error::Result, size::Count};
-use crate::runtime::{
-    cpu::{Matrix, Threads, matmul},
-    device::Device,
-};
+use crate::runtime::device::Device;
 
 /// Steps of a probe, the unmeasured first one included.
 pub const STEPS: u64 = 3;
-/// Rows, columns and depth of the product that a machine is measured by, and how often.
-const PRODUCT: usize = 1024;
-const PRODUCTS: u32 = 3;
 
 /// Time and money of what is left of a run.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Probe {
     /// Tokens trained on a second, evaluation and checkpoints left out.
     pub tokens_per_second: f64,
@@ -40,10 +35,12 @@ pub struct Probe {
     pub flops: f64,
     /// Operations a second.
     pub flops_per_second: f64,
-    /// Those of this machine's own f32 matrix product.
-    pub product_flops_per_second: f64,
-    /// The first as a share of the second.
-    pub mfu: f64,
+    /// What the machine can do, where that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub peak: Option<Peak>,
+    /// The first as a share of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mfu: Option<f64>,
     /// Until the last step.
     pub seconds: f64,
     /// When that is, in seconds since 1970.
@@ -66,21 +63,22 @@ pub fn measure(
         Start::New | Start::UpToDate => 0,
     };
     let train = &config.train;
-    let possible = train.step_rows().within(feed.row_count()).min(STEPS);
+    let whole = train.whole(feed.row_count());
+    let possible = whole.step_rows().within(feed.row_count()).min(STEPS);
     let mut learner = Learner::open(config, Beginning::Fresh, device)?;
     let mut seconds = 0.0;
     for at in 0..possible {
-        let taken = learner.take_step(feed, &config.train, steps)?;
+        let taken = learner.take_step(feed, &whole, steps)?;
         let is_measured = at > 0 || possible == 1;
         seconds += if is_measured { taken.timing.seconds } else { 0.0 };
     }
     let unmeasured = if possible == 1 { 0 } else { 1 };
-    let measured = train.tokens_before(possible) - train.tokens_before(unmeasured);
-    Ok(Probe::of(&Rate {
+    let measured = whole.tokens_before(possible) - whole.tokens_before(unmeasured);
+    Ok(Probe::of(Rate {
         tokens_per_second: measured as f64 / seconds.max(1e-9),
         tokens_left: train.tokens_before(steps) - train.tokens_before(done.min(steps)),
         flops_per_token: config.model.flops_per_token(config.train.sequence),
-        product: product_rate(),
+        peak: Peak::of(device),
         price: config.train.price_per_hour,
     }))
 }
@@ -90,41 +88,28 @@ pub struct Rate {
     pub tokens_per_second: f64,
     pub tokens_left: u64,
     pub flops_per_token: u64,
-    /// Operations a second of the machine's product.
-    pub product: f64,
+    /// What the machine can do.
+    pub peak: Option<Peak>,
     /// Of an hour.
     pub price: Option<f64>,
 }
 
 impl Probe {
     /// What follows from a rate.
-    pub fn of(rate: &Rate) -> Probe {
+    pub fn of(rate: Rate) -> Probe {
         let flops_per_second = rate.tokens_per_second * rate.flops_per_token as f64;
         let seconds = rate.tokens_left as f64 / rate.tokens_per_second;
         Probe {
             tokens_per_second: rate.tokens_per_second,
             flops: rate.tokens_left as f64 * rate.flops_per_token as f64,
             flops_per_second,
-            product_flops_per_second: rate.product,
-            mfu: flops_per_second / rate.product,
+            mfu: rate.peak.as_ref().map(|peak| flops_per_second / peak.flops_per_second),
+            peak: rate.peak,
             seconds,
             ends: clock::wall_time() + seconds,
             cost: rate.price.map(|price| price * seconds / 3600.0),
         }
     }
-}
-
-/// Operations a second of an f32 product on the threads of this pool.
-pub fn product_rate() -> f64 {
-    let left = vec![0.5f32; PRODUCT * PRODUCT];
-    let mut output = vec![0.0f32; PRODUCT * PRODUCT];
-    let matrix = Matrix::new(&left, PRODUCT, PRODUCT, PRODUCT);
-    let mut product = || matmul(&mut output, PRODUCT, false, matrix, matrix.t(), Threads::All);
-    product();
-    let mut watch = Stopwatch::start();
-    (0..PRODUCTS).for_each(|_| product());
-    let operations = 2.0 * (PRODUCT as f64).powi(3) * f64::from(PRODUCTS);
-    operations / watch.lap().max(1e-9)
 }
 
 impl fmt::Display for Probe {
@@ -137,15 +122,12 @@ impl fmt::Display for Probe {
             Count(self.tokens_per_second as u64),
             clock::date(self.ends)
         )?;
-        write!(
-            f,
-            "{:.2e} FLOPs (PaLM's count), {:.1} GFLOP/s: {:.0}% of this machine's own f32 product \
-             ({:.1} GFLOP/s)",
-            self.flops,
-            self.flops_per_second / 1e9,
-            100.0 * self.mfu,
-            self.product_flops_per_second / 1e9
-        )?;
+        let rate = self.flops_per_second / 1e9;
+        write!(f, "{:.2e} FLOPs (PaLM's count), {rate:.1} GFLOP/s", self.flops)?;
+        if let (Some(peak), Some(mfu)) = (&self.peak, self.mfu) {
+            let (share, most) = (100.0 * mfu, peak.flops_per_second / 1e9);
+            write!(f, ": {share:.0}% of {} ({most:.1} GFLOP/s)", peak.of)?;
+        }
         match self.cost {
             Some(cost) => write!(f, "\ncost {cost:.2} at the price given"),
             None => Ok(()),

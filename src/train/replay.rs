@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use super::{
     config::{Steps, TrainConfig},
+    directory::RunDirectory,
     feed::MixFeed,
     layout,
     learner::{Beginning, Learner},
@@ -45,6 +46,37 @@ pub struct Stretch<'a> {
     pub newest: &'a Checkpoint,
     /// The parameters that the run began with, where they were given.
     pub initial: Option<&'a Model>,
+}
+
+/// Trains the last stretch of the run in `directory` again and compares; `initial`: the parameters
+/// that it began with, where they were given. Gives what there is to say.
+///
+/// # Errors
+/// Those of [`Stretch::replay`]; Config: the run has no checkpoint.
+pub fn verify(
+    directory: &RunDirectory,
+    initial: Option<&Model>,
+    device: &Device,
+    feed: &mut MixFeed,
+    progress: &Progress,
+) -> Result<String> {
+    let Some(newest) = directory.checkpoint() else {
+        let message = format!("`{}` has no checkpoint to verify", directory.path.display());
+        return Err(Error::config(message).with_hint("`--verify` is for a run that stands"));
+    };
+    let stretch = Stretch {
+        run: &directory.path,
+        manifest: directory.manifest(),
+        config: &directory.config,
+        newest,
+        initial,
+    };
+    let from = stretch.replay(device, feed, progress)?;
+    Ok(format!(
+        "verified: the steps {} to {} come out again, bit for bit",
+        Count((from + 1).min(newest.step)),
+        Count(newest.step)
+    ))
 }
 
 impl Stretch<'_> {

@@ -18,6 +18,7 @@ use super::{
     config::{OnDivergence, Steps, TrainConfig},
     directory::RunDirectory,
     feed::MixFeed,
+    goals::Goals,
     health::{Health, Trouble},
     known,
     layout::{self, Standing, State},
@@ -26,15 +27,15 @@ use super::{
     metric::Metric,
     milestones,
     origin::Origin,
+    peak::Peak,
     plan::{self, Prepared, TrainOptions},
     probe::{self, Probe, Rate},
-    records,
-    replay::Stretch,
+    records, replay,
     rotation::Rotation,
     sample::{Ended, Request, Sample, Writer},
     sessions::Sessions,
     summary::{Seconds, TrainSummary},
-    validate::Validation,
+    validate::{SourceEval, Validation, evaluations},
 };
 use crate::base::{
     config::Table,
@@ -107,7 +108,8 @@ fn train(
         (cx.say)(&format!("{given}: {} steps", Count(*steps)));
     }
     if options.begin.verify {
-        verify(&directory, &origin, &device, &mut feed, cx)?;
+        let initial = origin.initial.as_ref();
+        (cx.say)(&replay::verify(&directory, initial, &device, &mut feed, cx.progress)?);
     }
     if directory.is_done() {
         return up_to_date(directory, feed.record().tokens);
@@ -116,34 +118,6 @@ fn train(
     drop(origin); // the learner has a copy of the parameters
     let state = run.advance(options.stop_after)?;
     run.finish(state)
-}
-
-/// Trains the last stretch of the run again and compares.
-fn verify(
-    directory: &RunDirectory,
-    origin: &Origin,
-    device: &Device,
-    feed: &mut MixFeed,
-    cx: &Context<'_>,
-) -> Result<()> {
-    let Some(newest) = directory.checkpoint() else {
-        let message = format!("`{}` has no checkpoint to verify", directory.path.display());
-        return Err(Error::config(message).with_hint("`--verify` is for a run that stands"));
-    };
-    let stretch = Stretch {
-        run: &directory.path,
-        manifest: directory.manifest(),
-        config: &directory.config,
-        newest,
-        initial: origin.initial.as_ref(),
-    };
-    let from = stretch.replay(device, feed, cx.progress)?;
-    (cx.say)(&format!(
-        "verified: the steps {} to {} come out again, bit for bit",
-        Count((from + 1).min(newest.step)),
-        Count(newest.step)
-    ));
-    Ok(())
 }
 
 /// Where the learner of a run begins.
@@ -156,7 +130,7 @@ fn beginning<'a>(directory: &'a RunDirectory, origin: &'a Origin) -> Result<Begi
             let message = "the run has no checkpoint yet, and began from other parameters";
             Err(Error::config(message).with_hint("give `--init-from` or `--branch` again"))
         }
-        (None, None) => Ok(Beginning::Fresh),
+        (None, None) => origin.check_model(&directory.config).map(|()| Beginning::Fresh),
     }
 }
 
@@ -175,6 +149,7 @@ fn up_to_date(directory: RunDirectory, mix_tokens: u64) -> Result<TrainSummary> 
 struct Run<'a> {
     cx: &'a Context<'a>,
     config: TrainConfig,
+    device: Device,
     steps: u64,
     directory: RunDirectory,
     tokenizer: &'a Tokenizer,
@@ -185,8 +160,11 @@ struct Run<'a> {
     log: RunLog,
     sessions: Sessions,
     health: Health,
+    goals: Goals,
     resumed_from: u64,
     seconds: Seconds,
+    /// Of the first steps with whole batches and rows alone.
+    whole: Seconds,
     warnings: Vec<String>,
 }
 
@@ -249,6 +227,7 @@ impl<'a> Run<'a> {
         let (model, train) = (&config.model, &config.train);
         let mut run = Run {
             health: Health::new(model.vocab_size, train.warmup_steps),
+            goals: train.goals(steps),
             log: RunLog::open(
                 &directory.path,
                 step,
@@ -258,8 +237,10 @@ impl<'a> Run<'a> {
             )?,
             resumed_from: step,
             seconds: Seconds::default(),
+            whole: Seconds::default(),
             cx,
             config,
+            device: device.clone(),
             steps,
             directory,
             tokenizer,
@@ -276,17 +257,19 @@ impl<'a> Run<'a> {
     }
 
     /// What must be said before the first step: nothing is held out, a prompt is longer than what
-    /// is trained on, the end of the mix fills no batch, training went wrong before.
+    /// is trained on, the end of the mix fills no batch, training went wrong before or has missed a
+    /// goal.
     fn look_back(&mut self) -> Result<()> {
         let (train, has) = (&self.config.train, self.feed.record().tokens);
         let left = has - train.tokens_before(self.steps).min(has);
-        if left > 0 && left < train.batch_tokens.0 {
+        let batch = train.tokens_at(self.steps);
+        if left > 0 && left < batch {
             (self.cx.say)(&format!(
                 "the last {} of the mix's {} tokens fill no whole batch of {} and are not trained \
                  on",
                 Count(left),
                 Count(has),
-                train.batch_tokens
+                Count(batch)
             ));
         }
         let mut longest = 0;
@@ -318,7 +301,29 @@ impl<'a> Run<'a> {
         for trouble in self.health.troubles(&metrics) {
             self.trouble(trouble)?;
         }
-        Ok(())
+        // Also those that the run was given after their step.
+        self.judge_goals()
+    }
+
+    /// Judges the goals up to this step anew from the records, and says those that are new.
+    fn judge_goals(&mut self) -> Result<()> {
+        let step = self.learner.state.step;
+        let metrics = records::read::<Metric>(&self.directory.join(layout::METRICS))?;
+        let evals = records::read::<SourceEval>(&self.directory.join(layout::EVALS))?;
+        let verdicts = self.goals.judged(step, &metrics, &evaluations(&evals));
+        for verdict in verdicts.iter().filter(|it| !self.sessions.goals.contains(it)) {
+            match verdict.met {
+                true => (self.cx.say)(&verdict.to_string()),
+                false => (self.cx.warn)(&verdict.to_string()),
+            }
+        }
+        self.sessions.goals = verdicts;
+        self.sessions.reached(&self.directory.path, step)
+    }
+
+    /// Whether a goal has ended the run.
+    fn has_left(&self) -> bool {
+        self.sessions.goals.iter().any(|verdict| verdict.ended)
     }
 
     /// The training loop. Returns how it ended.
@@ -333,6 +338,7 @@ impl<'a> Run<'a> {
         }
         while self.learner.state.step < self.steps
             && self.learner.state.step < stop
+            && !self.has_left()
             && !self.is_interrupted()
         {
             self.train_step()?;
@@ -348,6 +354,10 @@ impl<'a> Run<'a> {
             if self.rotation().is_regular(self.learner.state.step) {
                 self.checkpoint(State::Running)?;
                 self.seconds.checkpoints += watch.lap();
+            }
+            if self.goals.is_due(self.learner.state.step) {
+                self.judge_goals()?;
+                watch.lap();
             }
         }
         self.cx.progress.end();
@@ -385,8 +395,12 @@ impl<'a> Run<'a> {
         if let Some(trouble) = self.health.see(&metric) {
             self.trouble(trouble)?;
         }
-        let taken = metric.step - self.resumed_from;
-        if taken == probe::STEPS && metric.step < steps {
+        let whole_from = self.resumed_from.max(self.config.train.whole_from());
+        let timed_to = whole_from + probe::STEPS;
+        if (whole_from + 1..=timed_to).contains(&metric.step) {
+            self.whole.add_step(&timing);
+        }
+        if metric.step == timed_to && metric.step < steps {
             self.forecast();
         }
         if metric.step.is_multiple_of(self.config.train.log_every) {
@@ -397,15 +411,18 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// Says what is left in time and money, from the first steps of this process.
-    fn forecast(&self) {
-        let Some(tokens_per_second) = self.seconds.tokens_per_second() else { return };
+    /// Says what is left in time and money, from the first steps of this process that are as most
+    /// are.
+    fn forecast(&mut self) {
+        let Some(tokens_per_second) = self.whole.tokens_per_second() else { return };
+        let peak = Peak::of(&self.device);
+        self.sessions.can(peak.clone());
         let (model, train) = (&self.config.model, &self.config.train);
-        let probe = Probe::of(&Rate {
+        let probe = Probe::of(Rate {
             tokens_per_second,
             tokens_left: train.tokens_before(self.steps) - self.learner.state.tokens_seen,
             flops_per_token: model.flops_per_token(train.sequence),
-            product: probe::product_rate(),
+            peak,
             price: train.price_per_hour,
         });
         probe.to_string().lines().for_each(|line| (self.cx.say)(line));
@@ -519,6 +536,7 @@ impl<'a> Run<'a> {
         summary.peak_memory = machine::peak_memory_bytes();
         summary.warnings = self.warnings;
         summary.mix_tokens = self.feed.record().tokens;
+        summary.goals = self.sessions.goals;
         let has_documents = self.validation.tokens() > 0;
         summary.first_evaluation = (summary.evals.is_empty() && has_documents)
             .then(|| self.config.train.first_evaluation(self.steps));

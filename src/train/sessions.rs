@@ -9,7 +9,7 @@ use std::path::{Component, Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::clock;
+use super::{clock, goals::Verdict, peak::Peak};
 use crate::artifact::record::InputRecord;
 use crate::base::{error::Result, io, machine};
 use crate::runtime::device::Numerics;
@@ -22,6 +22,9 @@ pub struct Sessions {
     /// What an hour of the machine costs, where it was said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub price_per_hour: Option<f64>,
+    /// What the goals that were due have come to.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub goals: Vec<Verdict>,
     /// One a process.
     pub sessions: Vec<Session>,
 }
@@ -48,6 +51,9 @@ pub struct Session {
     /// The most memory that the process has held, in bytes; sessions of earlier builds do not say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub peak_memory: Option<u64>,
+    /// The rate that its model FLOPs are held against, where one is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peak: Option<Peak>,
     /// What the bits depend on beside config and mix, and its hash.
     pub numerics: Numerics,
     pub numerics_key: String,
@@ -88,6 +94,7 @@ impl Sessions {
             to_step: step,
             host: machine::host(),
             peak_memory: None,
+            peak: None,
             numerics: numerics.clone(),
             numerics_key: numerics.key(),
             numerics_differences: numerics_differences.to_vec(),
@@ -102,6 +109,11 @@ impl Sessions {
         (session.seen, session.to_step) = (clock::wall_time(), step);
         session.peak_memory = Some(machine::peak_memory_bytes()).filter(|bytes| *bytes > 0);
         self.write(run)
+    }
+
+    /// Says what the machine of this process can do.
+    pub fn can(&mut self, peak: Option<Peak>) {
+        self.sessions.last_mut().expect("begin appends one").peak = peak;
     }
 
     fn write(&self, run: &Path) -> Result<()> {

@@ -86,7 +86,9 @@ pub fn smoke(table: Table, mix: &Path, options: &TrainOptions) -> Result<Smoke> 
 
 fn checks(prepared: &mut Prepared, options: &TrainOptions) -> Result<Smoke> {
     let Prepared { config, device, feed, memory, .. } = prepared;
-    let (rows, seed) = (config.train.micro_batch, config.train.seed);
+    // A mix may be smaller than what goes through the model at once, where batches grow.
+    let rows = config.train.micro_batch.min(feed.row_count() as usize);
+    let seed = config.train.seed;
     let fresh = || Model::new(&config.model, seed, device);
     let batch = feed.rows(0, rows)?;
     let (loss, gradients) = first_loss(&fresh()?, &batch, rows)?;

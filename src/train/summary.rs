@@ -11,6 +11,7 @@ use serde_json::Value;
 use super::{
     config::Steps,
     directory::RunDirectory,
+    goals::Verdict,
     health::Health,
     layout::{self, Standing, State},
     metric::Metric,
@@ -26,6 +27,7 @@ use crate::base::{
     size::{Bytes, Count},
 };
 use crate::runtime::checkpoint;
+use crate::shards::validation::fingerprint_of_sources;
 
 /// Figures of a run, at its end or where it stopped.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -53,6 +55,9 @@ pub struct TrainSummary {
     pub evals: Vec<SourceEval>,
     /// The step of the first evaluation, where none has been and something is held out.
     pub first_evaluation: Option<u64>,
+    /// What the goals that were due have come to.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub goals: Vec<Verdict>,
     /// What was asked at milestones.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub milestones: Vec<MilestoneEval>,
@@ -182,6 +187,7 @@ impl TrainSummary {
             parameters: run.config.model.parameter_count(),
             loss: last.map(|last| last.loss),
             evals: evals.iter().filter(|eval| Some(eval.step) == last_eval).cloned().collect(),
+            goals: Vec::new(),
             milestones: Vec::new(),
             samples: samples[samples.len().saturating_sub(SAMPLES_SHOWN)..].to_vec(),
             tokens_per_second: None,
@@ -218,6 +224,9 @@ impl fmt::Display for TrainSummary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for warning in &self.warnings {
             writeln!(f, "  warning: {warning}")?;
+        }
+        for verdict in &self.goals {
+            writeln!(f, "  {verdict}")?;
         }
         self.write_evals(f)?;
         write!(f, "{}", milestones::Table(&self.milestones))?;
@@ -261,17 +270,20 @@ impl TrainSummary {
                 None => writeln!(f, "  nothing is held out, so nothing was evaluated"),
             };
         }
+        let last = self.evals.iter().map(|eval| eval.step).max();
+        let latest = || self.evals.iter().filter(|eval| Some(eval.step) == last);
+        let set =
+            fingerprint_of_sources(latest().map(|eval| (eval.source.as_str(), eval.validation)));
+        let texts = set.map_or(String::new(), |set| format!("  texts {}", set.short()));
         writeln!(
             f,
-            "  {:<12} {:>9} {:>9} {:>14} {:>17}  texts",
+            "  {:<12} {:>9} {:>9} {:>14} {:>17}{texts}",
             "validation", "documents", "loss", "bits per byte", "unigram baseline"
         )?;
-        let last = self.evals.iter().map(|eval| eval.step).max();
-        for eval in self.evals.iter().filter(|eval| Some(eval.step) == last) {
-            let texts = eval.validation.map_or_else(|| "unknown".to_owned(), |set| set.short());
+        for eval in latest() {
             writeln!(
                 f,
-                "  {:<12} {:>9} {:>9.3} {:>14.3} {:>17.3}  {texts}",
+                "  {:<12} {:>9} {:>9.3} {:>14.3} {:>17.3}",
                 eval.source,
                 Count(eval.documents).to_string(),
                 eval.nats / eval.tokens.max(1) as f64,

@@ -4,12 +4,16 @@
 //! compared by their manifests, which hold the hash of every file that equal runs share.
 
 #[cfg(test)]
+mod beginnings;
+#[cfg(test)]
 mod damage;
 #[cfg(test)]
 mod exact;
 #[cfg(test)]
 mod feed;
 mod fixture;
+#[cfg(test)]
+mod goals;
 #[cfg(test)]
 mod knobs;
 #[cfg(test)]

@@ -295,6 +295,16 @@ impl Validation {
     }
 }
 
+/// (step, bits per byte over all sources together) of the evaluations of a run.
+pub fn evaluations(lines: &[SourceEval]) -> Vec<(u64, f64)> {
+    let evaluation = |lines: &[SourceEval]| {
+        let nats: f64 = lines.iter().map(|source| source.nats).sum();
+        let bytes: u64 = lines.iter().map(|source| source.bytes).sum();
+        (lines[0].step, bits_per_byte(nats, bytes))
+    };
+    lines.chunk_by(|a, b| a.step == b.step).map(evaluation).collect()
+}
+
 fn bits_per_byte(nats: f64, bytes: u64) -> f64 {
     nats / (std::f64::consts::LN_2 * bytes as f64)
 }

@@ -10,15 +10,17 @@
 //! read. **Cost.** An addition a step of the warm-up.
 
 use super::config::Settings;
-use crate::base::error::{Error, Result};
+use crate::base::{
+    error::{Error, Result},
+    size::Count,
+};
 use crate::shards::StepRows;
 
 impl Settings {
     /// Which rows each step takes.
     pub fn step_rows(&self) -> StepRows {
-        let row = self.sequence as u64;
-        let (full, start) = (self.batch_tokens.0 / row, self.batch_start.0 / row);
-        StepRows { full, start, growth: self.batch_warmup_steps }
+        let (batch, start) = (self.batch_tokens.0, self.batch_start.0);
+        StepRows::of_tokens(batch, start, self.batch_warmup_steps, self.sequence as u64)
     }
 
     /// Tokens of all steps before `step` (0-based).
@@ -29,6 +31,30 @@ impl Settings {
     /// The most whole steps of `tokens` tokens.
     pub fn steps_within(&self, tokens: u64) -> u64 {
         self.step_rows().within(tokens / self.sequence as u64)
+    }
+
+    /// Tokens of step `step` (0-based).
+    pub fn tokens_at(&self, step: u64) -> u64 {
+        self.step_rows().at(step).saturating_mul(self.sequence as u64)
+    }
+
+    /// The first step (0-based) whose batch and rows are whole.
+    pub fn whole_from(&self) -> u64 {
+        self.batch_warmup_steps.max(self.sequence_warmup_steps)
+    }
+
+    /// The same from the first step on with whole batches and rows, of as many rows as a mix of
+    /// `rows` has: what short tests take.
+    pub fn whole(&self, rows: u64) -> Settings {
+        let batch = self.rows_per_step().min(rows.max(1) as usize) * self.sequence;
+        Settings {
+            batch_tokens: Count(batch as u64),
+            batch_start: Count(0),
+            batch_warmup_steps: 0,
+            sequence_start: 0,
+            sequence_warmup_steps: 0,
+            ..self.clone()
+        }
     }
 
     /// Tokens that rows of step `step` (0-based) are cut to.
@@ -80,7 +106,6 @@ impl Settings {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::size::Count;
 
     fn settings() -> Settings {
         Settings {
@@ -100,7 +125,17 @@ mod tests {
         let settings = settings();
         assert_eq!(settings.tokens_before(4), 16 * 32);
         assert_eq!((settings.steps_within(16 * 32), settings.steps_within(16 * 32 - 1)), (4, 3));
-        assert_eq!(settings.step_rows().at(1), 3);
+        assert_eq!((settings.step_rows().at(1), settings.tokens_at(1)), (3, 96));
+    }
+
+    #[test]
+    fn a_short_test_takes_whole_batches_of_what_there_is() {
+        let settings = settings();
+        assert_eq!(settings.whole_from(), 6);
+        let shape = |settings: &Settings| (settings.tokens_at(0), settings.sequence_at(0));
+        assert_eq!(shape(&settings.whole(100)), (256, 32));
+        assert_eq!(shape(&settings.whole(3)), (96, 32));
+        assert_eq!(settings.whole(100).whole_from(), 0);
     }
 
     #[test]

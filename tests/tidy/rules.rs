@@ -59,7 +59,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
             "report",
         ],
     ),
-    ("lineage", &["base", "artifact"]),
+    ("lineage", &["base", "artifact", "shards"]),
     ("runs", &["base", "artifact", "source", "shards", "lineage"]),
     ("compare", &["base", "artifact", "source", "eval", "lineage", "runs"]),
     ("query", &["base", "artifact", "shards", "runs"]),

@@ -20,7 +20,7 @@ use crate::pipeline::recipe::Recipe;
 use crate::pipeline::registry;
 use crate::pipeline::request::Request;
 use crate::source::InputConfig;
-use crate::train::TrainConfig;
+use crate::train::{TrainConfig, config::Settings};
 
 /// Keys of reading text that are a step's own even so.
 const OWN: [&str; 2] = ["unit_bytes", "columns"];
@@ -67,18 +67,26 @@ fn needed(requests: Vec<Request>, last: usize) -> Vec<Request> {
     requests.into_iter().filter(|request| names.contains(&request.name)).collect()
 }
 
+/// The table `[train]` that a training is asked for with.
+///
+/// # Errors
+/// Config: a key of it.
+pub fn settings(request: &Request) -> Result<Settings> {
+    let mut config = request.config.clone();
+    milestones::remove(&mut config);
+    Ok(TrainConfig::parse(config)?.train)
+}
+
 /// Lays the budget and the seed on the training.
 fn train(request: &mut Request, seed: u64, tokens: Option<Count>) -> Result<()> {
     let mut keys = Table::new();
     keys.insert("seed".to_owned(), i64::try_from(seed).unwrap_or(i64::MAX).into());
     if let Some(tokens) = tokens {
-        let mut config = request.config.clone();
-        milestones::remove(&mut config);
-        let train = TrainConfig::parse(config)?.train;
+        let train = settings(request)?;
         let steps = train.steps_within(tokens.0);
         if steps == 0 {
-            let batch = train.batch_tokens;
-            let message = format!("{tokens} tokens are less than a step's {batch}");
+            let first = Count(train.tokens_at(0));
+            let message = format!("{tokens} tokens are less than a step's {first}");
             return Err(Error::config(message));
         }
         keys.insert("steps".to_owned(), i64::try_from(steps).unwrap_or(i64::MAX).into());

@@ -16,7 +16,7 @@ use crate::base::size::Count;
 use crate::base::{io, place};
 use crate::pipeline::recipe::Recipe;
 use crate::pipeline::request::Request;
-use crate::train::TrainConfig;
+use crate::train::config::Steps;
 
 /// The name of what every variant starts from.
 pub const BASELINE: &str = "baseline";
@@ -103,10 +103,11 @@ impl Trial {
 
     /// Tokens that its run reads, where its configuration says so without the mix.
     pub fn tokens(&self) -> Option<u64> {
-        let train = self.requests.last()?.config.get("train")?.as_table()?;
-        let count = |key: &str| train.get(key)?.clone().try_into::<Count>().ok();
-        let batch = count("batch_tokens").unwrap_or(TrainConfig::default().train.batch_tokens);
-        count("steps")?.0.checked_mul(batch.0)
+        let train = steps::settings(self.requests.last()?).ok()?;
+        match train.steps {
+            Steps::Number(steps) => Some(train.tokens_before(steps)),
+            Steps::All => None,
+        }
     }
 }
 

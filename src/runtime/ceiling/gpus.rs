@@ -116,6 +116,16 @@ pub const GPUS: &[Gpu] = &[
     },
 ];
 
+/// What the driver calls them, behind `NVIDIA`.
+const DEVICES: [(&str, &str); 6] = [
+    ("H200", "h200"),
+    ("H100 80GB HBM3", "h100"),
+    ("A100-SXM4-80GB", "a100"),
+    ("GeForce RTX 4090", "4090"),
+    ("GeForce RTX 3090", "3090"),
+    ("GeForce RTX 4070", "4070"),
+];
+
 impl Gpu {
     /// The GPU of a name.
     ///
@@ -128,6 +138,14 @@ impl Gpu {
                 .with_hint(format!("there are figures of {}", names.join(", ")))
         })
     }
+
+    /// The GPU of a device as a run records it, `cuda NVIDIA H200 sm_90`; `None`: another one, or
+    /// a part of one.
+    pub fn of_device(device: &str) -> Option<&'static Gpu> {
+        let (name, _) = device.strip_prefix("cuda NVIDIA ")?.rsplit_once(" sm_")?;
+        let (_, ours) = DEVICES.iter().find(|(theirs, _)| *theirs == name)?;
+        Gpu::named(ours).ok()
+    }
 }
 
 #[cfg(test)]
@@ -139,6 +157,17 @@ mod tests {
         assert_eq!(Gpu::named("3090").unwrap().title, "RTX 3090");
         let error = Gpu::named("5090").unwrap_err();
         assert!(error.hint().is_some_and(|hint| hint.contains("h200, h100, a100, 4090, 3090")));
+    }
+
+    #[test]
+    fn a_device_is_known_by_the_name_of_its_driver_and_a_part_of_one_is_another() {
+        let title = |device: &str| Gpu::of_device(device).map(|gpu| gpu.title);
+        assert_eq!(title("cuda NVIDIA H200 sm_90"), Some("H200 SXM"));
+        assert_eq!(title("cuda NVIDIA GeForce RTX 4070 sm_89"), Some("RTX 4070"));
+        for other in ["NVIDIA H200 MIG 1g.18gb", "NVIDIA GeForce RTX 4070 Ti", "AMD H200"] {
+            assert_eq!(title(&format!("cuda {other} sm_90")), None, "{other}");
+        }
+        assert!(DEVICES.iter().all(|(_, name)| Gpu::named(name).is_ok()) && title("cpu").is_none());
     }
 
     #[test]
