@@ -4,8 +4,8 @@
 //   with q = gy·w: dx = gx + r·(q − mean(q) − n·mean(q·n)),   dw = Σ over rows of gy·n
 //
 // x, y, gy, gx, dx: [rows, d] bf16. w: [d] bf16. dw parts: [blocks, d] f32, which sum_parts of
-// rms_norm.cu adds in order. d is a multiple of 8, at most 1024, 2048 or 4096 by the entry. gx, what
-// x has from elsewhere, counts as zero where it is null.
+// rms_norm.cu adds in order. d is a multiple of 8, at most 1024, 2048 or 4096 by the entry. gx,
+// what x has from elsewhere, counts as zero where it is null.
 //
 // One warp a row; a row stays in registers between the sums and their use, and the deviations are
 // summed behind the mean, so nothing cancels. Bytes a row: forward 4·d, backward 8·d (6·d without

@@ -286,7 +286,10 @@ pub fn rope_backward(gradient: &Array, turns: &Turns) -> Result<Array> {
 #[derive(Clone, Copy, Debug)]
 pub struct Heads {
     pub rows: usize,
+    /// Queries of a row.
     pub tokens: usize,
+    /// Keys before the first query's own.
+    pub before: usize,
     pub heads: usize,
     pub key_heads: usize,
     /// Elements of a head.
@@ -297,11 +300,12 @@ impl Heads {
     fn argument(&self) -> Argument {
         let (wide, narrow) = (self.heads * self.h, self.key_heads * self.h);
         let sizes = [self.tokens, self.heads, self.key_heads, wide, narrow, narrow];
-        let mut bytes = [0; 28];
+        let mut bytes = [0; 32];
         for (place, size) in bytes.chunks_exact_mut(4).zip(sizes) {
             place.copy_from_slice(&(size as i32).to_le_bytes());
         }
-        bytes[24..].copy_from_slice(&(1.0 / (self.h as f32).sqrt()).to_le_bytes());
+        bytes[24..28].copy_from_slice(&(1.0 / (self.h as f32).sqrt()).to_le_bytes());
+        bytes[28..].copy_from_slice(&(self.before as i32).to_le_bytes());
         Argument::Sizes(bytes)
     }
 
@@ -345,7 +349,7 @@ pub struct Attended {
     pub heads: Heads,
 }
 
-/// softmax(q·kᵀ/√h)·v over the keys from `first` [B, T] on.
+/// softmax(q·kᵀ/√h)·v over the keys from `first` [B, T] on, to each query's own.
 pub fn attention(q: &Array, k: &Array, v: &Array, first: Array, heads: Heads) -> Result<Attended> {
     let (context, Heads { rows, tokens, heads: count, .. }) = (q.context(), heads);
     let output = q.like(q.dims())?;
@@ -359,9 +363,14 @@ pub fn attention(q: &Array, k: &Array, v: &Array, first: Array, heads: Heads) ->
 
 impl Attended {
     /// The gradients of q, k, v.
+    ///
+    /// # Panics
+    /// Behind a cache, where nothing is trained.
     pub fn backward(&self, gradient: &Array) -> Result<[Array; 3]> {
         let Attended { q, k, v, first, output, log_sums, heads } = self;
-        let (context, Heads { rows, tokens, heads: count, key_heads, h }) = (q.context(), *heads);
+        let Heads { rows, tokens, before, heads: count, key_heads, h } = *heads;
+        assert_eq!(before, 0, "no gradient flows behind a cache");
+        let context = q.context();
         let delta = log_sums.like(log_sums.dims())?;
         let [to_q, to_k, to_v] = [q, k, v].map(|array| array.like(array.dims()));
         let (to_q, to_k, to_v) = (to_q?, to_k?, to_v?);

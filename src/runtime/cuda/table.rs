@@ -11,7 +11,7 @@ pub enum Width {
     Pointer,
     Four,
     Eight,
-    /// `attention::Sizes`: 28 bytes.
+    /// `attention::Sizes`: 32 bytes.
     Sizes,
 }
 

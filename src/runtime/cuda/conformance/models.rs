@@ -298,6 +298,11 @@ pub fn hold_reading(config: &ModelConfig, context: &Arc<Context>) {
         let mut logits = model.generate_step(&[1, 7, 9], &mut cache).unwrap();
         logits.extend(model.generate_step(&[30], &mut cache).unwrap());
         assert_eq!((logits.len(), cache.len()), (600, 4));
+        // Over the room that a cache has at first, where positions allow it.
+        let more = config.longest().unwrap_or(140) - 10;
+        let text: Vec<u32> = (0..more).map(|at| (at * 7 % 300) as u32).collect();
+        logits.extend(model.generate_step(&text, &mut cache).unwrap());
+        logits.extend(model.generate_step(&[5, 6], &mut cache).unwrap());
         logits.iter().map(|logit| f64::from(*logit)).collect::<Vec<f64>>()
     };
     assert_close("logits", &logits(&device), &logits(&host), 2e-2);
