@@ -7,6 +7,7 @@
 //! **Tolerances**, ‖found − expected‖ / ‖expected‖ against composed forms in f64 on inputs that
 //! bf16 has exactly: [`ROUNDED`] for an op and a loss behind it, [`STEP`] for a whole model.
 
+#[cfg(test)]
 mod models;
 
 use std::collections::BTreeMap;
@@ -56,21 +57,17 @@ fn case(
 
 const POSITIONS: [u32; 10] = [0, 1, 2, 3, 4, 0, 1, 2, 0, 1];
 
+const X: (&str, &[usize]) = ("x", &[2, 5, 128]);
+const HEAD: (&str, &[usize]) = ("head", &[128, 128]);
+
 /// The result of each goes into the loss, which is the op that makes a number, and whose weight is
 /// the last input: so all of them prove it, too.
 fn cases() -> Vec<Case> {
-    let (x, head) = (("x", &[2, 5, 128][..]), ("head", &[128, 128][..]));
-    let wide: [(&str, &[usize]); 3] =
-        [("x", &[2, 5, 1032]), ("weight", &[1032]), ("head", &[128, 1032])];
-    let attended = |h: usize, window: usize| {
-        move |v: &[Value], _: &Side| {
-            let tokens = v[0].dims()[1];
-            let segments: Vec<u32> =
-                (0..2 * tokens).map(|at| u32::from((3..tokens).contains(&at))).collect();
-            let visible = Visible::in_segments(&segments, 2, tokens).within(window);
-            ops::attention(&v[0], &v[1], &v[2], &visible, 128 / h, 1, 0.0).unwrap()
-        }
-    };
+    [between_rows(), in_rows(), attentions()].into_iter().flatten().collect()
+}
+
+/// Products, rows that are chosen, sums, places.
+fn between_rows() -> Vec<Case> {
     let turned = |h: usize| {
         move |v: &[Value], side: &Side| {
             let rotation = match &side.tables {
@@ -81,44 +78,27 @@ fn cases() -> Vec<Case> {
         }
     };
     vec![
-        case("linear", ROUNDED, &[x, ("weight", &[128, 128]), head], |v, _| {
+        case("linear", ROUNDED, &[X, ("weight", &[128, 128]), HEAD], |v, _| {
             ops::linear(&v[0], &v[1]).unwrap()
         }),
-        case("linear, an input twice", ROUNDED, &[x, ("weight", &[128, 128]), head], |v, _| {
+        case("linear, an input twice", ROUNDED, &[X, ("weight", &[128, 128]), HEAD], |v, _| {
             let one = ops::linear(&v[0], &v[1]).unwrap();
             ops::add(&one, &v[0]).unwrap()
         }),
-        case("embedding", ROUNDED, &[("table", &[16, 128]), head], |v, _| {
+        case("embedding", ROUNDED, &[("table", &[16, 128]), HEAD], |v, _| {
             ops::embedding(&v[0], &[3, 0, 3, 6, 3, 1, 15, 3, 0, 9], 2, 5).unwrap()
         }),
-        case("add and scale", ROUNDED, &[x, ("other", &[2, 5, 128]), head], |v, _| {
+        case("add and scale", ROUNDED, &[X, ("other", &[2, 5, 128]), HEAD], |v, _| {
             ops::add(&ops::scale(&v[0], -0.75).unwrap(), &v[1]).unwrap()
         }),
-        case("rms_norm", ROUNDED, &[x, ("weight", &[128]), head], |v, _| {
-            ops::rms_norm(&v[0], &v[1], Gain::Weight, 1e-5).unwrap()
-        }),
-        case("rms_norm of heads", ROUNDED, &[x, ("weight", &[64]), head], |v, _| {
-            ops::rms_norm(&v[0], &v[1], Gain::Weight, 1e-5).unwrap()
-        }),
-        case("rms_norm of a wide row", ROUNDED, &wide, |v, _| {
-            ops::rms_norm(&v[0], &v[1], Gain::Weight, 1e-5).unwrap()
-        }),
-        case("layer_norm", ROUNDED, &[x, ("weight", &[128]), head], |v, _| {
-            ops::layer_norm(&v[0], &v[1], 1e-5).unwrap()
-        }),
-        case("layer_norm of a wide row, an input twice", ROUNDED, &wide, |v, _| {
-            let one = ops::layer_norm(&v[0], &v[1], 1e-5).unwrap();
-            ops::add(&one, &v[0]).unwrap()
-        }),
-        case("bias", ROUNDED, &[x, ("bias", &[128]), head], |v, _| {
+        case("bias", ROUNDED, &[X, ("bias", &[128]), HEAD], |v, _| {
             ops::bias(&v[0], &v[1]).unwrap()
         }),
-        case("gelu", ROUNDED, &[x, head], |v, _| ops::gelu(&v[0]).unwrap()),
-        case("some rows, an input twice", ROUNDED, &[x, head], |v, _| {
+        case("some rows, an input twice", ROUNDED, &[X, HEAD], |v, _| {
             let all = ops::scale(&v[0], 0.5).unwrap();
             ops::pick(&ops::add(&all, &v[0]).unwrap(), &[1, 2, 7]).unwrap()
         }),
-        case("a wide vocabulary", ROUNDED, &[x, ("head", &[384, 128])], |v, _| {
+        case("a wide vocabulary", ROUNDED, &[X, ("head", &[384, 128])], |v, _| {
             ops::scale(&v[0], 0.5).unwrap()
         }),
         case(
@@ -127,34 +107,73 @@ fn cases() -> Vec<Case> {
             &[("table", &[16, 264]), ("head", &[128, 264])],
             |v, _| ops::embedding(&v[0], &[3, 0, 3, 6, 3, 1, 15, 3, 0, 9], 2, 5).unwrap(),
         ),
-        case("swiglu", ROUNDED, &[x, ("up", &[2, 5, 128]), head], |v, _| {
-            ops::swiglu(&v[0], &v[1]).unwrap()
-        }),
-        case("geglu", ROUNDED, &[x, ("up", &[2, 5, 128]), head], |v, _| {
-            ops::geglu(&v[0], &v[1]).unwrap()
-        }),
-        case("relu2", ROUNDED, &[x, head], |v, _| ops::relu2(&v[0]).unwrap()),
-        case("rope, heads of 64", ROUNDED, &[x, head], turned(64)),
-        case("rope, a head of 128", ROUNDED, &[x, head], turned(128)),
-        case("dropout", ROUNDED, &[x, head], |v, _| {
+        case("rope, heads of 64", ROUNDED, &[X, HEAD], turned(64)),
+        case("rope, a head of 128", ROUNDED, &[X, HEAD], turned(128)),
+        case("dropout", ROUNDED, &[X, HEAD], |v, _| {
             ops::dropout(&v[0], 0.25, Noise { seed: 5, first_row: 9, site: 2 }).unwrap()
         }),
+    ]
+}
+
+/// Norms and activations.
+fn in_rows() -> Vec<Case> {
+    let wide: [(&str, &[usize]); 3] =
+        [("x", &[2, 5, 1032]), ("weight", &[1032]), ("head", &[128, 1032])];
+    vec![
+        case("rms_norm", ROUNDED, &[X, ("weight", &[128]), HEAD], |v, _| {
+            ops::rms_norm(&v[0], &v[1], Gain::Weight, 1e-5).unwrap()
+        }),
+        case("rms_norm of heads", ROUNDED, &[X, ("weight", &[64]), HEAD], |v, _| {
+            ops::rms_norm(&v[0], &v[1], Gain::Weight, 1e-5).unwrap()
+        }),
+        case("rms_norm of a wide row", ROUNDED, &wide, |v, _| {
+            ops::rms_norm(&v[0], &v[1], Gain::Weight, 1e-5).unwrap()
+        }),
+        case("layer_norm", ROUNDED, &[X, ("weight", &[128]), HEAD], |v, _| {
+            ops::layer_norm(&v[0], &v[1], 1e-5).unwrap()
+        }),
+        case("layer_norm of a wide row, an input twice", ROUNDED, &wide, |v, _| {
+            let one = ops::layer_norm(&v[0], &v[1], 1e-5).unwrap();
+            ops::add(&one, &v[0]).unwrap()
+        }),
+        case("gelu", ROUNDED, &[X, HEAD], |v, _| ops::gelu(&v[0]).unwrap()),
+        case("swiglu", ROUNDED, &[X, ("up", &[2, 5, 128]), HEAD], |v, _| {
+            ops::swiglu(&v[0], &v[1]).unwrap()
+        }),
+        case("geglu", ROUNDED, &[X, ("up", &[2, 5, 128]), HEAD], |v, _| {
+            ops::geglu(&v[0], &v[1]).unwrap()
+        }),
+        case("relu2", ROUNDED, &[X, HEAD], |v, _| ops::relu2(&v[0]).unwrap()),
+    ]
+}
+
+fn attentions() -> Vec<Case> {
+    let attended = |h: usize, window: usize| {
+        move |v: &[Value], _: &Side| {
+            let tokens = v[0].dims()[1];
+            let segments: Vec<u32> =
+                (0..2 * tokens).map(|at| u32::from((3..tokens).contains(&at))).collect();
+            let visible = Visible::in_segments(&segments, 2, tokens).within(window);
+            ops::attention(&v[0], &v[1], &v[2], &visible, 128 / h, 1, 0.0).unwrap()
+        }
+    };
+    vec![
         case(
             "attention, heads of 64",
             ROUNDED,
-            &[x, ("k", &[2, 5, 64]), ("v", &[2, 5, 64]), head],
+            &[X, ("k", &[2, 5, 64]), ("v", &[2, 5, 64]), HEAD],
             attended(64, 0),
         ),
         case(
             "attention, a head of 128 and a window",
             ROUNDED,
-            &[x, ("k", &[2, 5, 128]), ("v", &[2, 5, 128]), head],
+            &[X, ("k", &[2, 5, 128]), ("v", &[2, 5, 128]), HEAD],
             attended(128, 2),
         ),
         case(
             "attention over an edge of its tiles",
             ROUNDED,
-            &[("x", &[2, 70, 128]), ("k", &[2, 70, 64]), ("v", &[2, 70, 64]), head],
+            &[("x", &[2, 70, 128]), ("k", &[2, 70, 64]), ("v", &[2, 70, 64]), HEAD],
             attended(64, 0),
         ),
     ]

@@ -5,8 +5,8 @@
 //! after t steps, so that the first steps do not weigh for ever (TensorFlow's
 //! `ExponentialMovingAverage` with `num_updates`). **Invariants.** Element by element: the same
 //! bits at any thread count; β is a function of the step, so a resumed run needs nothing but the
-//! average itself. **Cost.** Bound by memory, 12 bytes a parameter; keeps 4. On a GPU one kernel, which
-//! also rounds the average to bf16.
+//! average itself. **Cost.** Bound by memory, 12 bytes a parameter; keeps 4. On a GPU it is
+//! one kernel, which rounds the average to bf16 too.
 
 use candle_core::{CpuStorage, InplaceOp2, Layout};
 use rayon::prelude::*;
