@@ -91,7 +91,7 @@ fn a_gpu_whose_figures_are_not_known_is_no_other() {
         ("NVIDIA H100 PCIe", "unknown"),
         ("Linux x86_64", "unknown"),
     ] {
-        directory.write("gpu.txt", &format!("{name}, 580.95.05, 24564 MiB\n"));
+        directory.write("gpu.txt", format!("{name}, 580.95.05, 24564 MiB\n"));
         let run =
             check("tests/gpu/check.sh", &["step", "--device", "cpu", "--out", &out, "gpu_name"]);
         assert_eq!(String::from_utf8_lossy(&run.stdout).trim(), wanted, "{name}: {}", shown(&run));

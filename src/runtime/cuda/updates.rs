@@ -315,7 +315,7 @@ impl MuonUpdate {
 /// Updates side by side, each with parameters of its own.
 pub enum Update {
     Plain(PlainUpdate),
-    Muon(MuonUpdate),
+    Muon(Box<MuonUpdate>),
 }
 
 /// One step of all of `updates`, number `steps`, counted from 1.

@@ -63,7 +63,7 @@ pub fn muon(
     let (of_adamw, of_momentum) =
         (rest.keys().cloned().collect(), scaled.keys().cloned().collect());
     let updates = vec![
-        Update::Muon(MuonUpdate::new(resident, &scaled, rounds)?),
+        Update::Muon(Box::new(MuonUpdate::new(resident, &scaled, rounds)?)),
         Update::Plain(PlainUpdate::new(resident, &rest, Plain::AdamW { eps })?),
     ];
     OnDevice::boxed(resident, updates, of_adamw, of_momentum)
