@@ -102,11 +102,12 @@ DEVICE void clear(float (&c)[N][4]) {
 
 // Sizes of one call, the same for every pass.
 struct Sizes {
-  int tokens;     // of a row of the batch
+  int tokens;     // queries of a row of the batch
   int heads;      // of the queries
   int key_heads;  // a divisor of heads
   int q_stride, k_stride, v_stride;  // elements between tokens
   float scale;    // of the scores: 1/√H
+  int before;     // keys before the first query's own: 0 but in the forward pass behind a cache
 };
 
 }  // namespace attention

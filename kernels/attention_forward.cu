@@ -1,10 +1,11 @@
 // Causal attention inside documents, with grouped heads and a sliding window: the forward pass.
 //
-//   out = softmax(q·kᵀ·scale)·v over the keys first[t] ..= t of the query t
+//   out = softmax(q·kᵀ·scale)·v over the keys first[t] ..= before + t of the query t
 //   log_sums = ln Σ exp(q·kᵀ·scale), for the backward
 //
-// q: [batch, tokens, heads, H] bf16, k and v: [batch, tokens, key_heads, H], token rows as far
-// apart as their stride says, so all three may lie in one fused product. out: [batch, tokens,
+// q: [batch, tokens, heads, H] bf16, k and v: [batch, before + tokens, key_heads, H], token rows as
+// far apart as their stride says, so all three may lie in one fused product; `before` is 0 in
+// training, and what a cache holds when a text is written. out: [batch, tokens,
 // heads, H], log_sums: [batch, heads, tokens] f32. first: [batch, tokens] i32, rising in a row:
 // the start of the token's document, or t − window + 1 where that is later. H is 64 or 128,
 // strides are multiples of 8.
@@ -26,17 +27,18 @@ struct ForwardShared {  // elements of bf16
   static constexpr int BYTES = 2 * (STAGES + 2 * STAGE);
 };
 
-// Where query rows of this lane end and begin: keys from[i] ..= query[i].
+// Query rows of this lane, and the keys that they see: from[i] ..= last[i].
 struct LaneRows {
-  int query[2], from[2];
+  int query[2], from[2], last[2];
 };
 
-DEVICE LaneRows lane_rows(const int* first, int first_query, int tokens) {
+DEVICE LaneRows lane_rows(const int* first, int first_query, int tokens, int before) {
   LaneRows rows;
 #pragma unroll
   for (int i = 0; i < 2; i++) {
     rows.query[i] = first_query + thread_index() % WARP / 4 + i * 8;
     rows.from[i] = rows.query[i] < tokens ? first[rows.query[i]] : 0;
+    rows.last[i] = before + rows.query[i];
   }
   return rows;
 }
@@ -49,7 +51,7 @@ DEVICE void hide(float (&scores)[N][4], const LaneRows& rows, int first_key) {
 #pragma unroll
     for (int i = 0; i < 4; i++) {
       const int key = first_key + n * 8 + thread_index() % 4 * 2 + i % 2;
-      if (key < rows.from[i / 2] || key > rows.query[i / 2]) scores[n][i] = -INFINITY;
+      if (key < rows.from[i / 2] || key > rows.last[i / 2]) scores[n][i] = -INFINITY;
     }
 }
 
@@ -89,23 +91,24 @@ DEVICE void forward(const bf16* q, const bf16* k, const bf16* v, const int* firs
   using Shared = ForwardShared<H>;
   bf16* shared = reinterpret_cast<bf16*>(shared_memory());
   const int tokens = sizes.tokens, head = block_y(), batch = block_z();
+  const int before = sizes.before, all = before + tokens;  // keys
   const int warp = thread_index() / WARP;
   const int key_head = head / (sizes.heads / sizes.key_heads);
   // The last tile has the most keys: it begins first.
   const int first_query = (blocks_x() - 1 - block_x()) * ROWS;
   const int last_query = first_query + ROWS < tokens ? first_query + ROWS - 1 : tokens - 1;
   q += size_t(batch) * tokens * sizes.q_stride + head * H;
-  k += size_t(batch) * tokens * sizes.k_stride + key_head * H;
-  v += size_t(batch) * tokens * sizes.v_stride + key_head * H;
+  k += size_t(batch) * all * sizes.k_stride + key_head * H;
+  v += size_t(batch) * all * sizes.v_stride + key_head * H;
   first += size_t(batch) * tokens;
-  const int begin = first[first_query] / KEYS, end = last_query / KEYS + 1;
+  const int begin = first[first_query] / KEYS, end = (before + last_query) / KEYS + 1;
   const int last_from = first[last_query];
-  const LaneRows rows = lane_rows(first, first_query + warp * 16, tokens);
+  const LaneRows rows = lane_rows(first, first_query + warp * 16, tokens, before);
 
   auto copy_keys = [&](int tile) {
     bf16* stage = shared + Shared::STAGES + tile % 2 * Shared::STAGE;
-    copy_tile<H, KEYS>(stage, k, sizes.k_stride, tile * KEYS, tokens);
-    copy_tile<H, KEYS>(stage + KEYS * H, v, sizes.v_stride, tile * KEYS, tokens);
+    copy_tile<H, KEYS>(stage, k, sizes.k_stride, tile * KEYS, all);
+    copy_tile<H, KEYS>(stage + KEYS * H, v, sizes.v_stride, tile * KEYS, all);
   };
   copy_tile<H, ROWS>(shared, q, sizes.q_stride, first_query, tokens);
   copy_keys(begin);
@@ -123,7 +126,8 @@ DEVICE void forward(const bf16* q, const bf16* k, const bf16* v, const int* firs
     clear(scores);
     multiply_rows<H>(scores, shared, warp * 16, stage);
     const int first_key = tile * KEYS;
-    if (first_key + KEYS - 1 > first_query || first_key < last_from) hide(scores, rows, first_key);
+    if (first_key + KEYS - 1 > before + first_query || first_key < last_from)
+      hide(scores, rows, first_key);
     soften<H>(scores, sums, top, sum, sizes.scale * LOG2_E);
     multiply_weights<H>(sums, scores, stage + KEYS * H);
     block_barrier();  // before the next copies write over this stage

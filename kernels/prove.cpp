@@ -13,10 +13,12 @@
 #include "activation.cu"
 #include "attention_backward.cu"
 #include "attention_forward.cu"
+#include "bias.cu"
 #include "combine.cu"
 #include "cross_entropy.cu"
 #include "dropout.cu"
 #include "embedding.cu"
+#include "layer_norm.cu"
 #include "muon.cu"
 #include "optimizer.cu"
 #include "probe.cu"
@@ -79,6 +81,8 @@ void add_all() {
   ADD(geglu_backward, activation::THREADS, 0);
   ADD(relu2_forward, activation::THREADS, 0);
   ADD(relu2_backward, activation::THREADS, 0);
+  ADD(gelu_forward, activation::THREADS, 0);
+  ADD(gelu_backward, activation::THREADS, 0);
   ADD(attention_forward_64, attention::THREADS, attention::ForwardShared<64>::BYTES);
   ADD(attention_forward_128, attention::THREADS, attention::ForwardShared<128>::BYTES);
   ADD(attention_delta_64, attention::DELTA_THREADS, 0);
@@ -87,14 +91,25 @@ void add_all() {
   ADD(attention_keys_128, attention::THREADS, attention::KeysShared<128>::BYTES);
   ADD(attention_queries_64, attention::THREADS, attention::QueriesShared<64>::BYTES);
   ADD(attention_queries_128, attention::THREADS, attention::QueriesShared<128>::BYTES);
+  ADD(bias_forward, bias::THREADS, 0);
+  ADD(bias_backward, bias::THREADS, 4 * bias::COLUMNS * bias::SLICES);
   ADD(combine_two, combine::THREADS, 0);
   ADD(cross_entropy_rows, cross_entropy::THREADS, 8 * cross_entropy::WARPS);
   ADD(dropout_apply, dropout::THREADS, 0);
   ADD(embedding_forward, embedding::THREADS, 0);
   ADD(embedding_backward, embedding::THREADS, 0);
+  ADD(layer_norm_forward_1024, layer_norm::THREADS, 0);
+  ADD(layer_norm_forward_2048, layer_norm::THREADS, 0);
+  ADD(layer_norm_forward_4096, layer_norm::THREADS, 0);
+  ADD(layer_norm_backward_1024, layer_norm::THREADS, ANY);
+  ADD(layer_norm_backward_2048, layer_norm::THREADS, ANY);
+  ADD(layer_norm_backward_4096, layer_norm::THREADS, ANY);
   ADD(square_sums, optimizer::THREADS, sums::BYTES);
   ADD(clip_factor, optimizer::THREADS, sums::BYTES);
   ADD(adamw, optimizer::THREADS, 0);
+  ADD(lion, optimizer::THREADS, 0);
+  ADD(sgd, optimizer::THREADS, 0);
+  ADD(average_towards, optimizer::THREADS, 0);
   ADD(muon_momentum, muon::THREADS, sums::BYTES);
   ADD(muon_inverses, muon::THREADS, sums::BYTES);
   ADD(muon_scale, muon::THREADS, 0);

@@ -8,8 +8,8 @@
 // sum_parts adds in order. d is a multiple of 8, at most 1024, 2048 or 4096 by the entry.
 // Without a residual (null), h is x and is not written; without gh (null) it counts as zero.
 //
-// One warp a row; a row stays in registers between the sum and its use. Bytes a row: forward 8·d,
-// backward 8·d (each 4·d less without the residual) and 4·d / 64. Ceiling: memory.
+// One warp a row; a row stays in registers between the sum and its use. Bytes a row: forward 8·d
+// (4·d without the residual), backward 8·d (6·d without gh) and 4·d / 64. Ceiling: memory.
 // dw: a block's four warps take every fourth of its 64 rows and add in order, then the warps do.
 #include "portable.cuh"
 

@@ -48,3 +48,52 @@ fn without_a_gpu_the_check_is_skipped() {
     }
     assert!(run.status.success() && shown(&run).starts_with("skipped: no NVIDIA GPU"));
 }
+
+/// What `table.py` says of differences from the twin, nothing where they are near enough.
+fn judged(differences: &str, device: &str) -> String {
+    let program = format!(
+        "import sys; sys.path.insert(0, 'tests/gpu'); import table\nnan = float('nan')\n\
+         print(table.judged({differences}, '{device}'))"
+    );
+    let mut command = Command::new("python3");
+    command.args(["-B", "-c", &program]).current_dir(env!("CARGO_MANIFEST_DIR"));
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{}", shown(&output));
+    String::from_utf8(output.stdout).unwrap().trim().to_owned()
+}
+
+#[test]
+fn losses_too_far_from_the_twins_fail() {
+    for (differences, device) in [("[5e-4, 1e-2]", "cpu"), ("[5e-3, 5e-2]", "cuda")] {
+        assert_eq!(judged(differences, device), "", "{differences} {device}");
+    }
+    for (differences, device, wrong) in [
+        ("[]", "cpu", "no step"),
+        ("[5e-3, 1e-3]", "cpu", "the first losses"),
+        ("[1e-4, nan]", "cpu", "nan nats apart"),
+        ("[nan]", "cuda", "the first losses"),
+        ("[1e-3, 0.2]", "cuda", "losses are 2.00e-01"),
+    ] {
+        let found = judged(differences, device);
+        assert!(found.contains(wrong), "{differences} {device}: {found}");
+    }
+}
+
+#[test]
+fn a_gpu_whose_figures_are_not_known_is_no_other() {
+    let directory = TestDir::new();
+    let out = directory.path("").to_string_lossy().into_owned();
+    for (name, wanted) in [
+        ("NVIDIA H200", "h200"),
+        ("NVIDIA GeForce RTX 5090", "5090"),
+        ("NVIDIA GeForce RTX 4070", "4070"),
+        ("NVIDIA GeForce RTX 4070 Ti", "unknown"),
+        ("NVIDIA H100 PCIe", "unknown"),
+        ("Linux x86_64", "unknown"),
+    ] {
+        directory.write("gpu.txt", format!("{name}, 580.95.05, 24564 MiB\n"));
+        let run =
+            check("tests/gpu/check.sh", &["step", "--device", "cpu", "--out", &out, "gpu_name"]);
+        assert_eq!(String::from_utf8_lossy(&run.stdout).trim(), wanted, "{name}: {}", shown(&run));
+    }
+}

@@ -6,6 +6,7 @@
 #[path = "../../tests/support/beside.rs"]
 pub mod beside;
 pub mod config;
+pub mod cuda;
 pub mod error;
 pub mod hash;
 pub mod html;

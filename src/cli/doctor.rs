@@ -21,7 +21,7 @@ impl Commands<'_> {
     /// `doctor`
     pub(super) fn doctor(&self, args: &DoctorArgs) -> Result<()> {
         #[cfg(feature = "train")]
-        if args.plan.kernels || args.plan.model.is_some() {
+        if args.plan.is_asked()? {
             return self.plan(&args.plan);
         }
         #[cfg(not(feature = "train"))]
@@ -49,8 +49,8 @@ mod plan {
         error::{Error, Result},
         size::Bytes,
     };
-    use crate::runtime::ceiling::{Asked, GPUS, Gpu, KERNELS, Occupancy, Optimizer, Plan, Shape};
-    use crate::runtime::model::{ModelConfig, knobs::Activation};
+    use crate::runtime::ceiling::{Asked, GPUS, Gpu, Occupancy, Optimizer, Plan, Shape, kernels};
+    use crate::runtime::model::ModelConfig;
 
     /// What is computed instead of looked at.
     #[derive(Args, Debug)]
@@ -59,26 +59,26 @@ mod plan {
         /// the name of one in `configs/model/`, or a TOML file
         #[arg(long, value_name = "NAME|FILE")]
         pub model: Option<String>,
-        /// On which GPUs: h200, h100, a100, 4090, 3090, 4070 [default: all with `--kernels`]
+        /// On which GPUs: h200, h100, a100, 5090, 4090, 3090, 4070 [default: all with `--kernels`]
         #[arg(long, value_name = "GPU,…", value_delimiter = ',')]
         pub on: Vec<String>,
         /// Registers, shared memory and occupancy of each kernel, or of those of `--model`
         #[arg(long)]
         pub kernels: bool,
         /// Rows at once [default: as many as fit, 64 at most]
-        #[arg(long, value_name = "N", requires = "model")]
+        #[arg(long, value_name = "N", requires = "model", conflicts_with = "kernels")]
         pub rows: Option<usize>,
         /// Tokens a row [default: the shape's own]
-        #[arg(long, value_name = "T", requires = "model")]
+        #[arg(long, value_name = "T", requires = "model", conflicts_with = "kernels")]
         pub sequence: Option<usize>,
         /// Such parts of a step [default: those of 65,536 tokens]
-        #[arg(long, value_name = "N", requires = "model")]
+        #[arg(long, value_name = "N", requires = "model", conflicts_with = "kernels")]
         pub micro_batches: Option<usize>,
         /// Words of the vocabulary [default: the shape's own]
         #[arg(long, value_name = "N", requires = "model")]
         pub vocab: Option<usize>,
         /// Muon for the matrices of the blocks
-        #[arg(long, requires = "model")]
+        #[arg(long, requires = "model", conflicts_with = "kernels")]
         pub muon: bool,
     }
 
@@ -90,6 +90,18 @@ mod plan {
     }
 
     impl PlanArgs {
+        /// Whether anything is to be computed.
+        ///
+        /// # Errors
+        /// Config: GPUs are named, and nothing that is computed for them.
+        pub(in crate::cli) fn is_asked(&self) -> Result<bool> {
+            match self.kernels || self.model.is_some() {
+                false if !self.on.is_empty() => Err(Error::config("`--on` says where, not what")
+                    .with_hint("`--model NAME` plans a step there, `--kernels` shows occupancy")),
+                is_asked => Ok(is_asked),
+            }
+        }
+
         fn wanted(&self) -> Result<Option<Wanted>> {
             let Some(name) = &self.model else { return Ok(None) };
             let (config, own) = if name.ends_with(".toml") {
@@ -157,19 +169,10 @@ mod plan {
 
         fn kernels(&self, wanted: Option<&Wanted>, gpu: &Gpu) {
             let model = wanted.map(|wanted| &wanted.config);
-            let serves = |model: &ModelConfig, kernel: &crate::runtime::ceiling::Kernel| {
-                let activation = match model.activation {
-                    Activation::SwiGlu => "swiglu",
-                    Activation::GeGlu => "geglu",
-                    Activation::Gelu | Activation::Relu2 => "relu2",
-                };
-                kernel.serves(model.d_model, model.head_dim(), activation)
-            };
-            let kernels = KERNELS.iter().filter(|kernel| model.is_none_or(|m| serves(m, kernel)));
-            let found: Vec<Occupancy> = kernels
+            let served = kernels().filter(|kernel| model.is_none_or(|model| kernel.serves(model)));
+            let found: Vec<Occupancy> = served
                 .filter_map(|kernel| {
-                    let width = model.map_or(kernel.widest(), |model| model.d_model);
-                    kernel.occupancy(gpu, width, model.is_none_or(|model| model.qk_norm))
+                    kernel.occupancy(gpu, model.map_or(kernel.widest(), |model| model.d_model))
                 })
                 .collect();
             self.printer.raw(&table(gpu, &found));

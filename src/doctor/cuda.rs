@@ -9,6 +9,7 @@ use std::{fmt, path::Path};
 use serde::Serialize;
 
 use super::libraries::{Found, Library, Places};
+use crate::base::cuda::{self, Names};
 use crate::base::io;
 
 /// The oldest driver that loads code of CUDA 13.0 (NVIDIA's *CUDA Toolkit Release Notes* 13.0,
@@ -34,16 +35,13 @@ impl Cuda {
     /// On this machine; `in_build`: whether this binary has kernels.
     pub fn here(in_build: bool) -> Cuda {
         let places = Places::here();
-        let product = places.find("libcublasLt.so.13");
-        let product = product.or_else(|| places.find("libcublasLt.so.12").filter(|it| it.opens));
-        let libraries = vec![
-            Library {
-                name: "libcuda.so.1",
-                found: places.find("libcuda.so.1"),
-                remedy: INSTALL_DRIVER,
-            },
-            Library { name: "libcublasLt.so.13", found: product, remedy: INSTALL_CUBLAS },
-        ];
+        let library = |names: Names, remedy| Library {
+            name: names.versioned[0],
+            found: places.find(names),
+            remedy,
+        };
+        let libraries =
+            vec![library(cuda::DRIVER, INSTALL_DRIVER), library(cuda::PRODUCTS, INSTALL_CUBLAS)];
         let version = io::read_text(Path::new("/proc/driver/nvidia/version")).unwrap_or_default();
         // A sandbox may hide `/proc/driver`; the library of the driver has its version too.
         let of_library = libraries[0].found.as_ref().and_then(|found| found.version.clone());
@@ -68,6 +66,12 @@ impl Cuda {
                     library.name,
                     path.parent().unwrap_or(path).display()
                 )),
+                Some(found) if is_too_old(found) => missing.push(format!(
+                    "{} is what the loader gives for `{}`, and 12.0 or later is needed: take its \
+                     folder out of LD_LIBRARY_PATH, or the link away",
+                    found.path.display(),
+                    cuda::PRODUCTS.plain
+                )),
                 Some(_) => {}
             }
         }
@@ -75,12 +79,18 @@ impl Cuda {
             self.driver.as_ref().and_then(|version| version.split('.').next()?.parse().ok());
         if let Some(old) = major.filter(|major: &u32| *major < DRIVER) {
             missing.push(format!(
-                "the driver is {old}, and code of CUDA 13.0 wants {DRIVER}: update it, or build \
-                 with an older toolkit (`CUDA_HOME`)"
+                "the driver is {old}, and kernels of CUDA 13.0 need {DRIVER} or later: update it"
             ));
         }
         missing
     }
+}
+
+/// Whether it is cuBLASLt of a version that is refused when it is opened.
+fn is_too_old(found: &Found) -> bool {
+    let is_plain = found.path.file_name().is_some_and(|name| name == cuda::PRODUCTS.plain);
+    let major = found.version.as_ref().and_then(|version| version.split('.').next()?.parse().ok());
+    is_plain && major.is_some_and(|major: usize| major < cuda::PRODUCTS_VERSION / 10_000)
 }
 
 /// The version in the text of `/proc/driver/nvidia/version`.
@@ -171,8 +181,13 @@ mod tests {
         cuda.driver = Some("550.54.14".to_owned());
         cuda.libraries[0].found = at("/venv/lib/libcublasLt.so.13", false);
         let shown = cuda.to_string();
-        assert!(shown.contains("the driver is 550"), "{shown}");
+        assert!(shown.contains("the driver is 550") && shown.contains("580 or later: update it"));
+        assert!(!shown.contains("CUDA_HOME"), "{shown}");
         assert!(shown.contains("DATAPREP_CUDA_LIBS=/venv/lib\n"), "{shown}");
+        let old =
+            Found { version: Some("11.8".to_owned()), ..at("/a/libcublasLt.so", true).unwrap() };
+        cuda.libraries[0].found = Some(old);
+        assert!(cuda.to_string().contains("12.0 or later is needed"), "{cuda}");
         cuda.libraries[0].found = None;
         cuda.in_build = false;
         let shown = cuda.to_string();

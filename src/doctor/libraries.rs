@@ -1,23 +1,25 @@
 //! Where a shared library lies, without loading it.
 //!
-//! In → a name such as `libcuda.so.1`; out → [`Found`]: its path, its version, and whether dataprep
-//! would open it. **Method.** The loader's own order (`man 8 ld.so`): `LD_LIBRARY_PATH`, the cache
-//! `/etc/ld.so.cache` (glibc's format 1.1: `elf/cache.c`, `dl-cache.h`), the system's folders; then
-//! where dataprep looks besides: `DATAPREP_CUDA_LIBS`, an installed toolkit, a container's mounts,
-//! Windows' drivers. Then where CUDA's libraries lie that nobody is told of: other toolkits, the
-//! wheels of a Python environment. The version is the tail of the real file's name, else that of
-//! the wheel it came in.
+//! In → the names of a library; out → [`Found`]: its path, its version, and whether dataprep would
+//! open it. **Method.** Names, folders and their order are [`crate::base::cuda`]'s, which a GPU's
+//! build opens them by; what the loader would give for a name is read in its own order (`man 8
+//! ld.so`): `LD_LIBRARY_PATH`, in which an empty element is the current folder, the cache
+//! `/etc/ld.so.cache` (glibc's format 1.1: `elf/cache.c`, `dl-cache.h`), the system's folders. Then
+//! where CUDA's libraries lie that nobody is told of: other toolkits, the wheels of a Python
+//! environment. The version is the tail of the real file's name, else that of the wheel it came in.
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
+use crate::base::cuda::{self, Names};
 use crate::base::io;
 
 /// A library that is looked for.
 #[derive(Clone, Debug, Serialize)]
 pub struct Library {
-    /// The file; an older one may serve too.
+    /// The file that serves best; others may serve too.
     pub name: &'static str,
     pub found: Option<Found>,
     /// What to do where it is not found.
@@ -35,55 +37,80 @@ pub struct Found {
 
 /// Folders to look in.
 pub struct Places {
-    /// Those of `LD_LIBRARY_PATH`, then the system's.
+    /// Those of `LD_LIBRARY_PATH`.
     first: Vec<PathBuf>,
     /// The bytes of the loader's cache.
     cache: Vec<u8>,
-    /// The system's, then those that are opened by path.
+    /// The system's.
     system: Vec<PathBuf>,
+    /// From which a library is opened by its path.
+    folders: Vec<PathBuf>,
     /// Where nobody looks.
     beside: Vec<PathBuf>,
 }
+
+/// The loader's own folders.
+const SYSTEM: [&str; 8] = [
+    "/lib64",
+    "/usr/lib64",
+    "/lib/x86_64-linux-gnu",
+    "/usr/lib/x86_64-linux-gnu",
+    "/lib/aarch64-linux-gnu",
+    "/usr/lib/aarch64-linux-gnu",
+    "/lib",
+    "/usr/lib",
+];
 
 impl Places {
     /// Of this process.
     pub fn here() -> Places {
         let variable = |name: &str| std::env::var_os(name).unwrap_or_default();
-        let split = |name: &str| std::env::split_paths(&variable(name)).collect::<Vec<_>>();
-        let system = [
-            "/lib64",
-            "/usr/lib64",
-            "/lib/x86_64-linux-gnu",
-            "/usr/lib/x86_64-linux-gnu",
-            "/lib/aarch64-linux-gnu",
-            "/usr/lib/aarch64-linux-gnu",
-            "/lib",
-            "/usr/lib",
-            "/usr/local/cuda/lib64",
-            "/usr/local/nvidia/lib64",
-            "/usr/lib/wsl/lib",
-        ];
-        let system = system.iter().map(PathBuf::from).chain(split("DATAPREP_CUDA_LIBS"));
         Places {
-            first: split("LD_LIBRARY_PATH"),
+            first: of_loader(&variable("LD_LIBRARY_PATH")),
             cache: io::read(Path::new("/etc/ld.so.cache")).unwrap_or_default(),
-            system: system.collect(),
+            system: SYSTEM.map(PathBuf::from).to_vec(),
+            folders: cuda::folders(&variable("DATAPREP_CUDA_LIBS")),
             beside: beside(&["VIRTUAL_ENV", "CONDA_PREFIX", "CUDA_HOME", "HOME"].map(variable)),
         }
     }
 
-    /// Where `name` lies, first as dataprep looks for it.
-    pub fn find(&self, name: &str) -> Option<Found> {
-        let in_folders = |folders: &[PathBuf]| {
-            folders.iter().map(|folder| folder.join(name)).find(|path| path.is_file())
-        };
-        let opened = in_folders(&self.first)
-            .or_else(|| cached(&self.cache, name).filter(|path| path.is_file()))
-            .or_else(|| in_folders(&self.system));
+    /// Where a library of these names lies, first as dataprep looks for it.
+    pub fn find(&self, names: Names) -> Option<Found> {
+        let opened = cuda::attempts(names).find_map(|(name, in_folders)| {
+            let by_path = || in_folders.then(|| file(&self.folders, name)).flatten();
+            let path = self.of_loader(name).or_else(by_path)?;
+            Some((name, path))
+        });
         let opens = opened.is_some();
-        let path = opened.or_else(|| in_folders(&self.beside))?;
+        let lies = || {
+            let mut names = names.versioned.iter();
+            names.find_map(|name| Some((*name, file(&self.beside, name)?)))
+        };
+        let (name, path) = opened.or_else(lies)?;
         Some(Found { version: version(&path, name), path, opens })
     }
+
+    /// The file that the loader takes for a name.
+    fn of_loader(&self, name: &str) -> Option<PathBuf> {
+        file(&self.first, name)
+            .or_else(|| cached(&self.cache, name).filter(|path| path.is_file()))
+            .or_else(|| file(&self.system, name))
+    }
+}
+
+/// The first file of a name.
+fn file(folders: &[PathBuf], name: &str) -> Option<PathBuf> {
+    folders.iter().map(|folder| folder.join(name)).find(|path| path.is_file())
+}
+
+/// The folders of `LD_LIBRARY_PATH`: an empty variable is none, an empty element the current one.
+fn of_loader(variable: &OsStr) -> Vec<PathBuf> {
+    let current = |folder: PathBuf| match folder.as_os_str().is_empty() {
+        true => PathBuf::from("."),
+        false => folder,
+    };
+    let folders = std::env::split_paths(variable).map(current);
+    if variable.is_empty() { Vec::new() } else { folders.collect() }
 }
 
 /// Folders of other toolkits and of Python's wheels.
@@ -177,7 +204,7 @@ mod tests {
     fn a_library_is_found_in_the_order_of_the_loader_with_its_version() {
         let folder = tempfile::tempdir().unwrap();
         let at = |name: &str| folder.path().join(name);
-        for name in ["first", "cached", "beside"] {
+        for name in ["first", "cached", "named", "beside"] {
             std::fs::create_dir(at(name)).unwrap();
         }
         std::fs::write(at("cached/libcuda.so.580.95.05"), "").unwrap();
@@ -187,21 +214,62 @@ mod tests {
             first: vec![at("first")],
             cache: cache("libcuda.so.1", link.to_str().unwrap()),
             system: vec![],
+            folders: vec![at("named")],
             beside: vec![at("beside")],
         };
         let version = Some("580.95.05".to_owned());
         assert_eq!(
-            places.find("libcuda.so.1"),
+            places.find(cuda::DRIVER),
             Some(Found { path: link.clone(), version, opens: true })
         );
         std::fs::write(at("first/libcuda.so.1"), "").unwrap();
-        let found = places.find("libcuda.so.1").unwrap();
+        let found = places.find(cuda::DRIVER).unwrap();
         assert_eq!((found.path, found.version), (at("first/libcuda.so.1"), Some("1".to_owned())));
         places.cache.truncate(60);
         places.first.clear();
-        assert_eq!(places.find("libcuda.so.1"), None);
+        assert_eq!(places.find(cuda::DRIVER), None);
         std::fs::write(at("beside/libcuda.so.1"), "").unwrap();
-        assert!(places.find("libcuda.so.1").is_some_and(|found| !found.opens));
+        assert!(places.find(cuda::DRIVER).is_some_and(|found| !found.opens));
+        std::fs::write(at("named/libcuda.so.1"), "").unwrap();
+        let found = places.find(cuda::DRIVER).unwrap();
+        assert_eq!((found.path, found.opens), (at("named/libcuda.so.1"), true));
+    }
+
+    #[test]
+    fn what_is_said_of_products_is_what_is_opened() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        for name in ["first", "named", "beside"] {
+            std::fs::create_dir(at(name)).unwrap();
+        }
+        let places = Places {
+            first: vec![at("first")],
+            cache: vec![],
+            system: vec![],
+            folders: vec![at("named")],
+            beside: vec![at("beside")],
+        };
+        // Each stands before those behind it, and is found once it is there.
+        for (file, opens) in [
+            ("beside/libcublasLt.so.12", false),
+            ("beside/libcublasLt.so.13", false),
+            ("named/libcublasLt.so.12", true),
+            ("first/libcublasLt.so.12", true),
+            ("named/libcublasLt.so.13", true),
+            ("first/libcublasLt.so.13", true),
+            ("first/libcublasLt.so", true),
+        ] {
+            std::fs::write(at(file), "").unwrap();
+            let found = places.find(cuda::PRODUCTS).unwrap();
+            assert_eq!((found.path, found.opens), (at(file), opens));
+        }
+    }
+
+    #[test]
+    fn an_empty_element_is_the_current_folder_and_an_empty_variable_is_none() {
+        let folders = |text: &str| of_loader(OsStr::new(text));
+        assert!(folders("").is_empty());
+        assert_eq!(folders("/a::/b"), ["/a", ".", "/b"].map(PathBuf::from));
     }
 
     #[test]

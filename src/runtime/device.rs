@@ -30,10 +30,11 @@ impl Device {
     pub fn from_name(name: &str) -> Result<Device> {
         match name.split_once(':').map_or((name, "0"), |parts| parts) {
             ("auto" | "cpu", "0") if !name.contains(':') => Ok(Device::cpu()),
-            ("cuda", number) => match number.parse::<i32>() {
-                Ok(number) => Device::gpu(name, number),
-                Err(_) => Err(unknown(name)),
-            },
+            // Digits alone: `parse` takes a sign too.
+            ("cuda", number) if number.bytes().all(|byte| byte.is_ascii_digit()) => {
+                let number = number.parse().map_err(|_| unknown(name))?;
+                Device::gpu(name, number)
+            }
             _ => Err(unknown(name)),
         }
     }
@@ -174,7 +175,7 @@ mod tests {
     fn devices_have_names_and_others_say_what_there_is() {
         assert_eq!(Device::from_name("cpu").unwrap().name(), "cpu");
         assert!(Device::from_name("auto").is_ok());
-        for name in ["tpu", "", "cuda:x", "cpu:0", "cudax"] {
+        for name in ["tpu", "", "cuda:x", "cuda:", "cuda:-1", "cuda:+1", "cpu:0", "cudax"] {
             let error = Device::from_name(name).unwrap_err();
             assert!(error.hint().is_some_and(|hint| hint.contains("`auto`")), "{name}");
         }

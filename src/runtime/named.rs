@@ -43,6 +43,13 @@ impl NamedParameters {
         self.resident.as_ref()
     }
 
+    /// The same, never to be changed again: on a device less memory.
+    pub fn frozen(self) -> NamedParameters {
+        let tensors = self.tensors().clone();
+        let resident = self.resident.map(|resident| Arc::new(resident.frozen()));
+        NamedParameters { tensors, resident }
+    }
+
     /// The tensors as the last step has left them.
     ///
     /// # Panics

@@ -310,7 +310,7 @@ impl NamedParameters {
     /// Where there is none.
     pub fn leaf(&self, name: &str, form: Form, is_trained: bool) -> Value {
         if let Some(resident) = &self.resident {
-            let array = resident.parameter(name);
+            let array = resident.parameter(name, is_trained);
             return match is_trained {
                 true => Value::parameter_on_device(name, array),
                 false => Value::constant_on_device(array),

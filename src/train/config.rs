@@ -23,7 +23,7 @@ use crate::base::{
 };
 use crate::runtime::{
     device::Device,
-    model::{Grow, LoraConfig, Model, ModelConfig, trained_shapes},
+    model::{Grow, LoraConfig, Model, ModelConfig, check_rank, trained_shapes},
     optim::{
         Optimizer,
         adamw::AdamWConfig,
@@ -318,18 +318,13 @@ impl TrainConfig {
     /// # Errors
     /// Config: the key, where `device` is no CPU.
     pub fn check_device(&self, device: &Device) -> Result<()> {
-        let is_composed = self.runtime.ops == Ops::Composed;
-        let faults = [
-            (self.train.ema > 0.0, "`train.ema` keeps an average that only the CPU computes"),
-            (self.lora.is_some(), "`[lora]`: adapters are trained on the CPU alone"),
-            (is_composed, "`runtime.ops = \"composed\"` runs on the CPU alone"),
-        ];
-        match faults.into_iter().find(|(is_at_fault, _)| *is_at_fault) {
-            Some((_, message)) if device.context().is_some() => {
-                Err(Error::config(message).with_hint("leave the key out, or use `--device cpu`"))
-            }
-            _ => Ok(()),
+        if device.context().is_some() && self.runtime.ops == Ops::Composed {
+            let message = "`runtime.ops = \"composed\"` runs on the CPU alone";
+            return Err(
+                Error::config(message).with_hint("leave the key out, or use `--device cpu`")
+            );
         }
+        self.lora.as_ref().map_or(Ok(()), |lora| check_rank(lora.rank, device))
     }
 
     /// What of the configuration the fingerprint covers.

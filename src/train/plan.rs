@@ -34,7 +34,7 @@ use crate::base::{
 };
 use crate::runtime::{
     device::Device,
-    model::{ModelConfig, StepMemory, StepShape, trained_shapes},
+    model::{ModelConfig, StepMemory, StepShape, check_kernels, trained_shapes},
 };
 use crate::shards::set::{TOKENIZER_DIRECTORY, TOKENIZER_FILE};
 use crate::tokenizer::Tokenizer;
@@ -233,6 +233,9 @@ pub(super) fn prepare_on(
     config.check_shape()?;
     let (mut config, budget) = resolve(config, &mut feed)?;
     config.check_adapters()?;
+    if device.context().is_some() {
+        check_kernels(&config.model)?;
+    }
     if config.train.micro_batch == 0 {
         config.train.micro_batch = match out.and_then(|out| standing_rows(out, &config)) {
             Some(rows) => rows,

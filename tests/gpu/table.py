@@ -1,17 +1,36 @@
 #!/usr/bin/env python3
 """Records of check.sh, and the table that is made of them.
 
-    table.py speed RUN PLAN.json SIZE PEAK_MIB    a record of one size, from the run's timing
-    table.py table OUT                            the markdown for benches/results/
+    table.py speed RUN PLAN.json SIZE PEAK_MIB GPU    a record of one size, from the run's timing;
+                                                      GPU "unknown": no ceiling is known
+    table.py table OUT                                the markdown for benches/results/
 """
 
 import json
+import math
 import pathlib
 import statistics
 import sys
 
 # Steps that fill caches, buffers and the driver's own tables.
 WARM = 4
+
+# How far losses may lie from PyTorch's in fp32, in nats: of the first step, from equal weights, and
+# of any. On the CPU both are fp32, and what differs is the order of sums. A GPU computes in bf16,
+# whose 8 bits move a mean over 16,384 tokens by some thousandths; runs then part slowly. A mistake
+# in a gradient, a mask or a moment is tenths within the first steps of the fastest descent.
+APART = {"cpu": (1e-3, 2e-2), "cuda": (2e-2, 1e-1)}
+
+
+def judged(differences: list, device: str) -> str:
+    """What is wrong with a run whose losses differ so from its twin's; "" where nothing is."""
+    if not differences:
+        return "no step of the run has a loss to compare"
+    first, largest = APART[device]
+    if not differences[0] <= first:
+        return f"the first losses are {differences[0]:.2e} nats apart, {first:g} at most"
+    worst = max(differences, key=lambda apart: math.inf if math.isnan(apart) else apart)
+    return "" if worst <= largest else f"losses are {worst:.2e} nats apart, {largest:g} at most"
 
 
 def lines(path: pathlib.Path) -> list:
@@ -20,20 +39,22 @@ def lines(path: pathlib.Path) -> list:
     return [json.loads(line) for line in path.read_text().splitlines() if line.startswith("{")]
 
 
-def speed(run: str, plan: str, size: str, peak: str) -> dict:
+def speed(run: str, plan: str, size: str, peak: str, gpu: str) -> dict:
     timing = lines(pathlib.Path(run, "timing.jsonl"))
     if len(timing) <= WARM:
         sys.exit(f"{size}: {len(timing)} steps were timed, and {WARM} are left out")
     plan = next(record for record in lines(pathlib.Path(plan)) if record["type"] == "plan")
     rate = statistics.median(step["tokens_per_second"] for step in timing[WARM:])
     feed = sum(step["feed_seconds"] for step in timing[WARM:])
-    return {
+    known = {
+        "ceiling": plan["tokens_per_second"],
+        "mfu": plan["mfu"] * rate / plan["tokens_per_second"],
+    }
+    return (known if gpu != "unknown" else {}) | {
         "step": "speed",
         "size": size,
         "steps": len(timing) - WARM,
         "tokens_per_second": rate,
-        "ceiling": plan["tokens_per_second"],
-        "mfu": plan["mfu"] * rate / plan["tokens_per_second"],
         "feed": feed / sum(step["seconds"] for step in timing[WARM:]),
         "peak_gib": int(peak) / 1024,
         "planned_gib": plan["memory_total"] / 2**30,
@@ -53,10 +74,11 @@ def speeds(records: list, baseline: list) -> list:
         "size", "by", "tokens/s", "MFU (PaLM)", "of the ceiling", "peak GiB", "planned GiB", "feed"
     )
     for record in (record for record in records if record["step"] == "speed"):
-        rate, ceiling = record["tokens_per_second"], record["ceiling"]
-        share, feed = f"{rate / ceiling:.1%}", f"{record['feed']:.2%}"
+        rate, feed = record["tokens_per_second"], f"{record['feed']:.2%}"
+        share = f"{rate / record['ceiling']:.1%}" if "ceiling" in record else "–"
+        mfu = f"{record['mfu']:.1%}" if "mfu" in record else "–"
         peak = f"{record['peak_gib']:.1f}" if record["peak_gib"] else "–"
-        cells = [record["size"], "dataprep", f"{rate:,.0f}", f"{record['mfu']:.1%}", share, peak]
+        cells = [record["size"], "dataprep", f"{rate:,.0f}", mfu, share, peak]
         text.append(row([*cells, f"{record['planned_gib']:.1f}", feed]))
     for record in (record for record in baseline if "tok_s" in record):
         mfu = f"{record['mfu_palm']}%" if record.get("mfu_palm") else "–"
@@ -96,7 +118,7 @@ def table(out: str) -> str:
 
 
 def main() -> None:
-    if len(sys.argv) == 6 and sys.argv[1] == "speed":
+    if len(sys.argv) == 7 and sys.argv[1] == "speed":
         print(json.dumps(speed(*sys.argv[2:])))
     elif len(sys.argv) == 3 and sys.argv[1] == "table":
         print(table(sys.argv[2]))

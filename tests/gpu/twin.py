@@ -6,7 +6,8 @@
 RUN0: a run stopped at step 0, whose checkpoint holds the initial weights in Hugging Face's form for
 Llama, and whose config.toml the schedule. TOKENS.bin: the mix as nanoGPT's u16 tokens, of which row
 i is tokens [i·T, i·T + T] with the targets one further. RUN: what dataprep trained from there.
-fp32 here, attention inside documents, AdamW as in torch.optim. Prints one JSON record.
+fp32 here, attention inside documents, AdamW as in torch.optim. Prints one JSON record, and fails
+where the losses lie further apart than `table.py` allows.
 """
 
 import json
@@ -18,6 +19,8 @@ import tomllib
 
 import torch
 import torch.nn.functional as F
+
+from table import judged
 
 # Rows at once: what plain attention in fp32 keeps of them fits into 12 GB.
 ROWS = 4
@@ -132,9 +135,11 @@ def main() -> None:
         optimizer.zero_grad()
         if step + 1 in ours:
             differences.append(abs(loss - ours[step + 1]))
-    record = {"step": "twin", "steps": len(differences), "loss": loss, "first": differences[0]}
-    record |= {"largest": max(differences), "last": differences[-1]}
-    print(json.dumps(record))
+    if differences:
+        record = {"step": "twin", "steps": len(differences), "loss": loss, "first": differences[0]}
+        record |= {"largest": max(differences), "last": differences[-1]}
+        print(json.dumps(record))
+    sys.exit(judged(differences, device) or 0)
 
 
 if __name__ == "__main__":

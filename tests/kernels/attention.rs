@@ -9,7 +9,7 @@ use dataprep::runtime::ops::{self, Visible};
 use dataprep::runtime::value::{Form, Value};
 
 use super::cases::Case;
-use super::host::Job;
+use super::host::{Buffer, Job};
 use super::{close, normal, numbers, reference, tensor};
 use crate::arguments;
 
@@ -23,6 +23,7 @@ pub fn cases() -> Vec<Case> {
         case("one document", shape(1, 150, 2, 1, 64), &[], 1000),
         case("documents", shape(2, 203, 2, 2, 64), &[1, 64, 90, 130, 202, 203, 300], 1000),
         case("a window", shape(1, 230, 1, 1, 64), &[100], 70),
+        case("a window, an odd length", shape(1, 231, 1, 1, 64), &[100], 70),
         case("shorter than a tile", shape(2, 5, 3, 1, 64), &[7], 1000),
         case("whole tiles", shape(1, 128, 1, 1, 64), &[], 1000),
         case("wide heads", shape(1, 150, 2, 1, 128), &[31, 97], 1000),
@@ -118,11 +119,17 @@ fn case(name: &str, shape: Shape, cuts: &[usize], window: usize) -> Case {
         let op = ops::attention(&q, &k, &v, &visible, heads, key_heads, 0.0).unwrap();
         close("the reference", &out, &numbers(&op.detached()), 1e-12).unwrap();
     }
-    let (job, found) = launches(shape, places, [&fused, &to_out], &first);
+    let (job, found, behind) = launches(shape, places, [&fused, &to_out], &first);
     let name = format!("attention, {name} [{batch}, {tokens}, {heads}/{key_heads}, {h}]");
     Case::new(name, job, move |outcome| {
         close("out", &outcome.bf16(found[0]), &out, 4e-3)?;
         close("log sums", &outcome.f32(found[1]), &log_sums, 1e-5)?;
+        if let Some((before, [late, late_sums])) = behind {
+            close("out behind a cache", &outcome.bf16(late), &out[before * wide..], 4e-3)?;
+            let rows = log_sums.chunks_exact(tokens);
+            let last: Vec<f64> = rows.flat_map(|row| row[before..].to_vec()).collect();
+            close("log sums behind a cache", &outcome.f32(late_sums), &last, 1e-5)?;
+        }
         let gradient = outcome.bf16(found[2]);
         for (((start, length), expected), what) in
             places.iter().zip(&gradients).zip(["q", "k", "v"])
@@ -134,21 +141,30 @@ fn case(name: &str, shape: Shape, cuts: &[usize], window: usize) -> Case {
     })
 }
 
-/// The four launches on q, k, v inside one fused product; the output, log-sums and its gradient.
+/// Keys before the queries of a late launch, its output and its log-sums.
+type Behind = (usize, [Buffer; 2]);
+
+/// The four launches on q, k, v inside one fused product; the output, log-sums and its gradient. Of
+/// one row also what its last queries give behind the keys of the others.
 fn launches(
     shape: Shape,
     places: [(usize, usize); 3],
     [fused, to_out]: [&[f64]; 2],
     first: &[i32],
-) -> (Job, [super::host::Buffer; 3]) {
+) -> (Job, [Buffer; 3], Option<Behind>) {
     let Shape { batch, tokens, heads, key_heads, h } = shape;
     let rows = batch * tokens;
     let width = places[2].0 + places[2].1;
-    let mut sizes = Vec::new();
-    for size in [tokens, heads, key_heads, width, width, width] {
-        sizes.extend((size as i32).to_le_bytes());
-    }
-    sizes.extend((1.0 / (h as f32).sqrt()).to_le_bytes());
+    let sizes_of = |before: usize| {
+        let mut sizes = Vec::new();
+        for size in [tokens - before, heads, key_heads, width, width, width] {
+            sizes.extend((size as i32).to_le_bytes());
+        }
+        sizes.extend((1.0 / (h as f32).sqrt()).to_le_bytes());
+        sizes.extend((before as i32).to_le_bytes());
+        sizes
+    };
+    let sizes = sizes_of(0);
     let (_, shared) = SHARED.iter().find(|row| row.0 == h).unwrap();
     let mut job = Job::default();
     let fused = job.bf16(fused);
@@ -172,7 +188,18 @@ fn launches(
     job.launch(format!("attention_keys_{h}"), key_grid, 128, shared[1], given);
     let given = arguments![q, k, v, to_out, log_sums, delta, first, at(0), sizes];
     job.launch(format!("attention_queries_{h}"), grid, 128, shared[2], given);
-    (job, [out, log_sums, gradient])
+    // Most keys lie before them: one query, or some over an edge of tiles.
+    let late = [1, 40][tokens % 2];
+    let behind = (batch == 1 && late < tokens).then(|| {
+        let before = tokens - late;
+        let found = [job.output(2 * late * heads * h), job.output(4 * late * heads)];
+        let (q, first) = (q.offset(2 * before * width), first.offset(4 * before));
+        let given = arguments![q, k, v, first, found[0], found[1], sizes_of(before)];
+        let grid = [late.div_ceil(64), heads, 1];
+        job.launch(format!("attention_forward_{h}"), grid, 128, shared[0], given);
+        (before, found)
+    });
+    (job, [out, log_sums, gradient], behind)
 }
 
 /// Drawn shapes, documents and windows; another seed in `DATAPREP_FUZZ_SEED` draws others.

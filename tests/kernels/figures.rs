@@ -7,7 +7,7 @@ use std::fmt::Write;
 use std::path::PathBuf;
 
 use dataprep::runtime::ceiling::{
-    Asked, Batch, Gpu, KERNELS, Kernel, Occupancy, Optimizer, Plan, Shape,
+    Asked, Batch, Gpu, Kernel, Occupancy, Optimizer, Plan, Shape, kernels,
 };
 
 const BEGIN: &str = "<!-- figures: tests/kernels/figures.rs writes them -->\n";
@@ -40,7 +40,7 @@ impl Column {
     }
 
     fn occupancy(&self, kernel: &Kernel) -> Occupancy {
-        kernel.occupancy(self.gpu, 768, false).unwrap()
+        kernel.occupancy(self.gpu, 768).unwrap()
     }
 }
 
@@ -53,9 +53,10 @@ fn figures() -> String {
     let mut text = "| kernel | registers | shared, bytes | warps of 64 / 48 / 48 | GB a step | \
                     ms at the ceiling |\n|---|---|---|---|---|---|\n"
         .to_owned();
-    for kernel in KERNELS.iter().filter(|kernel| kernel.serves(768, 64, "swiglu")) {
-        let found = columns.each_ref().map(|column| column.occupancy(kernel));
-        let times = columns.each_ref().map(|column| column.milliseconds(kernel.name));
+    let model = Shape::named("124m").unwrap().config().unwrap();
+    for kernel in kernels().filter(|kernel| kernel.serves(&model)) {
+        let found = columns.each_ref().map(|column| column.occupancy(&kernel));
+        let times = columns.each_ref().map(|column| column.milliseconds(kernel.name()));
         let registers = three(found.iter().map(|one| one.registers.to_string()));
         let warps = three(found.iter().map(|one| one.warps.to_string()));
         let [bytes, time] = match times {
@@ -65,11 +66,11 @@ fn figures() -> String {
             ],
             _ => ["–", "–"].map(str::to_owned),
         };
-        let (name, shared) = (kernel.name, found[0].shared);
+        let (name, shared) = (kernel.name(), found[0].shared);
         let row = format!("| `{name}` | {registers} | {shared} | {warps} | {bytes} | {time} |");
         writeln!(text, "{row}").unwrap();
     }
-    let is_product = |op: &str| KERNELS.iter().all(|kernel| kernel.name != op);
+    let is_product = |op: &str| kernels().all(|kernel| kernel.name() != op);
     let sum = |column: &Column, of_products: bool| -> f64 {
         let rows = column.plans[0].rows.iter();
         rows.filter(|row| is_product(&row.op) == of_products).map(|row| row.seconds * 1e3).sum()

@@ -1,15 +1,13 @@
-//! Kernels on the host: builds `kernels/prove.cpp` with the system's C++ compiler, runs launches.
+//! Kernels on the host: jobs of several launches, by the machine of `tests/support/`.
 //!
-//! In → buffers and launches; out → what the buffers hold afterwards, or the fault that the host's
-//! machine or a sanitizer found. Built once a test run, with the address and undefined-behaviour
-//! sanitizers; what nobody wrote is 0xff in every byte, a NaN in every float.
+//! In → buffers and launches; out → what the buffers hold afterwards, or the fault that was found;
+//! what nobody wrote is 0xff in every byte, a NaN in every float.
 
-use std::io::Write;
-use std::path::PathBuf;
-use std::process::{Command, Stdio};
-use std::sync::OnceLock;
+use std::process::Command;
 
 use half::bf16;
+
+use crate::support::host_machine::{Given, Request, program};
 
 /// A buffer of the device's memory.
 #[derive(Clone, Copy)]
@@ -131,79 +129,25 @@ impl Job {
         self.launches.iter().map(|launch| launch.kernel.as_str())
     }
 
-    fn request(&self, seed: u64, skip: &str) -> Vec<u8> {
-        let mut request = seed.to_le_bytes().to_vec();
-        let number = |request: &mut Vec<u8>, number: usize| {
-            request.extend((number as u32).to_le_bytes());
-        };
-        let text = |request: &mut Vec<u8>, text: &[u8]| {
-            request.extend((text.len() as u32).to_le_bytes());
-            request.extend(text);
-        };
-        text(&mut request, skip.as_bytes());
-        number(&mut request, self.buffers.len());
-        for (length, contents) in &self.buffers {
-            request.extend((*length as u64).to_le_bytes());
-            request.push(u8::from(contents.is_some()));
-            request.extend(contents.iter().flatten());
-        }
-        number(&mut request, self.launches.len());
-        for launch in &self.launches {
-            text(&mut request, launch.kernel.as_bytes());
-            launch.grid.iter().for_each(|&count| number(&mut request, count));
-            number(&mut request, launch.threads);
-            request.extend((launch.shared as u64).to_le_bytes());
-            number(&mut request, launch.arguments.len());
-            for argument in &launch.arguments {
-                match argument {
-                    Argument::Null => request.push(0),
-                    Argument::Buffer(buffer) => {
-                        request.push(1);
-                        number(&mut request, buffer.index);
-                        number(&mut request, buffer.offset);
-                    }
-                    Argument::Value(bytes) => {
-                        request.push(2);
-                        text(&mut request, bytes);
-                    }
-                }
-            }
-        }
-        request
-    }
-
     /// Runs the launches; `seed` draws the order of blocks, warps and lanes, and the barrier or
     /// wait at `skip` (file:line) is left out.
     pub fn run(&self, seed: u64, skip: &str) -> Result<Outcome, String> {
-        let mut process = Command::new(program())
-            .env("ASAN_OPTIONS", "detect_leaks=0:detect_stack_use_after_return=0")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut input = process.stdin.take().unwrap();
-        let request = self.request(seed, skip);
-        // A fault ends the reader early: what it says is on stderr.
-        let writer = std::thread::spawn(move || input.write_all(&request).is_ok());
-        let output = process.wait_with_output().unwrap();
-        writer.join().unwrap();
-        if !output.status.success() {
-            return Err(String::from_utf8_lossy(&output.stderr).into_owned());
+        let buffers = self.buffers.iter().map(|(length, bytes)| (*length, bytes.as_deref()));
+        let buffers: Vec<(usize, Option<&[u8]>)> = buffers.collect();
+        let mut request = Request::new(seed, skip, &buffers, self.launches.len());
+        for launch in &self.launches {
+            let given = launch.arguments.iter().map(|argument| match argument {
+                Argument::Null => Given::Null,
+                Argument::Buffer(buffer) => {
+                    Given::Buffer { index: buffer.index, offset: buffer.offset }
+                }
+                Argument::Value(bytes) => Given::Value(bytes),
+            });
+            let given: Vec<Given<'_>> = given.collect();
+            let sizes = (launch.threads, launch.shared);
+            request.launch(&launch.kernel, launch.grid, sizes, &given);
         }
-        let mut rest = &output.stdout[..];
-        let mut take = |length: usize| {
-            let (taken, left) = rest.split_at(length);
-            rest = left;
-            taken.to_vec()
-        };
-        let number = |bytes: Vec<u8>| u32::from_le_bytes(bytes.try_into().unwrap()) as usize;
-        let mut places = Vec::new();
-        for _ in 0..number(take(4)) {
-            let length = number(take(4));
-            places.push(String::from_utf8(take(length)).unwrap());
-        }
-        let buffers = self.buffers.iter().map(|(length, _)| take(*length)).collect();
+        let (places, buffers) = request.run()?;
         Ok(Outcome { buffers, places })
     }
 }
@@ -243,27 +187,4 @@ pub fn launches() -> Vec<(String, usize, Option<usize>)> {
         (next(), next().parse().unwrap(), next().parse().ok())
     };
     text.lines().map(launch).collect()
-}
-
-/// The program, built at its first use from what lies in `kernels/`.
-fn program() -> &'static PathBuf {
-    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
-    PROGRAM.get_or_init(|| {
-        let kernels = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("kernels");
-        let program = PathBuf::from(env!("CARGO_TARGET_TMPDIR"))
-            .join(format!("prove-{}", std::process::id()));
-        let compiler = std::env::var("CXX").unwrap_or_else(|_| "c++".to_owned());
-        let output = Command::new(&compiler)
-            .args(["-std=c++20", "-O1", "-fno-strict-aliasing", "-Wall", "-Wextra", "-Werror"])
-            .args(["-Wno-unknown-pragmas", "-Wno-subobject-linkage", "-ffp-contract=off"])
-            .args(["-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-o"])
-            .arg(&program)
-            .arg(kernels.join("prove.cpp"))
-            .output()
-            .unwrap_or_else(|error| {
-                panic!("the C++ compiler `{compiler}` does not start: {error}")
-            });
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        program
-    })
 }

@@ -11,6 +11,7 @@
 mod attention;
 mod cases;
 mod figures;
+mod gpt2;
 pub mod host;
 mod instructions;
 mod muon;
@@ -19,7 +20,7 @@ mod rows;
 
 use candle_core::{DType, Device, Tensor, Var};
 use dataprep::base::rng::Stream;
-use dataprep::runtime::ceiling::{KERNELS, Shared};
+use dataprep::runtime::cuda::table::ENTRIES;
 use half::bf16;
 
 use cases::Case;
@@ -69,7 +70,7 @@ fn close(what: &str, found: &[f64], expected: &[f64], tolerance: f64) -> Result<
 }
 
 fn all_cases() -> Vec<Case> {
-    [rows::cases(), optimizer::cases(), muon::cases(), attention::cases()]
+    [rows::cases(), gpt2::cases(), optimizer::cases(), muon::cases(), attention::cases()]
         .into_iter()
         .flatten()
         .collect()
@@ -106,25 +107,32 @@ fn every_kernel_has_a_case() {
     assert_eq!(compiled, run, "kernels that nvcc compiles, and those that kernels/prove.cpp runs");
 }
 
-/// What `doctor --kernels` computes occupancy from is what the kernels are launched with.
+/// What launches are made from, and `doctor --kernels` computes occupancy from, is what the kernels
+/// are compiled for.
 #[test]
 fn the_table_of_launches_is_that_of_the_sources() {
-    let of = |name: &str| KERNELS.iter().find(|kernel| kernel.name == name);
-    let mut known = 0;
-    for (name, threads, shared) in host::launches() {
-        if name.starts_with("probe_") {
-            continue;
-        }
-        let kernel = of(&name).unwrap_or_else(|| panic!("{name} is not in runtime::ceiling"));
-        assert_eq!(kernel.threads, threads, "{name}");
-        match (kernel.shared, shared) {
-            (Shared::Bytes(bytes), Some(expected)) => assert_eq!(bytes, expected, "{name}"),
-            (Shared::OfWidth | Shared::OfNorm, None) => {}
-            (found, expected) => panic!("{name}: {found:?}, expected {expected:?}"),
-        }
-        known += 1;
-    }
-    assert_eq!(known, KERNELS.len());
+    let rows = ENTRIES.iter().map(|row| (row.name.to_owned(), row.threads as usize, row.shared));
+    assert_eq!(rows.collect::<Vec<_>>(), host::launches());
+}
+
+/// A GPU's build compiles what `scripts/kernels.sh` looks at, with the same flags.
+#[test]
+fn the_build_compiles_kernels_as_they_are_checked() {
+    let (build, script) =
+        (include_str!("../../build.rs"), include_str!("../../scripts/kernels.sh"));
+    let between = |text: &'static str, before: &str, after: &str| -> &'static str {
+        let rest = text.split_once(before).unwrap_or_else(|| panic!("{before}")).1;
+        rest.split_once(after).unwrap_or_else(|| panic!("{after}")).0
+    };
+    let targets = between(build, "const TARGETS: &str = \"", "\"");
+    assert_eq!(targets, between(script, "\ntargets=(", ")"));
+    let flags: Vec<&str> = between(build, "command.args([", "]")
+        .split(", ")
+        .map(|flag| flag.trim().trim_matches('"'))
+        .collect();
+    assert_eq!(flags.join(" "), between(script, "\"$nvcc\" ", " \"${code[@]}\""));
+    assert!(build.contains("-gencode=arch=compute_80,code=compute_80"));
+    assert!(script.contains("-gencode=arch=compute_80,code=compute_80"));
 }
 
 #[test]

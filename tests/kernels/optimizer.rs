@@ -1,4 +1,5 @@
-//! AdamW over several tensors, clipped by the global norm, as the device does it.
+//! AdamW, Lion and SGD over several tensors, clipped by the global norm, and a running average, as
+//! the device does them.
 
 use super::cases::Case;
 use super::host::Job;
@@ -9,7 +10,9 @@ const CHUNK: usize = 16 * 1024;
 const SQUARES: usize = 32 * 1024;
 
 pub fn cases() -> Vec<Case> {
-    vec![steps(0.5), steps(1e9), broken()]
+    let mut cases = vec![steps(0.5), steps(1e9), broken(), average()];
+    cases.extend([lion(), sgd(true), sgd(false)]);
+    cases
 }
 
 /// (elements, whether it decays); places begin at multiples of 4.
@@ -108,5 +111,85 @@ fn broken() -> Case {
             close("unchanged", &outcome.f32(*buffer), given, 0.0)?;
         }
         close("finite", &outcome.f32(found)[2..], &[0.0], 0.0)
+    })
+}
+
+/// One momentum a parameter: what a step makes of (p, m, g, decays), in f64 on numbers of f32.
+fn momentum(
+    name: &'static str,
+    kernel: &'static str,
+    step: &[f64],
+    update: impl Fn(f64, f64, f64, bool) -> (f64, f64),
+) -> Case {
+    const CLIP: f64 = 0.5;
+    let flat = flat();
+    let draw = |name: &str| -> Vec<f64> {
+        let drawn = normal(name, flat.length, 1.0);
+        drawn.iter().zip(&flat.elements).map(|(x, e)| e.map_or(0.0, |_| *x)).collect()
+    };
+    let [p, m, g] = ["p", "m", "g"].map(draw);
+    let mut expected = [p.clone(), m.clone()];
+    for (i, decays) in flat.elements.iter().enumerate() {
+        let Some(decays) = *decays else { continue };
+        (expected[0][i], expected[1][i]) = update(p[i], m[i], g[i] * CLIP, decays);
+    }
+    let mut job = Job::default();
+    let (p, m, g) = (job.f32(&p), job.f32(&m), job.f32(&g));
+    let shadow = job.bf16(&vec![0.0; flat.length]);
+    let (chunks, step, norm) = (job.bytes(flat.chunks), job.f32(step), job.f32(&[CLIP, 1.0, 1.0]));
+    let given = arguments![p, m, g, shadow, chunks, step, norm];
+    job.launch(kernel, [flat.count, 1, 1], 256, 0, given);
+    // A gradient that is no number changes nothing.
+    let broken = job.f32(&[1.0, f64::NAN, 0.0]);
+    job.launch(
+        kernel,
+        [flat.count, 1, 1],
+        256,
+        0,
+        arguments![p, m, g, shadow, chunks, step, broken],
+    );
+    Case::new(name, job, move |outcome| {
+        close("p", &outcome.f32(p), &expected[0], 1e-6)?;
+        close("m", &outcome.f32(m), &expected[1], 1e-6)?;
+        close("shadow", &outcome.bf16(shadow), &expected[0], ROUNDED)
+    })
+}
+
+fn lion() -> Case {
+    // Numbers that f32 multiplies exactly, so that no sign hangs on a rounding.
+    let (decay, rate, beta1, beta2) = (0.99, 0.01, 0.875, 0.9375);
+    momentum("lion", "lion", &[decay, rate, beta1, beta2], move |p, m, g, decays| {
+        let direction = beta1 * m + (1.0 - beta1) * g;
+        let sign = if direction == 0.0 { 0.0 } else { direction.signum() };
+        let kept = if decays { decay } else { 1.0 };
+        (p * kept - rate * sign, beta2 * m + (1.0 - beta2) * g)
+    })
+}
+
+/// The arithmetic of torch.optim.SGD.
+fn sgd(nesterov: bool) -> Case {
+    let (decay, rate, mu) = (0.1, 0.01, 0.9);
+    let (past, own) = if nesterov { (mu, 1.0) } else { (1.0, 0.0) };
+    let name = if nesterov { "sgd, Nesterov's form" } else { "sgd" };
+    momentum(name, "sgd", &[decay, rate, mu, past, own], move |p, m, g, decays| {
+        let g = if decays { g + decay * p } else { g };
+        let m = mu * m + g;
+        (p - rate * if nesterov { g + mu * m } else { m }, m)
+    })
+}
+
+/// A count that is no multiple of a block's.
+fn average() -> Case {
+    const SHARE: f64 = 0.25;
+    let count = 4 * 256 * 2 + 12;
+    let [a, p] = ["a", "p"].map(|name| normal(name, count, 1.0));
+    let expected: Vec<f64> = a.iter().zip(&p).map(|(a, p)| a + SHARE * (p - a)).collect();
+    let mut job = Job::default();
+    let (a, p, shadow) = (job.f32(&a), job.f32(&p), job.output(2 * count));
+    let given = arguments![a, p, shadow, count as u64, SHARE as f32];
+    job.launch("average_towards", [count.div_ceil(1024), 1, 1], 256, 0, given);
+    Case::new("average", job, move |outcome| {
+        close("a", &outcome.f32(a), &expected, 1e-6)?;
+        close("shadow", &outcome.bf16(shadow), &expected, ROUNDED)
     })
 }

@@ -23,7 +23,7 @@ pub fn cases() -> Vec<Case> {
         dropout(),
         combine(),
     ];
-    for (kind, gated) in [("swiglu", true), ("geglu", true), ("relu2", false)] {
+    for (kind, gated) in [("swiglu", true), ("geglu", true), ("relu2", false), ("gelu", false)] {
         cases.push(activation(kind, gated, 37, 88));
     }
     for (vocabulary, stride, softcap, z_weight) in
@@ -206,6 +206,7 @@ fn activation(kind: &'static str, is_gated: bool, rows: usize, width: usize) -> 
         match kind {
             "swiglu" => z.silu()? * inputs[0].narrow(1, width, width)?,
             "geglu" => z.gelu()? * inputs[0].narrow(1, width, width)?,
+            "gelu" => z.gelu(),
             _ => z.relu()?.sqr(),
         }
     });
@@ -213,6 +214,7 @@ fn activation(kind: &'static str, is_gated: bool, rows: usize, width: usize) -> 
     let op = match kind {
         "swiglu" => ops::swiglu(&half(0), &half(width)),
         "geglu" => ops::geglu(&half(0), &half(width)),
+        "gelu" => ops::gelu(&half(0)),
         _ => ops::relu2(&half(0)),
     };
     close("the reference", &out, &numbers(&op.unwrap().detached()), 1e-12).unwrap();

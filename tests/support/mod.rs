@@ -1,6 +1,8 @@
 //! A fresh directory, the binary, and what to compare afterwards.
 
 pub mod beside;
+#[cfg(feature = "train")]
+pub mod host_machine;
 #[cfg(feature = "hub")]
 pub mod hub;
 #[cfg(feature = "hub")]

@@ -1,27 +1,27 @@
 //! Bytes and operations of one training step on a GPU, by kernel and product.
 //!
 //! In → [`ModelConfig`], [`Batch`], [`Optimizer`]; out → [`Op`]s in the order of the step, each
-//! with its launches. **Method.** Bytes are those of the heads of `kernels/*.cu`: bf16 activations,
-//! fp32 gradients of weights and moments, what a cache is said to hold not counted. Of a product,
-//! each operand once: 2 bytes an element, and the gradient of a weight 4 (written by the first
-//! micro-batch or chunk, read and written by the later ones). Operations are those on the tensor
-//! cores: of a product 2·m·n·k, of attention those of its kernels for the pairs that see each other
-//! in rows of one document. The head runs in chunks of [`CHUNK`] tokens. **Invariant.** Pure, in
-//! integers; nothing of a GPU stands here.
+//! with the launches that training makes: a test counts them on the host's machine. **Method.**
+//! Bytes are those of the heads of `kernels/*.cu`: bf16 activations, fp32 gradients of weights and
+//! moments, what a cache is said to hold not counted. Of a product, each operand once: 2 bytes an
+//! element, those of a gradient that it adds to too; the gradient of a weight is read and written
+//! in fp32 by each part of a step. Operations are those on the tensor cores: of a product 2·m·n·k,
+//! of attention those of its kernels for the pairs that see each other in rows of one document. The
+//! head runs in chunks of [`CHUNK`] tokens. **Invariant.** Pure, in integers; nothing of a GPU
+//! stands here.
 
 use serde::Serialize;
 
-use crate::base::error::{Error, Result};
+use crate::base::error::Result;
+use crate::runtime::cuda::table::{BIAS_BLOCK, CHUNK as PIECE, NORM_ROWS, SQUARES};
 use crate::runtime::model::{
-    ModelConfig,
-    knobs::{Activation, Norm, Positions},
+    ModelConfig, check_kernels,
+    knobs::{Activation, Bias, Norm, Positions},
 };
 use crate::runtime::ops::cross_entropy;
 
 /// Tokens whose logits stand at once.
 pub const CHUNK: usize = cross_entropy::DEVICE_CHUNK;
-/// Rows of a block of the norm's backward, each with a row of sums for the weight (`rms_norm.cu`).
-const NORM_ROWS: u64 = 64;
 
 /// How a step goes through its tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -67,10 +67,6 @@ pub struct Op {
 }
 
 impl Op {
-    fn memory(name: impl Into<String>, launches: u64, bytes: u64) -> Op {
-        Op { name: name.into(), works: vec![Work { launches, bytes, operations: 0 }] }
-    }
-
     fn sum(&self, of: impl Fn(&Work) -> u64) -> u64 {
         self.works.iter().map(|work| work.launches * of(work)).sum()
     }
@@ -90,8 +86,8 @@ impl Op {
     }
 }
 
-/// Sizes that every formula reads.
-struct Sizes<'a> {
+/// Sizes that every formula reads, and what was counted.
+struct Step<'a> {
     model: &'a ModelConfig,
     batch: Batch,
     /// Tokens at once, width, feed-forward width, query and key widths, head size, layers, parts.
@@ -103,16 +99,17 @@ struct Sizes<'a> {
     h: u64,
     layers: u64,
     parts: u64,
+    ops: Vec<Op>,
 }
 
 /// Everything that one step launches.
 ///
 /// # Errors
-/// Config: the model has what no kernel computes; the message names it.
+/// Config: the model has what no kernel computes; the message names its key.
 pub fn ops(model: &ModelConfig, batch: Batch, optimizer: Optimizer) -> Result<Vec<Op>> {
-    refuse(model)?;
+    check_kernels(model)?;
     let (h, wide) = (model.head_dim() as u64, |number: usize| number as u64);
-    let sizes = Sizes {
+    let mut step = Step {
         model,
         batch,
         n: batch.tokens(),
@@ -123,30 +120,13 @@ pub fn ops(model: &ModelConfig, batch: Batch, optimizer: Optimizer) -> Result<Ve
         h,
         layers: wide(model.n_layer),
         parts: wide(batch.parts),
+        ops: Vec::new(),
     };
-    let mut ops = sizes.forward();
-    ops.extend(sizes.head());
-    ops.extend(sizes.backward());
-    ops.extend(sizes.update(optimizer));
-    Ok(ops)
-}
-
-/// What there is no kernel for.
-fn refuse(model: &ModelConfig) -> Result<()> {
-    let h = model.head_dim();
-    let missing = [
-        (model.norm == Norm::LayerNorm, "LayerNorm (`norm = \"layernorm\"`)".to_owned()),
-        (model.activation == Activation::Gelu, "GELU without a gate".to_owned()),
-        (
-            model.positions == Positions::Learned,
-            "learned positions, but for rotary ones".to_owned(),
-        ),
-        (h != 64 && h != 128, format!("heads of {h} elements: there are 64 and 128")),
-        (model.d_model > 4096, format!("rows of {} elements: 4,096 at most", model.d_model)),
-    ];
-    let Some((_, missing)) = missing.into_iter().find(|(lacks, _)| *lacks) else { return Ok(()) };
-    Err(Error::config(format!("there is no plan for {missing}"))
-        .with_hint("docs/kernels.md says which kernels there are"))
+    step.forward();
+    step.head();
+    step.backward();
+    step.update(optimizer);
+    Ok(step.ops)
 }
 
 /// A product [m, k] · [k, n] with bf16 operands and result.
@@ -154,34 +134,55 @@ fn product(launches: u64, m: u64, n: u64, k: u64) -> Work {
     Work { launches, bytes: 2 * (m * k + k * n + m * n), operations: 2 * m * n * k }
 }
 
-impl Sizes<'_> {
+/// A linear map of a block: what it is part of, inputs, outputs, whether it has a bias.
+type Map = (&'static str, u64, u64, bool);
+
+impl Step<'_> {
+    fn work(&mut self, name: impl Into<String>, work: Work) {
+        let name = name.into();
+        if work.launches == 0 {
+            return;
+        }
+        match self.ops.iter_mut().find(|op| op.name == name) {
+            Some(op) => op.works.push(work),
+            None => self.ops.push(Op { name, works: vec![work] }),
+        }
+    }
+
+    fn kernel(&mut self, name: impl Into<String>, launches: u64, bytes: u64) {
+        self.work(name, Work { launches, bytes, operations: 0 });
+    }
+
     /// Launches of what each block does once.
     fn every(&self) -> u64 {
         self.layers * self.parts
     }
 
+    /// Norms of the stream in all blocks.
     fn norms(&self) -> u64 {
-        self.layers * if self.model.parallel { 1 } else { 2 } + 1
+        self.every() * if self.model.parallel { 1 } else { 2 }
     }
 
-    /// The kernels' name of the activation, its inputs a row, and elements a token.
+    /// The kernels' name of the activation, and its inputs.
     fn activation(&self) -> (&'static str, u64) {
         match self.model.activation {
-            Activation::SwiGlu => ("swiglu", 2 * self.ff),
-            Activation::GeGlu => ("geglu", 2 * self.ff),
-            _ => ("relu2", self.ff),
+            Activation::SwiGlu => ("swiglu", 2),
+            Activation::GeGlu => ("geglu", 2),
+            Activation::Relu2 => ("relu2", 1),
+            Activation::Gelu => ("gelu", 1),
         }
     }
 
-    /// The name, inputs and outputs of each linear map of a block.
-    fn maps(&self) -> [(&'static str, u64, u64); 4] {
-        let (_, wide) = self.activation();
-        [
-            ("qkv", self.d, self.q + 2 * self.k),
-            ("attention out", self.q, self.d),
-            ("feed-forward in", self.d, wide),
-            ("feed-forward out", self.ff, self.d),
-        ]
+    /// In the order of the forward pass.
+    fn maps(&self) -> Vec<Map> {
+        let (d, q, k, ff) = (self.d, self.q, self.k, self.ff);
+        let (all, of_qkv) = (self.model.bias == Bias::All, self.model.bias != Bias::None);
+        let mut maps: Vec<Map> = [q, k, k].map(|wide| ("qkv", d, wide, of_qkv)).to_vec();
+        maps.push(("attention out", q, d, all));
+        let (_, gates) = self.activation();
+        maps.extend((0..gates).map(|_| ("feed-forward in", d, ff, all)));
+        maps.push(("feed-forward out", ff, d, all));
+        maps
     }
 
     /// Pairs of a query and a key that it sees, of one head over all layers and rows at once.
@@ -197,7 +198,7 @@ impl Sizes<'_> {
     }
 
     /// A pass of attention: `bytes` a token, `operations` a visible pair and element of a head.
-    fn attention(&self, name: &str, bytes: u64, operations: u64) -> Op {
+    fn attention(&mut self, name: &str, bytes: u64, operations: u64) {
         // Layers may have windows of their own: their mean keeps the sum.
         let pairs = self.pairs() * self.model.n_head as u64 / self.layers;
         let work = Work {
@@ -205,137 +206,180 @@ impl Sizes<'_> {
             bytes: bytes * self.n,
             operations: operations * self.h * pairs,
         };
-        Op { name: format!("{name}_{}", self.h), works: vec![work] }
+        self.work(format!("{name}_{}", self.h), work);
     }
 
-    fn norm_name(&self, way: &str) -> String {
-        let widest = [1024, 2048, 4096].into_iter().find(|widest| self.d <= *widest);
-        format!("rms_norm_{way}_{}", widest.unwrap_or(4096))
+    /// A norm's pass over `rows` of `d` elements, `bytes` each; backward, with the sums of its
+    /// weight.
+    fn norm(&mut self, kind: Norm, way: &str, launches: u64, (rows, d): (u64, u64), bytes: u64) {
+        let widest = [1024, 2048, 4096].into_iter().find(|widest| d <= *widest).unwrap_or(4096);
+        let kind = if kind == Norm::LayerNorm { "layer" } else { "rms" };
+        let parts = if way == "backward" { 4 * rows.div_ceil(NORM_ROWS as u64) * d } else { 0 };
+        let name = format!("{kind}_norm_{way}_{widest}");
+        self.kernel(name, launches, bytes * rows * d + parts);
+        if parts > 0 {
+            self.kernel("sum_parts", launches, parts + 8 * d);
+        }
     }
 
-    fn dropout(&self) -> Option<Op> {
-        let branches = 2 * self.layers + 1;
-        (self.model.dropout > 0.0).then(|| {
-            Op::memory("dropout_apply", 2 * branches * self.parts, self.n * (4 * self.d + 8))
-        })
+    fn bias_backward(&mut self, launches: u64, width: u64) {
+        let parts = 4 * self.n.div_ceil(BIAS_BLOCK[0] as u64) * width;
+        self.kernel("bias_backward", launches, 2 * self.n * width + parts);
+        self.kernel("sum_parts", launches, parts + 8 * width);
     }
 
-    fn forward(&self) -> Vec<Op> {
-        let (heads, (activation, wide)) = (self.model.n_head as u64, self.activation());
-        let (n, d, every) = (self.n, self.d, self.every());
-        // The first norm has no residual before it.
-        let norms = vec![
-            Work { launches: self.parts, bytes: 4 * n * d, operations: 0 },
-            Work { launches: (self.norms() - 1) * self.parts, bytes: 8 * n * d, operations: 0 },
-        ];
-        let [qkv, out, up, down] = self.maps().map(|(name, inputs, outputs)| Op {
-            name: format!("product {name}"),
-            works: vec![product(every, n, outputs, inputs)],
-        });
-        let rope = format!("rope_forward_{}", self.h);
-        let mut ops = vec![
-            Op::memory("embedding_forward", self.parts, 4 * n * d),
-            Op { name: self.norm_name("forward"), works: norms },
-            qkv,
-            Op::memory(rope, every, 4 * n * (self.q + self.k)),
-            self.attention("attention_forward", 4 * (self.q + self.k + heads), 4),
-            out,
-            up,
-            Op::memory(format!("{activation}_forward"), every, 2 * n * (wide + self.ff)),
-            down,
-        ];
-        ops.extend(self.dropout());
-        ops
+    fn has_norm_biases(&self) -> bool {
+        self.model.norm == Norm::LayerNorm && self.model.bias == Bias::All
+    }
+
+    /// What each pass does to the stream beside its branches: multiples, dropout.
+    fn along(&mut self) {
+        let (shape, elements) = (self.model, self.n * self.d);
+        let branches = 2 * self.every();
+        if shape.scale_embedding {
+            self.kernel("combine_two", self.parts, 4 * elements);
+        }
+        if !matches!(shape.residual_scale, 0.0 | 1.0) {
+            self.kernel("combine_two", branches, 4 * elements);
+        }
+        if shape.width_ratio() != 1.0 {
+            self.kernel("combine_two", self.parts, 4 * elements);
+        }
+        if shape.dropout > 0.0 {
+            self.kernel("dropout_apply", branches + self.parts, 4 * elements + 8 * self.n);
+        }
+    }
+
+    fn forward(&mut self) {
+        let (n, d, every, parts) = (self.n, self.d, self.every(), self.parts);
+        let (norm, learned) = (self.model.norm, self.model.positions == Positions::Learned);
+        self.kernel("embedding_forward", parts * if learned { 2 } else { 1 }, 4 * n * d);
+        let norms = self.norms() + parts;
+        self.norm(norm, "forward", norms, (n, d), 4);
+        if self.has_norm_biases() {
+            self.kernel("bias_forward", norms, 4 * n * d);
+        }
+        for (name, inputs, outputs, has_bias) in self.maps() {
+            self.work(format!("product {name}"), product(every, n, outputs, inputs));
+            if has_bias {
+                self.kernel("bias_forward", every, 4 * n * outputs);
+            }
+        }
+        for width in [self.q, self.k] {
+            if self.model.qk_norm {
+                self.norm(Norm::RmsNorm, "forward", every, (n * width / self.h, self.h), 4);
+            }
+            if !learned {
+                self.kernel(format!("rope_forward_{}", self.h), every, 4 * n * width);
+            }
+        }
+        let log_sums = self.model.n_head as u64;
+        self.attention("attention_forward", 4 * (self.q + self.k + log_sums), 4);
+        let (activation, inputs) = self.activation();
+        let name = format!("{activation}_forward");
+        self.kernel(name, every, 2 * n * (inputs + 1) * self.ff);
+        // The stream takes up both branches, and the table of positions.
+        self.kernel("combine_two", 2 * every + if learned { parts } else { 0 }, 6 * n * d);
+        self.along();
     }
 
     /// The head, its loss and its gradients, chunk by chunk.
-    fn head(&self) -> Vec<Op> {
+    fn head(&mut self) {
         let vocabulary = self.model.padded_vocab() as u64;
         let chunks = self.n.div_ceil(CHUNK as u64);
         let rows = self.n / chunks;
         let launches = chunks * self.parts;
-        let logits = product(launches, rows, vocabulary, self.d);
+        self.work("product head", product(launches, rows, vocabulary, self.d));
+        self.kernel("cross_entropy_rows", launches, 6 * rows * vocabulary);
         let to_hidden = product(launches, rows, self.d, vocabulary);
-        let mut to_weight = vec![Work {
-            launches: 1,
-            bytes: 2 * rows * (self.d + vocabulary) + 4 * self.d * vocabulary,
-            ..to_hidden
-        }];
-        if launches > 1 {
-            let bytes = to_weight[0].bytes + 4 * self.d * vocabulary;
-            to_weight.push(Work { launches: launches - 1, bytes, ..to_hidden });
+        let bytes = 2 * rows * (self.d + vocabulary) + 8 * self.d * vocabulary;
+        self.work("its gradients", Work { bytes, ..to_hidden });
+        self.work("its gradients", to_hidden);
+    }
+
+    fn backward(&mut self) {
+        let (n, d, every, parts) = (self.n, self.d, self.every(), self.parts);
+        let (norm, learned) = (self.model.norm, self.model.positions == Positions::Learned);
+        // The final norm is all that reads the stream behind the blocks; in front of another norm
+        // the stream has a gradient already.
+        self.norm(norm, "backward", parts, (n, d), 6);
+        self.norm(norm, "backward", self.norms(), (n, d), 8);
+        if self.has_norm_biases() {
+            self.bias_backward(self.norms() + parts, d);
         }
-        let loss = Op::memory("cross_entropy_rows", launches, 6 * rows * vocabulary);
-        let gradients = [vec![to_hidden], to_weight].concat();
-        vec![
-            Op { name: "product head".into(), works: vec![logits] },
-            loss,
-            Op { name: "its gradients".into(), works: gradients },
-        ]
-    }
-
-    /// The two products of a linear map's backward.
-    fn gradients(&self, name: &str, inputs: u64, outputs: u64) -> Op {
-        let to_input = product(self.every(), self.n, inputs, outputs);
-        let weight = 4 * inputs * outputs;
-        let first = Work {
-            launches: self.layers,
-            bytes: 2 * self.n * (inputs + outputs) + weight,
-            ..to_input
-        };
-        let mut works = vec![to_input, first];
-        if self.parts > 1 {
-            let launches = self.layers * (self.parts - 1);
-            works.push(Work { launches, bytes: first.bytes + weight, ..to_input });
-        }
-        Op { name: format!("gradients {name}"), works }
-    }
-
-    fn backward(&self) -> Vec<Op> {
-        let (heads, (activation, wide)) = (self.model.n_head as u64, self.activation());
-        let (n, d, every) = (self.n, self.d, self.every());
-        let [qkv, out, up, down] =
-            self.maps().map(|(name, inputs, outputs)| self.gradients(name, inputs, outputs));
-        let norms = self.norms() * self.parts;
-        let parts = 4 * n.div_ceil(NORM_ROWS) * d;
-        let turned = if self.model.qk_norm { 6 } else { 4 };
-        let rope = format!("rope_backward_{}", self.h);
-        let distinct = n.min(self.model.vocab_size as u64);
-        vec![
-            down,
-            Op::memory(format!("{activation}_backward"), every, 2 * n * (2 * wide + self.ff)),
-            up,
-            Op::memory(self.norm_name("backward"), norms, 8 * n * d + parts),
-            Op::memory("sum_parts", norms, parts + 8 * d),
-            out,
-            Op::memory(format!("attention_delta_{}", self.h), every, n * 4 * (self.q + heads)),
-            self.attention("attention_keys", 4 * self.q + 8 * self.k + 8 * heads, 8),
-            self.attention("attention_queries", 6 * self.q + 4 * self.k + 8 * heads, 6),
-            Op::memory(rope, every, turned * n * (self.q + self.k)),
-            qkv,
-            Op::memory("embedding_backward", self.parts, 2 * n * d + 8 * distinct * d),
-        ]
-    }
-
-    fn update(&self, optimizer: Optimizer) -> Vec<Op> {
-        let all = self.model.parameter_count();
-        let mut ops = vec![Op::memory("square_sums", 1, 4 * all)];
-        let matrices = self.model.block_matrices();
-        let in_blocks = matrices.iter().map(|(_, [a, b])| (a * b) as u64).sum::<u64>();
-        let moved = match optimizer {
-            Optimizer::AdamW => all,
-            Optimizer::Muon => {
-                let moved = self.layers * in_blocks;
-                ops.push(Op::memory("muon_momentum", 1, 12 * moved));
-                ops.push(Op::memory("muon_scale", 1, 10 * moved));
-                let rounds = matrices.iter().flat_map(|(_, dims)| rounds(self.layers, *dims));
-                ops.push(Op { name: "products of Muon".into(), works: rounds.collect() });
-                ops.push(Op::memory("muon_update", 1, 12 * moved));
-                all - moved
+        let mut read = Vec::new();
+        for (name, inputs, outputs, has_bias) in self.maps().into_iter().rev() {
+            let to_input = product(every, n, inputs, outputs);
+            let bytes = 2 * n * (inputs + outputs) + 8 * inputs * outputs;
+            self.work(format!("gradients {name}"), Work { bytes, ..to_input });
+            // Maps of one input add to what those before have found.
+            let of = match (name, self.model.parallel) {
+                ("qkv" | "feed-forward in", true) => "the one norm",
+                _ => name,
+            };
+            let added = if read.contains(&of) { 2 * n * inputs } else { 0 };
+            read.push(of);
+            let bytes = to_input.bytes + added;
+            self.work(format!("gradients {name}"), Work { bytes, ..to_input });
+            if has_bias {
+                self.bias_backward(every, outputs);
             }
-        };
-        ops.push(Op::memory("adamw", 1, 30 * moved));
-        ops
+        }
+        let (activation, inputs) = self.activation();
+        let name = format!("{activation}_backward");
+        self.kernel(name, every, 2 * n * (2 * inputs + 1) * self.ff);
+        let log_sums = self.model.n_head as u64;
+        let (q, k, name) = (self.q, self.k, format!("attention_delta_{}", self.h));
+        self.kernel(name, every, n * 4 * (q + log_sums));
+        self.attention("attention_keys", 4 * q + 8 * k + 8 * log_sums, 8);
+        self.attention("attention_queries", 6 * q + 4 * k + 8 * log_sums, 6);
+        for width in [q, k] {
+            if !learned {
+                self.kernel(format!("rope_backward_{}", self.h), every, 4 * n * width);
+            }
+            if self.model.qk_norm {
+                self.norm(Norm::RmsNorm, "backward", every, (n * width / self.h, self.h), 6);
+            }
+        }
+        let distinct = n.min(self.model.vocab_size as u64);
+        self.kernel("embedding_backward", parts, 2 * n * d + 8 * distinct * d);
+        if learned {
+            let distinct = self.batch.sequence as u64;
+            self.kernel("embedding_backward", parts, 2 * n * d + 8 * distinct * d);
+        }
+        self.along();
+    }
+
+    fn update(&mut self, optimizer: Optimizer) {
+        let all = self.model.parameter_count();
+        let matrices = self.model.block_matrices();
+        let in_blocks: u64 = matrices.iter().map(|(_, [a, b])| (a * b) as u64).sum();
+        let in_blocks = self.layers * in_blocks;
+        self.kernel("gradients, cleared", 1, 4 * all);
+        self.kernel("square_sums", 1, 4 * all);
+        self.kernel("clip_factor", 1, all.div_ceil(SQUARES as u64) * 8);
+        match optimizer {
+            // Matrices of the blocks have a rate of their own under muP.
+            Optimizer::AdamW if self.model.width_ratio() != 1.0 => {
+                self.kernel("adamw", 1, 30 * in_blocks);
+                self.kernel("adamw", 1, 30 * (all - in_blocks));
+            }
+            Optimizer::AdamW => self.kernel("adamw", 1, 30 * all),
+            Optimizer::Muon => {
+                self.kernel("muon_momentum", 1, 12 * in_blocks);
+                self.kernel("muon_inverses", 1, in_blocks.div_ceil(PIECE as u64) * 8);
+                self.kernel("muon_scale", 1, 10 * in_blocks);
+                for (_, dims) in matrices {
+                    for work in rounds(self.layers, dims) {
+                        self.work("products of Muon", work);
+                    }
+                    // Five rounds end beside the place that they began in.
+                    self.kernel("combine_two", self.layers, 4 * (dims[0] * dims[1]) as u64);
+                }
+                self.kernel("muon_update", 1, 12 * in_blocks);
+                self.kernel("adamw", 1, 30 * (all - in_blocks));
+            }
+        }
     }
 }
 
@@ -380,25 +424,27 @@ mod tests {
         let ops = ops(&model(), BATCH, Optimizer::AdamW).unwrap();
         // 128 tokens of 128 elements are 16,384 elements.
         assert_eq!(op(&ops, "embedding_forward"), (1, 4 * 16_384, 0));
-        assert_eq!(op(&ops, "rms_norm_forward_1024"), (5, (4 + 4 * 8) * 16_384, 0));
-        // [128, 128] · [128, 384]: 16,384 + 49,152 + 49,152 elements, twice.
-        assert_eq!(op(&ops, "product qkv"), (2, 2 * 229_376, 2 * 12_582_912));
-        assert_eq!(op(&ops, "rope_forward_64"), (2, 2 * 131_072, 0));
+        assert_eq!(op(&ops, "rms_norm_forward_1024"), (5, 5 * 4 * 16_384, 0));
+        // The stream takes up two branches a layer.
+        assert_eq!(op(&ops, "combine_two"), (4, 4 * 6 * 16_384, 0));
+        // [128, 128] · [128, 128] three times a layer: three times 16,384 elements, twice.
+        assert_eq!(op(&ops, "product qkv"), (6, 6 * 98_304, 6 * 4_194_304));
+        assert_eq!(op(&ops, "rope_forward_64"), (4, 4 * 65_536, 0));
         // q, k, v and out of 128 elements and two log-sums a token; 2 · 2 · 2,080 pairs.
         assert_eq!(op(&ops, "attention_forward_64"), (2, 2 * 132_096, 2 * 4 * 64 * 8_320));
         assert_eq!(op(&ops, "swiglu_forward"), (2, 2 * 6 * 32_768, 0));
         assert_eq!(op(&ops, "swiglu_backward"), (2, 2 * 10 * 32_768, 0));
         assert_eq!(op(&ops, "cross_entropy_rows"), (1, 6 * 65_536, 0));
-        // dX reads and writes as the product does, dW writes 512 · 128 floats.
-        let (to_hidden, to_weight) = (294_912, 163_840 + 262_144);
+        // dX reads and writes as the product does, dW reads and writes 512 · 128 floats.
+        let (to_hidden, to_weight) = (294_912, 163_840 + 2 * 262_144);
         assert_eq!(op(&ops, "its gradients"), (2, to_hidden + to_weight, 4 * 8_388_608));
         assert_eq!(op(&ops, "attention_keys_64"), (2, 2 * 198_656, 2 * 8 * 64 * 8_320));
         assert_eq!(op(&ops, "attention_queries_64"), (2, 2 * 165_888, 2 * 6 * 64 * 8_320));
-        // 5 norms: 8 bytes an element, and two rows of 128 sums.
-        assert_eq!(op(&ops, "rms_norm_backward_1024"), (5, 5 * (131_072 + 1024), 0));
+        // 5 norms: 8 bytes an element, of the last one 6, and two rows of 128 sums.
+        assert_eq!(op(&ops, "rms_norm_backward_1024"), (5, 5 * (131_072 + 1024) - 32_768, 0));
         let parameters = 512 * 128 + 2 * (4 * 16_384 + 3 * 32_768 + 256) + 128;
         assert_eq!(op(&ops, "square_sums").1, 4 * parameters);
-        assert_eq!(op(&ops, "adamw").1, 30 * parameters);
+        assert_eq!(op(&ops, "adamw"), (1, 30 * parameters, 0));
     }
 
     #[test]
@@ -416,8 +462,12 @@ mod tests {
             ops(model, Batch { parts, ..BATCH }, Optimizer::AdamW).unwrap()
         };
         let [one, two] = [1, 2].map(|parts| op(&ops_of(&model(), parts), name));
-        assert_eq!((one.0, two.0, two.2), (4, 8, 2 * one.2));
-        assert_eq!(two.1, 2 * one.1 + 2 * 4 * 384 * 128); // read once more, in two layers
+        assert_eq!((one.0, two.0, two.2), (12, 24, 2 * one.2));
+        // The gradient of a weight is read and written by each part; two of three maps add to the
+        // gradient of their input.
+        let to_weight = 2 * (16_384 + 16_384) + 8 * 128 * 128;
+        assert_eq!(one.1, 2 * (3 * (98_304 + to_weight) + 2 * 2 * 16_384));
+        assert_eq!(two.1, 2 * one.1);
         let windowed = ModelConfig { window: 16, ..model() };
         let found = op(&ops_of(&windowed, 1), "attention_forward_64").2;
         assert_eq!(found, 2 * 4 * 64 * 2 * 2 * (16 * 17 / 2 + 48 * 16));
@@ -444,8 +494,8 @@ mod tests {
     #[test]
     fn what_no_kernel_computes_is_named() {
         let cases = [
-            (ModelConfig { norm: Norm::LayerNorm, ..model() }, "LayerNorm"),
-            (ModelConfig { activation: Activation::Gelu, ..model() }, "GELU"),
+            (ModelConfig { norm: Norm::Gemma, ..model() }, "`model.norm`"),
+            (ModelConfig { attention_softcap: 30.0, ..model() }, "`model.attention_softcap`"),
             (ModelConfig { n_head: 4, n_kv_head: 4, ..model() }, "32 elements"),
         ];
         for (model, what) in cases {
@@ -466,9 +516,13 @@ mod tests {
                 $(assert!(head.contains($sentence), "{}: {}", $file, $sentence);)+
             };
         }
-        head!("rms_norm.cu", "forward 8·d, backward 8·d (each 4·d less", "4·d / 64");
+        let without = "(4·d without the residual), backward 8·d (6·d without gh)";
+        head!("rms_norm.cu", "Bytes a row: forward 8·d", "4·d / 64");
+        assert!(include_str!("../../../kernels/rms_norm.cu").contains(without));
+        head!("layer_norm.cu", "Bytes a row: forward 4·d, backward 8·d (6·d without gx)");
+        head!("bias.cu", "bytes an element 4", "bytes an element 2, and 4 / 128");
         head!("rope.cu", "4·h (6·h backward with a norm)");
-        head!("activation.cu", "forward 6 (relu2 4), backward 10 (relu2 6)");
+        head!("activation.cu", "forward 6, backward 10; without a gate 4 and 6");
         head!("cross_entropy.cu", "Bytes a logit: 6");
         head!("embedding.cu", "bytes a token 4·d", "bytes a token 2·d, an id 8·d");
         head!("optimizer.cu", "norm 4; AdamW reads 16, writes 12 and 2");

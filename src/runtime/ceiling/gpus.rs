@@ -1,8 +1,9 @@
 //! The ceilings of the GPUs that kernels are compiled for.
 //!
 //! In → a name; out → [`Gpu`]. **Sources.** NVIDIA's data sheets (H200 SXM 2024, H100 SXM5 2023,
-//! A100 80 GB SXM 2021) and the whitepapers of the GA102 (2020, table 9 of its appendix A) and Ada
-//! GPU architectures (2022, appendix A): memory bandwidth, and dense bf16 products with fp32 sums.
+//! A100 80 GB SXM 2021) and the whitepapers of the GA102 (2020, table 9 of its appendix A), Ada
+//! (2022, appendix A) and RTX Blackwell GPU architectures (2025, appendix A): memory bandwidth, and
+//! dense bf16 products with fp32 sums.
 //! Of the RTX 4070 no whitepaper gives the product: it is its 46 multiprocessors at 2.475 GHz with
 //! Ada's 512 operations a clock, which gives the whitepaper's 165.2 for the RTX 4090. Memory is
 //! what `nvidia-smi` calls its total. Limits of a multiprocessor: *CUDA C++ Programming Guide*
@@ -49,6 +50,7 @@ const HOPPER: Limits = limits(2048, 32, 228);
 const AMPERE: Limits = limits(2048, 32, 164);
 const GA102: Limits = limits(1536, 16, 100);
 const ADA: Limits = limits(1536, 24, 100);
+const BLACKWELL: Limits = limits(1536, 24, 100);
 
 const MIB: u64 = 1 << 20;
 
@@ -83,6 +85,16 @@ pub const GPUS: &[Gpu] = &[
         products: 312e12,
         multiprocessors: 108,
         limits: AMPERE,
+    },
+    Gpu {
+        name: "5090",
+        title: "RTX 5090",
+        target: "sm_120",
+        memory: 32_607 * MIB,
+        bandwidth: 1.792e12,
+        products: 209.5e12,
+        multiprocessors: 170,
+        limits: BLACKWELL,
     },
     Gpu {
         name: "4090",
@@ -155,8 +167,10 @@ mod tests {
     #[test]
     fn a_gpu_is_found_by_its_name_and_another_name_lists_them() {
         assert_eq!(Gpu::named("3090").unwrap().title, "RTX 3090");
-        let error = Gpu::named("5090").unwrap_err();
-        assert!(error.hint().is_some_and(|hint| hint.contains("h200, h100, a100, 4090, 3090")));
+        let error = Gpu::named("5080").unwrap_err();
+        assert!(
+            error.hint().is_some_and(|hint| hint.contains("h200, h100, a100, 5090, 4090, 3090"))
+        );
     }
 
     #[test]
@@ -172,8 +186,9 @@ mod tests {
 
     #[test]
     fn products_of_consumer_cards_follow_from_their_multiprocessors_and_clocks() {
-        // Operations a clock and multiprocessor with fp32 sums: 512 in GA102 and in Ada.
-        for (name, gigahertz) in [("4090", 2.52), ("3090", 1.695), ("4070", 2.475)] {
+        // Operations a clock and multiprocessor with fp32 sums: 512 in GA102, Ada and Blackwell.
+        let clocks = [("5090", 2.407), ("4090", 2.52), ("3090", 1.695), ("4070", 2.475)];
+        for (name, gigahertz) in clocks {
             let gpu = Gpu::named(name).unwrap();
             let expected = gpu.multiprocessors as f64 * gigahertz * 1e9 * 512.0;
             assert!((gpu.products / expected - 1.0).abs() < 2e-3, "{name}: {expected:e}");

@@ -1,84 +1,32 @@
 //! How each kernel is launched, and how many of its blocks stand on a multiprocessor at once.
 //!
-//! In → the table [`KERNELS`], `kernels/registers.txt`, a GPU; out → [`Occupancy`]. **Method.** The
-//! rules of NVIDIA's occupancy calculator for compute capability 8.0 to 9.0: registers are given to
-//! a warp in units of 256, warps to a multiprocessor in fours; shared memory in units of 128 bytes,
-//! with 1 KiB a block on top. **Invariant.** Threads and shared memory are those that
-//! `kernels/prove.cpp` launches with: a test under `tests/kernels/` compares the two tables.
+//! In → the rows of `cuda::table`, `kernels/registers.txt`, a GPU; out → [`Occupancy`]. **Method.**
+//! The rules of NVIDIA's occupancy calculator for compute capability 8.0 to 12.0: registers are
+//! given to a warp in units of 256, warps to a multiprocessor in fours; shared memory in units of
+//! 128 bytes, with 1 KiB a block on top. **Invariant.** Threads and shared memory are those that
+//! launches are made with, and that `kernels/prove.cpp` holds them to.
 
 use serde::Serialize;
 
 use super::gpus::Gpu;
+use crate::runtime::cuda::calls::norm_shared;
+use crate::runtime::cuda::table::{ENTRIES, Entry};
+use crate::runtime::model::{
+    ModelConfig,
+    knobs::{Activation, Bias, Norm, Positions},
+};
 
 /// Threads of a warp.
 const WARP: usize = 32;
 
-/// Bytes of shared memory that a block is launched with.
+/// A kernel that trains.
 #[derive(Clone, Copy, Debug)]
-pub enum Shared {
-    Bytes(usize),
-    /// 16 bytes a column of the model's width, rounded up to 256 columns: four warps' sums.
-    OfWidth,
-    /// With QK-norm 32 bytes a thread, without it none.
-    OfNorm,
-}
+pub struct Kernel(&'static Entry);
 
-/// A kernel's launch.
-#[derive(Clone, Copy, Debug)]
-pub struct Kernel {
-    pub name: &'static str,
-    /// Threads of a block.
-    pub threads: usize,
-    pub shared: Shared,
+/// Every kernel that trains, by name.
+pub fn kernels() -> impl Iterator<Item = Kernel> {
+    ENTRIES.iter().filter(|entry| entry.file != "probe").map(Kernel)
 }
-
-const fn plain(name: &'static str, threads: usize) -> Kernel {
-    Kernel { name, threads, shared: Shared::Bytes(0) }
-}
-const fn with(name: &'static str, threads: usize, bytes: usize) -> Kernel {
-    Kernel { name, threads, shared: Shared::Bytes(bytes) }
-}
-
-/// Every kernel that trains.
-pub const KERNELS: &[Kernel] = &[
-    with("attention_forward_64", 128, 40_960),
-    with("attention_forward_128", 128, 81_920),
-    plain("attention_delta_64", 128),
-    plain("attention_delta_128", 128),
-    with("attention_keys_64", 128, 50_176),
-    with("attention_keys_128", 128, 66_048),
-    with("attention_queries_64", 128, 49_152),
-    with("attention_queries_128", 128, 65_536),
-    plain("rms_norm_forward_1024", 128),
-    plain("rms_norm_forward_2048", 128),
-    plain("rms_norm_forward_4096", 128),
-    Kernel { name: "rms_norm_backward_1024", threads: 128, shared: Shared::OfWidth },
-    Kernel { name: "rms_norm_backward_2048", threads: 128, shared: Shared::OfWidth },
-    Kernel { name: "rms_norm_backward_4096", threads: 128, shared: Shared::OfWidth },
-    with("sum_parts", 256, 1024),
-    plain("rope_forward_64", 128),
-    plain("rope_forward_128", 128),
-    Kernel { name: "rope_backward_64", threads: 128, shared: Shared::OfNorm },
-    Kernel { name: "rope_backward_128", threads: 128, shared: Shared::OfNorm },
-    plain("swiglu_forward", 256),
-    plain("swiglu_backward", 256),
-    plain("geglu_forward", 256),
-    plain("geglu_backward", 256),
-    plain("relu2_forward", 256),
-    plain("relu2_backward", 256),
-    with("cross_entropy_rows", 256, 64),
-    plain("embedding_forward", 128),
-    plain("embedding_backward", 128),
-    plain("dropout_apply", 256),
-    plain("combine_two", 256),
-    with("square_sums", 256, 64),
-    with("clip_factor", 256, 64),
-    plain("adamw", 256),
-    with("muon_momentum", 256, 64),
-    with("muon_inverses", 256, 64),
-    plain("muon_scale", 256),
-    plain("muon_update", 256),
-];
 
 /// What the compiler says, by kernel and target.
 const REGISTERS: &str = include_str!("../../../kernels/registers.txt");
@@ -109,59 +57,81 @@ pub struct Occupancy {
 }
 
 impl Kernel {
-    /// Whether a model of this width, these heads and this activation launches it: what the name
-    /// says of sizes and kinds must be the model's.
-    pub fn serves(&self, width: usize, head: usize, activation: &str) -> bool {
-        let (start, end) = self.name.rsplit_once('_').unwrap_or((self.name, ""));
+    /// What it is called.
+    pub fn name(&self) -> &'static str {
+        self.0.name
+    }
+
+    fn threads(&self) -> usize {
+        self.0.threads as usize
+    }
+
+    /// Whether a step of `model` may launch it: what the name says of sizes and kinds is the
+    /// model's.
+    pub fn serves(&self, model: &ModelConfig) -> bool {
+        let (start, end) = self.name().rsplit_once('_').unwrap_or((self.name(), ""));
+        let fits =
+            |width: usize, widest: usize| width <= widest && (widest == 1024 || width > widest / 2);
+        let activation = match model.activation {
+            Activation::SwiGlu => "swiglu",
+            Activation::GeGlu => "geglu",
+            Activation::Relu2 => "relu2",
+            Activation::Gelu => "gelu",
+        };
+        let h = model.head_dim();
         match (start, end.parse::<usize>()) {
             ("rms_norm_forward" | "rms_norm_backward", Ok(widest)) => {
-                let smaller = match widest {
-                    1024 => 0,
-                    _ => widest / 2,
-                };
-                width > smaller && width <= widest
+                let of_stream = model.norm == Norm::RmsNorm && fits(model.d_model, widest);
+                of_stream || (model.qk_norm && fits(h, widest))
             }
-            (_, Ok(of)) => of == head,
-            ("swiglu" | "geglu" | "relu2", _) => start == activation,
+            ("layer_norm_forward" | "layer_norm_backward", Ok(widest)) => {
+                model.norm == Norm::LayerNorm && fits(model.d_model, widest)
+            }
+            ("rope_forward" | "rope_backward", Ok(of)) => {
+                model.positions == Positions::Rope && of == h
+            }
+            (_, Ok(of)) => of == h,
+            ("swiglu" | "geglu" | "relu2" | "gelu", _) => start == activation,
+            ("bias", _) => model.bias != Bias::None,
             _ => true,
         }
     }
 
     /// The widest model it serves, where its name says so; else any width serves.
     pub fn widest(&self) -> usize {
-        let width = self.name.strip_prefix("rms_norm_").and_then(|name| name.rsplit('_').next());
+        let width = self.name().split_once("_norm_").and_then(|(_, name)| name.rsplit('_').next());
         width.and_then(|width| width.parse().ok()).unwrap_or(1024)
     }
 
     /// Bytes of shared memory of a block in a model of this width.
-    pub fn shared_bytes(&self, width: usize, qk_norm: bool) -> usize {
-        match self.shared {
-            Shared::Bytes(bytes) => bytes,
-            Shared::OfWidth => 16 * width.next_multiple_of(256),
-            Shared::OfNorm if qk_norm => 32 * self.threads,
-            Shared::OfNorm => 0,
+    pub fn shared_bytes(&self, width: usize) -> usize {
+        match self.0.shared {
+            Some(bytes) => bytes,
+            None if self.name().contains("_norm_") => norm_shared(width),
+            // Rotary embedding without a norm of its own.
+            None => 0,
         }
     }
 
     /// How it fills a multiprocessor of `gpu`; `None` where no register count is known.
-    pub fn occupancy(&self, gpu: &Gpu, width: usize, qk_norm: bool) -> Option<Occupancy> {
-        let registers = registers(self.name, gpu.target)?;
-        let shared = self.shared_bytes(width, qk_norm);
+    pub fn occupancy(&self, gpu: &Gpu, width: usize) -> Option<Occupancy> {
+        let registers = registers(self.name(), gpu.target)?;
+        let shared = self.shared_bytes(width);
         let limits = gpu.limits;
-        let warps = self.threads / WARP;
+        let warps = self.threads() / WARP;
         let of_warp = (registers * WARP).next_multiple_of(256);
         let by_registers = limits.registers / of_warp / 4 * 4 / warps;
         let of_block = (shared + limits.reserved).next_multiple_of(128);
         let by = [
             ("registers", by_registers),
             ("shared memory", limits.shared / of_block),
-            ("threads", limits.threads / self.threads),
+            ("threads", limits.threads / self.threads()),
             ("blocks", limits.blocks),
         ];
         let (limit, blocks) = by.into_iter().min_by_key(|(_, blocks)| *blocks)?;
         Some(Occupancy {
-            kernel: self.name,
-            threads: self.threads,
+            kernel: self.name(),
+            threads: self.threads(),
             registers,
             shared,
             blocks,
@@ -177,8 +147,8 @@ mod tests {
     use super::*;
 
     fn occupancy(name: &str, gpu: &str) -> Occupancy {
-        let kernel = KERNELS.iter().find(|kernel| kernel.name == name).unwrap();
-        kernel.occupancy(Gpu::named(gpu).unwrap(), 768, false).unwrap()
+        let kernel = kernels().find(|kernel| kernel.name() == name).unwrap();
+        kernel.occupancy(Gpu::named(gpu).unwrap(), 768).unwrap()
     }
 
     #[test]
@@ -206,29 +176,35 @@ mod tests {
         // 36 registers: 1,280 a warp, 48 warps at least; 256 threads, eight warps.
         let found = occupancy("adamw", "3090");
         assert_eq!((found.blocks, found.warps, found.limit), (6, 48, "registers"));
-        let width = KERNELS.iter().find(|kernel| kernel.name == "rms_norm_backward_1024").unwrap();
-        assert_eq!(width.shared_bytes(768, false), 12_288);
+        assert_eq!(occupancy("rms_norm_backward_1024", "3090").shared, 12_288);
     }
 
     #[test]
     fn a_model_launches_the_kernels_of_its_width_and_heads() {
-        let of = |width, head, kind| -> Vec<&str> {
-            let served = KERNELS.iter().filter(|kernel| kernel.serves(width, head, kind));
-            served.map(|kernel| kernel.name).collect()
+        let of = |keys: &str| -> Vec<&str> {
+            let model: ModelConfig = toml::from_str(keys).unwrap();
+            let served = kernels().filter(|kernel| kernel.serves(&model));
+            served.map(|kernel| kernel.name()).collect()
         };
-        let small = of(768, 64, "swiglu");
+        let small = of("d_model = 768\nn_head = 12\nn_kv_head = 12");
         assert!(small.contains(&"rms_norm_forward_1024") && small.contains(&"adamw"));
         assert!(small.contains(&"attention_keys_64") && small.contains(&"swiglu_backward"));
-        let (large, no) = (of(1280, 128, "relu2"), ["geglu_forward", "swiglu_forward"]);
+        let large = of("d_model = 1280\nn_head = 10\nn_kv_head = 10\nactivation = 'relu2'");
+        let no = ["geglu_forward", "swiglu_forward", "bias_forward", "layer_norm_forward_2048"];
         assert!(large.contains(&"rms_norm_backward_2048") && large.contains(&"rope_forward_128"));
         assert!(no.iter().all(|name| !large.contains(name)) && large.contains(&"relu2_forward"));
+        let other = of("d_model = 768\nn_head = 12\nn_kv_head = 12\nnorm = 'layernorm'\n\
+                        bias = 'all'\nactivation = 'gelu'\npositions = 'learned'");
+        let yes = ["layer_norm_backward_1024", "bias_backward", "gelu_forward"];
+        assert!(yes.iter().all(|name| other.contains(name)));
+        assert!(other.iter().all(|name| !name.starts_with("rope_") && !name.starts_with("rms_")));
     }
 
     #[test]
     fn every_kernel_has_its_registers_on_every_gpu() {
         for gpu in super::super::GPUS {
-            for kernel in KERNELS {
-                assert!(kernel.occupancy(gpu, 768, true).is_some(), "{} {}", kernel.name, gpu.name);
+            for kernel in kernels() {
+                assert!(kernel.occupancy(gpu, 768).is_some(), "{} {}", kernel.name(), gpu.name);
             }
         }
     }

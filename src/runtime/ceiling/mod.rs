@@ -16,8 +16,7 @@
 //! **Method.** A roofline (Williams, Waterman and Patterson, 2009), launch by launch: no cache is
 //! counted but what a kernel's head says of it, no launch overhead, no gaps. What is measured is
 //! slower; how much slower says which kernel to look at first. **Invariant.** The formulas are
-//! those in the heads of `kernels/*.cu`, and the launch constants those that `kernels/prove.cpp`
-//! compiles: tests hold both.
+//! those in the heads of `kernels/*.cu`, and the launches those that a step makes: tests hold both.
 
 mod costs;
 mod gpus;
@@ -27,6 +26,6 @@ mod shapes;
 
 pub use costs::{Batch, Op, Optimizer, Work, ops};
 pub use gpus::{GPUS, Gpu, Limits};
-pub use launches::{KERNELS, Kernel, Occupancy, Shared};
+pub use launches::{Kernel, Occupancy, kernels};
 pub use plan::{Asked, Held, Plan, Row};
 pub use shapes::{SHAPES, Shape};

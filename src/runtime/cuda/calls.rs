@@ -5,13 +5,14 @@
 //! ([`Array::sum`]) in fp32; those of activations are bf16. Where an input has a gradient from
 //! elsewhere already (`with`), products and norms add theirs to it in the same launch.
 //!
-//! **Invariants.** Grids follow from shapes alone, so equal inputs give equal bits on every GPU of
-//! one architecture. What a kernel reads with instructions of 16 bytes is a multiple of 8 elements
+//! **Invariants.** Grids follow from shapes alone, so a kernel gives equal bits for equal inputs on
+//! every GPU of one architecture; those of a product are its library's choice, by version and GPU
+//! (`gemm`). What a kernel reads with instructions of 16 bytes is a multiple of 8 elements
 //! wide, which `runtime::model` sees to before anything is placed on a device.
 
 use super::driver::{Argument, Element, Factor, Product};
 use super::memory::Array;
-use super::table::NORM_ROWS;
+use super::table::{BIAS_BLOCK, NORM_ROWS, entry};
 use crate::base::error::Result;
 
 /// The arguments of a launch, in the kernel's order.
@@ -29,6 +30,11 @@ fn line(blocks: usize) -> [usize; 3] {
     [blocks, 1, 1]
 }
 
+/// Blocks of the kernel `name` that have a thread for each of `pieces`.
+fn threads_of(name: &str, pieces: usize) -> [usize; 3] {
+    line(pieces.div_ceil(entry(name).threads as usize))
+}
+
 /// Elements of the last dimension.
 fn width(array: &Array) -> usize {
     *array.dims().last().expect("an array has a dimension")
@@ -42,10 +48,19 @@ fn factor(array: &Array, is_transposed: bool) -> Factor {
 /// output = factor·a + b.
 pub fn combined(a: &Array, b: Option<&Array>, factor: f32) -> Result<Array> {
     let output = a.like(a.dims())?;
-    let grid = line(a.count().div_ceil(256 * EIGHT));
-    let given = arguments![a, b, &output, a.count() as u64, factor];
-    a.context().launch("combine_two", grid, 0, given)?;
+    combine(a, b, &output, factor)?;
     Ok(output)
+}
+
+fn combine(a: &Array, b: Option<&Array>, output: &Array, factor: f32) -> Result<()> {
+    let grid = threads_of("combine_two", a.count() / EIGHT);
+    let given = arguments![a, b, output, a.count() as u64, factor];
+    a.context().launch("combine_two", grid, given)
+}
+
+/// The same numbers in memory that is there.
+pub fn copy(from: &Array, to: &Array) -> Result<()> {
+    combine(from, None, to, 1.0)
 }
 
 /// The gradient, added to the one from elsewhere where there is one.
@@ -68,6 +83,7 @@ pub fn linear(x: &Array, weight: &Array) -> Result<Array> {
         k: inputs,
         left: factor(x, false),
         right: factor(weight, true),
+        scale: 1.0,
         addend: None,
         output: output.address(),
         element: Element::Bf16,
@@ -85,7 +101,8 @@ pub fn linear_to_weight(x: &Array, weight: &Array, gradient: &Array) -> Result<(
         k: x.count() / inputs,
         left: factor(gradient, true),
         right: factor(x, false),
-        addend: Some(sum),
+        scale: 1.0,
+        addend: Some((sum, 1.0)),
         output: sum,
         element: Element::F32,
     })
@@ -116,7 +133,8 @@ fn to_x(output: &Array, weight: &Array, gradient: &Array, with: Option<&Array>) 
         k: outputs,
         left: factor(gradient, false),
         right: factor(weight, false),
-        addend: with.map(Array::address),
+        scale: 1.0,
+        addend: with.map(|with| (with.address(), 1.0)),
         output: output.address(),
         element: Element::Bf16,
     })
@@ -136,17 +154,40 @@ pub fn rms_norm(x: &Array, weight: &Array, epsilon: f64) -> Result<Array> {
     let (count, d32, epsilon) = (rows as i32, d as i32, epsilon as f32);
     let given = arguments![x, none, weight, none, &output, count, d32, epsilon];
     let name = format!("rms_norm_forward_{}", widest(d));
-    x.context().launch(&name, line(rows.div_ceil(4)), 0, given)?;
+    x.context().launch(&name, norm_blocks(&name, rows), given)?;
     Ok(output)
 }
 
-/// The gradient of x plus `with`; that of the weight goes to its sum.
-pub fn rms_norm_backward(
-    x: &Array,
-    weight: &Array,
+/// A warp a row.
+fn norm_blocks(name: &str, rows: usize) -> [usize; 3] {
+    threads_of(name, 32 * rows)
+}
+
+/// (x − mean) / √(variance + ε) · weight over rows as wide as the weight.
+pub fn layer_norm(x: &Array, weight: &Array, epsilon: f64) -> Result<Array> {
+    let d = weight.count();
+    let (rows, output) = (x.count() / d, x.like(x.dims())?);
+    let given = arguments![x, weight, &output, rows as i32, d as i32, epsilon as f32];
+    let name = format!("layer_norm_forward_{}", widest(d));
+    x.context().launch(&name, norm_blocks(&name, rows), given)?;
+    Ok(output)
+}
+
+/// Which norm.
+#[derive(Clone, Copy, Debug)]
+pub enum Norm {
+    Rms,
+    Layer,
+}
+
+/// The gradient of x plus `with`; that of the weight goes to its sum where it is trained.
+pub fn norm_backward(
+    kind: Norm,
+    (x, weight): (&Array, &Array),
     gradient: &Array,
     with: Option<&Array>,
     epsilon: f64,
+    is_trained: bool,
 ) -> Result<Array> {
     let d = weight.count();
     let rows = x.count() / d;
@@ -155,13 +196,50 @@ pub fn rms_norm_backward(
     let parts = context.array(&[blocks, d], Element::F32)?;
     let (count, d32, epsilon) = (rows as i32, d as i32, epsilon as f32);
     let given = arguments![x, weight, with, gradient, &to_x, &parts, count, d32, epsilon];
-    let name = format!("rms_norm_backward_{}", widest(d));
-    // A float for each of four warps and each element of a row of whole vectors.
-    let shared = 4 * 4 * d.next_multiple_of(256);
-    context.launch(&name, line(blocks), shared, given)?;
-    let given = arguments![&parts, weight.sum(), blocks as i32, d32, 1i32];
-    context.launch("sum_parts", line(d.div_ceil(32)), 1024, given)?;
+    let kind = match kind {
+        Norm::Rms => "rms",
+        Norm::Layer => "layer",
+    };
+    let name = format!("{kind}_norm_backward_{}", widest(d));
+    context.launch_with(&name, line(blocks), norm_shared(d), given)?;
+    if is_trained {
+        add_parts(&parts, weight.sum())?;
+    }
     Ok(to_x)
+}
+
+/// Bytes of shared memory of a norm's backward: a float for each of four warps and each element of
+/// a row of whole vectors.
+pub fn norm_shared(d: usize) -> usize {
+    4 * 4 * d.next_multiple_of(256)
+}
+
+/// Adds the sum of `parts` [count, width] to `sum`.
+fn add_parts(parts: &Array, sum: &Array) -> Result<()> {
+    let (count, width) = (parts.dims()[0], parts.dims()[1]);
+    let given = arguments![parts, sum, count as i32, width as i32, 1i32];
+    parts.context().launch("sum_parts", line(width.div_ceil(32)), given)
+}
+
+/// x [.., width] plus `numbers` [width].
+pub fn bias(x: &Array, numbers: &Array) -> Result<Array> {
+    let (output, width) = (x.like(x.dims())?, numbers.count());
+    let given = arguments![x, numbers, &output, (x.count() / width) as u64, width as i32];
+    let grid = threads_of("bias_forward", x.count() / EIGHT);
+    x.context().launch("bias_forward", grid, given)?;
+    Ok(output)
+}
+
+/// Adds the gradient's rows to the sum of `numbers`.
+pub fn bias_backward(numbers: &Array, gradient: &Array) -> Result<()> {
+    let (context, width) = (gradient.context(), numbers.count());
+    let rows = gradient.count() / width;
+    let [tall, wide] = BIAS_BLOCK;
+    let grid = [width.div_ceil(wide), rows.div_ceil(tall), 1];
+    let parts = context.array(&[grid[1], width], Element::F32)?;
+    let given = arguments![gradient, &parts, rows as i32, width as i32];
+    context.launch("bias_backward", grid, given)?;
+    add_parts(&parts, numbers.sum())
 }
 
 /// Angles of the rotary embedding by position, and the position of each token.
@@ -185,7 +263,7 @@ pub fn rope(x: &Array, turns: &Turns) -> Result<Array> {
     let mut given = arguments![x, stride, none, cosine, sine, positions, &output, stride];
     given.extend(arguments![tokens as i32, heads as i32, 0f32]);
     let blocks = (tokens * heads).div_ceil(128 / (h / EIGHT));
-    x.context().launch(&format!("rope_forward_{h}"), line(blocks), 0, given)?;
+    x.context().launch(&format!("rope_forward_{h}"), line(blocks), given)?;
     Ok(output)
 }
 
@@ -200,7 +278,7 @@ pub fn rope_backward(gradient: &Array, turns: &Turns) -> Result<Array> {
     let mut given = arguments![none, stride, none, cosine, sine, positions, gradient, stride];
     given.extend(arguments![&to_x, stride, none, tokens as i32, heads as i32, 0f32]);
     let blocks = (tokens * heads).div_ceil(16 * (128 / (h / EIGHT)));
-    gradient.context().launch(&format!("rope_backward_{h}"), line(blocks), 0, given)?;
+    gradient.context().launch_with(&format!("rope_backward_{h}"), line(blocks), 0, given)?;
     Ok(to_x)
 }
 
@@ -208,7 +286,10 @@ pub fn rope_backward(gradient: &Array, turns: &Turns) -> Result<Array> {
 #[derive(Clone, Copy, Debug)]
 pub struct Heads {
     pub rows: usize,
+    /// Queries of a row.
     pub tokens: usize,
+    /// Keys before the first query's own.
+    pub before: usize,
     pub heads: usize,
     pub key_heads: usize,
     /// Elements of a head.
@@ -219,17 +300,13 @@ impl Heads {
     fn argument(&self) -> Argument {
         let (wide, narrow) = (self.heads * self.h, self.key_heads * self.h);
         let sizes = [self.tokens, self.heads, self.key_heads, wide, narrow, narrow];
-        let mut bytes = [0; 28];
+        let mut bytes = [0; 32];
         for (place, size) in bytes.chunks_exact_mut(4).zip(sizes) {
             place.copy_from_slice(&(size as i32).to_le_bytes());
         }
-        bytes[24..].copy_from_slice(&(1.0 / (self.h as f32).sqrt()).to_le_bytes());
+        bytes[24..28].copy_from_slice(&(1.0 / (self.h as f32).sqrt()).to_le_bytes());
+        bytes[28..].copy_from_slice(&(self.before as i32).to_le_bytes());
         Argument::Sizes(bytes)
-    }
-
-    fn shared(&self, pass: Pass) -> usize {
-        let name = format!("attention_{}_{}", pass.name(), self.h);
-        super::table::entry(&name).shared.expect("shared memory of attention is a constant")
     }
 
     fn name(&self, pass: Pass) -> String {
@@ -272,40 +349,42 @@ pub struct Attended {
     pub heads: Heads,
 }
 
-/// softmax(q·kᵀ/√h)·v over the keys from `first` [B, T] on.
+/// softmax(q·kᵀ/√h)·v over the keys from `first` [B, T] on, to each query's own.
 pub fn attention(q: &Array, k: &Array, v: &Array, first: Array, heads: Heads) -> Result<Attended> {
     let (context, Heads { rows, tokens, heads: count, .. }) = (q.context(), heads);
     let output = q.like(q.dims())?;
     let log_sums = context.array(&[rows, count, tokens], Element::F32)?;
     let given = arguments![q, k, v, &first, &output, &log_sums, heads.argument()];
     let grid = [tokens.div_ceil(TILE), count, rows];
-    let pass = Pass::Forward;
-    context.launch(&heads.name(pass), grid, heads.shared(pass), given)?;
+    context.launch(&heads.name(Pass::Forward), grid, given)?;
     let (q, k, v) = (q.clone(), k.clone(), v.clone());
     Ok(Attended { q, k, v, first, output, log_sums, heads })
 }
 
 impl Attended {
     /// The gradients of q, k, v.
+    ///
+    /// # Panics
+    /// Behind a cache, where nothing is trained.
     pub fn backward(&self, gradient: &Array) -> Result<[Array; 3]> {
         let Attended { q, k, v, first, output, log_sums, heads } = self;
-        let (context, Heads { rows, tokens, heads: count, key_heads, h }) = (q.context(), *heads);
+        let Heads { rows, tokens, before, heads: count, key_heads, h } = *heads;
+        assert_eq!(before, 0, "no gradient flows behind a cache");
+        let context = q.context();
         let delta = log_sums.like(log_sums.dims())?;
         let [to_q, to_k, to_v] = [q, k, v].map(|array| array.like(array.dims()));
         let (to_q, to_k, to_v) = (to_q?, to_k?, to_v?);
         let lines = rows * tokens * count;
         let given = arguments![gradient, output, &delta, lines as u64, tokens as i32, count as i32];
         let blocks = line(lines.div_ceil(128 / (h / EIGHT)));
-        context.launch(&heads.name(Pass::Delta), blocks, 0, given)?;
+        context.launch(&heads.name(Pass::Delta), blocks, given)?;
         let tiles = tokens.div_ceil(TILE);
         let mut given = arguments![q, k, v, gradient, log_sums, &delta, first, &to_k, &to_v];
         given.push(heads.argument());
-        let pass = Pass::Keys;
-        context.launch(&heads.name(pass), [tiles, key_heads, rows], heads.shared(pass), given)?;
+        context.launch(&heads.name(Pass::Keys), [tiles, key_heads, rows], given)?;
         let mut given = arguments![q, k, v, gradient, log_sums, &delta, first, &to_q];
         given.push(heads.argument());
-        let pass = Pass::Queries;
-        context.launch(&heads.name(pass), [tiles, count, rows], heads.shared(pass), given)?;
+        context.launch(&heads.name(Pass::Queries), [tiles, count, rows], given)?;
         Ok([to_q, to_k, to_v])
     }
 }
@@ -316,6 +395,7 @@ pub enum Activation {
     SwiGlu,
     GeGlu,
     Relu2,
+    Gelu,
 }
 
 impl Activation {
@@ -324,6 +404,7 @@ impl Activation {
             Activation::SwiGlu => "swiglu",
             Activation::GeGlu => "geglu",
             Activation::Relu2 => "relu2",
+            Activation::Gelu => "gelu",
         };
         format!("{name}_{pass}")
     }
@@ -334,8 +415,8 @@ pub fn activation(kind: Activation, z: &Array, up: Option<&Array>) -> Result<Arr
     let (output, width) = (z.like(z.dims())?, width(z));
     let rows = z.count() / width;
     let given = arguments![z, up, &output, rows as u64, width as i32, width as i32];
-    let grid = line((z.count() / EIGHT).div_ceil(256));
-    z.context().launch(&kind.name("forward"), grid, 0, given)?;
+    let name = kind.name("forward");
+    z.context().launch(&name, threads_of(&name, z.count() / EIGHT), given)?;
     Ok(output)
 }
 
@@ -351,8 +432,8 @@ pub fn activation_backward(
     let rows = z.count() / width;
     let mut given = arguments![z, up, gradient, &to_z, to_up.as_ref()];
     given.extend(arguments![rows as u64, width as i32, width as i32]);
-    let grid = line((z.count() / EIGHT).div_ceil(256));
-    z.context().launch(&kind.name("backward"), grid, 0, given)?;
+    let name = kind.name("backward");
+    z.context().launch(&name, threads_of(&name, z.count() / EIGHT), given)?;
     Ok((to_z, to_up))
 }
 
@@ -360,9 +441,31 @@ pub fn activation_backward(
 pub fn embedding(table: &Array, ids: &Array, dims: &[usize]) -> Result<Array> {
     let (output, d) = (table.like(dims)?, table.dims()[1]);
     let given = arguments![table, ids, &output, ids.count() as u64, d as i32];
-    let grid = line((output.count() / EIGHT).div_ceil(128));
-    table.context().launch("embedding_forward", grid, 0, given)?;
+    let grid = threads_of("embedding_forward", output.count() / EIGHT);
+    table.context().launch("embedding_forward", grid, given)?;
     Ok(output)
+}
+
+/// Rows `places` of x [.., d]: [places, d].
+pub fn picked(x: &Array, places: &[u32]) -> Result<Array> {
+    let d = width(x);
+    let rows = x.part(0, &[x.count() / d, d]);
+    embedding(&rows, &x.context().integers(places)?, &[places.len(), d])
+}
+
+/// The rows of `gradient` [places, d] in their places of an array of the shape `dims`, zeros
+/// elsewhere.
+pub fn spread(gradient: &Array, places: &[u32], dims: &[usize]) -> Result<Array> {
+    let (d, context) = (width(gradient), gradient.context());
+    // The rows, and one of zeros behind them, which every other place reads.
+    let table = context.zeros(&[places.len() + 1, d], Element::Bf16)?;
+    copy(gradient, &table.part(0, gradient.dims()))?;
+    let rows = dims.iter().product::<usize>() / d;
+    let mut sources = vec![places.len() as u32; rows];
+    for (source, place) in (0..).zip(places) {
+        sources[*place as usize] = source;
+    }
+    embedding(&table, &context.integers(&sources)?, dims)
 }
 
 /// Adds the gradient's rows to the sum of `table`, those of one id in the order of tokens.
@@ -389,7 +492,7 @@ pub fn embedding_backward(table: &Array, ids: &[u32], gradient: &Array) -> Resul
     let sum = table.sum();
     let given = arguments![gradient, &order, &starts, &distinct, sum, count as i32, d as i32];
     let grid = [count.div_ceil(4), d.div_ceil(256), 1];
-    context.launch("embedding_backward", grid, 0, given)
+    context.launch("embedding_backward", grid, given)
 }
 
 /// How logits become a loss.
@@ -416,7 +519,7 @@ pub fn cross_entropy(
     let Loss { vocabulary, softcap, z_loss, scale } = loss;
     let mut given = arguments![logits, targets, nats, log_sums, vocabulary as i32, stride];
     given.extend(arguments![scale as f32, z_loss as f32, softcap as f32, i32::from(writes)]);
-    logits.context().launch("cross_entropy_rows", line(rows), 64, given)
+    logits.context().launch("cross_entropy_rows", line(rows), given)
 }
 
 /// x [tokens.., width] with the elements dropped that the tokens' `keys` draw.
@@ -425,7 +528,7 @@ pub fn dropout(x: &Array, keys: &Array, threshold: u16, keep: f32) -> Result<Arr
     let width = x.count() / tokens;
     let mut given = arguments![x, &output, keys, tokens as u64, width as i32];
     given.extend(arguments![u32::from(threshold), keep]);
-    let grid = line((x.count() / EIGHT).div_ceil(256));
-    x.context().launch("dropout_apply", grid, 0, given)?;
+    let grid = threads_of("dropout_apply", x.count() / EIGHT);
+    x.context().launch("dropout_apply", grid, given)?;
     Ok(output)
 }

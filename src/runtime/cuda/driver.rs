@@ -61,7 +61,7 @@ pub enum Argument {
     /// `size_t`, `uint64_t`.
     Eight([u8; 8]),
     /// `attention::Sizes`.
-    Sizes([u8; 28]),
+    Sizes([u8; 32]),
 }
 
 impl Argument {
@@ -113,15 +113,24 @@ pub struct Launch {
 }
 
 impl Launch {
-    /// `name` on `grid` blocks.
+    /// `name` on `grid` blocks; `shared`: bytes of shared memory where the kernel's row has none.
     ///
     /// # Panics
-    /// Where arguments or shared memory are not those of the kernel's row, or the grid is none.
-    pub fn new(name: &str, grid: [usize; 3], shared: usize, arguments: Vec<Argument>) -> Launch {
+    /// Where arguments are not those of the kernel's row, shared memory is said twice or not at
+    /// all, or the grid is none.
+    pub fn new(
+        name: &str,
+        grid: [usize; 3],
+        shared: Option<usize>,
+        arguments: Vec<Argument>,
+    ) -> Launch {
         let entry = entry(name);
         let widths: Vec<Width> = arguments.iter().map(Argument::width).collect();
         assert_eq!(widths, entry.arguments, "arguments of {name}");
-        assert!(entry.shared.is_none_or(|bytes| bytes == shared), "{shared} shared bytes: {name}");
+        let shared = match (entry.shared, shared) {
+            (Some(bytes), None) | (None, Some(bytes)) => bytes,
+            (row, said) => panic!("shared bytes of {name}: {row:?} and {said:?}"),
+        };
         let limits = [i32::MAX as usize, 65_535, 65_535];
         let fits = grid.iter().zip(limits).all(|(count, limit)| (1..=limit).contains(count));
         assert!(fits, "{name} cannot run on {grid:?} blocks");
@@ -160,16 +169,19 @@ pub struct Factor {
     pub is_transposed: bool,
 }
 
-/// output [m, n] = left [m, k] · right [k, n], plus what `addend` holds; sums in fp32.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// output [m, n] = scale · left [m, k] · right [k, n], plus a multiple of what `addend` holds; sums
+/// in fp32.
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Product {
     pub m: usize,
     pub n: usize,
     pub k: usize,
     pub left: Factor,
     pub right: Factor,
-    /// Like the output; may be the output.
-    pub addend: Option<Address>,
+    /// 1, but where it is said.
+    pub scale: f32,
+    /// Like the output, and what it is multiplied by; may be the output.
+    pub addend: Option<(Address, f32)>,
     pub output: Address,
     /// Of addend and output: bf16 or f32.
     pub element: Element,

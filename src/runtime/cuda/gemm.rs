@@ -19,6 +19,7 @@ use cudarc::cublaslt::{result, sys};
 use cudarc::driver::sys::{self as driver, CUresult, CUstream};
 
 use super::driver::{Element, Product};
+use crate::base::cuda::PRODUCTS_VERSION;
 use crate::base::error::{Error, Result};
 
 /// Bytes of workspace: what cuBLAS takes on an H100. Fixed, since algorithms are chosen by it.
@@ -40,7 +41,6 @@ struct Shape {
     is_left_transposed: bool,
     is_right_transposed: bool,
     element: Element,
-    adds: bool,
 }
 
 /// A matrix as the library counts it: columns one after the other, `height` apart.
@@ -91,6 +91,15 @@ fn failed(what: impl std::fmt::Display) -> impl FnOnce(result::CublasError) -> E
 impl Products {
     /// Opens the library on the current context.
     pub fn open(stream: CUstream) -> Result<Products> {
+        // SAFETY: reads a constant of the library.
+        let version = unsafe { sys::cublasLtGetVersion() };
+        if version < PRODUCTS_VERSION {
+            let message = format!("the loader gives cuBLASLt {version} for `libcublasLt.so`");
+            return Err(Error::config(message).with_hint(
+                "it must be 12.0 or later: `dataprep doctor` says where it lies; take its folder \
+                 out of LD_LIBRARY_PATH, or its link away",
+            ));
+        }
         let handle = result::create_handle().map_err(failed("a handle"))?;
         let mut workspace = 0;
         // SAFETY: writes one address; the workspace lives as long as the process.
@@ -109,7 +118,7 @@ impl Products {
 
     /// Queues a product.
     pub fn queue(&mut self, product: &Product) -> Result<()> {
-        let Product { m, n, k, left, right, addend, output, element } = *product;
+        let Product { m, n, k, left, right, scale, addend, output, element } = *product;
         let shape = Shape {
             m,
             n,
@@ -117,14 +126,13 @@ impl Products {
             is_left_transposed: left.is_transposed,
             is_right_transposed: right.is_transposed,
             element,
-            adds: addend.is_some(),
         };
         if !self.plans.contains_key(&shape) {
             let plan = self.plan(shape)?;
             self.plans.insert(shape, plan);
         }
         let plan = &self.plans[&shape];
-        let (one, beta) = (1f32, if shape.adds { 1f32 } else { 0f32 });
+        let (address, beta) = addend.unwrap_or((output, 0.0));
         let pointer = |address: u64| address as *mut c_void;
         // SAFETY: the plan's layouts are those of the product's matrices, which the caller keeps
         // alive in the order of the stream; the scalars are read before the call returns.
@@ -132,13 +140,13 @@ impl Products {
             result::matmul(
                 self.handle,
                 plan.product,
-                std::ptr::from_ref(&one).cast(),
+                std::ptr::from_ref(&scale).cast(),
                 std::ptr::from_ref(&beta).cast(),
                 pointer(right.address),
                 plan.right,
                 pointer(left.address),
                 plan.left,
-                pointer(addend.unwrap_or(output)),
+                pointer(address),
                 plan.output,
                 pointer(output),
                 plan.output,
@@ -274,8 +282,7 @@ mod tests {
                 false => stored(k, n, &right),
             };
             let element = Element::Bf16;
-            let shape =
-                Shape { m, n, k, is_left_transposed, is_right_transposed, element, adds: false };
+            let shape = Shape { m, n, k, is_left_transposed, is_right_transposed, element };
             let [first, second, output] = shape.layouts();
             let found = by_columns(
                 (&b, first, is_right_transposed),

@@ -44,10 +44,12 @@ const FATBINS: &[(&str, &[u8])] = fatbins![
     "activation",
     "attention_backward",
     "attention_forward",
+    "bias",
     "combine",
     "cross_entropy",
     "dropout",
     "embedding",
+    "layer_norm",
     "muon",
     "optimizer",
     "probe",
@@ -334,8 +336,8 @@ mod tests {
     fn arguments_lie_as_wide_as_kernels_read_them() {
         assert_eq!(placed(&Argument::from(-1i32))[0], 0xffff_ffff);
         assert_eq!(placed(&Argument::Pointer(None)), [0; 4]);
-        let sizes: Vec<u8> = (0..28).collect();
+        let sizes: Vec<u8> = (0..32).collect();
         let sizes = placed(&Argument::Sizes(sizes.try_into().unwrap()));
-        assert_eq!(sizes[3].to_le_bytes()[..4], [24, 25, 26, 27]);
+        assert_eq!(sizes[3].to_le_bytes(), [24, 25, 26, 27, 28, 29, 30, 31]);
     }
 }

@@ -1,19 +1,20 @@
 //! The host's machine as a device: kernels of `kernels/` run from their own source.
 //!
-//! In → what a [`Driver`] is asked for; out → the same as a GPU would give, by `kernels/prove.cpp`,
-//! which the system's C++ compiler builds once a test run with the address and undefined-behaviour
-//! sanitizers. Every launch is one process: it gets the allocations that its arguments point into,
-//! each as an allocation of its own, so a byte too far is found, and refuses what is not the
-//! kernel's own count and width of arguments, threads and shared memory. New memory holds 0xff,
-//! which is NaN. Products are sums in f32 by the host's own kernels.
+//! In → what a [`Driver`] is asked for; out → the same as a GPU would give, by the program of
+//! `tests/support/host_machine.rs`. Every launch is one process: it gets the allocations that its
+//! arguments point into, each as an allocation of its own, so a byte too far is found, and refuses
+//! what is not the kernel's own count and width of arguments, threads and shared memory. New memory
+//! holds 0xff, which is NaN. Products are sums in f32 by the host's own kernels.
+
+#[path = "../../../tests/support/host_machine.rs"]
+mod machine;
 
 use std::collections::BTreeMap;
-use std::io::Write;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use half::bf16;
+
+use machine::{Given, Request};
 
 use super::driver::{Address, Argument, Driver, Element, Factor, Identity, Launch, Product};
 use super::memory::Context;
@@ -27,7 +28,7 @@ const APART: u64 = 1 << 40;
 #[derive(Debug)]
 pub struct HostMachine {
     memory: Mutex<BTreeMap<Address, Vec<u8>>>,
-    /// Kernels that ran, in order.
+    /// Kernels that ran, in order; of a product `product`.
     pub launched: Mutex<Vec<&'static str>>,
     /// Draws the order of blocks, warps and lanes.
     seed: u64,
@@ -99,44 +100,39 @@ impl Driver for HostMachine {
         }
         starts.sort_unstable();
         starts.dedup();
-        let given: Vec<&Vec<u8>> = starts.iter().map(|start| &memory[start]).collect();
-        let mut answer = &run(&request(launch, &starts, &given, self.seed))[..];
-        let mut take = |length: usize| {
-            let (taken, rest) = answer.split_at(length);
-            answer = rest;
-            taken.to_vec()
-        };
-        let number = |bytes: Vec<u8>| u32::from_le_bytes(bytes.try_into().unwrap()) as usize;
-        for _ in 0..number(take(4)) {
-            let length = number(take(4));
-            take(length);
-        }
-        for start in starts {
-            let bytes = memory.get_mut(&start).unwrap();
-            *bytes = take(bytes.len());
+        let given = starts.iter().map(|start| (memory[start].len(), Some(&memory[start][..])));
+        let given: Vec<(usize, Option<&[u8]>)> = given.collect();
+        let request = request(launch, &starts, &given, self.seed);
+        let (_, buffers) = request.run().unwrap_or_else(|fault| panic!("{fault}"));
+        for (start, bytes) in starts.into_iter().zip(buffers) {
+            *memory.get_mut(&start).unwrap() = bytes;
         }
         Ok(())
     }
 
     fn multiply(&self, product: &Product) -> Result<()> {
-        let Product { m, n, k, left, right, addend, output, element } = *product;
+        let Product { m, n, k, left, right, scale, addend, output, element } = *product;
+        self.launched.lock().unwrap().push("product");
         let (a, b) = (self.numbers(left, m * k), self.numbers(right, k * n));
         let as_matrix = |numbers, is_transposed, rows, columns| match is_transposed {
             true => Matrix::new(numbers, columns, rows, rows).t(),
             false => Matrix::new(numbers, rows, columns, columns),
         };
-        let mut sums = vec![0f32; m * n];
-        if let Some(address) = addend {
-            sums = self.at(address, |bytes| {
-                let words = bytes[..m * n * element.width()].chunks_exact(element.width());
-                words.map(|word| widened(word, element)).collect()
-            });
-        }
         let (a, b) = (
             as_matrix(&a[..], left.is_transposed, m, k),
             as_matrix(&b[..], right.is_transposed, k, n),
         );
-        matmul(&mut sums, n, addend.is_some(), a, b, Threads::One);
+        let mut sums = vec![0f32; m * n];
+        matmul(&mut sums, n, false, a, b, Threads::One);
+        if let Some((address, factor)) = addend {
+            let width = element.width();
+            let added: Vec<f32> = self.at(address, |bytes| {
+                bytes[..m * n * width].chunks_exact(width).map(|it| widened(it, element)).collect()
+            });
+            sums.iter_mut().zip(added).for_each(|(sum, x)| *sum = scale * *sum + factor * x);
+        } else {
+            sums.iter_mut().for_each(|sum| *sum *= scale);
+        }
         let bytes: Vec<u8> = match element {
             Element::Bf16 => sums.iter().flat_map(|x| bf16::from_f32(*x).to_le_bytes()).collect(),
             _ => sums.iter().flat_map(|x| x.to_le_bytes()).collect(),
@@ -157,83 +153,27 @@ fn widened(word: &[u8], element: Element) -> f32 {
     }
 }
 
-/// The request of one launch, as `kernels/prove.cpp` reads it.
-fn request(launch: &Launch, starts: &[Address], memory: &[&Vec<u8>], seed: u64) -> Vec<u8> {
-    let mut request = seed.to_le_bytes().to_vec();
-    let number = |request: &mut Vec<u8>, number: usize| {
-        request.extend((number as u32).to_le_bytes());
-    };
-    number(&mut request, 0); // nothing is left out
-    number(&mut request, memory.len());
-    for bytes in memory {
-        request.extend((bytes.len() as u64).to_le_bytes());
-        request.push(1);
-        request.extend(&bytes[..]);
-    }
-    number(&mut request, 1);
-    number(&mut request, launch.entry.name.len());
-    request.extend(launch.entry.name.as_bytes());
-    launch.grid.iter().for_each(|count| request.extend(count.to_le_bytes()));
-    request.extend(launch.entry.threads.to_le_bytes());
-    request.extend(u64::from(launch.shared).to_le_bytes());
-    number(&mut request, launch.arguments.len());
-    for argument in &launch.arguments {
-        let mut value = |bytes: &[u8]| {
-            request.push(2);
-            request.extend((bytes.len() as u32).to_le_bytes());
-            request.extend(bytes);
-        };
-        match argument {
-            Argument::Four(bytes) => value(bytes),
-            Argument::Eight(bytes) => value(bytes),
-            Argument::Sizes(bytes) => value(bytes),
-            Argument::Pointer(None) => request.push(0),
-            Argument::Pointer(Some(address)) => {
-                let start = address / APART * APART;
-                request.push(1);
-                number(&mut request, starts.binary_search(&start).unwrap());
-                number(&mut request, (address - start) as usize);
-            }
+/// The request of one launch.
+fn request(
+    launch: &Launch,
+    starts: &[Address],
+    memory: &[(usize, Option<&[u8]>)],
+    seed: u64,
+) -> Request {
+    let given = launch.arguments.iter().map(|argument| match argument {
+        Argument::Four(bytes) => Given::Value(bytes),
+        Argument::Eight(bytes) => Given::Value(bytes),
+        Argument::Sizes(bytes) => Given::Value(bytes),
+        Argument::Pointer(None) => Given::Null,
+        Argument::Pointer(Some(address)) => {
+            let start = address / APART * APART;
+            let index = starts.binary_search(&start).unwrap();
+            Given::Buffer { index, offset: (address - start) as usize }
         }
-    }
-    request
-}
-
-/// Runs the program on a request.
-fn run(request: &[u8]) -> Vec<u8> {
-    let mut process = Command::new(program())
-        .env("ASAN_OPTIONS", "detect_leaks=0:detect_stack_use_after_return=0")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut input = process.stdin.take().unwrap();
-    let output = std::thread::scope(|scope| {
-        // A fault ends the reader early: what it says is on stderr.
-        scope.spawn(move || input.write_all(request).is_ok());
-        process.wait_with_output().unwrap()
     });
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    output.stdout
-}
-
-/// The program, built at its first use.
-fn program() -> &'static Path {
-    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
-    PROGRAM.get_or_init(|| {
-        let kernels = Path::new(env!("CARGO_MANIFEST_DIR")).join("kernels");
-        let program =
-            std::env::temp_dir().join(format!("dataprep-host-machine-{}", std::process::id()));
-        let compiler = std::env::var("CXX").unwrap_or_else(|_| "c++".to_owned());
-        let output = Command::new(compiler)
-            .args(["-std=c++20", "-O1", "-fno-strict-aliasing", "-Wno-unknown-pragmas"])
-            .args(["-Wno-subobject-linkage", "-ffp-contract=off", "-fsanitize=address,undefined"])
-            .args(["-fno-sanitize-recover=all", "-o"])
-            .args([&program, &kernels.join("prove.cpp")])
-            .output()
-            .expect("a C++ compiler builds the kernels for the host");
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        program
-    })
+    let given: Vec<Given<'_>> = given.collect();
+    let mut request = Request::new(seed, "", memory, 1);
+    let sizes = (launch.entry.threads as usize, launch.shared as usize);
+    request.launch(launch.entry.name, launch.grid.map(|count| count as usize), sizes, &given);
+    request
 }

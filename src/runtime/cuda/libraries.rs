@@ -2,9 +2,8 @@
 //!
 //! In → nothing; out → both libraries opened, or an error that says which is missing and where it
 //! was looked for. The binary names none of them to the loader, so it starts on every machine.
-//! A library is looked for where the loader looks, then in the folders of `DATAPREP_CUDA_LIBS`
-//! (`a:b`), then where toolkits and WSL put it. One that is found by its path is opened here, and
-//! the crate's own search by name then gets the same one.
+//! Names, folders and their order are [`crate::base::cuda`]'s. A library that is found by its path
+//! is opened here, and the crate's own search by name then gets the same one.
 
 #![allow(unsafe_code, reason = "opening a library runs its code")]
 
@@ -12,29 +11,26 @@ use std::path::PathBuf;
 
 use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
 
+use crate::base::cuda::{self, Names};
 use crate::base::error::{Error, Result};
-
-/// Folders beside those of the loader.
-const FOLDERS: [&str; 3] = ["/usr/local/cuda/lib64", "/usr/local/nvidia/lib64", "/usr/lib/wsl/lib"];
 
 struct Wanted {
     /// What it is to a person.
     what: &'static str,
-    /// File names, the best first.
-    files: &'static [&'static str],
+    names: Names,
     hint: &'static str,
 }
 
 const DRIVER: Wanted = Wanted {
     what: "NVIDIA's driver",
-    files: &["libcuda.so.1"],
+    names: cuda::DRIVER,
     hint: "it comes with the driver (580 or later) of a machine with an NVIDIA GPU; `nvidia-smi` \
            shows its version",
 };
 
 const PRODUCTS: Wanted = Wanted {
     what: "cuBLASLt",
-    files: &["libcublasLt.so.13", "libcublasLt.so.12"],
+    names: cuda::PRODUCTS,
     hint: "install CUDA's libraries, or name a folder that has it in DATAPREP_CUDA_LIBS: PyTorch's \
            wheels bring it in site-packages/nvidia/cu13/lib (`pip install nvidia-cublas`)",
 };
@@ -49,13 +45,10 @@ pub fn open() -> Result<()> {
 }
 
 fn find(wanted: &Wanted) -> Result<()> {
-    let named = std::env::var_os("DATAPREP_CUDA_LIBS").unwrap_or_default();
-    let named = std::env::split_paths(&named).filter(|folder| !folder.as_os_str().is_empty());
-    let mut folders: Vec<PathBuf> = named.collect();
-    folders.extend(FOLDERS.map(PathBuf::from));
+    let folders = cuda::folders(&std::env::var_os("DATAPREP_CUDA_LIBS").unwrap_or_default());
     let mut tried = Vec::new();
-    for file in wanted.files {
-        let places = folders.iter().map(|folder| folder.join(file));
+    for (file, in_folders) in cuda::attempts(wanted.names) {
+        let places = folders.iter().filter(|_| in_folders).map(|folder| folder.join(file));
         for path in [PathBuf::from(file)].into_iter().chain(places) {
             // SAFETY: these are NVIDIA's libraries, whose initialisers have no demands on callers.
             match unsafe { Library::open(Some(&path), RTLD_NOW | RTLD_LOCAL) } {
@@ -78,7 +71,8 @@ mod tests {
 
     #[test]
     fn a_missing_library_is_named_with_the_places_that_were_tried() {
-        let nothing = Wanted { what: "Nothing", files: &["libdataprep-none.so.1"], hint: "none" };
+        let names = Names { plain: "libdataprep-none.so", versioned: &["libdataprep-none.so.1"] };
+        let nothing = Wanted { what: "Nothing", names, hint: "none" };
         let error = find(&nothing).unwrap_err();
         let message = error.to_string();
         assert!(message.starts_with("Nothing is not on this machine"), "{message}");

@@ -19,8 +19,9 @@ pub struct Context {
     sent: Mutex<Vec<(Vec<u32>, Arc<Memory>)>>,
 }
 
-/// Arrays of integers that are kept: of a batch ids, targets, positions, first keys by window.
-const SENT: usize = 6;
+/// Arrays of integers that are kept: of a batch ids, targets, positions, first keys by window, the
+/// places of trained targets both ways.
+const SENT: usize = 8;
 
 #[derive(Debug)]
 struct Memory {
@@ -124,14 +125,19 @@ impl Context {
     }
 
     /// Queues a kernel.
-    pub fn launch(
+    pub fn launch(&self, name: &str, grid: [usize; 3], arguments: Vec<Argument>) -> Result<()> {
+        self.driver.launch(&Launch::new(name, grid, None, arguments))
+    }
+
+    /// Queues a kernel whose shared memory depends on sizes: `shared` bytes a block.
+    pub fn launch_with(
         &self,
         name: &str,
         grid: [usize; 3],
         shared: usize,
         arguments: Vec<Argument>,
     ) -> Result<()> {
-        self.driver.launch(&Launch::new(name, grid, shared, arguments))
+        self.driver.launch(&Launch::new(name, grid, Some(shared), arguments))
     }
 
     /// Queues a product.

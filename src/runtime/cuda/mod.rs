@@ -10,13 +10,12 @@
 //! | [`memory`] | [`memory::Array`]: numbers on a device |
 //! | [`calls`] | the operations of the model on arrays: grids and arguments |
 //! | [`resident`] | a model's parameters on a device |
-//! | [`adamw`] | the optimizer there |
+//! | [`updates`] | the optimizers there |
 //! | `gpu`, `gemm`, `libraries` | with the feature `cuda`: the driver of a real GPU |
 //!
 //! All but the last row is in every build and knows of no GPU, so that tests run it on the host's
 //! machine of `kernels/host.hpp`.
 
-pub mod adamw;
 pub mod calls;
 #[cfg(test)]
 mod conformance;
@@ -32,3 +31,4 @@ mod libraries;
 pub mod memory;
 pub mod resident;
 pub mod table;
+pub mod updates;

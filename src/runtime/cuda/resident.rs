@@ -1,22 +1,22 @@
 //! A model's parameters on a device: fp32 to change, bf16 to compute with, fp32 sums of gradients.
 //!
 //! In → tensors by name on the host; out → [`Array`]s by name, and the tensors again as steps have
-//! left them. Three flat buffers in the order of names; each parameter begins at a multiple of
-//! [`APART`] elements, zeros between, so one kernel walks over all of them.
+//! left them. Flat buffers in the order of names; each parameter begins at a multiple of [`APART`]
+//! elements, zeros between, so one kernel walks over all of them.
 //!
-//! **Cost.** 10 bytes a parameter, beside the optimizer's 8. A copy back moves 4 bytes a parameter
-//! and happens when somebody reads a tensor after a step: a checkpoint, a hash.
+//! **Cost.** 6 bytes a parameter, 4 more from the first step on, beside the optimizer's; 2 where
+//! they stand still. A copy back moves 4 bytes a parameter and happens when somebody reads a tensor
+//! after a step: a checkpoint, a hash.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
 use candle_core::{Device, Tensor};
 
 use super::calls::arguments;
 use super::driver::Element;
 use super::memory::{Array, Context};
-use super::table::SQUARES;
+use super::table::{SQUARES, entry};
 use crate::base::error::{Error, Result};
 
 /// Elements between the beginnings of parameters: 256 bytes of bf16, which products like best.
@@ -33,19 +33,26 @@ pub struct Place {
 #[derive(Debug)]
 pub struct Resident {
     places: BTreeMap<String, Place>,
-    /// The parameters, f32.
-    pub master: Array,
+    /// Elements of each flat buffer.
+    length: usize,
+    /// The parameters, f32; none where they stand still.
+    master: Option<Array>,
     /// The same, rounded to bf16.
     pub shadow: Array,
-    /// The sum of this step's gradients, f32.
-    pub gradients: Array,
+    /// The sum of this step's gradients, f32, from the first step on.
+    gradients: OnceLock<Array>,
     /// [clip, norm, finite]: what the step is clipped by.
     pub norm: Array,
     squares: Array,
     /// Whether `norm` is of the present gradients.
     is_measured: Mutex<bool>,
-    /// Whether the device has newer parameters than the host.
-    is_newer: AtomicBool,
+    /// Whether the device has newer parameters than the host; held while they are copied, so that
+    /// nobody reads what is half copied.
+    is_newer: Mutex<bool>,
+}
+
+fn locked(flag: &Mutex<bool>) -> MutexGuard<'_, bool> {
+    flag.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
 impl Resident {
@@ -66,19 +73,56 @@ impl Resident {
         let dims = [length];
         Ok(Resident {
             places,
-            master: context.floats(&dims, &numbers)?,
+            length,
+            master: Some(context.floats(&dims, &numbers)?),
             shadow: context.rounded(&dims, &numbers)?,
-            gradients: context.zeros(&dims, Element::F32)?,
+            gradients: OnceLock::new(),
             norm: context.zeros(&[3], Element::F32)?,
             squares: context.array(&[length.div_ceil(SQUARES)], Element::Word64)?,
             is_measured: Mutex::new(false),
-            is_newer: AtomicBool::new(false),
+            is_newer: Mutex::new(false),
         })
+    }
+
+    /// The same in the same memory, never to be changed: it keeps bf16 alone.
+    pub fn frozen(&self) -> Resident {
+        Resident {
+            places: self.places.clone(),
+            length: self.length,
+            master: None,
+            shadow: self.shadow.clone(),
+            gradients: OnceLock::new(),
+            norm: self.norm.clone(),
+            squares: self.squares.clone(),
+            is_measured: Mutex::new(false),
+            is_newer: Mutex::new(false),
+        }
     }
 
     /// The device.
     pub fn context(&self) -> &Arc<Context> {
-        self.master.context()
+        self.shadow.context()
+    }
+
+    /// Elements of a flat buffer.
+    pub fn length(&self) -> usize {
+        self.length
+    }
+
+    /// The parameters in f32.
+    ///
+    /// # Panics
+    /// Where they stand still.
+    pub fn master(&self) -> &Array {
+        self.master.as_ref().expect("parameters that may be changed")
+    }
+
+    /// The sum of this step's gradients, f32.
+    ///
+    /// # Panics
+    /// Before [`Resident::clear_gradients`].
+    pub fn gradients(&self) -> &Array {
+        self.gradients.get().expect("sums of gradients, which a step begins with clearing")
     }
 
     /// Where each parameter lies, by rising name.
@@ -86,36 +130,41 @@ impl Resident {
         &self.places
     }
 
-    /// The parameter called `name`, in bf16, with the sum of its gradients.
+    /// The parameter called `name`, in bf16; with the sum of its gradients where it `is_trained`.
     ///
     /// # Panics
     /// Where there is none.
-    pub fn parameter(&self, name: &str) -> Array {
+    pub fn parameter(&self, name: &str, is_trained: bool) -> Array {
         let place = self.places.get(name);
         let Place { start, dims } = place.unwrap_or_else(|| panic!("no parameter `{name}`"));
-        self.shadow.part(*start, dims).with_sum(self.gradients.part(*start, dims))
+        let array = self.shadow.part(*start, dims);
+        match is_trained {
+            true => array.with_sum(self.gradients().part(*start, dims)),
+            false => array,
+        }
     }
 
     /// Begins the sums of a step's gradients.
     pub fn clear_gradients(&self) -> Result<()> {
-        *self.measured() = false;
-        self.gradients.clear()
-    }
-
-    fn measured(&self) -> std::sync::MutexGuard<'_, bool> {
-        self.is_measured.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+        *locked(&self.is_measured) = false;
+        if let Some(gradients) = self.gradients.get() {
+            return gradients.clear();
+        }
+        let zeros = self.context().zeros(&[self.length], Element::F32)?;
+        self.gradients.get_or_init(|| zeros);
+        Ok(())
     }
 
     /// Measures the global norm of the gradients and what clips it to `largest` (0: nothing), on
     /// the device alone.
     fn queue_norm(&self, largest: f64) -> Result<()> {
-        let (context, count) = (self.context(), self.gradients.count());
+        let (context, count) = (self.context(), self.length);
         let blocks = count.div_ceil(SQUARES);
-        let given = arguments![&self.gradients, &self.squares, count as u64];
-        context.launch("square_sums", [blocks, 1, 1], 64, given)?;
+        let given = arguments![self.gradients(), &self.squares, count as u64];
+        context.launch("square_sums", [blocks, 1, 1], given)?;
         let given = arguments![&self.squares, &self.norm, blocks as i32, largest as f32];
-        context.launch("clip_factor", [1, 1, 1], 64, given)?;
-        *self.measured() = true;
+        context.launch("clip_factor", [1, 1, 1], given)?;
+        *locked(&self.is_measured) = true;
         Ok(())
     }
 
@@ -135,13 +184,13 @@ impl Resident {
 
     /// The same without waiting, where nobody has asked for the norm of these gradients.
     pub fn ensure_measured(&self) -> Result<()> {
-        let is_measured = *self.measured();
+        let is_measured = *locked(&self.is_measured);
         if is_measured { Ok(()) } else { self.queue_norm(0.0) }
     }
 
     /// The sums of gradients as tensors on the host, by name.
     pub fn gradients_on_host(&self) -> Result<BTreeMap<String, Tensor>> {
-        self.tensors(&self.gradients.numbers()?)
+        self.tensors(&self.gradients().numbers()?)
     }
 
     /// A flat buffer of the host, cut into tensors.
@@ -155,7 +204,7 @@ impl Resident {
 
     /// The tensors put into a flat buffer of the host, zeros between.
     pub fn flat(&self, tensors: &BTreeMap<String, Tensor>) -> Result<Vec<f32>> {
-        let mut numbers = vec![0.0; self.master.count()];
+        let mut numbers = vec![0.0; self.length];
         for (name, Place { start, .. }) in &self.places {
             if let Some(tensor) = tensors.get(name) {
                 let part = tensor.flatten_all()?.to_vec1::<f32>()?;
@@ -167,19 +216,33 @@ impl Resident {
 
     /// Says that the device has changed the parameters.
     pub fn changed(&self) {
-        self.is_newer.store(true, Ordering::SeqCst);
+        *locked(&self.is_newer) = true;
     }
 
     /// Copies the parameters back into `tensors`, in place, where the device has newer ones.
     pub fn refresh(&self, tensors: &BTreeMap<String, Tensor>) -> Result<()> {
-        if !self.is_newer.swap(false, Ordering::SeqCst) {
+        let mut is_newer = locked(&self.is_newer);
+        if !*is_newer {
             return Ok(());
         }
-        for (name, now) in self.tensors(&self.master.numbers()?)? {
+        for (name, now) in self.tensors(&self.master().numbers()?)? {
             if let Some(tensor) = tensors.get(&name) {
                 tensor.slice_set(&now, 0, 0)?;
             }
         }
+        *is_newer = false;
+        Ok(())
+    }
+
+    /// Moves these parameters towards `others` of the same places: a ← a + share·(p − a).
+    pub fn move_towards(&self, others: &Resident, share: f32) -> Result<()> {
+        assert_eq!(self.length, others.length, "an average has the places of its parameters");
+        let (averages, count) = (self.master(), self.length as u64);
+        let given = arguments![averages, others.master(), &self.shadow, count, share];
+        let threads = entry("average_towards").threads as usize;
+        let grid = [self.length.div_ceil(4 * threads), 1, 1];
+        self.context().launch("average_towards", grid, given)?;
+        self.changed();
         Ok(())
     }
 }

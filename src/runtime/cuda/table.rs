@@ -11,7 +11,7 @@ pub enum Width {
     Pointer,
     Four,
     Eight,
-    /// `attention::Sizes`: 28 bytes.
+    /// `attention::Sizes`: 32 bytes.
     Sizes,
 }
 
@@ -42,7 +42,7 @@ const fn row(
     Entry { name, file, threads, shared, arguments }
 }
 
-/// Elements that one block of AdamW changes: `optimizer::CHUNK`.
+/// Elements that one block of an optimizer changes: `optimizer::CHUNK`, `muon::CHUNK`.
 pub const CHUNK: usize = 16 * 1024;
 
 /// Elements whose squares one block sums: `optimizer::SQUARES`.
@@ -50,6 +50,9 @@ pub const SQUARES: usize = 32 * 1024;
 
 /// Rows of a block in the backward of a norm: `rms::BACKWARD_ROWS`.
 pub const NORM_ROWS: usize = 64;
+
+/// Rows and columns of a block in the backward of a bias: `bias::ROWS`, `bias::COLUMNS`.
+pub const BIAS_BLOCK: [usize; 2] = [128, 256];
 
 /// Every kernel, by name.
 pub const ENTRIES: &[Entry] = &[
@@ -86,6 +89,9 @@ pub const ENTRIES: &[Entry] = &[
         Some(49_152),
         &[P, P, P, P, P, P, P, P, S],
     ),
+    row("average_towards", "optimizer", 256, Some(0), &[P, P, P, E, F]),
+    row("bias_backward", "bias", 256, Some(8192), &[P, P, F, F]),
+    row("bias_forward", "bias", 256, Some(0), &[P, P, P, E, F]),
     row("clip_factor", "optimizer", 256, Some(64), &[P, P, F, F]),
     row("combine_two", "combine", 256, Some(0), &[P, P, P, E, F]),
     row("cross_entropy_rows", "cross_entropy", 256, Some(64), &[P, P, P, P, F, F, F, F, F, F]),
@@ -94,6 +100,15 @@ pub const ENTRIES: &[Entry] = &[
     row("embedding_forward", "embedding", 128, Some(0), &[P, P, P, E, F]),
     row("geglu_backward", "activation", 256, Some(0), &[P, P, P, P, P, E, F, F]),
     row("geglu_forward", "activation", 256, Some(0), &[P, P, P, E, F, F]),
+    row("gelu_backward", "activation", 256, Some(0), &[P, P, P, P, P, E, F, F]),
+    row("gelu_forward", "activation", 256, Some(0), &[P, P, P, E, F, F]),
+    row("layer_norm_backward_1024", "layer_norm", 128, None, &[P, P, P, P, P, P, F, F, F]),
+    row("layer_norm_backward_2048", "layer_norm", 128, None, &[P, P, P, P, P, P, F, F, F]),
+    row("layer_norm_backward_4096", "layer_norm", 128, None, &[P, P, P, P, P, P, F, F, F]),
+    row("layer_norm_forward_1024", "layer_norm", 128, Some(0), &[P, P, P, F, F, F]),
+    row("layer_norm_forward_2048", "layer_norm", 128, Some(0), &[P, P, P, F, F, F]),
+    row("layer_norm_forward_4096", "layer_norm", 128, Some(0), &[P, P, P, F, F, F]),
+    row("lion", "optimizer", 256, Some(0), &[P, P, P, P, P, P, P]),
     row("muon_inverses", "muon", 256, Some(64), &[P, P, P, P]),
     row("muon_momentum", "muon", 256, Some(64), &[P, P, P, P, P, P]),
     row("muon_scale", "muon", 256, Some(0), &[P, P, P, P, P, P, P]),
@@ -113,6 +128,7 @@ pub const ENTRIES: &[Entry] = &[
     row("rope_backward_64", "rope", 128, None, &[P, F, P, P, P, P, P, F, P, F, P, F, F, F]),
     row("rope_forward_128", "rope", 128, Some(0), &[P, F, P, P, P, P, P, F, F, F, F]),
     row("rope_forward_64", "rope", 128, Some(0), &[P, F, P, P, P, P, P, F, F, F, F]),
+    row("sgd", "optimizer", 256, Some(0), &[P, P, P, P, P, P, P]),
     row("square_sums", "optimizer", 256, Some(64), &[P, P, E]),
     row("sum_parts", "rms_norm", 256, Some(1024), &[P, P, F, F, F]),
     row("swiglu_backward", "activation", 256, Some(0), &[P, P, P, P, P, E, F, F]),
@@ -150,6 +166,12 @@ mod tests {
         assert!(optimizer.contains("constexpr int SQUARES = 32 * 1024;"));
         let norm = include_str!("../../../kernels/rms_norm.cu");
         assert!(norm.contains("constexpr int BACKWARD_ROWS = 64;"));
+        let norm = include_str!("../../../kernels/layer_norm.cu");
+        assert!(norm.contains("constexpr int BACKWARD_ROWS = 64;"));
+        let bias = include_str!("../../../kernels/bias.cu");
+        assert!(bias.contains("constexpr int ROWS = 128, COLUMNS = 256;"));
+        let muon = include_str!("../../../kernels/muon.cu");
+        assert!(muon.contains("constexpr int CHUNK = 16 * 1024;"));
     }
 
     #[test]

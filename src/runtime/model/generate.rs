@@ -16,6 +16,7 @@ use super::sampling::{Sampler, Sampling};
 use super::weights::Weights;
 use super::{Model, Sight};
 use crate::base::error::{Error, Result};
+use crate::runtime::cuda::{calls, memory::Array};
 use crate::runtime::ops::{self, Visible};
 use crate::runtime::value::{Form, Value};
 
@@ -26,11 +27,11 @@ const ROOM: usize = 128;
 pub struct KvCache {
     /// [1, room, K·h] of each block, keys and values.
     layers: Vec<Option<(Tensor, Tensor)>>,
+    /// The same on a device.
+    arrays: Vec<Option<(Array, Array)>>,
     tokens: usize,
     form: Form,
     watched: Option<Watched>,
-    /// On a GPU: the text itself, which is read again for each token.
-    text: Vec<u32>,
 }
 
 /// What a cache that watches has seen.
@@ -55,7 +56,8 @@ impl KvCache {
     /// An empty cache for `model`.
     pub fn new(model: &Model) -> KvCache {
         let (layers, form) = (vec![None; model.config.n_layer], model.form);
-        KvCache { layers, tokens: 0, form, watched: None, text: Vec::new() }
+        let arrays = vec![None; model.config.n_layer];
+        KvCache { layers, arrays, tokens: 0, form, watched: None }
     }
 
     /// An empty cache that keeps what passes by.
@@ -86,6 +88,16 @@ impl KvCache {
         k: &Value,
         v: &Value,
     ) -> Result<(Value, Value)> {
+        if let Some([k, v]) = Value::arrays([k, v]) {
+            let all = self.tokens + k.dims()[1];
+            let (keys, values) = self.arrays[layer].take().unzip();
+            let keys = grown(keys, self.tokens, &k)?;
+            let values = grown(values, self.tokens, &v)?;
+            let read = [&keys, &values].map(|array| array.part(0, &[1, all, array.dims()[2]]));
+            self.arrays[layer] = Some((keys, values));
+            let [keys, values] = read.map(Value::constant_on_device);
+            return Ok((keys, values));
+        }
         let (k, v) = (k.detached().contiguous()?, v.detached().contiguous()?);
         let all = self.tokens + k.dim(1)?;
         let (keys, values) = match self.layers[layer].take() {
@@ -102,6 +114,26 @@ impl KvCache {
         }
         Ok((Value::constant(&read.0, self.form), Value::constant(&read.1, self.form)))
     }
+}
+
+/// The buffer of a device with `new` [1, T, K·h] behind its first `tokens`; where there is no room
+/// left, one of at least twice as much.
+fn grown(buffer: Option<Array>, tokens: usize, new: &Array) -> Result<Array> {
+    let (count, width) = (new.dims()[1], new.dims()[2]);
+    let room = buffer.as_ref().map_or(0, |buffer| buffer.dims()[1]);
+    let buffer = match buffer {
+        Some(buffer) if tokens + count <= room => buffer,
+        smaller => {
+            let larger = new.like(&[1, ROOM.max(2 * room).max(tokens + count), width])?;
+            if let Some(smaller) = smaller.filter(|_| tokens > 0) {
+                let read = [1, tokens, width];
+                calls::copy(&smaller.part(0, &read), &larger.part(0, &read))?;
+            }
+            larger
+        }
+    };
+    calls::copy(new, &buffer.part(tokens * width, new.dims()))?;
+    Ok(buffer)
 }
 
 /// A buffer for `room` tokens that are like those of `like`.
@@ -134,7 +166,7 @@ impl Model {
         self.check_tokens(tokens)?;
         if self.device.context().is_some() {
             let each = tokens.chunks(1).zip(caches);
-            let each = each.map(|(token, cache)| self.read_again(token, cache, false));
+            let each = each.map(|(token, cache)| self.advance(token, cache, false));
             return Ok(each.collect::<Result<Vec<_>>>()?.concat());
         }
         let positions = caches.iter().map(|cache| cache.tokens as u32).collect();
@@ -184,9 +216,6 @@ impl Model {
     fn advance(&self, tokens: &[u32], cache: &mut KvCache, every: bool) -> Result<Vec<f32>> {
         self.check_tokens(tokens)?;
         assert!(!tokens.is_empty(), "a step of generation reads at least one token");
-        if self.device.context().is_some() {
-            return self.read_again(tokens, cache, every);
-        }
         let (count, before) = (tokens.len(), cache.tokens);
         let positions: Vec<u32> = (before..before + count).map(|at| at as u32).collect();
         let sight = Sight::Rows(Visible::after_cache(count, before + count));
@@ -197,25 +226,11 @@ impl Model {
         if every {
             return self.project(&weights, &hidden);
         }
+        if self.device.context().is_some() {
+            return self.project(&weights, &hidden.last_rows(1)); // [1, 1, d]
+        }
         let last = hidden.detached().narrow(1, count - 1, 1)?.contiguous()?; // [1, 1, d]
         self.project(&weights, &Value::constant(&last, self.form))
-    }
-}
-
-impl Model {
-    /// [`Model::advance`] on a GPU, whose attention has a query for each key: the whole text is
-    /// read for each step, as in training. That costs its length where a cache costs one token,
-    /// which is some milliseconds for texts of some thousand tokens.
-    fn read_again(&self, tokens: &[u32], cache: &mut KvCache, every: bool) -> Result<Vec<f32>> {
-        cache.text.extend_from_slice(tokens);
-        cache.tokens = cache.text.len();
-        let (all, wanted) = (cache.text.len(), if every { tokens.len() } else { 1 });
-        let sight = Sight::Rows(Visible::after_cache(all, all));
-        let pass = self.pass((0..all as u32).collect(), sight)?;
-        let weights = Weights::constant(self);
-        let hidden = self.hidden(&weights, &cache.text, (1, all), &pass, &mut [])?; // [1, T, d]
-        let last = hidden.last_rows(wanted); // [1, wanted, d]
-        self.project(&weights, &last)
     }
 }
 

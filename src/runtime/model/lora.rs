@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
 
-use super::{Model, ModelConfig, counts};
+use super::{Model, ModelConfig, counts, on_device};
 use crate::base::error::{Error, Result};
 use crate::base::rng::Stream;
 use crate::runtime::value::NamedParameters;
@@ -166,8 +166,10 @@ impl Model {
         if let Some(name) = tensors.keys().find(|name| !expected.contains_key(*name)) {
             return Err(Error::failed(format!("the model has no adapter `{name}`")));
         }
-        let adapter = Some(Adapter { config: config.clone(), frozen: self.parameters });
-        Ok(Model { parameters: NamedParameters::new(tensors), adapter, ..self })
+        on_device::check_rank(config.rank, &self.device)?;
+        let adapter = Some(Adapter { config: config.clone(), frozen: self.parameters.frozen() });
+        let parameters = on_device::moved(NamedParameters::new(tensors), &self.device)?;
+        Ok(Model { parameters, adapter, ..self })
     }
 
     /// The adapters' configuration, and the parameters that stand still; `None`: all are trained.
@@ -192,7 +194,8 @@ impl Model {
             };
             Ok((name.to_owned(), merged))
         });
-        let parameters = NamedParameters::new(merged.collect::<Result<_>>()?);
+        let merged = NamedParameters::new(merged.collect::<Result<_>>()?);
+        let parameters = on_device::moved(merged, &self.device)?;
         Ok(Model { parameters, adapter: None, ..self.clone() })
     }
 }

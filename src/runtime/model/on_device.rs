@@ -4,7 +4,7 @@
 //! that has no kernel is refused here, before any work, with the key that says so.
 
 use super::ModelConfig;
-use super::knobs::{Activation, Bias, Norm};
+use super::knobs::Norm;
 use crate::base::error::{Error, Result};
 use crate::runtime::device::Device;
 use crate::runtime::ops::Tables;
@@ -21,27 +21,38 @@ pub fn placed(
 ) -> Result<(NamedParameters, Option<Tables>)> {
     let Some(context) = device.context() else { return Ok((parameters, None)) };
     check(config)?;
-    Ok((parameters.placed_on(context)?, Some(Tables::new(context))))
+    Ok((moved(parameters, device)?, Some(Tables::new(context))))
 }
 
-/// Refuses a loss on some of a batch's tokens on a GPU.
-pub fn check_answers(device: &Device) -> Result<()> {
+/// The parameters on `device`.
+pub fn moved(parameters: NamedParameters, device: &Device) -> Result<NamedParameters> {
     match device.context() {
-        None => Ok(()),
-        Some(_) => Err(Error::config("a loss on answers alone has no kernel on a GPU")
-            .with_hint("`--device cpu` trains on prompts and answers")),
+        Some(context) => parameters.placed_on(context),
+        None => Ok(parameters),
     }
 }
 
-/// Refuses what has no kernel.
-fn check(config: &ModelConfig) -> Result<()> {
+/// Refuses adapters whose rows are no whole vectors on a GPU.
+pub fn check_rank(rank: usize, device: &Device) -> Result<()> {
+    match device.context() {
+        Some(_) if !rank.is_multiple_of(8) => {
+            let message = format!("`lora.rank` has no kernel on a GPU for {rank}");
+            Err(Error::config(message).with_hint("a multiple of 8, or `--device cpu`"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Refuses what has no kernel, by its key.
+///
+/// # Errors
+/// Config: the shape has a part that only the CPU computes.
+pub fn check(config: &ModelConfig) -> Result<()> {
     let h = config.head_dim();
     let faults = [
         (!matches!(h, 64 | 128), "d_head", format!("heads of {h} elements: 64 or 128")),
-        (config.norm != Norm::RmsNorm, "norm", "another norm than `rmsnorm`".to_owned()),
-        (config.bias != Bias::None, "bias", "biases".to_owned()),
+        (config.norm == Norm::Gemma, "norm", "`gemma`".to_owned()),
         (config.attention_softcap > 0.0, "attention_softcap", "bent scores".to_owned()),
-        (config.activation == Activation::Gelu, "activation", "`gelu` without a gate".to_owned()),
         (
             !config.d_model.is_multiple_of(8) || config.d_model > WIDEST_NORM,
             "d_model",

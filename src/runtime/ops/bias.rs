@@ -8,12 +8,28 @@ use rayon::prelude::*;
 use super::{Case, OpSpec, normal};
 use crate::base::error::Result;
 use crate::runtime::cpu::{Elements, ROWS, by_rows, kernel, tensor};
-use crate::runtime::value::Value;
+use crate::runtime::cuda::calls;
+use crate::runtime::value::{Pull, Value};
 
 /// x + bias over the last dimension.
 pub fn bias(x: &Value, bias: &Value) -> Result<Value> {
     let width = bias.dims()[0];
     assert_eq!(x.dims().last(), Some(&width), "one number an output");
+    if let Some([array, numbers]) = Value::arrays([x, bias]) {
+        let output = calls::bias(&array, &numbers)?;
+        let is_trained = bias.is_tracked();
+        return Ok(Value::on_device(output, &[x, bias], move |gradient, with| {
+            let to_bias = match is_trained {
+                true => {
+                    calls::bias_backward(&numbers, gradient)?;
+                    Pull::Summed
+                }
+                false => Pull::None,
+            };
+            let with = with.into_iter().next().flatten();
+            Ok(vec![Pull::Array(calls::joined(gradient.clone(), with)?), to_bias])
+        }));
+    }
     if !Value::fused_on_cpu(&[x, bias]) {
         return Value::composed(&[x, bias], |inputs| inputs[0].broadcast_add(&inputs[1]));
     }

@@ -63,8 +63,8 @@ pub fn cross_entropy(
 ) -> Result<Value> {
     check(hidden, weight, targets, head.vocabulary);
     if let Some([states, table]) = Value::arrays([hidden, weight]) {
-        let is_trained = hidden.is_tracked() || weight.is_tracked();
-        let pass = DevicePass { states, table, targets, head, scale, is_trained };
+        let tracked = [hidden.is_tracked(), weight.is_tracked()];
+        let pass = DevicePass { states, table, targets, head, scale, tracked };
         return pass.loss(hidden, weight);
     }
     if !Value::fused_on_cpu(&[hidden, weight]) {
@@ -96,7 +96,7 @@ pub fn nats(hidden: &Value, weight: &Value, targets: &[u32], head: Head) -> Resu
     check(hidden, weight, targets, head.vocabulary);
     let head = Head { z_loss: 0.0, ..head };
     if let Some([states, table]) = Value::arrays([hidden, weight]) {
-        let pass = DevicePass { states, table, targets, head, scale: 0.0, is_trained: false };
+        let pass = DevicePass { states, table, targets, head, scale: 0.0, tracked: [false; 2] };
         return pass.run()?.nats.numbers();
     }
     if Value::fused_on_cpu(&[hidden, weight]) {
@@ -157,21 +157,22 @@ struct DevicePass<'a> {
     targets: &'a [u32],
     head: Head,
     scale: f64,
-    is_trained: bool,
+    /// Whether a gradient of the states, and of the table, is asked for.
+    tracked: [bool; 2],
 }
 
 /// What a pass on a device leaves there.
 struct Found {
     nats: Array,
     log_sums: Array,
-    /// Where it trains; the gradient of the table is in its sum.
+    /// Where it is asked for; the gradient of the table is in its sum.
     to_states: Option<Array>,
 }
 
 impl DevicePass<'_> {
     /// Chunk by chunk: logits, their loss and gradient in place, two products with it.
     fn run(&self) -> Result<Found> {
-        let DevicePass { states, table, targets, head, scale, is_trained } = self;
+        let DevicePass { states, table, targets, head, scale, tracked } = self;
         let (rows, d) = (targets.len(), table.dims()[1]);
         let Head { vocabulary, softcap, z_loss } = *head;
         let loss = calls::Loss { vocabulary, softcap, z_loss, scale: *scale };
@@ -179,16 +180,20 @@ impl DevicePass<'_> {
         let targets = context.integers(targets)?;
         let nats = context.array(&[rows], Element::F32)?;
         let log_sums = nats.like(&[rows])?;
-        let to_states = is_trained.then(|| states.like(states.dims())).transpose()?;
+        let [of_states, of_table] = *tracked;
+        let to_states = of_states.then(|| states.like(states.dims())).transpose()?;
         for first in (0..rows).step_by(DEVICE_CHUNK) {
             let count = DEVICE_CHUNK.min(rows - first);
             let chunk = states.part(first * d, &[count, d]);
             let logits = calls::linear(&chunk, table)?;
             let [nats, log_sums] = [&nats, &log_sums].map(|array| array.part(first, &[count]));
             let targets = targets.part(first, &[count]);
-            calls::cross_entropy(&logits, &targets, [&nats, &log_sums], loss, *is_trained)?;
-            if let Some(to_states) = &to_states {
+            let writes = of_states || of_table;
+            calls::cross_entropy(&logits, &targets, [&nats, &log_sums], loss, writes)?;
+            if of_table {
                 calls::linear_to_weight(&chunk, table, &logits)?;
+            }
+            if let Some(to_states) = &to_states {
                 let to_chunk = to_states.part(first * d, &[count, d]);
                 calls::linear_into_x(&to_chunk, table, &logits)?;
             }
@@ -208,10 +213,14 @@ impl DevicePass<'_> {
             });
             Ok(losses.sum::<f64>() * scale)
         };
+        let of_table = self.tracked[1];
         Ok(Value::sum_on_device(nats, sum, &[hidden, weight], move |_, with| {
-            let to_states = to_states.expect("a gradient where one is asked for");
             let with = with.into_iter().next().flatten();
-            Ok(vec![Pull::Array(calls::joined(to_states, with)?), Pull::Summed])
+            let to_states = match to_states {
+                Some(to_states) => Pull::Array(calls::joined(to_states, with)?),
+                None => Pull::None,
+            };
+            Ok(vec![to_states, if of_table { Pull::Summed } else { Pull::None }])
         }))
     }
 }

@@ -10,10 +10,19 @@ use candle_core::Tensor;
 use super::{Case, OpSpec, normal};
 use crate::base::error::Result;
 use crate::runtime::cpu::{self, Elements, by_pieces, kernel, tensor};
-use crate::runtime::value::Value;
+use crate::runtime::cuda::calls::{self, Activation};
+use crate::runtime::value::{Pull, Value};
 
 /// x/2 · (1 + tanh(√(2/π)·(x + 0.044715·x³))).
 pub fn gelu(x: &Value) -> Result<Value> {
+    if let Some([z]) = Value::arrays([x]) {
+        let output = calls::activation(Activation::Gelu, &z, None)?;
+        return Ok(Value::on_device(output, &[x], move |gradient, with| {
+            let (to_z, _) = calls::activation_backward(Activation::Gelu, &z, None, gradient)?;
+            let with = with.into_iter().next().flatten();
+            Ok(vec![Pull::Array(calls::joined(to_z, with)?)])
+        }));
+    }
     if !Value::fused_on_cpu(&[x]) {
         return Value::composed(&[x], |inputs| composed(&inputs[0]));
     }

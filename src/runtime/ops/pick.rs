@@ -8,7 +8,8 @@ use candle_core::Tensor;
 use super::{Case, OpSpec, normal};
 use crate::base::error::Result;
 use crate::runtime::cpu::{Elements, tensor};
-use crate::runtime::value::Value;
+use crate::runtime::cuda::calls;
+use crate::runtime::value::{Pull, Value};
 
 /// Rows `places` of `x`, which rise, as [places, d].
 pub fn pick(x: &Value, places: &[u32]) -> Result<Value> {
@@ -17,6 +18,14 @@ pub fn pick(x: &Value, places: &[u32]) -> Result<Value> {
     let rows = dims.iter().product::<usize>() / d;
     assert!(places.is_sorted_by(|one, next| one < next), "each row at most once, rising");
     assert!(places.last().is_none_or(|last| (*last as usize) < rows), "a row of {rows}");
+    if let Some([array]) = Value::arrays([x]) {
+        let (output, places) = (calls::picked(&array, places)?, places.to_vec());
+        return Ok(Value::on_device(output, &[x], move |gradient, with| {
+            let to_x = calls::spread(gradient, &places, &dims)?;
+            let with = with.into_iter().next().flatten();
+            Ok(vec![Pull::Array(calls::joined(to_x, with)?)])
+        }));
+    }
     if !Value::fused_on_cpu(&[x]) {
         let places = Tensor::new(places, x.tensor().device())?;
         return Value::composed(&[x], |inputs| {

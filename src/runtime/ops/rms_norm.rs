@@ -41,10 +41,12 @@ pub fn rms_norm(x: &Value, weight: &Value, gain: Gain, epsilon: f64) -> Result<V
     if let Some([array, gains]) = Value::arrays([x, weight]) {
         assert_eq!(gain, Gain::Weight, "the kernel multiplies by the weight");
         let output = calls::rms_norm(&array, &gains, epsilon)?;
+        let is_trained = weight.is_tracked();
         return Ok(Value::on_device(output, &[x, weight], move |gradient, with| {
-            let with = with.into_iter().next().flatten();
-            let to_x = calls::rms_norm_backward(&array, &gains, gradient, with.as_ref(), epsilon)?;
-            Ok(vec![Pull::Array(to_x), Pull::Summed])
+            let (kind, with) = (calls::Norm::Rms, with.into_iter().next().flatten());
+            let (of, with) = ((&array, &gains), with.as_ref());
+            let to_x = calls::norm_backward(kind, of, gradient, with, epsilon, is_trained)?;
+            Ok(vec![Pull::Array(to_x), if is_trained { Pull::Summed } else { Pull::None }])
         }));
     }
     let shape = x.tensor().shape().clone();

@@ -9,6 +9,7 @@
 //! norms, biases.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
@@ -19,10 +20,11 @@ use super::{
     lion::lion,
     momentum::Slots,
     muon::{Coefficients, MuonConfig, Scale, muon},
-    on_device::adamw,
+    on_device::{self, adamw},
     sgd::sgd,
 };
 use crate::base::error::{Error, Result};
+use crate::runtime::cuda::{resident::Resident, updates::Plain};
 use crate::runtime::model::ModelConfig;
 use crate::runtime::value::{NamedGradients, NamedParameters};
 
@@ -193,10 +195,6 @@ impl OptimizerConfig {
         parameters: &NamedParameters,
     ) -> Result<Box<dyn Optimizer>> {
         shared.adamw.validate()?;
-        if parameters.resident().is_some() && self.kind != Kind::AdamW {
-            return Err(Error::config("`optimizer.kind` is not AdamW, which alone runs on a GPU")
-                .with_hint("`optimizer.kind = \"adamw\"`, or `--device cpu`"));
-        }
         let named = |wanted: &dyn Fn(&str, &Tensor) -> bool| -> Vec<(String, Tensor, Rule)> {
             let wanted = parameters.iter().filter(|(name, tensor)| wanted(name, tensor));
             wanted
@@ -208,26 +206,46 @@ impl OptimizerConfig {
         };
         let (all, eps) = (|| named(&|_, _| true), shared.adamw.eps);
         let (momentum, nesterov) = (self.momentum.unwrap_or_default(), self.nesterov == Some(true));
-        Ok(match self.kind {
-            Kind::AdamW => adamw(parameters, all(), eps)?,
-            Kind::Lion => lion(Slots::new(all())?),
-            Kind::Sgd => sgd(Slots::new(all())?, momentum, nesterov),
-            Kind::Muon => {
-                let config = MuonConfig {
-                    momentum,
-                    nesterov,
-                    coefficients: self.coefficients.unwrap_or_default(),
-                    iterations: self.iterations.unwrap_or(5),
-                    scale: self.scale.unwrap_or_default(),
-                };
-                let matrices = Slots::new(named(&|name, it| is_for_muon(name, it.rank())))?;
+        Ok(match (self.kind, parameters.resident()) {
+            (Kind::AdamW, _) => adamw(parameters, all(), eps)?,
+            (Kind::Lion, None) => lion(Slots::new(all())?),
+            (Kind::Lion, Some(resident)) => on_device::plain(resident, all(), Plain::Lion)?,
+            (Kind::Sgd, None) => sgd(Slots::new(all())?, momentum, nesterov),
+            (Kind::Sgd, Some(resident)) => {
+                on_device::plain(resident, all(), Plain::Sgd { momentum, nesterov })?
+            }
+            (Kind::Muon, resident) => {
+                let matrices = named(&|name, it| is_for_muon(name, it.rank()));
                 let rest = named(&|name, it| !is_for_muon(name, it.rank()));
-                Box::new(Split(vec![
-                    muon(matrices, config),
-                    Box::new(AdamW::with_rules(rest, eps)?),
-                ]))
+                self.muon(resident, matrices, (rest, eps))?
             }
         })
+    }
+
+    /// Muon for `matrices`, AdamW for the rest, wherever they live.
+    fn muon(
+        &self,
+        resident: Option<&Arc<Resident>>,
+        matrices: Vec<(String, Tensor, Rule)>,
+        (rest, eps): (Vec<(String, Tensor, Rule)>, f64),
+    ) -> Result<Box<dyn Optimizer>> {
+        let config = MuonConfig {
+            momentum: self.momentum.unwrap_or_default(),
+            nesterov: self.nesterov == Some(true),
+            coefficients: self.coefficients.unwrap_or_default(),
+            iterations: self.iterations.unwrap_or(5),
+            scale: self.scale.unwrap_or_default(),
+        };
+        let Some(resident) = resident else {
+            let rest = Box::new(AdamW::with_rules(rest, eps)?);
+            return Ok(Box::new(Split(vec![muon(Slots::new(matrices)?, config), rest])));
+        };
+        let scaled = matrices.into_iter().map(|(name, tensor, rule)| {
+            let (outputs, inputs) = tensor.dims2()?;
+            Ok((name, tensor, rule, config.scale.of(outputs, inputs)))
+        });
+        let scaled = scaled.collect::<Result<_>>()?;
+        on_device::muon(resident, (scaled, config.rounds()), (rest, eps))
     }
 
     /// What holds for the parameter called `name`.

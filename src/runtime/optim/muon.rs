@@ -20,6 +20,7 @@ use super::{
     momentum::{Momentum, Slot, Slots},
 };
 use crate::runtime::cpu::{Elements, Matrix, Threads, kernel, matmul, tensor};
+use crate::runtime::cuda::updates::Rounds;
 
 /// Which polynomials make a matrix orthogonal.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,7 +46,8 @@ pub enum Scale {
 }
 
 impl Scale {
-    fn of(self, outputs: usize, inputs: usize) -> f64 {
+    /// The factor of a matrix [outputs, inputs].
+    pub fn of(self, outputs: usize, inputs: usize) -> f64 {
         let (a, b) = (outputs as f64, inputs as f64);
         match self {
             Scale::MatchRmsAdamw => 0.2 * a.max(b).sqrt(),
@@ -65,6 +67,26 @@ pub struct MuonConfig {
     /// Rounds of the polynomial.
     pub iterations: usize,
     pub scale: Scale,
+}
+
+impl MuonConfig {
+    /// The triple of a round, counted from 0.
+    fn triple(&self, round: usize) -> [f32; 3] {
+        match self.coefficients {
+            Coefficients::NewtonSchulz => JORDAN,
+            Coefficients::PolarExpress => POLAR_EXPRESS[round.min(POLAR_EXPRESS.len() - 1)],
+        }
+    }
+
+    /// The same constants for a device.
+    pub fn rounds(&self) -> Rounds {
+        Rounds {
+            momentum: self.momentum,
+            nesterov: self.nesterov,
+            is_polar: self.coefficients == Coefficients::PolarExpress,
+            triples: (0..self.iterations).map(|round| self.triple(round)).collect(),
+        }
+    }
 }
 
 /// Muon over `slots`, all matrices; their rules hold rates and decays.
@@ -117,10 +139,7 @@ fn orthogonal(x: &mut [f32], rows: usize, columns: usize, config: &MuonConfig) {
     let (mut gram, mut mix) = (vec![0.0; small * small], vec![0.0; small * small]);
     let mut next = vec![0.0; small * large];
     for round in 0..config.iterations {
-        let [a, b, c] = match config.coefficients {
-            Coefficients::NewtonSchulz => JORDAN,
-            Coefficients::PolarExpress => POLAR_EXPRESS[round.min(POLAR_EXPRESS.len() - 1)],
-        };
+        let [a, b, c] = config.triple(round);
         let x = Matrix::new(&wide, small, large, large);
         matmul(&mut gram, small, false, x, x.t(), Threads::All);
         let square = Matrix::new(&gram, small, small, small);

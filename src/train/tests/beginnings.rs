@@ -72,8 +72,8 @@ fn what_a_gpu_cannot_do_is_refused_before_out_is_touched() {
     let bench = Bench::new();
     let out = bench.path("run");
     for (set, part) in [
-        ("lora.rank=4", "adapters are trained on the CPU alone"),
-        ("train.ema=0.9", "`train.ema` keeps an average"),
+        ("lora.rank=4", "`lora.rank` has no kernel on a GPU for 4"),
+        ("train.steps=2", "`model.d_head` has no kernel on a GPU"),
         ("runtime.ops=composed", "`runtime.ops = \"composed\"`"),
     ] {
         let device = Device::over(HostMachine::context(1).1);
