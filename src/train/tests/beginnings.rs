@@ -106,8 +106,6 @@ fn a_mix_smaller_than_a_whole_batch_is_tried_and_planned_as_it_is_trained() {
     let mix = bench.path("mix");
     let smoke = smoke::smoke(table(&GROWING), &mix, &options()).unwrap();
     assert!(smoke.checks.len() == 6 && smoke.probe.is_some(), "{smoke}");
-    let progress = Progress::new(Style::None);
-    find_lr::find_lr(table(&GROWING), &mix, &options(), &progress).unwrap();
     let planned = plan(table(&GROWING), &mix, &bench.path("run"), &options()).unwrap();
     assert!(planned.probe.unwrap().tokens_per_second > 0.0);
     let trained = bench.train("run", &GROWING, &options()).unwrap();
