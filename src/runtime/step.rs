@@ -28,12 +28,12 @@ pub fn gradients(model: &Model, batch: &Batch, micro_batch: usize) -> Result<Ste
 fn accumulate(model: &Model, batch: &Batch, micro_batch: usize) -> Result<StepGradients> {
     let tokens = batch.trained_tokens();
     if tokens == 0 {
-        let (first, rows) = (batch.first_row, batch.rows);
+        let [first, rows] = [batch.first_row, batch.rows as u64].map(|rows| rows / batch.parts);
         return Err(Error::failed(format!(
             "no token of the batch is trained on: its {rows} rows from {first} on hold prompts \
              alone"
         ))
-        .with_hint("a larger `train.batch_tokens`, or shorter prompts"));
+        .with_hint("a new run with a larger `train.batch_tokens`, or shorter prompts"));
     }
     model.parameters().clear_gradients()?;
     let mut step = StepGradients { loss: 0.0, gradients: NamedGradients::default() };
@@ -92,6 +92,7 @@ mod tests {
             rows,
             sequence,
             first_row: 0,
+            parts: 1,
         }
     }
 

@@ -84,6 +84,7 @@ fn rows(step: u32) -> Batch {
         rows: ROWS,
         sequence: SEQUENCE,
         first_row: 0,
+        parts: 1,
     }
 }
 

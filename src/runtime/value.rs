@@ -61,6 +61,15 @@ pub(in crate::runtime) enum Pull {
     Summed,
 }
 
+/// The gradients of an op's inputs on a device, each with what its input has from elsewhere.
+pub(in crate::runtime) fn pulls(
+    found: impl IntoIterator<Item = Array>,
+    with: Vec<Option<Array>>,
+) -> Result<Vec<Pull>> {
+    let found = found.into_iter().zip(with);
+    found.map(|(found, with)| Ok(Pull::Array(calls::joined(found, with)?))).collect()
+}
+
 /// A gradient on its way back.
 enum Gradient {
     Host(Tensor),

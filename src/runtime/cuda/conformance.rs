@@ -109,7 +109,7 @@ fn cases() -> Vec<Case> {
         case("rope, heads of 64", ROUNDED, &[x, head], turned(64)),
         case("rope, a head of 128", ROUNDED, &[x, head], turned(128)),
         case("dropout", ROUNDED, &[x, head], |v, _| {
-            ops::dropout(&v[0], 0.25, Noise { seed: 5, first_row: 9, site: 2 }).unwrap()
+            ops::dropout(&v[0], 0.25, Noise { seed: 5, first_row: 9, parts: 1, site: 2 }).unwrap()
         }),
         case(
             "attention, heads of 64",
@@ -250,6 +250,7 @@ fn batch() -> Batch {
         rows,
         sequence,
         first_row: 3,
+        parts: 1,
         trained: Vec::new(),
     }
 }

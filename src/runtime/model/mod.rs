@@ -177,8 +177,9 @@ impl Model {
         batch.check(self.config.vocab_size)?;
         let visible = Visible::in_segments(&batch.segments, batch.rows, batch.sequence);
         let mut pass = self.pass(batch.positions.clone(), Sight::Rows(visible))?;
-        let (seed, first_row) = (self.noise_seed, batch.first_row);
-        pass.noise = training.then_some(Noise { seed, first_row, site: 0 });
+        let Batch { first_row, parts, .. } = *batch;
+        let noise = Noise { seed: self.noise_seed, first_row, parts, site: 0 };
+        pass.noise = training.then_some(noise);
         self.hidden(weights, &batch.inputs, (batch.rows, batch.sequence), &pass, &mut [])
     }
 

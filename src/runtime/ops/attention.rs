@@ -21,7 +21,7 @@ use super::{Case, OpSpec, normal};
 use crate::base::error::Result;
 use crate::runtime::cpu::{self, Elements, Matrix, Threads, kernel, matmul, tensor};
 use crate::runtime::cuda::calls::{self, Heads};
-use crate::runtime::value::{Pull, Value};
+use crate::runtime::value::{Value, pulls};
 
 /// Queries whose scores exist at once.
 pub const BLOCK: usize = 64;
@@ -146,8 +146,7 @@ pub fn attention(
         let attended = calls::attention(&queries, &keys, &values, first, heads)?;
         let output = attended.output.clone();
         return Ok(Value::on_device(output, &[q, k, v], move |gradient, with| {
-            let gradients = attended.backward(gradient)?.into_iter().zip(with);
-            gradients.map(|(to, with)| Ok(Pull::Array(calls::joined(to, with)?))).collect()
+            pulls(attended.backward(gradient)?, with)
         }));
     }
     if !Value::fused_on_cpu(&[q, k, v]) {

@@ -14,13 +14,7 @@ use crate::runtime::value::{Pull, Value};
 
 /// x · weightᵀ over the last dimension.
 pub fn linear(x: &Value, weight: &Value) -> Result<Value> {
-    let inputs = weight.dims()[1];
-    let outputs = weight.dims()[0];
-    let rows = x.dims().iter().product::<usize>() / inputs;
-    let mut shape = x.dims().to_vec();
-    let last = shape.len() - 1;
-    assert_eq!(shape[last], inputs, "the last dimension of x is the weight's inputs");
-    shape[last] = outputs;
+    let ([rows, inputs, outputs], shape) = sizes(x, weight);
     if let Some([array, matrix]) = Value::arrays([x, weight]) {
         return on_device(x, weight, array, matrix);
     }
@@ -86,22 +80,27 @@ fn on_device(x: &Value, weight: &Value, array: Array, matrix: Array) -> Result<V
 /// The same for a few rows of texts that know nothing of each other, each with the bits that it has
 /// alone; no gradient flows back through it.
 pub fn linear_apart(x: &Value, weight: &Value) -> Result<Value> {
-    let (inputs, outputs) = (weight.dims()[1], weight.dims()[0]);
-    let rows = x.dims().iter().product::<usize>() / inputs;
+    let ([rows, _, outputs], shape) = sizes(x, weight);
     if rows == 1 || !Value::fused_on_cpu(&[x, weight]) {
         return linear(x, weight);
     }
     assert!(!x.is_tracked() && !weight.is_tracked(), "texts are written, not trained on");
-    let mut shape = x.dims().to_vec();
-    let last = shape.len() - 1;
-    assert_eq!(shape[last], inputs, "the last dimension of x is the weight's inputs");
-    shape[last] = outputs;
     let mut output = vec![0.0; rows * outputs];
     {
         let (x, weight) = (Elements::of(x.tensor())?, Elements::of(weight.tensor())?);
         matvecs(&mut output, &weight, &x, rows);
     }
     Ok(Value::result(tensor(output, shape)?, &[x, weight], |_| Ok(vec![None, None])))
+}
+
+/// Rows, inputs, outputs, and the dimensions of the product.
+fn sizes(x: &Value, weight: &Value) -> ([usize; 3], Vec<usize>) {
+    let (outputs, inputs) = (weight.dims()[0], weight.dims()[1]);
+    let mut dims = x.dims().to_vec();
+    let last = dims.last_mut().expect("x has dimensions");
+    assert_eq!(*last, inputs, "the last dimension of x is the weight's inputs");
+    *last = outputs;
+    ([x.dims().iter().product::<usize>() / inputs, inputs, outputs], dims)
 }
 
 /// This op's row in the table.

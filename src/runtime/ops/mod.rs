@@ -45,7 +45,18 @@ pub use swiglu::swiglu;
 
 use crate::base::error::Result;
 use crate::base::rng::Stream;
-use crate::runtime::value::Value;
+use crate::runtime::cuda::calls::{self, Activation};
+use crate::runtime::value::{Value, pulls};
+
+/// The gated activation `kind` of `gate` and `up`, where they are on a device.
+fn gated_on_device(kind: Activation, gate: &Value, up: &Value) -> Result<Option<Value>> {
+    let Some([z, other]) = Value::arrays([gate, up]) else { return Ok(None) };
+    let output = calls::activation(kind, &z, Some(&other))?;
+    Ok(Some(Value::on_device(output, &[gate, up], move |gradient, with| {
+        let (to_z, to_up) = calls::activation_backward(kind, &z, Some(&other), gradient)?;
+        pulls([Some(to_z), to_up].into_iter().flatten(), with)
+    })))
+}
 
 /// One op as the conformance tests see it.
 pub struct OpSpec {
