@@ -22,7 +22,7 @@ use crate::runtime::{
         Optimizer,
         adamw::AdamWConfig,
         config::{OptimizerConfig, Shared},
-        schedule::{Kind, Schedule, Shape},
+        schedule::{Curve, Schedule, Shape},
     },
 };
 
@@ -111,7 +111,7 @@ pub struct Settings {
     /// Where the decay ends, as a share of the highest.
     pub learning_rate_min: f64,
     /// What follows the warm-up: `cosine`, `wsd` (stable, then a decay), `linear`, `constant`.
-    pub schedule: Kind,
+    pub schedule: Curve,
     /// Steps over which the learning rate rises from 0.
     pub warmup_steps: u64,
     /// `wsd`: the share of the steps, at the end, over which it falls.
@@ -230,7 +230,7 @@ impl Default for Settings {
             grow: None,
             learning_rate: 1e-3,
             learning_rate_min: 0.1,
-            schedule: Kind::Cosine,
+            schedule: Curve::Cosine,
             warmup_steps: 50,
             decay_fraction: 0.2,
             decay_from: None,
@@ -502,7 +502,7 @@ impl Settings {
     }
 
     fn check_batch(&self) -> Result<()> {
-        if self.decay_from.is_some() && self.schedule != Kind::Wsd {
+        if self.decay_from.is_some() && self.schedule != Curve::Wsd {
             return Err(Error::config("`train.decay_from` is of the schedule `wsd`")
                 .with_hint("set `train.schedule = \"wsd\"`, or leave `train.decay_from` out"));
         }

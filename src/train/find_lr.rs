@@ -20,7 +20,7 @@ use super::{
     plan::{self, Prepared, TrainOptions},
 };
 use crate::base::{config::Table, error::Result, html::put, progress::Progress};
-use crate::runtime::optim::schedule::Kind;
+use crate::runtime::optim::schedule::Curve;
 
 /// Steps of a test at most, and the rates that they go through.
 const STEPS: u64 = 100;
@@ -76,7 +76,7 @@ fn test(prepared: &mut Prepared, progress: &Progress) -> Result<RangeTest> {
     let beginning = origin.initial.as_ref().map_or(Beginning::Fresh, Beginning::Weights);
     let mut learner = Learner::open(config, beginning, device)?;
     let mut settings = config.train.clone();
-    (settings.schedule, settings.warmup_steps, settings.spike_skip) = (Kind::Constant, 0, 0.0);
+    (settings.schedule, settings.warmup_steps, settings.spike_skip) = (Curve::Constant, 0, 0.0);
     let passes = batches(config, feed);
     progress.begin_steps("learning rates", STEPS);
     let mut points: Vec<Point> = Vec::new();
