@@ -55,6 +55,7 @@ mod tests {
     use super::*;
     use crate::runtime::device::Device;
     use crate::runtime::model::ModelConfig;
+    use crate::runtime::model::knobs::Dtype;
     use crate::runtime::optim::Optimizer;
     use crate::runtime::optim::adamw::{AdamW, AdamWConfig};
     use crate::runtime::optim::clip::clip;
@@ -153,17 +154,22 @@ mod tests {
 
     #[test]
     fn equal_runs_have_equal_bits_at_any_thread_count() {
-        let run = |threads: usize| {
+        let run = |threads: usize, dtype: Dtype| {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
             pool.install(|| {
-                let model = model(1);
+                let config = ModelConfig { dtype, ..config() };
+                let model = Model::new(&config, 1, &Device::cpu()).unwrap();
                 let losses = train(&model, &batch(2, 150), 1, 3);
                 (losses, model.parameters().xxh3().unwrap())
             })
         };
-        let (losses, parameters) = run(2);
-        assert_eq!((losses.clone(), parameters), run(2));
-        assert_eq!((losses, parameters), run(1));
+        let found = [Dtype::F32, Dtype::Bf16].map(|dtype| {
+            let found = run(2, dtype);
+            assert_eq!(found, run(2, dtype));
+            assert_eq!(found, run(1, dtype));
+            found
+        });
+        assert_ne!(found[0], found[1]);
     }
 
     #[test]

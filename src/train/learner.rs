@@ -23,7 +23,7 @@ use crate::runtime::{
     data::Feed,
     device::{Device, Numerics},
     first_step,
-    model::Model,
+    model::{Model, knobs::Dtype},
     optim::{Optimizer, average, clip::clip},
     pages::KeptPages,
     step::{self, StepGradients},
@@ -77,6 +77,9 @@ impl Learner {
         let TrainConfig { train, model, runtime, lora, .. } = config;
         if device.context().is_some() {
             check_for_device(config)?;
+        } else if model.dtype == Dtype::Bf16 && runtime.ops == Ops::Composed {
+            return Err(Error::config("`runtime.ops = \"composed\"` multiplies in f32")
+                .with_hint("leave it out, or `model.dtype = \"bf16\"`"));
         }
         let decoder = match from {
             Beginning::Fresh => Model::new(model, train.seed, device)?,
@@ -94,7 +97,10 @@ impl Learner {
         let decoder = decoder.with_form(form).with_noise_seed(train.seed);
         let decoder = decoder.with_recompute(train.recompute == Recompute::On);
         let mut optimizer = config.build_optimizer(&decoder)?;
-        let numerics = Numerics::of(device);
+        let numerics = match model.dtype {
+            Dtype::Bf16 => Numerics::of(device).with_bf16(),
+            Dtype::Auto | Dtype::F32 => Numerics::of(device),
+        };
         let (mut state, mut numerics_differences) = (beginning(config, &numerics), Vec::new());
         let mut average = None;
         if let Beginning::Checkpoint(checkpoint) = from {
@@ -301,10 +307,12 @@ mod tests {
     #[test]
     fn what_a_device_cannot_do_is_refused_by_its_key() {
         let device = Device::over(HostMachine::context(1).1);
-        let mut changed = [config(), config()];
+        let mut changed = [config(), config(), config()];
         changed[0].train.ema = 0.9;
         changed[1].runtime.ops = Ops::Composed;
-        for (config, key) in changed.iter().zip(["`train.ema`", "`runtime.ops"]) {
+        changed[2].model.dtype = Dtype::F32;
+        let keys = ["`train.ema`", "`runtime.ops", "`model.dtype`"];
+        for (config, key) in changed.iter().zip(keys) {
             let error = Learner::open(config, Beginning::Fresh, &device).map(|_| ()).unwrap_err();
             assert!(error.to_string().starts_with(key), "{error}");
             assert_eq!(error.exit_status(), 2);

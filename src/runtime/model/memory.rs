@@ -17,6 +17,7 @@
 use serde::Serialize;
 
 use super::ModelConfig;
+use super::knobs::Dtype;
 use crate::runtime::ops::{attention, cross_entropy};
 
 /// Bytes of one f32.
@@ -99,8 +100,13 @@ impl ModelConfig {
 
         let rows = wide(cross_entropy::CHUNK).min(tokens);
         let logits = rows * wide(self.vocab_size) * FLOAT;
-        // Packed for both of its products with the hidden states, where these come in chunks.
-        let packed = if tokens > rows { 2 * table } else { 0 };
+        // Packed for both of its products with the hidden states, where these come in chunks; in
+        // half the bytes for products of bf16.
+        let packed = match (tokens > rows, self.dtype) {
+            (false, _) => 0,
+            (true, Dtype::Bf16) => table,
+            (true, _) => 2 * table,
+        };
         let scores = wide(attention::BLOCK.min(shape.sequence)) * wide(shape.sequence) * FLOAT;
         let bytes = |number: u128| u64::try_from(number).unwrap_or(u64::MAX);
         StepMemory {
@@ -148,6 +154,14 @@ mod tests {
         assert_eq!(plain.activations - again.activations, saved);
         let adapters = config().step_memory(StepShape { adapters: Some(1000), ..shape(32, 4) });
         assert_eq!((adapters.gradients, adapters.weights), (4000, plain.weights));
+    }
+
+    #[test]
+    fn a_head_packed_in_bf16_takes_half_the_bytes() {
+        let bf16 = ModelConfig { dtype: Dtype::Bf16, ..config() };
+        let (wide, half) = (memory(&config(), 8, 1), memory(&bf16, 8, 1));
+        assert_eq!(wide.scratch - half.scratch, 8192 * 192 * 4);
+        assert_eq!(wide.activations, half.activations);
     }
 
     #[test]

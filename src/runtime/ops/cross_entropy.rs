@@ -77,8 +77,8 @@ pub fn cross_entropy(
         let nats = pass.nats(None);
         return Ok(Value::result(loss(&nats, scale)?, &[hidden, weight], |_| Ok(vec![None, None])));
     }
-    let mut to_hidden = vec![0.0; pass.hidden.len()];
-    let mut to_weight = weight.is_tracked().then(|| vec![0.0; pass.weight.len()]);
+    let mut to_hidden = cpu::zeros(pass.hidden.len());
+    let mut to_weight = weight.is_tracked().then(|| cpu::zeros(pass.weight.len()));
     let nats = pass.nats(Some(Gradients {
         hidden: &mut to_hidden,
         weight: to_weight.as_deref_mut(),
@@ -233,6 +233,8 @@ struct Pass<'a> {
     targets: &'a [u32],
     head: Head,
     d: usize,
+    /// Whether its products round to bf16.
+    in_bf16: bool,
 }
 
 impl<'a> Pass<'a> {
@@ -243,22 +245,23 @@ impl<'a> Pass<'a> {
         head: Head,
     ) -> Result<Pass<'a>> {
         let d = weight.dims()[1];
+        let in_bf16 = weight.in_bf16();
         let (hidden, weight) = (Elements::of(hidden.tensor())?, Elements::of(weight.tensor())?);
-        Ok(Pass { hidden, weight, targets, head, d })
+        Ok(Pass { hidden, weight, targets, head, d, in_bf16 })
     }
 
     /// Loss of each target; fills the gradients where they are asked for.
     fn nats(&self, mut gradients: Option<Gradients<'_>>) -> Vec<f32> {
         let (d, vocabulary) = (self.d, self.head.vocabulary);
         let (softcap, z) = (self.head.softcap as f32, self.head.z_loss as f32);
-        let weight = Matrix::new(&self.weight, vocabulary, d, d);
+        let weight = Matrix::new(&self.weight, vocabulary, d, d).rounded(self.in_bf16);
         let to_logits = factor(weight.t(), self.targets.len());
         let to_states = gradients.is_some().then(|| factor(weight, self.targets.len()));
         let mut nats = vec![0.0; self.targets.len()];
         let mut logits = Vec::new();
         for (chunk, nats) in nats.chunks_mut(CHUNK).enumerate() {
             let (first, rows) = (chunk * CHUNK, nats.len());
-            let hidden = Matrix::new(&self.hidden[first * d..], rows, d, d);
+            let hidden = Matrix::new(&self.hidden[first * d..], rows, d, d).rounded(self.in_bf16);
             if chunk == 0 {
                 logits = product(hidden, &to_logits, Threads::All);
             } else {
@@ -276,6 +279,7 @@ impl<'a> Pass<'a> {
             });
             if let (Some(gradients), Some(to_states)) = (&mut gradients, &to_states) {
                 let slopes = Matrix::new(logits, rows, vocabulary, vocabulary);
+                let slopes = slopes.rounded(self.in_bf16);
                 let to_hidden = &mut gradients.hidden[first * d..];
                 matmul(to_hidden, d, false, slopes, to_states, Threads::All);
                 if let Some(to_weight) = &mut gradients.weight {

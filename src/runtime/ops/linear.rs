@@ -2,8 +2,8 @@
 //!
 //! In → x [.., I], weight [O, I]; out → x · weightᵀ [.., O]. Backward: dx = g · weight,
 //! dweight = gᵀ · x. One product each way an input; nothing is transposed in memory, since the
-//! kernel packs its operands anyway; a single row, as in generation, goes past that kernel
-//! ([`mod@crate::runtime::matvec`]).
+//! kernel packs its operands anyway; a single row of f32, as in generation, goes past that kernel
+//! ([`mod@crate::runtime::matvec`]). `Form::Bf16` rounds both factors of each product.
 
 use super::{Case, OpSpec, normal};
 use crate::base::error::Result;
@@ -23,15 +23,17 @@ pub fn linear(x: &Value, weight: &Value) -> Result<Value> {
             tensors[0].reshape((rows, inputs))?.matmul(&tensors[1].t()?)?.reshape(shape)
         });
     }
+    let in_bf16 = weight.in_bf16();
     let output = {
         let (x, weight) = (Elements::of(x.tensor())?, Elements::of(weight.tensor())?);
-        if rows == 1 {
+        if rows == 1 && !in_bf16 {
             let mut output = vec![0.0; outputs];
             matvec(&mut output, &weight, &x);
             output
         } else {
-            let weight = Matrix::new(&weight, outputs, inputs, inputs).t();
-            product(Matrix::new(&x, rows, inputs, inputs), weight, Threads::All)
+            let weight = Matrix::new(&weight, outputs, inputs, inputs).t().rounded(in_bf16);
+            let x = Matrix::new(&x, rows, inputs, inputs).rounded(in_bf16);
+            product(x, weight, Threads::All)
         }
     };
     let saved = (x.tensor().clone(), weight.tensor().clone());
@@ -40,10 +42,10 @@ pub fn linear(x: &Value, weight: &Value) -> Result<Value> {
         let gradient = gradient.contiguous()?;
         let (x, weight) = (Elements::of(&saved.0)?, Elements::of(&saved.1)?);
         let gradient = Elements::of(&gradient)?;
-        let gradient = Matrix::new(&gradient, rows, outputs, outputs);
+        let gradient = Matrix::new(&gradient, rows, outputs, outputs).rounded(in_bf16);
         let to_weight = match weight_tracked {
             true => {
-                let x = Matrix::new(&x, rows, inputs, inputs);
+                let x = Matrix::new(&x, rows, inputs, inputs).rounded(in_bf16);
                 let to_weight = product(gradient.t(), x, Threads::All);
                 Some(tensor(to_weight, (outputs, inputs))?)
             }
@@ -52,7 +54,7 @@ pub fn linear(x: &Value, weight: &Value) -> Result<Value> {
         if !x_tracked {
             return Ok(vec![None, to_weight]);
         }
-        let weight = Matrix::new(&weight, outputs, inputs, inputs);
+        let weight = Matrix::new(&weight, outputs, inputs, inputs).rounded(in_bf16);
         let to_x = product(gradient, weight, Threads::All);
         Ok(vec![Some(tensor(to_x, saved.0.shape())?), to_weight])
     }))

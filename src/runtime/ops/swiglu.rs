@@ -6,7 +6,6 @@
 //! 12 bytes an element forward, 20 backward.
 
 use candle_core::Tensor;
-use rayon::prelude::*;
 
 use super::{Case, OpSpec, gated_on_device, normal};
 use crate::base::error::Result;
@@ -43,11 +42,9 @@ fn gradients(gate: &Tensor, up: &Tensor, gradient: &Tensor) -> Result<(Tensor, T
     let gradient = gradient.contiguous()?;
     let (gate, up) = (Elements::of(gate)?, Elements::of(up)?);
     let gradient = Elements::of(&gradient)?;
-    let (mut to_gate, mut to_up) = (vec![0.0; gate.len()], vec![0.0; gate.len()]);
-    let inputs = gate.par_chunks(CHUNK).zip(up.par_chunks(CHUNK)).zip(gradient.par_chunks(CHUNK));
-    let outputs = to_gate.par_chunks_mut(CHUNK).zip(to_up.par_chunks_mut(CHUNK));
-    outputs.zip(inputs).for_each(|((to_gate, to_up), ((gate, up), gradient))| {
-        backward(to_gate, to_up, gate, up, gradient);
+    let (to_gate, to_up) = cpu::made_two(gate.len(), CHUNK, |at, to_gate, to_up| {
+        let start = at * CHUNK;
+        backward(to_gate, to_up, &gate[start..], &up[start..], &gradient[start..]);
     });
     Ok((tensor(to_gate, shape)?, tensor(to_up, shape)?))
 }
