@@ -28,9 +28,9 @@ use rayon::prelude::*;
 
 use super::DEPTH;
 use super::amx::{self, Configured};
-use super::matrix::Matrix;
+use super::matrix::{Matrix, Output};
 use super::pairs::{SIDE, STEP, pack_left, pack_right};
-use super::tasks::{self, Output, Side};
+use super::tasks::{self, Side};
 
 /// Words between two packed rows of a left factor: a block, and a line of the cache more, so that
 /// rows do not fall into the same places of it.

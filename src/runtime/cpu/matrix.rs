@@ -1,8 +1,10 @@
-//! A matrix inside a slice: where its elements lie.
+//! A matrix inside a slice: where its elements lie, and where those of a product go.
 //!
 //! In → a slice, sizes, the way from row to row; out → the matrix or its transpose, without a copy.
 //! **Invariants.** All elements lie inside the slice, and rows or columns are contiguous: kernels
 //! rely on both.
+
+#![allow(unsafe_code, reason = "tasks write into one output")]
 
 /// A read-only matrix inside a slice.
 #[derive(Clone, Copy)]
@@ -45,3 +47,15 @@ impl<'a> Matrix<'a> {
         Matrix { in_bf16, ..self }
     }
 }
+
+/// Where a product goes.
+pub struct Output {
+    pub start: *mut f32,
+    /// Elements between two rows.
+    pub stride: usize,
+    /// Whether the product is added to what stands there.
+    pub add: bool,
+}
+
+// SAFETY: tasks write disjoint elements through it.
+unsafe impl Sync for Output {}

@@ -20,6 +20,7 @@ mod pack;
 mod pairs;
 mod product;
 mod rounded;
+#[cfg(target_arch = "x86_64")]
 mod tasks;
 #[cfg(target_arch = "x86_64")]
 mod tile;

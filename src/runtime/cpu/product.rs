@@ -23,8 +23,8 @@ use std::{cell::RefCell, ops::Range};
 use rayon::prelude::*;
 
 use super::Matrix;
+use super::matrix::Output;
 use super::rounded::Rounded;
-use super::tasks::Output;
 #[cfg(target_arch = "x86_64")]
 use super::{
     DEPTH, Level, bf16,

@@ -1,26 +1,12 @@
-//! How a product is cut into tasks for threads, and where they write.
+//! How a product is cut into tasks for threads.
 //!
 //! In → sizes of a product and of its tiles, what it costs to pack each factor; out → a grid of
 //! tasks, and the rows and columns of each. **Invariant.** Cuts lie between tiles, and no element
 //! is of two tasks. The bits of an element do not depend on the cut.
 
-#![allow(unsafe_code, reason = "tasks write into one output")]
-
 use std::ops::Range;
 
 use rayon::prelude::*;
-
-/// Where a product goes.
-pub struct Output {
-    pub start: *mut f32,
-    /// Elements between two rows.
-    pub stride: usize,
-    /// Whether the product is added to what stands there.
-    pub add: bool,
-}
-
-// SAFETY: tasks write disjoint elements through it.
-unsafe impl Sync for Output {}
 
 /// One side of a product.
 #[derive(Clone, Copy)]
