@@ -3,9 +3,10 @@
 //! In → nothing, or names of shapes in `configs/model/`; out → a line a shape: tokens a second
 //! (median step), milliseconds a step, and the process's peak memory. Each step is what
 //! `bench/baseline_torch.py` times: forward, backward, clipping, AdamW, on 8 rows of 256 tokens in
-//! one micro-batch, vocabulary 8,192, f32.
+//! one micro-batch, vocabulary 8,192, f32, or products of bf16.
 //!
 //!     cargo bench --bench train_step            # 3m and 14m
+//!     cargo bench --bench train_step -- 3m --bf16
 //!     cargo bench --bench train_step -- 3m --composed
 
 #![allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "a bench reads a clock")]
@@ -20,6 +21,7 @@ use dataprep::base::rng::Stream;
 use dataprep::runtime::data::Batch;
 use dataprep::runtime::device::{Device, Numerics};
 use dataprep::runtime::first_step::Expected;
+use dataprep::runtime::model::knobs::Dtype;
 use dataprep::runtime::model::{Model, ModelConfig};
 use dataprep::runtime::optim::adamw::{AdamW, AdamWConfig};
 use dataprep::runtime::optim::{Optimizer, clip::clip};
@@ -48,13 +50,17 @@ fn main() -> Result<()> {
     let named: Vec<&str> =
         arguments.iter().map(String::as_str).filter(|name| !name.starts_with("--")).collect();
     let shapes = if named.is_empty() { vec!["3m", "14m"] } else { named };
+    let in_bf16 = arguments.iter().any(|argument| argument == "--bf16");
     let numerics = Numerics::of(&Device::cpu());
+    let numerics = if in_bf16 { numerics.with_bf16() } else { numerics };
+    let dtype = if in_bf16 { Dtype::Bf16 } else { Dtype::F32 };
     say(&format!("{} threads, {}, {form:?} ops", numerics.threads, numerics.matmul));
     for shape in shapes {
         let path = format!("{}/configs/model/{shape}.toml", env!("CARGO_MANIFEST_DIR"));
         let table = config::read(path.as_ref())?;
         let file: File = config::parse(table, "model")?;
-        measure(shape, &ModelConfig { vocab_size: VOCABULARY as usize, ..file.model }, form)?;
+        let vocab_size = VOCABULARY as usize;
+        measure(shape, &ModelConfig { vocab_size, dtype, ..file.model }, form)?;
     }
     Ok(())
 }
@@ -109,6 +115,7 @@ fn random(step: u64) -> Batch {
         rows: ROWS,
         sequence: SEQUENCE,
         first_row: 0,
+        parts: 1,
     }
 }
 

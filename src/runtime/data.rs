@@ -8,7 +8,7 @@ use std::borrow::Cow;
 
 use crate::base::error::{Error, Result};
 
-/// `rows` × `sequence` tokens, row-major in all four columns.
+/// `rows` × `sequence` tokens, row-major in all columns.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Batch {
     /// Token ids the model reads.
@@ -26,8 +26,11 @@ pub struct Batch {
     pub rows: usize,
     /// Tokens a row.
     pub sequence: usize,
-    /// Number of the first row in the training data: what draws of dropout depend on.
+    /// Number of the first row in the training data, counted in rows as they are cut: with `parts`
+    /// what draws of dropout depend on.
     pub first_row: u64,
+    /// Into how many parts a row of the training data is cut.
+    pub parts: u64,
 }
 
 impl Batch {
@@ -44,6 +47,7 @@ impl Batch {
             rows: 1,
             sequence,
             first_row: 0,
+            parts: 1,
         }
     }
 
@@ -68,7 +72,8 @@ impl Batch {
             }
         }
         let (rows, first_row) = (self.rows * parts, self.first_row * parts as u64);
-        Batch { segments, positions, rows, sequence, first_row, ..self }
+        let parts = self.parts * parts as u64;
+        Batch { segments, positions, rows, sequence, first_row, parts, ..self }
     }
 
     /// Number of tokens, which is the number of targets.
@@ -107,6 +112,7 @@ impl Batch {
             rows,
             sequence: self.sequence,
             first_row: self.first_row + first as u64,
+            parts: self.parts,
         }
     }
 

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::error::{Error, Result};
 use crate::base::hash::xxh3_128;
-use crate::runtime::cpu::{DEPTH, Level};
+use crate::runtime::cpu::{self, DEPTH, Level};
 use crate::runtime::cuda::driver::Identity;
 use crate::runtime::cuda::memory::Context;
 
@@ -136,6 +136,15 @@ impl Numerics {
                 std::env::consts::OS,
             ),
         }
+    }
+
+    /// The same for a model whose products are in bf16 on the CPU.
+    pub fn with_bf16(self) -> Numerics {
+        if self.device != Device::cpu().name() {
+            return self;
+        }
+        let matmul = format!("bf16 by {}, blocks of {DEPTH}", cpu::bf16_unit());
+        Numerics { matmul, dtype: "f32, products of bf16".to_owned(), ..self }
     }
 
     fn fields(&self) -> [(&'static str, String); 7] {

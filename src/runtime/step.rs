@@ -28,12 +28,12 @@ pub fn gradients(model: &Model, batch: &Batch, micro_batch: usize) -> Result<Ste
 fn accumulate(model: &Model, batch: &Batch, micro_batch: usize) -> Result<StepGradients> {
     let tokens = batch.trained_tokens();
     if tokens == 0 {
-        let (first, rows) = (batch.first_row, batch.rows);
+        let [first, rows] = [batch.first_row, batch.rows as u64].map(|rows| rows / batch.parts);
         return Err(Error::failed(format!(
             "no token of the batch is trained on: its {rows} rows from {first} on hold prompts \
              alone"
         ))
-        .with_hint("a larger `train.batch_tokens`, or shorter prompts"));
+        .with_hint("a new run with a larger `train.batch_tokens`, or shorter prompts"));
     }
     model.parameters().clear_gradients()?;
     let mut step = StepGradients { loss: 0.0, gradients: NamedGradients::default() };
@@ -55,6 +55,7 @@ mod tests {
     use super::*;
     use crate::runtime::device::Device;
     use crate::runtime::model::ModelConfig;
+    use crate::runtime::model::knobs::Dtype;
     use crate::runtime::optim::Optimizer;
     use crate::runtime::optim::adamw::{AdamW, AdamWConfig};
     use crate::runtime::optim::clip::clip;
@@ -92,6 +93,7 @@ mod tests {
             rows,
             sequence,
             first_row: 0,
+            parts: 1,
         }
     }
 
@@ -152,17 +154,22 @@ mod tests {
 
     #[test]
     fn equal_runs_have_equal_bits_at_any_thread_count() {
-        let run = |threads: usize| {
+        let run = |threads: usize, dtype: Dtype| {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
             pool.install(|| {
-                let model = model(1);
+                let config = ModelConfig { dtype, ..config() };
+                let model = Model::new(&config, 1, &Device::cpu()).unwrap();
                 let losses = train(&model, &batch(2, 150), 1, 3);
                 (losses, model.parameters().xxh3().unwrap())
             })
         };
-        let (losses, parameters) = run(2);
-        assert_eq!((losses.clone(), parameters), run(2));
-        assert_eq!((losses, parameters), run(1));
+        let found = [Dtype::F32, Dtype::Bf16].map(|dtype| {
+            let found = run(2, dtype);
+            assert_eq!(found, run(2, dtype));
+            assert_eq!(found, run(1, dtype));
+            found
+        });
+        assert_ne!(found[0], found[1]);
     }
 
     #[test]

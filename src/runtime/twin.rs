@@ -84,6 +84,7 @@ fn rows(step: u32) -> Batch {
         rows: ROWS,
         sequence: SEQUENCE,
         first_row: 0,
+        parts: 1,
     }
 }
 
@@ -116,6 +117,34 @@ fn losses_follow_those_of_torch_for_every_family_optimizer_and_knob() {
             optimizer.step(&found.gradients, learning_rate).unwrap();
         }
         println!("{kind:6} {} steps, off by {worst:.1e} at most: {keys:?}", losses.len());
+    }
+}
+
+/// Losses of twelve steps of AdamW in the shape of `keys`.
+fn losses(keys: &str) -> Vec<f64> {
+    let config = shape(keys);
+    let model = model(&config, false);
+    let shared = Shared { learning_rate: 3e-3, adamw: AdamWConfig::default() };
+    let kind = OptimizerConfig::default().resolved();
+    let mut optimizer = kind.build(&shared, &config, model.parameters()).unwrap();
+    let step = |at| {
+        let mut found = step::gradients(&model, &rows(at), 2).unwrap();
+        clip(&mut found.gradients, 1.0).unwrap();
+        optimizer.step(&found.gradients, shared.learning_rate).unwrap();
+        found.loss
+    };
+    (0..12).map(step).collect()
+}
+
+#[test]
+fn losses_in_bf16_follow_those_in_f32() {
+    for keys in ["", "qk_norm = true\nactivation = 'geglu'\n", "logit_softcap = 5.0\n"] {
+        let (own, found) = (losses(keys), losses(&format!("{keys}dtype = 'bf16'\n")));
+        let off = own.iter().zip(&found).map(|(own, found)| (own - found).abs());
+        let worst = off.fold(0.0, f64::max);
+        println!("in bf16 off by {worst:.1e} at most: {keys:?}");
+        assert!(worst < 0.01 && worst > 0.0, "{keys:?}: {own:?} {found:?}");
+        assert!(found[11] < found[0] - 0.1, "{found:?}");
     }
 }
 

@@ -36,6 +36,8 @@ pub enum Form {
     /// Our own kernels where the op has one for the device and type.
     #[default]
     Fused,
+    /// The same, with factors of matrix products rounded to bf16; all else stays f32.
+    Bf16,
     /// Plain candle operations with candle's own gradient: the definition of right, and slow.
     Composed,
 }
@@ -59,6 +61,15 @@ pub(in crate::runtime) enum Pull {
     Array(Array),
     /// It is in the parameter's own sum.
     Summed,
+}
+
+/// The gradients of an op's inputs on a device, each with what its input has from elsewhere.
+pub(in crate::runtime) fn pulls(
+    found: impl IntoIterator<Item = Array>,
+    with: Vec<Option<Array>>,
+) -> Result<Vec<Pull>> {
+    let found = found.into_iter().zip(with);
+    found.map(|(found, with)| Ok(Pull::Array(calls::joined(found, with)?))).collect()
 }
 
 /// A gradient on its way back.
@@ -200,10 +211,15 @@ impl Value {
         self.node.is_some()
     }
 
+    /// Whether matrix products round it to bf16.
+    pub(in crate::runtime) fn in_bf16(&self) -> bool {
+        self.form == Form::Bf16
+    }
+
     /// Whether all of `inputs` ask for fused forms and are f32 on the CPU, which those need.
     pub(in crate::runtime) fn fused_on_cpu(inputs: &[&Value]) -> bool {
         inputs.iter().all(|value| {
-            value.form == Form::Fused
+            value.form != Form::Composed
                 && value.tensor().dtype() == DType::F32
                 && value.tensor().device().is_cpu()
         })

@@ -23,12 +23,12 @@ use crate::base::{
 };
 use crate::runtime::{
     device::Device,
-    model::{Grow, LoraConfig, Model, ModelConfig, check_rank, trained_shapes},
+    model::{Grow, LoraConfig, Model, ModelConfig, check_rank, knobs::Dtype, trained_shapes},
     optim::{
         Optimizer,
         adamw::AdamWConfig,
         config::{OptimizerConfig, Shared},
-        schedule::{Kind, Schedule, Shape},
+        schedule::{Curve, Schedule, Shape},
     },
 };
 
@@ -117,7 +117,7 @@ pub struct Settings {
     /// Where the decay ends, as a share of the highest.
     pub learning_rate_min: f64,
     /// What follows the warm-up: `cosine`, `wsd` (stable, then a decay), `linear`, `constant`.
-    pub schedule: Kind,
+    pub schedule: Curve,
     /// Steps over which the learning rate rises from 0.
     pub warmup_steps: u64,
     /// `wsd`: the share of the steps, at the end, over which it falls.
@@ -240,7 +240,7 @@ impl Default for Settings {
             grow: None,
             learning_rate: 1e-3,
             learning_rate_min: 0.1,
-            schedule: Kind::Cosine,
+            schedule: Curve::Cosine,
             warmup_steps: 50,
             decay_fraction: 0.2,
             decay_from: None,
@@ -313,15 +313,22 @@ impl TrainConfig {
         lora.validate(&self.model)
     }
 
-    /// Refuses what of a run has no form on a GPU.
+    /// Refuses what of a run has no form on `device`.
     ///
     /// # Errors
-    /// Config: the key, where `device` is no CPU.
+    /// Config: the key.
     pub fn check_device(&self, device: &Device) -> Result<()> {
-        if device.context().is_some() && self.runtime.ops == Ops::Composed {
+        let is_composed = self.runtime.ops == Ops::Composed;
+        if is_composed && device.context().is_some() {
             let message = "`runtime.ops = \"composed\"` runs on the CPU alone";
             return Err(
                 Error::config(message).with_hint("leave the key out, or use `--device cpu`")
+            );
+        }
+        if is_composed && self.model.dtype == Dtype::Bf16 {
+            let message = "`runtime.ops = \"composed\"` multiplies in f32";
+            return Err(
+                Error::config(message).with_hint("leave it out, or `model.dtype = \"bf16\"`")
             );
         }
         self.lora.as_ref().map_or(Ok(()), |lora| check_rank(lora.rank, device))
@@ -535,7 +542,7 @@ impl Settings {
     }
 
     fn check_batch(&self) -> Result<()> {
-        if self.decay_from.is_some() && self.schedule != Kind::Wsd {
+        if self.decay_from.is_some() && self.schedule != Curve::Wsd {
             return Err(Error::config("`train.decay_from` is of the schedule `wsd`")
                 .with_hint("set `train.schedule = \"wsd\"`, or leave `train.decay_from` out"));
         }

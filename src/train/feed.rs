@@ -162,7 +162,7 @@ impl Columns {
         }
         targets.extend((!inputs.is_empty()).then_some(behind));
         let rows = inputs.len() / sequence;
-        Batch { inputs, targets, segments, positions, trained, rows, sequence, first_row }
+        Batch { inputs, targets, segments, positions, trained, rows, sequence, first_row, parts: 1 }
     }
 }
 

@@ -19,7 +19,7 @@ use super::{
     plan::{self, Prepared, TrainOptions},
 };
 use crate::base::{config::Table, error::Result, html::put, progress::Progress};
-use crate::runtime::optim::schedule::Kind;
+use crate::runtime::optim::schedule::Curve;
 
 /// Steps of a test at most, and the rates that they go through.
 const STEPS: u64 = 100;
@@ -76,7 +76,7 @@ fn test(prepared: &mut Prepared, progress: &Progress) -> Result<RangeTest> {
     let mut learner = Learner::open(config, beginning, device)?;
     // Every rate is tried on as much text: losses of small batches lie further apart.
     let mut settings = config.train.whole(feed.row_count());
-    (settings.schedule, settings.warmup_steps, settings.spike_skip) = (Kind::Constant, 0, 0.0);
+    (settings.schedule, settings.warmup_steps, settings.spike_skip) = (Curve::Constant, 0, 0.0);
     let batch = settings.rows_per_step() as u64;
     let batches = (feed.row_count() / batch).min(STEPS);
     progress.begin_steps("learning rates", STEPS);

@@ -25,7 +25,7 @@ use crate::runtime::{
     data::Feed,
     device::{Device, Numerics},
     first_step,
-    model::Model,
+    model::{Model, knobs::Dtype},
     optim::{Optimizer, average, clip::clip},
     pages::KeptPages,
     step::{self, StepGradients},
@@ -96,7 +96,10 @@ impl Learner {
         let decoder = decoder.with_form(form).with_noise_seed(train.seed);
         let decoder = decoder.with_recompute(train.recompute == Recompute::On);
         let mut optimizer = config.build_optimizer(&decoder)?;
-        let numerics = Numerics::of(device);
+        let numerics = match model.dtype {
+            Dtype::Bf16 => Numerics::of(device).with_bf16(),
+            Dtype::Auto | Dtype::F32 => Numerics::of(device),
+        };
         let (mut state, mut numerics_differences) = (beginning(config, &numerics), Vec::new());
         let mut average = None;
         if let Beginning::Checkpoint(checkpoint) = from {
@@ -288,10 +291,12 @@ mod tests {
     #[test]
     fn what_a_device_cannot_do_is_refused_by_its_key() {
         let device = Device::over(HostMachine::context(1).1);
-        let mut changed = [config(), config()];
+        let mut changed = [config(), config(), config()];
         changed[0].lora = Some(LoraConfig { rank: 4, ..LoraConfig::default() });
         changed[1].runtime.ops = Ops::Composed;
-        for (config, key) in changed.iter().zip(["`lora.rank`", "`runtime.ops"]) {
+        changed[2].model.dtype = Dtype::F32;
+        let keys = ["`lora.rank`", "`runtime.ops", "`model.dtype`"];
+        for (config, key) in changed.iter().zip(keys) {
             let error = Learner::open(config, Beginning::Fresh, &device).map(|_| ()).unwrap_err();
             assert!(error.to_string().starts_with(key), "{error}");
             assert_eq!((error.exit_status(), error.hint().is_some()), (2, true));

@@ -49,7 +49,7 @@ use crate::report;
 use crate::runtime::{
     checkpoint::{self, Beside, Best},
     device::Device,
-    model::Sampling,
+    model::{Sampling, knobs::Dtype},
 };
 use crate::shards::{read_validation, validation::VALIDATION_FILE};
 use crate::tokenizer::Tokenizer;
@@ -201,6 +201,10 @@ impl<'a> Run<'a> {
             (cx.say)(&format!("{name}: {}", Count(number)));
         }
         let learner = Learner::open(&config, beginning(&directory, origin)?, device)?;
+        if config.model.dtype == Dtype::Bf16 {
+            let numerics = &learner.state.numerics;
+            (cx.say)(&format!("arithmetic: {}; {}", numerics.dtype, numerics.matmul));
+        }
         let (step, differences) = (learner.state.step, &learner.numerics_differences);
         let mut warnings = directory.warnings.clone();
         if !differences.is_empty() {

@@ -272,6 +272,7 @@ impl Validation {
             rows: rows.len(),
             sequence: self.sequence,
             first_row: 0,
+            parts: 1,
         };
         for (row, windows) in rows.iter().enumerate() {
             for (segment, window) in windows.iter().enumerate() {

@@ -366,7 +366,7 @@ fn cross_entropy(
 /// Against `ops::dropout` on the same tokens: the same elements fall.
 fn dropout() -> Case {
     let (rows, sequence, width) = (3, 7, 72);
-    let noise = ops::Noise { seed: 0x1234_5678_9abc_def0, first_row: 11, site: 3 };
+    let noise = ops::Noise { seed: 0x1234_5678_9abc_def0, first_row: 11, parts: 1, site: 3 };
     let x = normal("x", rows * sequence * width, 1.0);
     let input = constant(&tensor(&x, &[rows, sequence, width]));
     let expected = numbers(&ops::dropout(&input, 0.25, noise).unwrap().detached());

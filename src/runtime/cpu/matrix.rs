@@ -1,7 +1,10 @@
-//! A matrix inside a slice: where its elements lie.
+//! A matrix inside a slice: where its elements lie, and where those of a product go.
 //!
 //! In → a slice, sizes, the way from row to row; out → the matrix or its transpose, without a copy.
-//! **Invariant.** All elements lie inside the slice, which kernels rely on.
+//! **Invariants.** All elements lie inside the slice, and rows or columns are contiguous: kernels
+//! rely on both.
+
+#![allow(unsafe_code, reason = "tasks write into one output")]
 
 /// A read-only matrix inside a slice.
 #[derive(Clone, Copy)]
@@ -11,12 +14,15 @@ pub struct Matrix<'a> {
     pub(super) columns: usize,
     pub(super) row_stride: usize,
     pub(super) column_stride: usize,
+    /// Whether products take its elements rounded to bf16.
+    pub(super) in_bf16: bool,
 }
 
 impl<'a> Matrix<'a> {
     /// `rows` × `columns`, rows `row_stride` elements apart.
     pub fn new(elements: &'a [f32], rows: usize, columns: usize, row_stride: usize) -> Self {
-        let matrix = Matrix { elements, rows, columns, row_stride, column_stride: 1 };
+        let matrix =
+            Matrix { elements, rows, columns, row_stride, column_stride: 1, in_bf16: false };
         assert!(rows > 0 && columns > 0, "a matrix of {rows} x {columns}");
         let span = (rows - 1) * row_stride + columns;
         assert!(span <= elements.len(), "a matrix inside its slice");
@@ -25,13 +31,31 @@ impl<'a> Matrix<'a> {
 
     /// The transpose of the same elements.
     pub fn t(self) -> Self {
-        let Matrix { elements, rows, columns, row_stride, column_stride } = self;
+        let Matrix { rows, columns, row_stride, column_stride, .. } = self;
         Matrix {
-            elements,
             rows: columns,
             columns: rows,
             row_stride: column_stride,
             column_stride: row_stride,
+            ..self
         }
     }
+
+    /// The same elements, rounded to bf16 where a product reads them and `in_bf16` says so. Both
+    /// factors of a product are of one kind.
+    pub fn rounded(self, in_bf16: bool) -> Self {
+        Matrix { in_bf16, ..self }
+    }
 }
+
+/// Where a product goes.
+pub struct Output {
+    pub start: *mut f32,
+    /// Elements between two rows.
+    pub stride: usize,
+    /// Whether the product is added to what stands there.
+    pub add: bool,
+}
+
+// SAFETY: tasks write disjoint elements through it.
+unsafe impl Sync for Output {}

@@ -1,18 +1,27 @@
 //! What the fused CPU forms share: slices of tensors, matrix products, and a vectorised `exp`.
 //!
-//! In → f32 tensors on the CPU; out → slices, sums and products of them ([`mod@product`]). Element
-//! loops are plain Rust compiled three times (baseline, AVX2, AVX-512) by `kernel!` and dispatched
-//! at run time.
+//! In → f32 tensors on the CPU; out → slices, sums and products of them ([`mod@product`]), also of
+//! factors rounded to bf16 ([`Matrix::rounded`]). Element loops are plain Rust compiled three times
+//! (baseline, AVX2, AVX-512) by `kernel!` and dispatched at run time.
 //!
 //! **Invariants.** No fused multiply-add, no reassociation, sums in [`LANES`] fixed lanes and fixed
 //! blocks of rows: an element loop gives the same bits on every instruction set and thread count.
 
 #![allow(unsafe_code, reason = "kernels for the vector units")]
 
+#[cfg(target_arch = "x86_64")]
+mod amx;
+#[cfg(target_arch = "x86_64")]
+mod bf16;
 mod matrix;
 #[cfg(target_arch = "x86_64")]
 mod pack;
+#[cfg(target_arch = "x86_64")]
+mod pairs;
 mod product;
+mod rounded;
+#[cfg(target_arch = "x86_64")]
+mod tasks;
 #[cfg(target_arch = "x86_64")]
 mod tile;
 
@@ -71,14 +80,39 @@ impl Deref for Elements<'_> {
 pub fn made(len: usize, piece: usize, body: impl Fn(usize, &mut [f32]) + Sync) -> Vec<f32> {
     let mut elements = Vec::with_capacity(len);
     let places = elements.spare_capacity_mut()[..len].par_chunks_mut(piece);
-    places.enumerate().for_each(|(at, place)| {
-        place.fill(MaybeUninit::new(0.0));
-        // SAFETY: every element of the piece was just written.
-        body(at, unsafe { place.assume_init_mut() });
-    });
+    places.enumerate().for_each(|(at, place)| body(at, zeroed(place)));
     // SAFETY: each of the `len` elements belongs to a piece, all of which are filled.
     unsafe { elements.set_len(len) };
     elements
+}
+
+/// The same with two outputs.
+pub fn made_two(
+    len: usize,
+    piece: usize,
+    body: impl Fn(usize, &mut [f32], &mut [f32]) + Sync,
+) -> (Vec<f32>, Vec<f32>) {
+    let (mut one, mut other) = (Vec::with_capacity(len), Vec::with_capacity(len));
+    let places = one.spare_capacity_mut()[..len].par_chunks_mut(piece);
+    let places = places.zip(other.spare_capacity_mut()[..len].par_chunks_mut(piece));
+    places.enumerate().for_each(|(at, (one, other))| body(at, zeroed(one), zeroed(other)));
+    // SAFETY: each of the `len` elements belongs to a piece, all of which are filled.
+    unsafe { one.set_len(len) };
+    // SAFETY: as above.
+    unsafe { other.set_len(len) };
+    (one, other)
+}
+
+/// Zeros in a place.
+fn zeroed(place: &mut [MaybeUninit<f32>]) -> &mut [f32] {
+    place.fill(MaybeUninit::new(0.0));
+    // SAFETY: every element was just written.
+    unsafe { place.assume_init_mut() }
+}
+
+/// `len` zeros, written in parallel.
+pub fn zeros(len: usize) -> Vec<f32> {
+    made(len, 64 * 1024, |_, _| {})
 }
 
 /// A tensor that owns `elements`, without a copy.
@@ -128,6 +162,17 @@ impl Level {
         }
         Level::Baseline
     }
+}
+
+/// What multiplies numbers of bf16 here, in words; bits of such products depend on it.
+pub fn bf16_unit() -> &'static str {
+    #[cfg(target_arch = "x86_64")]
+    match bf16::Unit::detected() {
+        Some(bf16::Unit::Tiles) => return "tiles of AMX",
+        Some(bf16::Unit::Pairs) => return "pairs of AVX-512",
+        None => {}
+    }
+    "rounded factors in f32"
 }
 
 /// Compiles a function's body for each [`Level`] and calls the best one the machine has. The body

@@ -9,7 +9,7 @@
 #![allow(unsafe_code, reason = "kernels for the vector units")]
 
 use std::arch::x86_64::{
-    _MM_HINT_T0, _mm_prefetch, _mm256_loadu_ps, _mm256_permute2f128_ps, _mm256_setzero_ps,
+    __m512, _MM_HINT_T0, _mm_prefetch, _mm256_loadu_ps, _mm256_permute2f128_ps, _mm256_setzero_ps,
     _mm256_shuffle_ps, _mm256_storeu_ps, _mm256_unpackhi_ps, _mm256_unpacklo_ps, _mm512_castpd_ps,
     _mm512_castps_pd, _mm512_loadu_ps, _mm512_setzero_ps, _mm512_shuffle_f32x4, _mm512_storeu_ps,
     _mm512_unpackhi_pd, _mm512_unpackhi_ps, _mm512_unpacklo_pd, _mm512_unpacklo_ps,
@@ -158,11 +158,21 @@ fn transposed(place: &mut [f32], right: Matrix<'_>, start: usize, index: usize, 
 /// `from` holds 16 runs of 16, `stride` apart; `to` takes 16 runs of 16, 32 apart.
 #[target_feature(enable = "avx512f")]
 unsafe fn sixteen(from: *const f32, stride: usize, to: *mut f32) {
-    let mut a = [_mm512_setzero_ps(); 16];
-    for (row, numbers) in a.iter_mut().enumerate() {
+    let mut square = [_mm512_setzero_ps(); 16];
+    for (row, numbers) in square.iter_mut().enumerate() {
         // SAFETY: the caller's promise.
         *numbers = unsafe { _mm512_loadu_ps(from.add(row * stride)) };
     }
+    for (row, numbers) in transpose(square).into_iter().enumerate() {
+        // SAFETY: the caller's promise.
+        unsafe { _mm512_storeu_ps(to.add(row * 32), numbers) };
+    }
+}
+
+/// The columns of 16 × 16 numbers of 32 bits as rows.
+#[target_feature(enable = "avx512f")]
+#[inline]
+pub fn transpose(mut a: [__m512; 16]) -> [__m512; 16] {
     let mut b = a;
     for i in 0..8 {
         b[2 * i] = _mm512_unpacklo_ps(a[2 * i], a[2 * i + 1]);
@@ -186,10 +196,7 @@ unsafe fn sixteen(from: *const f32, stride: usize, to: *mut f32) {
         a[i] = _mm512_shuffle_f32x4(b[i], b[i + 8], 0x88);
         a[i + 8] = _mm512_shuffle_f32x4(b[i], b[i + 8], 0xdd);
     }
-    for (row, numbers) in a.into_iter().enumerate() {
-        // SAFETY: the caller's promise.
-        unsafe { _mm512_storeu_ps(to.add(row * 32), numbers) };
-    }
+    a
 }
 
 /// Transposes 8 × 8 numbers into rows 16 apart.

@@ -1,4 +1,4 @@
-//! Matrix products of f32.
+//! Matrix products of f32, and of what is rounded to bf16 (`bf16`).
 //!
 //! In → two [`Matrix`] factors, the right one packed before where it is used again ([`Factor`]);
 //! out → their product, new, stored or added. **Method.** Blocks of [`DEPTH`] inner indices; of the
@@ -23,16 +23,23 @@ use std::{cell::RefCell, ops::Range};
 use rayon::prelude::*;
 
 use super::Matrix;
+use super::matrix::Output;
+use super::rounded::Rounded;
 #[cfg(target_arch = "x86_64")]
 use super::{
-    DEPTH, Level,
+    DEPTH, Level, bf16,
     pack::{TILES, pack_left, pack_right},
+    tasks::{self, Side},
     tile::{Left, ROW, Shape, Tile},
 };
 
 /// Multiplications that are worth a second thread: some tens of microseconds.
 #[cfg(target_arch = "x86_64")]
 const WORTH_A_THREAD: usize = 1 << 20;
+
+/// How many times faster products of bf16 are, packing and all.
+#[cfg(target_arch = "x86_64")]
+const FASTER: usize = 4;
 
 /// Numbers of the right factor that are packed at once: 512 KiB, which the second cache holds.
 #[cfg(target_arch = "x86_64")]
@@ -41,9 +48,16 @@ const PIECE: usize = 128 * 1024;
 /// A right factor.
 pub struct Factor<'a> {
     matrix: Matrix<'a>,
-    /// The whole of it as its kernel reads it, for the shape of tiles there is.
+    /// The whole of it as its kernel reads it.
     #[cfg(target_arch = "x86_64")]
-    packed: Option<(Shape, Vec<f32>)>,
+    packed: Option<Packed>,
+}
+
+#[cfg(target_arch = "x86_64")]
+enum Packed {
+    /// For the shape of tiles there is.
+    F32(Vec<f32>),
+    Bf16(bf16::Panels),
 }
 
 impl<'a> From<Matrix<'a>> for Factor<'a> {
@@ -59,6 +73,10 @@ impl<'a> Factor<'a> {
     /// Packs the whole of `matrix`, for several products. Holds it a second time.
     #[cfg(target_arch = "x86_64")]
     pub fn packed(matrix: Matrix<'a>) -> Factor<'a> {
+        if matrix.in_bf16 {
+            let packed = bf16::Panels::of(matrix).map(Packed::Bf16);
+            return Factor { matrix, packed };
+        }
         match shape() {
             Some(shape) => Factor::packed_for(matrix, shape),
             None => Factor::from(matrix),
@@ -69,7 +87,7 @@ impl<'a> Factor<'a> {
     fn packed_for(matrix: Matrix<'a>, shape: Shape) -> Factor<'a> {
         let width = shape.columns();
         let panels = matrix.columns.div_ceil(width);
-        let mut packed = vec![0.0; panels * width * matrix.rows];
+        let mut packed = super::zeros(panels * width * matrix.rows);
         let blocks = packed.chunks_mut(DEPTH * panels * width).enumerate();
         for (block, place) in blocks {
             let first = block * DEPTH;
@@ -82,7 +100,7 @@ impl<'a> Factor<'a> {
                 pack_right(place, matrix, columns, inner.clone(), shape);
             });
         }
-        Factor { matrix, packed: Some((shape, packed)) }
+        Factor { matrix, packed: Some(Packed::F32(packed)) }
     }
 
     /// As [`Factor::from`]: here products pack for themselves.
@@ -117,6 +135,17 @@ pub enum Threads {
     One,
     /// The current thread pool.
     All,
+}
+
+#[cfg(target_arch = "x86_64")]
+impl Threads {
+    /// How many, for so many multiplications of f32.
+    fn for_a_product(self, multiplications: usize) -> usize {
+        match self {
+            Threads::All if multiplications >= WORTH_A_THREAD => rayon::current_num_threads(),
+            _ => 1,
+        }
+    }
 }
 
 /// left · right, rows side by side.
@@ -157,51 +186,68 @@ pub fn matmul<'a>(
     });
 }
 
-/// Where a product goes.
-struct Output {
-    start: *mut f32,
-    stride: usize,
-    add: bool,
-}
-
-// SAFETY: tasks write disjoint elements through it.
-unsafe impl Sync for Output {}
-
 /// # Safety
 /// `output` has room for all elements, rows do not overlap, and nobody else uses them meanwhile;
 /// they hold numbers where the product is added.
-#[cfg(target_arch = "x86_64")]
 unsafe fn multiply(output: &Output, left: Matrix<'_>, right: &Factor<'_>, threads: Threads) {
     assert_eq!(left.columns, right.matrix.rows, "inner dimensions of a product");
-    let Some(shape) = shape() else {
-        // SAFETY: the caller's promise, handed on.
-        return unsafe { elsewhere(output, left, right.matrix, threads) };
-    };
-    let (m, n, k) = (left.rows, right.matrix.columns, left.columns);
-    let threads = match threads {
-        Threads::All if m * n * k >= WORTH_A_THREAD => rayon::current_num_threads(),
-        _ => 1,
-    };
-    let (across, along) = grid(left, right, threads, shape);
-    let run = |task: usize| {
-        let rows = cut(m, across, task / along, shape.rows());
-        let columns = cut(n, along, task % along, shape.columns());
-        if !rows.is_empty() && !columns.is_empty() {
-            // SAFETY: the caller's promise for these elements, which no other task has.
-            unsafe { part(output, left, right, rows, columns, shape) };
+    assert_eq!(left.in_bf16, right.matrix.in_bf16, "factors of one kind");
+    // SAFETY: the caller's promise, handed on.
+    unsafe {
+        match left.in_bf16 {
+            true => multiply_bf16(output, left, right, threads),
+            false => multiply_f32(output, left, right, threads),
         }
-    };
-    match across * along {
-        1 => run(0),
-        tasks => (0..tasks).into_par_iter().with_max_len(1).for_each(run),
     }
 }
 
 /// # Safety
-/// As of [`elsewhere`].
+/// As of [`multiply`].
+unsafe fn multiply_bf16(output: &Output, left: Matrix<'_>, right: &Factor<'_>, threads: Threads) {
+    #[cfg(target_arch = "x86_64")]
+    if let Some(unit) = bf16::Unit::detected() {
+        let packed = match &right.packed {
+            Some(Packed::Bf16(panels)) => Some(panels),
+            _ => None,
+        };
+        let size = left.rows * right.matrix.columns * left.columns;
+        let threads = threads.for_a_product(size / FASTER);
+        // SAFETY: the unit is of this machine; the rest is the caller's promise.
+        return unsafe { bf16::multiply(unit, output, left, (right.matrix, packed), threads) };
+    }
+    let (left, right) = (Rounded::of(left), Rounded::of(right.matrix));
+    // SAFETY: the caller's promise, handed on.
+    unsafe { multiply_f32(output, left.matrix(), &Factor::from(right.matrix()), threads) };
+}
+
+/// # Safety
+/// As of [`multiply`].
+#[cfg(target_arch = "x86_64")]
+unsafe fn multiply_f32(output: &Output, left: Matrix<'_>, right: &Factor<'_>, threads: Threads) {
+    let Some(shape) = shape() else {
+        // SAFETY: the caller's promise, handed on.
+        return unsafe { elsewhere(output, left, right.matrix, threads) };
+    };
+    let threads = threads.for_a_product(left.rows * right.matrix.columns * left.columns);
+    // Contiguous rows are copied, columns gathered; a packed factor is not packed again.
+    let cost = left.rows * if left.column_stride == 1 { 1 } else { 3 };
+    let rows = Side { size: left.rows, tile: shape.rows(), cost };
+    let cost = match (right.packed.is_some(), right.matrix.column_stride) {
+        (true, _) => 0,
+        (false, 1) => right.matrix.columns,
+        (false, _) => 2 * right.matrix.columns,
+    };
+    let columns = Side { size: right.matrix.columns, tile: shape.columns(), cost };
+    tasks::run(rows, columns, threads, |rows, columns| {
+        // SAFETY: the caller's promise for these elements, which no other task has.
+        unsafe { part(output, left, right, rows, columns, shape) };
+    });
+}
+
+/// # Safety
+/// As of [`multiply`].
 #[cfg(not(target_arch = "x86_64"))]
-unsafe fn multiply(output: &Output, left: Matrix<'_>, right: &Factor<'_>, threads: Threads) {
-    assert_eq!(left.columns, right.matrix.rows, "inner dimensions of a product");
+unsafe fn multiply_f32(output: &Output, left: Matrix<'_>, right: &Factor<'_>, threads: Threads) {
     // SAFETY: the caller's promise, handed on.
     unsafe { elsewhere(output, left, right.matrix, threads) };
 }
@@ -214,37 +260,6 @@ fn shape() -> Option<Shape> {
         Level::Avx2 => Some(Shape::Narrow),
         Level::Baseline => None,
     }
-}
-
-/// Tasks across the rows and along the columns: two a thread, so that one that is held up is helped
-/// out, and cut where that packs least again.
-#[cfg(target_arch = "x86_64")]
-fn grid(left: Matrix<'_>, right: &Factor<'_>, threads: usize, shape: Shape) -> (usize, usize) {
-    let tasks = if threads == 1 { 1 } else { 2 * threads };
-    let (most_across, most_along) =
-        (left.rows.div_ceil(shape.rows()), right.matrix.columns.div_ceil(shape.columns()));
-    // Contiguous rows are copied, columns gathered; a packed factor is not packed again.
-    let left_cost = left.rows * if left.column_stride == 1 { 1 } else { 3 };
-    let right_cost = match (right.packed.is_some(), right.matrix.column_stride) {
-        (true, _) => 0,
-        (false, 1) => right.matrix.columns,
-        (false, _) => 2 * right.matrix.columns,
-    };
-    let grids = (1..=tasks).map(|across| (across.min(most_across), tasks.div_ceil(across)));
-    let grids = grids.map(|(across, along)| (across, along.min(most_along)));
-    let cost = |&(across, along): &(usize, usize)| {
-        let missing = tasks.saturating_sub(across * along);
-        (missing, across * right_cost + along * left_cost)
-    };
-    grids.min_by_key(cost).unwrap_or((1, 1))
-}
-
-/// Piece `at` of `pieces` of `0..size`, cut between tiles.
-#[cfg(target_arch = "x86_64")]
-fn cut(size: usize, pieces: usize, at: usize, tile: usize) -> Range<usize> {
-    let tiles = size.div_ceil(tile);
-    let border = |at: usize| (tiles * at / pieces * tile).min(size);
-    border(at)..border(at + 1)
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -276,11 +291,11 @@ unsafe fn part(
             for start in columns.clone().step_by(piece) {
                 let columns = start..columns.end.min(start + piece);
                 let panels = match &right.packed {
-                    Some((_, packed)) => {
+                    Some(Packed::F32(packed)) => {
                         let all = right.matrix.columns.div_ceil(width) * width;
                         &packed[first * all + start * inner.len()..]
                     }
-                    None => {
+                    _ => {
                         pack_right(rights, right.matrix, columns.clone(), inner.clone(), shape);
                         &rights[..]
                     }

@@ -110,7 +110,7 @@ fn between_rows() -> Vec<Case> {
         case("rope, heads of 64", ROUNDED, &[X, HEAD], turned(64)),
         case("rope, a head of 128", ROUNDED, &[X, HEAD], turned(128)),
         case("dropout", ROUNDED, &[X, HEAD], |v, _| {
-            ops::dropout(&v[0], 0.25, Noise { seed: 5, first_row: 9, site: 2 }).unwrap()
+            ops::dropout(&v[0], 0.25, Noise { seed: 5, first_row: 9, parts: 1, site: 2 }).unwrap()
         }),
     ]
 }

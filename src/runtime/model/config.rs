@@ -7,7 +7,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::knobs::{Activation, Bias, Init, Norm, Positions};
+use super::knobs::{Activation, Bias, Dtype, Init, Norm, Positions};
 use crate::base::error::{Error, Result};
 use crate::base::size::Count;
 use crate::runtime::ops::{Gain, Head, RopeScaling};
@@ -103,6 +103,9 @@ pub struct ModelConfig {
     /// V*, 2022, table 8).
     #[serde(skip_serializing_if = "is_default")]
     pub mup_base_width: usize,
+    /// `auto`, `f32`, `bf16`.
+    #[serde(skip_serializing_if = "is_default")]
+    pub dtype: Dtype,
     /// Parameters to have: the width is solved for, at this depth and these proportions.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fit_params: Option<Count>,
@@ -147,6 +150,7 @@ impl Default for ModelConfig {
             init: Init::default(),
             zero_init_projections: false,
             mup_base_width: 0,
+            dtype: Dtype::default(),
             fit_params: None,
             rope_scaling: None,
         }

@@ -76,22 +76,7 @@ fn in_block(name: &str) -> Option<(usize, &str)> {
 mod tests {
     use super::*;
     use crate::runtime::data::Batch;
-    use crate::runtime::device::Device;
-
-    fn model(keys: &str) -> Model {
-        let config: ModelConfig = toml::from_str(keys).unwrap();
-        let config = ModelConfig {
-            vocab_size: 61,
-            d_model: 16,
-            n_layer: 2,
-            n_head: 2,
-            n_kv_head: 1,
-            d_ff: 24,
-            init_std: 0.3,
-            ..config
-        };
-        Model::new(&config, 3, &Device::cpu()).unwrap()
-    }
+    use crate::runtime::model::trial::with;
 
     fn logits(model: &Model) -> Vec<f32> {
         let tokens: Vec<u32> = (0..13).map(|i| (i * i * 5 + 2) % 61).collect();
@@ -102,28 +87,28 @@ mod tests {
     #[test]
     fn an_expanded_model_computes_what_it_did_and_a_stacked_one_repeats_its_blocks() {
         for keys in ["", "bias = 'all'\nnorm = 'layernorm'\nactivation = 'gelu'\nparallel = true"] {
-            let model = model(keys);
+            let model = with(keys);
             let expanded = model.grown(6, Grow::Expand).unwrap();
             assert_eq!(expanded.config().n_layer, 6);
             assert_eq!(logits(&expanded), logits(&model), "{keys}");
-            let stacked = model.grown(4, Grow::Stack).unwrap();
+            let stacked = model.grown(6, Grow::Stack).unwrap();
             assert_ne!(logits(&stacked), logits(&model));
             let numbers = |layer: usize| -> Vec<f32> {
                 let name = format!("model.layers.{layer}.mlp.up_proj.weight");
                 stacked.parameters().get(&name).unwrap().flatten_all().unwrap().to_vec1().unwrap()
             };
-            assert_eq!((numbers(0), numbers(1)), (numbers(2), numbers(3)));
+            assert_eq!((numbers(0), numbers(1)), (numbers(3), numbers(4)));
             assert_ne!(numbers(0), numbers(1));
         }
     }
 
     #[test]
     fn other_depths_and_patterns_are_refused() {
-        for layers in [1, 2, 3] {
-            let error = model("").grown(layers, Grow::Stack).err().unwrap();
-            assert!(error.to_string().contains("multiple of the model's 2"), "{error}");
+        for layers in [1, 3, 4] {
+            let error = with("").grown(layers, Grow::Stack).err().unwrap();
+            assert!(error.to_string().contains("multiple of the model's 3"), "{error}");
         }
-        let windowed = model("window = 4\nwindow_pattern = 'SL'");
-        assert!(windowed.grown(4, Grow::Expand).is_err());
+        let windowed = with("window = 4\nwindow_pattern = 'SL'");
+        assert!(windowed.grown(6, Grow::Expand).is_err());
     }
 }

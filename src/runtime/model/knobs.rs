@@ -1,4 +1,5 @@
-//! The choices of a shape that are words: norm, positions, activation, biases, initialisation.
+//! The choices of a shape that are words: norm, positions, activation, biases, initialisation, type
+//! of arithmetic.
 //!
 //! In → values of the table `[model]`; out → enums. The first of each is the default: Llama's.
 
@@ -72,4 +73,17 @@ pub enum Init {
     Gpt2,
     /// `init_std` everywhere, as `transformers` begins a Llama.
     Llama,
+}
+
+/// What matrix products are computed in. Parameters, moments, softmax, norms, the loss and all sums
+/// are f32 in each.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Dtype {
+    /// The device's own: f32 on a CPU, bf16 on a GPU.
+    #[default]
+    Auto,
+    F32,
+    /// Both factors rounded to bf16.
+    Bf16,
 }

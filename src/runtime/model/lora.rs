@@ -204,23 +204,10 @@ impl Model {
 mod tests {
     use super::*;
     use crate::runtime::data::Batch;
-    use crate::runtime::device::Device;
+    use crate::runtime::model::trial::model as base;
     use crate::runtime::optim::Optimizer;
     use crate::runtime::optim::adamw::{AdamW, AdamWConfig};
     use crate::runtime::step::gradients;
-
-    fn base() -> Model {
-        let config = ModelConfig {
-            vocab_size: 61,
-            d_model: 16,
-            n_layer: 2,
-            n_head: 2,
-            n_kv_head: 1,
-            d_ff: 24,
-            ..ModelConfig::default()
-        };
-        Model::new(&config, 3, &Device::cpu()).unwrap()
-    }
 
     fn lora(targets: &[&str]) -> LoraConfig {
         let targets = targets.iter().map(|target| (*target).to_owned()).collect();
@@ -239,7 +226,7 @@ mod tests {
         let every = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"];
         let model = base.with_lora(&lora(&every), 0).unwrap();
         assert_eq!(model.logits(&batch()).unwrap(), plain);
-        assert_eq!(model.parameters().len(), 2 * 2 * every.len());
+        assert_eq!(model.parameters().len(), 3 * 2 * every.len());
         let mut optimizer = AdamW::new(model.parameters(), &AdamWConfig::default()).unwrap();
         let mut losses = Vec::new();
         for _ in 0..60 {
@@ -267,8 +254,8 @@ mod tests {
         assert!(error.hint().unwrap().contains("down_proj"));
         assert!(of(&lora(&["q_proj", "q_proj"])).to_string().contains("twice"));
         assert!(of(&lora(&[])).to_string().contains("empty"));
-        let rank = LoraConfig { rank: 25, ..LoraConfig::default() };
-        assert!(of(&rank).to_string().contains("`lora.rank` is 25: expected 1 to 24"));
+        let rank = LoraConfig { rank: 41, ..LoraConfig::default() };
+        assert!(of(&rank).to_string().contains("`lora.rank` is 41: expected 1 to 40"));
         let alpha = LoraConfig { alpha: f64::NAN, ..LoraConfig::default() };
         assert!(of(&alpha).to_string().contains("lora.alpha"));
         assert!(toml::from_str::<LoraConfig>("dropout = 0.1").is_err());

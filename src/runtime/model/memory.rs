@@ -11,12 +11,13 @@
 //! backward begins, all activations stand, with the gradients of the last block's feed-forward
 //! layer; where it ends, all gradients stand, with one block's activations. A block that runs again
 //! in the backward pass keeps its input, d numbers a token, until then. Beside adapters that alone
-//! are trained the gradients are theirs, and the head's while the backward begins.
+//! are trained the gradients are theirs.
 //! **Invariant.** Counted in u128: no shape overflows it.
 
 use serde::Serialize;
 
 use super::ModelConfig;
+use super::knobs::Dtype;
 use crate::runtime::ops::{attention, cross_entropy};
 
 /// Bytes of one f32.
@@ -88,15 +89,24 @@ impl ModelConfig {
         let before = if shape.parts > 1 { trained } else { 0 };
         // The head's gradient exists before the backward begins; at its end that of the embedding
         // joins it, and their sum.
-        let begin = (before + table, stand + ends);
-        let sums = if self.tied && shape.adapters.is_none() { 2 * table } else { 0 };
+        let (head, sums) = match (shape.adapters, self.tied) {
+            (Some(_), _) => (0, 0),
+            (None, true) => (table, 2 * table),
+            (None, false) => (table, 0),
+        };
+        let begin = (before + head, stand + ends);
         let end = (before + trained + sums, block);
         let fullest = if begin.0 + begin.1 > end.0 + end.1 { begin } else { end };
 
         let rows = wide(cross_entropy::CHUNK).min(tokens);
         let logits = rows * wide(self.vocab_size) * FLOAT;
-        // Packed for both of its products with the hidden states, where these come in chunks.
-        let head = if tokens > rows { 2 * table } else { 0 };
+        // Packed for both of its products with the hidden states, where these come in chunks; in
+        // half the bytes for products of bf16.
+        let packed = match (tokens > rows, self.dtype) {
+            (false, _) => 0,
+            (true, Dtype::Bf16) => table,
+            (true, _) => 2 * table,
+        };
         let scores = wide(attention::BLOCK.min(shape.sequence)) * wide(shape.sequence) * FLOAT;
         let bytes = |number: u128| u64::try_from(number).unwrap_or(u64::MAX);
         StepMemory {
@@ -104,7 +114,7 @@ impl ModelConfig {
             moments: bytes(2 * parameters),
             gradients: bytes(fullest.0),
             activations: bytes(fullest.1),
-            scratch: bytes(logits + head + 2 * scores * wide(shape.threads)),
+            scratch: bytes(logits + packed + 2 * scores * wide(shape.threads)),
         }
     }
 }
@@ -143,8 +153,15 @@ mod tests {
         let saved = 4 * 32 * 256 * (5 * kept - 6 * 192);
         assert_eq!(plain.activations - again.activations, saved);
         let adapters = config().step_memory(StepShape { adapters: Some(1000), ..shape(32, 4) });
-        let table = 4 * 8192 * 192;
-        assert_eq!((adapters.gradients, adapters.weights), (table + 4000, plain.weights));
+        assert_eq!((adapters.gradients, adapters.weights), (4000, plain.weights));
+    }
+
+    #[test]
+    fn a_head_packed_in_bf16_takes_half_the_bytes() {
+        let bf16 = ModelConfig { dtype: Dtype::Bf16, ..config() };
+        let (wide, half) = (memory(&config(), 8, 1), memory(&bf16, 8, 1));
+        assert_eq!(wide.scratch - half.scratch, 8192 * 192 * 4);
+        assert_eq!(wide.activations, half.activations);
     }
 
     #[test]

@@ -9,6 +9,7 @@
 //! Shapes: B rows, T tokens a row, S keys (T, or more after a cache), d = d_model, H query heads
 //! and K key heads of h elements, F = d_ff, Vₚ padded vocabulary.
 
+mod block;
 mod config;
 mod counts;
 mod generate;
@@ -44,13 +45,13 @@ pub use together::{Asked, Event, generate_all};
 
 use std::sync::Arc;
 
-use knobs::{Activation, Norm, Positions};
-use weights::{Block, Weights};
+use knobs::{Dtype, Positions};
+use weights::Weights;
 
 use crate::base::error::{Error, Result};
 use crate::runtime::data::Batch;
 use crate::runtime::device::Device;
-use crate::runtime::ops::{self, Gain, Noise, Rotation, Tables, Visible};
+use crate::runtime::ops::{self, Noise, Rotation, Tables, Visible};
 use crate::runtime::value::{Form, NamedParameters, Value};
 
 /// A decoder with its parameters. Optimizers change the parameters in place; a clone shares them.
@@ -102,7 +103,7 @@ impl Model {
 
     fn with(config: &ModelConfig, parameters: NamedParameters, device: &Device) -> Result<Model> {
         let (parameters, tables) = on_device::placed(config, parameters, device)?;
-        Ok(Model {
+        let model = Model {
             config: config.clone(),
             device: device.clone(),
             parameters,
@@ -111,7 +112,8 @@ impl Model {
             recompute: false,
             noise_seed: 0,
             tables: tables.map(Arc::new),
-        })
+        };
+        Ok(model.with_form(Form::Fused))
     }
 
     /// Draws dropout from `seed`.
@@ -119,8 +121,11 @@ impl Model {
         Model { noise_seed, ..self }
     }
 
-    /// Runs every op in `form`; [`Form::Composed`] is the first thing to try when in doubt.
+    /// Runs every op in `form`; [`Form::Composed`] is the first thing to try when in doubt. A shape
+    /// in bf16 has its products in bf16 where forms are fused.
     pub fn with_form(self, form: Form) -> Model {
+        let in_bf16 = self.config.dtype == Dtype::Bf16 && self.device.context().is_none();
+        let form = if in_bf16 && form == Form::Fused { Form::Bf16 } else { form };
         Model { form, ..self }
     }
 
@@ -158,9 +163,10 @@ impl Model {
         ops::cross_entropy(&hidden, weights.head(), &targets, head, scale) // []
     }
 
-    /// Nats of each target, rows × sequence; keeps no tape and drops nothing.
+    /// Nats of each target, rows × sequence; keeps no tape and drops nothing. Its products are
+    /// those of training.
     pub fn nats(&self, batch: &Batch) -> Result<Vec<f32>> {
-        let weights = Weights::constant(self);
+        let weights = Weights::held_out(self);
         let hidden = self.read(&weights, batch, false)?; // [B, T, d]
         ops::nats(&hidden, weights.head(), &batch.targets, self.config.head())
     }
@@ -177,8 +183,9 @@ impl Model {
         batch.check(self.config.vocab_size)?;
         let visible = Visible::in_segments(&batch.segments, batch.rows, batch.sequence);
         let mut pass = self.pass(batch.positions.clone(), Sight::Rows(visible))?;
-        let (seed, first_row) = (self.noise_seed, batch.first_row);
-        pass.noise = training.then_some(Noise { seed, first_row, site: 0 });
+        let Batch { first_row, parts, .. } = *batch;
+        let noise = Noise { seed: self.noise_seed, first_row, parts, site: 0 };
+        pass.noise = training.then_some(noise);
         self.hidden(weights, &batch.inputs, (batch.rows, batch.sequence), &pass, &mut [])
     }
 
@@ -234,109 +241,6 @@ impl Model {
             1.0 => Ok(x),
             ratio => ops::scale(&x, ratio), // [B, T, d]
         }
-    }
-
-    fn block(
-        &self,
-        block: &Block<'_>,
-        mut x: Value,
-        pass: &Pass,
-        caches: &mut [&mut KvCache],
-    ) -> Result<Value> {
-        let (weights, layer) = (block.weights, block.layer);
-        generate::see(caches, &x);
-        let mut normed = self.norm(weights, &block.name("input_layernorm"), &x)?; // [B, T, d]
-        let mixed = self.attention(block, &normed, pass, caches)?; // [B, T, d]
-        x = ops::add(&x, &self.branch(mixed, pass, 2 * layer + 1)?)?; // [B, T, d]
-        if !self.config.parallel {
-            let name = block.name("post_attention_layernorm");
-            normed = self.norm(weights, &name, &x)?; // [B, T, d]
-        }
-        let fed = self.feed_forward(block, &normed)?; // [B, T, d]
-        ops::add(&x, &self.branch(fed, pass, 2 * layer + 2)?) // [B, T, d]
-    }
-
-    /// What a branch adds to the stream.
-    fn branch(&self, x: Value, pass: &Pass, site: usize) -> Result<Value> {
-        let x = match self.config.residual_scale {
-            0.0 | 1.0 => x,
-            scale => ops::scale(&x, scale)?, // [B, T, d]
-        };
-        self.dropped(x, pass, site)
-    }
-
-    fn dropped(&self, x: Value, pass: &Pass, site: usize) -> Result<Value> {
-        match (pass.noise, self.config.dropout) {
-            (None, _) | (_, 0.0) => Ok(x),
-            (Some(noise), p) => ops::dropout(&x, p, Noise { site: site as u64, ..noise }),
-        }
-    }
-
-    fn norm(&self, weights: &Weights, name: &str, x: &Value) -> Result<Value> {
-        let (weight, epsilon) = (weights.get(&format!("{name}.weight")), self.config.norm_eps);
-        if self.config.norm != Norm::LayerNorm {
-            return ops::rms_norm(x, weight, self.config.gain(), epsilon); // [B, T, d]
-        }
-        weights.biased(name, ops::layer_norm(x, weight, epsilon)?) // [B, T, d]
-    }
-
-    fn attention(
-        &self,
-        block: &Block<'_>,
-        x: &Value,
-        pass: &Pass,
-        caches: &mut [&mut KvCache],
-    ) -> Result<Value> {
-        let (heads, key_heads) = (self.config.n_head, self.config.kv_heads());
-        let q = block.linear("self_attn.q_proj", x)?; // [B, T, H·h]
-        let k = block.linear("self_attn.k_proj", x)?; // [B, T, K·h]
-        let v = block.linear("self_attn.v_proj", x)?; // [B, T, K·h]
-        let q = self.placed(block, "self_attn.q_norm", q, pass)?; // [B, T, H·h]
-        let k = self.placed(block, "self_attn.k_norm", k, pass)?; // [B, T, K·h]
-        let (k, v) = match (&pass.sight, &mut *caches) {
-            (Sight::Rows(_), [cache]) => cache.extend(block.layer, &q, &k, &v)?, // [1, S, K·h] each
-            _ => (k, v),
-        };
-        let (window, softcap) = (self.config.window_of(block.layer), self.config.attention_softcap);
-        let mixed = match &pass.sight {
-            Sight::Rows(visible) => {
-                let visible = visible.within(window);
-                ops::attention(&q, &k, &v, &visible, heads, key_heads, softcap)?
-            }
-            Sight::Parts(parts) => self.attend_in_parts(&q, &k, &v, parts, window)?,
-            Sight::Apart => self.attend_apart(block.layer, [&q, &k, &v], caches)?,
-        }; // [B, T, H·h]
-        block.linear("self_attn.o_proj", &mixed) // [B, T, d]
-    }
-
-    /// Queries or keys, normed head by head and turned by their positions where they are.
-    fn placed(&self, block: &Block<'_>, norm: &str, x: Value, pass: &Pass) -> Result<Value> {
-        let x = match self.config.qk_norm {
-            true => {
-                let weight = block.weight(norm);
-                ops::rms_norm(&x, weight, Gain::Weight, self.config.norm_eps)? // [B, T, heads·h]
-            }
-            false => x,
-        };
-        match &pass.rotation {
-            Some(rotation) => ops::rope(&x, rotation), // [B, T, heads·h]
-            None => Ok(x),
-        }
-    }
-
-    fn feed_forward(&self, block: &Block<'_>, x: &Value) -> Result<Value> {
-        let gate = match self.config.activation.is_gated() {
-            true => Some(block.linear("mlp.gate_proj", x)?), // [B, T, F]
-            false => None,
-        };
-        let up = block.linear("mlp.up_proj", x)?; // [B, T, F]
-        let active = match (self.config.activation, gate) {
-            (Activation::GeGlu, Some(gate)) => ops::geglu(&gate, &up)?,
-            (_, Some(gate)) => ops::swiglu(&gate, &up)?,
-            (Activation::Relu2, None) => ops::relu2(&up)?,
-            (_, None) => ops::gelu(&up)?,
-        }; // [B, T, F]
-        block.linear("mlp.down_proj", &active) // [B, T, d]
     }
 
     /// Logits of hidden states, without the padded ones: tokens × vocab_size.

@@ -4,7 +4,7 @@
 //! that has no kernel is refused here, before any work, with the key that says so.
 
 use super::ModelConfig;
-use super::knobs::Norm;
+use super::knobs::{Dtype, Norm};
 use crate::base::error::{Error, Result};
 use crate::runtime::device::Device;
 use crate::runtime::ops::Tables;
@@ -51,6 +51,7 @@ pub fn check(config: &ModelConfig) -> Result<()> {
     let h = config.head_dim();
     let faults = [
         (!matches!(h, 64 | 128), "d_head", format!("heads of {h} elements: 64 or 128")),
+        (config.dtype == Dtype::F32, "dtype", "products of f32".to_owned()),
         (config.norm == Norm::Gemma, "norm", "`gemma`".to_owned()),
         (config.attention_softcap > 0.0, "attention_softcap", "bent scores".to_owned()),
         (

@@ -18,9 +18,7 @@ impl Model {
         let (names, values): (Vec<String>, Vec<&Value>) =
             block.values().map(|(name, value)| (name.to_owned(), value)).unzip();
         let inputs: Vec<&Value> = std::iter::once(&x).chain(values).collect();
-        // The shape alone: a block takes its weights from the values.
-        let parameters = NamedParameters::new([].into());
-        let (model, pass) = (Model { parameters, adapter: None, ..self.clone() }, pass.clone());
+        let (model, pass) = (self.without_parameters(), pass.clone());
         Value::recomputed(&inputs, move |inputs| {
             let (x, values) = inputs.split_first().expect("the block's input comes first");
             let values = names.iter().cloned().zip(values.iter().cloned()).collect();
@@ -28,28 +26,32 @@ impl Model {
             model.block(&weights.block(layer), x.clone(), &pass, &mut [])
         })
     }
+
+    /// The shape alone: a block takes its weights from the values.
+    fn without_parameters(&self) -> Model {
+        Model {
+            config: self.config.clone(),
+            device: self.device.clone(),
+            parameters: NamedParameters::new([].into()),
+            adapter: None,
+            form: self.form,
+            recompute: false,
+            noise_seed: self.noise_seed,
+            tables: self.tables.clone(),
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use crate::runtime::data::Batch;
-    use crate::runtime::device::Device;
-    use crate::runtime::model::{LoraConfig, Model, ModelConfig};
+    use crate::runtime::model::trial::with;
+    use crate::runtime::model::{LoraConfig, Model};
     use crate::runtime::step::gradients;
     use crate::runtime::value::Form;
 
     fn model(keys: &str) -> Model {
-        let config: ModelConfig = toml::from_str(keys).unwrap();
-        let config = ModelConfig {
-            vocab_size: 61,
-            d_model: 16,
-            n_layer: 3,
-            n_head: 2,
-            n_kv_head: 1,
-            d_ff: 24,
-            ..config
-        };
-        Model::new(&config, 3, &Device::cpu()).unwrap().with_noise_seed(5)
+        with(keys).with_noise_seed(5)
     }
 
     fn batch() -> Batch {

@@ -9,7 +9,7 @@ use super::lora::{down, up};
 use super::{Adapter, Model};
 use crate::base::error::Result;
 use crate::runtime::ops;
-use crate::runtime::value::{NamedParameters, Value};
+use crate::runtime::value::{Form, NamedParameters, Value};
 
 /// All parameters.
 pub struct Weights {
@@ -30,17 +30,23 @@ pub struct Block<'a> {
 impl Weights {
     /// Values that a gradient reaches, of what is trained.
     pub fn trained(model: &Model) -> Weights {
-        Weights::of(model, true)
+        Weights::of(model, true, model.form)
     }
 
-    /// Values that no gradient reaches.
+    /// Values that no gradient reaches, for losses beside those of training.
+    pub fn held_out(model: &Model) -> Weights {
+        Weights::of(model, false, model.form)
+    }
+
+    /// Values that no gradient reaches, for texts: on a CPU in f32, whatever training multiplies.
     pub fn constant(model: &Model) -> Weights {
-        Weights::of(model, false)
+        let form = if model.form == Form::Bf16 { Form::Fused } else { model.form };
+        Weights::of(model, false, form)
     }
 
-    fn of(model: &Model, is_trained: bool) -> Weights {
+    fn of(model: &Model, is_trained: bool, form: Form) -> Weights {
         let leaf = |of: &NamedParameters, name: &str, is_trained| {
-            (name.to_owned(), of.leaf(name, model.form, is_trained))
+            (name.to_owned(), of.leaf(name, form, is_trained))
         };
         let own = &model.parameters;
         let mut values: BTreeMap<String, Value> =

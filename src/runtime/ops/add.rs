@@ -7,15 +7,14 @@ use super::{Case, OpSpec, normal};
 use crate::base::error::Result;
 use crate::runtime::cpu;
 use crate::runtime::cuda::calls;
-use crate::runtime::value::{Pull, Value};
+use crate::runtime::value::{Value, pulls};
 
 /// a + b.
 pub fn add(a: &Value, b: &Value) -> Result<Value> {
     if let Some([one, other]) = Value::arrays([a, b]) {
         let output = calls::combined(&one, Some(&other), 1.0)?;
         return Ok(Value::on_device(output, &[a, b], |gradient, with| {
-            let sums = with.into_iter().map(|with| calls::joined(gradient.clone(), with));
-            sums.map(|sum| Ok(Pull::Array(sum?))).collect()
+            pulls([gradient.clone(), gradient.clone()], with)
         }));
     }
     if !Value::fused_on_cpu(&[a, b]) {

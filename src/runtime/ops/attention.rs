@@ -21,7 +21,7 @@ use super::{Case, OpSpec, normal};
 use crate::base::error::Result;
 use crate::runtime::cpu::{self, Elements, Matrix, Threads, kernel, matmul, tensor};
 use crate::runtime::cuda::calls::{self, Heads};
-use crate::runtime::value::{Pull, Value};
+use crate::runtime::value::{Value, pulls};
 
 /// Queries whose scores exist at once.
 pub const BLOCK: usize = 64;
@@ -93,6 +93,8 @@ struct Sizes {
     h: usize,
     /// c of c·tanh(score/c); 0: scores as they are.
     softcap: f32,
+    /// Whether products round to bf16.
+    in_bf16: bool,
 }
 
 impl Sizes {
@@ -113,6 +115,16 @@ impl Sizes {
         1.0
     }
 
+    fn query_shape(&self) -> HeadShape {
+        let Sizes { queries: tokens, heads, h, in_bf16, .. } = *self;
+        HeadShape { tokens, heads, h, in_bf16 }
+    }
+
+    fn key_shape(&self) -> HeadShape {
+        let Sizes { keys: tokens, key_heads: heads, h, in_bf16, .. } = *self;
+        HeadShape { tokens, heads, h, in_bf16 }
+    }
+
     /// Floats of the scores of a block, at most.
     fn block(&self) -> usize {
         BLOCK.min(self.queries) * self.keys
@@ -131,8 +143,8 @@ pub fn attention(
     softcap: f64,
 ) -> Result<Value> {
     let (h, softcap) = (q.dims()[2] / heads, softcap as f32);
-    let sizes =
-        Sizes { queries: visible.queries, keys: visible.keys, heads, key_heads, h, softcap };
+    let (queries, keys, in_bf16) = (visible.queries, visible.keys, q.in_bf16());
+    let sizes = Sizes { queries, keys, heads, key_heads, h, softcap, in_bf16 };
     assert_eq!(heads % key_heads, 0, "{heads} query heads over {key_heads} key heads");
     assert_eq!(q.dims(), [visible.rows, visible.queries, heads * h], "queries");
     assert_eq!(k.dims(), [visible.rows, visible.keys, key_heads * h], "keys");
@@ -146,8 +158,7 @@ pub fn attention(
         let attended = calls::attention(&queries, &keys, &values, first, heads)?;
         let output = attended.output.clone();
         return Ok(Value::on_device(output, &[q, k, v], move |gradient, with| {
-            let gradients = attended.backward(gradient)?.into_iter().zip(with);
-            gradients.map(|(to, with)| Ok(Pull::Array(calls::joined(to, with)?))).collect()
+            pulls(attended.backward(gradient)?, with)
         }));
     }
     if !Value::fused_on_cpu(&[q, k, v]) {
@@ -163,7 +174,7 @@ pub fn attention(
 }
 
 fn composed(inputs: &[Tensor], visible: &Visible, sizes: Sizes) -> candle_core::Result<Tensor> {
-    let Sizes { queries, keys, heads, key_heads, h, softcap } = sizes;
+    let Sizes { queries, keys, heads, key_heads, h, softcap, .. } = sizes;
     let (rows, group) = (visible.rows, sizes.group());
     let q = inputs[0].reshape((rows, queries, key_heads, group, h))?;
     let q = q.permute((0, 2, 3, 1, 4))?; // [B, K, G, T, h]
@@ -212,17 +223,27 @@ fn blocks(visible: &Visible, row: usize) -> impl Iterator<Item = Block<'_>> {
     })
 }
 
+/// How queries or keys lie.
+#[derive(Clone, Copy)]
+struct HeadShape {
+    tokens: usize,
+    heads: usize,
+    h: usize,
+    /// Whether products round them to bf16.
+    in_bf16: bool,
+}
+
 /// Head `head` of the tokens from `token` on, in [.., T, heads·h] of batch row `row`.
 fn head<'a>(
     elements: &'a [f32],
     row: usize,
-    (tokens, heads, h): (usize, usize, usize),
+    HeadShape { tokens, heads, h, in_bf16 }: HeadShape,
     head: usize,
     token: usize,
     rows: usize,
 ) -> Matrix<'a> {
     let start = ((row * tokens + token) * heads + head) * h;
-    Matrix::new(&elements[start..], rows, h, heads * h)
+    Matrix::new(&elements[start..], rows, h, heads * h).rounded(in_bf16)
 }
 
 fn forward(
@@ -232,9 +253,9 @@ fn forward(
     visible: &Visible,
     sizes: Sizes,
 ) -> Result<(Tensor, Vec<f32>)> {
-    let Sizes { queries, keys, heads, key_heads, h, .. } = sizes;
+    let Sizes { queries, heads, h, .. } = sizes;
     let (qs, ks, vs) = (Elements::of(q)?, Elements::of(k)?, Elements::of(v)?);
-    let mut by_head = vec![0.0; qs.len()]; // [B, H, T, h]
+    let mut by_head = cpu::zeros(qs.len()); // [B, H, T, h]
     let mut log_sums = vec![0.0; visible.rows * heads * queries]; // [B, H, T]
     let tasks = by_head.par_chunks_mut(queries * h).zip(log_sums.par_chunks_mut(queries));
     tasks.enumerate().for_each(|(task, (output, log_sums))| {
@@ -243,15 +264,15 @@ fn forward(
         let mut scores = vec![0.0; sizes.block()];
         for block in blocks(visible, row) {
             let Block { first_query, first_key, rows, columns, .. } = block;
-            let q = head(&qs, row, (queries, heads, h), query_head, first_query, rows);
-            let k = head(&ks, row, (keys, key_heads, h), key_head, first_key, columns);
-            let v = head(&vs, row, (keys, key_heads, h), key_head, first_key, columns);
+            let q = head(&qs, row, sizes.query_shape(), query_head, first_query, rows);
+            let k = head(&ks, row, sizes.key_shape(), key_head, first_key, columns);
+            let v = head(&vs, row, sizes.key_shape(), key_head, first_key, columns);
             let scores = &mut scores[..rows * columns];
             matmul(scores, columns, false, q, k.t(), Threads::One);
             let log_sums = &mut log_sums[first_query..][..rows];
             let scale = sizes.bent(scores);
             softmax(scores, log_sums, block.first, first_key, block.last, scale);
-            let weights = Matrix::new(scores, rows, columns, columns);
+            let weights = Matrix::new(scores, rows, columns, columns).rounded(sizes.in_bf16);
             matmul(&mut output[first_query * h..], h, false, weights, v, Threads::One);
         }
     });
@@ -381,7 +402,7 @@ fn backward(
     visible: &Visible,
     sizes: Sizes,
 ) -> Result<Vec<Tensor>> {
-    let Sizes { queries, keys, heads, key_heads, h, softcap } = sizes;
+    let Sizes { queries, keys, heads, key_heads, h, softcap, .. } = sizes;
     let group = sizes.group();
     // Probabilities, their gradients, bent scores.
     let parts = if softcap > 0.0 { 3 } else { 2 };
@@ -394,9 +415,9 @@ fn backward(
         gradient: Elements::of(gradient)?,
         log_sums,
     };
-    let mut to_q = vec![0.0; inputs.q.len()]; // [B, H, T, h]
-    let mut to_k = vec![0.0; inputs.k.len()]; // [B, K, S, h]
-    let mut to_v = vec![0.0; inputs.v.len()];
+    let mut to_q = cpu::zeros(inputs.q.len()); // [B, H, T, h]
+    let mut to_k = cpu::zeros(inputs.k.len()); // [B, K, S, h]
+    let mut to_v = cpu::zeros(inputs.v.len());
     let to_keys = to_k.par_chunks_mut(keys * h).zip(to_v.par_chunks_mut(keys * h));
     let tasks = to_q.par_chunks_mut(group * queries * h).zip(to_keys);
     tasks.enumerate().for_each(|(task, (to_q, (to_k, to_v)))| {
@@ -434,13 +455,13 @@ fn block_backward(
     buffer: &mut [f32],
     [to_q, to_k, to_v]: [&mut [f32]; 3],
 ) {
-    let Sizes { queries, keys, heads, key_heads, h, softcap } = sizes;
+    let Sizes { queries, heads, h, softcap, in_bf16, .. } = sizes;
     let Block { first_query, first_key, rows, columns, .. } = *block;
-    let query_shape = (queries, heads, h);
+    let query_shape = sizes.query_shape();
     let q = head(&inputs.q, row, query_shape, query_head, first_query, rows);
     let gradient = head(&inputs.gradient, row, query_shape, query_head, first_query, rows);
-    let k = head(&inputs.k, row, (keys, key_heads, h), key_head, first_key, columns);
-    let v = head(&inputs.v, row, (keys, key_heads, h), key_head, first_key, columns);
+    let k = head(&inputs.k, row, sizes.key_shape(), key_head, first_key, columns);
+    let v = head(&inputs.v, row, sizes.key_shape(), key_head, first_key, columns);
     let mut parts = buffer.chunks_exact_mut(sizes.block());
     let mut part = || parts.next().map(|part| &mut part[..rows * columns]);
     let (Some(weights), Some(to_scores), mut bent) = (part(), part(), part()) else {
@@ -454,7 +475,7 @@ fn block_backward(
     }
     probabilities(weights, log_sums, block.first, first_key, block.last, scale);
     matmul(to_scores, columns, false, gradient, v.t(), Threads::One);
-    let weights_t = Matrix::new(weights, rows, columns, columns).t();
+    let weights_t = Matrix::new(weights, rows, columns, columns).t().rounded(in_bf16);
     matmul(&mut to_v[first_key * h..], h, true, weights_t, gradient, Threads::One);
     let start = ((row * queries + first_query) * heads + query_head) * h;
     let (gradient, output) = (&inputs.gradient[start..], &inputs.output[start..]);
@@ -464,7 +485,7 @@ fn block_backward(
     if let Some(bent) = bent {
         straighten(to_scores, bent, sizes.scale(), softcap);
     }
-    let to_scores = Matrix::new(to_scores, rows, columns, columns);
+    let to_scores = Matrix::new(to_scores, rows, columns, columns).rounded(in_bf16);
     matmul(&mut to_q[first_query * h..], h, false, to_scores, k, Threads::One);
     matmul(&mut to_k[first_key * h..], h, true, to_scores.t(), q, Threads::One);
 }

@@ -11,8 +11,8 @@
 //! once and multiplied into the gradients of hidden and weight, which the forward therefore keeps
 //! (as in Hsu et al., *Liger Kernel*, 2024); the backward scales them. Chunks are added in order.
 //! The composed form holds all logits, since candle's tape keeps what its gradient needs.
-//! **Cost.** 6·N·V·d operations with a gradient, 2·N·V·d without; CHUNK·V·4 bytes,
-//! and the head twice more, packed for its products.
+//! **Cost.** 6·N·V·d operations with a gradient, 4·N·V·d where the head stands still, 2·N·V·d
+//! without; CHUNK·V·4 bytes, and the head twice more, packed for its products.
 
 use candle_core::{D, Tensor};
 use rayon::prelude::*;
@@ -77,17 +77,19 @@ pub fn cross_entropy(
         let nats = pass.nats(None);
         return Ok(Value::result(loss(&nats, scale)?, &[hidden, weight], |_| Ok(vec![None, None])));
     }
-    let mut to_hidden = vec![0.0; pass.hidden.len()];
-    let mut to_weight = vec![0.0; pass.weight.len()];
-    let nats = pass.nats(Some((&mut to_hidden, &mut to_weight, scale as f32)));
+    let mut to_hidden = cpu::zeros(pass.hidden.len());
+    let mut to_weight = weight.is_tracked().then(|| cpu::zeros(pass.weight.len()));
+    let nats = pass.nats(Some(Gradients {
+        hidden: &mut to_hidden,
+        weight: to_weight.as_deref_mut(),
+        scale: scale as f32,
+    }));
     let to_hidden = tensor(to_hidden, hidden.tensor().shape())?;
-    let to_weight = tensor(to_weight, weight.tensor().shape())?;
+    let to_weight = to_weight.map(|it| tensor(it, weight.tensor().shape())).transpose()?;
     Ok(Value::result(loss(&nats, scale)?, &[hidden, weight], move |gradient| {
         let factor = f64::from(gradient.flatten_all()?.get(0)?.to_scalar::<f32>()?);
-        if factor == 1.0 {
-            return Ok(vec![Some(to_hidden), Some(to_weight)]);
-        }
-        Ok(vec![Some((to_hidden * factor)?), Some((to_weight * factor)?)])
+        let scaled = |it: Tensor| if factor == 1.0 { Ok(it) } else { it * factor };
+        Ok(vec![Some(scaled(to_hidden)?), to_weight.map(scaled).transpose()?])
     }))
 }
 
@@ -225,8 +227,14 @@ impl DevicePass<'_> {
     }
 }
 
-/// The gradients to fill, and the factor of the loss.
-type Gradients<'a> = (&'a mut [f32], &'a mut [f32], f32);
+/// The gradients to fill.
+struct Gradients<'a> {
+    hidden: &'a mut [f32],
+    /// Nothing, where the head stands still.
+    weight: Option<&'a mut [f32]>,
+    /// The factor of the loss.
+    scale: f32,
+}
 
 struct Pass<'a> {
     hidden: Elements<'a>,
@@ -234,6 +242,8 @@ struct Pass<'a> {
     targets: &'a [u32],
     head: Head,
     d: usize,
+    /// Whether its products round to bf16.
+    in_bf16: bool,
 }
 
 impl<'a> Pass<'a> {
@@ -244,29 +254,30 @@ impl<'a> Pass<'a> {
         head: Head,
     ) -> Result<Pass<'a>> {
         let d = weight.dims()[1];
+        let in_bf16 = weight.in_bf16();
         let (hidden, weight) = (Elements::of(hidden.tensor())?, Elements::of(weight.tensor())?);
-        Ok(Pass { hidden, weight, targets, head, d })
+        Ok(Pass { hidden, weight, targets, head, d, in_bf16 })
     }
 
     /// Loss of each target; fills the gradients where they are asked for.
     fn nats(&self, mut gradients: Option<Gradients<'_>>) -> Vec<f32> {
         let (d, vocabulary) = (self.d, self.head.vocabulary);
         let (softcap, z) = (self.head.softcap as f32, self.head.z_loss as f32);
-        let weight = Matrix::new(&self.weight, vocabulary, d, d);
+        let weight = Matrix::new(&self.weight, vocabulary, d, d).rounded(self.in_bf16);
         let to_logits = factor(weight.t(), self.targets.len());
         let to_states = gradients.is_some().then(|| factor(weight, self.targets.len()));
         let mut nats = vec![0.0; self.targets.len()];
         let mut logits = Vec::new();
         for (chunk, nats) in nats.chunks_mut(CHUNK).enumerate() {
             let (first, rows) = (chunk * CHUNK, nats.len());
-            let hidden = Matrix::new(&self.hidden[first * d..], rows, d, d);
+            let hidden = Matrix::new(&self.hidden[first * d..], rows, d, d).rounded(self.in_bf16);
             if chunk == 0 {
                 logits = product(hidden, &to_logits, Threads::All);
             } else {
                 matmul(&mut logits, vocabulary, false, hidden, &to_logits, Threads::All);
             }
             let logits = &mut logits[..rows * vocabulary];
-            let scale = gradients.as_ref().map(|gradients| gradients.2);
+            let scale = gradients.as_ref().map(|gradients| gradients.scale);
             let targets = self.targets[first..][..rows].par_iter();
             let rows_in_parallel = logits.par_chunks_mut(vocabulary).zip(nats).zip(targets);
             rows_in_parallel.with_min_len(8).for_each(|((logits, nats), &target)| {
@@ -275,11 +286,14 @@ impl<'a> Pass<'a> {
                     false => row(logits, target as usize, scale, z),
                 };
             });
-            if let (Some((to_hidden, to_weight, _)), Some(to_states)) = (&mut gradients, &to_states)
-            {
+            if let (Some(gradients), Some(to_states)) = (&mut gradients, &to_states) {
                 let slopes = Matrix::new(logits, rows, vocabulary, vocabulary);
-                matmul(&mut to_hidden[first * d..], d, false, slopes, to_states, Threads::All);
-                matmul(to_weight, d, true, slopes.t(), hidden, Threads::All);
+                let slopes = slopes.rounded(self.in_bf16);
+                let to_hidden = &mut gradients.hidden[first * d..];
+                matmul(to_hidden, d, false, slopes, to_states, Threads::All);
+                if let Some(to_weight) = &mut gradients.weight {
+                    matmul(to_weight, d, true, slopes.t(), hidden, Threads::All);
+                }
             }
         }
         nats

@@ -9,36 +9,41 @@
 //! again. Bound by memory: 8 bytes an element.
 
 use candle_core::Tensor;
+use rayon::prelude::*;
 
 use super::{Case, OpSpec, normal};
 use crate::base::error::Result;
 use crate::base::rng;
 use crate::runtime::cpu::{Elements, by_rows, tensor};
 use crate::runtime::cuda::calls;
-use crate::runtime::value::{Pull, Value};
+use crate::runtime::value::{Value, pulls};
 
 /// What the draws of one call depend on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Noise {
     /// Of the run.
     pub seed: u64,
-    /// The batch's first row, counted over the whole training data.
+    /// The batch's first row, counted over the whole training data, in rows as they are cut.
     pub first_row: u64,
+    /// Into how many parts a row of the data is cut.
+    pub parts: u64,
     /// Which dropout of the model; no two calls of a pass share one.
     pub site: u64,
 }
 
 impl Noise {
-    /// What the draws of one token begin from.
-    fn key(&self, row: u64, position: u64) -> u64 {
-        let parts = [self.site, self.first_row + row, position].map(u64::to_le_bytes);
+    /// What the draws of token `at` of a batch of rows of `sequence` begin from: its place in the
+    /// whole row, however that is cut.
+    fn key(&self, at: usize, sequence: usize) -> u64 {
+        let (row, position) = (self.first_row + (at / sequence) as u64, (at % sequence) as u64);
+        let position = row % self.parts * sequence as u64 + position;
+        let parts = [self.site, row / self.parts, position].map(u64::to_le_bytes);
         rng::hash(self.seed, "dropout", &[&parts[0], &parts[1], &parts[2]])
     }
 
     /// The same of every token of a batch, for the kernel that draws on a GPU.
     pub fn keys(&self, rows: usize, sequence: usize) -> Vec<u64> {
-        let key = |at: usize| self.key((at / sequence) as u64, (at % sequence) as u64);
-        (0..rows * sequence).map(key).collect()
+        (0..rows * sequence).into_par_iter().map(|at| self.key(at, sequence)).collect()
     }
 }
 
@@ -63,40 +68,42 @@ pub fn threshold(p: f64) -> (u16, f32) {
 /// Drops a share `p` (0 to below 1) of x [B, T, d].
 pub fn dropout(x: &Value, p: f64, noise: Noise) -> Result<Value> {
     let (sequence, width) = (x.dims()[1], x.dims()[2]);
-    let (threshold, _) = threshold(p);
+    let (threshold, keep) = threshold(p);
     if let Some([array]) = Value::arrays([x]) {
-        let (threshold, keep) = self::threshold(p);
         let keys = array.context().words(&noise.keys(x.dims()[0], sequence))?;
         let output = calls::dropout(&array, &keys, threshold, keep)?;
         return Ok(Value::on_device(output, &[x], move |gradient, with| {
-            let to_x = calls::dropout(gradient, &keys, threshold, keep)?;
-            let with = with.into_iter().next().flatten();
-            Ok(vec![Pull::Array(calls::joined(to_x, with)?)])
+            pulls([calls::dropout(gradient, &keys, threshold, keep)?], with)
         }));
     }
+    let masked = move |x: &[f32]| masked(x, (sequence, width), (threshold, keep), noise);
     if !Value::fused_on_cpu(&[x]) {
-        let mask = masked(&vec![1.0; x.tensor().elem_count()], sequence, width, threshold, noise);
+        let mask = masked(&vec![1.0; x.tensor().elem_count()]);
         let mask = tensor(mask, x.tensor().shape())?;
         let mask = mask.to_device(x.tensor().device())?.to_dtype(x.tensor().dtype())?;
         return Value::composed(&[x], |inputs| &inputs[0] * &mask);
     }
-    let elements = masked(&Elements::of(x.tensor())?, sequence, width, threshold, noise);
+    let elements = masked(&Elements::of(x.tensor())?);
     let output = tensor(elements, x.tensor().shape())?;
     Ok(Value::result(output, &[x], move |gradient| {
         let gradient: Tensor = gradient.contiguous()?;
-        let elements = masked(&Elements::of(&gradient)?, sequence, width, threshold, noise);
+        let elements = masked(&Elements::of(&gradient)?);
         Ok(vec![Some(tensor(elements, gradient.shape())?)])
     }))
 }
 
 /// The elements with those dropped that are drawn.
-fn masked(x: &[f32], sequence: usize, width: usize, threshold: u16, noise: Noise) -> Vec<f32> {
-    let keep = 1.0 / (1.0 - f32::from(threshold) / 65_536.0);
+fn masked(
+    x: &[f32],
+    (sequence, width): (usize, usize),
+    (threshold, keep): (u16, f32),
+    noise: Noise,
+) -> Vec<f32> {
     let mut output = vec![0.0; x.len()];
     by_rows(&mut output, width, |first, rows| {
         for (token, output) in rows.chunks_exact_mut(width).enumerate() {
             let at = first + token;
-            let mut draws = SplitMix(noise.key((at / sequence) as u64, (at % sequence) as u64));
+            let mut draws = SplitMix(noise.key(at, sequence));
             let x = &x[at * width..][..width];
             for (output, x) in output.chunks_mut(4).zip(x.chunks(4)) {
                 let bits = draws.next();
@@ -114,8 +121,8 @@ fn masked(x: &[f32], sequence: usize, width: usize, threshold: u16, noise: Noise
 pub const SPEC: OpSpec = OpSpec { name: "dropout", cases, tolerance: 1e-6 };
 
 fn cases() -> Vec<Case> {
-    let run =
-        |inputs: &[Value]| dropout(&inputs[0], 0.25, Noise { seed: 3, first_row: 7, site: 1 });
+    let noise = Noise { seed: 3, first_row: 7, parts: 1, site: 1 };
+    let run = move |inputs: &[Value]| dropout(&inputs[0], 0.25, noise);
     vec![Case::new("tokens", vec![normal("x", &[3, 7, 10])], run)]
 }
 
@@ -124,12 +131,12 @@ mod tests {
     use super::*;
 
     fn ones(rows: usize, noise: Noise, p: f64) -> Vec<f32> {
-        masked(&vec![1.0; rows * 50 * 64], 50, 64, (p * 65_536.0) as u16, noise)
+        masked(&vec![1.0; rows * 50 * 64], (50, 64), threshold(p), noise)
     }
 
     #[test]
     fn rows_are_dropped_alike_wherever_a_batch_is_cut() {
-        let noise = Noise { seed: 1, first_row: 10, site: 2 };
+        let noise = Noise { seed: 1, first_row: 10, parts: 1, site: 2 };
         let (whole, size) = (ones(4, noise, 0.1), 50 * 64);
         let part = ones(2, Noise { first_row: 12, ..noise }, 0.1);
         assert_eq!(whole[2 * size..], part);
@@ -139,8 +146,20 @@ mod tests {
     }
 
     #[test]
+    fn rows_that_are_cut_are_dropped_as_whole_ones_and_no_draw_comes_twice() {
+        let noise = Noise { seed: 1, first_row: 6, parts: 1, site: 2 };
+        let cut = |parts: usize| {
+            let noise = Noise { first_row: 6 * parts as u64, parts: parts as u64, ..noise };
+            masked(&vec![1.0; 4 * 50 * 64], (50 / parts, 64), threshold(0.1), noise)
+        };
+        assert_eq!(cut(1), ones(4, noise, 0.1));
+        assert_eq!(cut(2), cut(1));
+        assert_eq!(cut(5), cut(1));
+    }
+
+    #[test]
     fn a_share_is_dropped_and_the_mean_stays() {
-        let kept = ones(40, Noise { seed: 1, first_row: 0, site: 0 }, 0.2);
+        let kept = ones(40, Noise { seed: 1, first_row: 0, parts: 1, site: 0 }, 0.2);
         let dropped = kept.iter().filter(|number| **number == 0.0).count() as f64;
         assert!((dropped / kept.len() as f64 - 0.2).abs() < 0.005, "{dropped}");
         let mean = kept.iter().map(|&number| f64::from(number)).sum::<f64>() / kept.len() as f64;

@@ -8,7 +8,7 @@ use candle_core::Tensor;
 
 use super::{Case, OpSpec, normal};
 use crate::base::error::Result;
-use crate::runtime::cpu::{Elements, tensor};
+use crate::runtime::cpu::{self, Elements, tensor};
 use crate::runtime::cuda::calls;
 use crate::runtime::value::{Pull, Value};
 
@@ -46,7 +46,7 @@ pub fn embedding(weight: &Value, ids: &[u32], rows: usize, sequence: usize) -> R
     Ok(Value::result(tensor(output, shape)?, &[weight], move |gradient| {
         let gradient = gradient.contiguous()?;
         let gradient = Elements::of(&gradient)?;
-        let mut to_weight = vec![0.0f32; vocabulary * d];
+        let mut to_weight = cpu::zeros(vocabulary * d);
         for (row, &id) in gradient.chunks_exact(d).zip(&ids) {
             let sum = &mut to_weight[id as usize * d..][..d];
             for (sum, gradient) in sum.iter_mut().zip(row) {

@@ -7,25 +7,19 @@
 
 use rayon::prelude::*;
 
-use super::{Case, OpSpec, gelu, normal};
+use super::{Case, OpSpec, gated_on_device, gelu, normal};
 use crate::base::error::Result;
 use crate::runtime::cpu::{Elements, kernel, tensor};
-use crate::runtime::cuda::calls::{self, Activation};
-use crate::runtime::value::{Pull, Value};
+use crate::runtime::cuda::calls::Activation;
+use crate::runtime::value::Value;
 
 /// Elements one task works on.
 const CHUNK: usize = 8 * 1024;
 
 /// gelu(gate) · up.
 pub fn geglu(gate: &Value, up: &Value) -> Result<Value> {
-    if let Some([z, other]) = Value::arrays([gate, up]) {
-        let output = calls::activation(Activation::GeGlu, &z, Some(&other))?;
-        return Ok(Value::on_device(output, &[gate, up], move |gradient, with| {
-            let kind = Activation::GeGlu;
-            let (to_z, to_up) = calls::activation_backward(kind, &z, Some(&other), gradient)?;
-            let pulls = [Some(to_z), to_up].into_iter().flatten().zip(with);
-            pulls.map(|(to, with)| Ok(Pull::Array(calls::joined(to, with)?))).collect()
-        }));
+    if let Some(gated) = gated_on_device(Activation::GeGlu, gate, up)? {
+        return Ok(gated);
     }
     if !Value::fused_on_cpu(&[gate, up]) {
         return Value::composed(&[gate, up], |inputs| gelu::composed(&inputs[0])? * &inputs[1]);

@@ -2,8 +2,8 @@
 //!
 //! In → x [.., I], weight [O, I]; out → x · weightᵀ [.., O]. Backward: dx = g · weight,
 //! dweight = gᵀ · x. One product each way an input; nothing is transposed in memory, since the
-//! kernel packs its operands anyway; a single row, as in generation, goes past that kernel
-//! ([`mod@crate::runtime::matvec`]).
+//! kernel packs its operands anyway; a single row of f32, as in generation, goes past that kernel
+//! ([`mod@crate::runtime::matvec`]). `Form::Bf16` rounds both factors of each product.
 
 use super::{Case, OpSpec, normal};
 use crate::base::error::Result;
@@ -14,13 +14,7 @@ use crate::runtime::value::{Pull, Value};
 
 /// x · weightᵀ over the last dimension.
 pub fn linear(x: &Value, weight: &Value) -> Result<Value> {
-    let inputs = weight.dims()[1];
-    let outputs = weight.dims()[0];
-    let rows = x.dims().iter().product::<usize>() / inputs;
-    let mut shape = x.dims().to_vec();
-    let last = shape.len() - 1;
-    assert_eq!(shape[last], inputs, "the last dimension of x is the weight's inputs");
-    shape[last] = outputs;
+    let ([rows, inputs, outputs], shape) = sizes(x, weight);
     if let Some([array, matrix]) = Value::arrays([x, weight]) {
         return on_device(x, weight, array, matrix);
     }
@@ -29,15 +23,17 @@ pub fn linear(x: &Value, weight: &Value) -> Result<Value> {
             tensors[0].reshape((rows, inputs))?.matmul(&tensors[1].t()?)?.reshape(shape)
         });
     }
+    let in_bf16 = weight.in_bf16();
     let output = {
         let (x, weight) = (Elements::of(x.tensor())?, Elements::of(weight.tensor())?);
-        if rows == 1 {
+        if rows == 1 && !in_bf16 {
             let mut output = vec![0.0; outputs];
             matvec(&mut output, &weight, &x);
             output
         } else {
-            let weight = Matrix::new(&weight, outputs, inputs, inputs).t();
-            product(Matrix::new(&x, rows, inputs, inputs), weight, Threads::All)
+            let weight = Matrix::new(&weight, outputs, inputs, inputs).t().rounded(in_bf16);
+            let x = Matrix::new(&x, rows, inputs, inputs).rounded(in_bf16);
+            product(x, weight, Threads::All)
         }
     };
     let saved = (x.tensor().clone(), weight.tensor().clone());
@@ -46,10 +42,10 @@ pub fn linear(x: &Value, weight: &Value) -> Result<Value> {
         let gradient = gradient.contiguous()?;
         let (x, weight) = (Elements::of(&saved.0)?, Elements::of(&saved.1)?);
         let gradient = Elements::of(&gradient)?;
-        let gradient = Matrix::new(&gradient, rows, outputs, outputs);
+        let gradient = Matrix::new(&gradient, rows, outputs, outputs).rounded(in_bf16);
         let to_weight = match weight_tracked {
             true => {
-                let x = Matrix::new(&x, rows, inputs, inputs);
+                let x = Matrix::new(&x, rows, inputs, inputs).rounded(in_bf16);
                 let to_weight = product(gradient.t(), x, Threads::All);
                 Some(tensor(to_weight, (outputs, inputs))?)
             }
@@ -58,7 +54,7 @@ pub fn linear(x: &Value, weight: &Value) -> Result<Value> {
         if !x_tracked {
             return Ok(vec![None, to_weight]);
         }
-        let weight = Matrix::new(&weight, outputs, inputs, inputs);
+        let weight = Matrix::new(&weight, outputs, inputs, inputs).rounded(in_bf16);
         let to_x = product(gradient, weight, Threads::All);
         Ok(vec![Some(tensor(to_x, saved.0.shape())?), to_weight])
     }))
@@ -86,22 +82,27 @@ fn on_device(x: &Value, weight: &Value, array: Array, matrix: Array) -> Result<V
 /// The same for a few rows of texts that know nothing of each other, each with the bits that it has
 /// alone; no gradient flows back through it.
 pub fn linear_apart(x: &Value, weight: &Value) -> Result<Value> {
-    let (inputs, outputs) = (weight.dims()[1], weight.dims()[0]);
-    let rows = x.dims().iter().product::<usize>() / inputs;
+    let ([rows, _, outputs], shape) = sizes(x, weight);
     if rows == 1 || !Value::fused_on_cpu(&[x, weight]) {
         return linear(x, weight);
     }
     assert!(!x.is_tracked() && !weight.is_tracked(), "texts are written, not trained on");
-    let mut shape = x.dims().to_vec();
-    let last = shape.len() - 1;
-    assert_eq!(shape[last], inputs, "the last dimension of x is the weight's inputs");
-    shape[last] = outputs;
     let mut output = vec![0.0; rows * outputs];
     {
         let (x, weight) = (Elements::of(x.tensor())?, Elements::of(weight.tensor())?);
         matvecs(&mut output, &weight, &x, rows);
     }
     Ok(Value::result(tensor(output, shape)?, &[x, weight], |_| Ok(vec![None, None])))
+}
+
+/// Rows, inputs, outputs, and the dimensions of the product.
+fn sizes(x: &Value, weight: &Value) -> ([usize; 3], Vec<usize>) {
+    let (outputs, inputs) = (weight.dims()[0], weight.dims()[1]);
+    let mut dims = x.dims().to_vec();
+    let last = dims.last_mut().expect("x has dimensions");
+    assert_eq!(*last, inputs, "the last dimension of x is the weight's inputs");
+    *last = outputs;
+    ([x.dims().iter().product::<usize>() / inputs, inputs, outputs], dims)
 }
 
 /// This op's row in the table.

@@ -45,7 +45,18 @@ pub use swiglu::swiglu;
 
 use crate::base::error::Result;
 use crate::base::rng::Stream;
-use crate::runtime::value::Value;
+use crate::runtime::cuda::calls::{self, Activation};
+use crate::runtime::value::{Value, pulls};
+
+/// The gated activation `kind` of `gate` and `up`, where they are on a device.
+fn gated_on_device(kind: Activation, gate: &Value, up: &Value) -> Result<Option<Value>> {
+    let Some([z, other]) = Value::arrays([gate, up]) else { return Ok(None) };
+    let output = calls::activation(kind, &z, Some(&other))?;
+    Ok(Some(Value::on_device(output, &[gate, up], move |gradient, with| {
+        let (to_z, to_up) = calls::activation_backward(kind, &z, Some(&other), gradient)?;
+        pulls([Some(to_z), to_up].into_iter().flatten(), with)
+    })))
+}
 
 /// One op as the conformance tests see it.
 pub struct OpSpec {
@@ -124,6 +135,9 @@ mod tests {
     use super::*;
     use crate::runtime::value::{Form, NamedGradients, NamedParameters, backward};
     use candle_core::{DType, Device, Tensor};
+
+    /// Half a unit in the last of bf16's 8 bits, for two factors and what follows from them.
+    const ROUNDING: f64 = 5.0 / 256.0;
 
     fn values(inputs: &[Input], dtype: DType, form: Form) -> (Vec<Value>, NamedParameters) {
         let tensors: Vec<Tensor> = inputs
@@ -213,6 +227,40 @@ mod tests {
                     let label = format!("{label}: d{name}");
                     assert_close(gradients.get(name).unwrap(), slope, op.tolerance, &label);
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn products_of_bf16_are_off_by_the_rounding_of_their_factors() {
+        for op in OPS {
+            for case in (op.cases)() {
+                let (expected, slopes) = evaluate(&case, DType::F64, Form::Composed);
+                let (found, gradients) = evaluate(&case, DType::F32, Form::Bf16);
+                let label = format!("{}, {}", op.name, case.name);
+                assert_close(&found, &expected, ROUNDING, &label);
+                for (name, slope) in slopes.iter() {
+                    let label = format!("{label}: d{name}");
+                    assert_close(gradients.get(name).unwrap(), slope, ROUNDING, &label);
+                }
+                let again = evaluate(&case, DType::F32, Form::Bf16);
+                assert_eq!(numbers(&found), numbers(&again.0), "{label}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_linear_map_of_numbers_that_bf16_holds_is_exact_in_bf16() {
+        for mut case in (linear::SPEC.cases)() {
+            for input in &mut case.inputs {
+                let round = |x: &mut f64| *x = half::bf16::from_f64(*x).to_f64();
+                input.numbers.iter_mut().for_each(round);
+            }
+            let (expected, slopes) = evaluate(&case, DType::F64, Form::Composed);
+            let (found, gradients) = evaluate(&case, DType::F32, Form::Bf16);
+            assert_close(&found, &expected, 1e-6, case.name);
+            for (name, slope) in slopes.iter() {
+                assert_close(gradients.get(name).unwrap(), slope, 1e-6, case.name);
             }
         }
     }

@@ -7,7 +7,7 @@ use super::{Case, OpSpec, normal};
 use crate::base::error::Result;
 use crate::runtime::cpu::{Elements, by_pieces, kernel, tensor};
 use crate::runtime::cuda::calls::{self, Activation};
-use crate::runtime::value::{Pull, Value};
+use crate::runtime::value::{Value, pulls};
 
 /// max(x, 0)².
 pub fn relu2(x: &Value) -> Result<Value> {
@@ -15,8 +15,7 @@ pub fn relu2(x: &Value) -> Result<Value> {
         let output = calls::activation(Activation::Relu2, &z, None)?;
         return Ok(Value::on_device(output, &[x], move |gradient, with| {
             let (to_z, _) = calls::activation_backward(Activation::Relu2, &z, None, gradient)?;
-            let with = with.into_iter().next().flatten();
-            Ok(vec![Pull::Array(calls::joined(to_z, with)?)])
+            pulls([to_z], with)
         }));
     }
     if !Value::fused_on_cpu(&[x]) {

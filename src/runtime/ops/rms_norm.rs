@@ -76,7 +76,7 @@ pub fn rms_norm(x: &Value, weight: &Value, gain: Gain, epsilon: f64) -> Result<V
         let (x, weight) = (Elements::of(&saved.0)?, Elements::of(&saved.1)?);
         let weight = gain.factors(&weight);
         let gradient = Elements::of(&gradient)?;
-        let mut to_x = vec![0.0; x.len()];
+        let mut to_x = cpu::zeros(x.len());
         let partial: Vec<Vec<f32>> = to_x
             .par_chunks_mut(ROWS * d)
             .enumerate()

@@ -18,7 +18,7 @@ use crate::base::error::Result;
 use crate::runtime::cpu::{self, Elements, ROWS, kernel, tensor};
 use crate::runtime::cuda::calls::{self, Turns};
 use crate::runtime::cuda::memory::{Array, Context};
-use crate::runtime::value::{Pull, Value};
+use crate::runtime::value::{Value, pulls};
 
 /// How the turns of longer texts than a model was made for are slowed down.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -182,9 +182,7 @@ pub fn rope(x: &Value, rotation: &Rotation) -> Result<Value> {
     if let (Some([array]), Some(turns)) = (Value::arrays([x]), rotation.turns.clone()) {
         let output = calls::rope(&array, &turns)?;
         return Ok(Value::on_device(output, &[x], move |gradient, with| {
-            let to_x = calls::rope_backward(gradient, &turns)?;
-            let with = with.into_iter().next().flatten();
-            Ok(vec![Pull::Array(calls::joined(to_x, with)?)])
+            pulls([calls::rope_backward(gradient, &turns)?], with)
         }));
     }
     let shape = x.tensor().shape().clone();

@@ -6,27 +6,20 @@
 //! 12 bytes an element forward, 20 backward.
 
 use candle_core::Tensor;
-use rayon::prelude::*;
 
-use super::{Case, OpSpec, normal};
+use super::{Case, OpSpec, gated_on_device, normal};
 use crate::base::error::Result;
 use crate::runtime::cpu::{self, Elements, kernel, tensor};
-use crate::runtime::cuda::calls::{self, Activation};
-use crate::runtime::value::{Pull, Value};
+use crate::runtime::cuda::calls::Activation;
+use crate::runtime::value::Value;
 
 /// Elements one task works on.
 const CHUNK: usize = 8 * 1024;
 
 /// silu(gate) · up.
 pub fn swiglu(gate: &Value, up: &Value) -> Result<Value> {
-    if let Some([z, other]) = Value::arrays([gate, up]) {
-        let output = calls::activation(Activation::SwiGlu, &z, Some(&other))?;
-        return Ok(Value::on_device(output, &[gate, up], move |gradient, with| {
-            let kind = Activation::SwiGlu;
-            let (to_z, to_up) = calls::activation_backward(kind, &z, Some(&other), gradient)?;
-            let pulls = [Some(to_z), to_up].into_iter().flatten().zip(with);
-            pulls.map(|(to, with)| Ok(Pull::Array(calls::joined(to, with)?))).collect()
-        }));
+    if let Some(gated) = gated_on_device(Activation::SwiGlu, gate, up)? {
+        return Ok(gated);
     }
     if !Value::fused_on_cpu(&[gate, up]) {
         return Value::composed(&[gate, up], |inputs| inputs[0].silu()? * &inputs[1]);
@@ -49,11 +42,9 @@ fn gradients(gate: &Tensor, up: &Tensor, gradient: &Tensor) -> Result<(Tensor, T
     let gradient = gradient.contiguous()?;
     let (gate, up) = (Elements::of(gate)?, Elements::of(up)?);
     let gradient = Elements::of(&gradient)?;
-    let (mut to_gate, mut to_up) = (vec![0.0; gate.len()], vec![0.0; gate.len()]);
-    let inputs = gate.par_chunks(CHUNK).zip(up.par_chunks(CHUNK)).zip(gradient.par_chunks(CHUNK));
-    let outputs = to_gate.par_chunks_mut(CHUNK).zip(to_up.par_chunks_mut(CHUNK));
-    outputs.zip(inputs).for_each(|((to_gate, to_up), ((gate, up), gradient))| {
-        backward(to_gate, to_up, gate, up, gradient);
+    let (to_gate, to_up) = cpu::made_two(gate.len(), CHUNK, |at, to_gate, to_up| {
+        let start = at * CHUNK;
+        backward(to_gate, to_up, &gate[start..], &up[start..], &gradient[start..]);
     });
     Ok((tensor(to_gate, shape)?, tensor(to_up, shape)?))
 }

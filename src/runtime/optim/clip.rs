@@ -9,7 +9,7 @@ use candle_core::{DType, Tensor};
 use rayon::prelude::*;
 
 use crate::base::error::{Error, Result};
-use crate::runtime::cpu::{Elements, kernel};
+use crate::runtime::cpu::{Elements, kernel, made, tensor};
 use crate::runtime::value::NamedGradients;
 
 /// Elements whose squares are summed on their own.
@@ -59,10 +59,10 @@ fn scaled(gradient: &Tensor, factor: f32) -> Result<Tensor> {
     }
     let gradient = gradient.contiguous()?;
     let elements = Elements::of(&gradient)?;
-    let mut output = vec![0.0; elements.len()];
-    let chunks = output.par_chunks_mut(CHUNK).zip(elements.par_chunks(CHUNK));
-    chunks.for_each(|(output, elements)| scale(output, elements, factor));
-    crate::runtime::cpu::tensor(output, gradient.shape())
+    let output = made(elements.len(), CHUNK, |at, output| {
+        scale(output, &elements[at * CHUNK..], factor);
+    });
+    tensor(output, gradient.shape())
 }
 
 kernel! {

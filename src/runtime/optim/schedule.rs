@@ -13,7 +13,7 @@ use crate::base::error::{Error, Result};
 /// What follows the warm-up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Kind {
+pub enum Curve {
     /// Half a cosine from the peak to the end.
     Cosine,
     /// The peak, then a fall over the last `decay` of the steps.
@@ -40,7 +40,7 @@ pub enum Shape {
 #[serde(deny_unknown_fields, default)]
 pub struct Schedule {
     /// What follows the warm-up.
-    pub kind: Kind,
+    pub kind: Curve,
     /// The peak (6e-4 for 124 million parameters in GPT-3's table 2.1; smaller models bear more).
     pub learning_rate: f64,
     /// Steps of linear growth from 0 to the peak.
@@ -59,7 +59,7 @@ pub struct Schedule {
 impl Default for Schedule {
     fn default() -> Schedule {
         Schedule {
-            kind: Kind::Cosine,
+            kind: Curve::Cosine,
             learning_rate: 6e-4,
             warmup_steps: 100,
             decay: 0.2,
@@ -94,9 +94,9 @@ impl Schedule {
     /// of `wsd`, all of `constant`; `None` where every rate depends on `steps`.
     pub fn decay_start(&self, steps: u64) -> Option<u64> {
         match self.kind {
-            Kind::Wsd => Some(self.first_decaying(steps)),
-            Kind::Constant => Some(steps),
-            Kind::Cosine | Kind::Linear => None,
+            Curve::Wsd => Some(self.first_decaying(steps)),
+            Curve::Constant => Some(steps),
+            Curve::Cosine | Curve::Linear => None,
         }
     }
 
@@ -113,11 +113,11 @@ impl Schedule {
             return peak * (step + 1) as f64 / self.warmup_steps as f64;
         }
         let left = match self.kind {
-            Kind::Cosine => {
+            Curve::Cosine => {
                 let progress = share(step - self.warmup_steps, steps, self.warmup_steps);
                 0.5 * (1.0 + libm::cos(std::f64::consts::PI * progress))
             }
-            Kind::Wsd => {
+            Curve::Wsd => {
                 let first = self.first_decaying(steps);
                 match (step < first, self.shape) {
                     (true, _) => 1.0,
@@ -125,8 +125,8 @@ impl Schedule {
                     (false, Shape::Sqrt) => 1.0 - share(step - first, steps, first).sqrt(),
                 }
             }
-            Kind::Linear => 1.0 - share(step - self.warmup_steps, steps, self.warmup_steps),
-            Kind::Constant => 1.0,
+            Curve::Linear => 1.0 - share(step - self.warmup_steps, steps, self.warmup_steps),
+            Curve::Constant => 1.0,
         };
         peak * (self.final_ratio + (1.0 - self.final_ratio) * left)
     }
@@ -141,7 +141,7 @@ fn share(done: u64, steps: u64, first: u64) -> f64 {
 mod tests {
     use super::*;
 
-    fn schedule(kind: Kind) -> Schedule {
+    fn schedule(kind: Curve) -> Schedule {
         let (decay, final_ratio) = (0.2, 0.1);
         let defaults = Schedule::default();
         Schedule { kind, learning_rate: 1.0, warmup_steps: 10, decay, final_ratio, ..defaults }
@@ -158,18 +158,18 @@ mod tests {
     fn cosine_grows_linearly_then_falls_to_its_final_share() {
         let expected =
             [(0, 0.1), (4, 0.5), (9, 1.0), (10, 1.0), (60, 0.55), (110, 0.1), (500, 0.1)];
-        assert_rates(&schedule(Kind::Cosine), &expected);
+        assert_rates(&schedule(Curve::Cosine), &expected);
     }
 
     #[test]
     fn wsd_is_constant_until_its_decay() {
         let expected = [(0, 0.1), (10, 1.0), (87, 1.0), (88, 1.0), (99, 0.55), (110, 0.1)];
-        assert_rates(&schedule(Kind::Wsd), &expected);
+        assert_rates(&schedule(Curve::Wsd), &expected);
     }
 
     #[test]
     fn a_decay_along_a_root_falls_fast_at_first() {
-        let root = Schedule { shape: Shape::Sqrt, ..schedule(Kind::Wsd) };
+        let root = Schedule { shape: Shape::Sqrt, ..schedule(Curve::Wsd) };
         assert_rates(&root, &[(10, 1.0), (88, 1.0), (110, 0.1)]);
         let found = root.learning_rate(99, 110);
         assert!((found - (0.1 + 0.9 * (1.0 - 0.5f64.sqrt()))).abs() < 1e-12, "{found}");
@@ -177,25 +177,25 @@ mod tests {
 
     #[test]
     fn a_line_falls_evenly_and_a_constant_does_not() {
-        assert_rates(&schedule(Kind::Linear), &[(4, 0.5), (10, 1.0), (60, 0.55), (110, 0.1)]);
-        assert_rates(&schedule(Kind::Constant), &[(4, 0.5), (10, 1.0), (60, 1.0), (110, 1.0)]);
-        let starts = [Kind::Linear, Kind::Constant].map(|kind| schedule(kind).decay_start(110));
+        assert_rates(&schedule(Curve::Linear), &[(4, 0.5), (10, 1.0), (60, 0.55), (110, 0.1)]);
+        assert_rates(&schedule(Curve::Constant), &[(4, 0.5), (10, 1.0), (60, 1.0), (110, 1.0)]);
+        let starts = [Curve::Linear, Curve::Constant].map(|kind| schedule(kind).decay_start(110));
         assert_eq!(starts, [None, Some(110)]);
     }
 
     #[test]
     fn a_decay_may_begin_at_a_step() {
-        let anchored = Schedule { decay_from: Some(60), ..schedule(Kind::Wsd) };
+        let anchored = Schedule { decay_from: Some(60), ..schedule(Curve::Wsd) };
         assert_rates(&anchored, &[(10, 1.0), (60, 1.0), (85, 0.55), (110, 0.1)]);
         assert_eq!(anchored.decay_start(110), Some(60));
         // Behind the end there is nothing to decay, before the warm-up's nothing yet.
-        let at = |step| Schedule { decay_from: Some(step), ..schedule(Kind::Wsd) };
+        let at = |step| Schedule { decay_from: Some(step), ..schedule(Curve::Wsd) };
         assert_eq!((at(500).decay_start(110), at(3).decay_start(110)), (Some(110), Some(10)));
     }
 
     #[test]
     fn a_rate_depends_on_the_step_alone_and_never_leaves_its_range() {
-        for kind in [Kind::Cosine, Kind::Wsd, Kind::Linear, Kind::Constant] {
+        for kind in [Curve::Cosine, Curve::Wsd, Curve::Linear, Curve::Constant] {
             for steps in [1, 5, 10, 11, 1000] {
                 for step in 0..steps {
                     let rate = schedule(kind).learning_rate(step, steps);

@@ -68,6 +68,29 @@ fn a_run_with_everything_on_resumes_bit_for_bit() {
     assert_ne!(average.parameters().xxh3().unwrap(), model.parameters().xxh3().unwrap());
 }
 
+#[test]
+fn a_run_in_bf16_resumes_bit_for_bit_and_says_what_multiplies() {
+    let bench = Bench::new();
+    let sets = ["model.dtype=bf16", "train.micro_batch=2", "train.hash_every=3"];
+    bench.train("whole", &sets, &options()).unwrap();
+    for step in [3, 7] {
+        bench.train("run", &sets, &stop_after(step)).unwrap();
+    }
+    bench.train("run", &sets, &options()).unwrap();
+    assert_eq!(bench.manifest("run"), bench.manifest("whole"));
+    let sessions = io::read_text(&bench.path("run").join(layout::RUN)).unwrap();
+    assert!(sessions.contains("products of bf16") && sessions.contains("bf16 by "), "{sessions}");
+
+    bench.train("f32", &sets[1..], &options()).unwrap();
+    for (bf16, f32) in bench.metrics("run").iter().zip(bench.metrics("f32")) {
+        assert_ne!(bf16.loss, f32.loss, "step {}", f32.step);
+        assert!((bf16.loss - f32.loss).abs() < 0.01, "{} {}", bf16.loss, f32.loss);
+    }
+    let refused = [sets[0], "runtime.ops=composed"];
+    let message = bench.train("refused", &refused, &options()).unwrap_err().to_string();
+    assert!(message.contains("runtime.ops"), "{message}");
+}
+
 /// What a run with adapters begins with.
 fn adapters(bench: &Bench) -> TrainOptions {
     beginning(Begin { init_from: Some(bench.path("base")), ..Begin::default() })

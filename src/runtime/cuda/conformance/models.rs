@@ -82,6 +82,7 @@ pub fn batch() -> Batch {
         rows,
         sequence,
         first_row: 3,
+        parts: 1,
         trained: Vec::new(),
     }
 }
