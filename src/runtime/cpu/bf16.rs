@@ -16,8 +16,9 @@
 #![allow(unsafe_code, reason = "kernels for the vector units")]
 
 use std::arch::x86_64::{
-    __m512bh, _mm512_add_ps, _mm512_dpbf16_ps, _mm512_loadu_ps, _mm512_mask_storeu_ps,
-    _mm512_maskz_loadu_ps, _mm512_set1_epi32, _mm512_setzero_ps, _mm512_storeu_ps,
+    __m512, __m512bh, __m512i, _mm512_add_ps, _mm512_dpbf16_ps, _mm512_loadu_ps,
+    _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps, _mm512_set1_epi32, _mm512_setzero_ps,
+    _mm512_storeu_ps,
 };
 use std::cell::RefCell;
 use std::mem::transmute;
@@ -311,11 +312,12 @@ unsafe fn by_pairs(
             let mut square = [[_mm512_setzero_ps(); 2]; ROWS];
             for word in 0..words {
                 let panel = right.add(word * SIDE).cast::<f32>();
-                let columns: [__m512bh; 2] =
-                    [transmute(_mm512_loadu_ps(panel)), transmute(_mm512_loadu_ps(panel.add(16)))];
+                let (one, other) = (_mm512_loadu_ps(panel), _mm512_loadu_ps(panel.add(16)));
+                let columns =
+                    [transmute::<__m512, __m512bh>(one), transmute::<__m512, __m512bh>(other)];
                 for (row, sums) in square.iter_mut().enumerate() {
                     let pair = *left.add((first + row) * ROW + word);
-                    let pair: __m512bh = transmute(_mm512_set1_epi32(pair as i32));
+                    let pair = transmute::<__m512i, __m512bh>(_mm512_set1_epi32(pair as i32));
                     for (sum, columns) in sums.iter_mut().zip(columns) {
                         *sum = _mm512_dpbf16_ps(*sum, pair, columns);
                     }

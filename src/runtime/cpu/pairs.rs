@@ -111,7 +111,7 @@ pub fn pack_right(into: &mut [u32], right: Matrix<'_>, columns: Range<usize>, in
                 store(square, place, SIDE);
             }
         }
-        if columns.len() % SIDE != 0 && columns.len() % SIDE <= 16 {
+        if (1..=16).contains(&(columns.len() % SIDE)) {
             let place = columns.len() / SIDE * panel + first / 2 * SIDE + 16;
             let words = into[place..].chunks_mut(SIDE).take(WORDS);
             words.for_each(|words| words[..16].fill(0));
@@ -140,8 +140,8 @@ unsafe fn interleaved(
 ) -> [__m512; WORDS] {
     let mask = lanes(count);
     let mut square = [_mm512_setzero_ps(); WORDS];
-    // SAFETY: the caller's promise: no run is read beyond `inner`, no number beyond `count`.
     let run = |at: usize| match at < inner {
+        // SAFETY: the caller's promise: no run is read beyond `inner`, no number beyond `count`.
         true => unsafe { _mm512_maskz_loadu_ps(mask, from.add(at * stride)) },
         false => _mm512_setzero_ps(),
     };
