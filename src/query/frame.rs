@@ -22,7 +22,8 @@ use serde_json::{Value, json};
 
 use super::Answer;
 use super::find::{self, Table};
-use super::read::{self, Column, Kind};
+use super::kind::{Column, Kind};
+use super::read;
 use crate::base::error::{Error, Result};
 
 /// Answers a query over the tables of `folder`.

@@ -14,7 +14,7 @@ use arrow::datatypes::{Field, Schema};
 use arrow::record_batch::{RecordBatch, RecordBatchOptions};
 use serde_json::{Map, Value};
 
-use super::read::Kind;
+use super::kind::Kind;
 use crate::base::error::{Result, bug};
 use crate::runs::records;
 

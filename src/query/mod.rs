@@ -8,6 +8,7 @@
 
 pub mod find;
 mod frame;
+pub mod kind;
 mod lines;
 pub mod read;
 
@@ -36,13 +37,13 @@ pub fn query(sql: &str, folder: &Path) -> Result<Answer> {
 ///
 /// # Errors
 /// Damaged: a table that cannot be read.
-pub fn tables(folder: &Path) -> Result<Vec<(String, Vec<read::Column>)>> {
+pub fn tables(folder: &Path) -> Result<Vec<(String, Vec<kind::Column>)>> {
     let found = find::list(folder)?;
     let described = found.into_iter().map(|table| {
         let columns = read::columns(&table)?;
         Ok((table.name, columns))
     });
-    let described: Vec<(String, Vec<read::Column>)> = described.collect::<Result<_>>()?;
+    let described: Vec<(String, Vec<kind::Column>)> = described.collect::<Result<_>>()?;
     match described.is_empty() {
         true => Err(Error::config(format!("there is no table in `{}`", folder.display()))
             .with_hint("name a folder that outputs of dataprep lie in, with `--in DIR`")),

@@ -143,7 +143,8 @@ impl Chart {
     fn spoken(&self) -> String {
         let solid = self.lines.iter().filter(|line| line.stroke == Stroke::Solid);
         let ends = solid.filter_map(|line| {
-            let (first, last) = (line.points.first()?, line.points.last()?);
+            let known = || line.points.iter().filter(|(_, y)| y.is_finite());
+            let (first, last) = (known().next()?, known().next_back()?);
             Some(format!("{} from {} to {}", line.name, short(first.1), short(last.1)))
         });
         ends.take(COLORS).collect::<Vec<_>>().join("; ")
@@ -376,7 +377,7 @@ mod tests {
     fn a_chart_escapes_names_and_draws_what_is_a_number() {
         let mut chart = Chart::new("a < b", "tokens", "nats");
         assert_eq!(chart.figure(), "");
-        let points = vec![(0.0, 1.0), (1.0, f64::NAN), (2.0, -3.0), (3.0, 2.0)];
+        let points = vec![(-1.0, f64::NAN), (0.0, 1.0), (1.0, f64::NAN), (2.0, -3.0), (3.0, 2.0)];
         let line = |name: &str, stroke| Line {
             name: name.into(),
             points: points.clone(),

@@ -60,8 +60,8 @@ fn picture(run: &Run, title: &str, what: &str, of: Of, html: &mut String) {
     put(
         html,
         format_args!(
-            "<figure class=\"chart cells\">\n<figcaption>{title} <small>{what}: from {} (pale) to {} \
-             (dark)</small></figcaption>\n<svg viewBox=\"0 0 {WIDTH} {height}\" role=\"img\" \
+            "<figure class=\"chart cells\">\n<figcaption>{title} <small>{what}: from {} (pale) \
+             to {} (dark)</small></figcaption>\n<svg viewBox=\"0 0 {WIDTH} {height}\" role=\"img\" \
              aria-label=\"{title} {what}, steps {} to {}; the table below has the numbers\">\n",
             short(low),
             short(high),

@@ -1,8 +1,8 @@
 //! The run's records, open for appending, and their copy for TensorBoard.
 //!
 //! In → metrics, timings, norms, evaluations, samples; out → `metrics.jsonl`, `timing.jsonl`,
-//! `norms.jsonl`, `evals.jsonl`, `evals/step-….jsonl`, `samples.jsonl`, `events.out.tfevents.*`, and
-//! `spikes.jsonl` where spikes are looked for. What a checkpoint covers is on the disk
+//! `norms.jsonl`, `evals.jsonl`, `evals/step-….jsonl`, `samples.jsonl`, `events.out.tfevents.*`,
+//! and `spikes.jsonl` where spikes are looked for. What a checkpoint covers is on the disk
 //! ([`RunLog::sync`]) before that checkpoint is published, and its hash is in the checkpoint
 //! ([`RunLog::hashes`]).
 

@@ -1,10 +1,10 @@
 //! How large the gradient and the weights of each layer are, over training.
 //!
 //! In → a model and the gradients of a step; out → [`Norms`], a line of `norms.jsonl`. **When.** Of
-//! the first 63 steps each, then of 32 in each doubling: training changes most at its beginning, and
-//! 100,000 steps leave some 400 lines. A step's number alone decides, so a run that is resumed or
-//! extended measures the same steps. **Where.** On the CPU: parameters that live on a device stay
-//! there. **Cost.** The parameters and their gradients are read once.
+//! the first 63 steps each, then of 32 in each doubling: training changes most at its beginning,
+//! and 100,000 steps leave some 400 lines. A step's number alone decides, so a run that is resumed
+//! or extended measures the same steps. **Where.** On the CPU: parameters that live on a device
+//! stay there. **Cost.** The parameters and their gradients are read once.
 
 use std::collections::BTreeMap;
 

@@ -40,7 +40,6 @@ use super::{
 use crate::base::{
     config::Table,
     error::{Error, Result},
-    hash::xxh3_128,
     machine,
     progress::Progress,
     size::Count,
@@ -51,7 +50,6 @@ use crate::runtime::{
     device::Device,
     model::{Sampling, knobs::Dtype},
 };
-use crate::shards::{read_validation, validation::VALIDATION_FILE};
 use crate::tokenizer::Tokenizer;
 
 /// What a run talks to.
@@ -168,20 +166,22 @@ struct Run<'a> {
     warnings: Vec<String>,
 }
 
-/// The held-out documents of the mix, ready to be scored.
-fn open_validation(
-    mix: &Path,
-    feed: &MixFeed,
-    tokenizer: &Tokenizer,
-    config: &TrainConfig,
-) -> Result<Validation> {
-    Ok(Validation::new(
-        read_validation(&mix.join(VALIDATION_FILE))?,
-        &|tokens| xxh3_128(&tokenizer.decode(tokens)),
-        config.train.sequence,
-        feed.record().end_of_text_id,
-        config.train.eval_tokens.0,
-    ))
+/// Says in what arithmetic a run computes and after which step it goes on, and what it warns of.
+fn introduce(learner: &Learner, directory: &RunDirectory, cx: &Context<'_>) -> Vec<String> {
+    let (state, differences) = (&learner.state, &learner.numerics_differences);
+    if state.model.dtype == Dtype::Bf16 {
+        (cx.say)(&format!("arithmetic: {}; {}", state.numerics.dtype, state.numerics.matmul));
+    }
+    let mut warnings = directory.warnings.clone();
+    if !differences.is_empty() {
+        let list = differences.join("; ");
+        warnings.push(format!("the machine differs, so bits may from here on: {list}"));
+    }
+    warnings.iter().for_each(|warning| (cx.warn)(warning));
+    if state.step > 0 {
+        (cx.say)(&format!("continues after step {}", Count(state.step)));
+    }
+    warnings
 }
 
 impl<'a> Run<'a> {
@@ -201,22 +201,10 @@ impl<'a> Run<'a> {
             (cx.say)(&format!("{name}: {}", Count(number)));
         }
         let learner = Learner::open(&config, beginning(&directory, origin)?, device)?;
-        if config.model.dtype == Dtype::Bf16 {
-            let numerics = &learner.state.numerics;
-            (cx.say)(&format!("arithmetic: {}; {}", numerics.dtype, numerics.matmul));
-        }
+        let warnings = introduce(&learner, &directory, cx);
         let (step, differences) = (learner.state.step, &learner.numerics_differences);
-        let mut warnings = directory.warnings.clone();
-        if !differences.is_empty() {
-            let list = differences.join("; ");
-            warnings.push(format!("the machine differs, so bits may from here on: {list}"));
-        }
-        warnings.iter().for_each(|warning| (cx.warn)(warning));
-        if step > 0 {
-            (cx.say)(&format!("continues after step {}", Count(step)));
-        }
-        let validation = open_validation(mix, &feed, tokenizer, &config)?;
         let record = feed.record();
+        let validation = Validation::open(mix, record.end_of_text_id, tokenizer, &config.train)?;
         let end_of_text = (record.end_of_text.as_str(), record.end_of_text_id);
         let context = config.train.sequence;
         let (class, unheld) = class_of_checkpoints(&config.model);

@@ -15,12 +15,21 @@
 //! memory.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::base::{error::Result, hash::Fingerprint};
+use super::config::Settings;
+use crate::base::{
+    error::Result,
+    hash::{Fingerprint, xxh3_128},
+};
 use crate::runtime::{data::Batch, model::Model};
-use crate::shards::{HeldOut, ValidationSource, validation::fingerprint};
+use crate::shards::{
+    HeldOut, ValidationSource, read_validation,
+    validation::{VALIDATION_FILE, fingerprint},
+};
+use crate::tokenizer::Tokenizer;
 
 /// A line of `evals.jsonl`: one source at one step.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -149,6 +158,19 @@ struct Window {
 }
 
 impl Validation {
+    /// The held-out documents of a mix, ready to be scored.
+    pub fn open(
+        mix: &Path,
+        end_of_text: u32,
+        tokenizer: &Tokenizer,
+        settings: &Settings,
+    ) -> Result<Validation> {
+        let sources = read_validation(&mix.join(VALIDATION_FILE))?;
+        let text = |tokens: &[u32]| xxh3_128(&tokenizer.decode(tokens));
+        let (sequence, tokens_max) = (settings.sequence, settings.eval_tokens.0);
+        Ok(Validation::new(sources, &text, sequence, end_of_text, tokens_max))
+    }
+
     /// Takes of each source the first documents that fit `tokens_max` (0: all), at least one; they
     /// count by their bytes, so that it is the same ones whatever the tokenizer.
     /// `text` hashes what a document's tokens decode to, for mixes that do not know the text.
