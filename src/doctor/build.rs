@@ -5,12 +5,13 @@ use std::fmt;
 use serde::Serialize;
 
 /// Features of `Cargo.toml`, and whether they are on.
-const FEATURES: [(&str, bool); 5] = [
+const FEATURES: [(&str, bool); 6] = [
     ("train", cfg!(feature = "train")),
     ("cuda", cfg!(feature = "cuda")),
     ("serve", cfg!(feature = "serve")),
     ("hub", cfg!(feature = "hub")),
     ("cloud", cfg!(feature = "cloud")),
+    ("query", cfg!(feature = "query")),
 ];
 
 /// What was compiled.

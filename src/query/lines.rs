@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, BooleanArray, Float64Array, Int64Array, StringArray};
+use arrow::array::{ArrayRef, BooleanArray, Float64Array, Int64Array, StringArray, UInt64Array};
 use arrow::datatypes::{Field, Schema};
 use arrow::record_batch::{RecordBatch, RecordBatchOptions};
 use serde_json::{Map, Value};
@@ -43,6 +43,7 @@ pub fn read(files: &[PathBuf]) -> Result<RecordBatch> {
         let column: ArrayRef = match kind {
             Kind::Flag => Arc::new(BooleanArray::from_iter(values.map(|it| it?.as_bool()))),
             Kind::Whole => Arc::new(Int64Array::from_iter(values.map(|it| it?.as_i64()))),
+            Kind::Unsigned => Arc::new(UInt64Array::from_iter(values.map(|it| it?.as_u64()))),
             Kind::Number => Arc::new(Float64Array::from_iter(values.map(|it| it?.as_f64()))),
             Kind::Text => Arc::new(StringArray::from_iter(values.map(|it| it.map(text)))),
         };
@@ -60,8 +61,7 @@ fn kind(value: &Value) -> Option<Kind> {
         Value::Null => return None,
         Value::Bool(_) => Kind::Flag,
         Value::Number(number) if number.is_i64() => Kind::Whole,
-        // Above 2^63 a number keeps its digits as text.
-        Value::Number(number) if number.is_u64() => Kind::Text,
+        Value::Number(number) if number.is_u64() => Kind::Unsigned,
         Value::Number(_) => Kind::Number,
         Value::String(_) | Value::Array(_) | Value::Object(_) => Kind::Text,
     })
@@ -73,6 +73,7 @@ fn joined(one: Option<Kind>, other: Option<Kind>) -> Option<Kind> {
         (None, kind) | (kind, None) => kind,
         (Some(one), Some(other)) if one == other => Some(one),
         (Some(Kind::Whole | Kind::Number), Some(Kind::Whole | Kind::Number)) => Some(Kind::Number),
+        // What is signed and what needs all 64 bits have no type in common: their digits stay.
         _ => Some(Kind::Text),
     }
 }

@@ -173,7 +173,7 @@ fn a_run_writes_what_it_promises_and_learns() {
         .map(|file| file.name)
         .filter(|name| !name.starts_with("checkpoints/") && !name.starts_with("evals/"))
         .collect();
-    let expected = ["config.toml", "evals.jsonl", "metrics.jsonl", "samples.jsonl"];
+    let expected = ["config.toml", "evals.jsonl", "metrics.jsonl", "norms.jsonl", "samples.jsonl"];
     assert_eq!(names, [&expected[..], &["tokenizer.json"]].concat());
     for name in ["run.json", "state.json", "timing.jsonl", "report.html"] {
         assert!(bench.path("run").join(name).is_file(), "{name}");
