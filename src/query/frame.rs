@@ -84,7 +84,8 @@ impl AnonymousScan for Scan {
             .map_err(|error| PolarsError::ComputeError(error.to_string().into()))?;
         if names.is_empty() {
             // What only counts rows.
-            return DataFrame::new(batches.iter().map(RecordBatch::num_rows).sum(), Vec::new());
+            let rows: usize = batches.iter().map(RecordBatch::num_rows).sum();
+            return DataFrame::new(rows.min(wanted.n_rows.unwrap_or(rows)), Vec::new());
         }
         let fields = names.iter().filter_map(|name| {
             let kind = self.schema.get(name.as_str())?;
@@ -99,7 +100,11 @@ impl AnonymousScan for Scan {
                 frame.vstack_mut(&part)?;
             }
         }
-        Ok(frame)
+        // A `LIMIT` that nothing stands before is left to the scan.
+        Ok(match wanted.n_rows {
+            Some(rows) => frame.head(Some(rows)),
+            None => frame,
+        })
     }
 
     fn schema(&self, _infer: Option<usize>) -> PolarsResult<SchemaRef> {

@@ -1,17 +1,13 @@
 //! Norms by layer over training: two pictures and a table.
 //!
 //! In → the records of `norms.jsonl`; out → HTML. A picture has a row a layer, from the embedding
-//! to the head, and a column a record, which lie close at the beginning and 32 to each doubling of
-//! the steps; a cell is the darker the larger the norm, on a logarithmic scale over the whole
-//! picture. So a layer that grows, dies or spikes is seen at once. **Invariant.** At most
-//! [`CELLS`] cells, whatever the depth; of records that fall into one column the largest norm is
+//! to the head, and a column a step that was measured: these lie close at the beginning, then there
+//! are 32 to each doubling. A cell is the darker the larger the norm, on a logarithmic scale over
+//! the whole picture. So a layer that grows, dies or spikes is seen at once. **Invariant.** At most
+//! [`CELLS`] cells, whatever the depth; of steps that fall into one column the largest norm is
 //! shown. Pure.
 
-use super::{
-    Shown,
-    chart::short,
-    records::{LayerNorms, Norms, Run},
-};
+use super::{Shown, chart::short, records::LayerNorms};
 use crate::base::{
     html::{escape, put},
     size::Count,
@@ -34,29 +30,30 @@ type Of = fn(&LayerNorms) -> f64;
 pub fn section(runs: &[Shown]) -> String {
     let mut html = String::new();
     for Shown { run, .. } in runs {
-        let (Some(first), Some(last)) = (run.norms.first(), run.norms.last()) else { continue };
+        let steps: Vec<&[LayerNorms]> = run.norms.chunk_by(|a, b| a.step == b.step).collect();
+        let (Some(first), Some(last)) = (steps.first(), steps.last()) else { continue };
         if runs.len() > 1 {
             put(&mut html, format_args!("<h3>{}</h3>\n", escape(&run.name)));
         }
         html.push_str("<div class=\"charts\">\n");
-        picture(run, "gradient norm", "by layer, before clipping", |it| it.gradient, &mut html);
-        picture(run, "weight norm", "by layer", |it| it.weight, &mut html);
+        picture(&steps, "gradient norm", "by layer, before clipping", |it| it.gradient, &mut html);
+        picture(&steps, "weight norm", "by layer", |it| it.weight, &mut html);
         html.push_str("</div>\n");
         table(first, last, &mut html);
     }
     html
 }
 
-/// A row a layer, a column a record or several.
-fn picture(run: &Run, title: &str, what: &str, of: Of, html: &mut String) {
-    let layers = run.norms[0].layers.len();
-    let columns = columns(&run.norms, (CELLS / layers.max(1)).clamp(1, COLUMNS), of);
+/// A row a layer, a column a step or several.
+fn picture(steps: &[&[LayerNorms]], title: &str, what: &str, of: Of, html: &mut String) {
+    let layers = steps[0];
+    let columns = columns(steps, (CELLS / layers.len()).clamp(1, COLUMNS), of);
     let sizes = || columns.iter().flat_map(|(_, sizes)| sizes).copied().filter(|size| *size > 0.0);
     let (low, high) = (sizes().fold(f64::INFINITY, f64::min), sizes().fold(0.0, f64::max));
     if high == 0.0 {
         return;
     }
-    let height = ROW * layers as f64 + 24.0;
+    let height = ROW * layers.len() as f64 + 24.0;
     put(
         html,
         format_args!(
@@ -70,7 +67,7 @@ fn picture(run: &Run, title: &str, what: &str, of: Of, html: &mut String) {
         ),
     );
     let width = (WIDTH - LEFT) / columns.len() as f64;
-    for (row, layer) in run.norms[0].layers.iter().enumerate() {
+    for (row, layer) in layers.iter().enumerate() {
         let y = ROW * row as f64;
         put(
             html,
@@ -106,16 +103,16 @@ fn picture(run: &Run, title: &str, what: &str, of: Of, html: &mut String) {
     html.push_str("</svg>\n</figure>\n");
 }
 
-/// (first step, the largest norm of each layer) of as many equal pieces of the records.
-fn columns(norms: &[Norms], most: usize, of: Of) -> Vec<(u64, Vec<f64>)> {
-    let pieces = norms.chunks(norms.len().div_ceil(most));
-    let largest = |piece: &[Norms], layer: usize| {
-        let sizes = piece.iter().filter_map(|norms| norms.layers.get(layer)).map(of);
+/// (first step, the largest norm of each layer) of as many equal pieces of the steps.
+fn columns(steps: &[&[LayerNorms]], most: usize, of: Of) -> Vec<(u64, Vec<f64>)> {
+    let pieces = steps.chunks(steps.len().div_ceil(most));
+    let largest = |piece: &[&[LayerNorms]], layer: usize| {
+        let sizes = piece.iter().filter_map(|layers| layers.get(layer)).map(of);
         sizes.fold(0.0, f64::max)
     };
-    let column = |piece: &[Norms]| {
-        let layers = 0..piece[0].layers.len();
-        (piece[0].step, layers.map(|layer| largest(piece, layer)).collect())
+    let column = |piece: &[&[LayerNorms]]| {
+        let layers = 0..piece[0].len();
+        (piece[0][0].step, layers.map(|layer| largest(piece, layer)).collect())
     };
     pieces.map(column).collect()
 }
@@ -131,7 +128,7 @@ fn shade(size: f64, low: f64, high: f64) -> f64 {
 }
 
 /// The first norms and the latest.
-fn table(first: &Norms, last: &Norms, html: &mut String) {
+fn table(first: &[LayerNorms], last: &[LayerNorms], html: &mut String) {
     put(
         html,
         format_args!(
@@ -139,11 +136,11 @@ fn table(first: &Norms, last: &Norms, html: &mut String) {
              <table><thead><tr><th scope=\"col\">layer</th><th scope=\"col\">gradient at first\
              </th><th scope=\"col\">now</th><th scope=\"col\">weights at first</th>\
              <th scope=\"col\">now</th></tr></thead>\n<tbody>\n",
-            Count(first.step),
-            Count(last.step)
+            Count(first[0].step),
+            Count(last[0].step)
         ),
     );
-    for (before, now) in first.layers.iter().zip(&last.layers) {
+    for (before, now) in first.iter().zip(last) {
         put(
             html,
             format_args!(
@@ -163,19 +160,22 @@ fn table(first: &Norms, last: &Norms, html: &mut String) {
 mod tests {
     use super::*;
 
-    fn norms(step: u64, gradients: &[f64]) -> Norms {
+    fn norms(step: u64, gradients: &[f64]) -> Vec<LayerNorms> {
         let layer = |(at, &gradient): (usize, &f64)| LayerNorms {
+            step,
             layer: at.to_string(),
             gradient,
             weight: 1.0,
         };
-        Norms { step, layers: gradients.iter().enumerate().map(layer).collect() }
+        gradients.iter().enumerate().map(layer).collect()
     }
 
     #[test]
-    fn a_column_of_several_records_keeps_the_largest_of_each_layer() {
-        let all: Vec<Norms> = (1..=5).map(|at| norms(at, &[at as f64, 9.0 - at as f64])).collect();
-        let columns = columns(&all, 3, |it| it.gradient);
+    fn a_column_of_several_steps_keeps_the_largest_of_each_layer() {
+        let all: Vec<Vec<LayerNorms>> =
+            (1..=5).map(|at| norms(at, &[at as f64, 9.0 - at as f64])).collect();
+        let steps: Vec<&[LayerNorms]> = all.iter().map(Vec::as_slice).collect();
+        let columns = columns(&steps, 3, |it| it.gradient);
         let expected = [(1, vec![2.0, 8.0]), (3, vec![4.0, 6.0]), (5, vec![5.0, 4.0])];
         assert_eq!(columns, expected);
     }

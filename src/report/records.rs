@@ -97,14 +97,8 @@ pub struct Spike {
 
 /// A line of `norms.jsonl`.
 #[derive(Clone, Debug, Deserialize)]
-pub struct Norms {
-    pub step: u64,
-    pub layers: Vec<LayerNorms>,
-}
-
-/// A layer of it.
-#[derive(Clone, Debug, Deserialize)]
 pub struct LayerNorms {
+    pub step: u64,
     pub layer: String,
     pub gradient: f64,
     pub weight: f64,
@@ -168,7 +162,7 @@ pub struct Run {
     pub scored_before: Vec<Scored>,
     pub samples: Vec<Sample>,
     pub spikes: Vec<Spike>,
-    pub norms: Vec<Norms>,
+    pub norms: Vec<LayerNorms>,
     pub sessions: Vec<Session>,
     /// Those that were due so far.
     pub goals: Vec<Goal>,

@@ -11,7 +11,7 @@ use super::{
     config::{Ops, Settings, TrainConfig},
     goals,
     metric::Metric,
-    norms::{self, Norms},
+    norms::{self, LayerNorms},
     recompute::Recompute,
     spikes::Spike,
     summary::Timing,
@@ -68,7 +68,7 @@ pub struct Taken {
     /// For `timing.jsonl`.
     pub timing: Timing,
     /// For `norms.jsonl`, where it is a step that leaves some.
-    pub norms: Option<Norms>,
+    pub norms: Vec<LayerNorms>,
     /// Why it changed nothing, where it did not.
     pub spike: Option<Spike>,
     /// What is unusual about the first step of a fresh model.
@@ -150,8 +150,8 @@ impl Learner {
         let gradient_seconds = watch.lap();
 
         let norms = match norms::is_due(before + 1) {
-            true => Norms::of(before + 1, self.model.parameters(), &found.gradients)?,
-            false => None,
+            true => norms::of(before + 1, self.model.parameters(), &found.gradients)?,
+            false => Vec::new(),
         };
         let norm = clip(&mut found.gradients, settings.clip_norm);
         let gradient_norm = norm.map_err(|error| self.diverged(settings, error.to_string()))?;

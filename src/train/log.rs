@@ -9,7 +9,7 @@
 use std::path::{Path, PathBuf};
 
 use super::{
-    clock, events::EventWriter, layout, metric::Metric, norms::Norms, records::Records,
+    clock, events::EventWriter, layout, metric::Metric, norms::LayerNorms, records::Records,
     sample::Sample, spikes::Spike, summary::Timing, validate::Evaluation,
 };
 use crate::base::{error::Result, hash::xxh3_128, io};
@@ -74,16 +74,13 @@ impl RunLog {
         self.events.scalars(clock::wall_time(), metric.step, &scalars)
     }
 
-    /// Records the norms of a step's layers.
-    pub fn norms(&mut self, norms: &Norms) -> Result<()> {
+    /// Records the norms of a layer.
+    pub fn norms(&mut self, norms: &LayerNorms) -> Result<()> {
         self.norms.append(norms)?;
-        for layer in &norms.layers {
-            let tag = |what: &str| format!("{what}_norm/{}", layer.layer);
-            let (gradient, weight) = (tag("gradient"), tag("weight"));
-            let scalars = [(gradient.as_str(), layer.gradient), (weight.as_str(), layer.weight)];
-            self.events.scalars(clock::wall_time(), norms.step, &scalars)?;
-        }
-        Ok(())
+        let tag = |what: &str| format!("{what}_norm/{}", norms.layer);
+        let (gradient, weight) = (tag("gradient"), tag("weight"));
+        let scalars = [(gradient.as_str(), norms.gradient), (weight.as_str(), norms.weight)];
+        self.events.scalars(clock::wall_time(), norms.step, &scalars)
     }
 
     /// Records an evaluation: its sources, and its documents in a file of their own.

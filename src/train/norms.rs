@@ -1,10 +1,10 @@
 //! How large the gradient and the weights of each layer are, over training.
 //!
-//! In → a model and the gradients of a step; out → [`Norms`], a line of `norms.jsonl`. **When.** Of
-//! the first 63 steps each, then of 32 in each doubling: training changes most at its beginning,
-//! and 100,000 steps leave some 400 lines. A step's number alone decides, so a run that is resumed
-//! or extended measures the same steps. **Where.** On the CPU: parameters that live on a device
-//! stay there. **Cost.** The parameters and their gradients are read once.
+//! In → a model and the gradients of a step; out → [`LayerNorms`], lines of `norms.jsonl`.
+//! **When.** At each of the first 63 steps, then at 32 in each doubling: training changes most at
+//! its beginning, and 100,000 steps are measured some 400 times. A step's number alone decides, so
+//! a run that is resumed or extended measures the same steps. **Where.** On the CPU: parameters
+//! that live on a device stay there. **Cost.** The parameters and their gradients are read once.
 
 use std::collections::BTreeMap;
 
@@ -18,18 +18,12 @@ use crate::runtime::value::{NamedGradients, NamedParameters};
 /// Lines in each doubling of the steps.
 const A_DOUBLING: u64 = 32;
 
-/// A line of `norms.jsonl`: what stood before a step's update.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Norms {
-    /// The step, from 1.
-    pub step: u64,
-    /// From the embedding to the head.
-    pub layers: Vec<LayerNorms>,
-}
-
-/// The Euclidean norms of a layer's parameters, all of them as one vector.
+/// A line of `norms.jsonl`: a layer before a step's update. A norm is the Euclidean one, of all its
+/// parameters as one vector.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LayerNorms {
+    /// The step, from 1.
+    pub step: u64,
     /// `embedding`, the number of a block from 0, `norm` (the last one), `head`.
     pub layer: String,
     /// Of the gradient, before clipping.
@@ -44,26 +38,26 @@ pub fn is_due(step: u64) -> bool {
     step.is_multiple_of((doubling / A_DOUBLING).max(1))
 }
 
-impl Norms {
-    /// Of step `step`; `None` where parameters live on a device.
-    pub fn of(
-        step: u64,
-        parameters: &NamedParameters,
-        gradients: &NamedGradients,
-    ) -> Result<Option<Norms>> {
-        if parameters.resident().is_some() {
-            return Ok(None);
-        }
-        let gradients = by_layer(gradients.iter())?;
-        let weights = by_layer(parameters.iter())?;
-        let norm = |squares: Option<&f64>| squares.copied().unwrap_or_default().sqrt();
-        let layers = weights.iter().map(|(layer, squares)| LayerNorms {
-            layer: layer.name(),
-            gradient: norm(gradients.get(layer)),
-            weight: norm(Some(squares)),
-        });
-        Ok(Some(Norms { step, layers: layers.collect() }))
+/// The layers at step `step`, from the embedding to the head; none where parameters live on a
+/// device.
+pub fn of(
+    step: u64,
+    parameters: &NamedParameters,
+    gradients: &NamedGradients,
+) -> Result<Vec<LayerNorms>> {
+    if parameters.resident().is_some() {
+        return Ok(Vec::new());
     }
+    let gradients = by_layer(gradients.iter())?;
+    let weights = by_layer(parameters.iter())?;
+    let norm = |squares: Option<&f64>| squares.copied().unwrap_or_default().sqrt();
+    let layers = weights.iter().map(|(layer, squares)| LayerNorms {
+        step,
+        layer: layer.name(),
+        gradient: norm(gradients.get(layer)),
+        weight: norm(Some(squares)),
+    });
+    Ok(layers.collect())
 }
 
 /// A part of the model, in the order that a token meets them.
@@ -141,12 +135,12 @@ mod tests {
         for (name, number) in named {
             gradients.insert(name, tensor(number / 10.0));
         }
-        let norms = Norms::of(9, &NamedParameters::new(tensors), &gradients).unwrap().unwrap();
+        let norms = of(9, &NamedParameters::new(tensors), &gradients).unwrap();
         let found: Vec<(&str, f64)> =
-            norms.layers.iter().map(|layer| (layer.layer.as_str(), layer.weight)).collect();
+            norms.iter().map(|layer| (layer.layer.as_str(), layer.weight)).collect();
         let expected = [("embedding", 2.0), ("2", 5.0), ("10", 7.0), ("norm", 1.0), ("head", 5.0)];
         assert_eq!(found, expected);
-        for layer in &norms.layers {
+        for layer in &norms {
             assert!((layer.gradient * 10.0 - layer.weight).abs() < 1e-6, "{layer:?}");
         }
     }

@@ -370,7 +370,7 @@ impl<'a> Run<'a> {
             self.learner.take_step(&mut self.feed, settings, steps)?;
         self.seconds.add_step(&timing);
         self.log.step(&metric, &timing)?;
-        norms.map_or(Ok(()), |norms| self.log.norms(&norms))?;
+        norms.iter().try_for_each(|layer| self.log.norms(layer))?;
         self.cx.progress.advance(1);
         unusual.into_iter().for_each(|warning| self.warn(warning));
         if let Some(spike) = spike {
