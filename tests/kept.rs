@@ -121,7 +121,10 @@ fn another_format_says_which_version_wrote_it() {
         let refused = directory.dataprep(&format!("{command} fixtures/formats/1/corpus"));
         assert_ne!(refused.status, 0, "{command}");
         let message = &refused.stderr;
-        assert!(message.contains("was written by dataprep 0.1.0"), "{command}: {message}");
+        assert!(
+            message.contains("corpus/manifest.json` was written by dataprep 0.1.0"),
+            "{command}: {message}"
+        );
         assert!(message.contains("in format 99; this build reads format "), "{command}: {message}");
     } // And so for the files inside: the record of a mix, the footer of a shard.
     let record = "fixtures/formats/2/mix/mix.json";

@@ -309,7 +309,7 @@ struct Format {
 }
 
 fn other_format(directory: &Path, found: &Format) -> Error {
-    written_by(directory, found.tool.as_ref(), found.format, FORMAT)
+    written_by(&directory.join(FILE_NAME), found.tool.as_ref(), found.format, FORMAT)
 }
 
 /// A file of an artifact in another format than this build reads: which version wrote it stands in
