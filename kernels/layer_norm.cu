@@ -11,14 +11,11 @@
 // summed behind the mean, so nothing cancels. Bytes a row: forward 4·d, backward 8·d (6·d without
 // gx) and 4·d / 64. Ceiling: memory.
 // dw: a block's four warps take every fourth of its 64 rows and add in order, then the warps do.
-#include "portable.cuh"
+#include "norm_rows.cuh"
 
 namespace layer_norm {
 
-constexpr int WARPS = 4, THREADS = WARPS * WARP;
-constexpr int BACKWARD_ROWS = 64;  // a block: part of the result's bits
-
-DEVICE int column_of(int vector) { return (vector * WARP + thread_index() % WARP) * 8; }
+using namespace norm_rows;
 
 // Mean and 1 / deviation of the row whose parts the lanes hold.
 template <int VECTORS>
@@ -66,22 +63,12 @@ DEVICE void forward(const bf16* x, const bf16* weight, bf16* out, int rows, int 
   }
 }
 
-// Floats of shared memory that each warp has for the sums of its rows: element i of the eight of a
-// lane lies 32 · i after the first, so that a warp's accesses meet 32 banks.
-DEVICE int warp_floats(int d) { return (d + 8 * WARP - 1) / (8 * WARP) * (8 * WARP); }
-DEVICE int place_of(int column) {
-  const int lane = column % (8 * WARP) / 8, i = column % 8;
-  return column / (8 * WARP) * (8 * WARP) + i * WARP + lane;
-}
-
 // Shared memory: WARPS · warp_floats(d) floats.
 template <int VECTORS>
 DEVICE void backward(const bf16* x, const bf16* weight, const bf16* to_sum, const bf16* to_out,
                      bf16* to_x, float* parts, int rows, int d, float epsilon) {
   const int warp = thread_index() / WARP, lane = thread_index() % WARP;
-  float* shared = reinterpret_cast<float*>(shared_memory());
-  float* mine = shared + warp * warp_floats(d);
-  for (int at = lane; at < warp_floats(d); at += WARP) mine[at] = 0.f;
+  float* mine = begin_sums(d);
   for (int offset = warp; offset < BACKWARD_ROWS; offset += WARPS) {
     const int row = block_x() * BACKWARD_ROWS + offset;
     if (row >= rows) break;
@@ -126,24 +113,18 @@ DEVICE void backward(const bf16* x, const bf16* weight, const bf16* to_sum, cons
       store_eight(to_x + start + column_of(v), packed(out));
     }
   }
-  block_barrier();
-  for (int column = thread_index(); column < d; column += THREADS) {
-    float sum = 0.f;
-    for (int warp = 0; warp < WARPS; warp++)
-      sum += shared[warp * warp_floats(d) + place_of(column)];
-    parts[size_t(block_x()) * d + column] = sum;
-  }
+  end_sums(parts, d);
 }
 
 }  // namespace layer_norm
 
 #define ENTRIES(widest)                                                                          \
-  KERNEL(layer_norm::THREADS, 2)                                                                 \
+  KERNEL(norm_rows::THREADS, 2)                                                                  \
   layer_norm_forward_##widest(const bf16* x, const bf16* weight, bf16* out, int rows, int d,     \
                               float epsilon) {                                                   \
     layer_norm::forward<widest / 256>(x, weight, out, rows, d, epsilon);                         \
   }                                                                                              \
-  KERNEL(layer_norm::THREADS, 2)                                                                 \
+  KERNEL(norm_rows::THREADS, 2)                                                                  \
   layer_norm_backward_##widest(const bf16* x, const bf16* weight, const bf16* to_sum,            \
                                const bf16* to_out, bf16* to_x, float* parts, int rows, int d,    \
                                float epsilon) {                                                  \

@@ -11,12 +11,11 @@
 // One warp a row; a row stays in registers between the sum and its use. Bytes a row: forward 8·d
 // (4·d without the residual), backward 8·d (6·d without gh) and 4·d / 64. Ceiling: memory.
 // dw: a block's four warps take every fourth of its 64 rows and add in order, then the warps do.
-#include "portable.cuh"
+#include "norm_rows.cuh"
 
 namespace rms {
 
-constexpr int WARPS = 4, THREADS = WARPS * WARP;
-constexpr int BACKWARD_ROWS = 64;  // a block: part of the result's bits
+using namespace norm_rows;
 
 // Sum of the squares of one row's part in this lane.
 template <int VECTORS>
@@ -35,13 +34,13 @@ DEVICE float squares(const Eight (&row)[VECTORS]) {
 template <int VECTORS>
 DEVICE void forward(const bf16* x, const bf16* residual, const bf16* weight, bf16* sum, bf16* out,
                     int rows, int d, float epsilon) {
-  const int row = block_x() * WARPS + thread_index() / WARP, lane = thread_index() % WARP;
+  const int row = block_x() * WARPS + thread_index() / WARP;
   if (row >= rows) return;
   const size_t start = size_t(row) * d;
   Eight kept[VECTORS];
 #pragma unroll
   for (int v = 0; v < VECTORS; v++) {
-    const int column = (v * WARP + lane) * 8;
+    const int column = column_of(v);
     kept[v] = Eight{};
     if (column >= d) continue;
     kept[v] = load_eight(x + start + column);
@@ -57,7 +56,7 @@ DEVICE void forward(const bf16* x, const bf16* residual, const bf16* weight, bf1
   const float r = inverse_root(sum_lanes(squares(kept)) / d + epsilon);
 #pragma unroll
   for (int v = 0; v < VECTORS; v++) {
-    const int column = (v * WARP + lane) * 8;
+    const int column = column_of(v);
     if (column >= d) continue;
     float h[8], w[8];
     unpack(h, kept[v]);
@@ -68,22 +67,12 @@ DEVICE void forward(const bf16* x, const bf16* residual, const bf16* weight, bf1
   }
 }
 
-// Floats of shared memory that each warp has for the sums of its rows: element i of the eight of a
-// lane lies 32 · i after the first, so that a warp's accesses meet 32 banks.
-DEVICE int warp_floats(int d) { return (d + 8 * WARP - 1) / (8 * WARP) * (8 * WARP); }
-DEVICE int place_of(int column) {
-  const int lane = column % (8 * WARP) / 8, i = column % 8;
-  return column / (8 * WARP) * (8 * WARP) + i * WARP + lane;
-}
-
 // Shared memory: WARPS · warp_floats(d) floats.
 template <int VECTORS>
 DEVICE void backward(const bf16* h, const bf16* weight, const bf16* to_sum, const bf16* to_out,
                      bf16* to_x, float* parts, int rows, int d, float epsilon) {
   const int warp = thread_index() / WARP, lane = thread_index() % WARP;
-  float* shared = reinterpret_cast<float*>(shared_memory());
-  float* mine = shared + warp * warp_floats(d);
-  for (int at = lane; at < warp_floats(d); at += WARP) mine[at] = 0.f;
+  float* mine = begin_sums(d);
   for (int offset = warp; offset < BACKWARD_ROWS; offset += WARPS) {
     const int row = block_x() * BACKWARD_ROWS + offset;
     if (row >= rows) break;
@@ -92,7 +81,7 @@ DEVICE void backward(const bf16* h, const bf16* weight, const bf16* to_sum, cons
     float dot = 0.f;
 #pragma unroll
     for (int v = 0; v < VECTORS; v++) {
-      const int column = (v * WARP + lane) * 8;
+      const int column = column_of(v);
       kept[v] = pulls[v] = Eight{};
       if (column >= d) continue;
       kept[v] = load_eight(h + start + column);
@@ -108,7 +97,7 @@ DEVICE void backward(const bf16* h, const bf16* weight, const bf16* to_sum, cons
     const float pull = sum_lanes(dot) * r * r * r / d;
 #pragma unroll
     for (int v = 0; v < VECTORS; v++) {
-      const int column = (v * WARP + lane) * 8;
+      const int column = column_of(v);
       if (column >= d) continue;
       float a[8], g[8], w[8], out[8] = {};
       unpack(a, kept[v]);
@@ -123,13 +112,7 @@ DEVICE void backward(const bf16* h, const bf16* weight, const bf16* to_sum, cons
       store_eight(to_x + start + column, packed(out));
     }
   }
-  block_barrier();
-  for (int column = thread_index(); column < d; column += THREADS) {
-    float sum = 0.f;
-    for (int warp = 0; warp < WARPS; warp++)
-      sum += shared[warp * warp_floats(d) + place_of(column)];
-    parts[size_t(block_x()) * d + column] = sum;
-  }
+  end_sums(parts, d);
 }
 
 constexpr int SUM_COLUMNS = 32, SUM_SLICES = 8;  // slices: part of the result's bits
@@ -155,16 +138,16 @@ DEVICE void sum_parts(const float* parts, float* out, int count, int d, int adds
 }  // namespace rms
 
 #define ENTRIES(widest)                                                                          \
-  KERNEL(rms::THREADS, 2)                                                                       \
+  KERNEL(norm_rows::THREADS, 2)                                                                  \
   rms_norm_forward_##widest(const bf16* x, const bf16* residual, const bf16* weight, bf16* sum,  \
                             bf16* out, int rows, int d, float epsilon) {                         \
-    rms::forward<widest / 256>(x, residual, weight, sum, out, rows, d, epsilon);                \
+    rms::forward<widest / 256>(x, residual, weight, sum, out, rows, d, epsilon);                 \
   }                                                                                              \
-  KERNEL(rms::THREADS, 2)                                                                       \
+  KERNEL(norm_rows::THREADS, 2)                                                                  \
   rms_norm_backward_##widest(const bf16* h, const bf16* weight, const bf16* to_sum,              \
                              const bf16* to_out, bf16* to_x, float* parts, int rows, int d,      \
                              float epsilon) {                                                    \
-    rms::backward<widest / 256>(h, weight, to_sum, to_out, to_x, parts, rows, d, epsilon);      \
+    rms::backward<widest / 256>(h, weight, to_sum, to_out, to_x, parts, rows, d, epsilon);       \
   }
 ENTRIES(1024)
 ENTRIES(2048)

@@ -3,7 +3,8 @@
 //! In → a folder and a name; out → the files that are the table. A name is a place below the
 //! folder: an output (`kept`), a file, or a folder with runs in it, whose table is that of `runs`.
 //! An output's other tables follow a `#`: `kept#removed`, `model#evals`. **Method.** Files are
-//! grouped by their name without the number of their part: `removed-00017.parquet` is of `removed`.
+//! grouped by their name without the number of their part: `removed-00017.parquet` is of `removed`;
+//! of two forms under one name, the second goes by its whole name.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -99,10 +100,18 @@ fn of_output(output: &Path) -> Result<BTreeMap<String, Rows>> {
         files.extend(io::list(&evaluated)?);
     }
     let mut tables: BTreeMap<String, Rows> = BTreeMap::new();
-    for (name, rows) in files.iter().filter_map(|path| of_file(path)) {
-        match tables.get_mut(&name) {
-            None => drop(tables.insert(name, rows)),
+    for path in &files {
+        let Some((name, rows)) = of_file(path) else { continue };
+        let of_another_form = match tables.get_mut(&name) {
+            None => {
+                tables.insert(name, rows);
+                None
+            }
             Some(known) => known.append(rows),
+        };
+        if let Some(rows) = of_another_form {
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            tables.insert(name, rows);
         }
     }
     Ok(tables)
@@ -133,13 +142,17 @@ fn of_file(path: &Path) -> Option<(String, Rows)> {
 }
 
 impl Rows {
-    /// Adds the files of another part of the same table.
-    fn append(&mut self, more: Rows) {
+    /// Adds the files of another part of the same table; gives them back where they are of another
+    /// form, as what somebody has put there may be.
+    fn append(&mut self, more: Rows) -> Option<Rows> {
         match (self, more) {
             (Rows::Parquet(files), Rows::Parquet(more))
             | (Rows::Lines(files), Rows::Lines(more))
-            | (Rows::Shards(files), Rows::Shards(more)) => files.extend(more),
-            (known, more) => panic!("{known:?} and {more:?} have one name"),
+            | (Rows::Shards(files), Rows::Shards(more)) => {
+                files.extend(more);
+                None
+            }
+            (_, more) => Some(more),
         }
     }
 }
@@ -165,5 +178,9 @@ mod tests {
         assert_eq!(table("kept#documents").unwrap().rows, parts);
         assert_eq!(table("kept#removed").unwrap().name, "kept#removed");
         assert!(table("kept#metrics").is_none() && table("lost").is_none());
+        io::write(&kept.join("removed.jsonl"), b"{}").unwrap();
+        let strange = table("kept#removed.jsonl").unwrap().rows;
+        assert_eq!(strange, Rows::Lines(vec![kept.join("removed.jsonl")]));
+        assert!(matches!(table("kept#removed").unwrap().rows, Rows::Parquet(_)));
     }
 }

@@ -164,10 +164,8 @@ mod tests {
         let optimizer = include_str!("../../../kernels/optimizer.cu");
         assert!(optimizer.contains("constexpr int CHUNK = 16 * 1024;"));
         assert!(optimizer.contains("constexpr int SQUARES = 32 * 1024;"));
-        let norm = include_str!("../../../kernels/rms_norm.cu");
-        assert!(norm.contains("constexpr int BACKWARD_ROWS = 64;"));
-        let norm = include_str!("../../../kernels/layer_norm.cu");
-        assert!(norm.contains("constexpr int BACKWARD_ROWS = 64;"));
+        let norms = include_str!("../../../kernels/norm_rows.cuh");
+        assert!(norms.contains("constexpr int BACKWARD_ROWS = 64;"));
         let bias = include_str!("../../../kernels/bias.cu");
         assert!(bias.contains("constexpr int ROWS = 128, COLUMNS = 256;"));
         let muon = include_str!("../../../kernels/muon.cu");
