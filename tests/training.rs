@@ -66,19 +66,26 @@ fn what_cannot_be_trained_is_refused_by_the_keys_that_were_typed() {
     let refused = train(&directory, "--set train.batch_tokens=256k --set train.steps=all");
     assert!(!refused.stderr.contains("steps = \"all\""), "{}", refused.stderr);
     // A smaller part of a batch is offered where it fits.
-    let wide = "--set train.batch_tokens=16384 --set train.micro_batch=256 --memory 90MiB";
+    let wide = "--threads 2 --set train.batch_tokens=16384 --set train.micro_batch=256 \
+                --memory 100MiB";
     assert_refused(&train(&directory, wide), &["`train.micro_batch = "]);
 }
 
 #[test]
 fn memory_that_is_planned_is_memory_that_is_taken() {
     let directory = with_mix();
-    let wide = "--set model.d_model=128 --set model.n_layer=4 --set train.micro_batch=64 \
-                --set train.batch_tokens=8192 --set train.steps=2 --json";
-    let taken = train(&directory, wide).ok().summary()["peak_memory"].as_u64().unwrap();
+    directory
+        .dataprep("mix a=runs/tokens#a:1 --set tokens=200k --set epochs_max=1000 --out long")
+        .ok();
+    // Steps enough for the allocator to stand as it will, threads as many on every machine.
+    let wide = "--data long --threads 2 --set model.d_model=128 --set model.n_layer=4 \
+                --set train.micro_batch=64 --set train.batch_tokens=8192 --set train.steps=16 \
+                --json";
+    let train = |more: &str| directory.dataprep(&format!("train --out run {SMALL} {more}"));
+    let taken = train(wide).ok().summary()["peak_memory"].as_u64().unwrap();
     std::fs::remove_dir_all(directory.path("run")).unwrap();
     let wide = wide.replace("--json", "--set train.recompute=false");
-    let with = |memory: u64| train(&directory, &format!("{wide} --memory {memory}B"));
+    let with = |memory: u64| train(&format!("{wide} --memory {memory}B"));
     assert_refused(&with(taken * 8 / 10), &["training needs"]);
     with(taken * 12 / 10).ok();
 }
@@ -86,8 +93,8 @@ fn memory_that_is_planned_is_memory_that_is_taken() {
 #[test]
 fn blocks_run_again_where_a_run_would_not_fit_otherwise_and_the_plan_says_what_that_costs() {
     let directory = with_mix();
-    let wide = "--set model.d_model=128 --set model.n_layer=8 --set train.micro_batch=64 \
-                --set train.batch_tokens=8192 --set train.steps=2";
+    let wide = "--threads 2 --set model.d_model=128 --set model.n_layer=8 \
+                --set train.micro_batch=64 --set train.batch_tokens=8192 --set train.steps=2";
     let plan = train(&directory, &format!("{wide} --dry-run --json")).ok();
     let records = plan.stdout.lines().map(|line| serde_json::from_str(line).unwrap());
     let plan: serde_json::Value =

@@ -41,14 +41,18 @@ use crate::tokenizer::Tokenizer;
 
 /// Tokens at once beyond which a CPU's products gain nothing and only memory is taken.
 const AUTO_TOKENS: usize = 8192;
-/// What the process takes beside all that is counted: its code, its threads' stacks, the shards'
-/// readers (measured: 54 to 60 MiB beside shapes of 0.1 to 12 million parameters).
-const PROCESS_BYTES: u64 = 56 << 20;
+/// What the process takes beside all that is counted: its code, the shards' readers (measured, as
+/// the next two are, on shapes of 0.02 to 10 million parameters with 1, 2, 4 and 8 threads).
+const PROCESS_BYTES: u64 = 60 << 20;
+/// What a thread takes: its stack, its packed panels, its share of the allocator.
+const THREAD_BYTES: u64 = 6 << 20;
 /// The tokenizer's tables, an entry.
 const VOCABULARY_ENTRY_BYTES: u64 = 400;
-/// What the allocator holds beyond what is asked of it. With it the plan of the quickstart, of 3m
-/// and of 14m is within 5% of the peak measured.
+/// What the allocator holds beyond what is asked of it.
 const ALLOCATOR_SHARE: f64 = 1.08;
+/// Half of one of the allocator's segments: tensors that come and go leave one open, once they are
+/// large enough to need several.
+const OPEN_SEGMENT_BYTES: u64 = 16 << 20;
 /// Decoded blocks held at most. A window of 2^24 tokens of one source takes 40 MB at two bytes a
 /// token, so some fifty sources fit before a block is decoded twice.
 const LOADER_BYTES_MAX: u64 = 2 << 30;
@@ -125,7 +129,7 @@ pub struct PlanMemory {
     pub loader: u64,
     /// Documents held out for validation.
     pub validation: u64,
-    /// The process, its tokenizer.
+    /// The process, its threads, its tokenizer.
     pub process: u64,
 }
 
@@ -482,11 +486,18 @@ fn memory_of(
     let trained = trained_shapes(&config.model, config.lora.as_ref());
     let moments = 4 * config.optimizer.state_numbers(&trained);
     let step = StepMemory { moments, ..config.model.step_memory(shape) };
-    total(config, feed, step, options.memory)
+    let vocabulary = config.model.vocab_size as u64 * VOCABULARY_ENTRY_BYTES;
+    let process = PROCESS_BYTES + threads as u64 * THREAD_BYTES + vocabulary;
+    total(config, feed, (step, process), options.memory)
 }
 
-fn total(config: &TrainConfig, feed: &MixFeed, step: StepMemory, allowed: Bytes) -> PlanMemory {
-    let process = PROCESS_BYTES + config.model.vocab_size as u64 * VOCABULARY_ENTRY_BYTES;
+/// A plan of what the step takes, the process, and what `config` asks for beside them.
+fn total(
+    config: &TrainConfig,
+    feed: &MixFeed,
+    (step, process): (StepMemory, u64),
+    allowed: Bytes,
+) -> PlanMemory {
     let limit = config.train.eval_tokens.0;
     let validated = feed.record().validated();
     let held_out = validated.iter().map(|source| match limit {
@@ -496,8 +507,10 @@ fn total(config: &TrainConfig, feed: &MixFeed, step: StepMemory, allowed: Bytes)
     // A token of a document, and its share of the packing.
     let validation = held_out.sum::<u64>() * 5;
     let average = if config.train.ema > 0.0 { step.weights } else { 0 };
-    let computed = (step.total().saturating_add(average) as f64 * ALLOCATOR_SHARE) as u64;
-    let fixed = computed.saturating_add(process).saturating_add(validation);
+    let asked = step.total().saturating_add(average);
+    let computed = (asked as f64 * ALLOCATOR_SHARE) as u64;
+    let open = OPEN_SEGMENT_BYTES.min(asked / 4);
+    let fixed = computed.saturating_add(open).saturating_add(process).saturating_add(validation);
     let left = allowed.0.saturating_sub(fixed).clamp(LOADER_BYTES_MIN, LOADER_BYTES_MAX);
     let loader = feed.window_bytes().min(left);
     let total = fixed.saturating_add(loader);
