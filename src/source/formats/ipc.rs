@@ -35,6 +35,8 @@ use crate::store::Stored;
 
 /// What a file begins with; a stream begins with its first message.
 const FILE_MARK: &[u8] = b"ARROW1\0\0";
+/// Words of zeros that may stand behind the mark: arrow-rs pads it to 64 bytes, others to 8.
+const PADDING_WORDS_MAX: usize = 14;
 /// What stands before a message's length, but in streams older than Arrow 0.15.
 const CONTINUATION: [u8; 4] = [0xff; 4];
 /// A larger record batch is not held: Arrow's own writers make them of 64k rows or fewer.
@@ -109,8 +111,7 @@ impl Format for Arrow {
         let leading = Leading::of(&fields, request.file.path(), request.ask)?;
         let decoder = Decoder::new(request, &fields, &leading);
         let as_bytes = fields.iter().enumerate().map(|(root, field)| {
-            let places = [Some(&leading.text), leading.id.as_ref()];
-            let inside = places.into_iter().flatten().filter(|place| place.root == root);
+            let inside = leading.places().filter(|place| place.root == root);
             inside.fold(strings_as_bytes(field), |field, place| inner_as_bytes(&field, place))
         });
         let schema = Schema::new(as_bytes.collect::<Vec<Arc<Field>>>());
@@ -311,6 +312,12 @@ impl Messages {
             self.is_file = true;
             self.take(4)?;
             first = self.take(4)?;
+            for _ in 0..PADDING_WORDS_MAX {
+                if first != [0; 4] {
+                    break;
+                }
+                first = self.take(4)?;
+            }
         }
         let Some(head) = self.head(first)? else {
             return Err(self.damaged(0, "it has no schema".to_owned()));

@@ -2,9 +2,11 @@
 //! not at all, whatever the threads.
 
 use std::collections::BTreeSet;
+use std::io::Cursor;
 use std::path::{Path, PathBuf};
 
 use arrow::array::{Array, AsArray};
+use arrow::ipc::{reader::FileReader, writer::FileWriter};
 
 use crate::base::error::{Error, Result};
 use crate::base::io;
@@ -91,6 +93,25 @@ fn every_file_gives_its_documents_at_any_threads_and_says_what_it_read() {
         let few = InputConfig { limit_documents: Some(Count(13)), ..all };
         check(name, &read(&path, &few).unwrap(), 13);
     }
+}
+
+/// The crate `arrow` pads the mark of a file to 64 bytes, where others have 8.
+#[test]
+fn an_arrow_file_is_read_whatever_its_mark_is_padded_to() {
+    let reader =
+        FileReader::try_new(io::read(&fixture("file.arrow")).map(Cursor::new).unwrap(), None);
+    let reader = reader.unwrap();
+    let mut padded = Vec::new();
+    let mut writer = FileWriter::try_new(&mut padded, &reader.schema()).unwrap();
+    for batch in reader {
+        writer.write(&batch.unwrap()).unwrap();
+    }
+    writer.finish().unwrap();
+    assert_eq!(padded[8..64], [0; 56]);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("padded.arrow");
+    io::write(&path, &padded).unwrap();
+    check("padded.arrow", &read(&path, &named("text", "id")).unwrap(), 40);
 }
 
 #[test]
