@@ -1,10 +1,13 @@
 //! A conversation → one text: its messages, each by a template, one after another.
 //!
-//! In → role and content of each message; out → the text. The template names `{role}` and
+//! In → role and content of each message; out → the text, and which bytes of it the answering side
+//! says. The template names `{role}` and
 //! `{content}`; it is written once a message, and white space at the very end is left out. The
 //! default, `{role}: {content}` and an empty line, spells no special token, so that nothing is
 //! mistaken for one; a chat format of a model is one line of configuration away. Roles stay as they
 //! are called in the data (`user`, `human`, `gpt` …). Pure.
+
+use std::ops::Range;
 
 use crate::base::error::{Error, Result};
 
@@ -16,7 +19,9 @@ pub const ROLE_KEYS: [&str; 2] = ["role", "from"];
 pub const CONTENT_KEYS: [&str; 2] = ["content", "value"];
 
 /// What the side that answers is called: OpenAI's, ShareGPT's and Gemma's names.
-pub const ANSWERING: [&str; 3] = ["assistant", "gpt", "model"];
+const ANSWERING: [&str; 3] = ["assistant", "gpt", "model"];
+/// The column that says which bytes of a text are answers, where that is asked for.
+pub const ANSWERS: &str = "answer_bytes";
 
 /// The fields of an object that is a prompt and its completion.
 pub const PROMPT: &str = "prompt";
@@ -86,6 +91,21 @@ impl Template {
 /// Ends a conversation's text, which begins at byte `start`.
 pub fn finish(text: &mut String, start: usize) {
     text.truncate(start + text[start..].trim_end().len());
+}
+
+/// Whether `role` is the side that answers.
+pub fn is_answering(role: &str) -> bool {
+    ANSWERING.contains(&role)
+}
+
+/// Stretches of a text of `end` bytes as [`ANSWERS`] holds them: `17-42,60-71`. What was cut at the
+/// text's end is no part of them; where nobody answers, there is one that is empty.
+pub fn list(stretches: &[Range<usize>], end: usize) -> String {
+    if stretches.is_empty() {
+        return format!("{end}-{end}");
+    }
+    let inside = stretches.iter().map(|it| format!("{}-{}", it.start.min(end), it.end.min(end)));
+    inside.collect::<Vec<_>>().join(",")
 }
 
 #[cfg(test)]

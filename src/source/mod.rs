@@ -24,7 +24,7 @@ pub mod formats;
 pub mod held_out;
 pub mod inputs;
 pub mod look;
-mod messages;
+pub mod messages;
 pub mod places;
 pub mod predicate;
 mod read;

@@ -38,7 +38,7 @@ use crate::artifact::{
 };
 use crate::base::error::{Error, Result};
 use crate::shards::writer::held_bytes;
-use crate::source::formats::objects::ANSWERS;
+use crate::source::messages::ANSWERS;
 use crate::source::{InputConfig, InputSpec, Inputs};
 use crate::tokenizer::bpe::encode::STATE_BYTES;
 use crate::tokenizer::{SpecialText, UNICODE_VERSION};
@@ -79,9 +79,11 @@ impl Tokenize {
         let column = schema.field_with_name(ANSWERS).ok();
         if answers && column.is_none_or(|field| *field.data_type() != DataType::Utf8) {
             let message = "`loss_on = \"answers\"` reads prompts with completions, and lists of \
-                           messages, from JSON; no input is JSON";
-            return Err(Error::config(message)
-                .with_hint("give the raw .jsonl files; a corpus of them is plain text"));
+                           messages; no input holds them";
+            return Err(Error::config(message).with_hint(
+                "give the raw files, JSON or Parquet with `prompt` and `completion` or with \
+                 `messages`; a corpus of them is plain text",
+            ));
         }
         Ok(Tokenize {
             inputs,

@@ -14,7 +14,7 @@ use crate::base::error::{Error, Result};
 use crate::base::hash::xxh3_128;
 use crate::base::pool::Pool;
 use crate::shards::{HeldOut, ShardDocument, ShardWriter, TokenWidth};
-use crate::source::formats::objects::ANSWERS;
+use crate::source::messages::ANSWERS;
 use crate::source::verdict::{TWIN, VERDICT, Verdicts};
 use crate::source::{Batch, Columns, Inputs};
 use crate::tokenizer::Tokenizer;

@@ -3,7 +3,12 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, RecordBatch, StringArray, UInt64Array};
+use arrow::array::{
+    Array, ArrayRef, ListArray, RecordBatch, StringArray, StructArray, UInt64Array,
+};
+use arrow::buffer::OffsetBuffer;
+use arrow::datatypes::{DataType, Field};
+use arrow::ipc::writer::FileWriter;
 use parquet::arrow::ArrowWriter;
 use serde_json::{Value, json};
 
@@ -20,7 +25,7 @@ use crate::base::hash::xxh3_128;
 use crate::base::io;
 use crate::base::size::Bytes;
 use crate::shards::{Block, ShardReader, is_trained};
-use crate::source::{InputConfig, formats::objects::ANSWERS};
+use crate::source::{InputConfig, messages::ANSWERS};
 use crate::tokenizer::{Tokenizer, harness};
 
 const MEMORY: u64 = 1 << 30;
@@ -241,7 +246,79 @@ fn answers_are_told_from_their_prompts_by_tokens() {
     let specs = [harness::spec("fixture", &folder.path().join("a.txt"))];
     let config = TokenizeConfig { loss_on: LossOn::Answers, ..TokenizeConfig::default() };
     let refused = Tokenize::open(&specs, InputConfig::default(), config, &json).err().unwrap();
-    assert!(refused.to_string().contains("no input is JSON"), "{refused}");
+    assert!(refused.to_string().contains("no input holds them"), "{refused}");
+}
+
+/// A list of messages a row.
+fn chats(rows: &[&[(&str, &str)]]) -> ArrayRef {
+    let said = |of: fn(&(&str, &str)) -> String| -> ArrayRef {
+        Arc::new(StringArray::from_iter_values(rows.iter().flat_map(|row| row.iter().map(of))))
+    };
+    let fields = ["role", "content"].map(|name| Field::new(name, DataType::Utf8, true));
+    let columns = vec![said(|(role, _)| (*role).to_owned()), said(|(_, it)| (*it).to_owned())];
+    let items = StructArray::new(fields.to_vec().into(), columns, None);
+    let item = Arc::new(Field::new("item", items.data_type().clone(), true));
+    let offsets = OffsetBuffer::from_lengths(rows.iter().map(|row| row.len()));
+    Arc::new(ListArray::new(item, offsets, Arc::new(items), None))
+}
+
+fn strings(values: &[Option<&str>]) -> ArrayRef {
+    Arc::new(StringArray::from(values.to_vec()))
+}
+
+#[test]
+fn conversations_in_tables_have_the_answers_of_those_in_json() {
+    let folder = tempfile::tempdir().unwrap();
+    let json = fixtures().join("cl100k.json");
+    let shards = |path: &Path| {
+        let config = TokenizeConfig { loss_on: LossOn::Answers, ..TokenizeConfig::default() };
+        let input = InputConfig { holdout: Some(0.0), ..InputConfig::default() };
+        let stage = Tokenize::open(&[harness::spec("fixture", path)], input, config, &json);
+        tokenize(&stage.unwrap_or_else(|error| panic!("{}: {error}", path.display())), 2)
+    };
+    let ids = || strings(&[Some("a"), Some("b"), Some("c")]);
+    let talks: [&[(&str, &str)]; 3] = [
+        &[("user", "Größe?"), ("assistant", "Ja \n"), ("user", "So"), ("assistant", "Nein  ")],
+        &[("assistant", "")],
+        &[("user", "Nobody answers")],
+    ];
+    let (prompts, completions) =
+        (["Two and two is", "", "Größe"], [Some(" four."), Some("ö"), None]);
+    let pairs = || [("prompt", strings(&prompts.map(Some))), ("completion", strings(&completions))];
+    let talk = |talk: &&[(&str, &str)]| {
+        talk.iter().map(|(role, it)| json!({"role": role, "content": it})).collect::<Vec<_>>()
+    };
+    let lines = |object: &dyn Fn(usize) -> Value| -> String {
+        (0..3).map(|row| format!("{}\n", object(row))).collect()
+    };
+    let letter = |row: usize| ["a", "b", "c"][row];
+    let of_pair = |row: usize| json!({"id": letter(row), "prompt": prompts[row], "completion": completions[row]});
+    let of_talk = |row: usize| json!({"id": letter(row), "messages": talk(&talks[row])});
+    for (name, columns, expected) in [
+        ("chat", vec![("messages", chats(&talks))], lines(&of_talk)),
+        ("pair", pairs().to_vec(), lines(&of_pair)),
+        // A column of one's own that is called as the answers is left out.
+        ("own", [&pairs()[..], &[(ANSWERS, ids())]].concat(), lines(&of_pair)),
+    ] {
+        let (table, objects) = (folder.path().join(name), folder.path().join("lines.jsonl"));
+        io::write(&objects, expected.as_bytes()).unwrap();
+        let (expected, counts) = shards(&objects);
+        let records = RecordBatch::try_from_iter([vec![("id", ids())], columns].concat()).unwrap();
+        let (mut parquet, mut arrow) = (Vec::new(), Vec::new());
+        let mut writer = ArrowWriter::try_new(&mut parquet, records.schema(), None).unwrap();
+        writer.write(&records).unwrap();
+        writer.close().unwrap();
+        let mut writer = FileWriter::try_new(&mut arrow, &records.schema()).unwrap();
+        writer.write(&records).unwrap();
+        writer.finish().unwrap();
+        for (ending, bytes) in [("parquet", parquet), ("arrow", arrow)] {
+            let path = table.with_extension(ending);
+            io::write(&path, &bytes).unwrap();
+            let (found, found_counts) = shards(&path);
+            assert_eq!(found, expected, "{name}.{ending}");
+            assert_eq!(found_counts.total().documents_out, counts.total().documents_out);
+        }
+    }
 }
 
 #[test]
@@ -271,7 +348,7 @@ fn a_column_of_ones_own_that_is_called_as_the_answers_is_named() {
         assert!(error.hint().is_some_and(|hint| hint.contains("rename")), "{error}");
     }
     let refused = open(Arc::new(UInt64Array::from(vec![7]))).err().unwrap();
-    assert!(refused.to_string().contains("no input is JSON"), "{refused}");
+    assert!(refused.to_string().contains("no input holds them"), "{refused}");
 }
 
 #[test]

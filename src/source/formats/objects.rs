@@ -9,12 +9,11 @@ use super::documents::{Documents, Shape};
 use super::record::{self, Fields, Record};
 use super::{Ask, Beginning, Request};
 use crate::source::look;
+use crate::source::messages::ANSWERS;
 use crate::source::reject::{Reason, Reject};
 
 /// The column that holds the fields beside id and text, as one JSON object.
 pub const METADATA: &str = "metadata";
-/// The column that says which bytes of a text are answers, where that is asked for.
-pub const ANSWERS: &str = "answer_bytes";
 
 /// U+FEFF in UTF-8.
 pub(super) const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";

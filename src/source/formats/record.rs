@@ -11,7 +11,6 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
-use std::ops::Range;
 
 use serde::Deserialize;
 use serde::de::{self, DeserializeSeed, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
@@ -119,20 +118,9 @@ impl Record {
         self.text.clear();
         self.text.push_str(prompt);
         self.text.push_str(completion);
-        self.answers = format!("{}-{}", prompt.len(), self.text.len());
+        let answer = prompt.len()..self.text.len();
+        self.answers = messages::list(&[answer], self.text.len());
         self.text_state = TextState::Found;
-    }
-
-    /// Notes bytes of a conversation as answers; what was cut at its end is no part of them. Where
-    /// nobody answers, nothing is one: the range is empty.
-    fn push_answers(&mut self, ranges: Vec<Range<usize>>) {
-        let end = self.text.len();
-        let ranges = ranges.into_iter().map(|range| range.start.min(end)..range.end.min(end));
-        let ranges: Vec<String> = ranges.map(|it| format!("{}-{}", it.start, it.end)).collect();
-        self.answers = match ranges.is_empty() {
-            true => format!("{end}-{end}"),
-            false => ranges.join(","),
-        };
     }
 
     /// The id as given: a string's value, or a number as it stands.
@@ -417,7 +405,7 @@ impl Message {
 
     /// Whether the side that answers says it.
     fn is_answer(&self) -> bool {
-        self.role.as_deref().is_some_and(|role| messages::ANSWERING.contains(&role))
+        self.role.as_deref().is_some_and(messages::is_answering)
     }
 }
 
@@ -498,7 +486,7 @@ impl<'de> Visitor<'de> for TextSeed<'_> {
         messages::finish(&mut self.record.text, 0);
         self.record.text_state = TextState::Found;
         if self.fields.answers {
-            self.record.push_answers(answers);
+            self.record.answers = messages::list(&answers, self.record.text.len());
         }
         Ok(())
     }

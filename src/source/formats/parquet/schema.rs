@@ -37,8 +37,8 @@ pub(super) fn footer_as_bytes(
     let columns = root.get_fields().iter().zip(declared.schema().fields());
     for (index, (column, field)) in columns.enumerate() {
         let mut both = as_bytes(column, field, false).map_err(|error| refused(path, error))?;
-        let places = [Some((&leading.text, true)), leading.id.as_ref().map(|id| (id, false))];
-        for (place, is_text) in places.into_iter().flatten().filter(|(p, _)| p.root == index) {
+        for place in leading.places().filter(|place| place.root == index) {
+            let is_text = Some(place) != leading.id.as_ref();
             both = inner_as_bytes(&both.0, &both.1, &place.inner, is_text)
                 .map_err(|error| refused(path, error))?;
         }

@@ -1,7 +1,9 @@
 //! Record batches → texts, ids and the other columns in the types of the united schema.
 //!
 //! In → a record batch whose strings are bytes; out → [`Decoded`] of at most a batch each. A text
-//! or id inside structs is taken out of them; a list of messages is written by the template. On the
+//! or id inside structs is taken out of them; a list of messages is written by the template, a
+//! prompt and its completion are joined, and where that is asked for a column says which bytes of
+//! them are answers. On the
 //! fast path (every row is good) nothing is copied: buffers are checked as UTF-8 whole and keep
 //! their place. Only when that fails are rows looked at one by one, and the bad ones filtered out
 //! with the reason of each.
@@ -11,18 +13,18 @@ use std::sync::Arc;
 
 use arrow::array::{
     Array, ArrayRef, AsArray, BinaryArray, BooleanArray, GenericBinaryArray, LargeBinaryArray,
-    LargeBinaryBuilder, OffsetSizeTrait, StringArray, make_array, new_null_array,
+    LargeBinaryBuilder, OffsetSizeTrait, StringArray, StringBuilder, make_array, new_null_array,
 };
 use arrow::buffer::{NullBuffer, OffsetBuffer, ScalarBuffer};
 use arrow::compute::{cast, filter, filter_record_batch};
-use arrow::datatypes::{DataType, Field, Fields};
+use arrow::datatypes::{DataType, Field, Fields, Schema};
 use arrow::record_batch::RecordBatch;
 
 use super::names::{Leading, Place, is_string, messages};
 use crate::base::error::{Error, Result};
 use crate::source::formats::{BATCH_DOCUMENTS, BATCH_TEXT_BYTES, Decoded, Request};
 use crate::source::look;
-use crate::source::messages::{self, Template};
+use crate::source::messages::{self, ANSWERS, Template};
 use crate::source::reject::{Reason, Reject};
 use crate::source::schema::conform;
 
@@ -33,8 +35,11 @@ pub struct Decoder {
     projection: Vec<usize>,
     /// `root` is the place in the batch.
     text: Place,
+    completion: Option<Place>,
     id: Option<Place>,
     columns: Vec<Column>,
+    /// Whether batches get a column more: which bytes of each text are answers.
+    answers: bool,
     document_bytes_max: u64,
     template: Template,
 }
@@ -55,26 +60,34 @@ struct Column {
 impl Decoder {
     pub fn new(request: &Request<'_>, declared: &Fields, leading: &Leading) -> Decoder {
         let find = |name: &str| declared.find(name).map(|(index, _)| index);
-        let mut projection = vec![leading.text.root];
-        projection.extend(leading.id.as_ref().map(|id| id.root));
-        projection.extend(request.columns.iter().filter_map(|(name, _)| find(name)));
+        let answers = leading.has_answers(request.ask);
+        let mut projection: Vec<usize> = leading.places().map(|place| place.root).collect();
+        let of_file = |name: &&String| !(answers && *name == ANSWERS);
+        let asked = request.columns.iter().map(|(name, _)| name).filter(of_file);
+        projection.extend(asked.filter_map(|name| find(name)));
         projection.sort_unstable();
         projection.dedup();
         let place = |index: usize| {
             projection.binary_search(&index).expect("every column asked for was put in above")
         };
-        let columns = request.columns.iter().map(|(name, data_type)| Column {
-            name: name.clone(),
-            place: find(name).map(place),
-            data_type: data_type.clone(),
-            string: find(name).is_some_and(|i| is_string(declared[i].data_type())),
+        let columns = request.columns.iter().map(|(name, data_type)| {
+            let index = Some(name).filter(of_file).and_then(|name| find(name));
+            let behind = (answers && name == ANSWERS).then_some(projection.len());
+            Column {
+                name: name.clone(),
+                place: index.map(place).or(behind),
+                data_type: data_type.clone(),
+                string: index.is_some_and(|index| is_string(declared[index].data_type())),
+            }
         });
         let moved = |leading: &Place| Place { root: place(leading.root), ..leading.clone() };
         Decoder {
             path: request.file.path().to_owned(),
             text: moved(&leading.text),
+            completion: leading.completion.as_ref().map(moved),
             id: leading.id.as_ref().map(moved),
             columns: columns.collect(),
+            answers,
             document_bytes_max: request.document_bytes_max,
             template: request.ask.template.clone(),
             projection,
@@ -86,8 +99,9 @@ impl Decoder {
     pub fn projection(&self) -> impl Iterator<Item = (usize, Vec<&[String]>)> {
         self.projection.iter().enumerate().map(|(place, index)| {
             let is_asked = self.columns.iter().any(|column| column.place == Some(place));
-            let leading = [Some(&self.text), self.id.as_ref()].into_iter().flatten();
-            let inner = leading.filter(|leading| leading.root == place && !is_asked);
+            let leading = [Some(&self.text), self.completion.as_ref(), self.id.as_ref()];
+            let inner =
+                leading.into_iter().flatten().filter(|leading| leading.root == place && !is_asked);
             let inner: Vec<&[String]> = inner.map(|leading| leading.inner.as_slice()).collect();
             match inner.iter().any(|inner| inner.is_empty()) {
                 true => (*index, Vec::new()),
@@ -98,8 +112,8 @@ impl Decoder {
 
     /// Decodes a batch whose first row is `first_row` of the file.
     pub fn decode(&self, batch: &RecordBatch, first_row: u64) -> Result<Vec<Decoded>> {
-        let text = self.text_of(batch)?;
-        let text = &text;
+        let (text, answers) = self.text_of(batch)?;
+        let (text, batch) = (&text, &with_answers(batch, answers));
         let mut decoded = Vec::new();
         let mut start = 0;
         while start < batch.num_rows() {
@@ -111,23 +125,30 @@ impl Decoder {
         Ok(decoded)
     }
 
-    /// The texts as bytes, null where there are none.
-    fn text_of(&self, batch: &RecordBatch) -> Result<LargeBinaryArray> {
+    /// The texts as bytes, null where there are none, and their answers where they are asked for.
+    fn text_of(&self, batch: &RecordBatch) -> Result<(LargeBinaryArray, Option<StringArray>)> {
         let text = self.taken_out(batch, &self.text)?;
         let refused = |error: arrow::error::ArrowError| Error::damaged(&self.path, None, error);
         if let Some(keys) = messages(&self.text.data_type) {
-            return self.written(&text, keys).map_err(refused);
+            let (texts, answers) = self.written(&text, keys).map_err(refused)?;
+            return Ok((texts, self.answers.then_some(answers)));
         }
-        let bytes = conform(&text, &DataType::LargeBinary).map_err(refused)?;
-        Ok(bytes.as_binary::<i64>().clone())
+        let bytes_of = |array: &ArrayRef| -> Result<LargeBinaryArray> {
+            let bytes = conform(array, &DataType::LargeBinary).map_err(refused)?;
+            Ok(bytes.as_binary::<i64>().clone())
+        };
+        let text = bytes_of(&text)?;
+        let Some(completion) = &self.completion else { return Ok((text, None)) };
+        let (texts, answers) = joined(&text, &bytes_of(&self.taken_out(batch, completion)?)?);
+        Ok((texts, Some(answers)))
     }
 
-    /// Conversations as texts.
+    /// Conversations as texts, and the answers in them.
     fn written(
         &self,
         lists: &ArrayRef,
         keys: [String; 2],
-    ) -> Result<LargeBinaryArray, arrow::error::ArrowError> {
+    ) -> Result<(LargeBinaryArray, StringArray), arrow::error::ArrowError> {
         let fields = keys.map(|key| Field::new(key, DataType::Utf8, true));
         let item = DataType::Struct(Fields::from(fields.to_vec()));
         let lists = conform(lists, &DataType::List(Arc::new(Field::new("item", item, true))))?;
@@ -135,22 +156,24 @@ impl Decoder {
         let items = lists.values().as_struct();
         let (roles, contents) =
             (items.column(0).as_string::<i32>(), items.column(1).as_string::<i32>());
-        let mut texts = LargeBinaryBuilder::new();
+        let (mut texts, mut answers) = (LargeBinaryBuilder::new(), StringBuilder::new());
         let mut text = String::new();
         for (row, span) in lists.value_offsets().windows(2).enumerate() {
             text.clear();
             let messages = span[0] as usize..span[1] as usize;
             let said = messages.filter(|at| items.is_valid(*at) && contents.is_valid(*at));
-            let mut any = false;
+            let (mut any, mut stretches) = (false, Vec::new());
             for at in said {
                 let role = if roles.is_valid(at) { roles.value(at) } else { "" };
-                self.template.write(role, contents.value(at), &mut text);
+                let begin = self.template.write(role, contents.value(at), &mut text);
+                stretches.extend(messages::is_answering(role).then_some(begin..text.len()));
                 any = true;
             }
             messages::finish(&mut text, 0);
             texts.append_option((any && lists.is_valid(row)).then_some(text.as_bytes()));
+            answers.append_value(messages::list(&stretches, text.len()));
         }
-        Ok(texts.finish())
+        Ok((texts.finish(), answers.finish()))
     }
 
     /// A column of the batch, or the field inside it; null where a struct around it is.
@@ -292,6 +315,43 @@ impl Decoder {
                 .with_hint("leave the column out: list the others in `--columns`")
         })
     }
+}
+
+/// Prompts with their completions, which are the answers. One of the two missing, there is no text;
+/// of a prompt that is no UTF-8 nothing else is looked at, so that no answer begins in a character.
+fn joined(
+    prompts: &LargeBinaryArray,
+    completions: &LargeBinaryArray,
+) -> (LargeBinaryArray, StringArray) {
+    let (mut texts, mut answers) = (LargeBinaryBuilder::new(), StringBuilder::new());
+    let mut text = Vec::new();
+    for row in 0..prompts.len() {
+        text.clear();
+        if prompts.is_null(row) || completions.is_null(row) {
+            texts.append_null();
+            answers.append_null();
+            continue;
+        }
+        text.extend_from_slice(prompts.value(row));
+        let begin = text.len();
+        if is_utf8(prompts, row) {
+            text.extend_from_slice(completions.value(row));
+        }
+        texts.append_value(&text);
+        answers.append_value(messages::list(&[begin..text.len()], text.len()));
+    }
+    (texts.finish(), answers.finish())
+}
+
+/// The batch with the answers as its last column, where there are such.
+fn with_answers(batch: &RecordBatch, answers: Option<StringArray>) -> RecordBatch {
+    let Some(answers) = answers else { return batch.clone() };
+    let mut fields = batch.schema().fields().to_vec();
+    fields.push(Arc::new(Field::new(ANSWERS, DataType::Utf8, true)));
+    let mut columns = batch.columns().to_vec();
+    columns.push(Arc::new(answers));
+    let schema = Arc::new(Schema::new(fields));
+    RecordBatch::try_new(schema, columns).expect("a column of as many rows")
 }
 
 /// How many rows from `start` make one batch.

@@ -4,7 +4,8 @@
 //! In → a file's fields and what is asked; out → [`Leading`], or an error that lists the columns.
 //! `content.text` is the field `text` of the struct `content`, unless a column's own name is
 //! `content.text`. A text or id inside a struct is taken out of it. A text may also be a list of
-//! messages, structs with a role and a content.
+//! messages, structs with a role and a content. Where answers are asked for and the text column is
+//! missing, such a list in `messages` is the text, or `prompt` and `completion` together are.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -14,7 +15,7 @@ use arrow::datatypes::{DataType, Field, Fields};
 use crate::base::config::nearest;
 use crate::base::error::{Error, Result};
 use crate::source::formats::Ask;
-use crate::source::messages::{CONTENT_KEYS, ROLE_KEYS};
+use crate::source::messages::{ANSWERS, COMPLETION, CONTENT_KEYS, MESSAGES, PROMPT, ROLE_KEYS};
 
 /// A column, or a field inside structs of one.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,14 +31,29 @@ pub struct Place {
 #[derive(Clone, Debug)]
 pub struct Leading {
     pub text: Place,
+    /// What completes the text, which is a prompt then.
+    pub completion: Option<Place>,
     pub id: Option<Place>,
 }
 
 impl Leading {
     /// Finds what `ask` names among `fields`, for the file at `path`.
     pub fn of(fields: &Fields, path: &Path, ask: &Ask) -> Result<Leading> {
-        let text = text(fields, path, ask)?;
-        Ok(Leading { text, id: id(fields, path, ask)? })
+        let id = id(fields, path, ask)?;
+        if let Some((text, completion)) = conversation(fields, ask) {
+            return Ok(Leading { text, completion, id });
+        }
+        Ok(Leading { text: text(fields, path, ask)?, completion: None, id })
+    }
+
+    /// Text, completion and id.
+    pub fn places(&self) -> impl Iterator<Item = &Place> {
+        [Some(&self.text), self.completion.as_ref(), self.id.as_ref()].into_iter().flatten()
+    }
+
+    /// Whether each text's answers are known, and asked for.
+    pub fn has_answers(&self, ask: &Ask) -> bool {
+        ask.answers && (self.completion.is_some() || messages(&self.text.data_type).is_some())
     }
 
     /// The columns beside text and id with their types, and what is odd about them.
@@ -50,8 +66,8 @@ impl Leading {
                  is kept as `{name}_original`"
             ));
         }
-        let places = || [Some(&self.text), self.id.as_ref()].into_iter().flatten();
-        let whole: Vec<usize> = places().filter(|p| p.inner.is_empty()).map(|p| p.root).collect();
+        let whole: Vec<usize> =
+            self.places().filter(|p| p.inner.is_empty()).map(|p| p.root).collect();
         let taken: Vec<&str> = whole.iter().map(|root| fields[*root].name().as_str()).collect();
         let mut others = Vec::new();
         for (root, field) in fields.iter().enumerate().filter(|(root, _)| !whole.contains(root)) {
@@ -62,10 +78,16 @@ impl Leading {
                 ));
                 continue;
             }
-            let mut inside = places().filter(|place| place.root == root && !place.inner.is_empty());
+            let mut inside =
+                self.places().filter(|place| place.root == root && !place.inner.is_empty());
             let rest = inside
                 .try_fold(field.data_type().clone(), |rest, place| without(&rest, &place.inner));
             others.extend(rest.map(|rest| (field.name().clone(), rest)));
+        }
+        if self.has_answers(ask) {
+            let own = others.extract_if(.., |(name, _)| name == ANSWERS).count();
+            notices.extend((own > 0).then(|| format!("column `{ANSWERS}` is left out")));
+            others.push((ANSWERS.to_owned(), DataType::Utf8));
         }
         (others, notices)
     }
@@ -100,6 +122,21 @@ fn find(fields: &Fields, path: &str) -> Option<Place> {
         inner.extend(below.inner);
         Some(Place { root, inner, data_type: below.data_type })
     })
+}
+
+/// The places of a conversation in a file without the text column: its messages, or a prompt and
+/// what completes it.
+fn conversation(fields: &Fields, ask: &Ask) -> Option<(Place, Option<Place>)> {
+    if !ask.answers || find(fields, &ask.text_column).is_some() {
+        return None;
+    }
+    let of = |name: &str, fits: fn(&DataType) -> bool| {
+        find(fields, name).filter(|place| fits(&place.data_type))
+    };
+    if let Some(list) = of(MESSAGES, |kind| messages(kind).is_some()) {
+        return Some((list, None));
+    }
+    Some((of(PROMPT, is_text)?, Some(of(COMPLETION, is_text)?)))
 }
 
 fn text(fields: &Fields, path: &Path, ask: &Ask) -> Result<Place> {
