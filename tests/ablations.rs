@@ -87,6 +87,15 @@ fn variants_share_what_they_have_in_common_and_each_gets_a_verdict() {
     let again = directory.dataprep("ablate --json").ok();
     assert_eq!(steps(&again).0, 0);
     assert_eq!(summary(&again)["variants"][1]["verdict"], found["variants"][1]["verdict"]);
+    // Text that was another for a while: what was made of it comes back, and no run is foreseen.
+    let text = directory.read("text/b.jsonl");
+    let longer = format!("{text}{}\n", json!({"text": "One more document, of a few words."}));
+    directory.write("text/b.jsonl", longer);
+    directory.dataprep("ablate --data -q").ok();
+    directory.write("text/b.jsonl", text);
+    let foreseen = summary(&directory.dataprep("ablate --dry-run --json").ok());
+    assert_eq!((&foreseen["runs"], &foreseen["not_known"]), (&json!(0), &json!(10)), "{foreseen}");
+    assert_eq!(steps(&directory.dataprep("ablate --json").ok()).0, 0);
     let listed = directory.dataprep("ablate --list").ok().stdout;
     assert_eq!(listed.lines().count(), 11);
     assert!(listed.contains("dataprep ablate ablation.toml --only rate-0.02.s1\n"), "{listed}");

@@ -93,6 +93,14 @@ fn several_runs_share_charts_and_are_called_by_their_one_difference() {
     let page = directory.read("runs/report.html");
     assert_whole(&page);
     assert!(page.contains("faster: train.learning_rate 0.003"), "{page}");
+    // Two runs of one mix are made from the same, and a third began with the first as well.
+    let pictures = |page: &str| page.matches("<figure class=\"lineage").count();
+    assert_eq!(pictures(&page), 1, "{page}");
+    directory
+        .dataprep(&format!("train --data runs/mix --out runs/on --init-from runs/model {SMALL} -q"))
+        .ok();
+    directory.dataprep("report runs -q").ok();
+    assert_eq!(pictures(&directory.read("runs/report.html")), 2);
     directory.dataprep("report runs/model --baseline runs/faster -q").ok();
     assert!(directory.read("runs/model/report.html").contains("against faster"));
     directory.write("empty/a.txt", "no run");
@@ -101,6 +109,21 @@ fn several_runs_share_charts_and_are_called_by_their_one_difference() {
     directory.write("page.html", "mine");
     assert_ne!(directory.dataprep("report runs/model --out page.html").status, 0);
     assert_eq!(directory.read("page.html"), "mine");
+}
+
+#[test]
+fn figures_over_other_texts_are_never_subtracted() {
+    let directory = with_run();
+    directory.dataprep("run recipe.toml --set corpus.holdout=0.3 -q").ok();
+    directory.dataprep(&format!("train --data runs/mix --out runs/other {SMALL} -q")).ok();
+    directory.dataprep("report runs/other --baseline runs/model -q").ok();
+    let page = directory.read("runs/other/report.html");
+    assert!(page.contains("over other texts</small>"), "{page}");
+    assert!(page.contains("<td>other texts</td>") && !page.contains("against model</small>"));
+    // Over the same texts they are.
+    directory.dataprep("report runs/other --baseline runs/other -q").ok();
+    let page = directory.read("runs/other/report.html");
+    assert!(page.contains("against other</small>") && !page.contains("other texts</"), "{page}");
 }
 
 #[test]

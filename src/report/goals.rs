@@ -38,8 +38,8 @@ pub fn section(runs: &[Shown]) -> String {
         false => format!(
             "<div class=\"wide\"><table><thead><tr><th scope=\"col\">goal</th><th scope=\"col\">\
              after step</th><th scope=\"col\">wanted at most</th><th scope=\"col\">found</th>\
-             <th scope=\"col\">of</th><th scope=\"col\">verdict</th></tr></thead>\n<tbody>\n{rows}\
-             </tbody></table></div>\n"
+             <th scope=\"col\" class=\"text\">of</th><th scope=\"col\">verdict</th></tr>\
+             </thead>\n<tbody>\n{rows}</tbody></table></div>\n"
         ),
     }
 }

@@ -92,10 +92,12 @@ fn picture(steps: &[&[LayerNorms]], title: &str, what: &str, of: Of, html: &mut 
     }
     for column in (0..columns.len()).step_by((columns.len() / 6).max(1)) {
         let (x, step) = (LEFT + width * (column as f64 + 0.5), Count(columns[column].0));
+        // A number under the last columns ends with the picture.
+        let (x, anchor) = if x > WIDTH - 24.0 { (WIDTH, "end") } else { (x, "middle") };
         put(
             html,
             format_args!(
-                "<text x=\"{x:.1}\" y=\"{:.0}\" text-anchor=\"middle\">{step}</text>\n",
+                "<text x=\"{x:.1}\" y=\"{:.0}\" text-anchor=\"{anchor}\">{step}</text>\n",
                 height - 6.0
             ),
         );

@@ -132,7 +132,7 @@ pub fn worst(runs: &[Shown]) -> String {
                 "<div class=\"wide\"><table><caption>{}</caption>\n<thead><tr><th scope=\"col\">\
                  document</th><th scope=\"col\">source</th><th scope=\"col\">bits per byte</th>\
                  <th scope=\"col\">since the evaluation before</th><th scope=\"col\">bytes</th>\
-                 <th scope=\"col\">begins</th></tr></thead>\n<tbody>\n",
+                 <th scope=\"col\" class=\"text\">begins</th></tr></thead>\n<tbody>\n",
                 escape(&run.name)
             ),
         );
