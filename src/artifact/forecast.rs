@@ -40,16 +40,17 @@ impl Forecast {
         let (plan, inputs) = (stage.plan()?, stage.inputs());
         let bytes = |phase: &Phase| -> u64 { phase.units.iter().map(|unit| unit.bytes).sum() };
         let phases = plan.phases.iter().map(|phase| {
-            format!("{} {} units, {}", phase.name, phase.units.len(), Bytes(bytes(phase)))
+            let units = Count(phase.units.len() as u64).of("unit");
+            format!("{} {units}, {}", phase.name, Bytes(bytes(phase)))
         });
         let documents = match (needs.documents, stage.text()) {
-            (Some(documents), _) => format!("{} documents; ", Count(documents)),
+            (Some(documents), _) => format!("{}; ", Count(documents).of("document")),
             (None, Some(_)) => "documents are counted as they are read; ".to_owned(),
             (None, None) => String::new(),
         };
         let text = format!(
-            "{} inputs: {}\n    {documents}takes up to {} of memory and about {} of disk",
-            inputs.len(),
+            "{}: {}\n    {documents}takes up to {} of memory and about {} of disk",
+            Count(inputs.len() as u64).of("input"),
             phases.collect::<Vec<_>>().join("; "),
             Bytes(needs.memory),
             Bytes(needs.disk),

@@ -26,7 +26,7 @@ use crate::base::{
     error::{Error, Result},
     hash::Fingerprint,
     progress::Progress,
-    size::Bytes,
+    size::{Bytes, Count},
 };
 
 /// A stage with its configuration and its opened inputs.
@@ -166,13 +166,9 @@ impl Fetches {
 
 impl std::fmt::Display for Fetches {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let (files, bytes) = (self.files, Bytes(self.bytes));
-        let s = if files == 1 { "" } else { "s" };
-        write!(
-            f,
-            "fetches up to {bytes} of {files} remote file{s} by up to {} requests",
-            self.requests
-        )
+        let (files, requests) = (Count(self.files).of("remote file"), Count(self.requests));
+        let bytes = Bytes(self.bytes);
+        write!(f, "fetches up to {bytes} of {files} by up to {}", requests.of("request"))
     }
 }
 

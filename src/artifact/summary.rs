@@ -66,8 +66,8 @@ impl Summary for DocumentsSummary {
         let counts = &self.manifest.counts;
         let (read, written) = (Count(counts.documents_in), Count(counts.documents_out));
         let mut text = match read == written {
-            true => format!("{written} documents"),
-            false => format!("{read} → {written} documents"),
+            true => written.of("document"),
+            false => format!("{read} → {}", written.of("document")),
         };
         let tokens: u64 = counts.sources.values().map(|source| source.tokens).sum();
         if tokens > 0 {

@@ -103,6 +103,13 @@ impl fmt::Display for Bytes {
     }
 }
 
+impl Count {
+    /// `1 file`, `14 files`
+    pub fn of(self, thing: &str) -> String {
+        format!("{self} {thing}{}", if self.0 == 1 { "" } else { "s" })
+    }
+}
+
 impl fmt::Display for Count {
     /// Grouped digits: `1,234,567`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -169,8 +169,8 @@ impl Commands<'_> {
                 .to_owned(),
         };
         let money = cost.map_or(String::new(), |cost| format!(", {cost:.2}"));
-        let (runs, not_known) = (left.len(), among(&foreseen.not_known).len());
-        self.printer.result(&format!("{runs} runs to train, {time}{money}"));
+        let (runs, not_known) = (left.len() as u64, among(&foreseen.not_known).len());
+        self.printer.result(&format!("{} to train, {time}{money}", Count(runs).of("run")));
         if not_known > 0 {
             self.printer.result(&format!(
                 "{not_known} more read what comes back first: whether they are up to date is known \

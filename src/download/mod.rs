@@ -77,11 +77,6 @@ pub struct Download {
     finished: AtomicU64,
 }
 
-/// `1 file`, `14 files`
-fn counted(count: u64, what: &str) -> String {
-    format!("{} {what}{}", Count(count), if count == 1 { "" } else { "s" })
-}
-
 impl Download {
     /// Lists what the addresses name, at the commits that `locked` holds them to.
     ///
@@ -197,13 +192,13 @@ impl Stage for Download {
         let (files, (missing, bytes)) = (self.files().count() as u64, self.missing());
         let missing_files = self.files().filter(|(source, file)| !source.is_cached(file));
         let requests = missing_files.filter(|(source, _)| source.repo.is_some()).count() as u64;
-        let mut text = format!("{}, {}", counted(files, "file"), Bytes(self.bytes()));
+        let mut text = format!("{}, {}", Count(files).of("file"), Bytes(self.bytes()));
         if missing < files {
             text += &format!("; {} of them, {}, are not in the cache", missing, Bytes(bytes));
         }
         text += &format!("\n    {} of disk", Bytes(bytes));
         if requests > 0 {
-            let (requests, quota) = (counted(requests, "request"), Count(QUOTA));
+            let (requests, quota) = (Count(requests).of("request"), Count(QUOTA));
             text +=
                 &format!("; {requests} at the Hub, which allows {quota} in 5 min without token");
         }

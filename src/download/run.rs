@@ -9,12 +9,12 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::Duration;
 
+use super::Download;
 use super::source::{Source, Wanted};
-use super::{Download, counted};
 use crate::artifact::stage::Work;
 use crate::base::error::Result;
 use crate::base::hash::{Fingerprint, xxh3_128};
-use crate::base::{interrupt, io};
+use crate::base::{interrupt, io, size::Count};
 use crate::store::fetch::{self, Fetch};
 
 /// How often it is looked whether the network is waited for.
@@ -29,7 +29,7 @@ pub fn fetch(download: &Download, unit: usize, work: &Work<'_>) -> Result<()> {
         scope.spawn(move || {
             while is_done.recv_timeout(LOOK) == Err(RecvTimeoutError::Timeout) {
                 let waiting = source.place.meter().waiting();
-                let finished = || counted(download.finished.load(Relaxed), "file") + " done";
+                let finished = || Count(download.finished.load(Relaxed)).of("file") + " done";
                 work.progress.note(waiting.unwrap_or_else(finished));
                 work.advance(0);
             }

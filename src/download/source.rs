@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::config::DownloadConfig;
 use super::locked::{Listed, ListedFile, Locked, Meaning};
 use crate::base::error::{Error, Result};
-use crate::base::size::Bytes;
+use crate::base::size::{Bytes, Count};
 use crate::base::spec::{Form, Spec};
 use crate::store::hub::Repo;
 use crate::store::{self, Access, Address, Entry, Listing, Place, Revision};
@@ -164,7 +164,7 @@ impl Source {
     pub fn line(&self) -> String {
         let bytes = Bytes(self.files.iter().map(|file| file.entry.bytes).sum());
         let commit = self.revision.as_ref().map(|it| format!(" at {}", short(&it.commit)));
-        let (address, files) = (self.address(), super::counted(self.files.len() as u64, "file"));
+        let (address, files) = (self.address(), Count(self.files.len() as u64).of("file"));
         format!("{address}{}: {files}, {bytes}", commit.unwrap_or_default())
     }
 

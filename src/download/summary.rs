@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::source::short;
 use crate::artifact::manifest::Manifest;
 use crate::artifact::summary::Summary;
-use crate::base::size::Bytes;
+use crate::base::size::{Bytes, Count};
 
 /// Files, bytes and commits.
 #[derive(Debug)]
@@ -42,7 +42,7 @@ impl Summary for DownloadSummary {
     }
 
     fn line(&self) -> String {
-        format!("{}, {}", super::counted(self.files, "file"), Bytes(self.bytes))
+        format!("{}, {}", Count(self.files).of("file"), Bytes(self.bytes))
     }
 
     fn record(&self) -> Value {

@@ -41,10 +41,10 @@ impl Summary for EvalSummary {
     fn line(&self) -> String {
         let mut parts = Vec::new();
         if !self.scores.tasks.is_empty() {
-            parts.push(format!("{} items", Count(self.count(COUNT_ITEMS))));
+            parts.push(Count(self.count(COUNT_ITEMS)).of("item"));
         }
         if !self.scores.texts.is_empty() {
-            parts.push(format!("{} documents", Count(self.manifest.counts.documents_out)));
+            parts.push(Count(self.manifest.counts.documents_out).of("document"));
         }
         parts.join(", ")
     }

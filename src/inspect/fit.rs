@@ -15,6 +15,7 @@ use super::ratio;
 use super::table::{Table, count, decimal, percent};
 use crate::base::error::Result;
 use crate::base::progress::Progress;
+use crate::base::size::Count;
 use crate::source::{Batch, Columns, Inputs};
 use crate::text::is_white_space;
 use crate::tokenizer::Tokenizer;
@@ -275,8 +276,8 @@ impl fmt::Display for FitReport {
                 None => fit.total.clone(),
             };
             let first = of(&self.tokenizers[0]);
-            let (documents, bytes) = (count(first.documents), count(first.bytes));
-            writeln!(f, "{}: {documents} documents, {bytes} bytes", first.name)?;
+            let (documents, bytes) = (Count(first.documents).of("document"), Count(first.bytes));
+            writeln!(f, "{}: {documents}, {}", first.name, bytes.of("byte"))?;
             let head = ["", "tokens", "bytes/token", "tokens/word", "against the first"];
             let mut table = Table::new(head);
             for tokenizer in &self.tokenizers {

@@ -17,6 +17,7 @@ use crate::{
     base::{
         error::{Error, Result},
         io,
+        size::Count,
     },
     shards::{
         mix_record::{MixPacking, MixRecord, MixSource, ValidatedSource},
@@ -138,14 +139,11 @@ impl MixReport {
 impl fmt::Display for MixReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.facts.head(f)?;
-        let (tokens, documents) = (count(self.tokens), count(self.documents));
-        let (vocab, files) = (count(self.vocab_size), self.shard_files);
-        writeln!(
-            f,
-            "{tokens} tokens in {documents} documents, each opened by `{}`; ",
-            self.end_of_text
-        )?;
-        writeln!(f, "vocabulary of {vocab}, read from {files} shard files\n")?;
+        let (tokens, documents) = (count(self.tokens), Count(self.documents).of("document"));
+        let (vocab, files) =
+            (count(self.vocab_size), Count(self.shard_files as u64).of("shard file"));
+        writeln!(f, "{tokens} tokens in {documents}, each opened by `{}`; ", self.end_of_text)?;
+        writeln!(f, "vocabulary of {vocab}, read from {files}\n")?;
         let mut table = Table::new([
             "source",
             "weight",
@@ -181,11 +179,12 @@ impl fmt::Display for MixReport {
             write!(f, "concatenated {concat} would be")?;
         }
         for texts in &self.validation_sources {
-            let (documents, tokens) = (count(texts.documents), count(texts.tokens));
+            let (documents, tokens) =
+                (Count(texts.documents).of("document"), Count(texts.tokens).of("token"));
             let (name, set) = (&texts.name, texts.validation.map(|set| set.short()));
             let set = set.unwrap_or_default();
-            write!(f, "\n\nvalidates on texts of your own: {name}, {documents} documents, ")?;
-            write!(f, "{tokens} tokens, texts {set}")?;
+            write!(f, "\n\nvalidates on texts of your own: {name}, {documents}, ")?;
+            write!(f, "{tokens}, texts {set}")?;
         }
         let Some(read) = self.read_tokens else { return Ok(()) };
         let share = percent(ratio(read, self.tokens));

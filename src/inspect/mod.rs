@@ -145,8 +145,8 @@ impl Facts {
     fn head(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Facts { path, stage, stage_version, tool, fingerprint, .. } = self;
         writeln!(f, "{path}: made by `{stage}` version {stage_version}, {tool}")?;
-        let (files, bytes) = (Count(self.files as u64), Bytes(self.bytes));
-        writeln!(f, "fingerprint {fingerprint}, {files} files, {bytes}")?;
+        let (files, bytes) = (Count(self.files as u64).of("file"), Bytes(self.bytes));
+        writeln!(f, "fingerprint {fingerprint}, {files}, {bytes}")?;
         for file in &self.skipped_files {
             writeln!(f, "left out whole, damaged: {file}")?;
         }

@@ -93,7 +93,8 @@ impl RowReport {
 impl fmt::Display for RowReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (row, rows, sequence) = (Count(self.row), Count(self.rows), Count(self.sequence));
-        write!(f, "row {row} of {rows}, {sequence} tokens in {} documents", self.documents.len())?;
+        let documents = Count(self.documents.len() as u64).of("document");
+        write!(f, "row {row} of {rows}, {sequence} tokens in {documents}")?;
         for document in &self.documents {
             let RowDocument { source, start, tokens, continues, is_cut, text } = document;
             let before = if *continues { "… " } else { "" };

@@ -228,8 +228,8 @@ impl Summary for TokenExportSummary {
 
     fn line(&self) -> String {
         let [(documents, tokens), (_, held_out)] = [self.training, self.validation]
-            .map(|(documents, tokens)| (Count(documents), Count(tokens)));
-        format!("{documents} documents, {tokens} tokens; validation {held_out} tokens")
+            .map(|(documents, tokens)| (Count(documents).of("document"), Count(tokens)));
+        format!("{documents}, {tokens} tokens; validation {held_out} tokens")
     }
 
     fn record(&self) -> Value {

@@ -83,16 +83,17 @@ impl fmt::Display for MixSummary {
             )?;
         }
         let validated = self.record.validated();
-        let documents = Count(validated.iter().map(|source| source.documents).sum());
+        let documents = validated.iter().map(|source| source.documents).sum();
+        let documents = Count(documents).of("document");
         let kept = Count(validated.iter().map(|source| source.kept).sum());
         match self.record.validation_texts().map(|texts| texts.short()) {
             Some(texts) if self.record.validation_sources.is_empty() => writeln!(
                 f,
-                "  validates on {documents} documents ({kept} of them would be kept), texts \
+                "  validates on {documents} ({kept} of them would be kept), texts \
                  {texts}"
             ),
             Some(texts) => {
-                writeln!(f, "  validates on {documents} documents of your own, texts {texts}")
+                writeln!(f, "  validates on {documents} of your own, texts {texts}")
             }
             None => Ok(()),
         }

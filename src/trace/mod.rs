@@ -163,13 +163,13 @@ impl fmt::Display for Batch {
         let Rows { first_row, rows, sequence } = self.rows;
         writeln!(
             f,
-            "rows {} to {} of {}, tokens {} to {}: {} documents",
+            "rows {} to {} of {}, tokens {} to {}: {}",
             Count(first_row),
             Count(first_row + rows - 1),
             self.mix.display(),
             Count(self.first_token),
             Count(self.end - 1),
-            Count(self.documents.len() as u64)
+            Count(self.documents.len() as u64).of("document")
         )?;
         for Document { read, text, origins, loss } in &self.documents {
             let row = read.first_token.max(self.first_token) / sequence;

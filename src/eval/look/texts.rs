@@ -173,8 +173,8 @@ impl fmt::Display for TextsLook {
         for source in &self.sources {
             let SourceLook { source: name, documents, bytes, bits_per_byte, .. } = source;
             let bits = bits_per_byte.map_or_else(|| "-".to_owned(), |bits| format!("{bits:.3}"));
-            let (documents, bytes) = (Count(*documents), Count(*bytes));
-            writeln!(f, "{name}: {documents} documents, {bytes} bytes, {bits} bits a byte")?;
+            let (documents, bytes) = (Count(*documents).of("document"), Count(*bytes).of("byte"));
+            writeln!(f, "{name}: {documents}, {bytes}, {bits} bits a byte")?;
             for (what, list) in [("hardest", &source.highest), ("easiest", &source.lowest)] {
                 writeln!(f, "\n  {what}")?;
                 list.iter().try_for_each(|document| write_document(f, document))?;
