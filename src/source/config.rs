@@ -62,8 +62,8 @@ pub struct InputConfig {
     pub skip_bad_files: bool,
     /// Store what is read of `hf://` inputs in the Hub's own cache (`HF_HOME`). Default false.
     pub cache: bool,
-    /// Whether JSON that is a prompt with its completion, or a list of messages, says which bytes
-    /// of its text are answers; for the stage that asks.
+    /// Whether what is a prompt with its completion, or a list of messages, says which bytes of its
+    /// text are answers; for the stage that asks.
     #[serde(skip)]
     pub answers: bool,
     /// Commits that an earlier run of the same work has read, by repository and revision.

@@ -101,7 +101,10 @@ impl InputFile {
 
     /// The error that reading this file gives, when it has another size than planned or its
     /// metadata is broken.
-    pub(super) fn check(&self) -> Result<()> {
+    ///
+    /// # Errors
+    /// Damaged; config, where it changed since.
+    pub fn check(&self) -> Result<()> {
         self.planned.stamp_now()?;
         match &self.damage {
             Some((offset, message)) => Err(Error::damaged(self.path(), *offset, message)),

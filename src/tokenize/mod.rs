@@ -39,7 +39,7 @@ use crate::artifact::{
 use crate::base::error::{Error, Result};
 use crate::shards::writer::held_bytes;
 use crate::source::messages::ANSWERS;
-use crate::source::{InputConfig, InputSpec, Inputs};
+use crate::source::{InputConfig, InputFile, InputSpec, Inputs};
 use crate::tokenizer::bpe::encode::STATE_BYTES;
 use crate::tokenizer::{SpecialText, UNICODE_VERSION};
 
@@ -78,6 +78,8 @@ impl Tokenize {
         let schema = inputs.schema();
         let column = schema.field_with_name(ANSWERS).ok();
         if answers && column.is_none_or(|field| *field.data_type() != DataType::Utf8) {
+            // What cannot be read holds nothing, for another reason.
+            inputs.files().iter().try_for_each(InputFile::check)?;
             let message = "`loss_on = \"answers\"` reads prompts with completions, and lists of \
                            messages; no input holds them";
             return Err(Error::config(message).with_hint(

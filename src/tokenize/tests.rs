@@ -349,6 +349,13 @@ fn a_column_of_ones_own_that_is_called_as_the_answers_is_named() {
     }
     let refused = open(Arc::new(UInt64Array::from(vec![7]))).err().unwrap();
     assert!(refused.to_string().contains("no input holds them"), "{refused}");
+    // A file that cannot be read is no file without answers.
+    let cut = io::read(&path).unwrap();
+    io::write(&path, &cut[..cut.len() - 9]).unwrap();
+    let config = TokenizeConfig { loss_on: LossOn::Answers, ..TokenizeConfig::default() };
+    let specs = [harness::spec("fixture", &path)];
+    let error = Tokenize::open(&specs, InputConfig::default(), config, &json).err().unwrap();
+    assert!(matches!(error, Error::Damaged { .. }), "{error}");
 }
 
 #[test]

@@ -131,7 +131,7 @@ pub struct Ask {
     pub template: Template,
     /// What stands between the documents of a text file; `None`: a file is a document.
     pub separator: Option<String>,
-    /// Whether JSON objects say which bytes of their text are answers.
+    /// Whether conversations say which bytes of their text are answers.
     pub answers: bool,
 }
 
