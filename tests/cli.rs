@@ -76,7 +76,7 @@ fn a_dry_run_says_what_would_be_done_and_does_nothing() {
     let directory = TestDir::new();
     directory.write_documents("text/a.jsonl", &documents(30, 1));
     let run = directory.dataprep("dedup text --out unique --dry-run").ok();
-    assert!(run.stdout.contains("sign 1 units"), "{}", run.stdout);
+    assert!(run.stdout.contains("sign 1 unit,"), "{}", run.stdout);
     assert!(run.stdout.contains("documents are counted as they are read"), "{}", run.stdout);
     assert!(!directory.path("unique").exists() && !directory.path("unique.partial").exists());
     directory.dataprep("ingest text --out corpus").ok();

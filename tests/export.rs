@@ -86,7 +86,7 @@ fn an_export_is_an_artifact_like_the_others() {
     let directory = with_run();
     let before = directory.tree("kept/run");
     let dry = directory.dataprep("export kept/run --out model --dry-run").ok();
-    assert!(dry.stdout.contains("weights 1 units") && !dry.stdout.contains("documents"), "{dry:?}");
+    assert!(dry.stdout.contains("weights 1 unit,") && !dry.stdout.contains("documents"), "{dry:?}");
     assert!(!directory.path("model").exists());
     directory.dataprep("export kept/run --out model").ok();
     let model = directory.tree("model");

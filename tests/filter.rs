@@ -368,7 +368,7 @@ fn training_a_classifier_is_a_stage_like_others() {
     let directory = sides();
     let again = |arguments: &str| directory.dataprep(&format!("{TRAIN} --out model {arguments}"));
     let plan = again("--dry-run");
-    assert!(plan.stdout.contains("train 1 units") && !directory.path("model").exists(), "{plan:?}");
+    assert!(plan.stdout.contains("train 1 unit,") && !directory.path("model").exists(), "{plan:?}");
     again("").ok();
     assert!(again("").ok().stdout.contains("up to date"));
     let other = again("--set rate=0.2");

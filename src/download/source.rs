@@ -221,7 +221,10 @@ fn matching(listing: Listing, pattern: Option<&str>, address: &Address) -> Resul
     if entries.is_empty() {
         let names = listing.entries.iter().take(SHOWN).map(|entry| entry.name.as_str());
         let names = names.collect::<Vec<_>>().join(", ");
-        let message = format!("`{address}` matches none of {} files", listing.entries.len());
+        let message = format!(
+            "`{address}` matches none of {}",
+            Count(listing.entries.len() as u64).of("file")
+        );
         return Err(Error::config(message).with_hint(format!("there are: {names}, …")));
     }
     Ok(Listing { entries, ..listing })
@@ -250,7 +253,7 @@ mod tests {
         let found: Vec<&str> = found.entries.iter().map(|entry| entry.name.as_str()).collect();
         assert_eq!(found, ["a.parquet", "x/y/b.parquet"]);
         let error = matching(entries(&["d.json"]), Some("*.parquet"), &at).unwrap_err();
-        assert!(error.to_string().contains("matches none of 1 files"), "{error}");
+        assert!(error.to_string().contains("matches none of 1 file"), "{error}");
         assert!(error.hint().unwrap().contains("d.json"));
         // A `?` of a web address begins its query.
         assert_eq!(split(&address("https://h/a?b=*")).1, None);

@@ -101,9 +101,6 @@ impl InputFile {
 
     /// The error that reading this file gives, when it has another size than planned or its
     /// metadata is broken.
-    ///
-    /// # Errors
-    /// Damaged; config, where it changed since.
     pub fn check(&self) -> Result<()> {
         self.planned.stamp_now()?;
         match &self.damage {

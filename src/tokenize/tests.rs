@@ -292,7 +292,10 @@ fn conversations_in_tables_have_the_answers_of_those_in_json() {
         (0..3).map(|row| format!("{}\n", object(row))).collect()
     };
     let letter = |row: usize| ["a", "b", "c"][row];
-    let of_pair = |row: usize| json!({"id": letter(row), "prompt": prompts[row], "completion": completions[row]});
+    let of_pair = |row: usize| {
+        let (prompt, completion) = (prompts[row], completions[row]);
+        json!({"id": letter(row), "prompt": prompt, "completion": completion})
+    };
     let of_talk = |row: usize| json!({"id": letter(row), "messages": talk(&talks[row])});
     for (name, columns, expected) in [
         ("chat", vec![("messages", chats(&talks))], lines(&of_talk)),
