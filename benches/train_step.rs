@@ -1,7 +1,8 @@
 //! Training speed of the decoder: whole optimizer steps on random tokens.
 //!
 //! In → nothing, or names of shapes in `configs/model/`; out → a line a shape: tokens a second
-//! (median step), milliseconds a step, and the process's peak memory. Each step is what
+//! (median step), milliseconds a step, CPU milliseconds of all threads in the step that took least
+//! (which other programs disturb least), and the process's peak memory. Each step is what
 //! `bench/baseline_torch.py` times: forward, backward, clipping, AdamW, on 8 rows of 256 tokens in
 //! one micro-batch, vocabulary 8,192, f32, or products of bf16.
 //!
@@ -70,15 +71,16 @@ fn measure(name: &str, config: &ModelConfig, form: Form) -> Result<()> {
     let model = Model::new(config, 0, &Device::cpu())?.with_form(form);
     let mut optimizer = AdamW::new(model.parameters(), &AdamWConfig::default())?;
     let expected = Expected::of(&model, &random(0), ROWS)?.loss;
-    let (mut times, mut first_loss) = (Vec::new(), 0.0);
+    let (mut times, mut first_loss, mut least_cpu) = (Vec::new(), 0.0, f64::INFINITY);
     let start = Instant::now();
     while times.len() < 8 || start.elapsed().as_secs_f64() < SECONDS {
         let batch = random(times.len() as u64);
-        let step = Instant::now();
+        let (step, cpu) = (Instant::now(), cpu_seconds());
         let mut found = gradients(&model, &batch, ROWS)?;
         clip(&mut found.gradients, 1.0)?;
         optimizer.step(&found.gradients, 3e-4)?;
         times.push(step.elapsed().as_secs_f64());
+        least_cpu = least_cpu.min(cpu_seconds() - cpu);
         if times.len() == 1 {
             first_loss = found.loss;
         }
@@ -90,11 +92,12 @@ fn measure(name: &str, config: &ModelConfig, form: Form) -> Result<()> {
     let tokens = (ROWS * SEQUENCE) as f64;
     let gigaflops = config.flops_per_token(SEQUENCE) as f64 * tokens / median / 1e9;
     say(&format!(
-        "{name:>5} {:6.0} tokens/s {:7.1} ms/step (best {:.1}) {gigaflops:5.0} GFLOP/s, \
+        "{name:>5} {:6.0} tokens/s {:7.1} ms/step (best {:.1}, CPU {:.1}) {gigaflops:5.0} GFLOP/s, \
          peak {:.2} GiB, {steps} steps, loss {first_loss:.4} (expected {:.4})",
         tokens / median,
         median * 1e3,
         times[0] * 1e3,
+        least_cpu * 1e3,
         peak_gibibytes(),
         expected,
     ));
@@ -117,6 +120,12 @@ fn random(step: u64) -> Batch {
         first_row: 0,
         parts: 1,
     }
+}
+
+/// Of all threads of the process so far.
+fn cpu_seconds() -> f64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    time.tv_sec as f64 + time.tv_nsec as f64 * 1e-9
 }
 
 /// Largest resident size of the process so far, where the system says.

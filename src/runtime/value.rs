@@ -9,7 +9,8 @@
 //! of its inputs. Nodes are numbered as they are made, so every consumer has a higher number than
 //! what it reads: the backward pass takes the highest pending node, whose gradient is complete.
 //! A closure is consumed by its call, so saved tensors are freed as the pass goes, and the first
-//! gradient of a node is moved in, not added to zeros.
+//! gradient of a node is moved in, not added to zeros; ops that add to what their inputs have from
+//! elsewhere do so in place, where nobody else holds it ([`Value::adding`]).
 //!
 //! **On a GPU** a value holds an [`Array`] instead of a tensor, the tape is the same, and ops have
 //! a branch for it: their backward gets the gradients that their inputs have from elsewhere, to add
@@ -45,12 +46,42 @@ pub enum Form {
 /// From the gradient of an op's result to those of its inputs, `None` where none flows.
 type HostBackward = Box<dyn FnOnce(&Tensor) -> Result<Vec<Option<Tensor>>>>;
 
+/// The same of an op that adds: it also gets what each input has from elsewhere, and gives back the
+/// sums, in memory that nobody else holds.
+type AddingBackward = Box<dyn FnOnce(&Tensor, Before) -> Result<Vec<Option<Tensor>>>>;
+
+/// What each input of an op has from elsewhere.
+pub(in crate::runtime) type Before = Vec<Option<Addend>>;
+
 /// The same on a device. It also gets what each input has from elsewhere, and gives back the sums.
 type DeviceBackward = Box<dyn FnOnce(&Array, Vec<Option<Array>>) -> Result<Vec<Pull>>>;
 
 enum Backward {
     Host(HostBackward),
+    Adding(AddingBackward),
     Device(DeviceBackward),
+}
+
+/// What a gradient on the host comes to so far.
+pub(in crate::runtime) struct Addend {
+    pub tensor: Tensor,
+    /// Whether nobody else holds its memory, so that it may be added to in place.
+    pub is_own: bool,
+}
+
+impl Addend {
+    /// `found` and what came before it; `found` itself where nothing did.
+    pub fn plus(before: Option<Addend>, found: Tensor) -> Result<Tensor> {
+        match before {
+            None => Ok(found),
+            Some(before) => cpu::add(&before.tensor, &found),
+        }
+    }
+}
+
+/// Those of an op's inputs, one each.
+pub(in crate::runtime) fn addends<const N: usize>(before: Before) -> [Option<Addend>; N] {
+    before.try_into().unwrap_or_else(|_| panic!("an op has {N} inputs"))
 }
 
 /// What a device's op does to the gradient of one of its inputs.
@@ -74,9 +105,21 @@ pub(in crate::runtime) fn pulls(
 
 /// A gradient on its way back.
 enum Gradient {
-    Host(Tensor),
+    Host(Addend),
     Device(Array),
     Summed,
+}
+
+impl Gradient {
+    /// One that its op may hold too.
+    fn shared(tensor: Tensor) -> Gradient {
+        Gradient::Host(Addend { tensor, is_own: false })
+    }
+
+    /// One that nobody else holds.
+    fn own(tensor: Tensor) -> Gradient {
+        Gradient::Host(Addend { tensor, is_own: true })
+    }
 }
 
 enum Kind {
@@ -234,6 +277,16 @@ impl Value {
         Value::made(Data::Host(tensor), inputs, || Backward::Host(Box::new(backward)))
     }
 
+    /// The same, where `backward` also gets what each input has from elsewhere, and gives back the
+    /// sums in memory that nobody else holds.
+    pub(in crate::runtime) fn adding(
+        tensor: Tensor,
+        inputs: &[&Value],
+        backward: impl FnOnce(&Tensor, Before) -> Result<Vec<Option<Tensor>>> + 'static,
+    ) -> Value {
+        Value::made(Data::Host(tensor), inputs, || Backward::Adding(Box::new(backward)))
+    }
+
     /// The result of an op on a device.
     pub(in crate::runtime) fn on_device(
         array: Array,
@@ -289,7 +342,7 @@ impl Value {
         };
         match output {
             Data::Host(tensor) => Ok(Value::result(tensor, inputs, move |gradient| {
-                Ok(again(Gradient::Host(gradient.clone()))?.map(on_host).collect())
+                Ok(again(Gradient::shared(gradient.clone()))?.map(on_host).collect())
             })),
             Data::Device(array) => Ok(Value::on_device(array, inputs, move |gradient, with| {
                 let found = again(Gradient::Device(gradient.clone()))?;
@@ -348,7 +401,7 @@ type Pending = BTreeMap<u64, (Rc<Node>, Gradient)>;
 /// depend on is an error naming it, since it would silently stay at its initial value.
 pub fn backward(loss: &Value, parameters: &NamedParameters) -> Result<NamedGradients> {
     let one = match &loss.data {
-        Data::Host(tensor) => Gradient::Host(tensor.ones_like()?),
+        Data::Host(tensor) => Gradient::own(tensor.ones_like()?),
         Data::Device(array) | Data::Sum(array, _) => Gradient::Device(array.clone()),
     };
     let named = gradients_of(loss, one)?;
@@ -362,7 +415,7 @@ pub fn backward(loss: &Value, parameters: &NamedParameters) -> Result<NamedGradi
     for (name, gradient) in named {
         let tensor = match gradient {
             Gradient::Summed => continue,
-            Gradient::Host(tensor) => tensor,
+            Gradient::Host(Addend { tensor, .. }) => tensor,
             Gradient::Device(array) => {
                 assert!(!parameters.tensors.contains_key(&name), "`{name}` was not summed");
                 Tensor::from_vec(array.numbers()?, array.dims(), &Device::Cpu)?
@@ -401,7 +454,7 @@ fn gradients_of(output: &Value, gradient: Gradient) -> Result<BTreeMap<String, G
 /// The gradient of a leaf on the host.
 fn on_host(found: Option<Gradient>) -> Option<Tensor> {
     found.map(|gradient| match gradient {
-        Gradient::Host(tensor) => tensor,
+        Gradient::Host(Addend { tensor, .. }) => tensor,
         _ => panic!("a leaf and its gradient are not in one place"),
     })
 }
@@ -421,7 +474,7 @@ fn joined(one: Option<Gradient>, other: Gradient) -> Result<Gradient> {
     match (one, other) {
         (None, other) => Ok(other),
         (Some(Gradient::Host(one)), Gradient::Host(other)) => {
-            Ok(Gradient::Host(cpu::add(&one, &other)?))
+            Ok(Gradient::own(cpu::add(&one.tensor, &other.tensor)?))
         }
         (Some(Gradient::Device(one)), Gradient::Device(other)) => {
             Ok(Gradient::Device(calls::joined(other, Some(one))?))
@@ -440,11 +493,20 @@ fn pull(
 ) -> Result<()> {
     let found: Vec<Option<Gradient>> = match (backward, gradient) {
         (Backward::Host(backward), Gradient::Host(gradient)) => {
-            let found = backward(gradient)?.into_iter();
-            found.map(|gradient| gradient.map(Gradient::Host)).collect()
+            let found = backward(&gradient.tensor)?.into_iter();
+            found.map(|gradient| gradient.map(Gradient::shared)).collect()
+        }
+        (Backward::Adding(backward), Gradient::Host(gradient)) => {
+            let from_elsewhere = inputs.iter().map(|input| taken(pending, input.as_ref()?));
+            let before = from_elsewhere.map(|found| match found? {
+                Gradient::Host(addend) => Some(addend),
+                _ => panic!("an op and a gradient of its input are not in one place"),
+            });
+            let found = backward(&gradient.tensor, before.collect())?.into_iter();
+            found.map(|gradient| gradient.map(Gradient::own)).collect()
         }
         (Backward::Device(backward), Gradient::Device(gradient)) => {
-            let from_elsewhere = inputs.iter().map(|input| taken(pending, input.as_ref()?));
+            let from_elsewhere = inputs.iter().map(|input| array_taken(pending, input.as_ref()?));
             let pulls = backward(gradient, from_elsewhere.collect())?.into_iter();
             let found = pulls.map(|pull| match pull {
                 Pull::None => None,
@@ -465,8 +527,13 @@ fn pull(
     Ok(())
 }
 
-/// Takes the gradient that a node on a device has so far.
-fn taken(pending: &mut Pending, node: &Rc<Node>) -> Option<Array> {
+/// Takes the gradient that a node has so far.
+fn taken(pending: &mut Pending, node: &Rc<Node>) -> Option<Gradient> {
+    pending.remove(&node.order).map(|(_, gradient)| gradient)
+}
+
+/// The same on a device, where it is an array.
+fn array_taken(pending: &mut Pending, node: &Rc<Node>) -> Option<Array> {
     match pending.remove(&node.order)? {
         (_, Gradient::Device(array)) => Some(array),
         other => {

@@ -20,6 +20,7 @@ mod pack;
 mod pairs;
 mod product;
 mod rounded;
+mod strips;
 #[cfg(target_arch = "x86_64")]
 mod tasks;
 #[cfg(target_arch = "x86_64")]
@@ -27,11 +28,14 @@ mod tile;
 
 pub use matrix::Matrix;
 pub use product::{Factor, Threads, matmul, product};
+pub use strips::{Strip, in_strips};
 
 use std::mem::MaybeUninit;
 use std::ops::{Deref, Range};
 
-use candle_core::{CpuStorage, DType, Device, Shape, Storage, StorageRef, Tensor};
+use candle_core::{
+    CpuStorage, DType, Device, InplaceOp1, Layout, Shape, Storage, StorageRef, Tensor,
+};
 use rayon::prelude::*;
 
 use crate::base::error::{Error, Result};
@@ -41,6 +45,10 @@ pub const LANES: usize = 16;
 
 /// Rows that one task works on, and whose partial sums are added in order.
 pub const ROWS: usize = 64;
+
+/// Elements that a loop over elements makes at once: half of the nearest cache, with what they are
+/// made of.
+pub const PIECE: usize = 4 * 1024;
 
 /// Inner indices of a product that are summed before their sum is added to the rest: part of its
 /// bits.
@@ -76,10 +84,12 @@ impl Deref for Elements<'_> {
 }
 
 /// `len` elements that `body` makes in parallel, `piece` at a time: (which piece, zeros to fill).
-/// The zeros are written piece by piece, where they still are in the cache.
+/// The zeros are written piece by piece, where they still are in the cache: the nearest one holds
+/// pieces of [`PIECE`].
 pub fn made(len: usize, piece: usize, body: impl Fn(usize, &mut [f32]) + Sync) -> Vec<f32> {
     let mut elements = Vec::with_capacity(len);
     let places = elements.spare_capacity_mut()[..len].par_chunks_mut(piece);
+    let places = places.with_min_len(pieces_a_task(piece));
     places.enumerate().for_each(|(at, place)| body(at, zeroed(place)));
     // SAFETY: each of the `len` elements belongs to a piece, all of which are filled.
     unsafe { elements.set_len(len) };
@@ -95,6 +105,7 @@ pub fn made_two(
     let (mut one, mut other) = (Vec::with_capacity(len), Vec::with_capacity(len));
     let places = one.spare_capacity_mut()[..len].par_chunks_mut(piece);
     let places = places.zip(other.spare_capacity_mut()[..len].par_chunks_mut(piece));
+    let places = places.with_min_len(pieces_a_task(piece));
     places.enumerate().for_each(|(at, (one, other))| body(at, zeroed(one), zeroed(other)));
     // SAFETY: each of the `len` elements belongs to a piece, all of which are filled.
     unsafe { one.set_len(len) };
@@ -103,11 +114,38 @@ pub fn made_two(
     (one, other)
 }
 
+/// Pieces that are worth a task of their own: some microseconds.
+fn pieces_a_task(piece: usize) -> usize {
+    (4 * PIECE / piece).max(1)
+}
+
 /// Zeros in a place.
 fn zeroed(place: &mut [MaybeUninit<f32>]) -> &mut [f32] {
     place.fill(MaybeUninit::new(0.0));
     // SAFETY: every element was just written.
     unsafe { place.assume_init_mut() }
+}
+
+/// Changes the elements of a contiguous f32 tensor on the CPU in place. Whoever holds the same
+/// memory sees it.
+pub fn change(tensor: &Tensor, body: impl Fn(&mut [f32])) -> Result<()> {
+    Ok(tensor.inplace_op1(&Change(body))?)
+}
+
+struct Change<F>(F);
+
+impl<F: Fn(&mut [f32])> InplaceOp1 for Change<F> {
+    fn name(&self) -> &'static str {
+        "change"
+    }
+
+    fn cpu_fwd(&self, storage: &mut CpuStorage, layout: &Layout) -> candle_core::Result<()> {
+        match (storage, layout.contiguous_offsets()) {
+            (CpuStorage::F32(elements), Some((start, end))) => (self.0)(&mut elements[start..end]),
+            _ => candle_core::bail!("contiguous f32 is changed in place"),
+        }
+        Ok(())
+    }
 }
 
 /// `len` zeros, written in parallel.
@@ -122,14 +160,13 @@ pub fn tensor(elements: Vec<f32>, shape: impl Into<Shape>) -> Result<Tensor> {
 
 /// a + b; in parallel where both are contiguous f32 on the CPU.
 pub fn add(a: &Tensor, b: &Tensor) -> Result<Tensor> {
-    const CHUNK: usize = 16 * 1024;
     let plain = |t: &Tensor| t.dtype() == DType::F32 && t.device().is_cpu() && t.is_contiguous();
     if !plain(a) || !plain(b) || a.dims() != b.dims() {
         return Ok((a + b)?);
     }
     let (left, right) = (Elements::of(a)?, Elements::of(b)?);
-    let output = made(left.len(), CHUNK, |at, place| {
-        add_slices(place, &left[at * CHUNK..], &right[at * CHUNK..]);
+    let output = made(left.len(), PIECE, |at, place| {
+        add_slices(place, &left[at * PIECE..], &right[at * PIECE..]);
     });
     tensor(output, a.shape())
 }

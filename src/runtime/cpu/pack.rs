@@ -15,6 +15,7 @@ use std::arch::x86_64::{
     _mm512_unpackhi_pd, _mm512_unpackhi_ps, _mm512_unpacklo_pd, _mm512_unpacklo_ps,
 };
 use std::ops::Range;
+use std::ptr::copy_nonoverlapping;
 
 use super::Matrix;
 use super::tile::{Left, ROW, Shape};
@@ -49,20 +50,38 @@ pub fn pack_left(
         }
         return Left::Rows;
     }
-    match shape {
-        Shape::Wide => by_inner::<14>(into, left, rows, inner),
-        Shape::Narrow => by_inner::<6>(into, left, rows, inner),
+    // SAFETY: a shape is used where the CPU has its instructions.
+    unsafe {
+        match shape {
+            Shape::Wide => wide_by_inner(into, left, rows, inner),
+            Shape::Narrow => narrow_by_inner(into, left, rows, inner),
+        }
     }
     Left::Inner
 }
 
+#[target_feature(enable = "avx512f,avx512vl")]
+fn wide_by_inner(into: &mut [f32], left: Matrix<'_>, rows: Range<usize>, inner: Range<usize>) {
+    by_inner::<14>(into, left, rows, inner);
+}
+
+#[target_feature(enable = "avx2")]
+fn narrow_by_inner(into: &mut [f32], left: Matrix<'_>, rows: Range<usize>, inner: Range<usize>) {
+    by_inner::<6>(into, left, rows, inner);
+}
+
+/// The rows of a factor whose columns are contiguous, inner index by inner index.
+#[inline(always)]
 fn by_inner<const ROWS: usize>(
     into: &mut [f32],
     left: Matrix<'_>,
     rows: Range<usize>,
     inner: Range<usize>,
 ) {
+    assert_eq!(left.row_stride, 1, "contiguous columns of a factor whose rows are not");
     let depth = inner.len();
+    let (first_place, room) = (into.as_mut_ptr(), into.len());
+    assert!(rows.len().div_ceil(ROWS) * depth * ROWS <= room, "room for all tiles");
     for (at, index) in inner.enumerate() {
         let start = index * left.column_stride;
         let ahead = left.elements.as_ptr().wrapping_add(start + AHEAD * left.column_stride);
@@ -70,24 +89,19 @@ fn by_inner<const ROWS: usize>(
             // SAFETY: a hint, which reads nothing; any address will do.
             unsafe { _mm_prefetch::<_MM_HINT_T0>(ahead.wrapping_add(line).cast()) };
         }
-        let mut first = rows.start;
-        for tile in into.chunks_exact_mut(depth * ROWS) {
-            if first >= rows.end {
-                break;
-            }
-            let place = &mut tile[at * ROWS..][..ROWS];
-            let count = ROWS.min(rows.end - first);
-            match left.row_stride {
-                1 if count == ROWS => {
-                    place.copy_from_slice(&left.elements[start + first..][..ROWS]);
-                }
-                stride => {
-                    for (row, place) in place[..count].iter_mut().enumerate() {
-                        *place = left.elements[start + (first + row) * stride];
-                    }
-                }
-            }
-            first += ROWS;
+        let numbers = &left.elements[start + rows.start..start + rows.end];
+        let tiles = numbers.chunks_exact(ROWS);
+        let last = tiles.remainder();
+        let places = (0..).map(|tile| (tile * depth + at) * ROWS);
+        for (tile, place) in tiles.zip(places.clone()) {
+            // SAFETY: a tile has room for `depth` times its rows, as asserted.
+            unsafe { copy_nonoverlapping(tile.as_ptr(), first_place.add(place), ROWS) };
+        }
+        if let Some(place) = places.take(numbers.len().div_ceil(ROWS)).last()
+            && !last.is_empty()
+        {
+            // SAFETY: as above.
+            unsafe { copy_nonoverlapping(last.as_ptr(), first_place.add(place), last.len()) };
         }
     }
 }
@@ -112,6 +126,10 @@ pub fn pack_right(
                 transposed(place, right, start, some.start, shape);
                 continue;
             }
+            if right.column_stride == 1 && count == width {
+                copied(place, right, start, some.clone(), shape);
+                continue;
+            }
             for (place, index) in place.chunks_exact_mut(width).zip(some.clone()) {
                 let at = index * right.row_stride + start * right.column_stride;
                 match right.column_stride {
@@ -123,6 +141,26 @@ pub fn pack_right(
                     }
                 }
                 place[count..].fill(0.0);
+            }
+        }
+    }
+}
+
+/// Whole rows of a panel from a factor whose rows are contiguous: copies of a known size, which are
+/// no calls.
+fn copied(place: &mut [f32], right: Matrix<'_>, start: usize, inner: Range<usize>, shape: Shape) {
+    let (width, stride) = (shape.columns(), right.row_stride);
+    let from = &right.elements[inner.start * stride + start..];
+    assert!((inner.len() - 1) * stride + width <= from.len(), "rows inside their factor");
+    assert_eq!(place.len(), inner.len() * width, "whole rows of a panel");
+    let (from, to) = (from.as_ptr(), place.as_mut_ptr());
+    for at in 0..inner.len() {
+        // SAFETY: so many runs of the shape's columns lie inside both, by the assertions.
+        unsafe {
+            let (from, to) = (from.add(at * stride), to.add(at * width));
+            match shape {
+                Shape::Wide => copy_nonoverlapping(from.cast::<[f32; 32]>(), to.cast(), 1),
+                Shape::Narrow => copy_nonoverlapping(from.cast::<[f32; 16]>(), to.cast(), 1),
             }
         }
     }

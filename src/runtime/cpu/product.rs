@@ -186,6 +186,15 @@ pub fn matmul<'a>(
     });
 }
 
+/// The product on this thread, into memory that it need not have alone.
+///
+/// # Safety
+/// As of [`multiply`].
+pub(super) unsafe fn into_output(output: &Output, left: Matrix<'_>, right: Matrix<'_>) {
+    // SAFETY: the caller's promise, handed on.
+    unsafe { multiply(output, left, &Factor::from(right), Threads::One) };
+}
+
 /// # Safety
 /// `output` has room for all elements, rows do not overlap, and nobody else uses them meanwhile;
 /// they hold numbers where the product is added.

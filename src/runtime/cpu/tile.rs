@@ -13,9 +13,10 @@
 #![allow(unsafe_code, reason = "kernels for the vector units")]
 
 use std::arch::x86_64::{
-    __m256, __m512, _mm256_add_ps, _mm256_broadcast_ss, _mm256_fmadd_ps, _mm256_loadu_ps,
-    _mm256_setzero_ps, _mm256_storeu_ps, _mm512_add_ps, _mm512_fmadd_ps, _mm512_loadu_ps,
-    _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps, _mm512_set1_ps, _mm512_setzero_ps,
+    __m256, __m512, _MM_HINT_ET0, _MM_HINT_T0, _mm_prefetch, _mm256_add_ps, _mm256_broadcast_ss,
+    _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_setzero_ps, _mm256_storeu_ps, _mm512_add_ps,
+    _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps, _mm512_set1_ps,
+    _mm512_setzero_ps,
 };
 
 use super::DEPTH;
@@ -23,6 +24,10 @@ use super::DEPTH;
 /// Elements between two packed rows of a left factor whose rows are contiguous: a block and some
 /// more, so that rows do not fall into the same places of the cache.
 pub const ROW: usize = DEPTH + 16;
+
+/// Inner indices of a panel that are asked for ahead: a panel of a whole block is larger than the
+/// nearest cache.
+const AHEAD: usize = 16;
 
 /// The largest tile of an instruction set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -132,7 +137,15 @@ unsafe fn wide<const ROWS: usize, const BY_ROW: usize, const BY_INNER: usize>(ti
     unsafe {
         let mut sums: [[__m512; 2]; ROWS] = [[_mm512_setzero_ps(); 2]; ROWS];
         let (mut left, mut right) = (tile.left, tile.right);
+        for row in 0..ROWS {
+            // Asked for now, so that the stores at the end do not wait.
+            let output = tile.output.wrapping_add(row * tile.stride);
+            _mm_prefetch::<_MM_HINT_ET0>(output.cast());
+            _mm_prefetch::<_MM_HINT_ET0>(output.wrapping_add(16).cast());
+        }
         for _ in 0..tile.depth {
+            _mm_prefetch::<_MM_HINT_T0>(right.wrapping_add(32 * AHEAD).cast());
+            _mm_prefetch::<_MM_HINT_T0>(right.wrapping_add(32 * AHEAD + 16).cast());
             let columns = [_mm512_loadu_ps(right), _mm512_loadu_ps(right.add(16))];
             for (row, sums) in sums.iter_mut().enumerate() {
                 let factor = _mm512_set1_ps(*left.add(row * BY_ROW));

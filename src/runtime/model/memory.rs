@@ -87,15 +87,11 @@ impl ModelConfig {
         };
         let trained = shape.adapters.map_or(parameters, |numbers| u128::from(numbers) * FLOAT);
         let before = if shape.parts > 1 { trained } else { 0 };
-        // The head's gradient exists before the backward begins; at its end that of the embedding
-        // joins it, and their sum.
-        let (head, sums) = match (shape.adapters, self.tied) {
-            (Some(_), _) => (0, 0),
-            (None, true) => (table, 2 * table),
-            (None, false) => (table, 0),
-        };
+        // The head's gradient exists before the backward begins; that of the embedding is added to
+        // it in place.
+        let head = if shape.adapters.is_some() { 0 } else { table };
         let begin = (before + head, stand + ends);
-        let end = (before + trained + sums, block);
+        let end = (before + trained, block);
         let fullest = if begin.0 + begin.1 > end.0 + end.1 { begin } else { end };
 
         let rows = wide(cross_entropy::CHUNK).min(tokens);

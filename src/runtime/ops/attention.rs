@@ -15,11 +15,12 @@
 //! count. **Cost.** 4·T²·H·h operations a row forward, 10 backward, half skipped by causality.
 
 use candle_core::{D, DType, Device, Tensor};
-use rayon::prelude::*;
 
 use super::{Case, OpSpec, normal};
 use crate::base::error::Result;
-use crate::runtime::cpu::{self, Elements, Matrix, Threads, kernel, matmul, tensor};
+use crate::runtime::cpu::{
+    self, Elements, Matrix, Strip, Threads, in_strips, kernel, matmul, tensor,
+};
 use crate::runtime::cuda::calls::{self, Heads};
 use crate::runtime::value::{Value, pulls};
 
@@ -252,49 +253,31 @@ fn forward(
     v: &Tensor,
     visible: &Visible,
     sizes: Sizes,
-) -> Result<(Tensor, Vec<f32>)> {
+) -> Result<(Tensor, Vec<Vec<f32>>)> {
     let Sizes { queries, heads, h, .. } = sizes;
     let (qs, ks, vs) = (Elements::of(q)?, Elements::of(k)?, Elements::of(v)?);
-    let mut by_head = cpu::zeros(qs.len()); // [B, H, T, h]
-    let mut log_sums = vec![0.0; visible.rows * heads * queries]; // [B, H, T]
-    let tasks = by_head.par_chunks_mut(queries * h).zip(log_sums.par_chunks_mut(queries));
-    tasks.enumerate().for_each(|(task, (output, log_sums))| {
+    let tasks = (visible.rows, heads);
+    let ([output], log_sums) = in_strips(tasks, [(queries, h)], |task, [mut output], buffer| {
         let (row, query_head) = (task / heads, task % heads);
         let key_head = query_head / sizes.group();
-        let mut scores = vec![0.0; sizes.block()];
+        buffer.resize(sizes.block(), 0.0);
+        let mut log_sums = vec![0.0; queries];
         for block in blocks(visible, row) {
             let Block { first_query, first_key, rows, columns, .. } = block;
             let q = head(&qs, row, sizes.query_shape(), query_head, first_query, rows);
             let k = head(&ks, row, sizes.key_shape(), key_head, first_key, columns);
             let v = head(&vs, row, sizes.key_shape(), key_head, first_key, columns);
-            let scores = &mut scores[..rows * columns];
+            let scores = &mut buffer[..rows * columns];
             matmul(scores, columns, false, q, k.t(), Threads::One);
             let log_sums = &mut log_sums[first_query..][..rows];
             let scale = sizes.bent(scores);
             softmax(scores, log_sums, block.first, first_key, block.last, scale);
             let weights = Matrix::new(scores, rows, columns, columns).rounded(sizes.in_bf16);
-            matmul(&mut output[first_query * h..], h, false, weights, v, Threads::One);
+            output.product((first_query, 0), false, weights, v);
         }
+        log_sums
     });
-    let output = heads_to_tokens(&by_head, (visible.rows, queries, heads, h));
     Ok((tensor(output, q.shape())?, log_sums))
-}
-
-/// [B, heads, T, h] to [B, T, heads·h].
-fn heads_to_tokens(
-    elements: &[f32],
-    (rows, tokens, heads, h): (usize, usize, usize, usize),
-) -> Vec<f32> {
-    let output = cpu::made(elements.len(), tokens * heads * h, |row, output| {
-        for (token, output) in output.chunks_exact_mut(heads * h).enumerate() {
-            for (head, output) in output.chunks_exact_mut(h).enumerate() {
-                let start = ((row * heads + head) * tokens + token) * h;
-                output.copy_from_slice(&elements[start..start + h]);
-            }
-        }
-    });
-    debug_assert_eq!(output.len(), rows * tokens * heads * h);
-    output
 }
 
 kernel! {
@@ -397,12 +380,12 @@ kernel! {
 /// Gradients of q, k, v; `saved` is q, k, v and the output.
 fn backward(
     saved: &[Tensor; 4],
-    log_sums: &[f32],
+    log_sums: &[Vec<f32>],
     gradient: &Tensor,
     visible: &Visible,
     sizes: Sizes,
 ) -> Result<Vec<Tensor>> {
-    let Sizes { queries, keys, heads, key_heads, h, softcap, .. } = sizes;
+    let Sizes { queries, keys, key_heads, h, softcap, .. } = sizes;
     let group = sizes.group();
     // Probabilities, their gradients, bent scores.
     let parts = if softcap > 0.0 { 3 } else { 2 };
@@ -415,25 +398,17 @@ fn backward(
         gradient: Elements::of(gradient)?,
         log_sums,
     };
-    let mut to_q = cpu::zeros(inputs.q.len()); // [B, H, T, h]
-    let mut to_k = cpu::zeros(inputs.k.len()); // [B, K, S, h]
-    let mut to_v = cpu::zeros(inputs.v.len());
-    let to_keys = to_k.par_chunks_mut(keys * h).zip(to_v.par_chunks_mut(keys * h));
-    let tasks = to_q.par_chunks_mut(group * queries * h).zip(to_keys);
-    tasks.enumerate().for_each(|(task, (to_q, (to_k, to_v)))| {
+    let shapes = [(queries, group * h), (keys, h), (keys, h)];
+    let tasks = (visible.rows, key_heads);
+    let ([to_q, to_k, to_v], _) = in_strips(tasks, shapes, |task, mut to, buffer| {
         let (row, key_head) = (task / key_heads, task % key_heads);
-        let mut buffer = vec![0.0; parts * sizes.block()];
-        for (member, to_q) in to_q.chunks_exact_mut(queries * h).enumerate() {
-            let query_head = key_head * group + member;
+        buffer.resize(parts * sizes.block(), 0.0);
+        for member in 0..group {
             for block in blocks(visible, row) {
-                let place = (row, query_head, key_head);
-                block_backward(&inputs, &block, sizes, place, &mut buffer, [to_q, to_k, to_v]);
+                block_backward(&inputs, &block, sizes, (row, key_head, member), buffer, &mut to);
             }
         }
     });
-    let to_q = heads_to_tokens(&to_q, (visible.rows, queries, heads, h));
-    let to_k = heads_to_tokens(&to_k, (visible.rows, keys, key_heads, h));
-    let to_v = heads_to_tokens(&to_v, (visible.rows, keys, key_heads, h));
     Ok(vec![tensor(to_q, q.shape())?, tensor(to_k, k.shape())?, tensor(to_v, v.shape())?])
 }
 
@@ -443,21 +418,22 @@ struct BackwardInputs<'a> {
     v: Elements<'a>,
     output: Elements<'a>,
     gradient: Elements<'a>,
-    log_sums: &'a [f32],
+    /// Of each query, head by head of each row.
+    log_sums: &'a [Vec<f32>],
 }
 
-/// Adds one block's part to the gradients of its head, [T, h] each.
+/// Adds one block's part to the gradients of q, of all heads that read one key head, of k and of v.
 fn block_backward(
     inputs: &BackwardInputs<'_>,
     block: &Block<'_>,
     sizes: Sizes,
-    (row, query_head, key_head): (usize, usize, usize),
+    (row, key_head, member): (usize, usize, usize),
     buffer: &mut [f32],
-    [to_q, to_k, to_v]: [&mut [f32]; 3],
+    [to_q, to_k, to_v]: &mut [Strip<'_>; 3],
 ) {
     let Sizes { queries, heads, h, softcap, in_bf16, .. } = sizes;
     let Block { first_query, first_key, rows, columns, .. } = *block;
-    let query_shape = sizes.query_shape();
+    let (query_shape, query_head) = (sizes.query_shape(), key_head * sizes.group() + member);
     let q = head(&inputs.q, row, query_shape, query_head, first_query, rows);
     let gradient = head(&inputs.gradient, row, query_shape, query_head, first_query, rows);
     let k = head(&inputs.k, row, sizes.key_shape(), key_head, first_key, columns);
@@ -467,7 +443,7 @@ fn block_backward(
     let (Some(weights), Some(to_scores), mut bent) = (part(), part(), part()) else {
         unreachable!("the buffer has two parts or three")
     };
-    let log_sums = &inputs.log_sums[(row * heads + query_head) * queries + first_query..][..rows];
+    let log_sums = &inputs.log_sums[row * heads + query_head][first_query..][..rows];
     matmul(weights, columns, false, q, k.t(), Threads::One);
     let scale = sizes.bent(weights);
     if let Some(bent) = &mut bent {
@@ -476,7 +452,7 @@ fn block_backward(
     probabilities(weights, log_sums, block.first, first_key, block.last, scale);
     matmul(to_scores, columns, false, gradient, v.t(), Threads::One);
     let weights_t = Matrix::new(weights, rows, columns, columns).t().rounded(in_bf16);
-    matmul(&mut to_v[first_key * h..], h, true, weights_t, gradient, Threads::One);
+    to_v.product((first_key, 0), true, weights_t, gradient);
     let start = ((row * queries + first_query) * heads + query_head) * h;
     let (gradient, output) = (&inputs.gradient[start..], &inputs.output[start..]);
     let mut pulls = [0.0; BLOCK];
@@ -486,8 +462,8 @@ fn block_backward(
         straighten(to_scores, bent, sizes.scale(), softcap);
     }
     let to_scores = Matrix::new(to_scores, rows, columns, columns).rounded(in_bf16);
-    matmul(&mut to_q[first_query * h..], h, false, to_scores, k, Threads::One);
-    matmul(&mut to_k[first_key * h..], h, true, to_scores.t(), q, Threads::One);
+    to_q.product((first_query, member * h), false, to_scores, k);
+    to_k.product((first_key, 0), true, to_scores.t(), q);
 }
 
 /// This op's row in the table.

@@ -23,7 +23,7 @@ use crate::runtime::cpu::{
     self, Elements, Factor, Matrix, Threads, kernel, matmul, product, tensor,
 };
 use crate::runtime::cuda::{calls, driver::Element, memory::Array};
-use crate::runtime::value::{Pull, Value};
+use crate::runtime::value::{Addend, Pull, Value, addends};
 
 /// Rows of logits that exist at once; part of the result's bits through the order of sums.
 pub const CHUNK: usize = 256;
@@ -78,18 +78,21 @@ pub fn cross_entropy(
         return Ok(Value::result(loss(&nats, scale)?, &[hidden, weight], |_| Ok(vec![None, None])));
     }
     let mut to_hidden = cpu::zeros(pass.hidden.len());
-    let mut to_weight = weight.is_tracked().then(|| cpu::zeros(pass.weight.len()));
+    let mut to_weight = weight.is_tracked().then(Vec::new);
     let nats = pass.nats(Some(Gradients {
         hidden: &mut to_hidden,
-        weight: to_weight.as_deref_mut(),
+        weight: to_weight.as_mut(),
         scale: scale as f32,
     }));
     let to_hidden = tensor(to_hidden, hidden.tensor().shape())?;
     let to_weight = to_weight.map(|it| tensor(it, weight.tensor().shape())).transpose()?;
-    Ok(Value::result(loss(&nats, scale)?, &[hidden, weight], move |gradient| {
+    Ok(Value::adding(loss(&nats, scale)?, &[hidden, weight], move |gradient, before| {
+        let [hidden_before, weight_before] = addends(before);
         let factor = f64::from(gradient.flatten_all()?.get(0)?.to_scalar::<f32>()?);
         let scaled = |it: Tensor| if factor == 1.0 { Ok(it) } else { it * factor };
-        Ok(vec![Some(scaled(to_hidden)?), to_weight.map(scaled).transpose()?])
+        let to_hidden = Addend::plus(hidden_before, scaled(to_hidden)?)?;
+        let to_weight = to_weight.map(|it| Addend::plus(weight_before, scaled(it)?));
+        Ok(vec![Some(to_hidden), to_weight.transpose()?])
     }))
 }
 
@@ -230,8 +233,8 @@ impl DevicePass<'_> {
 /// The gradients to fill.
 struct Gradients<'a> {
     hidden: &'a mut [f32],
-    /// Nothing, where the head stands still.
-    weight: Option<&'a mut [f32]>,
+    /// Nothing, where the head stands still; else empty, and filled by the first chunk.
+    weight: Option<&'a mut Vec<f32>>,
     /// The factor of the loss.
     scale: f32,
 }
@@ -291,8 +294,13 @@ impl<'a> Pass<'a> {
                 let slopes = slopes.rounded(self.in_bf16);
                 let to_hidden = &mut gradients.hidden[first * d..];
                 matmul(to_hidden, d, false, slopes, to_states, Threads::All);
-                if let Some(to_weight) = &mut gradients.weight {
-                    matmul(to_weight, d, true, slopes.t(), hidden, Threads::All);
+                match &mut gradients.weight {
+                    Some(to_weight) if chunk == 0 => {
+                        **to_weight = product(slopes.t(), hidden, Threads::All);
+                        to_weight.resize(self.weight.len(), 0.0);
+                    }
+                    Some(to_weight) => matmul(to_weight, d, true, slopes.t(), hidden, Threads::All),
+                    None => {}
                 }
             }
         }

@@ -1,16 +1,18 @@
 //! Token embedding: one row of the table a token.
 //!
 //! In → weight [V, d], ids [B, T]; out → [B, T, d]. Backward: each gradient row is added to its
-//! token's row, in the order of the tokens, so equal ids sum in one order. Bound by memory:
-//! B·T·d read and written, and V·d zeros for the gradient.
+//! token's row, in the order of the tokens, so equal ids sum in one order; where the table is the
+//! head too, to the gradient that it has as such. Bound by memory: B·T·d read and written, and V·d
+//! zeros for the gradient of a table that is no head.
 
 use candle_core::Tensor;
+use rayon::prelude::*;
 
 use super::{Case, OpSpec, normal};
 use crate::base::error::Result;
-use crate::runtime::cpu::{self, Elements, tensor};
+use crate::runtime::cpu::{self, Elements, PIECE, kernel, tensor};
 use crate::runtime::cuda::calls;
-use crate::runtime::value::{Pull, Value};
+use crate::runtime::value::{Addend, Pull, Value, addends};
 
 /// Rows `ids` of `weight`, as [rows, sequence, d].
 pub fn embedding(weight: &Value, ids: &[u32], rows: usize, sequence: usize) -> Result<Value> {
@@ -35,26 +37,52 @@ pub fn embedding(weight: &Value, ids: &[u32], rows: usize, sequence: usize) -> R
             inputs[0].index_select(&ids, 0)?.reshape(shape)
         });
     }
-    let mut output = Vec::with_capacity(ids.len() * d);
-    {
-        let table = Elements::of(weight.tensor())?;
-        for &id in ids {
-            output.extend_from_slice(&table[id as usize * d..][..d]);
-        }
-    }
+    let output = {
+        let (table, tokens) = (Elements::of(weight.tensor())?, (PIECE / d).max(1));
+        cpu::made(ids.len() * d, tokens * d, |at, place| {
+            for (place, &id) in place.chunks_exact_mut(d).zip(&ids[at * tokens..]) {
+                place.copy_from_slice(&table[id as usize * d..][..d]);
+            }
+        })
+    };
     let ids = ids.to_vec();
-    Ok(Value::result(tensor(output, shape)?, &[weight], move |gradient| {
+    Ok(Value::adding(tensor(output, shape)?, &[weight], move |gradient, before| {
+        let [before] = addends(before);
         let gradient = gradient.contiguous()?;
         let gradient = Elements::of(&gradient)?;
-        let mut to_weight = cpu::zeros(vocabulary * d);
-        for (row, &id) in gradient.chunks_exact(d).zip(&ids) {
-            let sum = &mut to_weight[id as usize * d..][..d];
-            for (sum, gradient) in sum.iter_mut().zip(row) {
-                *sum += gradient;
+        let sum = match before {
+            Some(Addend { tensor, is_own: true }) => tensor,
+            before => {
+                let zeros = tensor(cpu::zeros(vocabulary * d), (vocabulary, d))?;
+                Addend::plus(before, zeros)?
+            }
+        };
+        cpu::change(&sum, |sum| add_rows(sum, &gradient, &ids, d))?;
+        Ok(vec![Some(sum)])
+    }))
+}
+
+/// Adds each row of `gradient` to its token's row of `table`, in the order of the tokens.
+fn add_rows(table: &mut [f32], gradient: &[f32], ids: &[u32], d: usize) {
+    /// Rows of the table a task.
+    const SOME: usize = 1024;
+    table.par_chunks_mut(SOME * d).enumerate().for_each(|(at, table)| {
+        let first = at * SOME;
+        for (row, &id) in gradient.chunks_exact(d).zip(ids) {
+            let place = (id as usize).checked_sub(first).filter(|row| *row < table.len() / d);
+            if let Some(place) = place {
+                add_row(&mut table[place * d..][..d], row);
             }
         }
-        Ok(vec![Some(tensor(to_weight, (vocabulary, d))?)])
-    }))
+    });
+}
+
+kernel! {
+    fn add_row(sum: &mut [f32], row: &[f32]) {
+        for (sum, number) in sum.iter_mut().zip(row) {
+            *sum += number;
+        }
+    }
 }
 
 /// This op's row in the table.

@@ -1,16 +1,18 @@
 //! Linear map without bias: the matrix product with a weight of shape [outputs, inputs].
 //!
 //! In → x [.., I], weight [O, I]; out → x · weightᵀ [.., O]. Backward: dx = g · weight,
-//! dweight = gᵀ · x. One product each way an input; nothing is transposed in memory, since the
-//! kernel packs its operands anyway; a single row of f32, as in generation, goes past that kernel
-//! ([`mod@crate::runtime::matvec`]). `Form::Bf16` rounds both factors of each product.
+//! dweight = gᵀ · x. One product each way an input, where x has a
+//! gradient from another map already, added to it by the product itself; nothing is
+//! transposed in memory, since the kernel packs its operands anyway; a single row of f32, as in
+//! generation, goes past that kernel ([`mod@crate::runtime::matvec`]). `Form::Bf16` rounds both
+//! factors of each product.
 
 use super::{Case, OpSpec, normal};
 use crate::base::error::Result;
-use crate::runtime::cpu::{Elements, Matrix, Threads, product, tensor};
+use crate::runtime::cpu::{self, Elements, Matrix, Threads, matmul, product, tensor};
 use crate::runtime::cuda::{calls, memory::Array};
 use crate::runtime::matvec::{matvec, matvecs};
-use crate::runtime::value::{Pull, Value};
+use crate::runtime::value::{Addend, Pull, Value, addends};
 
 /// x · weightᵀ over the last dimension.
 pub fn linear(x: &Value, weight: &Value) -> Result<Value> {
@@ -38,7 +40,8 @@ pub fn linear(x: &Value, weight: &Value) -> Result<Value> {
     };
     let saved = (x.tensor().clone(), weight.tensor().clone());
     let (x_tracked, weight_tracked) = (x.is_tracked(), weight.is_tracked());
-    Ok(Value::result(tensor(output, shape)?, &[x, weight], move |gradient| {
+    Ok(Value::adding(tensor(output, shape)?, &[x, weight], move |gradient, before| {
+        let [x_before, weight_before] = addends(before);
         let gradient = gradient.contiguous()?;
         let (x, weight) = (Elements::of(&saved.0)?, Elements::of(&saved.1)?);
         let gradient = Elements::of(&gradient)?;
@@ -46,8 +49,8 @@ pub fn linear(x: &Value, weight: &Value) -> Result<Value> {
         let to_weight = match weight_tracked {
             true => {
                 let x = Matrix::new(&x, rows, inputs, inputs).rounded(in_bf16);
-                let to_weight = product(gradient.t(), x, Threads::All);
-                Some(tensor(to_weight, (outputs, inputs))?)
+                let to_weight = tensor(product(gradient.t(), x, Threads::All), (outputs, inputs))?;
+                Some(Addend::plus(weight_before, to_weight)?)
             }
             false => None,
         };
@@ -55,8 +58,19 @@ pub fn linear(x: &Value, weight: &Value) -> Result<Value> {
             return Ok(vec![None, to_weight]);
         }
         let weight = Matrix::new(&weight, outputs, inputs, inputs).rounded(in_bf16);
-        let to_x = product(gradient, weight, Threads::All);
-        Ok(vec![Some(tensor(to_x, saved.0.shape())?), to_weight])
+        let to_x = match x_before {
+            Some(Addend { tensor: sum, is_own: true }) => {
+                cpu::change(&sum, |sum| {
+                    matmul(sum, inputs, true, gradient, weight, Threads::All);
+                })?;
+                sum
+            }
+            before => {
+                let to_x = product(gradient, weight, Threads::All);
+                Addend::plus(before, tensor(to_x, saved.0.shape())?)?
+            }
+        };
+        Ok(vec![Some(to_x), to_weight])
     }))
 }
 
@@ -114,4 +128,40 @@ fn cases() -> Vec<Case> {
         Case::new("tokens", vec![normal("x", &[2, 5, 12]), normal("weight", &[9, 12])], run),
         Case::new("one row", vec![normal("x", &[1, 33]), normal("weight", &[18, 33])], run),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::runtime::ops::add;
+    use crate::runtime::value::{Form, NamedParameters, backward};
+    use candle_core::{Device, Tensor};
+
+    /// Gradients of a sum over x + x·b + x·a, where the result's gradient goes to three at once.
+    fn gradients(form: Form) -> Vec<Vec<f32>> {
+        let tensors =
+            [("x", [5, 600]), ("a", [600, 600]), ("b", [600, 600])].map(|(name, dims)| {
+                let numbers: Vec<f32> =
+                    normal(name, &dims).numbers.iter().map(|&x| x as f32).collect();
+                (name.to_owned(), Tensor::from_vec(numbers, &dims, &Device::Cpu).unwrap())
+            });
+        let [x, a, b] = tensors.clone().map(|(name, it)| Value::parameter(&name, &it, form));
+        let one = linear(&x, &a).unwrap();
+        let other = add(&x, &linear(&x, &b).unwrap()).unwrap();
+        let output =
+            Value::composed(&[&add(&other, &one).unwrap()], |inputs| inputs[0].sqr()?.sum_all());
+        let found = backward(&output.unwrap(), &NamedParameters::new(tensors.into())).unwrap();
+        let numbers = found.iter().map(|(_, it)| it.flatten_all().unwrap().to_vec1().unwrap());
+        numbers.collect()
+    }
+
+    #[test]
+    fn an_input_of_several_maps_has_their_sum_and_no_other_gradient_is_changed() {
+        for (found, expected) in gradients(Form::Fused).iter().zip(gradients(Form::Composed)) {
+            let scale = expected.iter().fold(0.0f32, |scale, x| scale.max(x.abs()));
+            for (found, expected) in found.iter().zip(&expected) {
+                assert!((found - expected).abs() <= 1e-5 * scale, "{found} {expected}");
+            }
+        }
+    }
 }

@@ -5,16 +5,17 @@
 //! [`Gain::OnePlus`] the factor is 1 + weight, as in Gemma. Zhang and Sennrich, *Root Mean Square
 //! Layer Normalization*, 2019. Backward, with r = 1/√(mean(x²) + ε): dx = r·(g·w) −
 //! x·r³/d·Σ(g·w·x), dw = Σ over rows of g·x·r, in blocks of rows added in order. Bound by memory: 8
-//! bytes an element forward, 16 backward; r is kept, x is not copied.
+//! bytes an element forward, 16 backward, 20 where x has a gradient from elsewhere, as from the
+//! residual connection around a branch; x is not copied.
 
 use candle_core::D;
 use rayon::prelude::*;
 
 use super::{Case, OpSpec, normal};
 use crate::base::error::Result;
-use crate::runtime::cpu::{self, Elements, ROWS, kernel, tensor};
+use crate::runtime::cpu::{self, Elements, PIECE, ROWS, kernel, tensor};
 use crate::runtime::cuda::calls;
-use crate::runtime::value::{Pull, Value};
+use crate::runtime::value::{Addend, Pull, Value, addends};
 
 /// What a normed element is multiplied by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,37 +66,56 @@ pub fn rms_norm(x: &Value, weight: &Value, gain: Gain, epsilon: f64) -> Result<V
     let output = {
         let (x, weight) = (Elements::of(x.tensor())?, Elements::of(weight.tensor())?);
         let weight = gain.factors(&weight);
-        cpu::made(x.len(), ROWS * d, |at, rows| {
-            forward(rows, &x[at * ROWS * d..], &weight, epsilon as f32);
+        let rows = (PIECE / d).max(1);
+        cpu::made(x.len(), rows * d, |at, place| {
+            forward(place, &x[at * rows * d..], &weight, epsilon as f32);
         })
     };
     let saved = (x.tensor().clone(), weight.tensor().clone());
-    Ok(Value::result(tensor(output, x.tensor().shape())?, &[x, weight], move |gradient| {
-        let shape = saved.0.shape();
-        let gradient = gradient.contiguous()?;
+    let (shape, is_trained) = (x.tensor().shape(), weight.is_tracked());
+    Ok(Value::adding(tensor(output, shape)?, &[x, weight], move |gradient, before| {
+        let [before, weight_before] = addends(before);
         let (x, weight) = (Elements::of(&saved.0)?, Elements::of(&saved.1)?);
-        let weight = gain.factors(&weight);
+        let (gradient, factors) = (gradient.contiguous()?, gain.factors(&weight));
         let gradient = Elements::of(&gradient)?;
-        let mut to_x = cpu::zeros(x.len());
-        let partial: Vec<Vec<f32>> = to_x
-            .par_chunks_mut(ROWS * d)
-            .enumerate()
-            .map(|(block, rows)| {
-                let start = block * ROWS * d;
-                let (x, gradient) = (&x[start..], &gradient[start..]);
-                let mut to_weight = vec![0.0; d];
-                backward(rows, &mut to_weight, x, gradient, &weight, epsilon as f32);
-                to_weight
-            })
-            .collect();
-        let mut to_weight = vec![0.0; d];
-        for block in partial {
-            for (sum, part) in to_weight.iter_mut().zip(block) {
-                *sum += part;
-            }
-        }
-        Ok(vec![Some(tensor(to_x, shape)?), Some(tensor(to_weight, d)?)])
+        let before = before.map(|before| before.tensor.contiguous()).transpose()?;
+        let before = before.as_ref().map(Elements::of).transpose()?;
+        let before = before.as_deref().unwrap_or_default();
+        let (to_x, to_weight) = gradients(&x, &gradient, before, &factors, epsilon as f32);
+        let to_weight = match is_trained {
+            true => Some(Addend::plus(weight_before, tensor(to_weight, d)?)?),
+            false => None,
+        };
+        Ok(vec![Some(tensor(to_x, saved.0.shape())?), to_weight])
     }))
+}
+
+/// Gradients of x, with `before` added unless it is empty, and of the weight.
+fn gradients(
+    x: &[f32],
+    gradient: &[f32],
+    before: &[f32],
+    factors: &[f32],
+    epsilon: f32,
+) -> (Vec<f32>, Vec<f32>) {
+    let d = factors.len();
+    let mut to_x = cpu::zeros(x.len());
+    let blocks = to_x.par_chunks_mut(ROWS * d).enumerate().map(|(block, rows)| {
+        let start = block * ROWS * d;
+        let mut to_weight = vec![0.0; d];
+        let before = before.get(start..).unwrap_or_default();
+        let inputs = [&x[start..], &gradient[start..], before];
+        backward(rows, &mut to_weight, inputs, factors, epsilon);
+        to_weight
+    });
+    let blocks: Vec<Vec<f32>> = blocks.collect();
+    let mut to_weight = vec![0.0; d];
+    for block in blocks {
+        for (sum, part) in to_weight.iter_mut().zip(block) {
+            *sum += part;
+        }
+    }
+    (to_x, to_weight)
 }
 
 /// 1 / √(mean(x²) + ε) of one row.
@@ -117,17 +137,18 @@ kernel! {
 }
 
 kernel! {
+    /// `inputs` are x, the gradients of the result, and what is added to those of x, if anything.
     fn backward(
         to_x: &mut [f32],
         to_weight: &mut [f32],
-        x: &[f32],
-        gradient: &[f32],
+        inputs: [&[f32]; 3],
         weight: &[f32],
         epsilon: f32,
     ) {
+        let [x, gradient, before] = inputs;
         let d = weight.len();
         let rows = x.chunks_exact(d).zip(gradient.chunks_exact(d));
-        for (to_x, (x, gradient)) in to_x.chunks_exact_mut(d).zip(rows) {
+        for (row, (to_x, (x, gradient))) in to_x.chunks_exact_mut(d).zip(rows).enumerate() {
             let r = inverse_root(x, epsilon);
             for i in 0..d {
                 to_x[i] = gradient[i] * weight[i];
@@ -136,6 +157,11 @@ kernel! {
             let pull = cpu::dot(to_x, x) * r * r * r / d as f32;
             for i in 0..d {
                 to_x[i] = to_x[i] * r - x[i] * pull;
+            }
+            if !before.is_empty() {
+                for (to_x, before) in to_x.iter_mut().zip(&before[row * d..]) {
+                    *to_x += before;
+                }
             }
         }
     }

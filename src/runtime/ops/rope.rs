@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Case, OpSpec, normal};
 use crate::base::error::Result;
-use crate::runtime::cpu::{self, Elements, ROWS, kernel, tensor};
+use crate::runtime::cpu::{self, Elements, PIECE, kernel, tensor};
 use crate::runtime::cuda::calls::{self, Turns};
 use crate::runtime::cuda::memory::{Array, Context};
 use crate::runtime::value::{Value, pulls};
@@ -210,9 +210,10 @@ fn turned(x: &Tensor, rotation: &Rotation, sign: f32) -> Result<Tensor> {
     let half = rotation.half;
     let elements = Elements::of(x)?;
     let (cosine, sine) = (Elements::of(&rotation.cosine)?, Elements::of(&rotation.sine)?);
-    let output = cpu::made(elements.len(), ROWS * width, |at, rows| {
-        let (cosine, sine) = (&cosine[at * ROWS * half..], &sine[at * ROWS * half..]);
-        turn(rows, &elements[at * ROWS * width..], cosine, sine, half, width, sign);
+    let rows = (PIECE / width).max(1);
+    let output = cpu::made(elements.len(), rows * width, |at, place| {
+        let (cosine, sine) = (&cosine[at * rows * half..], &sine[at * rows * half..]);
+        turn(place, &elements[at * rows * width..], cosine, sine, half, width, sign);
     });
     tensor(output, x.shape())
 }

@@ -9,12 +9,9 @@ use candle_core::Tensor;
 
 use super::{Case, OpSpec, gated_on_device, normal};
 use crate::base::error::Result;
-use crate::runtime::cpu::{self, Elements, kernel, tensor};
+use crate::runtime::cpu::{self, Elements, PIECE, kernel, tensor};
 use crate::runtime::cuda::calls::Activation;
 use crate::runtime::value::Value;
-
-/// Elements one task works on.
-const CHUNK: usize = 8 * 1024;
 
 /// silu(gate) · up.
 pub fn swiglu(gate: &Value, up: &Value) -> Result<Value> {
@@ -26,8 +23,8 @@ pub fn swiglu(gate: &Value, up: &Value) -> Result<Value> {
     }
     let output = {
         let (gate, up) = (Elements::of(gate.tensor())?, Elements::of(up.tensor())?);
-        cpu::made(gate.len(), CHUNK, |at, place| {
-            forward(place, &gate[at * CHUNK..], &up[at * CHUNK..]);
+        cpu::made(gate.len(), PIECE, |at, place| {
+            forward(place, &gate[at * PIECE..], &up[at * PIECE..]);
         })
     };
     let saved = (gate.tensor().clone(), up.tensor().clone());
@@ -42,8 +39,8 @@ fn gradients(gate: &Tensor, up: &Tensor, gradient: &Tensor) -> Result<(Tensor, T
     let gradient = gradient.contiguous()?;
     let (gate, up) = (Elements::of(gate)?, Elements::of(up)?);
     let gradient = Elements::of(&gradient)?;
-    let (to_gate, to_up) = cpu::made_two(gate.len(), CHUNK, |at, to_gate, to_up| {
-        let start = at * CHUNK;
+    let (to_gate, to_up) = cpu::made_two(gate.len(), PIECE, |at, to_gate, to_up| {
+        let start = at * PIECE;
         backward(to_gate, to_up, &gate[start..], &up[start..], &gradient[start..]);
     });
     Ok((tensor(to_gate, shape)?, tensor(to_up, shape)?))

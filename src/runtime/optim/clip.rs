@@ -9,7 +9,7 @@ use candle_core::{DType, Tensor};
 use rayon::prelude::*;
 
 use crate::base::error::{Error, Result};
-use crate::runtime::cpu::{Elements, kernel, made, tensor};
+use crate::runtime::cpu::{Elements, PIECE, kernel, made, tensor};
 use crate::runtime::value::NamedGradients;
 
 /// Elements whose squares are summed on their own.
@@ -59,8 +59,8 @@ fn scaled(gradient: &Tensor, factor: f32) -> Result<Tensor> {
     }
     let gradient = gradient.contiguous()?;
     let elements = Elements::of(&gradient)?;
-    let output = made(elements.len(), CHUNK, |at, output| {
-        scale(output, &elements[at * CHUNK..], factor);
+    let output = made(elements.len(), PIECE, |at, output| {
+        scale(output, &elements[at * PIECE..], factor);
     });
     tensor(output, gradient.shape())
 }

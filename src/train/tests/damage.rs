@@ -9,7 +9,7 @@ use crate::base::{
     io,
 };
 use crate::runtime::model::Sampling;
-use crate::train::{GenerateOptions, Generator, TrainSummary, layout};
+use crate::train::{Begin, GenerateOptions, Generator, TrainOptions, TrainSummary, layout};
 
 const CHECKPOINT_FILES: [&str; 4] =
     ["model.safetensors", "optimizer.safetensors", "state.json", "hashes.json"];
@@ -284,4 +284,21 @@ fn generation_goes_back_to_a_checkpoint_that_is_whole() {
     assert!(bench.generate("run/checkpoints/step-000020", None).is_err());
     bench.damage("run/tokenizer.json", |bytes| bytes[900] ^= 1);
     assert!(bench.generate("run", None).unwrap_err().to_string().contains("tokenizer.json"));
+}
+
+#[test]
+fn a_stretch_of_a_version_that_summed_otherwise_is_not_called_faulty() {
+    let bench = Bench::new();
+    bench.train("run", &[], &options()).unwrap();
+    let mut manifest = Manifest::read(&bench.path("run")).unwrap();
+    let Manifest { stage, seed, config, inputs, .. } = &manifest;
+    manifest.fingerprint = manifest::fingerprint(stage, 4, *seed, config, inputs);
+    manifest.stage_version = 4;
+    manifest.write(&bench.path("run")).unwrap();
+    let begin = Begin { verify: true, ..Begin::default() };
+    let verified = TrainOptions { begin, ..resume() };
+    let error = bench.train("run", &[], &verified).unwrap_err();
+    let message = error.to_string();
+    assert!(message.contains("version 4 of `train` computed otherwise"), "{message}");
+    assert_eq!(error.exit_status(), 2);
 }
