@@ -38,21 +38,7 @@ DEVICE void forward(const bf16* x, const bf16* residual, const bf16* weight, bf1
   if (row >= rows) return;
   const size_t start = size_t(row) * d;
   Eight kept[VECTORS];
-#pragma unroll
-  for (int v = 0; v < VECTORS; v++) {
-    const int column = column_of(v);
-    kept[v] = Eight{};
-    if (column >= d) continue;
-    kept[v] = load_eight(x + start + column);
-    if (!residual) continue;
-    float a[8], b[8];
-    unpack(a, kept[v]);
-    unpack(b, load_eight(residual + start + column));
-#pragma unroll
-    for (int i = 0; i < 8; i++) a[i] += b[i];
-    kept[v] = packed(a);
-    store_eight(sum + start + column, kept[v]);
-  }
+  load_row(kept, x, residual, sum, start, d);
   const float r = inverse_root(sum_lanes(squares(kept)) / d + epsilon);
 #pragma unroll
   for (int v = 0; v < VECTORS; v++) {

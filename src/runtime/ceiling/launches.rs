@@ -82,7 +82,9 @@ impl Kernel {
         match (start, end.parse::<usize>()) {
             ("rms_norm_forward" | "rms_norm_backward", Ok(widest)) => {
                 let of_stream = model.norm == Norm::RmsNorm && fits(model.d_model, widest);
-                of_stream || (model.qk_norm && fits(h, widest))
+                // Those of heads that are turned are in the launch that turns them.
+                let of_heads = model.qk_norm && model.positions != Positions::Rope;
+                of_stream || (of_heads && fits(h, widest))
             }
             ("layer_norm_forward" | "layer_norm_backward", Ok(widest)) => {
                 model.norm == Norm::LayerNorm && fits(model.d_model, widest)
@@ -105,12 +107,7 @@ impl Kernel {
 
     /// Bytes of shared memory of a block in a model of this width.
     pub fn shared_bytes(&self, width: usize) -> usize {
-        match self.0.shared {
-            Some(bytes) => bytes,
-            None if self.name().contains("_norm_") => norm_shared(width),
-            // Rotary embedding without a norm of its own.
-            None => 0,
-        }
+        self.0.shared.unwrap_or_else(|| norm_shared(width))
     }
 
     /// How it fills a multiprocessor of `gpu`; `None` where no register count is known.

@@ -20,7 +20,7 @@ use rayon::prelude::*;
 use super::{Case, OpSpec, normal};
 use crate::base::error::Result;
 use crate::runtime::cpu::{self, Elements, Matrix, Threads, kernel, matmul, tensor};
-use crate::runtime::cuda::calls::{self, Heads};
+use crate::runtime::cuda::heads::{self, Heads};
 use crate::runtime::value::{Value, pulls};
 
 /// Queries whose scores exist at once.
@@ -149,13 +149,13 @@ pub fn attention(
     assert_eq!(q.dims(), [visible.rows, visible.queries, heads * h], "queries");
     assert_eq!(k.dims(), [visible.rows, visible.keys, key_heads * h], "keys");
     assert_eq!(v.dims(), k.dims(), "values");
-    if let Some([queries, keys, values]) = Value::arrays([q, k, v]) {
+    if let Some([queries, keys, values]) = Value::arrays([q, k, v])? {
         assert_eq!(softcap, 0.0, "the kernel bends no scores");
         let first = queries.context().integers(&visible.first)?;
         let (rows, tokens) = (visible.rows, visible.queries);
         let before = sizes.keys - sizes.queries;
         let heads = Heads { rows, tokens, before, heads, key_heads, h };
-        let attended = calls::attention(&queries, &keys, &values, first, heads)?;
+        let attended = heads::attention(&queries, &keys, &values, first, heads)?;
         let output = attended.output.clone();
         return Ok(Value::on_device(output, &[q, k, v], move |gradient, with| {
             pulls(attended.backward(gradient)?, with)

@@ -15,7 +15,7 @@ use crate::runtime::value::{Pull, Value};
 /// x · weightᵀ over the last dimension.
 pub fn linear(x: &Value, weight: &Value) -> Result<Value> {
     let ([rows, inputs, outputs], shape) = sizes(x, weight);
-    if let Some([array, matrix]) = Value::arrays([x, weight]) {
+    if let Some([array, matrix]) = Value::arrays([x, weight])? {
         return on_device(x, weight, array, matrix);
     }
     if !Value::fused_on_cpu(&[x, weight]) {

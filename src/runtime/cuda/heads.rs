@@ -1,0 +1,216 @@
+//! Queries, keys and values on a device: their places, and attention.
+//!
+//! In → arrays of heads; out → arrays, forward and backward, as in [`super::calls`], whose rules
+//! hold here too. **Cost.** Queries and keys are read once and written once on their way to
+//! attention, whose scores are never in memory (`kernels/rope.cu`, `kernels/attention_forward.cu`).
+
+use super::calls::{EIGHT, add_parts, arguments, line, threads_of, width};
+use super::driver::{Argument, Element};
+use super::memory::Array;
+use super::table::PLACED;
+use crate::base::error::Result;
+
+/// Angles of the rotary embedding by position, and the position of each token.
+#[derive(Clone, Debug)]
+pub struct Turns {
+    /// [positions, h/2].
+    pub cosine: Array,
+    /// Like it.
+    pub sine: Array,
+    /// `[tokens]`.
+    pub positions: Array,
+}
+
+/// How queries and keys get to their places.
+#[derive(Clone, Debug)]
+pub struct Placed {
+    pub turns: Turns,
+    pub norms: Option<HeadNorms>,
+}
+
+/// RMSNorms of heads before they are turned.
+#[derive(Clone, Debug)]
+pub struct HeadNorms {
+    /// Weights of queries and of keys, `[h]`.
+    pub gains: [Array; 2],
+    /// Whether they are trained.
+    pub trained: [bool; 2],
+    pub epsilon: f64,
+}
+
+impl Placed {
+    /// Elements of a head.
+    fn h(&self) -> usize {
+        2 * width(&self.turns.cosine)
+    }
+
+    /// The weights of the norms, angles and positions.
+    fn common(&self) -> Vec<Argument> {
+        let Turns { cosine, sine, positions } = &self.turns;
+        let [q, k] = [0, 1].map(|at| self.norms.as_ref().map(|norms| &norms.gains[at]));
+        arguments![q, k, cosine, sine, positions]
+    }
+
+    /// Sizes of heads that lie as `heads` [.., heads·h]; `q_blocks` blocks are for the queries.
+    fn sizes(&self, heads: &[Array; 2], q_blocks: usize) -> Vec<Argument> {
+        let [q, k] = heads.each_ref().map(|heads| (width(heads) / self.h()) as i32);
+        let epsilon = self.norms.as_ref().map_or(0.0, |norms| norms.epsilon as f32);
+        let tokens = self.turns.positions.count() as i32;
+        arguments![tokens, q, k, q_blocks as i32, epsilon]
+    }
+
+    /// Queries and keys, normed and turned by their tokens' angles.
+    pub fn forward(&self, heads: &[Array; 2]) -> Result<[Array; 2]> {
+        let [q, k] = heads;
+        let (q_out, k_out) = (q.like(q.dims())?, k.like(k.dims())?);
+        let name = format!("rope_forward_{}", self.h());
+        let [q_blocks, k_blocks] = [q, k].map(|x| threads_of(&name, x.count() / EIGHT)[0]);
+        let given = [arguments![q, k], self.common(), arguments![&q_out, &k_out]];
+        let given = given.into_iter().flatten().chain(self.sizes(heads, q_blocks)).collect();
+        q.context().launch(&name, line(q_blocks + k_blocks), given)?;
+        Ok([q_out, k_out])
+    }
+
+    /// The gradients of queries and keys; those of the weights go to their sums. `heads` are what
+    /// the norms read, where there are norms.
+    pub fn backward(
+        &self,
+        heads: Option<&[Array; 2]>,
+        gradients: &[Array; 2],
+    ) -> Result<[Array; 2]> {
+        let ([to_q_out, to_k_out], context) = (gradients, gradients[0].context());
+        let (to_q, to_k) = (to_q_out.like(to_q_out.dims())?, to_k_out.like(to_k_out.dims())?);
+        let blocks = gradients.each_ref().map(|x| x.count().div_ceil(PLACED));
+        let trained = self.norms.as_ref().map_or([false; 2], |norms| norms.trained);
+        let parts = trained
+            .contains(&true)
+            .then(|| context.array(&[blocks[0] + blocks[1], self.h()], Element::F32));
+        let parts = parts.transpose()?;
+        let [q, k] = [0, 1].map(|at| heads.map(|heads| &heads[at]));
+        let given = [
+            arguments![q, k],
+            self.common(),
+            arguments![to_q_out, to_k_out, &to_q, &to_k, parts.as_ref()],
+            self.sizes(gradients, blocks[0]),
+        ];
+        let name = format!("rope_backward_{}", self.h());
+        let given = given.into_iter().flatten().collect();
+        context.launch(&name, line(blocks[0] + blocks[1]), given)?;
+        if let (Some(parts), Some(norms)) = (parts, &self.norms) {
+            for (at, start) in [(0, 0), (1, blocks[0])] {
+                if trained[at] {
+                    let own = parts.part(start * self.h(), &[blocks[at], self.h()]);
+                    add_parts(&own, norms.gains[at].sum())?;
+                }
+            }
+        }
+        Ok([to_q, to_k])
+    }
+}
+
+/// Sizes of one call of attention.
+#[derive(Clone, Copy, Debug)]
+pub struct Heads {
+    pub rows: usize,
+    /// Queries of a row.
+    pub tokens: usize,
+    /// Keys before the first query's own.
+    pub before: usize,
+    pub heads: usize,
+    pub key_heads: usize,
+    /// Elements of a head.
+    pub h: usize,
+}
+
+impl Heads {
+    fn argument(&self) -> Argument {
+        let (wide, narrow) = (self.heads * self.h, self.key_heads * self.h);
+        let sizes = [self.tokens, self.heads, self.key_heads, wide, narrow, narrow];
+        let mut bytes = [0; 32];
+        for (place, size) in bytes.chunks_exact_mut(4).zip(sizes) {
+            place.copy_from_slice(&(size as i32).to_le_bytes());
+        }
+        bytes[24..28].copy_from_slice(&(1.0 / (self.h as f32).sqrt()).to_le_bytes());
+        bytes[28..].copy_from_slice(&(self.before as i32).to_le_bytes());
+        Argument::Sizes(bytes)
+    }
+
+    fn name(&self, pass: Pass) -> String {
+        format!("attention_{}_{}", pass.name(), self.h)
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Pass {
+    Forward,
+    Delta,
+    Keys,
+    Queries,
+}
+
+impl Pass {
+    fn name(self) -> &'static str {
+        match self {
+            Pass::Forward => "forward",
+            Pass::Delta => "delta",
+            Pass::Keys => "keys",
+            Pass::Queries => "queries",
+        }
+    }
+}
+
+/// Queries, or keys, that a block of attention owns.
+const TILE: usize = 64;
+
+/// What the backward of attention reads: q, k, v, first keys, output, log-sums.
+pub struct Attended {
+    pub q: Array,
+    pub k: Array,
+    pub v: Array,
+    pub first: Array,
+    /// [B, T, H·h].
+    pub output: Array,
+    /// [B, H, T].
+    pub log_sums: Array,
+    pub heads: Heads,
+}
+
+/// softmax(q·kᵀ/√h)·v over the keys from `first` [B, T] on, to each query's own.
+pub fn attention(q: &Array, k: &Array, v: &Array, first: Array, heads: Heads) -> Result<Attended> {
+    let (context, Heads { rows, tokens, heads: count, .. }) = (q.context(), heads);
+    let output = q.like(q.dims())?;
+    let log_sums = context.array(&[rows, count, tokens], Element::F32)?;
+    let given = arguments![q, k, v, &first, &output, &log_sums, heads.argument()];
+    let grid = [tokens.div_ceil(TILE), count, rows];
+    context.launch(&heads.name(Pass::Forward), grid, given)?;
+    let (q, k, v) = (q.clone(), k.clone(), v.clone());
+    Ok(Attended { q, k, v, first, output, log_sums, heads })
+}
+
+impl Attended {
+    /// The gradients of q, k, v.
+    ///
+    /// # Panics
+    /// Behind a cache, where nothing is trained.
+    pub fn backward(&self, gradient: &Array) -> Result<[Array; 3]> {
+        let Attended { q, k, v, first, output, log_sums, heads } = self;
+        let Heads { rows, tokens, before, heads: count, key_heads, h } = *heads;
+        assert_eq!(before, 0, "no gradient flows behind a cache");
+        let context = q.context();
+        let delta = log_sums.like(log_sums.dims())?;
+        let [to_q, to_k, to_v] = [q, k, v].map(|array| array.like(array.dims()));
+        let (to_q, to_k, to_v) = (to_q?, to_k?, to_v?);
+        let lines = rows * tokens * count;
+        let given = arguments![gradient, output, &delta, lines as u64, tokens as i32, count as i32];
+        let blocks = line(lines.div_ceil(128 / (h / EIGHT)));
+        context.launch(&heads.name(Pass::Delta), blocks, given)?;
+        let tiles = tokens.div_ceil(TILE);
+        let mut given = arguments![q, k, v, gradient, log_sums, &delta, first, &to_k, &to_v];
+        given.push(heads.argument());
+        context.launch(&heads.name(Pass::Keys), [tiles, key_heads, rows], given)?;
+        let mut given = arguments![q, k, v, gradient, log_sums, &delta, first, &to_q];
+        given.push(heads.argument());
+        context.launch(&heads.name(Pass::Queries), [tiles, count, rows], given)?;
+        Ok([to_q, to_k, to_v])
+    }
+}
