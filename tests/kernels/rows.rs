@@ -13,10 +13,10 @@ use crate::arguments;
 
 pub fn cases() -> Vec<Case> {
     let mut cases = vec![
-        rms_norm(70, 768, 1024, true),
-        rms_norm(3, 8, 1024, false),
-        rms_norm(66, 1992, 2048, true),
-        rms_norm(5, 4096, 4096, false),
+        rms_norm(70, 768, 1024, true, 0.0),
+        rms_norm(3, 8, 1024, false, 1.0),
+        rms_norm(66, 1992, 2048, true, 1.0),
+        rms_norm(5, 4096, 4096, false, 0.0),
         rope(13, [3, 1], 64, true),
         rope(70, [2, 4], 128, true),
         rope(5, [2, 2], 64, false),
@@ -45,8 +45,9 @@ fn normed(x: &Tensor, weight: &Tensor, epsilon: f64) -> candle_core::Result<Tens
     x.broadcast_div(&(mean + epsilon)?.sqrt()?)?.broadcast_mul(weight)
 }
 
-/// Forward, backward and the sum of the weight's parts, with the residual and without.
-fn rms_norm(rows: usize, d: usize, widest: usize, has_residual: bool) -> Case {
+/// Forward, backward and the sum of the weight's parts, with the residual and without; factors are
+/// `base` and the weight.
+fn rms_norm(rows: usize, d: usize, widest: usize, has_residual: bool, base: f64) -> Case {
     const EPSILON: f64 = 1e-5;
     let count = rows * d;
     let [x, residual, to_sum, to_out] =
@@ -59,10 +60,11 @@ fn rms_norm(rows: usize, d: usize, widest: usize, has_residual: bool) -> Case {
     };
     let inputs = [tensor(&h, &[rows, d]), tensor(&weight, &[d])];
     let (y, mut gradients) = reference(&inputs, &tensor(&to_out, &[rows, d]), |inputs| {
-        normed(&inputs[0], &inputs[1], EPSILON)
+        normed(&inputs[0], &(&inputs[1] + base)?, EPSILON)
     });
-    let (stream, gain) = (constant(&inputs[0]), constant(&inputs[1]));
-    let op = ops::rms_norm(&stream, &gain, ops::Gain::Weight, EPSILON).unwrap();
+    let (stream, weights) = (constant(&inputs[0]), constant(&inputs[1]));
+    let gain = if base == 0.0 { ops::Gain::Weight } else { ops::Gain::OnePlus };
+    let op = ops::rms_norm(&stream, &weights, gain, EPSILON).unwrap();
     close("the reference", &y, &numbers(&op.detached()), 1e-12).unwrap();
     if has_residual {
         gradients[0].iter_mut().zip(&to_sum).for_each(|(to_h, g)| *to_h += g);
@@ -70,43 +72,27 @@ fn rms_norm(rows: usize, d: usize, widest: usize, has_residual: bool) -> Case {
 
     let mut job = Job::default();
     let (rows32, d32) = (rows as i32, d as i32);
+    let last = || arguments![rows32, d32, EPSILON as f32, base as f32];
     let (x, weight) = (job.bf16(&x), job.bf16(&weight));
     let residual = has_residual.then(|| job.bf16(&residual));
     let sum = has_residual.then(|| job.output(2 * count));
     let out = job.output(2 * count);
-    job.launch(
-        format!("rms_norm_forward_{widest}"),
-        [rows.div_ceil(4), 1, 1],
-        128,
-        0,
-        arguments![x, residual, weight, sum, out, rows32, d32, EPSILON as f32],
-    );
+    let mut given = arguments![x, residual, weight, sum, out];
+    given.extend(last());
+    job.launch(format!("rms_norm_forward_{widest}"), [rows.div_ceil(4), 1, 1], 128, 0, given);
     let blocks = rows.div_ceil(64);
     let to_sum = has_residual.then(|| job.bf16(&to_sum));
     let to_out = job.bf16(&to_out);
     let (to_x, parts) = (job.output(2 * count), job.output(4 * blocks * d));
     let to_weight = job.f32(&vec![0.5; d]);
-    job.launch(
-        format!("rms_norm_backward_{widest}"),
-        [blocks, 1, 1],
-        128,
-        16 * d.next_multiple_of(256),
-        arguments![
-            sum.unwrap_or(x),
-            weight,
-            to_sum,
-            to_out,
-            to_x,
-            parts,
-            rows32,
-            d32,
-            EPSILON as f32
-        ],
-    );
+    let mut given = arguments![sum.unwrap_or(x), weight, to_sum, to_out, to_x, parts];
+    given.extend(last());
+    let shared = 16 * d.next_multiple_of(256);
+    job.launch(format!("rms_norm_backward_{widest}"), [blocks, 1, 1], 128, shared, given);
     let given = arguments![parts, to_weight, blocks as i32, d32, 1i32];
     job.launch("sum_parts", [d.div_ceil(32), 1, 1], 256, 1024, given);
     let to_weight_expected: Vec<f64> = gradients[1].iter().map(|g| g + 0.5).collect();
-    Case::new(format!("rms_norm [{rows}, {d}]"), job, move |outcome| {
+    Case::new(format!("rms_norm [{rows}, {d}], {base} and the weight"), job, move |outcome| {
         if let Some(sum) = sum {
             close("h", &outcome.bf16(sum), &h, 1e-6)?;
         }
@@ -385,7 +371,7 @@ fn drawn_rows_give_the_reference() {
         let heads = [1 + below(5), 1 + below(5)];
         let (tokens, h, has_norm) = (1 + below(150), [64, 128][below(2)], below(2) == 0);
         for case in [
-            rms_norm(rows, d, widest, has_residual),
+            rms_norm(rows, d, widest, has_residual, [0.0, 1.0][below(2)]),
             gpt2::layer_norm(rows, d, widest, has_residual),
             rope(tokens, heads, h, has_norm),
         ] {

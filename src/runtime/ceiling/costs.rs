@@ -414,6 +414,7 @@ fn rounds(layers: u64, [rows, columns]: [usize; 2]) -> [Work; 3] {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::runtime::model::knobs::Dtype;
 
     /// 2 layers of width 128 with two heads of 64, feed-forward 256, vocabulary 512: 2 rows of 64.
     fn model() -> ModelConfig {
@@ -523,8 +524,8 @@ mod tests {
     #[test]
     fn what_no_kernel_computes_is_named() {
         let cases = [
-            (ModelConfig { norm: Norm::Gemma, ..model() }, "`model.norm`"),
-            (ModelConfig { attention_softcap: 30.0, ..model() }, "`model.attention_softcap`"),
+            (ModelConfig { dtype: Dtype::F32, ..model() }, "`model.dtype`"),
+            (ModelConfig { d_ff: 100, ..model() }, "`model.d_ff`"),
             (ModelConfig { n_head: 4, n_kv_head: 4, ..model() }, "32 elements"),
         ];
         for (model, what) in cases {

@@ -11,7 +11,7 @@
 //! (`gemm`). What a kernel reads with instructions of 16 bytes is a multiple of 8 elements
 //! wide, which `runtime::model` sees to before anything is placed on a device.
 
-use super::driver::{Element, Factor, Product};
+use super::driver::{Argument, Element, Factor, Product};
 use super::memory::Array;
 use super::table::{BIAS_BLOCK, NORM_ROWS, entry};
 use crate::base::error::Result;
@@ -152,6 +152,8 @@ fn widest(d: usize) -> usize {
 pub enum Norm {
     /// x / √(mean(x²) + ε) · weight.
     Rms,
+    /// The same with 1 + weight.
+    OnePlus,
     /// (x − mean) / √(variance + ε) · weight.
     Layer,
 }
@@ -160,10 +162,19 @@ impl Norm {
     /// Its kernel of a pass over rows of `d` elements.
     fn name(self, pass: &str, d: usize) -> String {
         let kind = match self {
-            Norm::Rms => "rms",
+            Norm::Rms | Norm::OnePlus => "rms",
             Norm::Layer => "layer",
         };
         format!("{kind}_norm_{pass}_{}", widest(d))
+    }
+
+    /// What the kernel gets behind the sizes.
+    fn constants(self, epsilon: f64) -> Vec<Argument> {
+        match self {
+            Norm::Rms => arguments![epsilon as f32, 0f32],
+            Norm::OnePlus => arguments![epsilon as f32, 1f32],
+            Norm::Layer => arguments![epsilon as f32],
+        }
     }
 }
 
@@ -197,7 +208,8 @@ fn norm_forward(
     let d = weight.count();
     let rows = x.count() / d;
     let mut given = arguments![x, residual, weight, sum, output];
-    given.extend(arguments![rows as i32, d as i32, epsilon as f32]);
+    given.extend(arguments![rows as i32, d as i32]);
+    given.extend(kind.constants(epsilon));
     let name = kind.name("forward", d);
     // A warp a row.
     x.context().launch(&name, threads_of(&name, 32 * rows), given)
@@ -217,8 +229,9 @@ pub fn norm_backward(
     let (blocks, to_x) = (rows.div_ceil(NORM_ROWS), x.like(x.dims())?);
     let context = x.context();
     let parts = context.array(&[blocks, d], Element::F32)?;
-    let (count, d32, epsilon) = (rows as i32, d as i32, epsilon as f32);
-    let given = arguments![x, weight, with, gradient, &to_x, &parts, count, d32, epsilon];
+    let mut given = arguments![x, weight, with, gradient, &to_x, &parts];
+    given.extend(arguments![rows as i32, d as i32]);
+    given.extend(kind.constants(epsilon));
     let name = kind.name("backward", d);
     context.launch_with(&name, line(blocks), norm_shared(d), given)?;
     if is_trained {

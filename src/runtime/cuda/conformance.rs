@@ -162,6 +162,9 @@ fn in_rows() -> Vec<Case> {
         case("rms_norm of a wide row", ROUNDED, &wide, |v, _| {
             ops::rms_norm(&v[0], &v[1], Gain::Weight, 1e-5).unwrap()
         }),
+        case("rms_norm by 1 and a weight", ROUNDED, &[X, ("weight", &[128]), HEAD], |v, _| {
+            ops::rms_norm(&v[0], &v[1], Gain::OnePlus, 1e-5).unwrap()
+        }),
         case("layer_norm", ROUNDED, &[X, ("weight", &[128]), HEAD], |v, _| {
             ops::layer_norm(&v[0], &v[1], 1e-5).unwrap()
         }),
@@ -191,13 +194,13 @@ fn in_rows() -> Vec<Case> {
 }
 
 fn attentions() -> Vec<Case> {
-    let attended = |h: usize, window: usize| {
+    let attended = |h: usize, window: usize, softcap: f64| {
         move |v: &[Value], _: &Side| {
             let tokens = v[0].dims()[1];
             let segments: Vec<u32> =
                 (0..2 * tokens).map(|at| u32::from((3..tokens).contains(&at))).collect();
             let visible = Visible::in_segments(&segments, 2, tokens).within(window);
-            ops::attention(&v[0], &v[1], &v[2], &visible, 128 / h, 1, 0.0).unwrap()
+            ops::attention(&v[0], &v[1], &v[2], &visible, 128 / h, 1, softcap).unwrap()
         }
     };
     vec![
@@ -205,19 +208,31 @@ fn attentions() -> Vec<Case> {
             "attention, heads of 64",
             ROUNDED,
             &[X, ("k", &[2, 5, 64]), ("v", &[2, 5, 64]), HEAD],
-            attended(64, 0),
+            attended(64, 0, 0.0),
         ),
         case(
             "attention, a head of 128 and a window",
             ROUNDED,
             &[X, ("k", &[2, 5, 128]), ("v", &[2, 5, 128]), HEAD],
-            attended(128, 2),
+            attended(128, 2, 0.0),
+        ),
+        case(
+            "attention with a softcap, heads of 64",
+            ROUNDED,
+            &[X, ("k", &[2, 5, 64]), ("v", &[2, 5, 64]), HEAD],
+            attended(64, 0, 1.5),
+        ),
+        case(
+            "attention with a softcap, a head of 128",
+            ROUNDED,
+            &[X, ("k", &[2, 5, 128]), ("v", &[2, 5, 128]), HEAD],
+            attended(128, 0, 1.5),
         ),
         case(
             "attention over an edge of its tiles",
             ROUNDED,
             &[("x", &[2, 70, 128]), ("k", &[2, 70, 64]), ("v", &[2, 70, 64]), HEAD],
-            attended(64, 0),
+            attended(64, 0, 0.0),
         ),
     ]
 }

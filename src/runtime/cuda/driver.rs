@@ -61,7 +61,7 @@ pub enum Argument {
     /// `size_t`, `uint64_t`.
     Eight([u8; 8]),
     /// `attention::Sizes`.
-    Sizes([u8; 32]),
+    Sizes([u8; 36]),
 }
 
 impl Argument {

@@ -120,18 +120,21 @@ pub struct Heads {
     pub key_heads: usize,
     /// Elements of a head.
     pub h: usize,
+    /// c of c·tanh(score/c); 0: scores as they are.
+    pub softcap: f32,
 }
 
 impl Heads {
     fn argument(&self) -> Argument {
         let (wide, narrow) = (self.heads * self.h, self.key_heads * self.h);
         let sizes = [self.tokens, self.heads, self.key_heads, wide, narrow, narrow];
-        let mut bytes = [0; 32];
+        let mut bytes = [0; 36];
         for (place, size) in bytes.chunks_exact_mut(4).zip(sizes) {
             place.copy_from_slice(&(size as i32).to_le_bytes());
         }
         bytes[24..28].copy_from_slice(&(1.0 / (self.h as f32).sqrt()).to_le_bytes());
-        bytes[28..].copy_from_slice(&(self.before as i32).to_le_bytes());
+        bytes[28..32].copy_from_slice(&(self.before as i32).to_le_bytes());
+        bytes[32..].copy_from_slice(&self.softcap.to_le_bytes());
         Argument::Sizes(bytes)
     }
 
@@ -175,7 +178,8 @@ pub struct Attended {
     pub heads: Heads,
 }
 
-/// softmax(q·kᵀ/√h)·v over the keys from `first` [B, T] on, to each query's own.
+/// softmax(q·kᵀ/√h)·v over the keys from `first` [B, T] on, to each query's own; scores are bent
+/// before it where there is a softcap.
 pub fn attention(q: &Array, k: &Array, v: &Array, first: Array, heads: Heads) -> Result<Attended> {
     let (context, Heads { rows, tokens, heads: count, .. }) = (q.context(), heads);
     let output = q.like(q.dims())?;
@@ -194,7 +198,7 @@ impl Attended {
     /// Behind a cache, where nothing is trained.
     pub fn backward(&self, gradient: &Array) -> Result<[Array; 3]> {
         let Attended { q, k, v, first, output, log_sums, heads } = self;
-        let Heads { rows, tokens, before, heads: count, key_heads, h } = *heads;
+        let Heads { rows, tokens, before, heads: count, key_heads, h, .. } = *heads;
         assert_eq!(before, 0, "no gradient flows behind a cache");
         let context = q.context();
         let delta = log_sums.like(log_sums.dims())?;

@@ -11,7 +11,7 @@ pub enum Width {
     Pointer,
     Four,
     Eight,
-    /// `attention::Sizes`: 32 bytes.
+    /// `attention::Sizes`: 36 bytes.
     Sizes,
 }
 
@@ -122,12 +122,12 @@ pub const ENTRIES: &[Entry] = &[
     row("probe_sums", "probe", 32, Some(0), &[P, P, P]),
     row("relu2_backward", "activation", 256, Some(0), &[P, P, P, P, P, E, F, F]),
     row("relu2_forward", "activation", 256, Some(0), &[P, P, P, E, F, F]),
-    row("rms_norm_backward_1024", "rms_norm", 128, None, &[P, P, P, P, P, P, F, F, F]),
-    row("rms_norm_backward_2048", "rms_norm", 128, None, &[P, P, P, P, P, P, F, F, F]),
-    row("rms_norm_backward_4096", "rms_norm", 128, None, &[P, P, P, P, P, P, F, F, F]),
-    row("rms_norm_forward_1024", "rms_norm", 128, Some(0), &[P, P, P, P, P, F, F, F]),
-    row("rms_norm_forward_2048", "rms_norm", 128, Some(0), &[P, P, P, P, P, F, F, F]),
-    row("rms_norm_forward_4096", "rms_norm", 128, Some(0), &[P, P, P, P, P, F, F, F]),
+    row("rms_norm_backward_1024", "rms_norm", 128, None, &[P, P, P, P, P, P, F, F, F, F]),
+    row("rms_norm_backward_2048", "rms_norm", 128, None, &[P, P, P, P, P, P, F, F, F, F]),
+    row("rms_norm_backward_4096", "rms_norm", 128, None, &[P, P, P, P, P, P, F, F, F, F]),
+    row("rms_norm_forward_1024", "rms_norm", 128, Some(0), &[P, P, P, P, P, F, F, F, F]),
+    row("rms_norm_forward_2048", "rms_norm", 128, Some(0), &[P, P, P, P, P, F, F, F, F]),
+    row("rms_norm_forward_4096", "rms_norm", 128, Some(0), &[P, P, P, P, P, F, F, F, F]),
     row(
         "rope_backward_128",
         "rope",

@@ -150,11 +150,10 @@ pub fn attention(
     assert_eq!(k.dims(), [visible.rows, visible.keys, key_heads * h], "keys");
     assert_eq!(v.dims(), k.dims(), "values");
     if let Some([queries, keys, values]) = Value::arrays([q, k, v])? {
-        assert_eq!(softcap, 0.0, "the kernel bends no scores");
         let first = queries.context().integers(&visible.first)?;
         let (rows, tokens) = (visible.rows, visible.queries);
         let before = sizes.keys - sizes.queries;
-        let heads = Heads { rows, tokens, before, heads, key_heads, h };
+        let heads = Heads { rows, tokens, before, heads, key_heads, h, softcap };
         let attended = heads::attention(&queries, &keys, &values, first, heads)?;
         let output = attended.output.clone();
         return Ok(Value::on_device(output, &[q, k, v], move |gradient, with| {

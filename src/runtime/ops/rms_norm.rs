@@ -38,8 +38,11 @@ impl Gain {
 pub fn rms_norm(x: &Value, weight: &Value, gain: Gain, epsilon: f64) -> Result<Value> {
     let d = weight.dims()[0];
     assert!(x.dims().last().is_some_and(|last| last.is_multiple_of(d)), "whole runs of {d}");
-    if let Some(normed) = normed_on_device(calls::Norm::Rms, x, weight, epsilon)? {
-        assert_eq!(gain, Gain::Weight, "the kernel multiplies by the weight");
+    let kind = match gain {
+        Gain::Weight => calls::Norm::Rms,
+        Gain::OnePlus => calls::Norm::OnePlus,
+    };
+    if let Some(normed) = normed_on_device(kind, x, weight, epsilon)? {
         return Ok(normed);
     }
     let shape = x.tensor().shape().clone();
