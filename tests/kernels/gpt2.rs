@@ -94,7 +94,7 @@ fn bias(rows: usize, width: usize) -> Case {
     let blocks = rows.div_ceil(128);
     let parts = job.output(4 * blocks * width);
     let given = arguments![to_y, parts, rows as i32, width as i32];
-    job.launch("bias_backward", [width.div_ceil(256), blocks, 1], 256, 8192, given);
+    job.launch("bias_backward", [blocks, width.div_ceil(256), 1], 256, 8192, given);
     let given = arguments![parts, to_bias, blocks as i32, width as i32, 1i32];
     job.launch("sum_parts", [width.div_ceil(32), 1, 1], 256, 1024, given);
     Case::new(format!("bias [{rows}, {width}]"), job, move |outcome| {

@@ -267,8 +267,8 @@ pub fn bias_backward(numbers: &Array, gradient: &Array) -> Result<()> {
     let (context, width) = (gradient.context(), numbers.count());
     let rows = gradient.count() / width;
     let [tall, wide] = BIAS_BLOCK;
-    let grid = [width.div_ceil(wide), rows.div_ceil(tall), 1];
-    let parts = context.array(&[grid[1], width], Element::F32)?;
+    let grid = [rows.div_ceil(tall), width.div_ceil(wide), 1];
+    let parts = context.array(&[grid[0], width], Element::F32)?;
     let given = arguments![gradient, &parts, rows as i32, width as i32];
     context.launch("bias_backward", grid, given)?;
     add_parts(&parts, numbers.sum())

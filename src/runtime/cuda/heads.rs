@@ -141,7 +141,27 @@ impl Heads {
     fn name(&self, pass: Pass) -> String {
         format!("attention_{}_{}", pass.name(), self.h)
     }
+
+    /// Launches a pass with a block for 64 tokens of each of `heads` heads, on all rows of `arrays`
+    /// ([rows, ..] each): a launch takes as many rows as a grid has layers.
+    fn launch(&self, pass: Pass, heads: usize, arrays: &[&Array]) -> Result<()> {
+        for start in (0..self.rows).step_by(MOST_ROWS) {
+            let rows = MOST_ROWS.min(self.rows - start);
+            let part = |array: &&Array| {
+                let each = array.count() / self.rows;
+                Argument::from(&array.part(start * each, &[rows, each]))
+            };
+            let mut given: Vec<Argument> = arrays.iter().map(part).collect();
+            given.push(self.argument());
+            let grid = [self.tokens.div_ceil(TILE), heads, rows];
+            arrays[0].context().launch(&self.name(pass), grid, given)?;
+        }
+        Ok(())
+    }
 }
+
+/// Layers of a grid, its third dimension (CUDA's programming guide, technical specifications).
+const MOST_ROWS: usize = 65_535;
 
 #[derive(Clone, Copy)]
 enum Pass {
@@ -184,9 +204,7 @@ pub fn attention(q: &Array, k: &Array, v: &Array, first: Array, heads: Heads) ->
     let (context, Heads { rows, tokens, heads: count, .. }) = (q.context(), heads);
     let output = q.like(q.dims())?;
     let log_sums = context.array(&[rows, count, tokens], Element::F32)?;
-    let given = arguments![q, k, v, &first, &output, &log_sums, heads.argument()];
-    let grid = [tokens.div_ceil(TILE), count, rows];
-    context.launch(&heads.name(Pass::Forward), grid, given)?;
+    heads.launch(Pass::Forward, count, &[q, k, v, &first, &output, &log_sums])?;
     let (q, k, v) = (q.clone(), k.clone(), v.clone());
     Ok(Attended { q, k, v, first, output, log_sums, heads })
 }
@@ -208,13 +226,106 @@ impl Attended {
         let given = arguments![gradient, output, &delta, lines as u64, tokens as i32, count as i32];
         let blocks = line(lines.div_ceil(128 / (h / EIGHT)));
         context.launch(&heads.name(Pass::Delta), blocks, given)?;
-        let tiles = tokens.div_ceil(TILE);
-        let mut given = arguments![q, k, v, gradient, log_sums, &delta, first, &to_k, &to_v];
-        given.push(heads.argument());
-        context.launch(&heads.name(Pass::Keys), [tiles, key_heads, rows], given)?;
-        let mut given = arguments![q, k, v, gradient, log_sums, &delta, first, &to_q];
-        given.push(heads.argument());
-        context.launch(&heads.name(Pass::Queries), [tiles, count, rows], given)?;
+        let read = [q, k, v, gradient, log_sums, &delta, first];
+        heads.launch(Pass::Keys, key_heads, &[&read[..], &[&to_k, &to_v]].concat())?;
+        heads.launch(Pass::Queries, count, &[&read[..], &[&to_q]].concat())?;
         Ok([to_q, to_k, to_v])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+    use crate::runtime::cuda::calls;
+    use crate::runtime::cuda::driver::{Address, Driver, Identity, Launch, Product};
+    use crate::runtime::cuda::memory::Context;
+
+    /// A device that remembers what is launched.
+    #[derive(Debug, Default)]
+    struct Recorder {
+        next: Mutex<Address>,
+        launches: Mutex<Vec<Launch>>,
+    }
+
+    impl Driver for Recorder {
+        fn allocate(&self, bytes: usize) -> Result<Address> {
+            let mut next = self.next.lock().unwrap();
+            *next += bytes as Address;
+            Ok(*next - bytes as Address)
+        }
+
+        fn free(&self, _: Address) {}
+
+        fn clear(&self, _: Address, _: usize) -> Result<()> {
+            Ok(())
+        }
+
+        fn write(&self, _: Address, _: &[u8]) -> Result<()> {
+            Ok(())
+        }
+
+        fn read(&self, _: Address, _: &mut [u8]) -> Result<()> {
+            Ok(())
+        }
+
+        fn launch(&self, launch: &Launch) -> Result<()> {
+            self.launches.lock().unwrap().push(launch.clone());
+            Ok(())
+        }
+
+        fn multiply(&self, _: &Product) -> Result<()> {
+            Ok(())
+        }
+
+        fn identity(&self) -> Identity {
+            Identity { device: String::new(), matmul: String::new() }
+        }
+    }
+
+    /// The first argument of a launch, in bytes behind `start`.
+    fn offset(launch: &Launch, start: &Array) -> u64 {
+        match launch.arguments[0] {
+            Argument::Pointer(Some(address)) => address - start.address(),
+            other => panic!("{other:?} is no address"),
+        }
+    }
+
+    #[test]
+    fn more_rows_than_a_grid_has_layers_are_attended_in_turn() {
+        let recorder = Arc::new(Recorder::default());
+        let context = Context::new(recorder.clone());
+        let (rows, tokens) = (70_000, 8);
+        let heads = Heads { rows, tokens, before: 0, heads: 2, key_heads: 1, h: 64, softcap: 0.0 };
+        let array = |width: usize| context.array(&[rows, tokens, width], Element::Bf16).unwrap();
+        let (q, k, v, to_out) = (array(128), array(64), array(64), array(128));
+        let first = context.array(&[rows * tokens], Element::I32).unwrap();
+        let attended = attention(&q, &k, &v, first, heads).unwrap();
+        attended.backward(&to_out).unwrap();
+        let launches = recorder.launches.lock().unwrap();
+        let passes = launches.iter().filter(|launch| launch.entry.name != "attention_delta_64");
+        let found: Vec<(&str, [u32; 3], u64)> =
+            passes.map(|it| (it.entry.name, it.grid, offset(it, &q))).collect();
+        let behind = 65_535 * 8 * 128 * 2;
+        let of = |name, heads| [(name, [1, heads, 65_535], 0), (name, [1, heads, 4_465], behind)];
+        let expected = [
+            of("attention_forward_64", 2),
+            of("attention_keys_64", 1),
+            of("attention_queries_64", 2),
+        ];
+        assert_eq!(found, expected.concat());
+    }
+
+    #[test]
+    fn a_bias_has_a_gradient_of_more_rows_than_a_grid_has_lines() {
+        let recorder = Arc::new(Recorder::default());
+        let context = Context::new(recorder.clone());
+        let rows = 65_536 * 128;
+        let gradient = context.array(&[1, rows, 8], Element::Bf16).unwrap();
+        let sum = context.array(&[8], Element::F32).unwrap();
+        let bias = context.array(&[8], Element::Bf16).unwrap().with_sum(sum);
+        calls::bias_backward(&bias, &gradient).unwrap();
+        assert_eq!(recorder.launches.lock().unwrap()[0].grid, [65_536, 1, 1]);
     }
 }
