@@ -1,4 +1,5 @@
-// One number an output of a linear map, added to each row, and its gradient.
+// One number an output of a linear map, and its gradient. Products and norms add it where they
+// can (cuBLASLt's epilogue, layer_norm.cu); the forward here is for maps with an adapter beside them.
 //
 //   y = x + b        db = Σ over rows of gy; dx is gy
 //

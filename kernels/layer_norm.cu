@@ -1,13 +1,14 @@
-// LayerNorm with the residual sum before it, and its gradients; its bias is added by bias.cu.
+// LayerNorm with the residual sum before it and a bias behind it, and its gradients; that of the
+// bias is in bias.cu.
 //
 //   h = x + residual (rounded to bf16: it is what the next block adds to)
-//   n = (h − μ)·r, y = n · w, μ = mean(h), r = 1 / sqrt(mean((h − μ)²) + ε)
+//   n = (h − μ)·r, y = n · w + b, μ = mean(h), r = 1 / sqrt(mean((h − μ)²) + ε)
 //   with q = gy·w: dx = dresidual = gh + r·(q − mean(q) − n·mean(q·n)),   dw = Σ over rows of gy·n
 //
-// x, residual, h, y, gy, gh, dx: [rows, d] bf16. w: [d] bf16. dw parts: [blocks, d] f32, which
+// x, residual, h, y, gy, gh, dx: [rows, d] bf16. w, b: [d] bf16. dw parts: [blocks, d] f32, which
 // sum_parts of rms_norm.cu adds in order. d is a multiple of 8, at most 1024, 2048 or 4096 by the
 // entry. Without a residual (null), h is x and is not written; gh, what h has from elsewhere,
-// counts as zero where it is null.
+// counts as zero where it is null, b too.
 //
 // One warp a row; a row stays in registers between the sums and their use, and the deviations are
 // summed behind the mean, so nothing cancels. Bytes a row: forward 8·d (4·d without the residual),
@@ -43,8 +44,8 @@ DEVICE void moments(const Eight (&row)[VECTORS], int d, float epsilon, float& me
 }
 
 template <int VECTORS>
-DEVICE void forward(const bf16* x, const bf16* residual, const bf16* weight, bf16* sum, bf16* out,
-                    int rows, int d, float epsilon) {
+DEVICE void forward(const bf16* x, const bf16* residual, const bf16* weight, const bf16* bias,
+                    bf16* sum, bf16* out, int rows, int d, float epsilon) {
   const int row = block_x() * WARPS + thread_index() / WARP;
   if (row >= rows) return;
   const size_t start = size_t(row) * d;
@@ -55,11 +56,12 @@ DEVICE void forward(const bf16* x, const bf16* residual, const bf16* weight, bf1
 #pragma unroll
   for (int v = 0; v < VECTORS; v++) {
     if (column_of(v) >= d) continue;
-    float n[8], w[8];
+    float n[8], w[8], b[8] = {};
     unpack(n, kept[v]);
     unpack(w, load_eight(weight + column_of(v)));
+    if (bias) unpack(b, load_eight(bias + column_of(v)));
 #pragma unroll
-    for (int i = 0; i < 8; i++) n[i] = (n[i] - mean) * r * w[i];
+    for (int i = 0; i < 8; i++) n[i] = (n[i] - mean) * r * w[i] + b[i];
     store_eight(out + start + column_of(v), packed(n));
   }
 }
@@ -122,8 +124,9 @@ DEVICE void backward(const bf16* x, const bf16* weight, const bf16* to_sum, cons
 #define ENTRIES(widest)                                                                          \
   KERNEL(norm_rows::THREADS, 2)                                                                  \
   layer_norm_forward_##widest(const bf16* x, const bf16* residual, const bf16* weight,           \
-                              bf16* sum, bf16* out, int rows, int d, float epsilon) {            \
-    layer_norm::forward<widest / 256>(x, residual, weight, sum, out, rows, d, epsilon);          \
+                              const bf16* bias, bf16* sum, bf16* out, int rows, int d,           \
+                              float epsilon) {                                                   \
+    layer_norm::forward<widest / 256>(x, residual, weight, bias, sum, out, rows, d, epsilon);    \
   }                                                                                              \
   KERNEL(norm_rows::THREADS, 2)                                                                  \
   layer_norm_backward_##widest(const bf16* x, const bf16* weight, const bf16* to_sum,            \

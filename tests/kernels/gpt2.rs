@@ -19,8 +19,8 @@ pub fn cases() -> Vec<Case> {
     ]
 }
 
-/// Forward, backward and the sum of the weight's parts, with the residual and without. The mean is
-/// not small, so a variance of squares would show.
+/// Forward, backward and the sum of the weight's parts, with the residual and a bias and without.
+/// The mean is not small, so a variance of squares would show.
 pub fn layer_norm(rows: usize, d: usize, widest: usize, has_residual: bool) -> Case {
     const EPSILON: f64 = 1e-5;
     let count = rows * d;
@@ -41,6 +41,11 @@ pub fn layer_norm(rows: usize, d: usize, widest: usize, has_residual: bool) -> C
     let [stream, gain] = inputs.map(|input| Value::constant(&input, Form::Composed));
     let op = ops::layer_norm(&stream, &gain, EPSILON).unwrap();
     close("the reference", &y, &numbers(&op.detached()), 1e-12).unwrap();
+    let bias = normal("bias", d, 1.0);
+    let y: Vec<f64> = match has_residual {
+        true => y.iter().enumerate().map(|(at, y)| y + bias[at % d]).collect(),
+        false => y,
+    };
     if has_residual {
         gradients[0].iter_mut().zip(&to_sum).for_each(|(to_h, g)| *to_h += g);
     }
@@ -51,7 +56,8 @@ pub fn layer_norm(rows: usize, d: usize, widest: usize, has_residual: bool) -> C
     let name = |pass: &str| format!("layer_norm_{pass}_{widest}");
     let residual = has_residual.then(|| job.bf16(&residual));
     let sum = has_residual.then(|| job.output(2 * count));
-    let given = arguments![x, residual, weight, sum, out, rows32, d32, epsilon];
+    let bias = has_residual.then(|| job.bf16(&bias));
+    let given = arguments![x, residual, weight, bias, sum, out, rows32, d32, epsilon];
     job.launch(name("forward"), [rows.div_ceil(4), 1, 1], 128, 0, given);
     let blocks = rows.div_ceil(64);
     let (to_sum, to_out) = (has_residual.then(|| job.bf16(&to_sum)), job.bf16(&to_out));

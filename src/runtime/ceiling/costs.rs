@@ -275,14 +275,9 @@ impl Step<'_> {
         self.norm(norm, "forward", made, (n, d), 8);
         self.norm(norm, "forward", norms - made, (n, d), 4);
         self.kernel("combine_two", sums - made, 6 * n * d);
-        if self.has_norm_biases() {
-            self.kernel("bias_forward", norms, 4 * n * d);
-        }
-        for (name, inputs, outputs, has_bias) in self.maps() {
+        // Norms and products add their biases.
+        for (name, inputs, outputs, _) in self.maps() {
             self.work(format!("product {name}"), product(every, n, outputs, inputs));
-            if has_bias {
-                self.kernel("bias_forward", every, 4 * n * outputs);
-            }
         }
         if !learned {
             self.kernel(format!("rope_forward_{}", self.h), every, 4 * n * (self.q + self.k));

@@ -94,7 +94,8 @@ impl Kernel {
             }
             (_, Ok(of)) => of == h,
             ("swiglu" | "geglu" | "relu2" | "gelu", _) => start == activation,
-            ("bias", _) => model.bias != Bias::None,
+            // Products and norms add their biases; beside an adapter a launch of its own does.
+            ("bias", _) => end == "backward" && model.bias != Bias::None,
             _ => true,
         }
     }
@@ -193,15 +194,17 @@ mod tests {
         let other = of("d_model = 768\nn_head = 12\nn_kv_head = 12\nnorm = 'layernorm'\n\
                         bias = 'all'\nactivation = 'gelu'\npositions = 'learned'");
         let yes = ["layer_norm_backward_1024", "bias_backward", "gelu_forward"];
-        assert!(yes.iter().all(|name| other.contains(name)));
+        assert!(yes.iter().all(|name| other.contains(name)) && !other.contains(&"bias_forward"));
         assert!(other.iter().all(|name| !name.starts_with("rope_") && !name.starts_with("rms_")));
     }
 
     #[test]
-    fn every_kernel_has_its_registers_on_every_gpu() {
+    fn a_block_of_every_kernel_stands_on_every_gpu_at_its_widest() {
         for gpu in super::super::GPUS {
             for kernel in kernels() {
-                assert!(kernel.occupancy(gpu, 768).is_some(), "{} {}", kernel.name(), gpu.name);
+                let found = kernel.occupancy(gpu, kernel.widest());
+                let blocks = found.map(|found| found.blocks);
+                assert!(blocks.is_some_and(|it| it > 0), "{} {}", kernel.name(), gpu.name);
             }
         }
     }

@@ -72,8 +72,8 @@ pub fn joined(gradient: Array, with: Option<Array>) -> Result<Array> {
     }
 }
 
-/// x [.., I] · weightᵀ of weight [O, I]: [.., O].
-pub fn linear(x: &Array, weight: &Array) -> Result<Array> {
+/// x [.., I] · weightᵀ of weight [O, I], plus `bias` [O] where there is one: [.., O].
+pub fn linear(x: &Array, weight: &Array, bias: Option<&Array>) -> Result<Array> {
     let (outputs, inputs) = (weight.dims()[0], weight.dims()[1]);
     let mut dims = x.dims().to_vec();
     *dims.last_mut().expect("x has dimensions") = outputs;
@@ -86,6 +86,7 @@ pub fn linear(x: &Array, weight: &Array) -> Result<Array> {
         right: factor(weight, true),
         scale: 1.0,
         addend: None,
+        bias: bias.map(Array::address),
         output: output.address(),
         element: Element::Bf16,
     })?;
@@ -104,6 +105,7 @@ pub fn linear_to_weight(x: &Array, weight: &Array, gradient: &Array) -> Result<(
         right: factor(x, false),
         scale: 1.0,
         addend: Some((sum, 1.0)),
+        bias: None,
         output: sum,
         element: Element::F32,
     })
@@ -136,6 +138,7 @@ fn to_x(output: &Array, weight: &Array, gradient: &Array, with: Option<&Array>) 
         right: factor(weight, false),
         scale: 1.0,
         addend: with.map(|with| (with.address(), 1.0)),
+        bias: None,
         output: output.address(),
         element: Element::Bf16,
     })
@@ -178,10 +181,17 @@ impl Norm {
     }
 }
 
+/// The weight of a norm, and the bias of a LayerNorm that has one.
+#[derive(Clone, Debug)]
+pub struct Gains {
+    pub weight: Array,
+    pub bias: Option<Array>,
+}
+
 /// The norm of each run of as many elements as the weight has.
-pub fn norm(kind: Norm, x: &Array, weight: &Array, epsilon: f64) -> Result<Array> {
+pub fn norm(kind: Norm, x: &Array, gains: &Gains, epsilon: f64) -> Result<Array> {
     let output = x.like(x.dims())?;
-    norm_forward(kind, (x, None), weight, (None, &output), epsilon)?;
+    norm_forward(kind, (x, None), gains, (None, &output), epsilon)?;
     Ok(output)
 }
 
@@ -190,24 +200,29 @@ pub fn add_norm(
     kind: Norm,
     x: &Array,
     residual: &Array,
-    weight: &Array,
+    gains: &Gains,
     epsilon: f64,
 ) -> Result<(Array, Array)> {
     let (sum, output) = (x.like(x.dims())?, x.like(x.dims())?);
-    norm_forward(kind, (x, Some(residual)), weight, (Some(&sum), &output), epsilon)?;
+    norm_forward(kind, (x, Some(residual)), gains, (Some(&sum), &output), epsilon)?;
     Ok((sum, output))
 }
 
 fn norm_forward(
     kind: Norm,
     (x, residual): (&Array, Option<&Array>),
-    weight: &Array,
+    Gains { weight, bias }: &Gains,
     (sum, output): (Option<&Array>, &Array),
     epsilon: f64,
 ) -> Result<()> {
     let d = weight.count();
     let rows = x.count() / d;
-    let mut given = arguments![x, residual, weight, sum, output];
+    let mut given = arguments![x, residual, weight];
+    match kind {
+        Norm::Layer => given.push(bias.as_ref().into()),
+        Norm::Rms | Norm::OnePlus => assert!(bias.is_none(), "an RMSNorm has no bias"),
+    }
+    given.extend(arguments![sum, output]);
     given.extend(arguments![rows as i32, d as i32]);
     given.extend(kind.constants(epsilon));
     let name = kind.name("forward", d);

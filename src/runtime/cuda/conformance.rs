@@ -58,6 +58,9 @@ fn case(
 const POSITIONS: [u32; 10] = [0, 1, 2, 3, 4, 0, 1, 2, 0, 1];
 
 const X: (&str, &[usize]) = ("x", &[2, 5, 128]);
+const K: (&str, &[usize]) = ("k", &[2, 5, 128]);
+const W: (&str, &[usize]) = ("weight", &[128, 128]);
+const BIAS: (&str, &[usize]) = ("bias", &[128]);
 const HEAD: (&str, &[usize]) = ("head", &[128, 128]);
 
 /// The result of each goes into the loss, which is the op that makes a number, and whose weight is
@@ -87,23 +90,19 @@ fn places() -> Vec<Case> {
         let visible = Visible::in_segments(&[0; 10], 2, 5);
         ops::attention(&q, &k, &k, &visible, 2, 1, 0.0).unwrap()
     };
-    let (k, narrow): ((&str, &[usize]), (&str, &[usize])) =
-        (("k", &[2, 5, 128]), ("k", &[2, 5, 64]));
-    let [wide_norms, norms]: [[(&str, &[usize]); 2]; 2] =
-        [[("q_norm", &[128]), ("k_norm", &[128])], [("q_norm", &[64]), ("k_norm", &[64])]];
     vec![
-        case("places, heads of 64", ROUNDED, &[X, k, HEAD], summed(64)),
-        case("places, a head of 128", ROUNDED, &[X, k, HEAD], summed(128)),
+        case("places, heads of 64", ROUNDED, &[X, K, HEAD], summed(64)),
+        case("places, a head of 128", ROUNDED, &[X, K, HEAD], summed(128)),
         case(
             "places, a head of 128 and its norms",
             ROUNDED,
-            &[X, k, wide_norms[0], wide_norms[1], HEAD],
+            &[X, K, ("q_norm", &[128]), ("k_norm", &[128]), HEAD],
             summed(128),
         ),
         case(
             "places, more queries than keys, and norms",
             ROUNDED,
-            &[X, narrow, norms[0], norms[1], HEAD],
+            &[X, ("k", &[2, 5, 64]), ("q_norm", &[64]), ("k_norm", &[64]), HEAD],
             attended,
         ),
     ]
@@ -112,10 +111,8 @@ fn places() -> Vec<Case> {
 /// Products, rows that are chosen, sums.
 fn between_rows() -> Vec<Case> {
     vec![
-        case("linear", ROUNDED, &[X, ("weight", &[128, 128]), HEAD], |v, _| {
-            ops::linear(&v[0], &v[1]).unwrap()
-        }),
-        case("linear, an input twice", ROUNDED, &[X, ("weight", &[128, 128]), HEAD], |v, _| {
+        case("linear", ROUNDED, &[X, W, HEAD], |v, _| ops::linear(&v[0], &v[1]).unwrap()),
+        case("linear, an input twice", ROUNDED, &[X, W, HEAD], |v, _| {
             let one = ops::linear(&v[0], &v[1]).unwrap();
             ops::add(&one, &v[0]).unwrap()
         }),
@@ -125,8 +122,9 @@ fn between_rows() -> Vec<Case> {
         case("add and scale", ROUNDED, &[X, ("other", &[2, 5, 128]), HEAD], |v, _| {
             ops::add(&ops::scale(&v[0], -0.75).unwrap(), &v[1]).unwrap()
         }),
-        case("bias", ROUNDED, &[X, ("bias", &[128]), HEAD], |v, _| {
-            ops::bias(&v[0], &v[1]).unwrap()
+        case("bias", ROUNDED, &[X, BIAS, HEAD], |v, _| ops::bias(&v[0], &v[1]).unwrap()),
+        case("linear and its bias", ROUNDED, &[X, W, BIAS, HEAD], |v, _| {
+            ops::linear_biased(&v[0], &v[1], &v[2]).unwrap()
         }),
         case("some rows, an input twice", ROUNDED, &[X, HEAD], |v, _| {
             let all = ops::scale(&v[0], 0.5).unwrap();
@@ -176,6 +174,9 @@ fn in_rows() -> Vec<Case> {
             let stream = ops::add(&v[0], &v[1]).unwrap();
             let normed = ops::rms_norm(&stream, &v[2], Gain::Weight, 1e-5).unwrap();
             ops::add(&normed, &stream).unwrap()
+        }),
+        case("layer_norm and its bias", ROUNDED, &[X, ("weight", &[128]), BIAS, HEAD], |v, _| {
+            ops::layer_norm_biased(&v[0], &v[1], &v[2], 1e-5).unwrap()
         }),
         case("layer_norm of a sum, which is read again", ROUNDED, &sum, |v, _| {
             let stream = ops::add(&v[0], &v[1]).unwrap();

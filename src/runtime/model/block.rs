@@ -52,7 +52,10 @@ impl Model {
         if self.config.norm != Norm::LayerNorm {
             return ops::rms_norm(x, weight, self.config.gain(), epsilon); // [B, T, d]
         }
-        weights.biased(name, ops::layer_norm(x, weight, epsilon)?) // [B, T, d]
+        match weights.bias(name) {
+            Some(bias) => ops::layer_norm_biased(x, weight, bias, epsilon), // [B, T, d]
+            None => ops::layer_norm(x, weight, epsilon),                    // [B, T, d]
+        }
     }
 
     fn attention(

@@ -187,7 +187,7 @@ impl DevicePass<'_> {
         for first in (0..rows).step_by(DEVICE_CHUNK) {
             let count = DEVICE_CHUNK.min(rows - first);
             let chunk = states.part(first * d, &[count, d]);
-            let logits = calls::linear(&chunk, table)?;
+            let logits = calls::linear(&chunk, table, None)?;
             let [nats, log_sums] = [&nats, &log_sums].map(|array| array.part(first, &[count]));
             let targets = targets.part(first, &[count]);
             let writes = of_states || of_table;

@@ -19,7 +19,7 @@ use crate::runtime::value::Value;
 pub fn layer_norm(x: &Value, weight: &Value, epsilon: f64) -> Result<Value> {
     let d = weight.dims()[0];
     assert_eq!(x.dims().last(), Some(&d), "one weight an element");
-    if let Some(normed) = normed_on_device(calls::Norm::Layer, x, weight, epsilon)? {
+    if let Some(normed) = normed_on_device(calls::Norm::Layer, x, weight, None, epsilon)? {
         return Ok(normed);
     }
     if !Value::fused_on_cpu(&[x, weight]) {
@@ -58,6 +58,14 @@ pub fn layer_norm(x: &Value, weight: &Value, epsilon: f64) -> Result<Value> {
         }
         Ok(vec![Some(tensor(to_x, saved.0.shape())?), Some(tensor(to_weight, d)?)])
     }))
+}
+
+/// The same plus `bias`, in one launch on a device.
+pub fn layer_norm_biased(x: &Value, weight: &Value, bias: &Value, epsilon: f64) -> Result<Value> {
+    match normed_on_device(calls::Norm::Layer, x, weight, Some(bias), epsilon)? {
+        Some(normed) => Ok(normed),
+        None => super::bias(&layer_norm(x, weight, epsilon)?, bias),
+    }
 }
 
 /// Σ of a row over fixed lanes, divided by its length.

@@ -35,8 +35,8 @@ pub use dropout::{Noise, dropout, threshold};
 pub use embedding::embedding;
 pub use geglu::geglu;
 pub use gelu::gelu;
-pub use layer_norm::layer_norm;
-pub use linear::{linear, linear_apart};
+pub use layer_norm::{layer_norm, layer_norm_biased};
+pub use linear::{linear, linear_apart, linear_biased};
 pub use pick::pick;
 pub use place::{HeadNorms, place};
 pub use relu2::relu2;
@@ -66,9 +66,12 @@ fn normed_on_device(
     kind: calls::Norm,
     x: &Value,
     weight: &Value,
+    bias: Option<&Value>,
     epsilon: f64,
 ) -> Result<Option<Value>> {
-    let Some([gains]) = Value::arrays([weight])? else { return Ok(None) };
+    let Some([array]) = Value::arrays([weight])? else { return Ok(None) };
+    let numbers = bias.map(|bias| Value::arrays([bias])).transpose()?.flatten();
+    let gains = calls::Gains { weight: array, bias: numbers.map(|[numbers]| numbers) };
     let (array, output) = match x.parts() {
         Some([stream, branch]) => {
             let (sum, output) = calls::add_norm(kind, &stream, &branch, &gains, epsilon)?;
@@ -81,12 +84,17 @@ fn normed_on_device(
             (array, output)
         }
     };
-    let is_trained = weight.is_tracked();
-    Ok(Some(Value::on_device(output, &[x, weight], move |gradient, with| {
+    let inputs: Vec<&Value> = [x, weight].into_iter().chain(bias).collect();
+    let trained: Vec<bool> = inputs[1..].iter().map(|it| it.is_tracked()).collect();
+    Ok(Some(Value::on_device(output, &inputs, move |gradient, with| {
+        if let (Some(numbers), Some(true)) = (&gains.bias, trained.get(1)) {
+            calls::bias_backward(numbers, gradient)?;
+        }
         let with = with.into_iter().next().flatten();
-        let (of, with) = ((&array, &gains), with.as_ref());
-        let to_x = calls::norm_backward(kind, of, gradient, with, epsilon, is_trained)?;
-        Ok(vec![Pull::Array(to_x), if is_trained { Pull::Summed } else { Pull::None }])
+        let (of, with) = ((&array, &gains.weight), with.as_ref());
+        let to_x = calls::norm_backward(kind, of, gradient, with, epsilon, trained[0])?;
+        let pull = |is_trained: &bool| if *is_trained { Pull::Summed } else { Pull::None };
+        Ok(std::iter::once(Pull::Array(to_x)).chain(trained.iter().map(pull)).collect())
     })))
 }
 

@@ -42,7 +42,7 @@ pub fn rms_norm(x: &Value, weight: &Value, gain: Gain, epsilon: f64) -> Result<V
         Gain::Weight => calls::Norm::Rms,
         Gain::OnePlus => calls::Norm::OnePlus,
     };
-    if let Some(normed) = normed_on_device(kind, x, weight, epsilon)? {
+    if let Some(normed) = normed_on_device(kind, x, weight, None, epsilon)? {
         return Ok(normed);
     }
     let shape = x.tensor().shape().clone();
