@@ -108,6 +108,29 @@ struct Sizes {
   int q_stride, k_stride, v_stride;  // elements between tokens
   float scale;    // of the scores: 1/√H
   int before;     // keys before the first query's own: 0 but in the forward pass behind a cache
+  float softcap;  // c of c·tanh(score/c); 0: scores as they are
 };
+
+// Products q·k become scores that are bent, where they are; score_factor is what is still to be
+// multiplied. tanh(x) as 1 − 2/(1 + exp(2x)) has no branch: it is ±1 where exp overflows or is 0.
+template <int N>
+DEVICE void bend(float (&products)[N][4], const Sizes& sizes) {
+  if (sizes.softcap == 0.f) return;
+  const float inner = 2.f * LOG2_E * sizes.scale / sizes.softcap;
+#pragma unroll
+  for (int n = 0; n < N; n++)
+#pragma unroll
+    for (int i = 0; i < 4; i++)
+      products[n][i] =
+          sizes.softcap - 2.f * sizes.softcap / (1.f + exp2f(products[n][i] * inner));
+}
+DEVICE float score_factor(const Sizes& sizes) { return sizes.softcap == 0.f ? sizes.scale : 1.f; }
+
+// The slope of a score where it is bent: 1 − (score/c)².
+DEVICE float slope(float score, const Sizes& sizes) {
+  if (sizes.softcap == 0.f) return 1.f;
+  const float share = score / sizes.softcap;
+  return 1.f - share * share;
+}
 
 }  // namespace attention

@@ -1,7 +1,8 @@
 // The backward pass of attention, in three kernels without atomics: each gradient has one owner.
 //
-//   delta = Σ g·out by query and head           P = exp(q·kᵀ·scale − log_sums)
+//   delta = Σ g·out by query and head           P = exp(s − log_sums)
 //   dS = P∘(g·vᵀ − delta)    dq = scale·dS·k    dk = scale·dSᵀ·q    dv = Pᵀ·g
+//   with a softcap c, s is bent and dS has the factor 1 − (s/c)² too
 //
 // Shapes as in attention_forward.cu; g, out: [batch, tokens, heads, H] bf16; log_sums, delta:
 // [batch, heads, tokens] f32. dq, dk, dv have the strides of q, k, v, so they may lie in the
@@ -130,8 +131,9 @@ DEVICE void keys(const bf16* q, const bf16* k, const bf16* v, const bf16* to_out
     float weights[TILE / 8][4], pulls[TILE / 8][4];
     clear(weights);
     multiply_rows<H>(weights, shared, warp * 16, stage);
+    bend(weights, sizes);
     weigh_columns(weights, words, from, first_key + warp * 16, first_query, tokens,
-                  sizes.scale * LOG2_E, masked);
+                  score_factor(sizes) * LOG2_E, masked);
     multiply_weights<H>(v_sums, weights, stage + TILE * H);
     clear(pulls);
     multiply_rows<H>(pulls, shared + Shared::V, warp * 16, stage + TILE * H);
@@ -140,7 +142,11 @@ DEVICE void keys(const bf16* q, const bf16* k, const bf16* v, const bf16* to_out
 #pragma unroll
       for (int i = 0; i < 4; i++) {
         const int column = n * 8 + thread_index() % 4 * 2 + i % 2;
-        weights[n][i] *= pulls[n][i] - words[TILE + column];
+        const float weight = weights[n][i];
+        weights[n][i] = weight * (pulls[n][i] - words[TILE + column]);
+        // The score is ln P + log_sums, which no register has kept; where P is 0 nothing flows.
+        if (sizes.softcap != 0.f && weight > 0.f)
+          weights[n][i] *= slope(logf(weight) + words[column], sizes);
       }
     multiply_weights<H>(k_sums, weights, stage);
     block_barrier();
@@ -193,6 +199,7 @@ DEVICE void queries(const bf16* q, const bf16* k, const bf16* v, const bf16* to_
   copy_keys(begin);
   commit_copies();
 
+  const float factor = score_factor(sizes) * LOG2_E;
   float log_sum[2], pull[2];
   int from[2], query[2];
 #pragma unroll
@@ -219,14 +226,16 @@ DEVICE void queries(const bf16* q, const bf16* k, const bf16* v, const bf16* to_
     clear(pulls);
     multiply_rows<H>(scores, shared, warp * 16, stage);
     multiply_rows<H>(pulls, shared + Shared::G, warp * 16, stage + TILE * H);
+    bend(scores, sizes);
 #pragma unroll
     for (int n = 0; n < TILE / 8; n++)
 #pragma unroll
       for (int i = 0; i < 4; i++) {
         const int key = first_key + n * 8 + lane % 4 * 2 + i % 2;
         const bool visible = !masked || (key <= query[i / 2] && key >= from[i / 2]);
-        const float weight = exp2f(scores[n][i] * (sizes.scale * LOG2_E) - log_sum[i / 2]);
-        scores[n][i] = visible ? weight * (pulls[n][i] - pull[i / 2]) : 0.f;
+        const float weight = exp2f(scores[n][i] * factor - log_sum[i / 2]);
+        const float to_score = weight * (pulls[n][i] - pull[i / 2]) * slope(scores[n][i], sizes);
+        scores[n][i] = visible ? to_score : 0.f;
       }
     multiply_weights<H>(sums, scores, stage);
     block_barrier();

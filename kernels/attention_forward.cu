@@ -1,7 +1,8 @@
 // Causal attention inside documents, with grouped heads and a sliding window: the forward pass.
 //
-//   out = softmax(q·kᵀ·scale)·v over the keys first[t] ..= before + t of the query t
-//   log_sums = ln Σ exp(q·kᵀ·scale), for the backward
+//   s = q·kᵀ·scale, or c·tanh(s/c) of it with a softcap c (Gemma 2)
+//   out = softmax(s)·v over the keys first[t] ..= before + t of the query t
+//   log_sums = ln Σ exp(s), for the backward
 //
 // q: [batch, tokens, heads, H] bf16, k and v: [batch, before + tokens, key_heads, H], token rows as
 // far apart as their stride says, so all three may lie in one fused product; `before` is 0 in
@@ -114,6 +115,7 @@ DEVICE void forward(const bf16* q, const bf16* k, const bf16* v, const int* firs
   copy_keys(begin);
   commit_copies();
 
+  const float factor = score_factor(sizes);
   float sums[H / 8][4], top[2] = {-INFINITY, -INFINITY}, sum[2] = {0.f, 0.f};
   clear(sums);
   for (int tile = begin; tile < end; tile++) {
@@ -125,26 +127,27 @@ DEVICE void forward(const bf16* q, const bf16* k, const bf16* v, const int* firs
     float scores[KEYS / 8][4];
     clear(scores);
     multiply_rows<H>(scores, shared, warp * 16, stage);
+    bend(scores, sizes);
     const int first_key = tile * KEYS;
     if (first_key + KEYS - 1 > before + first_query || first_key < last_from)
       hide(scores, rows, first_key);
-    soften<H>(scores, sums, top, sum, sizes.scale * LOG2_E);
+    soften<H>(scores, sums, top, sum, factor * LOG2_E);
     multiply_weights<H>(sums, scores, stage + KEYS * H);
     block_barrier();  // before the next copies write over this stage
   }
 
-  float factor[2];
+  float shares[2];
 #pragma unroll
   for (int i = 0; i < 2; i++) {
     sum[i] = sum_lanes<4>(sum[i]);
-    factor[i] = 1.f / sum[i];
+    shares[i] = 1.f / sum[i];
     if (rows.query[i] < tokens && thread_index() % 4 == 0)
       log_sums[(size_t(batch) * sizes.heads + head) * tokens + rows.query[i]] =
-          top[i] * sizes.scale + logf(sum[i]);
+          top[i] * factor + logf(sum[i]);
   }
   const size_t stride = size_t(sizes.heads) * H;
   store_rows<H>(out + batch * tokens * stride + head * H, stride, first_query + warp * 16, tokens,
-                sums, factor);
+                sums, shares);
 }
 
 }  // namespace attention

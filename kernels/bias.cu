@@ -1,4 +1,5 @@
-// One number an output of a linear map, added to each row, and its gradient.
+// One number an output of a linear map, and its gradient. Products and norms add it where they
+// can (cuBLASLt's epilogue, layer_norm.cu); the forward here is for maps with an adapter beside them.
 //
 //   y = x + b        db = Σ over rows of gy; dx is gy
 //
@@ -33,7 +34,7 @@ DEVICE void forward(const bf16* x, const bf16* numbers, bf16* y, size_t rows, in
 DEVICE void backward(const bf16* to_y, float* parts, int rows, int width) {
   float* shared = reinterpret_cast<float*>(shared_memory());
   const int lane = thread_index() % LANES, slice = thread_index() / LANES;
-  const int column = block_x() * COLUMNS + lane * 8, first = block_y() * ROWS;
+  const int column = block_y() * COLUMNS + lane * 8, first = block_x() * ROWS;
   float sum[8] = {};
   if (column < width) {
     for (int row = first + slice; row < first + ROWS && row < rows; row += SLICES) {
@@ -46,12 +47,12 @@ DEVICE void backward(const bf16* to_y, float* parts, int rows, int width) {
 #pragma unroll
   for (int i = 0; i < 8; i++) shared[slice * COLUMNS + i * LANES + lane] = sum[i];
   block_barrier();
-  const int own = thread_index(), to = block_x() * COLUMNS + own;
+  const int own = thread_index(), to = block_y() * COLUMNS + own;
   if (to >= width) return;
   float whole = 0.f;
   for (int part = 0; part < SLICES; part++)
     whole += shared[part * COLUMNS + own % 8 * LANES + own / 8];
-  parts[size_t(block_y()) * width + to] = whole;
+  parts[size_t(block_x()) * width + to] = whole;
 }
 
 }  // namespace bias

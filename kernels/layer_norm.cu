@@ -1,15 +1,18 @@
-// LayerNorm without its bias, which bias.cu adds, and its gradients.
+// LayerNorm with the residual sum before it and a bias behind it, and its gradients; that of the
+// bias is in bias.cu.
 //
-//   n = (x − μ)·r, y = n · w, μ = mean(x), r = 1 / sqrt(mean((x − μ)²) + ε)
-//   with q = gy·w: dx = gx + r·(q − mean(q) − n·mean(q·n)),   dw = Σ over rows of gy·n
+//   h = x + residual (rounded to bf16: it is what the next block adds to)
+//   n = (h − μ)·r, y = n · w + b, μ = mean(h), r = 1 / sqrt(mean((h − μ)²) + ε)
+//   with q = gy·w: dx = dresidual = gh + r·(q − mean(q) − n·mean(q·n)),   dw = Σ over rows of gy·n
 //
-// x, y, gy, gx, dx: [rows, d] bf16. w: [d] bf16. dw parts: [blocks, d] f32, which sum_parts of
-// rms_norm.cu adds in order. d is a multiple of 8, at most 1024, 2048 or 4096 by the entry. gx,
-// what x has from elsewhere, counts as zero where it is null.
+// x, residual, h, y, gy, gh, dx: [rows, d] bf16. w, b: [d] bf16. dw parts: [blocks, d] f32, which
+// sum_parts of rms_norm.cu adds in order. d is a multiple of 8, at most 1024, 2048 or 4096 by the
+// entry. Without a residual (null), h is x and is not written; gh, what h has from elsewhere,
+// counts as zero where it is null, b too.
 //
 // One warp a row; a row stays in registers between the sums and their use, and the deviations are
-// summed behind the mean, so nothing cancels. Bytes a row: forward 4·d, backward 8·d (6·d without
-// gx) and 4·d / 64. Ceiling: memory.
+// summed behind the mean, so nothing cancels. Bytes a row: forward 8·d (4·d without the residual),
+// backward 8·d (6·d without gh) and 4·d / 64. Ceiling: memory.
 // dw: a block's four warps take every fourth of its 64 rows and add in order, then the warps do.
 #include "norm_rows.cuh"
 
@@ -41,24 +44,24 @@ DEVICE void moments(const Eight (&row)[VECTORS], int d, float epsilon, float& me
 }
 
 template <int VECTORS>
-DEVICE void forward(const bf16* x, const bf16* weight, bf16* out, int rows, int d, float epsilon) {
+DEVICE void forward(const bf16* x, const bf16* residual, const bf16* weight, const bf16* bias,
+                    bf16* sum, bf16* out, int rows, int d, float epsilon) {
   const int row = block_x() * WARPS + thread_index() / WARP;
   if (row >= rows) return;
   const size_t start = size_t(row) * d;
   Eight kept[VECTORS];
-#pragma unroll
-  for (int v = 0; v < VECTORS; v++)
-    kept[v] = column_of(v) < d ? load_eight(x + start + column_of(v)) : Eight{};
+  load_row(kept, x, residual, sum, start, d);
   float mean, r;
   moments(kept, d, epsilon, mean, r);
 #pragma unroll
   for (int v = 0; v < VECTORS; v++) {
     if (column_of(v) >= d) continue;
-    float n[8], w[8];
+    float n[8], w[8], b[8] = {};
     unpack(n, kept[v]);
     unpack(w, load_eight(weight + column_of(v)));
+    if (bias) unpack(b, load_eight(bias + column_of(v)));
 #pragma unroll
-    for (int i = 0; i < 8; i++) n[i] = (n[i] - mean) * r * w[i];
+    for (int i = 0; i < 8; i++) n[i] = (n[i] - mean) * r * w[i] + b[i];
     store_eight(out + start + column_of(v), packed(n));
   }
 }
@@ -120,9 +123,10 @@ DEVICE void backward(const bf16* x, const bf16* weight, const bf16* to_sum, cons
 
 #define ENTRIES(widest)                                                                          \
   KERNEL(norm_rows::THREADS, 2)                                                                  \
-  layer_norm_forward_##widest(const bf16* x, const bf16* weight, bf16* out, int rows, int d,     \
+  layer_norm_forward_##widest(const bf16* x, const bf16* residual, const bf16* weight,           \
+                              const bf16* bias, bf16* sum, bf16* out, int rows, int d,           \
                               float epsilon) {                                                   \
-    layer_norm::forward<widest / 256>(x, weight, out, rows, d, epsilon);                         \
+    layer_norm::forward<widest / 256>(x, residual, weight, bias, sum, out, rows, d, epsilon);    \
   }                                                                                              \
   KERNEL(norm_rows::THREADS, 2)                                                                  \
   layer_norm_backward_##widest(const bf16* x, const bf16* weight, const bf16* to_sum,            \

@@ -10,6 +10,28 @@ constexpr int BACKWARD_ROWS = 64;  // a block: part of the result's bits
 // The first column of this lane's eight in a vector of the row.
 DEVICE int column_of(int vector) { return (vector * WARP + thread_index() % WARP) * 8; }
 
+// This lane's parts of the row that begins at `start`, zeros beyond d. With a residual they are of
+// the sum of both, rounded to bf16, which also goes to `sum`.
+template <int VECTORS>
+DEVICE void load_row(Eight (&row)[VECTORS], const bf16* x, const bf16* residual, bf16* sum,
+                     size_t start, int d) {
+#pragma unroll
+  for (int v = 0; v < VECTORS; v++) {
+    const int column = column_of(v);
+    row[v] = Eight{};
+    if (column >= d) continue;
+    row[v] = load_eight(x + start + column);
+    if (!residual) continue;
+    float a[8], b[8];
+    unpack(a, row[v]);
+    unpack(b, load_eight(residual + start + column));
+#pragma unroll
+    for (int i = 0; i < 8; i++) a[i] += b[i];
+    row[v] = packed(a);
+    store_eight(sum + start + column, row[v]);
+  }
+}
+
 // Floats of shared memory that each warp has for the sums of its rows: element i of the eight of a
 // lane lies 32 · i after the first, so that a warp's accesses meet 32 banks.
 DEVICE int warp_floats(int d) { return (d + 8 * WARP - 1) / (8 * WARP) * (8 * WARP); }

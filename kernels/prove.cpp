@@ -126,8 +126,8 @@ void add_all() {
   ADD(sum_parts, rms::SUM_COLUMNS * rms::SUM_SLICES, 4 * rms::SUM_COLUMNS * rms::SUM_SLICES);
   ADD(rope_forward_64, rope::THREADS, 0);
   ADD(rope_forward_128, rope::THREADS, 0);
-  ADD(rope_backward_64, rope::THREADS, ANY);
-  ADD(rope_backward_128, rope::THREADS, ANY);
+  ADD(rope_backward_64, rope::THREADS, rope::SHARED);
+  ADD(rope_backward_128, rope::THREADS, rope::SHARED);
 }
 
 void read(void* to, size_t bytes) {

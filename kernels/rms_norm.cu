@@ -1,8 +1,8 @@
 // RMSNorm with the residual sum before it, and its gradients.
 //
-//   h = x + residual (rounded to bf16: it is what the next block adds to), y = h · r(h) · w,
-//   r(h) = 1 / sqrt(mean(h²) + ε)
-//   dx = dresidual = gh + r·(gy·w) − h·r³/d·Σ(gy·w·h),   dw = Σ over rows of gy·h·r
+//   h = x + residual (rounded to bf16: it is what the next block adds to), y = h · r(h) · u,
+//   u = w, or 1 + w as in Gemma: `base` is 0 or 1,   r(h) = 1 / sqrt(mean(h²) + ε)
+//   dx = dresidual = gh + r·(gy·u) − h·r³/d·Σ(gy·u·h),   dw = Σ over rows of gy·h·r
 //
 // x, residual, h, y, gy, gh, dx: [rows, d] bf16. w: [d] bf16. dw parts: [blocks, d] f32, which
 // sum_parts adds in order. d is a multiple of 8, at most 1024, 2048 or 4096 by the entry.
@@ -33,26 +33,12 @@ DEVICE float squares(const Eight (&row)[VECTORS]) {
 
 template <int VECTORS>
 DEVICE void forward(const bf16* x, const bf16* residual, const bf16* weight, bf16* sum, bf16* out,
-                    int rows, int d, float epsilon) {
+                    int rows, int d, float epsilon, float base) {
   const int row = block_x() * WARPS + thread_index() / WARP;
   if (row >= rows) return;
   const size_t start = size_t(row) * d;
   Eight kept[VECTORS];
-#pragma unroll
-  for (int v = 0; v < VECTORS; v++) {
-    const int column = column_of(v);
-    kept[v] = Eight{};
-    if (column >= d) continue;
-    kept[v] = load_eight(x + start + column);
-    if (!residual) continue;
-    float a[8], b[8];
-    unpack(a, kept[v]);
-    unpack(b, load_eight(residual + start + column));
-#pragma unroll
-    for (int i = 0; i < 8; i++) a[i] += b[i];
-    kept[v] = packed(a);
-    store_eight(sum + start + column, kept[v]);
-  }
+  load_row(kept, x, residual, sum, start, d);
   const float r = inverse_root(sum_lanes(squares(kept)) / d + epsilon);
 #pragma unroll
   for (int v = 0; v < VECTORS; v++) {
@@ -62,7 +48,7 @@ DEVICE void forward(const bf16* x, const bf16* residual, const bf16* weight, bf1
     unpack(h, kept[v]);
     unpack(w, load_eight(weight + column));
 #pragma unroll
-    for (int i = 0; i < 8; i++) h[i] = h[i] * r * w[i];
+    for (int i = 0; i < 8; i++) h[i] = h[i] * r * (w[i] + base);
     store_eight(out + start + column, packed(h));
   }
 }
@@ -70,7 +56,7 @@ DEVICE void forward(const bf16* x, const bf16* residual, const bf16* weight, bf1
 // Shared memory: WARPS · warp_floats(d) floats.
 template <int VECTORS>
 DEVICE void backward(const bf16* h, const bf16* weight, const bf16* to_sum, const bf16* to_out,
-                     bf16* to_x, float* parts, int rows, int d, float epsilon) {
+                     bf16* to_x, float* parts, int rows, int d, float epsilon, float base) {
   const int warp = thread_index() / WARP, lane = thread_index() % WARP;
   float* mine = begin_sums(d);
   for (int offset = warp; offset < BACKWARD_ROWS; offset += WARPS) {
@@ -91,7 +77,7 @@ DEVICE void backward(const bf16* h, const bf16* weight, const bf16* to_sum, cons
       unpack(g, pulls[v]);
       unpack(w, load_eight(weight + column));
 #pragma unroll
-      for (int i = 0; i < 8; i++) dot += g[i] * w[i] * a[i];
+      for (int i = 0; i < 8; i++) dot += g[i] * (w[i] + base) * a[i];
     }
     const float r = inverse_root(sum_lanes(squares(kept)) / d + epsilon);
     const float pull = sum_lanes(dot) * r * r * r / d;
@@ -106,7 +92,7 @@ DEVICE void backward(const bf16* h, const bf16* weight, const bf16* to_sum, cons
       if (to_sum) unpack(out, load_eight(to_sum + start + column));
 #pragma unroll
       for (int i = 0; i < 8; i++) {
-        out[i] += g[i] * w[i] * r - a[i] * pull;
+        out[i] += g[i] * (w[i] + base) * r - a[i] * pull;
         mine[(v * 8 + i) * WARP + lane] += g[i] * a[i] * r;
       }
       store_eight(to_x + start + column, packed(out));
@@ -140,14 +126,14 @@ DEVICE void sum_parts(const float* parts, float* out, int count, int d, int adds
 #define ENTRIES(widest)                                                                          \
   KERNEL(norm_rows::THREADS, 2)                                                                  \
   rms_norm_forward_##widest(const bf16* x, const bf16* residual, const bf16* weight, bf16* sum,  \
-                            bf16* out, int rows, int d, float epsilon) {                         \
-    rms::forward<widest / 256>(x, residual, weight, sum, out, rows, d, epsilon);                 \
+                            bf16* out, int rows, int d, float epsilon, float base) {             \
+    rms::forward<widest / 256>(x, residual, weight, sum, out, rows, d, epsilon, base);           \
   }                                                                                              \
   KERNEL(norm_rows::THREADS, 2)                                                                  \
   rms_norm_backward_##widest(const bf16* h, const bf16* weight, const bf16* to_sum,              \
                              const bf16* to_out, bf16* to_x, float* parts, int rows, int d,      \
-                             float epsilon) {                                                    \
-    rms::backward<widest / 256>(h, weight, to_sum, to_out, to_x, parts, rows, d, epsilon);       \
+                             float epsilon, float base) {                                        \
+    rms::backward<widest / 256>(h, weight, to_sum, to_out, to_x, parts, rows, d, epsilon, base); \
   }
 ENTRIES(1024)
 ENTRIES(2048)

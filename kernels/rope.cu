@@ -1,22 +1,25 @@
-// Rotary position embedding, with the RMSNorm of queries and keys (QK-norm) before it, and both
-// gradients.
+// Rotary position embedding of queries and keys in one launch, with their RMSNorms (QK-norm) before
+// it, and all gradients.
 //
 //   n = x · r(x) · w over the h elements of a head (n = x without a weight)
 //   y_i = n_i·cos − n_{i+h/2}·sin,   y_{i+h/2} = n_{i+h/2}·cos + n_i·sin
 //   backward: the same turn by the negative angle, then the gradient of the norm
 //
-// x, y and gradients: [tokens, heads, h] bf16, token rows `stride` elements apart (so they may lie
-// in a fused QKV product). cosine, sine: [positions, h/2] f32. positions: [tokens] i32.
-// w: [h] bf16. dw parts: [blocks, h] f32 for sum_parts. h is 64 or 128.
+// x, y and gradients of queries: [tokens, q_heads, h], of keys: [tokens, k_heads, h] bf16. cosine,
+// sine: [positions, h/2] f32. positions: [tokens] i32. w: [h] bf16, of each its own, both or none.
+// The first q_blocks blocks work on queries, the others on keys. dw parts: [blocks, h] f32, those of
+// queries first, which sum_parts adds; null where no weight is trained. h is 64 or 128.
 //
 // h/8 lanes a head, each with four pairs. Bytes a token and head: 4·h (6·h backward with a norm)
-// and the table, which stays in L2. Ceiling: memory. Without a norm y may be x.
+// and the table, which stays in L2. Ceiling: memory. Without norms y may be x, and the backward
+// reads no x.
 #include "portable.cuh"
 
 namespace rope {
 
 constexpr int THREADS = 128;
 constexpr int BACKWARD_ROUNDS = 16;  // heads that one group of lanes turns: part of the bits of dw
+constexpr int SHARED = 4 * 8 * THREADS;  // bytes, of the backward: a lane's part of dw
 
 DEVICE void unpack(float* numbers, const bf16* from) {
   const Quad quad = load_quad(from);
@@ -61,50 +64,60 @@ DEVICE float root_of(const float (&x)[8], float epsilon) {
   return inverse_root(sum_lanes<H / 8>(squares) / H + epsilon);
 }
 
+// Of queries or of keys: what one launch has twice.
+struct Side {
+  const bf16 *x, *weight;
+  const bf16* to_y;
+  bf16* out;  // y, or the gradient of x
+  int heads, block;
+};
+
+DEVICE Side side(Side queries, Side keys, int q_blocks) {
+  Side mine = block_x() < q_blocks ? queries : keys;
+  mine.block = block_x() < q_blocks ? block_x() : block_x() - q_blocks;
+  return mine;
+}
+
 // Groups of lanes past the last head turn the last one again and write nothing, so that all lanes
 // of a warp meet at the shuffles.
 template <int H>
-DEVICE void forward(const bf16* x, int x_stride, const bf16* weight, const float* cosine,
-                    const float* sine, const int* positions, bf16* y, int y_stride, int tokens,
-                    int heads, float epsilon) {
+DEVICE void forward(Side side, const float* cosine, const float* sine, const int* positions,
+                    int tokens, float epsilon) {
   const int lane = thread_index() % (H / 8);
-  const size_t group = size_t(block_x()) * (THREADS / (H / 8)) + thread_index() / (H / 8);
-  const size_t count = size_t(tokens) * heads, at = group < count ? group : count - 1;
-  const size_t token = at / heads, head = at % heads;
+  const size_t group = size_t(side.block) * (THREADS / (H / 8)) + thread_index() / (H / 8);
+  const size_t count = size_t(tokens) * side.heads, at = group < count ? group : count - 1;
   float numbers[8];
-  load_pairs<H>(numbers, x + token * x_stride + head * H, lane);
-  if (weight) {
+  load_pairs<H>(numbers, side.x + at * H, lane);
+  if (side.weight) {
     float w[8];
-    load_pairs<H>(w, weight, lane);
+    load_pairs<H>(w, side.weight, lane);
     const float r = root_of<H>(numbers, epsilon);
 #pragma unroll
     for (int i = 0; i < 8; i++) numbers[i] = numbers[i] * r * w[i];
   }
-  turn<H>(numbers, cosine, sine, positions[token], lane, 1.f);
-  if (group < count) store_pairs<H>(y + token * y_stride + head * H, numbers, lane);
+  turn<H>(numbers, cosine, sine, positions[at / side.heads], lane, 1.f);
+  if (group < count) store_pairs<H>(side.out + at * H, numbers, lane);
 }
 
-// Shared memory with a weight: THREADS · 8 floats.
+// Shared memory: SHARED bytes.
 template <int H>
-DEVICE void backward(const bf16* x, int x_stride, const bf16* weight, const float* cosine,
-                     const float* sine, const int* positions, const bf16* to_y, int y_stride,
-                     bf16* to_x, int to_x_stride, float* parts, int tokens, int heads,
-                     float epsilon) {
+DEVICE void backward(Side side, const float* cosine, const float* sine, const int* positions,
+                     float* parts, int tokens, float epsilon) {
   constexpr int LANES = H / 8, GROUPS = THREADS / LANES;
   const int lane = thread_index() % LANES;
-  const size_t count = size_t(tokens) * heads;
+  const size_t count = size_t(tokens) * side.heads;
   float w[8], to_weight[8] = {};
-  if (weight) load_pairs<H>(w, weight, lane);
+  if (side.weight) load_pairs<H>(w, side.weight, lane);
   for (int round = 0; round < BACKWARD_ROUNDS; round++) {
     const size_t group =
-        (size_t(block_x()) * BACKWARD_ROUNDS + round) * GROUPS + thread_index() / LANES;
-    const size_t at = group < count ? group : count - 1, token = at / heads, head = at % heads;
+        (size_t(side.block) * BACKWARD_ROUNDS + round) * GROUPS + thread_index() / LANES;
+    const size_t at = group < count ? group : count - 1;
     float g[8];
-    load_pairs<H>(g, to_y + token * y_stride + head * H, lane);
-    turn<H>(g, cosine, sine, positions[token], lane, -1.f);
-    if (weight) {
+    load_pairs<H>(g, side.to_y + at * H, lane);
+    turn<H>(g, cosine, sine, positions[at / side.heads], lane, -1.f);
+    if (side.weight) {
       float a[8], dot = 0.f;
-      load_pairs<H>(a, x + token * x_stride + head * H, lane);
+      load_pairs<H>(a, side.x + at * H, lane);
 #pragma unroll
       for (int i = 0; i < 8; i++) dot += g[i] * w[i] * a[i];
       const float r = root_of<H>(a, epsilon), pull = sum_lanes<LANES>(dot) * r * r * r / H;
@@ -114,9 +127,9 @@ DEVICE void backward(const bf16* x, int x_stride, const bf16* weight, const floa
         g[i] = g[i] * w[i] * r - a[i] * pull;
       }
     }
-    if (group < count) store_pairs<H>(to_x + token * to_x_stride + head * H, g, lane);
+    if (group < count) store_pairs<H>(side.out + at * H, g, lane);
   }
-  if (!weight) return;
+  if (!parts) return;
   float* shared = reinterpret_cast<float*>(shared_memory());
   for (int i = 0; i < 8; i++) shared[thread_index() * 8 + i] = to_weight[i];
   block_barrier();
@@ -132,19 +145,23 @@ DEVICE void backward(const bf16* x, int x_stride, const bf16* weight, const floa
 
 #define ENTRIES(H)                                                                                \
   KERNEL(rope::THREADS, 8)                                                                        \
-  rope_forward_##H(const bf16* x, int x_stride, const bf16* weight, const float* cosine,          \
-                   const float* sine, const int* positions, bf16* y, int y_stride, int tokens,    \
-                   int heads, float epsilon) {                                                    \
-    rope::forward<H>(x, x_stride, weight, cosine, sine, positions, y, y_stride, tokens, heads,    \
-                     epsilon);                                                                    \
+  rope_forward_##H(const bf16* q, const bf16* k, const bf16* q_weight, const bf16* k_weight,      \
+                   const float* cosine, const float* sine, const int* positions, bf16* q_out,     \
+                   bf16* k_out, int tokens, int q_heads, int k_heads, int q_blocks,               \
+                   float epsilon) {                                                               \
+    const rope::Side side = rope::side({q, q_weight, nullptr, q_out, q_heads, 0},                 \
+                                       {k, k_weight, nullptr, k_out, k_heads, 0}, q_blocks);      \
+    rope::forward<H>(side, cosine, sine, positions, tokens, epsilon);                             \
   }                                                                                               \
   KERNEL(rope::THREADS, 6)                                                                        \
-  rope_backward_##H(const bf16* x, int x_stride, const bf16* weight, const float* cosine,         \
-                    const float* sine, const int* positions, const bf16* to_y, int y_stride,      \
-                    bf16* to_x, int to_x_stride, float* parts, int tokens, int heads,             \
+  rope_backward_##H(const bf16* q, const bf16* k, const bf16* q_weight, const bf16* k_weight,     \
+                    const float* cosine, const float* sine, const int* positions,                 \
+                    const bf16* to_q_out, const bf16* to_k_out, bf16* to_q, bf16* to_k,           \
+                    float* parts, int tokens, int q_heads, int k_heads, int q_blocks,             \
                     float epsilon) {                                                              \
-    rope::backward<H>(x, x_stride, weight, cosine, sine, positions, to_y, y_stride, to_x,         \
-                      to_x_stride, parts, tokens, heads, epsilon);                                \
+    const rope::Side side = rope::side({q, q_weight, to_q_out, to_q, q_heads, 0},                 \
+                                       {k, k_weight, to_k_out, to_k, k_heads, 0}, q_blocks);      \
+    rope::backward<H>(side, cosine, sine, positions, parts, tokens, epsilon);                     \
   }
 ENTRIES(64)
 ENTRIES(128)

@@ -198,6 +198,7 @@ fn doctor_plans_a_step_on_a_gpu_that_is_not_here() {
     let plan: serde_json::Value = serde_json::from_str(run.stdout.lines().next().unwrap()).unwrap();
     assert_eq!((&plan["type"], &plan["batch"]["rows"]), (&"plan".into(), &8.into()));
     directory.dataprep("doctor --model 124m-gpt2 --on 5090 --muon").ok();
+    directory.dataprep("doctor --model 35m-gemma --on h200").ok();
     assert!(plan["rows"].as_array().unwrap().len() > 20 && plan["seconds"].as_f64().unwrap() > 0.0);
     let kernels = directory.dataprep("doctor --kernels --model 500m --on 4090").ok().stdout;
     assert!(kernels.contains("rms_norm_forward_2048") && !kernels.contains("geglu"), "{kernels}");
@@ -205,7 +206,7 @@ fn doctor_plans_a_step_on_a_gpu_that_is_not_here() {
         ("doctor --model 124m", "`--on` is missing"),
         ("doctor --model 124m --on tpu", "no figures of a GPU `tpu`"),
         ("doctor --model gpt5 --on h200", "no shape is called `gpt5`"),
-        ("doctor --model 35m-gemma --on h200", "`model.norm` has no kernel"),
+        ("doctor --model 3m --on h200", "`model.d_head` has no kernel"),
         ("doctor --on h200", "`--on` says where"),
         ("doctor --kernels --model 124m --on h200 --rows 4", "'--kernels' cannot be used with"),
         ("doctor --kernels --model 124m --on h200 --muon", "'--kernels' cannot be used with"),

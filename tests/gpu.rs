@@ -97,3 +97,43 @@ fn a_gpu_whose_figures_are_not_known_is_no_other() {
         assert_eq!(String::from_utf8_lossy(&run.stdout).trim(), wanted, "{name}: {}", shown(&run));
     }
 }
+
+/// A step that is over its time ends with all that it has started, also what would go on at SIGTERM
+/// as a training run does to write its checkpoint; and what is to be kept is kept.
+#[test]
+fn a_step_of_the_check_that_is_over_its_time_leaves_nothing_running() {
+    let directory = TestDir::new();
+    let path = |name: &str| directory.path(name).to_string_lossy().into_owned();
+    let (out, late) = (path("out"), path("late"));
+    std::fs::create_dir_all(&out).unwrap();
+    std::fs::create_dir_all(path("kept")).unwrap();
+    std::fs::write(path("out/result.jsonl"), "").unwrap();
+    let work = format!("(trap '' TERM; sleep 6; touch {late}) & wait");
+    let mut command = Command::new("bash");
+    let flags = ["tests/gpu/check.sh", "step", "--device", "cpu", "--out", &out];
+    command.args(flags).args(["step", "stubborn", "1", "bash", "-c", &work]);
+    command.current_dir(env!("CARGO_MANIFEST_DIR")).env("deadline", "100");
+    let start = std::time::Instant::now();
+    let output = command.env("OUT", path("kept")).output().unwrap();
+    assert!(start.elapsed().as_secs() < 5, "{}", shown(&output));
+    assert!(shown(&output).contains("=== stubborn: over its 1 s"), "{}", shown(&output));
+    assert!(directory.read("kept/result.jsonl").contains("over its 1 s"));
+    assert!(directory.path("kept/logs.tar.gz").exists());
+    std::thread::sleep(std::time::Duration::from_secs(6).saturating_sub(start.elapsed()));
+    assert!(!directory.path("late").exists());
+}
+
+/// What a step that was ended has left of a record, and a memory that nobody could ask for.
+#[test]
+fn the_table_of_the_check_survives_half_a_record() {
+    let directory = TestDir::new();
+    std::fs::create_dir_all(directory.path("out")).unwrap();
+    let whole = r#"{"step": "status", "name": "twin", "status": "passed", "seconds": 3}"#;
+    let text = [whole, r#"{"step": "speed", "si"#, r#"{"other": 1}"#, ""].join("\n");
+    std::fs::write(directory.path("out/result.jsonl"), text).unwrap();
+    let mut command = Command::new("python3");
+    command.args(["-B", "tests/gpu/table.py", "table"]).arg(directory.path("out"));
+    let output = command.current_dir(env!("CARGO_MANIFEST_DIR")).output().unwrap();
+    assert!(output.status.success(), "{}", shown(&output));
+    assert!(shown(&output).contains("| twin | passed | 3 |"), "{}", shown(&output));
+}

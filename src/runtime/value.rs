@@ -16,6 +16,9 @@
 //! a branch for it: their backward gets the gradients that their inputs have from elsewhere, to add
 //! to them in the same launch, and those of parameters are summed where the parameters live.
 //!
+//! A sum on a device is not made before it is read, so that a norm that reads it first makes it in
+//! its own launch ([`Value::added`]).
+//!
 //! **Invariants.** Contributions to one gradient are added in a fixed order; every trainable
 //! parameter gets a gradient or [`backward`] names it. **Cost.** Nothing beyond the ops themselves.
 
@@ -144,8 +147,16 @@ impl Node {
 enum Data {
     Host(Tensor),
     Device(Array),
+    /// A sum of two arrays of these dimensions, made when somebody reads it.
+    Added(Vec<usize>, Rc<RefCell<Added>>),
     /// A number that is a sum over an array, made when somebody asks for it.
     Sum(Array, Rc<dyn Fn() -> Result<f64>>),
+}
+
+/// A sum on a device.
+enum Added {
+    Parts([Array; 2]),
+    Whole(Array),
 }
 
 /// A tensor that remembers how it was made, where a gradient must flow back through it.
@@ -184,6 +195,7 @@ impl Value {
         match &self.data {
             Data::Host(tensor) => tensor.dims(),
             Data::Device(array) => array.dims(),
+            Data::Added(dims, _) => dims,
             Data::Sum(..) => &[],
         }
     }
@@ -208,7 +220,8 @@ impl Value {
     pub fn read(&self) -> Result<Tensor> {
         match &self.data {
             Data::Host(tensor) => Ok(tensor.detach()),
-            Data::Device(array) | Data::Sum(array, _) => {
+            _ => {
+                let array = self.behind()?;
                 Ok(Tensor::from_vec(array.numbers()?, array.dims(), &Device::Cpu)?)
             }
         }
@@ -218,10 +231,11 @@ impl Value {
     ///
     /// # Panics
     /// On the host.
-    pub(in crate::runtime) fn last_rows(&self, count: usize) -> Value {
-        let array = self.array().expect("rows of a value on a device");
+    pub(in crate::runtime) fn last_rows(&self, count: usize) -> Result<Value> {
+        let array = self.array()?.expect("rows of a value on a device");
         let (rows, width) = (array.dims()[1], array.dims()[2]);
-        Value::constant_on_device(array.part((rows - count) * width, &[1, count, width]))
+        let rows = array.part((rows - count) * width, &[1, count, width]);
+        Ok(Value::constant_on_device(rows))
     }
 
     /// The tensor inside, for ops alone.
@@ -232,11 +246,20 @@ impl Value {
         }
     }
 
-    /// The array inside, for the device's branch of ops alone.
-    pub(in crate::runtime) fn array(&self) -> Option<&Array> {
+    /// The array inside, for the device's branch of ops alone; a sum is made here at the latest.
+    fn array(&self) -> Result<Option<Array>> {
         match &self.data {
-            Data::Device(array) => Some(array),
-            _ => None,
+            Data::Device(array) => Ok(Some(array.clone())),
+            Data::Added(_, sum) => {
+                let mut sum = sum.borrow_mut();
+                let whole = match &*sum {
+                    Added::Whole(array) => return Ok(Some(array.clone())),
+                    Added::Parts([one, other]) => calls::combined(one, Some(other), 1.0)?,
+                };
+                *sum = Added::Whole(whole.clone());
+                Ok(Some(whole))
+            }
+            Data::Host(_) | Data::Sum(..) => Ok(None),
         }
     }
 
@@ -244,9 +267,46 @@ impl Value {
     ///
     /// # Panics
     /// Where the others are not.
-    pub(in crate::runtime) fn arrays<const N: usize>(inputs: [&Value; N]) -> Option<[Array; N]> {
-        inputs[0].array()?;
-        Some(inputs.map(|value| value.array().expect("all inputs of an op on a device").clone()))
+    pub(in crate::runtime) fn arrays<const N: usize>(
+        inputs: [&Value; N],
+    ) -> Result<Option<[Array; N]>> {
+        let mut arrays = Vec::with_capacity(N);
+        for value in inputs {
+            match value.array()? {
+                None if arrays.is_empty() => return Ok(None),
+                array => arrays.push(array.expect("all inputs of an op are on a device")),
+            }
+        }
+        Ok(Some(arrays.try_into().expect("as many arrays as inputs")))
+    }
+
+    /// The array of a value on a device; of a number, the one that it is summed over.
+    ///
+    /// # Panics
+    /// On the host.
+    fn behind(&self) -> Result<Array> {
+        match &self.data {
+            Data::Sum(array, _) => Ok(array.clone()),
+            _ => Ok(self.array()?.expect("a value on a device")),
+        }
+    }
+
+    /// The parts of a sum on a device that is not made yet.
+    pub(in crate::runtime) fn parts(&self) -> Option<[Array; 2]> {
+        let Data::Added(_, sum) = &self.data else { return None };
+        match &*sum.borrow() {
+            Added::Parts(parts) => Some(parts.clone()),
+            Added::Whole(_) => None,
+        }
+    }
+
+    /// Takes `whole` as the sum of its parts, which another op has made.
+    ///
+    /// # Panics
+    /// For what is no sum.
+    pub(in crate::runtime) fn take_whole(&self, whole: Array) {
+        let Data::Added(_, sum) = &self.data else { panic!("{:?} is no sum", self.dims()) };
+        *sum.borrow_mut() = Added::Whole(whole);
     }
 
     /// Whether a gradient flows back through this value.
@@ -296,6 +356,44 @@ impl Value {
         Value::made(Data::Device(array), inputs, || Backward::Device(Box::new(backward)))
     }
 
+    /// The sum of two arrays, made by whatever reads it first.
+    pub(in crate::runtime) fn added(
+        parts: [Array; 2],
+        inputs: &[&Value],
+        backward: impl FnOnce(&Array, Vec<Option<Array>>) -> Result<Vec<Pull>> + 'static,
+    ) -> Value {
+        let dims = parts[0].dims().to_vec();
+        let data = Data::Added(dims, Rc::new(RefCell::new(Added::Parts(parts))));
+        Value::made(data, inputs, || Backward::Device(Box::new(backward)))
+    }
+
+    /// The two results of an op on a device; `backward` is called once, with the gradients of both.
+    ///
+    /// # Panics
+    /// In the backward pass, where only one of them takes part in the loss.
+    pub(in crate::runtime) fn two_on_device(
+        arrays: [Array; 2],
+        inputs: &[&Value],
+        backward: impl FnOnce([Array; 2], Vec<Option<Array>>) -> Result<Vec<Pull>> + 'static,
+    ) -> [Value; 2] {
+        // The node of the op stands before those of its results, so both have left their gradients
+        // here when its turn comes; what arrives on the tape only says so.
+        let gradients: Rc<[RefCell<Option<Array>>; 2]> = Rc::default();
+        let found = gradients.clone();
+        let op = Value::on_device(arrays[0].clone(), inputs, move |_, with| {
+            let found = [0, 1].map(|at| found[at].take().expect("both results take part"));
+            backward(found, with)
+        });
+        let [one, other] = arrays;
+        [(0, one), (1, other)].map(|(at, array)| {
+            let gradients = gradients.clone();
+            Value::on_device(array, &[&op], move |gradient, _| {
+                gradients[at].replace(Some(gradient.clone()));
+                Ok(vec![Pull::Array(gradient.clone())])
+            })
+        })
+    }
+
     /// The result of an op on a device that is one number: `sum` makes it of what lies in `array`,
     /// which `backward` gets in the place of the gradient 1.
     pub(in crate::runtime) fn sum_on_device(
@@ -323,7 +421,7 @@ impl Value {
     /// backward pass, which runs `forward` again and goes back through it at once.
     ///
     /// # Panics
-    /// Where the result is a sum on a device, which is the end of a tape.
+    /// Where the result is a number on a device, which is the end of a tape.
     pub(in crate::runtime) fn recomputed(
         inputs: &[&Value],
         forward: impl Fn(&[Value]) -> Result<Value> + 'static,
@@ -344,11 +442,13 @@ impl Value {
             Data::Host(tensor) => Ok(Value::result(tensor, inputs, move |gradient| {
                 Ok(again(Gradient::shared(gradient.clone()))?.map(on_host).collect())
             })),
-            Data::Device(array) => Ok(Value::on_device(array, inputs, move |gradient, with| {
-                let found = again(Gradient::Device(gradient.clone()))?;
-                found.zip(with).map(|(found, with)| pulled(found, with)).collect()
+            Data::Sum(..) => panic!("a number on a device is not made again"),
+            data => Ok(Value::made(data, inputs, || {
+                Backward::Device(Box::new(move |gradient, with| {
+                    let found = again(Gradient::Device(gradient.clone()))?;
+                    found.zip(with).map(|(found, with)| pulled(found, with)).collect()
+                }))
             })),
-            Data::Sum(..) => panic!("a sum on a device is not made again"),
         }
     }
 
@@ -402,7 +502,7 @@ type Pending = BTreeMap<u64, (Rc<Node>, Gradient)>;
 pub fn backward(loss: &Value, parameters: &NamedParameters) -> Result<NamedGradients> {
     let one = match &loss.data {
         Data::Host(tensor) => Gradient::own(tensor.ones_like()?),
-        Data::Device(array) | Data::Sum(array, _) => Gradient::Device(array.clone()),
+        _ => Gradient::Device(loss.behind()?),
     };
     let named = gradients_of(loss, one)?;
     for name in parameters.names() {
@@ -544,38 +644,4 @@ fn array_taken(pending: &mut Pending, node: &Rc<Node>) -> Option<Array> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use candle_core::Device;
-
-    fn scalar(number: f64) -> Tensor {
-        Tensor::new(&[number], &Device::Cpu).unwrap()
-    }
-
-    #[test]
-    fn a_parameter_used_twice_gets_both_contributions() {
-        let x = Value::parameter("x", &scalar(3.0), Form::Composed);
-        let square = Value::composed(&[&x, &x], |inputs| &inputs[0] * &inputs[1]).unwrap();
-        let parameters = NamedParameters::new([("x".to_owned(), scalar(3.0))].into());
-        let gradients = backward(&square, &parameters).unwrap();
-        assert_eq!(gradients.get("x").unwrap().to_vec1::<f64>().unwrap(), [6.0]);
-    }
-
-    #[test]
-    fn a_parameter_out_of_reach_is_named() {
-        let x = Value::parameter("x", &scalar(3.0), Form::Composed);
-        let loss = Value::composed(&[&x], |inputs| &inputs[0] * 2.0).unwrap();
-        let tensors = [("x".to_owned(), scalar(3.0)), ("lost.weight".to_owned(), scalar(1.0))];
-        let error = backward(&loss, &NamedParameters::new(tensors.into())).unwrap_err();
-        assert!(error.to_string().contains("`lost.weight`"), "{error}");
-    }
-
-    #[test]
-    fn a_tape_is_used_once() {
-        let x = Value::parameter("x", &scalar(3.0), Form::Composed);
-        let loss = Value::composed(&[&x], |inputs| &inputs[0] * 2.0).unwrap();
-        let parameters = NamedParameters::new([("x".to_owned(), scalar(3.0))].into());
-        assert!(backward(&loss, &parameters).is_ok());
-        assert!(backward(&loss, &parameters).is_err());
-    }
-}
+mod tests;

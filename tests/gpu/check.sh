@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Measures training on a GPU, in one command that needs neither Rust nor a network there:
 #
-#     tests/gpu/check.sh pack          here: makes .gpu/, a folder below 60 MiB to copy
+#     tests/gpu/check.sh pack          here: makes .gpu/, with the checkout below 60 MiB to copy
 #     .gpu/check.sh run                there: below 590 s; the table is .gpu/out/table.md
 #
 # `run` takes, each under its own limit and kept in out/result.jsonl as it comes: versions and what
@@ -9,7 +9,9 @@
 # and memory at 35M, 124M and 500M against the ceilings of `dataprep doctor`; 200 steps on real
 # text, killed at 100 and continued, whose checkpoint must have the bytes of a run that never
 # stopped; the losses of the same run in PyTorch; the PyTorch baseline, compiled and eager. Without a
-# GPU it says "skipped". It fails where a step fails, after the table.
+# GPU it says "skipped". It fails where a step fails, after the table. Where the environment's OUT is
+# a folder, four files there have after each step what is to be kept: result.jsonl, baseline.jsonl,
+# logs.tar.gz and at last table.md.
 #
 #     --device cpu --tiny              both halves on the CPU with a tiny model, in under a minute:
 #                                      what proves this script
@@ -140,7 +142,7 @@ TOML
 }
 
 pack() {
-    local to="${out:-.gpu}" baseline binary bytes
+    local to="${out:-.gpu}" baseline binary bytes checkout
     cd "$here/../.."
     rm -rf "$to"
     mkdir -p "$to/work"
@@ -155,8 +157,12 @@ pack() {
     [[ ! -f "$baseline" ]] || cp "$baseline" "$to/"
     git rev-parse --short=12 HEAD >"$to/commit" 2>/dev/null || echo unknown >"$to/commit"
     bytes="$(du -sb "$to" | cut -f1)"
-    echo "packed $to: $((bytes / 1048576)) MiB"
-    [[ $bytes -lt $((60 * 1048576)) ]] || { echo "$0: more than 60 MiB" >&2; return 1; }
+    # What is lent for ten minutes gets the checkout too, 64 MiB of both at most.
+    checkout="$(git ls-files -z --cached --others --exclude-standard |
+        { du -cb --files0-from=- 2>/dev/null || true; } | tail -1 | cut -f1)"
+    echo "packed $to: $((bytes / 1048576)) MiB, the checkout: $((checkout / 1048576)) MiB"
+    [[ $((bytes + checkout)) -lt $((60 * 1048576)) ]] ||
+        { echo "$0: more than 60 MiB in all" >&2; return 1; }
 }
 
 # ---------------------------------------------------------------- run
@@ -179,7 +185,7 @@ peak_mib() {
 }
 
 versions() {
-    "$dataprep" doctor | tee "$out/doctor.txt"
+    # First what later steps read, then what may fail.
     if [[ "$device" == cuda ]]; then
         nvidia-smi --query-gpu=name,driver_version,memory.total,clocks.max.sm --format=csv,noheader |
             tee "$out/gpu.txt"
@@ -187,6 +193,7 @@ versions() {
         uname -sm >"$out/gpu.txt"
     fi
     record step=versions "gpu=$(head -1 "$out/gpu.txt")" "commit=$(cat "$here/commit")"
+    "$dataprep" doctor | tee "$out/doctor.txt"
 }
 
 has_torch() { [[ $torch == 1 ]] && "$python" -c 'import torch' 2>/dev/null; }
@@ -320,7 +327,9 @@ step() {
     local flags=(--device "$device" --out "$out")
     [[ $tiny == 0 ]] || flags+=(--tiny)
     [[ $torch == 1 ]] || flags+=(--no-torch)
-    timeout -k 5 "$limit" bash "$here/check.sh" step "${flags[@]}" "$@" 2>&1 |
+    # KILL, to all that it has started: at TERM a run would still write its checkpoint, beside the
+    # next step.
+    timeout -s KILL "$limit" bash "$here/check.sh" step "${flags[@]}" "$@" 2>&1 |
         tee "$out/$name.log" || status=$?
     case $status in
         0) what=passed ;;
@@ -330,6 +339,17 @@ step() {
     esac
     echo "=== $name: $what"
     record step=status "name=$name" "status=$what" "seconds=$((SECONDS - start))"
+    keep
+}
+
+# What is to be had of a machine that is given back, also where this script is cut off.
+keep() {
+    [[ -d "${OUT:-}" ]] || return 0
+    local file
+    for file in result.jsonl baseline.jsonl table.md; do
+        [[ ! -f "$out/$file" ]] || cp "$out/$file" "$OUT/"
+    done
+    (cd "$out" && tar -czf "$OUT/logs.tar.gz" -- *.log *.txt) 2>/dev/null || true
 }
 
 # The binary, unpacked; torch's CUDA libraries, so that both sides multiply with the same ones.
@@ -369,7 +389,7 @@ run() {
     mkdir -p "$out"
     out="$(cd "$out" && pwd)"
     : >"$out/result.jsonl"
-    deadline=$((SECONDS + 575)) failed=()
+    deadline=575 failed=() # seconds since this script began, unpacking among them
     step versions 20 versions
     step ceilings 20 ceilings
     step conformance 70 conformance
@@ -383,6 +403,7 @@ run() {
     step "baseline eager" 80 baseline eager 80
     rm -rf "$out"/{whole,cut,begin,tokens}
     "$python" "$here/table.py" table "$out" | tee "$out/table.md"
+    keep
     [[ ${#failed[@]} -eq 0 ]] || { echo "failed: ${failed[*]}" >&2; return 1; }
 }
 

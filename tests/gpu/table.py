@@ -34,9 +34,16 @@ def judged(differences: list, device: str) -> str:
 
 
 def lines(path: pathlib.Path) -> list:
-    if not path.exists():
-        return []
-    return [json.loads(line) for line in path.read_text().splitlines() if line.startswith("{")]
+    """The records of a file; what a step that was ended has left unfinished is none."""
+    records = []
+    for line in path.read_text(errors="replace").splitlines() if path.exists() else []:
+        try:
+            record = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(record, dict):
+            records.append(record)
+    return records
 
 
 def speed(run: str, plan: str, size: str, peak: str, gpu: str) -> dict:
@@ -56,7 +63,7 @@ def speed(run: str, plan: str, size: str, peak: str, gpu: str) -> dict:
         "steps": len(timing) - WARM,
         "tokens_per_second": rate,
         "feed": feed / sum(step["seconds"] for step in timing[WARM:]),
-        "peak_gib": int(peak) / 1024,
+        "peak_gib": int(peak) / 1024 if peak.isdecimal() else 0,
         "planned_gib": plan["memory_total"] / 2**30,
     }
 
@@ -90,7 +97,7 @@ def speeds(records: list, baseline: list) -> list:
 
 def table(out: str) -> str:
     folder = pathlib.Path(out)
-    records = lines(folder / "result.jsonl")
+    records = [record for record in lines(folder / "result.jsonl") if "step" in record]
     found = {record["step"]: record for record in records}
     version = found.get("versions", {})
     text = [f"# Training on {version.get('gpu', 'an unknown GPU')}", ""]

@@ -28,6 +28,8 @@ pub fn cases() -> Vec<Case> {
         case("whole tiles", shape(1, 128, 1, 1, 64), &[], 1000),
         case("wide heads", shape(1, 150, 2, 1, 128), &[31, 97], 1000),
         case("wide heads in whole tiles", shape(1, 128, 1, 1, 128), &[], 1000),
+        bent("a softcap", shape(2, 150, 2, 1, 64), &[31, 97, 200], 1000, 1.5),
+        bent("a softcap, wide heads", shape(1, 150, 2, 1, 128), &[], 70, 0.5),
     ]
 }
 
@@ -63,6 +65,7 @@ fn attended(
     inputs: &[Tensor],
     shape: Shape,
     first: &[i32],
+    softcap: f64,
 ) -> candle_core::Result<(Tensor, Tensor)> {
     let Shape { batch, tokens, heads, key_heads, h } = shape;
     let by_head = |x: &Tensor, heads: usize| {
@@ -83,6 +86,7 @@ fn attended(
         .collect();
     let mask = Tensor::from_vec(mask, (batch, 1, tokens, tokens), &Device::Cpu)?;
     let scores = (q.matmul(&k.t()?.contiguous()?)? * (1.0 / (h as f64).sqrt()))?;
+    let scores = if softcap > 0.0 { ((scores / softcap)?.tanh()? * softcap)? } else { scores };
     let scores = scores.broadcast_add(&mask)?;
     let largest = scores.max_keepdim(D::Minus1)?.detach();
     let weights = scores.broadcast_sub(&largest)?.exp()?;
@@ -98,6 +102,11 @@ fn part(fused: &[f64], width: usize, start: usize, length: usize) -> Vec<f64> {
 }
 
 fn case(name: &str, shape: Shape, cuts: &[usize], window: usize) -> Case {
+    bent(name, shape, cuts, window, 0.0)
+}
+
+/// The same with scores that are bent to below `softcap`, unless it is 0.
+fn bent(name: &str, shape: Shape, cuts: &[usize], window: usize, softcap: f64) -> Case {
     let Shape { batch, tokens, heads, key_heads, h } = shape;
     let (wide, narrow, rows) = (heads * h, key_heads * h, batch * tokens);
     let width = wide + 2 * narrow;
@@ -110,16 +119,16 @@ fn case(name: &str, shape: Shape, cuts: &[usize], window: usize) -> Case {
         tensor(&part(&fused, width, start, length), &[batch, tokens, length])
     });
     let (out, gradients) = reference(&inputs, &tensor(&to_out, &[batch, tokens, wide]), |inputs| {
-        Ok(attended(inputs, shape, &first)?.0)
+        Ok(attended(inputs, shape, &first, softcap)?.0)
     });
-    let log_sums = numbers(&attended(&inputs, shape, &first).unwrap().1);
+    let log_sums = numbers(&attended(&inputs, shape, &first, softcap).unwrap().1);
     if window >= tokens {
         let [q, k, v] = inputs.each_ref().map(|x| Value::constant(x, Form::Composed));
         let visible = Visible::in_segments(&documents, batch, tokens);
-        let op = ops::attention(&q, &k, &v, &visible, heads, key_heads, 0.0).unwrap();
+        let op = ops::attention(&q, &k, &v, &visible, heads, key_heads, softcap).unwrap();
         close("the reference", &out, &numbers(&op.detached()), 1e-12).unwrap();
     }
-    let (job, found, behind) = launches(shape, places, [&fused, &to_out], &first);
+    let (job, found, behind) = launches((shape, softcap), places, [&fused, &to_out], &first);
     let name = format!("attention, {name} [{batch}, {tokens}, {heads}/{key_heads}, {h}]");
     Case::new(name, job, move |outcome| {
         close("out", &outcome.bf16(found[0]), &out, 4e-3)?;
@@ -147,7 +156,7 @@ type Behind = (usize, [Buffer; 2]);
 /// The four launches on q, k, v inside one fused product; the output, log-sums and its gradient. Of
 /// one row also what its last queries give behind the keys of the others.
 fn launches(
-    shape: Shape,
+    (shape, softcap): (Shape, f64),
     places: [(usize, usize); 3],
     [fused, to_out]: [&[f64]; 2],
     first: &[i32],
@@ -162,6 +171,7 @@ fn launches(
         }
         sizes.extend((1.0 / (h as f32).sqrt()).to_le_bytes());
         sizes.extend((before as i32).to_le_bytes());
+        sizes.extend((softcap as f32).to_le_bytes());
         sizes
     };
     let sizes = sizes_of(0);
@@ -215,9 +225,10 @@ fn drawn_shapes_give_the_reference() {
         let shape = Shape { batch, tokens, heads, key_heads, h: [64, 128][below(2)] };
         let cuts: Vec<usize> = (0..below(6)).map(|_| below(batch * tokens)).collect();
         let window = [8 + below(tokens), 1000][below(2)];
-        let case = case("drawn", shape, &cuts, window);
+        let softcap = [0.0, 0.5 + below(40) as f64][below(2)];
+        let case = bent("drawn", shape, &cuts, window, softcap);
         if let Err(why) = case.verdict(draw, "") {
-            panic!("{}: {why}; cuts {cuts:?}, window {window}", case.name);
+            panic!("{}: {why}; cuts {cuts:?}, window {window}, cap {softcap}", case.name);
         }
     }
 }

@@ -1,24 +1,26 @@
 //! Kernels that work on rows: norms, rotary embedding, activations, embedding, loss, dropout.
 
 use candle_core::{D, Device, Tensor};
+use dataprep::base::rng::Stream;
 use dataprep::runtime::ops;
 use dataprep::runtime::value::{Form, Value};
 use half::bf16;
 
 use super::cases::Case;
 use super::host::{Buffer, Job};
-use super::{ROUNDED, close, normal, numbers, reference, tensor};
+use super::{ROUNDED, close, gpt2, normal, numbers, reference, tensor};
 use crate::arguments;
 
 pub fn cases() -> Vec<Case> {
     let mut cases = vec![
-        rms_norm(70, 768, 1024, true),
-        rms_norm(3, 8, 1024, false),
-        rms_norm(66, 1992, 2048, true),
-        rms_norm(5, 4096, 4096, false),
-        rope(13, 3, 64, true),
-        rope(70, 2, 128, true),
-        rope(5, 2, 64, false),
+        rms_norm(70, 768, 1024, true, 0.0),
+        rms_norm(3, 8, 1024, false, 1.0),
+        rms_norm(66, 1992, 2048, true, 1.0),
+        rms_norm(5, 4096, 4096, false, 0.0),
+        rope(13, [3, 1], 64, true),
+        rope(70, [2, 4], 128, true),
+        rope(5, [2, 2], 64, false),
+        rope(300, [5, 1], 64, true),
         embedding(),
         dropout(),
         combine(),
@@ -43,8 +45,9 @@ fn normed(x: &Tensor, weight: &Tensor, epsilon: f64) -> candle_core::Result<Tens
     x.broadcast_div(&(mean + epsilon)?.sqrt()?)?.broadcast_mul(weight)
 }
 
-/// Forward, backward and the sum of the weight's parts, with the residual and without.
-fn rms_norm(rows: usize, d: usize, widest: usize, has_residual: bool) -> Case {
+/// Forward, backward and the sum of the weight's parts, with the residual and without; factors are
+/// `base` and the weight.
+fn rms_norm(rows: usize, d: usize, widest: usize, has_residual: bool, base: f64) -> Case {
     const EPSILON: f64 = 1e-5;
     let count = rows * d;
     let [x, residual, to_sum, to_out] =
@@ -57,10 +60,11 @@ fn rms_norm(rows: usize, d: usize, widest: usize, has_residual: bool) -> Case {
     };
     let inputs = [tensor(&h, &[rows, d]), tensor(&weight, &[d])];
     let (y, mut gradients) = reference(&inputs, &tensor(&to_out, &[rows, d]), |inputs| {
-        normed(&inputs[0], &inputs[1], EPSILON)
+        normed(&inputs[0], &(&inputs[1] + base)?, EPSILON)
     });
-    let (stream, gain) = (constant(&inputs[0]), constant(&inputs[1]));
-    let op = ops::rms_norm(&stream, &gain, ops::Gain::Weight, EPSILON).unwrap();
+    let (stream, weights) = (constant(&inputs[0]), constant(&inputs[1]));
+    let gain = if base == 0.0 { ops::Gain::Weight } else { ops::Gain::OnePlus };
+    let op = ops::rms_norm(&stream, &weights, gain, EPSILON).unwrap();
     close("the reference", &y, &numbers(&op.detached()), 1e-12).unwrap();
     if has_residual {
         gradients[0].iter_mut().zip(&to_sum).for_each(|(to_h, g)| *to_h += g);
@@ -68,43 +72,27 @@ fn rms_norm(rows: usize, d: usize, widest: usize, has_residual: bool) -> Case {
 
     let mut job = Job::default();
     let (rows32, d32) = (rows as i32, d as i32);
+    let last = || arguments![rows32, d32, EPSILON as f32, base as f32];
     let (x, weight) = (job.bf16(&x), job.bf16(&weight));
     let residual = has_residual.then(|| job.bf16(&residual));
     let sum = has_residual.then(|| job.output(2 * count));
     let out = job.output(2 * count);
-    job.launch(
-        format!("rms_norm_forward_{widest}"),
-        [rows.div_ceil(4), 1, 1],
-        128,
-        0,
-        arguments![x, residual, weight, sum, out, rows32, d32, EPSILON as f32],
-    );
+    let mut given = arguments![x, residual, weight, sum, out];
+    given.extend(last());
+    job.launch(format!("rms_norm_forward_{widest}"), [rows.div_ceil(4), 1, 1], 128, 0, given);
     let blocks = rows.div_ceil(64);
     let to_sum = has_residual.then(|| job.bf16(&to_sum));
     let to_out = job.bf16(&to_out);
     let (to_x, parts) = (job.output(2 * count), job.output(4 * blocks * d));
     let to_weight = job.f32(&vec![0.5; d]);
-    job.launch(
-        format!("rms_norm_backward_{widest}"),
-        [blocks, 1, 1],
-        128,
-        16 * d.next_multiple_of(256),
-        arguments![
-            sum.unwrap_or(x),
-            weight,
-            to_sum,
-            to_out,
-            to_x,
-            parts,
-            rows32,
-            d32,
-            EPSILON as f32
-        ],
-    );
+    let mut given = arguments![sum.unwrap_or(x), weight, to_sum, to_out, to_x, parts];
+    given.extend(last());
+    let shared = 16 * d.next_multiple_of(256);
+    job.launch(format!("rms_norm_backward_{widest}"), [blocks, 1, 1], 128, shared, given);
     let given = arguments![parts, to_weight, blocks as i32, d32, 1i32];
     job.launch("sum_parts", [d.div_ceil(32), 1, 1], 256, 1024, given);
     let to_weight_expected: Vec<f64> = gradients[1].iter().map(|g| g + 0.5).collect();
-    Case::new(format!("rms_norm [{rows}, {d}]"), job, move |outcome| {
+    Case::new(format!("rms_norm [{rows}, {d}], {base} and the weight"), job, move |outcome| {
         if let Some(sum) = sum {
             close("h", &outcome.bf16(sum), &h, 1e-6)?;
         }
@@ -132,66 +120,74 @@ fn turned(x: &Tensor, cosines: &Tensor, sines: &Tensor) -> candle_core::Result<T
     Tensor::cat(&[left, right], D::Minus1)
 }
 
-/// Heads out of wider rows, at positions that begin again, with QK-norm and without.
-fn rope(tokens: usize, heads: usize, h: usize, has_norm: bool) -> Case {
+/// Queries and keys in one launch, at positions that begin again, with QK-norm and without.
+fn rope(tokens: usize, heads: [usize; 2], h: usize, has_norm: bool) -> Case {
     const EPSILON: f64 = 1e-6;
-    let (width, stride) = (heads * h, heads * h + 16);
     let positions: Vec<i32> = (0..tokens as i32).map(|t| t % 9).collect();
     let (cosine, sine) = (table(h, f64::cos), table(h, f64::sin));
-    let x = normal("x", tokens * stride, 1.0);
-    let (weight, to_y) = (normal("weight", h, 1.0), normal("to_y", tokens * width, 1.0));
     let rows = |table: &[f64]| {
         let rows = positions.iter().flat_map(|&p| table[p as usize * h / 2..][..h / 2].to_vec());
         tensor(&rows.collect::<Vec<f64>>(), &[tokens, 1, h / 2])
     };
     let (cosines, sines) = (rows(&cosine), rows(&sine));
-    let whole = tensor(&x, &[tokens, stride]);
-    let cut = whole.narrow(1, 0, width).unwrap().reshape((tokens, heads, h)).unwrap();
-    let inputs = if has_norm { vec![cut, tensor(&weight, &[h])] } else { vec![cut] };
-    let (y, gradients) = reference(&inputs, &tensor(&to_y, &[tokens, heads, h]), |inputs| {
-        let x = match inputs.get(1) {
-            Some(weight) => normed(&inputs[0], weight, EPSILON)?,
-            None => inputs[0].clone(),
-        };
-        turned(&x, &cosines, &sines)
-    });
-    if !has_norm {
-        let positions: Vec<u32> = positions.iter().map(|&position| position as u32).collect();
-        let rotation = ops::Rotation::new(&positions, h, THETA, None, &Device::Cpu).unwrap();
-        let flat = constant(&inputs[0].reshape((1, tokens, width)).unwrap());
-        let op = ops::rope(&flat, &rotation).unwrap();
-        close("the reference", &y, &numbers(&op.detached()), 1e-6).unwrap();
-    }
-
     let mut job = Job::default();
-    let (x, to_y, positions) = (job.bf16(&x), job.bf16(&to_y), job.i32(&positions));
+    let places = job.i32(&positions);
     let (cosine, sine) = (job.f32(&cosine), job.f32(&sine));
-    let weight = has_norm.then(|| job.bf16(&weight));
-    let (y_out, to_x) = (job.output(2 * tokens * width), job.output(2 * tokens * width));
-    let (stride, width32, groups) = (stride as i32, width as i32, 128 / (h / 8));
-    let common = || arguments![x, stride, weight, cosine, sine, positions];
-    let last = || arguments![tokens as i32, heads as i32, EPSILON as f32];
-    let given = [common(), arguments![y_out, width32], last()].into_iter().flatten().collect();
-    let blocks = (tokens * heads).div_ceil(groups);
-    job.launch(format!("rope_forward_{h}"), [blocks, 1, 1], 128, 0, given);
-    let blocks = (tokens * heads).div_ceil(16 * groups);
-    let parts = has_norm.then(|| job.output(4 * blocks * h));
-    let shared = if has_norm { 4096 } else { 0 };
-    let own = arguments![to_y, width32, to_x, width32, parts];
-    let given = [common(), own, last()].into_iter().flatten().collect();
-    job.launch(format!("rope_backward_{h}"), [blocks, 1, 1], 128, shared, given);
-    let to_weight = job.output(4 * h);
-    if let Some(parts) = parts {
-        let given = arguments![parts, to_weight, blocks as i32, h as i32, 0i32];
-        job.launch("sum_parts", [h.div_ceil(32), 1, 1], 256, 1024, given);
-    }
-    Case::new(format!("rope {tokens} x {heads} x {h}, norm {has_norm}"), job, move |outcome| {
-        close("y", &outcome.bf16(y_out), &y, ROUNDED)?;
-        close("dx", &outcome.bf16(to_x), &gradients[0], ROUNDED)?;
+    let mut sides = Vec::new();
+    for (side, heads) in ["q", "k"].into_iter().zip(heads) {
+        let count = tokens * heads * h;
+        let [x, to_y] = ["x", "to_y"].map(|name| normal(&format!("{name} {side}"), count, 1.0));
+        let weight = normal(&format!("weight {side}"), h, 1.0);
+        let input = tensor(&x, &[tokens, heads, h]);
+        let inputs = if has_norm { vec![input, tensor(&weight, &[h])] } else { vec![input] };
+        let (y, gradients) = reference(&inputs, &tensor(&to_y, &[tokens, heads, h]), |inputs| {
+            let x = match inputs.get(1) {
+                Some(weight) => normed(&inputs[0], weight, EPSILON)?,
+                None => inputs[0].clone(),
+            };
+            turned(&x, &cosines, &sines)
+        });
         if !has_norm {
-            return Ok(());
+            let positions: Vec<u32> = positions.iter().map(|&position| position as u32).collect();
+            let rotation = ops::Rotation::new(&positions, h, THETA, None, &Device::Cpu).unwrap();
+            let flat = constant(&inputs[0].reshape((1, tokens, heads * h)).unwrap());
+            let op = ops::rope(&flat, &rotation).unwrap();
+            close("the reference", &y, &numbers(&op.detached()), 1e-6).unwrap();
         }
-        close("dw", &outcome.f32(to_weight), &gradients[1], 1e-5)
+        let (forward, backward) = (count.div_ceil(1024), count.div_ceil(16 * 1024));
+        let given = [job.bf16(&x), job.bf16(&to_y)];
+        let weight = has_norm.then(|| job.bf16(&weight));
+        let found = [job.output(2 * count), job.output(2 * count), job.output(4 * h)];
+        sides.push((given, weight, found, [forward, backward], heads as i32, y, gradients));
+    }
+    let [q, k] = [&sides[0], &sides[1]];
+    let common = || arguments![q.0[0], k.0[0], q.1, k.1, cosine, sine, places];
+    let last = |blocks: usize| arguments![tokens as i32, q.4, k.4, blocks as i32, EPSILON as f32];
+    let own = arguments![q.2[0], k.2[0]];
+    let given = [common(), own, last(q.3[0])].into_iter().flatten().collect();
+    job.launch(format!("rope_forward_{h}"), [q.3[0] + k.3[0], 1, 1], 128, 0, given);
+    let blocks = q.3[1] + k.3[1];
+    let parts = has_norm.then(|| job.output(4 * blocks * h));
+    let own = arguments![q.0[1], k.0[1], q.2[1], k.2[1], parts];
+    let given = [common(), own, last(q.3[1])].into_iter().flatten().collect();
+    job.launch(format!("rope_backward_{h}"), [blocks, 1, 1], 128, 4096, given);
+    if let Some(parts) = parts {
+        for (at, start) in [(0, 0), (1, sides[0].3[1])] {
+            let (sum, count) = (sides[at].2[2], sides[at].3[1] as i32);
+            let given = arguments![parts.offset(4 * start * h), sum, count, h as i32, 0i32];
+            job.launch("sum_parts", [h.div_ceil(32), 1, 1], 256, 1024, given);
+        }
+    }
+    let name = format!("rope {tokens} x {heads:?} x {h}, norms {has_norm}");
+    Case::new(name, job, move |outcome| {
+        for (_, _, [y_out, to_x, to_weight], _, _, y, gradients) in &sides {
+            close("y", &outcome.bf16(*y_out), y, ROUNDED)?;
+            close("dx", &outcome.bf16(*to_x), &gradients[0], ROUNDED)?;
+            if has_norm {
+                close("dw", &outcome.f32(*to_weight), &gradients[1], 1e-5)?;
+            }
+        }
+        Ok(())
     })
 }
 
@@ -361,6 +357,29 @@ fn cross_entropy(
         close("log sums", &outcome.f32(sums), &log_sums, 1e-6)?;
         close("dlogits", &outcome.bf16(logits), &gradients[0], ROUNDED)
     })
+}
+
+/// Drawn numbers of rows, widths and heads; another seed in `DATAPREP_FUZZ_SEED` draws others.
+#[test]
+fn drawn_rows_give_the_reference() {
+    let seed = std::env::var("DATAPREP_FUZZ_SEED").map_or(1, |seed| seed.parse().unwrap());
+    let mut stream = Stream::new(seed, "rows of norms");
+    let mut below = |end: usize| (stream.next_u64() % end as u64) as usize;
+    for draw in 0..6 {
+        let (rows, d, has_residual) = (1 + below(140), 8 * (1 + below(512)), below(2) == 0);
+        let widest = d.next_power_of_two().max(1024);
+        let heads = [1 + below(5), 1 + below(5)];
+        let (tokens, h, has_norm) = (1 + below(150), [64, 128][below(2)], below(2) == 0);
+        for case in [
+            rms_norm(rows, d, widest, has_residual, [0.0, 1.0][below(2)]),
+            gpt2::layer_norm(rows, d, widest, has_residual),
+            rope(tokens, heads, h, has_norm),
+        ] {
+            if let Err(why) = case.verdict(draw, "") {
+                panic!("{}: {why}", case.name);
+            }
+        }
+    }
 }
 
 /// Against `ops::dropout` on the same tokens: the same elements fall.

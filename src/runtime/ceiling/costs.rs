@@ -13,7 +13,7 @@
 use serde::Serialize;
 
 use crate::base::error::Result;
-use crate::runtime::cuda::table::{BIAS_BLOCK, CHUNK as PIECE, NORM_ROWS, SQUARES};
+use crate::runtime::cuda::table::{BIAS_BLOCK, CHUNK as PIECE, NORM_ROWS, PLACED, SQUARES};
 use crate::runtime::model::{
     ModelConfig, check_kernels,
     knobs::{Activation, Bias, Norm, Positions},
@@ -228,6 +228,18 @@ impl Step<'_> {
         self.kernel("sum_parts", launches, parts + 8 * width);
     }
 
+    /// The gradients of queries and keys before they were turned; with norms also of their weights.
+    fn places_backward(&mut self, has_norms: bool) {
+        let (n, h, wide, every) = (self.n, self.h, self.q + self.k, self.every());
+        let name = format!("rope_backward_{h}");
+        if !has_norms {
+            return self.kernel(name, every, 4 * n * wide);
+        }
+        let parts = [self.q, self.k].map(|width| 4 * (n * width).div_ceil(PLACED as u64) * h);
+        self.kernel(name, every, 6 * n * wide + parts[0] + parts[1]);
+        parts.into_iter().for_each(|parts| self.kernel("sum_parts", every, parts + 8 * h));
+    }
+
     fn has_norm_biases(&self) -> bool {
         self.model.norm == Norm::LayerNorm && self.model.bias == Bias::All
     }
@@ -254,23 +266,24 @@ impl Step<'_> {
         let (n, d, every, parts) = (self.n, self.d, self.every(), self.parts);
         let (norm, learned) = (self.model.norm, self.model.positions == Positions::Learned);
         self.kernel("embedding_forward", parts * if learned { 2 } else { 1 }, 4 * n * d);
+        // The stream takes up both branches, and the table of positions; a norm that is the first
+        // to read such a sum makes it.
+        let sums = 2 * every + if learned { parts } else { 0 };
+        let is_embedded = learned && self.model.dropout == 0.0;
+        let made = self.norms() + if is_embedded { parts } else { 0 };
         let norms = self.norms() + parts;
-        self.norm(norm, "forward", norms, (n, d), 4);
-        if self.has_norm_biases() {
-            self.kernel("bias_forward", norms, 4 * n * d);
-        }
-        for (name, inputs, outputs, has_bias) in self.maps() {
+        self.norm(norm, "forward", made, (n, d), 8);
+        self.norm(norm, "forward", norms - made, (n, d), 4);
+        self.kernel("combine_two", sums - made, 6 * n * d);
+        // Norms and products add their biases.
+        for (name, inputs, outputs, _) in self.maps() {
             self.work(format!("product {name}"), product(every, n, outputs, inputs));
-            if has_bias {
-                self.kernel("bias_forward", every, 4 * n * outputs);
-            }
         }
-        for width in [self.q, self.k] {
-            if self.model.qk_norm {
+        if !learned {
+            self.kernel(format!("rope_forward_{}", self.h), every, 4 * n * (self.q + self.k));
+        } else if self.model.qk_norm {
+            for width in [self.q, self.k] {
                 self.norm(Norm::RmsNorm, "forward", every, (n * width / self.h, self.h), 4);
-            }
-            if !learned {
-                self.kernel(format!("rope_forward_{}", self.h), every, 4 * n * width);
             }
         }
         let log_sums = self.model.n_head as u64;
@@ -278,8 +291,6 @@ impl Step<'_> {
         let (activation, inputs) = self.activation();
         let name = format!("{activation}_forward");
         self.kernel(name, every, 2 * n * (inputs + 1) * self.ff);
-        // The stream takes up both branches, and the table of positions.
-        self.kernel("combine_two", 2 * every + if learned { parts } else { 0 }, 6 * n * d);
         self.along();
     }
 
@@ -333,13 +344,12 @@ impl Step<'_> {
         self.kernel(name, every, n * 4 * (q + log_sums));
         self.attention("attention_keys", 4 * q + 8 * k + 8 * log_sums, 8);
         self.attention("attention_queries", 6 * q + 4 * k + 8 * log_sums, 6);
-        for width in [q, k] {
-            if !learned {
-                self.kernel(format!("rope_backward_{}", self.h), every, 4 * n * width);
-            }
-            if self.model.qk_norm {
+        match (learned, self.model.qk_norm) {
+            (false, has_norms) => self.places_backward(has_norms),
+            (true, false) => (),
+            (true, true) => [q, k].into_iter().for_each(|width| {
                 self.norm(Norm::RmsNorm, "backward", every, (n * width / self.h, self.h), 6);
-            }
+            }),
         }
         let distinct = n.min(self.model.vocab_size as u64);
         self.kernel("embedding_backward", parts, 2 * n * d + 8 * distinct * d);
@@ -399,6 +409,7 @@ fn rounds(layers: u64, [rows, columns]: [usize; 2]) -> [Work; 3] {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::runtime::model::knobs::Dtype;
 
     /// 2 layers of width 128 with two heads of 64, feed-forward 256, vocabulary 512: 2 rows of 64.
     fn model() -> ModelConfig {
@@ -424,12 +435,13 @@ mod tests {
         let ops = ops(&model(), BATCH, Optimizer::AdamW).unwrap();
         // 128 tokens of 128 elements are 16,384 elements.
         assert_eq!(op(&ops, "embedding_forward"), (1, 4 * 16_384, 0));
-        assert_eq!(op(&ops, "rms_norm_forward_1024"), (5, 5 * 4 * 16_384, 0));
-        // The stream takes up two branches a layer.
-        assert_eq!(op(&ops, "combine_two"), (4, 4 * 6 * 16_384, 0));
+        // The stream takes up two branches a layer, each in the norm behind it; the first has none.
+        assert_eq!(op(&ops, "rms_norm_forward_1024"), (5, (4 * 8 + 4) * 16_384, 0));
+        assert!(ops.iter().all(|op| op.name != "combine_two"));
         // [128, 128] · [128, 128] three times a layer: three times 16,384 elements, twice.
         assert_eq!(op(&ops, "product qkv"), (6, 6 * 98_304, 6 * 4_194_304));
-        assert_eq!(op(&ops, "rope_forward_64"), (4, 4 * 65_536, 0));
+        assert_eq!(op(&ops, "rope_forward_64"), (2, 2 * 4 * 2 * 16_384, 0));
+        assert_eq!(op(&ops, "rope_backward_64"), (2, 2 * 4 * 2 * 16_384, 0));
         // q, k, v and out of 128 elements and two log-sums a token; 2 · 2 · 2,080 pairs.
         assert_eq!(op(&ops, "attention_forward_64"), (2, 2 * 132_096, 2 * 4 * 64 * 8_320));
         assert_eq!(op(&ops, "swiglu_forward"), (2, 2 * 6 * 32_768, 0));
@@ -474,6 +486,19 @@ mod tests {
     }
 
     #[test]
+    fn a_head_is_read_once_each_way_where_it_is_normed_and_turned() {
+        let normed = ModelConfig { qk_norm: true, ..model() };
+        let ops = ops(&normed, BATCH, Optimizer::AdamW).unwrap();
+        assert_eq!(op(&ops, "rope_forward_64"), (2, 2 * 4 * 2 * 16_384, 0));
+        // 6 bytes an element of queries and of keys, and a row of 64 sums for 16,384 of them.
+        assert_eq!(op(&ops, "rope_backward_64"), (2, 2 * 2 * (6 * 16_384 + 256), 0));
+        // Two rows of 128 sums a norm of the stream; one of 64 for queries, one for keys.
+        let sums = 5 * (1024 + 8 * 128) + 2 * 2 * (256 + 8 * 64);
+        assert_eq!(op(&ops, "sum_parts"), (5 + 4, sums, 0));
+        assert_eq!(op(&ops, "rms_norm_backward_1024").0, 5);
+    }
+
+    #[test]
     fn muon_moves_the_blocks_and_adamw_the_rest() {
         let ops = ops(&model(), BATCH, Optimizer::Muon).unwrap();
         let moved = 2 * (4 * 16_384 + 3 * 32_768);
@@ -494,8 +519,8 @@ mod tests {
     #[test]
     fn what_no_kernel_computes_is_named() {
         let cases = [
-            (ModelConfig { norm: Norm::Gemma, ..model() }, "`model.norm`"),
-            (ModelConfig { attention_softcap: 30.0, ..model() }, "`model.attention_softcap`"),
+            (ModelConfig { dtype: Dtype::F32, ..model() }, "`model.dtype`"),
+            (ModelConfig { d_ff: 100, ..model() }, "`model.d_ff`"),
             (ModelConfig { n_head: 4, n_kv_head: 4, ..model() }, "32 elements"),
         ];
         for (model, what) in cases {
@@ -519,7 +544,7 @@ mod tests {
         let without = "(4·d without the residual), backward 8·d (6·d without gh)";
         head!("rms_norm.cu", "Bytes a row: forward 8·d", "4·d / 64");
         assert!(include_str!("../../../kernels/rms_norm.cu").contains(without));
-        head!("layer_norm.cu", "Bytes a row: forward 4·d, backward 8·d (6·d without gx)");
+        head!("layer_norm.cu", "Bytes a row: forward 8·d (4·d without the residual), backward 8·d");
         head!("bias.cu", "bytes an element 4", "bytes an element 2, and 4 / 128");
         head!("rope.cu", "4·h (6·h backward with a norm)");
         head!("activation.cu", "forward 6, backward 10; without a gate 4 and 6");

@@ -81,8 +81,10 @@ impl Kernel {
         let h = model.head_dim();
         match (start, end.parse::<usize>()) {
             ("rms_norm_forward" | "rms_norm_backward", Ok(widest)) => {
-                let of_stream = model.norm == Norm::RmsNorm && fits(model.d_model, widest);
-                of_stream || (model.qk_norm && fits(h, widest))
+                let of_stream = model.norm != Norm::LayerNorm && fits(model.d_model, widest);
+                // Those of heads that are turned are in the launch that turns them.
+                let of_heads = model.qk_norm && model.positions != Positions::Rope;
+                of_stream || (of_heads && fits(h, widest))
             }
             ("layer_norm_forward" | "layer_norm_backward", Ok(widest)) => {
                 model.norm == Norm::LayerNorm && fits(model.d_model, widest)
@@ -92,7 +94,8 @@ impl Kernel {
             }
             (_, Ok(of)) => of == h,
             ("swiglu" | "geglu" | "relu2" | "gelu", _) => start == activation,
-            ("bias", _) => model.bias != Bias::None,
+            // Products and norms add their biases; beside an adapter a launch of its own does.
+            ("bias", _) => end == "backward" && model.bias != Bias::None,
             _ => true,
         }
     }
@@ -105,12 +108,7 @@ impl Kernel {
 
     /// Bytes of shared memory of a block in a model of this width.
     pub fn shared_bytes(&self, width: usize) -> usize {
-        match self.0.shared {
-            Some(bytes) => bytes,
-            None if self.name().contains("_norm_") => norm_shared(width),
-            // Rotary embedding without a norm of its own.
-            None => 0,
-        }
+        self.0.shared.unwrap_or_else(|| norm_shared(width))
     }
 
     /// How it fills a multiprocessor of `gpu`; `None` where no register count is known.
@@ -153,7 +151,7 @@ mod tests {
 
     #[test]
     fn registers_bound_attention_on_a_large_gpu_and_shared_memory_on_a_small_one() {
-        // 159 registers: 5,120 a warp, 12 warps of 65,536, so three blocks of four; 40,960 + 1,024
+        // 158 registers: 5,120 a warp, 12 warps of 65,536, so three blocks of four; 40,960 + 1,024
         // bytes would let five stand.
         let found = occupancy("attention_forward_64", "h200");
         assert_eq!((found.blocks, found.warps, found.most_warps), (3, 12, 64));
@@ -196,15 +194,17 @@ mod tests {
         let other = of("d_model = 768\nn_head = 12\nn_kv_head = 12\nnorm = 'layernorm'\n\
                         bias = 'all'\nactivation = 'gelu'\npositions = 'learned'");
         let yes = ["layer_norm_backward_1024", "bias_backward", "gelu_forward"];
-        assert!(yes.iter().all(|name| other.contains(name)));
+        assert!(yes.iter().all(|name| other.contains(name)) && !other.contains(&"bias_forward"));
         assert!(other.iter().all(|name| !name.starts_with("rope_") && !name.starts_with("rms_")));
     }
 
     #[test]
-    fn every_kernel_has_its_registers_on_every_gpu() {
+    fn a_block_of_every_kernel_stands_on_every_gpu_at_its_widest() {
         for gpu in super::super::GPUS {
             for kernel in kernels() {
-                assert!(kernel.occupancy(gpu, 768).is_some(), "{} {}", kernel.name(), gpu.name);
+                let found = kernel.occupancy(gpu, kernel.widest());
+                let blocks = found.map(|found| found.blocks);
+                assert!(blocks.is_some_and(|it| it > 0), "{} {}", kernel.name(), gpu.name);
             }
         }
     }

@@ -1,4 +1,5 @@
-//! The operations of the model on arrays of a device: which kernels, on what grid, with what.
+//! The operations of the model on arrays of a device: which kernels, on what grid, with what; those
+//! of attention's heads stand in [`super::heads`].
 //!
 //! In → arrays; out → arrays, forward and backward. Each file of `runtime::ops` calls its own pair
 //! and knows the tape; nothing here does. Gradients of parameters go to the parameter's own sum
@@ -24,19 +25,19 @@ macro_rules! arguments {
 pub(crate) use arguments;
 
 /// Elements that a thread of an element-wise kernel works on.
-const EIGHT: usize = 8;
+pub(super) const EIGHT: usize = 8;
 
-fn line(blocks: usize) -> [usize; 3] {
+pub(super) fn line(blocks: usize) -> [usize; 3] {
     [blocks, 1, 1]
 }
 
 /// Blocks of the kernel `name` that have a thread for each of `pieces`.
-fn threads_of(name: &str, pieces: usize) -> [usize; 3] {
+pub(super) fn threads_of(name: &str, pieces: usize) -> [usize; 3] {
     line(pieces.div_ceil(entry(name).threads as usize))
 }
 
 /// Elements of the last dimension.
-fn width(array: &Array) -> usize {
+pub(super) fn width(array: &Array) -> usize {
     *array.dims().last().expect("an array has a dimension")
 }
 
@@ -71,8 +72,8 @@ pub fn joined(gradient: Array, with: Option<Array>) -> Result<Array> {
     }
 }
 
-/// x [.., I] · weightᵀ of weight [O, I]: [.., O].
-pub fn linear(x: &Array, weight: &Array) -> Result<Array> {
+/// x [.., I] · weightᵀ of weight [O, I], plus `bias` [O] where there is one: [.., O].
+pub fn linear(x: &Array, weight: &Array, bias: Option<&Array>) -> Result<Array> {
     let (outputs, inputs) = (weight.dims()[0], weight.dims()[1]);
     let mut dims = x.dims().to_vec();
     *dims.last_mut().expect("x has dimensions") = outputs;
@@ -85,6 +86,7 @@ pub fn linear(x: &Array, weight: &Array) -> Result<Array> {
         right: factor(weight, true),
         scale: 1.0,
         addend: None,
+        bias: bias.map(Array::address),
         output: output.address(),
         element: Element::Bf16,
     })?;
@@ -103,6 +105,7 @@ pub fn linear_to_weight(x: &Array, weight: &Array, gradient: &Array) -> Result<(
         right: factor(x, false),
         scale: 1.0,
         addend: Some((sum, 1.0)),
+        bias: None,
         output: sum,
         element: Element::F32,
     })
@@ -135,6 +138,7 @@ fn to_x(output: &Array, weight: &Array, gradient: &Array, with: Option<&Array>) 
         right: factor(weight, false),
         scale: 1.0,
         addend: with.map(|with| (with.address(), 1.0)),
+        bias: None,
         output: output.address(),
         element: Element::Bf16,
     })
@@ -146,38 +150,84 @@ fn widest(d: usize) -> usize {
     fits.unwrap_or_else(|| panic!("no norm of {d} elements"))
 }
 
-/// x / √(mean(x²) + ε) · weight over each run of as many elements as the weight has.
-pub fn rms_norm(x: &Array, weight: &Array, epsilon: f64) -> Result<Array> {
-    let d = weight.count();
-    let (rows, output) = (x.count() / d, x.like(x.dims())?);
-    let none = Argument::Pointer(None);
-    let (count, d32, epsilon) = (rows as i32, d as i32, epsilon as f32);
-    let given = arguments![x, none, weight, none, &output, count, d32, epsilon];
-    let name = format!("rms_norm_forward_{}", widest(d));
-    x.context().launch(&name, norm_blocks(&name, rows), given)?;
-    Ok(output)
-}
-
-/// A warp a row.
-fn norm_blocks(name: &str, rows: usize) -> [usize; 3] {
-    threads_of(name, 32 * rows)
-}
-
-/// (x − mean) / √(variance + ε) · weight over rows as wide as the weight.
-pub fn layer_norm(x: &Array, weight: &Array, epsilon: f64) -> Result<Array> {
-    let d = weight.count();
-    let (rows, output) = (x.count() / d, x.like(x.dims())?);
-    let given = arguments![x, weight, &output, rows as i32, d as i32, epsilon as f32];
-    let name = format!("layer_norm_forward_{}", widest(d));
-    x.context().launch(&name, norm_blocks(&name, rows), given)?;
-    Ok(output)
-}
-
 /// Which norm.
 #[derive(Clone, Copy, Debug)]
 pub enum Norm {
+    /// x / √(mean(x²) + ε) · weight.
     Rms,
+    /// The same with 1 + weight.
+    OnePlus,
+    /// (x − mean) / √(variance + ε) · weight.
     Layer,
+}
+
+impl Norm {
+    /// Its kernel of a pass over rows of `d` elements.
+    fn name(self, pass: &str, d: usize) -> String {
+        let kind = match self {
+            Norm::Rms | Norm::OnePlus => "rms",
+            Norm::Layer => "layer",
+        };
+        format!("{kind}_norm_{pass}_{}", widest(d))
+    }
+
+    /// What the kernel gets behind the sizes.
+    fn constants(self, epsilon: f64) -> Vec<Argument> {
+        match self {
+            Norm::Rms => arguments![epsilon as f32, 0f32],
+            Norm::OnePlus => arguments![epsilon as f32, 1f32],
+            Norm::Layer => arguments![epsilon as f32],
+        }
+    }
+}
+
+/// The weight of a norm, and the bias of a LayerNorm that has one.
+#[derive(Clone, Debug)]
+pub struct Gains {
+    pub weight: Array,
+    pub bias: Option<Array>,
+}
+
+/// The norm of each run of as many elements as the weight has.
+pub fn norm(kind: Norm, x: &Array, gains: &Gains, epsilon: f64) -> Result<Array> {
+    let output = x.like(x.dims())?;
+    norm_forward(kind, (x, None), gains, (None, &output), epsilon)?;
+    Ok(output)
+}
+
+/// x + residual, and the norm of it, in one launch.
+pub fn add_norm(
+    kind: Norm,
+    x: &Array,
+    residual: &Array,
+    gains: &Gains,
+    epsilon: f64,
+) -> Result<(Array, Array)> {
+    let (sum, output) = (x.like(x.dims())?, x.like(x.dims())?);
+    norm_forward(kind, (x, Some(residual)), gains, (Some(&sum), &output), epsilon)?;
+    Ok((sum, output))
+}
+
+fn norm_forward(
+    kind: Norm,
+    (x, residual): (&Array, Option<&Array>),
+    Gains { weight, bias }: &Gains,
+    (sum, output): (Option<&Array>, &Array),
+    epsilon: f64,
+) -> Result<()> {
+    let d = weight.count();
+    let rows = x.count() / d;
+    let mut given = arguments![x, residual, weight];
+    match kind {
+        Norm::Layer => given.push(bias.as_ref().into()),
+        Norm::Rms | Norm::OnePlus => assert!(bias.is_none(), "an RMSNorm has no bias"),
+    }
+    given.extend(arguments![sum, output]);
+    given.extend(arguments![rows as i32, d as i32]);
+    given.extend(kind.constants(epsilon));
+    let name = kind.name("forward", d);
+    // A warp a row.
+    x.context().launch(&name, threads_of(&name, 32 * rows), given)
 }
 
 /// The gradient of x plus `with`; that of the weight goes to its sum where it is trained.
@@ -194,13 +244,10 @@ pub fn norm_backward(
     let (blocks, to_x) = (rows.div_ceil(NORM_ROWS), x.like(x.dims())?);
     let context = x.context();
     let parts = context.array(&[blocks, d], Element::F32)?;
-    let (count, d32, epsilon) = (rows as i32, d as i32, epsilon as f32);
-    let given = arguments![x, weight, with, gradient, &to_x, &parts, count, d32, epsilon];
-    let kind = match kind {
-        Norm::Rms => "rms",
-        Norm::Layer => "layer",
-    };
-    let name = format!("{kind}_norm_backward_{}", widest(d));
+    let mut given = arguments![x, weight, with, gradient, &to_x, &parts];
+    given.extend(arguments![rows as i32, d as i32]);
+    given.extend(kind.constants(epsilon));
+    let name = kind.name("backward", d);
     context.launch_with(&name, line(blocks), norm_shared(d), given)?;
     if is_trained {
         add_parts(&parts, weight.sum())?;
@@ -215,7 +262,7 @@ pub fn norm_shared(d: usize) -> usize {
 }
 
 /// Adds the sum of `parts` [count, width] to `sum`.
-fn add_parts(parts: &Array, sum: &Array) -> Result<()> {
+pub(super) fn add_parts(parts: &Array, sum: &Array) -> Result<()> {
     let (count, width) = (parts.dims()[0], parts.dims()[1]);
     let given = arguments![parts, sum, count as i32, width as i32, 1i32];
     parts.context().launch("sum_parts", line(width.div_ceil(32)), given)
@@ -235,158 +282,11 @@ pub fn bias_backward(numbers: &Array, gradient: &Array) -> Result<()> {
     let (context, width) = (gradient.context(), numbers.count());
     let rows = gradient.count() / width;
     let [tall, wide] = BIAS_BLOCK;
-    let grid = [width.div_ceil(wide), rows.div_ceil(tall), 1];
-    let parts = context.array(&[grid[1], width], Element::F32)?;
+    let grid = [rows.div_ceil(tall), width.div_ceil(wide), 1];
+    let parts = context.array(&[grid[0], width], Element::F32)?;
     let given = arguments![gradient, &parts, rows as i32, width as i32];
     context.launch("bias_backward", grid, given)?;
     add_parts(&parts, numbers.sum())
-}
-
-/// Angles of the rotary embedding by position, and the position of each token.
-#[derive(Clone, Debug)]
-pub struct Turns {
-    /// [positions, h/2].
-    pub cosine: Array,
-    /// Like it.
-    pub sine: Array,
-    /// `[tokens]`.
-    pub positions: Array,
-}
-
-/// Each head of x [.., heads·h] turned by its token's angles.
-pub fn rope(x: &Array, turns: &Turns) -> Result<Array> {
-    let (h, output) = (2 * width(&turns.cosine), x.like(x.dims())?);
-    let (stride, tokens) = (width(x) as i32, turns.positions.count());
-    let heads = width(x) / h;
-    let none = Argument::Pointer(None);
-    let Turns { cosine, sine, positions } = turns;
-    let mut given = arguments![x, stride, none, cosine, sine, positions, &output, stride];
-    given.extend(arguments![tokens as i32, heads as i32, 0f32]);
-    let blocks = (tokens * heads).div_ceil(128 / (h / EIGHT));
-    x.context().launch(&format!("rope_forward_{h}"), line(blocks), given)?;
-    Ok(output)
-}
-
-/// The gradient turned back.
-pub fn rope_backward(gradient: &Array, turns: &Turns) -> Result<Array> {
-    let (h, to_x) = (2 * width(&turns.cosine), gradient.like(gradient.dims())?);
-    let (stride, tokens) = (width(gradient) as i32, turns.positions.count());
-    let heads = width(gradient) / h;
-    let none = Argument::Pointer(None);
-    let Turns { cosine, sine, positions } = turns;
-    // Without a norm nothing reads x.
-    let mut given = arguments![none, stride, none, cosine, sine, positions, gradient, stride];
-    given.extend(arguments![&to_x, stride, none, tokens as i32, heads as i32, 0f32]);
-    let blocks = (tokens * heads).div_ceil(16 * (128 / (h / EIGHT)));
-    gradient.context().launch_with(&format!("rope_backward_{h}"), line(blocks), 0, given)?;
-    Ok(to_x)
-}
-
-/// Sizes of one call of attention.
-#[derive(Clone, Copy, Debug)]
-pub struct Heads {
-    pub rows: usize,
-    /// Queries of a row.
-    pub tokens: usize,
-    /// Keys before the first query's own.
-    pub before: usize,
-    pub heads: usize,
-    pub key_heads: usize,
-    /// Elements of a head.
-    pub h: usize,
-}
-
-impl Heads {
-    fn argument(&self) -> Argument {
-        let (wide, narrow) = (self.heads * self.h, self.key_heads * self.h);
-        let sizes = [self.tokens, self.heads, self.key_heads, wide, narrow, narrow];
-        let mut bytes = [0; 32];
-        for (place, size) in bytes.chunks_exact_mut(4).zip(sizes) {
-            place.copy_from_slice(&(size as i32).to_le_bytes());
-        }
-        bytes[24..28].copy_from_slice(&(1.0 / (self.h as f32).sqrt()).to_le_bytes());
-        bytes[28..].copy_from_slice(&(self.before as i32).to_le_bytes());
-        Argument::Sizes(bytes)
-    }
-
-    fn name(&self, pass: Pass) -> String {
-        format!("attention_{}_{}", pass.name(), self.h)
-    }
-}
-
-#[derive(Clone, Copy)]
-enum Pass {
-    Forward,
-    Delta,
-    Keys,
-    Queries,
-}
-
-impl Pass {
-    fn name(self) -> &'static str {
-        match self {
-            Pass::Forward => "forward",
-            Pass::Delta => "delta",
-            Pass::Keys => "keys",
-            Pass::Queries => "queries",
-        }
-    }
-}
-
-/// Queries, or keys, that a block of attention owns.
-const TILE: usize = 64;
-
-/// What the backward of attention reads: q, k, v, first keys, output, log-sums.
-pub struct Attended {
-    pub q: Array,
-    pub k: Array,
-    pub v: Array,
-    pub first: Array,
-    /// [B, T, H·h].
-    pub output: Array,
-    /// [B, H, T].
-    pub log_sums: Array,
-    pub heads: Heads,
-}
-
-/// softmax(q·kᵀ/√h)·v over the keys from `first` [B, T] on, to each query's own.
-pub fn attention(q: &Array, k: &Array, v: &Array, first: Array, heads: Heads) -> Result<Attended> {
-    let (context, Heads { rows, tokens, heads: count, .. }) = (q.context(), heads);
-    let output = q.like(q.dims())?;
-    let log_sums = context.array(&[rows, count, tokens], Element::F32)?;
-    let given = arguments![q, k, v, &first, &output, &log_sums, heads.argument()];
-    let grid = [tokens.div_ceil(TILE), count, rows];
-    context.launch(&heads.name(Pass::Forward), grid, given)?;
-    let (q, k, v) = (q.clone(), k.clone(), v.clone());
-    Ok(Attended { q, k, v, first, output, log_sums, heads })
-}
-
-impl Attended {
-    /// The gradients of q, k, v.
-    ///
-    /// # Panics
-    /// Behind a cache, where nothing is trained.
-    pub fn backward(&self, gradient: &Array) -> Result<[Array; 3]> {
-        let Attended { q, k, v, first, output, log_sums, heads } = self;
-        let Heads { rows, tokens, before, heads: count, key_heads, h } = *heads;
-        assert_eq!(before, 0, "no gradient flows behind a cache");
-        let context = q.context();
-        let delta = log_sums.like(log_sums.dims())?;
-        let [to_q, to_k, to_v] = [q, k, v].map(|array| array.like(array.dims()));
-        let (to_q, to_k, to_v) = (to_q?, to_k?, to_v?);
-        let lines = rows * tokens * count;
-        let given = arguments![gradient, output, &delta, lines as u64, tokens as i32, count as i32];
-        let blocks = line(lines.div_ceil(128 / (h / EIGHT)));
-        context.launch(&heads.name(Pass::Delta), blocks, given)?;
-        let tiles = tokens.div_ceil(TILE);
-        let mut given = arguments![q, k, v, gradient, log_sums, &delta, first, &to_k, &to_v];
-        given.push(heads.argument());
-        context.launch(&heads.name(Pass::Keys), [tiles, key_heads, rows], given)?;
-        let mut given = arguments![q, k, v, gradient, log_sums, &delta, first, &to_q];
-        given.push(heads.argument());
-        context.launch(&heads.name(Pass::Queries), [tiles, count, rows], given)?;
-        Ok([to_q, to_k, to_v])
-    }
 }
 
 /// An activation of the feed-forward layer.

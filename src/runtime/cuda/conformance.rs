@@ -21,7 +21,7 @@ use super::host::HostMachine;
 use super::memory::Context;
 use crate::base::hash::xxh3_128;
 use crate::base::rng::Stream;
-use crate::runtime::ops::{self, Gain, Head, Noise, Rotation, Tables, Visible};
+use crate::runtime::ops::{self, Gain, Head, HeadNorms, Noise, Rotation, Tables, Visible};
 use crate::runtime::value::{Form, NamedParameters, Value, backward};
 
 /// bf16 keeps 8 bits: rounding moves a number by 0.0017 by the norm of many. Between an op and its
@@ -58,30 +58,61 @@ fn case(
 const POSITIONS: [u32; 10] = [0, 1, 2, 3, 4, 0, 1, 2, 0, 1];
 
 const X: (&str, &[usize]) = ("x", &[2, 5, 128]);
+const K: (&str, &[usize]) = ("k", &[2, 5, 128]);
+const W: (&str, &[usize]) = ("weight", &[128, 128]);
+const BIAS: (&str, &[usize]) = ("bias", &[128]);
 const HEAD: (&str, &[usize]) = ("head", &[128, 128]);
 
 /// The result of each goes into the loss, which is the op that makes a number, and whose weight is
 /// the last input: so all of them prove it, too.
 fn cases() -> Vec<Case> {
-    [between_rows(), in_rows(), attentions()].into_iter().flatten().collect()
+    [between_rows(), places(), in_rows(), attentions()].into_iter().flatten().collect()
 }
 
-/// Products, rows that are chosen, sums, places.
-fn between_rows() -> Vec<Case> {
-    let turned = |h: usize| {
+/// Queries and keys, normed and turned in one launch; what reads both is their sum, or attention.
+fn places() -> Vec<Case> {
+    let placed = |v: &[Value], side: &Side, h: usize| {
+        let rotation = match &side.tables {
+            Some(tables) => Rotation::on_device(&POSITIONS, h, 1e4, None, tables),
+            None => Rotation::new(&POSITIONS, h, 1e4, None, &CandleDevice::Cpu),
+        };
+        let norms = (v.len() > 3).then(|| HeadNorms { weights: [&v[2], &v[3]], epsilon: 1e-5 });
+        ops::place(&v[0], &v[1], norms, Some(&rotation.unwrap())).unwrap()
+    };
+    let summed = move |h: usize| {
         move |v: &[Value], side: &Side| {
-            let rotation = match &side.tables {
-                Some(tables) => Rotation::on_device(&POSITIONS, h, 1e4, None, tables),
-                None => Rotation::new(&POSITIONS, h, 1e4, None, &CandleDevice::Cpu),
-            };
-            ops::rope(&v[0], &rotation.unwrap()).unwrap()
+            let [q, k] = placed(v, side, h);
+            ops::add(&q, &k).unwrap()
         }
     };
+    let attended = move |v: &[Value], side: &Side| {
+        let [q, k] = placed(v, side, 64);
+        let visible = Visible::in_segments(&[0; 10], 2, 5);
+        ops::attention(&q, &k, &k, &visible, 2, 1, 0.0).unwrap()
+    };
     vec![
-        case("linear", ROUNDED, &[X, ("weight", &[128, 128]), HEAD], |v, _| {
-            ops::linear(&v[0], &v[1]).unwrap()
-        }),
-        case("linear, an input twice", ROUNDED, &[X, ("weight", &[128, 128]), HEAD], |v, _| {
+        case("places, heads of 64", ROUNDED, &[X, K, HEAD], summed(64)),
+        case("places, a head of 128", ROUNDED, &[X, K, HEAD], summed(128)),
+        case(
+            "places, a head of 128 and its norms",
+            ROUNDED,
+            &[X, K, ("q_norm", &[128]), ("k_norm", &[128]), HEAD],
+            summed(128),
+        ),
+        case(
+            "places, more queries than keys, and norms",
+            ROUNDED,
+            &[X, ("k", &[2, 5, 64]), ("q_norm", &[64]), ("k_norm", &[64]), HEAD],
+            attended,
+        ),
+    ]
+}
+
+/// Products, rows that are chosen, sums.
+fn between_rows() -> Vec<Case> {
+    vec![
+        case("linear", ROUNDED, &[X, W, HEAD], |v, _| ops::linear(&v[0], &v[1]).unwrap()),
+        case("linear, an input twice", ROUNDED, &[X, W, HEAD], |v, _| {
             let one = ops::linear(&v[0], &v[1]).unwrap();
             ops::add(&one, &v[0]).unwrap()
         }),
@@ -91,8 +122,9 @@ fn between_rows() -> Vec<Case> {
         case("add and scale", ROUNDED, &[X, ("other", &[2, 5, 128]), HEAD], |v, _| {
             ops::add(&ops::scale(&v[0], -0.75).unwrap(), &v[1]).unwrap()
         }),
-        case("bias", ROUNDED, &[X, ("bias", &[128]), HEAD], |v, _| {
-            ops::bias(&v[0], &v[1]).unwrap()
+        case("bias", ROUNDED, &[X, BIAS, HEAD], |v, _| ops::bias(&v[0], &v[1]).unwrap()),
+        case("linear and its bias", ROUNDED, &[X, W, BIAS, HEAD], |v, _| {
+            ops::linear_biased(&v[0], &v[1], &v[2]).unwrap()
         }),
         case("some rows, an input twice", ROUNDED, &[X, HEAD], |v, _| {
             let all = ops::scale(&v[0], 0.5).unwrap();
@@ -107,8 +139,6 @@ fn between_rows() -> Vec<Case> {
             &[("table", &[16, 264]), ("head", &[128, 264])],
             |v, _| ops::embedding(&v[0], &[3, 0, 3, 6, 3, 1, 15, 3, 0, 9], 2, 5).unwrap(),
         ),
-        case("rope, heads of 64", ROUNDED, &[X, HEAD], turned(64)),
-        case("rope, a head of 128", ROUNDED, &[X, HEAD], turned(128)),
         case("dropout", ROUNDED, &[X, HEAD], |v, _| {
             ops::dropout(&v[0], 0.25, Noise { seed: 5, first_row: 9, parts: 1, site: 2 }).unwrap()
         }),
@@ -119,6 +149,7 @@ fn between_rows() -> Vec<Case> {
 fn in_rows() -> Vec<Case> {
     let wide: [(&str, &[usize]); 3] =
         [("x", &[2, 5, 1032]), ("weight", &[1032]), ("head", &[128, 1032])];
+    let sum: [(&str, &[usize]); 4] = [X, ("other", &[2, 5, 128]), ("weight", &[128]), HEAD];
     vec![
         case("rms_norm", ROUNDED, &[X, ("weight", &[128]), HEAD], |v, _| {
             ops::rms_norm(&v[0], &v[1], Gain::Weight, 1e-5).unwrap()
@@ -129,12 +160,28 @@ fn in_rows() -> Vec<Case> {
         case("rms_norm of a wide row", ROUNDED, &wide, |v, _| {
             ops::rms_norm(&v[0], &v[1], Gain::Weight, 1e-5).unwrap()
         }),
+        case("rms_norm by 1 and a weight", ROUNDED, &[X, ("weight", &[128]), HEAD], |v, _| {
+            ops::rms_norm(&v[0], &v[1], Gain::OnePlus, 1e-5).unwrap()
+        }),
         case("layer_norm", ROUNDED, &[X, ("weight", &[128]), HEAD], |v, _| {
             ops::layer_norm(&v[0], &v[1], 1e-5).unwrap()
         }),
         case("layer_norm of a wide row, an input twice", ROUNDED, &wide, |v, _| {
             let one = ops::layer_norm(&v[0], &v[1], 1e-5).unwrap();
             ops::add(&one, &v[0]).unwrap()
+        }),
+        case("rms_norm of a sum, which is read again", ROUNDED, &sum, |v, _| {
+            let stream = ops::add(&v[0], &v[1]).unwrap();
+            let normed = ops::rms_norm(&stream, &v[2], Gain::Weight, 1e-5).unwrap();
+            ops::add(&normed, &stream).unwrap()
+        }),
+        case("layer_norm and its bias", ROUNDED, &[X, ("weight", &[128]), BIAS, HEAD], |v, _| {
+            ops::layer_norm_biased(&v[0], &v[1], &v[2], 1e-5).unwrap()
+        }),
+        case("layer_norm of a sum, which is read again", ROUNDED, &sum, |v, _| {
+            let stream = ops::add(&v[0], &v[1]).unwrap();
+            let normed = ops::layer_norm(&stream, &v[2], 1e-5).unwrap();
+            ops::add(&normed, &stream).unwrap()
         }),
         case("gelu", ROUNDED, &[X, HEAD], |v, _| ops::gelu(&v[0]).unwrap()),
         case("swiglu", ROUNDED, &[X, ("up", &[2, 5, 128]), HEAD], |v, _| {
@@ -148,13 +195,13 @@ fn in_rows() -> Vec<Case> {
 }
 
 fn attentions() -> Vec<Case> {
-    let attended = |h: usize, window: usize| {
+    let attended = |h: usize, window: usize, softcap: f64| {
         move |v: &[Value], _: &Side| {
             let tokens = v[0].dims()[1];
             let segments: Vec<u32> =
                 (0..2 * tokens).map(|at| u32::from((3..tokens).contains(&at))).collect();
             let visible = Visible::in_segments(&segments, 2, tokens).within(window);
-            ops::attention(&v[0], &v[1], &v[2], &visible, 128 / h, 1, 0.0).unwrap()
+            ops::attention(&v[0], &v[1], &v[2], &visible, 128 / h, 1, softcap).unwrap()
         }
     };
     vec![
@@ -162,19 +209,31 @@ fn attentions() -> Vec<Case> {
             "attention, heads of 64",
             ROUNDED,
             &[X, ("k", &[2, 5, 64]), ("v", &[2, 5, 64]), HEAD],
-            attended(64, 0),
+            attended(64, 0, 0.0),
         ),
         case(
             "attention, a head of 128 and a window",
             ROUNDED,
             &[X, ("k", &[2, 5, 128]), ("v", &[2, 5, 128]), HEAD],
-            attended(128, 2),
+            attended(128, 2, 0.0),
+        ),
+        case(
+            "attention with a softcap, heads of 64",
+            ROUNDED,
+            &[X, ("k", &[2, 5, 64]), ("v", &[2, 5, 64]), HEAD],
+            attended(64, 0, 1.5),
+        ),
+        case(
+            "attention with a softcap, a head of 128",
+            ROUNDED,
+            &[X, ("k", &[2, 5, 128]), ("v", &[2, 5, 128]), HEAD],
+            attended(128, 0, 1.5),
         ),
         case(
             "attention over an edge of its tiles",
             ROUNDED,
             &[("x", &[2, 70, 128]), ("k", &[2, 70, 64]), ("v", &[2, 70, 64]), HEAD],
-            attended(64, 0),
+            attended(64, 0, 0.0),
         ),
     ]
 }

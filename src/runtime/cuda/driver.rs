@@ -61,7 +61,7 @@ pub enum Argument {
     /// `size_t`, `uint64_t`.
     Eight([u8; 8]),
     /// `attention::Sizes`.
-    Sizes([u8; 32]),
+    Sizes([u8; 36]),
 }
 
 impl Argument {
@@ -169,8 +169,8 @@ pub struct Factor {
     pub is_transposed: bool,
 }
 
-/// output [m, n] = scale · left [m, k] · right [k, n], plus a multiple of what `addend` holds; sums
-/// in fp32.
+/// output [m, n] = scale · left [m, k] · right [k, n], plus a multiple of what `addend` holds, plus
+/// `bias` in each row; sums in fp32.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Product {
     pub m: usize,
@@ -182,6 +182,8 @@ pub struct Product {
     pub scale: f32,
     /// Like the output, and what it is multiplied by; may be the output.
     pub addend: Option<(Address, f32)>,
+    /// `[n]`, of the output's type.
+    pub bias: Option<Address>,
     pub output: Address,
     /// Of addend and output: bf16 or f32.
     pub element: Element,

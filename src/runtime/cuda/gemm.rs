@@ -8,7 +8,8 @@
 //! part of a run's numerics. One workspace serves all, since one stream runs them in turn.
 //!
 //! cuBLASLt counts columns first: a row-major C [m, n] = A·B is its Cᵀ [n, m] = Bᵀ·Aᵀ, so our right
-//! factor is its first, and a factor that lies transposed in memory is one that it transposes.
+//! factor is its first, and a factor that lies transposed in memory is one that it transposes. A
+//! bias is the library's epilogue: a number for each of its output's rows, added in fp32.
 
 #![allow(unsafe_code, reason = "calls into cuBLASLt")]
 
@@ -41,6 +42,7 @@ struct Shape {
     is_left_transposed: bool,
     is_right_transposed: bool,
     element: Element,
+    has_bias: bool,
 }
 
 /// A matrix as the library counts it: columns one after the other, `height` apart.
@@ -84,6 +86,17 @@ pub struct Products {
     plans: BTreeMap<Shape, Plan>,
 }
 
+/// Says where the bias lies that is added to each of the library's columns, our rows; its type is
+/// the output's, which is what the library takes where nothing else is said.
+fn set_bias(
+    product: sys::cublasLtMatmulDesc_t,
+    bias: u64,
+) -> std::result::Result<(), result::CublasError> {
+    let attribute = sys::cublasLtMatmulDescAttributes_t::CUBLASLT_MATMUL_DESC_BIAS_POINTER;
+    // SAFETY: the attribute is an address, which is read before this returns.
+    unsafe { result::set_matmul_desc_attribute(product, attribute, (&raw const bias).cast(), 8) }
+}
+
 fn failed(what: impl std::fmt::Display) -> impl FnOnce(result::CublasError) -> Error {
     move |error| Error::failed(format!("cuBLASLt refused {what}: {:?}", error.0))
 }
@@ -118,7 +131,7 @@ impl Products {
 
     /// Queues a product.
     pub fn queue(&mut self, product: &Product) -> Result<()> {
-        let Product { m, n, k, left, right, scale, addend, output, element } = *product;
+        let Product { m, n, k, left, right, scale, addend, bias, output, element } = *product;
         let shape = Shape {
             m,
             n,
@@ -126,12 +139,16 @@ impl Products {
             is_left_transposed: left.is_transposed,
             is_right_transposed: right.is_transposed,
             element,
+            has_bias: bias.is_some(),
         };
         if !self.plans.contains_key(&shape) {
-            let plan = self.plan(shape)?;
+            let plan = self.plan(shape, bias)?;
             self.plans.insert(shape, plan);
         }
         let plan = &self.plans[&shape];
+        if let Some(bias) = bias {
+            set_bias(plan.product, bias).map_err(failed(format_args!("the bias of {shape:?}")))?;
+        }
         let (address, beta) = addend.unwrap_or((output, 0.0));
         let pointer = |address: u64| address as *mut c_void;
         // SAFETY: the plan's layouts are those of the product's matrices, which the caller keeps
@@ -159,7 +176,8 @@ impl Products {
         .map_err(failed(format_args!("a product of {shape:?}")))
     }
 
-    fn plan(&self, shape: Shape) -> Result<Plan> {
+    /// `bias` is where the first one lies.
+    fn plan(&self, shape: Shape, bias: Option<u64>) -> Result<Plan> {
         use sys::cublasLtMatmulDescAttributes_t as Attribute;
         let refused = || failed(format!("a plan for {shape:?}"));
         let bf16 = sys::cudaDataType::CUDA_R_16BF;
@@ -185,6 +203,15 @@ impl Products {
             // SAFETY: the attribute is an integer of 32 bits.
             unsafe { result::set_matmul_desc_attribute(product, attribute, value, 4) }
                 .map_err(refused())?;
+        }
+        if let Some(bias) = bias {
+            let epilogue = sys::cublasLtEpilogue_t::CUBLASLT_EPILOGUE_BIAS as u32;
+            let (attribute, value) =
+                (Attribute::CUBLASLT_MATMUL_DESC_EPILOGUE, &raw const epilogue);
+            // SAFETY: the attribute is an integer of 32 bits.
+            unsafe { result::set_matmul_desc_attribute(product, attribute, value.cast(), 4) }
+                .map_err(refused())?;
+            set_bias(product, bias).map_err(refused())?;
         }
         let algorithm = self.algorithm(product, [right, left, output]).map_err(refused())?;
         Ok(Plan { product, right, left, output, algorithm })
@@ -282,7 +309,15 @@ mod tests {
                 false => stored(k, n, &right),
             };
             let element = Element::Bf16;
-            let shape = Shape { m, n, k, is_left_transposed, is_right_transposed, element };
+            let shape = Shape {
+                m,
+                n,
+                k,
+                is_left_transposed,
+                is_right_transposed,
+                element,
+                has_bias: false,
+            };
             let [first, second, output] = shape.layouts();
             let found = by_columns(
                 (&b, first, is_right_transposed),

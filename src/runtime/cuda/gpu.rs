@@ -212,8 +212,8 @@ fn load(
 }
 
 /// An argument as the driver reads it: its bytes at an address that any of them may have.
-fn placed(argument: &Argument) -> [u64; 4] {
-    let mut place = [0; 4];
+fn placed(argument: &Argument) -> [u64; 5] {
+    let mut place = [0; 5];
     let mut put = |bytes: &[u8]| {
         for (word, part) in place.iter_mut().zip(bytes.chunks(8)) {
             let mut whole = [0; 8];
@@ -280,7 +280,7 @@ impl Driver for Gpu {
     fn launch(&self, launch: &Launch) -> Result<()> {
         self.enter()?;
         let function = self.functions[launch.entry.name];
-        let mut places: Vec<[u64; 4]> = launch.arguments.iter().map(placed).collect();
+        let mut places: Vec<[u64; 5]> = launch.arguments.iter().map(placed).collect();
         let mut pointers: Vec<*mut c_void> =
             places.iter_mut().map(|place| place.as_mut_ptr().cast::<c_void>()).collect();
         let [x, y, z] = launch.grid;
@@ -335,9 +335,10 @@ mod tests {
     #[test]
     fn arguments_lie_as_wide_as_kernels_read_them() {
         assert_eq!(placed(&Argument::from(-1i32))[0], 0xffff_ffff);
-        assert_eq!(placed(&Argument::Pointer(None)), [0; 4]);
-        let sizes: Vec<u8> = (0..32).collect();
+        assert_eq!(placed(&Argument::Pointer(None)), [0; 5]);
+        let sizes: Vec<u8> = (0..36).collect();
         let sizes = placed(&Argument::Sizes(sizes.try_into().unwrap()));
         assert_eq!(sizes[3].to_le_bytes(), [24, 25, 26, 27, 28, 29, 30, 31]);
+        assert_eq!(sizes[4].to_le_bytes(), [32, 33, 34, 35, 0, 0, 0, 0]);
     }
 }

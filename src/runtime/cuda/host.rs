@@ -111,7 +111,7 @@ impl Driver for HostMachine {
     }
 
     fn multiply(&self, product: &Product) -> Result<()> {
-        let Product { m, n, k, left, right, scale, addend, output, element } = *product;
+        let Product { m, n, k, left, right, scale, addend, bias, output, element } = *product;
         self.launched.lock().unwrap().push("product");
         let (a, b) = (self.numbers(left, m * k), self.numbers(right, k * n));
         let as_matrix = |numbers, is_transposed, rows, columns| match is_transposed {
@@ -132,6 +132,14 @@ impl Driver for HostMachine {
             sums.iter_mut().zip(added).for_each(|(sum, x)| *sum = scale * *sum + factor * x);
         } else {
             sums.iter_mut().for_each(|sum| *sum *= scale);
+        }
+        if let Some(address) = bias {
+            let width = element.width();
+            let numbers: Vec<f32> = self.at(address, |bytes| {
+                bytes[..n * width].chunks_exact(width).map(|it| widened(it, element)).collect()
+            });
+            let columns = numbers.iter().cycle();
+            sums.iter_mut().zip(columns).for_each(|(sum, bias)| *sum += bias);
         }
         let bytes: Vec<u8> = match element {
             Element::Bf16 => sums.iter().flat_map(|x| bf16::from_f32(*x).to_le_bytes()).collect(),

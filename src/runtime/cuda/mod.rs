@@ -9,6 +9,7 @@
 //! | [`driver`] | what a device does for us: a trait |
 //! | [`memory`] | [`memory::Array`]: numbers on a device |
 //! | [`calls`] | the operations of the model on arrays: grids and arguments |
+//! | [`heads`] | those of attention |
 //! | [`resident`] | a model's parameters on a device |
 //! | [`updates`] | the optimizers there |
 //! | `gpu`, `gemm`, `libraries` | with the feature `cuda`: the driver of a real GPU |
@@ -24,6 +25,7 @@ pub mod driver;
 mod gemm;
 #[cfg(feature = "cuda")]
 pub mod gpu;
+pub mod heads;
 #[cfg(test)]
 pub(crate) mod host;
 #[cfg(feature = "cuda")]

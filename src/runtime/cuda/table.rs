@@ -11,7 +11,7 @@ pub enum Width {
     Pointer,
     Four,
     Eight,
-    /// `attention::Sizes`: 32 bytes.
+    /// `attention::Sizes`: 36 bytes.
     Sizes,
 }
 
@@ -50,6 +50,10 @@ pub const SQUARES: usize = 32 * 1024;
 
 /// Rows of a block in the backward of a norm: `rms::BACKWARD_ROWS`.
 pub const NORM_ROWS: usize = 64;
+
+/// Elements of queries or of keys of a block in the backward of their places: eight of each thread,
+/// `rope::BACKWARD_ROUNDS` times.
+pub const PLACED: usize = 16 * 8 * 128;
 
 /// Rows and columns of a block in the backward of a bias: `bias::ROWS`, `bias::COLUMNS`.
 pub const BIAS_BLOCK: [usize; 2] = [128, 256];
@@ -105,9 +109,9 @@ pub const ENTRIES: &[Entry] = &[
     row("layer_norm_backward_1024", "layer_norm", 128, None, &[P, P, P, P, P, P, F, F, F]),
     row("layer_norm_backward_2048", "layer_norm", 128, None, &[P, P, P, P, P, P, F, F, F]),
     row("layer_norm_backward_4096", "layer_norm", 128, None, &[P, P, P, P, P, P, F, F, F]),
-    row("layer_norm_forward_1024", "layer_norm", 128, Some(0), &[P, P, P, F, F, F]),
-    row("layer_norm_forward_2048", "layer_norm", 128, Some(0), &[P, P, P, F, F, F]),
-    row("layer_norm_forward_4096", "layer_norm", 128, Some(0), &[P, P, P, F, F, F]),
+    row("layer_norm_forward_1024", "layer_norm", 128, Some(0), &[P, P, P, P, P, P, F, F, F]),
+    row("layer_norm_forward_2048", "layer_norm", 128, Some(0), &[P, P, P, P, P, P, F, F, F]),
+    row("layer_norm_forward_4096", "layer_norm", 128, Some(0), &[P, P, P, P, P, P, F, F, F]),
     row("lion", "optimizer", 256, Some(0), &[P, P, P, P, P, P, P]),
     row("muon_inverses", "muon", 256, Some(64), &[P, P, P, P]),
     row("muon_momentum", "muon", 256, Some(64), &[P, P, P, P, P, P]),
@@ -118,16 +122,28 @@ pub const ENTRIES: &[Entry] = &[
     row("probe_sums", "probe", 32, Some(0), &[P, P, P]),
     row("relu2_backward", "activation", 256, Some(0), &[P, P, P, P, P, E, F, F]),
     row("relu2_forward", "activation", 256, Some(0), &[P, P, P, E, F, F]),
-    row("rms_norm_backward_1024", "rms_norm", 128, None, &[P, P, P, P, P, P, F, F, F]),
-    row("rms_norm_backward_2048", "rms_norm", 128, None, &[P, P, P, P, P, P, F, F, F]),
-    row("rms_norm_backward_4096", "rms_norm", 128, None, &[P, P, P, P, P, P, F, F, F]),
-    row("rms_norm_forward_1024", "rms_norm", 128, Some(0), &[P, P, P, P, P, F, F, F]),
-    row("rms_norm_forward_2048", "rms_norm", 128, Some(0), &[P, P, P, P, P, F, F, F]),
-    row("rms_norm_forward_4096", "rms_norm", 128, Some(0), &[P, P, P, P, P, F, F, F]),
-    row("rope_backward_128", "rope", 128, None, &[P, F, P, P, P, P, P, F, P, F, P, F, F, F]),
-    row("rope_backward_64", "rope", 128, None, &[P, F, P, P, P, P, P, F, P, F, P, F, F, F]),
-    row("rope_forward_128", "rope", 128, Some(0), &[P, F, P, P, P, P, P, F, F, F, F]),
-    row("rope_forward_64", "rope", 128, Some(0), &[P, F, P, P, P, P, P, F, F, F, F]),
+    row("rms_norm_backward_1024", "rms_norm", 128, None, &[P, P, P, P, P, P, F, F, F, F]),
+    row("rms_norm_backward_2048", "rms_norm", 128, None, &[P, P, P, P, P, P, F, F, F, F]),
+    row("rms_norm_backward_4096", "rms_norm", 128, None, &[P, P, P, P, P, P, F, F, F, F]),
+    row("rms_norm_forward_1024", "rms_norm", 128, Some(0), &[P, P, P, P, P, F, F, F, F]),
+    row("rms_norm_forward_2048", "rms_norm", 128, Some(0), &[P, P, P, P, P, F, F, F, F]),
+    row("rms_norm_forward_4096", "rms_norm", 128, Some(0), &[P, P, P, P, P, F, F, F, F]),
+    row(
+        "rope_backward_128",
+        "rope",
+        128,
+        Some(4096),
+        &[P, P, P, P, P, P, P, P, P, P, P, P, F, F, F, F, F],
+    ),
+    row(
+        "rope_backward_64",
+        "rope",
+        128,
+        Some(4096),
+        &[P, P, P, P, P, P, P, P, P, P, P, P, F, F, F, F, F],
+    ),
+    row("rope_forward_128", "rope", 128, Some(0), &[P, P, P, P, P, P, P, P, P, F, F, F, F, F]),
+    row("rope_forward_64", "rope", 128, Some(0), &[P, P, P, P, P, P, P, P, P, F, F, F, F, F]),
     row("sgd", "optimizer", 256, Some(0), &[P, P, P, P, P, P, P]),
     row("square_sums", "optimizer", 256, Some(64), &[P, P, E]),
     row("sum_parts", "rms_norm", 256, Some(1024), &[P, P, F, F, F]),
@@ -166,6 +182,9 @@ mod tests {
         assert!(optimizer.contains("constexpr int SQUARES = 32 * 1024;"));
         let norms = include_str!("../../../kernels/norm_rows.cuh");
         assert!(norms.contains("constexpr int BACKWARD_ROWS = 64;"));
+        let rope = include_str!("../../../kernels/rope.cu");
+        assert!(rope.contains("constexpr int THREADS = 128;"));
+        assert!(rope.contains("constexpr int BACKWARD_ROUNDS = 16;"));
         let bias = include_str!("../../../kernels/bias.cu");
         assert!(bias.contains("constexpr int ROWS = 128, COLUMNS = 256;"));
         let muon = include_str!("../../../kernels/muon.cu");

@@ -291,6 +291,7 @@ impl MuonUpdate {
                     right,
                     scale,
                     addend,
+                    bias: None,
                     output,
                     element,
                 })

@@ -7,7 +7,7 @@ use super::knobs::{Activation, Norm};
 use super::weights::{Block, Weights};
 use super::{KvCache, Model, Pass, Sight, generate};
 use crate::base::error::Result;
-use crate::runtime::ops::{self, Gain, Noise};
+use crate::runtime::ops::{self, HeadNorms, Noise};
 use crate::runtime::value::Value;
 
 impl Model {
@@ -52,7 +52,10 @@ impl Model {
         if self.config.norm != Norm::LayerNorm {
             return ops::rms_norm(x, weight, self.config.gain(), epsilon); // [B, T, d]
         }
-        weights.biased(name, ops::layer_norm(x, weight, epsilon)?) // [B, T, d]
+        match weights.bias(name) {
+            Some(bias) => ops::layer_norm_biased(x, weight, bias, epsilon), // [B, T, d]
+            None => ops::layer_norm(x, weight, epsilon),                    // [B, T, d]
+        }
     }
 
     fn attention(
@@ -66,8 +69,12 @@ impl Model {
         let q = block.linear("self_attn.q_proj", x)?; // [B, T, H·h]
         let k = block.linear("self_attn.k_proj", x)?; // [B, T, K·h]
         let v = block.linear("self_attn.v_proj", x)?; // [B, T, K·h]
-        let q = self.placed(block, "self_attn.q_norm", q, pass)?; // [B, T, H·h]
-        let k = self.placed(block, "self_attn.k_norm", k, pass)?; // [B, T, K·h]
+        let names = ["self_attn.q_norm", "self_attn.k_norm"];
+        let norms = self.config.qk_norm.then(|| HeadNorms {
+            weights: names.map(|name| block.weight(name)),
+            epsilon: self.config.norm_eps,
+        });
+        let [q, k] = ops::place(&q, &k, norms, pass.rotation.as_ref())?; // of the same shapes
         let (k, v) = match (&pass.sight, &mut *caches) {
             (Sight::Rows(_), [cache]) => cache.extend(block.layer, &q, &k, &v)?, // [1, S, K·h] each
             _ => (k, v),
@@ -82,21 +89,6 @@ impl Model {
             Sight::Apart => self.attend_apart(block.layer, [&q, &k, &v], caches)?,
         }; // [B, T, H·h]
         block.linear("self_attn.o_proj", &mixed) // [B, T, d]
-    }
-
-    /// Queries or keys, normed head by head and turned by their positions where they are.
-    fn placed(&self, block: &Block<'_>, norm: &str, x: Value, pass: &Pass) -> Result<Value> {
-        let x = match self.config.qk_norm {
-            true => {
-                let weight = block.weight(norm);
-                ops::rms_norm(&x, weight, Gain::Weight, self.config.norm_eps)? // [B, T, heads·h]
-            }
-            false => x,
-        };
-        match &pass.rotation {
-            Some(rotation) => ops::rope(&x, rotation), // [B, T, heads·h]
-            None => Ok(x),
-        }
     }
 
     fn feed_forward(&self, block: &Block<'_>, x: &Value) -> Result<Value> {

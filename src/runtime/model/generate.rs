@@ -88,7 +88,7 @@ impl KvCache {
         k: &Value,
         v: &Value,
     ) -> Result<(Value, Value)> {
-        if let Some([k, v]) = Value::arrays([k, v]) {
+        if let Some([k, v]) = Value::arrays([k, v])? {
             let all = self.tokens + k.dims()[1];
             let (keys, values) = self.arrays[layer].take().unzip();
             let keys = grown(keys, self.tokens, &k)?;
@@ -227,7 +227,7 @@ impl Model {
             return self.project(&weights, &hidden);
         }
         if self.device.context().is_some() {
-            return self.project(&weights, &hidden.last_rows(1)); // [1, 1, d]
+            return self.project(&weights, &hidden.last_rows(1)?); // [1, 1, d]
         }
         let last = hidden.detached().narrow(1, count - 1, 1)?.contiguous()?; // [1, 1, d]
         self.project(&weights, &Value::constant(&last, self.form))

@@ -4,7 +4,7 @@
 //! that has no kernel is refused here, before any work, with the key that says so.
 
 use super::ModelConfig;
-use super::knobs::{Dtype, Norm};
+use super::knobs::Dtype;
 use crate::base::error::{Error, Result};
 use crate::runtime::device::Device;
 use crate::runtime::ops::Tables;
@@ -52,8 +52,6 @@ pub fn check(config: &ModelConfig) -> Result<()> {
     let faults = [
         (!matches!(h, 64 | 128), "d_head", format!("heads of {h} elements: 64 or 128")),
         (config.dtype == Dtype::F32, "dtype", "products of f32".to_owned()),
-        (config.norm == Norm::Gemma, "norm", "`gemma`".to_owned()),
-        (config.attention_softcap > 0.0, "attention_softcap", "bent scores".to_owned()),
         (
             !config.d_model.is_multiple_of(8) || config.d_model > WIDEST_NORM,
             "d_model",

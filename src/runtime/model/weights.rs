@@ -84,18 +84,19 @@ impl Weights {
         if self.apart { ops::linear_apart(x, weight) } else { ops::linear(x, weight) }
     }
 
-    /// x plus the bias of `name`, where it has one.
-    pub fn biased(&self, name: &str, x: Value) -> Result<Value> {
-        match self.values.get(&format!("{name}.bias")) {
-            Some(bias) => ops::bias(&x, bias),
-            None => Ok(x),
-        }
+    /// The bias of `name`, where it has one.
+    pub fn bias(&self, name: &str) -> Option<&Value> {
+        self.values.get(&format!("{name}.bias"))
+    }
+
+    /// The adapter beside the map `name`, down and up, where it has one.
+    fn adapter(&self, name: &str) -> Option<(&Value, &Value)> {
+        self.values.get(&down(name)).zip(self.values.get(&up(name)))
     }
 
     /// y plus what the adapter beside the map `name` makes of x, where it has one.
     fn adapted(&self, name: &str, x: &Value, y: Value) -> Result<Value> {
-        let pair = self.values.get(&down(name)).zip(self.values.get(&up(name)));
-        let Some((down, up)) = pair else { return Ok(y) };
+        let Some((down, up)) = self.adapter(name) else { return Ok(y) };
         let inner = ops::linear(x, down)?; // [.., rank]
         ops::add(&y, &ops::scale(&ops::linear(&inner, up)?, self.adapter_scale)?)
     }
@@ -121,8 +122,15 @@ impl Block<'_> {
     pub fn linear(&self, part: &str, x: &Value) -> Result<Value> {
         let name = self.name(part);
         let weights = self.weights;
-        let y = weights.adapted(&name, x, weights.times(x, self.weight(part))?)?;
-        weights.biased(&name, y)
+        let (weight, bias) = (self.weight(part), weights.bias(&name));
+        match bias {
+            Some(bias) if !weights.apart && weights.adapter(&name).is_none() => {
+                return ops::linear_biased(x, weight, bias);
+            }
+            _ => (),
+        }
+        let y = weights.adapted(&name, x, weights.times(x, weight)?)?;
+        bias.map_or(Ok(y.clone()), |bias| ops::bias(&y, bias))
     }
 
     /// All of its values, by rising name.

@@ -21,7 +21,7 @@ use crate::base::error::Result;
 use crate::runtime::cpu::{
     self, Elements, Matrix, Strip, Threads, in_strips, kernel, matmul, tensor,
 };
-use crate::runtime::cuda::calls::{self, Heads};
+use crate::runtime::cuda::heads::{self, Heads};
 use crate::runtime::value::{Value, pulls};
 
 /// Queries whose scores exist at once.
@@ -150,13 +150,12 @@ pub fn attention(
     assert_eq!(q.dims(), [visible.rows, visible.queries, heads * h], "queries");
     assert_eq!(k.dims(), [visible.rows, visible.keys, key_heads * h], "keys");
     assert_eq!(v.dims(), k.dims(), "values");
-    if let Some([queries, keys, values]) = Value::arrays([q, k, v]) {
-        assert_eq!(softcap, 0.0, "the kernel bends no scores");
+    if let Some([queries, keys, values]) = Value::arrays([q, k, v])? {
         let first = queries.context().integers(&visible.first)?;
         let (rows, tokens) = (visible.rows, visible.queries);
         let before = sizes.keys - sizes.queries;
-        let heads = Heads { rows, tokens, before, heads, key_heads, h };
-        let attended = calls::attention(&queries, &keys, &values, first, heads)?;
+        let heads = Heads { rows, tokens, before, heads, key_heads, h, softcap };
+        let attended = heads::attention(&queries, &keys, &values, first, heads)?;
         let output = attended.output.clone();
         return Ok(Value::on_device(output, &[q, k, v], move |gradient, with| {
             pulls(attended.backward(gradient)?, with)

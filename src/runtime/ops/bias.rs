@@ -15,7 +15,7 @@ use crate::runtime::value::{Pull, Value};
 pub fn bias(x: &Value, bias: &Value) -> Result<Value> {
     let width = bias.dims()[0];
     assert_eq!(x.dims().last(), Some(&width), "one number an output");
-    if let Some([array, numbers]) = Value::arrays([x, bias]) {
+    if let Some([array, numbers]) = Value::arrays([x, bias])? {
         let output = calls::bias(&array, &numbers)?;
         let is_trained = bias.is_tracked();
         return Ok(Value::on_device(output, &[x, bias], move |gradient, with| {

@@ -62,7 +62,7 @@ pub fn cross_entropy(
     scale: f64,
 ) -> Result<Value> {
     check(hidden, weight, targets, head.vocabulary);
-    if let Some([states, table]) = Value::arrays([hidden, weight]) {
+    if let Some([states, table]) = Value::arrays([hidden, weight])? {
         let tracked = [hidden.is_tracked(), weight.is_tracked()];
         let pass = DevicePass { states, table, targets, head, scale, tracked };
         return pass.loss(hidden, weight);
@@ -100,7 +100,7 @@ pub fn cross_entropy(
 pub fn nats(hidden: &Value, weight: &Value, targets: &[u32], head: Head) -> Result<Vec<f32>> {
     check(hidden, weight, targets, head.vocabulary);
     let head = Head { z_loss: 0.0, ..head };
-    if let Some([states, table]) = Value::arrays([hidden, weight]) {
+    if let Some([states, table]) = Value::arrays([hidden, weight])? {
         let pass = DevicePass { states, table, targets, head, scale: 0.0, tracked: [false; 2] };
         return pass.run()?.nats.numbers();
     }
@@ -190,7 +190,7 @@ impl DevicePass<'_> {
         for first in (0..rows).step_by(DEVICE_CHUNK) {
             let count = DEVICE_CHUNK.min(rows - first);
             let chunk = states.part(first * d, &[count, d]);
-            let logits = calls::linear(&chunk, table)?;
+            let logits = calls::linear(&chunk, table, None)?;
             let [nats, log_sums] = [&nats, &log_sums].map(|array| array.part(first, &[count]));
             let targets = targets.part(first, &[count]);
             let writes = of_states || of_table;

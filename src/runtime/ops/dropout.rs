@@ -69,7 +69,7 @@ pub fn threshold(p: f64) -> (u16, f32) {
 pub fn dropout(x: &Value, p: f64, noise: Noise) -> Result<Value> {
     let (sequence, width) = (x.dims()[1], x.dims()[2]);
     let (threshold, keep) = threshold(p);
-    if let Some([array]) = Value::arrays([x]) {
+    if let Some([array]) = Value::arrays([x])? {
         let keys = array.context().words(&noise.keys(x.dims()[0], sequence))?;
         let output = calls::dropout(&array, &keys, threshold, keep)?;
         return Ok(Value::on_device(output, &[x], move |gradient, with| {

@@ -21,7 +21,7 @@ pub fn embedding(weight: &Value, ids: &[u32], rows: usize, sequence: usize) -> R
     if let Some(id) = ids.iter().find(|&&id| id as usize >= vocabulary) {
         panic!("token id {id} in an embedding of {vocabulary} rows");
     }
-    if let Some([table]) = Value::arrays([weight]) {
+    if let Some([table]) = Value::arrays([weight])? {
         let sent = table.context().integers(ids)?;
         let output = calls::embedding(&table, &sent, &[rows, sequence, d])?;
         let ids = ids.to_vec();

@@ -15,7 +15,7 @@ use crate::runtime::value::{Pull, Value};
 
 /// x/2 · (1 + tanh(√(2/π)·(x + 0.044715·x³))).
 pub fn gelu(x: &Value) -> Result<Value> {
-    if let Some([z]) = Value::arrays([x]) {
+    if let Some([z]) = Value::arrays([x])? {
         let output = calls::activation(Activation::Gelu, &z, None)?;
         return Ok(Value::on_device(output, &[x], move |gradient, with| {
             let (to_z, _) = calls::activation_backward(Activation::Gelu, &z, None, gradient)?;

@@ -9,25 +9,18 @@
 use candle_core::D;
 use rayon::prelude::*;
 
-use super::{Case, OpSpec, normal};
+use super::{Case, OpSpec, normal, normed_on_device};
 use crate::base::error::Result;
 use crate::runtime::cpu::{self, Elements, LANES, ROWS, by_rows, kernel, tensor};
 use crate::runtime::cuda::calls;
-use crate::runtime::value::{Pull, Value};
+use crate::runtime::value::Value;
 
 /// (x − mean) / √(variance + ε) · weight over the last dimension.
 pub fn layer_norm(x: &Value, weight: &Value, epsilon: f64) -> Result<Value> {
     let d = weight.dims()[0];
     assert_eq!(x.dims().last(), Some(&d), "one weight an element");
-    if let Some([array, gains]) = Value::arrays([x, weight]) {
-        let output = calls::layer_norm(&array, &gains, epsilon)?;
-        let is_trained = weight.is_tracked();
-        return Ok(Value::on_device(output, &[x, weight], move |gradient, with| {
-            let (kind, with) = (calls::Norm::Layer, with.into_iter().next().flatten());
-            let (of, with) = ((&array, &gains), with.as_ref());
-            let to_x = calls::norm_backward(kind, of, gradient, with, epsilon, is_trained)?;
-            Ok(vec![Pull::Array(to_x), if is_trained { Pull::Summed } else { Pull::None }])
-        }));
+    if let Some(normed) = normed_on_device(calls::Norm::Layer, x, weight, None, epsilon)? {
+        return Ok(normed);
     }
     if !Value::fused_on_cpu(&[x, weight]) {
         return Value::composed(&[x, weight], |inputs| {
@@ -65,6 +58,14 @@ pub fn layer_norm(x: &Value, weight: &Value, epsilon: f64) -> Result<Value> {
         }
         Ok(vec![Some(tensor(to_x, saved.0.shape())?), Some(tensor(to_weight, d)?)])
     }))
+}
+
+/// The same plus `bias`, in one launch on a device.
+pub fn layer_norm_biased(x: &Value, weight: &Value, bias: &Value, epsilon: f64) -> Result<Value> {
+    match normed_on_device(calls::Norm::Layer, x, weight, Some(bias), epsilon)? {
+        Some(normed) => Ok(normed),
+        None => super::bias(&layer_norm(x, weight, epsilon)?, bias),
+    }
 }
 
 /// Σ of a row over fixed lanes, divided by its length.

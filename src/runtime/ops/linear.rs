@@ -17,8 +17,8 @@ use crate::runtime::value::{Addend, Pull, Value, addends};
 /// x · weightᵀ over the last dimension.
 pub fn linear(x: &Value, weight: &Value) -> Result<Value> {
     let ([rows, inputs, outputs], shape) = sizes(x, weight);
-    if let Some([array, matrix]) = Value::arrays([x, weight]) {
-        return on_device(x, weight, array, matrix);
+    if let Some([array, matrix]) = Value::arrays([x, weight])? {
+        return on_device((x, array), (weight, matrix), None);
     }
     if !Value::fused_on_cpu(&[x, weight]) {
         return Value::composed(&[x, weight], |tensors| {
@@ -74,12 +74,33 @@ pub fn linear(x: &Value, weight: &Value) -> Result<Value> {
     }))
 }
 
+/// x · weightᵀ + bias over the last dimension; on a device the product adds the bias.
+pub fn linear_biased(x: &Value, weight: &Value, bias: &Value) -> Result<Value> {
+    if let Some([array, matrix, numbers]) = Value::arrays([x, weight, bias])? {
+        return on_device((x, array), (weight, matrix), Some((bias, numbers)));
+    }
+    super::bias(&linear(x, weight)?, bias)
+}
+
 /// One product forward, two backward: that of x adds to what x has from elsewhere.
-fn on_device(x: &Value, weight: &Value, array: Array, matrix: Array) -> Result<Value> {
-    let output = calls::linear(&array, &matrix)?;
+fn on_device(
+    (x, array): (&Value, Array),
+    (weight, matrix): (&Value, Array),
+    bias: Option<(&Value, Array)>,
+) -> Result<Value> {
+    let (bias, numbers) = bias.unzip();
+    let output = calls::linear(&array, &matrix, numbers.as_ref())?;
     let (x_tracked, is_trained) = (x.is_tracked(), weight.is_tracked());
-    Ok(Value::on_device(output, &[x, weight], move |gradient, with| {
-        let mut pulls = [Pull::None, Pull::None];
+    let trained_bias = numbers.filter(|_| bias.is_some_and(Value::is_tracked));
+    let inputs: Vec<&Value> = [x, weight].into_iter().chain(bias).collect();
+    let count = inputs.len();
+    Ok(Value::on_device(output, &inputs, move |gradient, with| {
+        let mut pulls = vec![Pull::None, Pull::None];
+        if let Some(numbers) = &trained_bias {
+            calls::bias_backward(numbers, gradient)?;
+            pulls.push(Pull::Summed);
+        }
+        pulls.resize_with(count, || Pull::None);
         if is_trained {
             calls::linear_to_weight(&array, &matrix, gradient)?;
             pulls[1] = Pull::Summed;
@@ -89,7 +110,7 @@ fn on_device(x: &Value, weight: &Value, array: Array, matrix: Array) -> Result<V
             let to_x = calls::linear_to_x(array.dims(), &matrix, gradient, with.as_ref())?;
             pulls[0] = Pull::Array(to_x);
         }
-        Ok(pulls.into())
+        Ok(pulls)
     }))
 }
 

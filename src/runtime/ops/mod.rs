@@ -20,6 +20,7 @@ pub mod gelu;
 pub mod layer_norm;
 pub mod linear;
 pub mod pick;
+pub mod place;
 pub mod relu2;
 pub mod rms_norm;
 pub mod rope;
@@ -34,9 +35,10 @@ pub use dropout::{Noise, dropout, threshold};
 pub use embedding::embedding;
 pub use geglu::geglu;
 pub use gelu::gelu;
-pub use layer_norm::layer_norm;
-pub use linear::{linear, linear_apart};
+pub use layer_norm::{layer_norm, layer_norm_biased};
+pub use linear::{linear, linear_apart, linear_biased};
 pub use pick::pick;
+pub use place::{HeadNorms, place};
 pub use relu2::relu2;
 pub use rms_norm::{Gain, rms_norm};
 pub use rope::{RopeScaling, Rotation, Tables, rope};
@@ -46,15 +48,53 @@ pub use swiglu::swiglu;
 use crate::base::error::Result;
 use crate::base::rng::Stream;
 use crate::runtime::cuda::calls::{self, Activation};
-use crate::runtime::value::{Value, pulls};
+use crate::runtime::value::{Pull, Value, pulls};
 
 /// The gated activation `kind` of `gate` and `up`, where they are on a device.
 fn gated_on_device(kind: Activation, gate: &Value, up: &Value) -> Result<Option<Value>> {
-    let Some([z, other]) = Value::arrays([gate, up]) else { return Ok(None) };
+    let Some([z, other]) = Value::arrays([gate, up])? else { return Ok(None) };
     let output = calls::activation(kind, &z, Some(&other))?;
     Ok(Some(Value::on_device(output, &[gate, up], move |gradient, with| {
         let (to_z, to_up) = calls::activation_backward(kind, &z, Some(&other), gradient)?;
         pulls([Some(to_z), to_up].into_iter().flatten(), with)
+    })))
+}
+
+/// A norm of x with `weight`, where they are on a device. Where x is a sum that nobody has read,
+/// the norm's launch makes it.
+fn normed_on_device(
+    kind: calls::Norm,
+    x: &Value,
+    weight: &Value,
+    bias: Option<&Value>,
+    epsilon: f64,
+) -> Result<Option<Value>> {
+    let Some([array]) = Value::arrays([weight])? else { return Ok(None) };
+    let numbers = bias.map(|bias| Value::arrays([bias])).transpose()?.flatten();
+    let gains = calls::Gains { weight: array, bias: numbers.map(|[numbers]| numbers) };
+    let (array, output) = match x.parts() {
+        Some([stream, branch]) => {
+            let (sum, output) = calls::add_norm(kind, &stream, &branch, &gains, epsilon)?;
+            x.take_whole(sum.clone());
+            (sum, output)
+        }
+        None => {
+            let [array] = Value::arrays([x])?.expect("a norm and its weight are in one place");
+            let output = calls::norm(kind, &array, &gains, epsilon)?;
+            (array, output)
+        }
+    };
+    let inputs: Vec<&Value> = [x, weight].into_iter().chain(bias).collect();
+    let trained: Vec<bool> = inputs[1..].iter().map(|it| it.is_tracked()).collect();
+    Ok(Some(Value::on_device(output, &inputs, move |gradient, with| {
+        if let (Some(numbers), Some(true)) = (&gains.bias, trained.get(1)) {
+            calls::bias_backward(numbers, gradient)?;
+        }
+        let with = with.into_iter().next().flatten();
+        let (of, with) = ((&array, &gains.weight), with.as_ref());
+        let to_x = calls::norm_backward(kind, of, gradient, with, epsilon, trained[0])?;
+        let pull = |is_trained: &bool| if *is_trained { Pull::Summed } else { Pull::None };
+        Ok(std::iter::once(Pull::Array(to_x)).chain(trained.iter().map(pull)).collect())
     })))
 }
 
@@ -123,6 +163,7 @@ pub const OPS: &[OpSpec] = &[
     layer_norm::SPEC,
     linear::SPEC,
     pick::SPEC,
+    place::SPEC,
     relu2::SPEC,
     rms_norm::SPEC,
     rope::SPEC,

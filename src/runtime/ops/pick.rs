@@ -18,7 +18,7 @@ pub fn pick(x: &Value, places: &[u32]) -> Result<Value> {
     let rows = dims.iter().product::<usize>() / d;
     assert!(places.is_sorted_by(|one, next| one < next), "each row at most once, rising");
     assert!(places.last().is_none_or(|last| (*last as usize) < rows), "a row of {rows}");
-    if let Some([array]) = Value::arrays([x]) {
+    if let Some([array]) = Value::arrays([x])? {
         let (output, places) = (calls::picked(&array, places)?, places.to_vec());
         return Ok(Value::on_device(output, &[x], move |gradient, with| {
             let to_x = calls::spread(gradient, &places, &dims)?;

@@ -11,7 +11,7 @@ use crate::runtime::value::{Value, pulls};
 
 /// max(x, 0)².
 pub fn relu2(x: &Value) -> Result<Value> {
-    if let Some([z]) = Value::arrays([x]) {
+    if let Some([z]) = Value::arrays([x])? {
         let output = calls::activation(Activation::Relu2, &z, None)?;
         return Ok(Value::on_device(output, &[x], move |gradient, with| {
             let (to_z, _) = calls::activation_backward(Activation::Relu2, &z, None, gradient)?;

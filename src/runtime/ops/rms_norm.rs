@@ -11,11 +11,11 @@
 use candle_core::D;
 use rayon::prelude::*;
 
-use super::{Case, OpSpec, normal};
+use super::{Case, OpSpec, normal, normed_on_device};
 use crate::base::error::Result;
 use crate::runtime::cpu::{self, Elements, PIECE, ROWS, kernel, tensor};
 use crate::runtime::cuda::calls;
-use crate::runtime::value::{Addend, Pull, Value, addends};
+use crate::runtime::value::{Addend, Value, addends};
 
 /// What a normed element is multiplied by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,16 +39,12 @@ impl Gain {
 pub fn rms_norm(x: &Value, weight: &Value, gain: Gain, epsilon: f64) -> Result<Value> {
     let d = weight.dims()[0];
     assert!(x.dims().last().is_some_and(|last| last.is_multiple_of(d)), "whole runs of {d}");
-    if let Some([array, gains]) = Value::arrays([x, weight]) {
-        assert_eq!(gain, Gain::Weight, "the kernel multiplies by the weight");
-        let output = calls::rms_norm(&array, &gains, epsilon)?;
-        let is_trained = weight.is_tracked();
-        return Ok(Value::on_device(output, &[x, weight], move |gradient, with| {
-            let (kind, with) = (calls::Norm::Rms, with.into_iter().next().flatten());
-            let (of, with) = ((&array, &gains), with.as_ref());
-            let to_x = calls::norm_backward(kind, of, gradient, with, epsilon, is_trained)?;
-            Ok(vec![Pull::Array(to_x), if is_trained { Pull::Summed } else { Pull::None }])
-        }));
+    let kind = match gain {
+        Gain::Weight => calls::Norm::Rms,
+        Gain::OnePlus => calls::Norm::OnePlus,
+    };
+    if let Some(normed) = normed_on_device(kind, x, weight, None, epsilon)? {
+        return Ok(normed);
     }
     let shape = x.tensor().shape().clone();
     if !Value::fused_on_cpu(&[x, weight]) {

@@ -16,9 +16,9 @@ use serde::{Deserialize, Serialize};
 use super::{Case, OpSpec, normal};
 use crate::base::error::Result;
 use crate::runtime::cpu::{self, Elements, PIECE, kernel, tensor};
-use crate::runtime::cuda::calls::{self, Turns};
+use crate::runtime::cuda::heads::Turns;
 use crate::runtime::cuda::memory::{Array, Context};
-use crate::runtime::value::{Value, pulls};
+use crate::runtime::value::Value;
 
 /// How the turns of longer texts than a model was made for are slowed down.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -79,7 +79,7 @@ pub struct Rotation {
     sine: Tensor,
     half: usize,
     /// On a device: a row a position, and the tokens' positions.
-    turns: Option<Turns>,
+    pub(super) turns: Option<Turns>,
 }
 
 impl Rotation {
@@ -174,17 +174,11 @@ impl Tables {
     }
 }
 
-/// Turns each head of x [B, T, heads·h] by its token's rotation.
+/// Turns each head of x [B, T, heads·h] by its token's rotation; on a device [`super::place`] does.
 pub fn rope(x: &Value, rotation: &Rotation) -> Result<Value> {
     let half = rotation.half;
     let width = *x.dims().last().expect("x has three dimensions");
     assert!(width.is_multiple_of(2 * half), "{width} elements are no whole number of heads");
-    if let (Some([array]), Some(turns)) = (Value::arrays([x]), rotation.turns.clone()) {
-        let output = calls::rope(&array, &turns)?;
-        return Ok(Value::on_device(output, &[x], move |gradient, with| {
-            pulls([calls::rope_backward(gradient, &turns)?], with)
-        }));
-    }
     let shape = x.tensor().shape().clone();
     if !Value::fused_on_cpu(&[x]) {
         return Value::composed(&[x], |inputs| {

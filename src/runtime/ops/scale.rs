@@ -13,7 +13,7 @@ use crate::runtime::value::{Pull, Value};
 
 /// x · factor.
 pub fn scale(x: &Value, factor: f64) -> Result<Value> {
-    if let Some([array]) = Value::arrays([x]) {
+    if let Some([array]) = Value::arrays([x])? {
         let factor = factor as f32;
         let output = calls::combined(&array, None, factor)?;
         return Ok(Value::on_device(output, &[x], move |gradient, with| {

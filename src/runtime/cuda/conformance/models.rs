@@ -25,8 +25,8 @@ use crate::runtime::optim::{
 use crate::runtime::step;
 use crate::runtime::value::NamedGradients;
 
-/// The shape with most of the kernels, and two with the others.
-pub fn shapes() -> [ModelConfig; 3] {
+/// The shape with most of the kernels, and three with the others.
+pub fn shapes() -> [ModelConfig; 4] {
     let plain = ModelConfig {
         vocab_size: 300,
         d_model: 128,
@@ -62,7 +62,18 @@ pub fn shapes() -> [ModelConfig; 3] {
         dropout: 0.0,
         ..plain.clone()
     };
-    [plain, other, gpt2]
+    let gemma = ModelConfig {
+        n_layer: 1,
+        activation: Activation::GeGlu,
+        norm: Norm::Gemma,
+        attention_softcap: 2.0,
+        logit_softcap: 10.0,
+        scale_embedding: true,
+        qk_norm: true,
+        dropout: 0.0,
+        ..plain.clone()
+    };
+    [plain, other, gpt2, gemma]
 }
 
 /// Two rows of two documents each.
@@ -403,10 +414,11 @@ fn a_running_average_on_the_hosts_machine_is_the_cpus() {
 
 #[test]
 fn a_step_launches_what_its_plan_counts() {
-    let [plain, other, gpt2] = shapes();
+    let [plain, other, gpt2, gemma] = shapes();
     hold_plan(&plain, "adamw");
     hold_plan(&other, "muon");
     hold_plan(&gpt2, "adamw");
+    hold_plan(&gemma, "adamw");
 }
 
 #[test]
