@@ -22,6 +22,8 @@
 //! **Invariants.** Contributions to one gradient are added in a fixed order; every trainable
 //! parameter gets a gradient or [`backward`] names it. **Cost.** Nothing beyond the ops themselves.
 
+mod gradient;
+
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -33,6 +35,8 @@ use crate::runtime::cpu;
 use crate::runtime::cuda::calls;
 use crate::runtime::cuda::memory::Array;
 pub use crate::runtime::named::{NamedGradients, NamedParameters};
+pub(in crate::runtime) use gradient::{Addend, Before, Pull, addends, pulls};
+use gradient::{Backward, Gradient};
 
 /// Which form of each op runs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -44,85 +48,6 @@ pub enum Form {
     Bf16,
     /// Plain candle operations with candle's own gradient: the definition of right, and slow.
     Composed,
-}
-
-/// From the gradient of an op's result to those of its inputs, `None` where none flows.
-type HostBackward = Box<dyn FnOnce(&Tensor) -> Result<Vec<Option<Tensor>>>>;
-
-/// The same of an op that adds: it also gets what each input has from elsewhere, and gives back the
-/// sums, in memory that nobody else holds.
-type AddingBackward = Box<dyn FnOnce(&Tensor, Before) -> Result<Vec<Option<Tensor>>>>;
-
-/// What each input of an op has from elsewhere.
-pub(in crate::runtime) type Before = Vec<Option<Addend>>;
-
-/// The same on a device. It also gets what each input has from elsewhere, and gives back the sums.
-type DeviceBackward = Box<dyn FnOnce(&Array, Vec<Option<Array>>) -> Result<Vec<Pull>>>;
-
-enum Backward {
-    Host(HostBackward),
-    Adding(AddingBackward),
-    Device(DeviceBackward),
-}
-
-/// What a gradient on the host comes to so far.
-pub(in crate::runtime) struct Addend {
-    pub tensor: Tensor,
-    /// Whether nobody else holds its memory, so that it may be added to in place.
-    pub is_own: bool,
-}
-
-impl Addend {
-    /// `found` and what came before it; `found` itself where nothing did.
-    pub fn plus(before: Option<Addend>, found: Tensor) -> Result<Tensor> {
-        match before {
-            None => Ok(found),
-            Some(before) => cpu::add(&before.tensor, &found),
-        }
-    }
-}
-
-/// Those of an op's inputs, one each.
-pub(in crate::runtime) fn addends<const N: usize>(before: Before) -> [Option<Addend>; N] {
-    before.try_into().unwrap_or_else(|_| panic!("an op has {N} inputs"))
-}
-
-/// What a device's op does to the gradient of one of its inputs.
-pub(in crate::runtime) enum Pull {
-    /// Nothing.
-    None,
-    /// This is all of it, with what came from elsewhere.
-    Array(Array),
-    /// It is in the parameter's own sum.
-    Summed,
-}
-
-/// The gradients of an op's inputs on a device, each with what its input has from elsewhere.
-pub(in crate::runtime) fn pulls(
-    found: impl IntoIterator<Item = Array>,
-    with: Vec<Option<Array>>,
-) -> Result<Vec<Pull>> {
-    let found = found.into_iter().zip(with);
-    found.map(|(found, with)| Ok(Pull::Array(calls::joined(found, with)?))).collect()
-}
-
-/// A gradient on its way back.
-enum Gradient {
-    Host(Addend),
-    Device(Array),
-    Summed,
-}
-
-impl Gradient {
-    /// One that its op may hold too.
-    fn shared(tensor: Tensor) -> Gradient {
-        Gradient::Host(Addend { tensor, is_own: false })
-    }
-
-    /// One that nobody else holds.
-    fn own(tensor: Tensor) -> Gradient {
-        Gradient::Host(Addend { tensor, is_own: true })
-    }
 }
 
 enum Kind {

@@ -338,7 +338,8 @@ fn joined(
             text.extend_from_slice(completions.value(row));
         }
         texts.append_value(&text);
-        answers.append_value(messages::list(&[begin..text.len()], text.len()));
+        let answer = begin..text.len();
+        answers.append_value(messages::list(&[answer], text.len()));
     }
     (texts.finish(), answers.finish())
 }
