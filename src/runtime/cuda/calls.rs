@@ -72,7 +72,7 @@ pub fn joined(gradient: Array, with: Option<Array>) -> Result<Array> {
     }
 }
 
-/// x [.., I] · weightᵀ of weight [O, I], plus `bias` [O] where there is one: [.., O].
+/// x [.., I] · weightᵀ of weight [O, I], plus `bias` of O where there is one: [.., O].
 pub fn linear(x: &Array, weight: &Array, bias: Option<&Array>) -> Result<Array> {
     let (outputs, inputs) = (weight.dims()[0], weight.dims()[1]);
     let mut dims = x.dims().to_vec();

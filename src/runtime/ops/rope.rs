@@ -174,7 +174,8 @@ impl Tables {
     }
 }
 
-/// Turns each head of x [B, T, heads·h] by its token's rotation; on a device [`super::place`] does.
+/// Turns each head of x [B, T, heads·h] by its token's rotation; on a device [`super::place()`]
+/// does.
 pub fn rope(x: &Value, rotation: &Rotation) -> Result<Value> {
     let half = rotation.half;
     let width = *x.dims().last().expect("x has three dimensions");
