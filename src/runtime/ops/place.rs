@@ -1,9 +1,9 @@
 //! Queries and keys in their places: normed head by head where a model does, turned by position.
 //!
 //! In → q [B, T, H·h], k [B, T, K·h], the weights `[h]` of their norms, a [`Rotation`], either or
-//! none; out → both, of the same shapes. This is [`rms_norm()`] and [`rope()`], one after the other. On
-//! a device one launch does all four, and one all their gradients: a head is read once and written
-//! once each way, 4 bytes an element forward and 6 backward, 4 without norms.
+//! none; out → both, of the same shapes. This is [`rms_norm()`] and [`rope()`], one after the
+//! other. On a device one launch does all four, and one all their gradients: a head is read once
+//! and written once each way, 4 bytes an element forward and 6 backward, 4 without norms.
 
 use candle_core::Device;
 
