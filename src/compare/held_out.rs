@@ -14,6 +14,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use super::noise::{self, Verdict};
 use crate::base::error::Result;
 use crate::base::hash::Fingerprint;
 use crate::runs::records;
@@ -67,6 +68,23 @@ pub struct HeldOut {
     /// Of each seed, on the common documents: what a verdict rests on.
     #[serde(skip)]
     pub seeds: (Vec<f64>, Vec<f64>),
+    /// The same of each seed without such documents.
+    #[serde(skip)]
+    seeds_without_twins: Option<(Vec<f64>, Vec<f64>)>,
+}
+
+impl HeldOut {
+    /// What the difference is worth on all documents that are common.
+    pub fn verdict(&self) -> Verdict {
+        noise::verdict(&self.seeds.0, &self.seeds.1)
+    }
+
+    /// The same without documents of which a run has read a near-twin, where there are such: what
+    /// a run gains by having read them is no gain.
+    pub fn verdict_without_twins(&self) -> Option<Verdict> {
+        let (from, to) = self.seeds_without_twins.as_ref()?;
+        Some(noise::verdict(from, to))
+    }
 }
 
 /// Bits per byte of both on the same documents.
@@ -100,10 +118,13 @@ pub fn compare(from: &[Scores], to: &[Scores]) -> Option<HeldOut> {
     let is_twin = |text: &Fingerprint| others().any(|it| it[text].near_twin == Some(true));
     let alone: Vec<&Scored> = common.iter().filter(|it| !is_twin(&it.text)).copied().collect();
     let has_twins = !alone.is_empty() && alone.len() < common.len();
-    let of_seed = |scores: &Scores| {
-        let nats: f64 = common.iter().map(|it| scores[&it.text].nats).sum();
-        let bytes: u64 = common.iter().map(|it| it.bytes).sum();
-        nats / (std::f64::consts::LN_2 * bytes.max(1) as f64)
+    let of_seeds = |documents: &[&Scored]| {
+        let of_seed = |scores: &Scores| {
+            let nats: f64 = documents.iter().map(|it| scores[&it.text].nats).sum();
+            let bytes: u64 = documents.iter().map(|it| it.bytes).sum();
+            nats / (std::f64::consts::LN_2 * bytes.max(1) as f64)
+        };
+        (from.iter().map(of_seed).collect(), to.iter().map(of_seed).collect())
     };
     Some(HeldOut {
         documents: (a.len() as u64, b.len() as u64),
@@ -111,7 +132,8 @@ pub fn compare(from: &[Scores], to: &[Scores]) -> Option<HeldOut> {
         total: figure("all", &common, b),
         sources: names.iter().map(of_source).collect(),
         without_twins: has_twins.then(|| figure("all", &alone, b)),
-        seeds: (from.iter().map(of_seed).collect(), to.iter().map(of_seed).collect()),
+        seeds: of_seeds(&common),
+        seeds_without_twins: has_twins.then(|| of_seeds(&alone)),
     })
 }
 
@@ -141,6 +163,7 @@ fn figure(source: &str, documents: &[&Scored], other: &Scores) -> Figure {
 mod tests {
     use super::*;
     use crate::base::hash::xxh3_128;
+    use crate::compare::noise::Call;
 
     fn scores(documents: &[(&str, u64, f64)]) -> Scores {
         let scored = |&(name, bytes, nats): &(&str, u64, f64)| {
@@ -161,7 +184,17 @@ mod tests {
         let sources: Vec<(&str, u64)> =
             found.sources.iter().map(|it| (it.source.as_str(), it.documents)).collect();
         assert_eq!(sources, [("a", 1), ("b", 1)]);
-        assert_eq!(found.without_twins.unwrap().documents, 1);
+        assert_eq!(found.without_twins.as_ref().unwrap().documents, 1);
+        // A gain on what was read before is none.
+        let read = [scores(&[("a1", 100, 70.0), ("b1", 50, 10.0)])];
+        let gain = compare(std::slice::from_ref(&a), &read).unwrap();
+        assert_eq!(gain.verdict().call, Call::Better);
+        let alone = gain.verdict_without_twins().unwrap();
+        assert_eq!((alone.call, alone.difference), (Call::WithinNoise, 0.0));
+        let none = [scores(&[("a1", 100, 60.0)])];
+        assert!(
+            compare(std::slice::from_ref(&a), &none).unwrap().verdict_without_twins().is_none()
+        );
         assert!(compare(&[a], &[scores(&[("c", 1, 1.0)])]).is_none());
     }
 }

@@ -239,7 +239,7 @@ pub fn judge(from: &[PathBuf], to: &[PathBuf]) -> Result<(Option<HeldOut>, Optio
         Ok(all)
     };
     let found = held_out::compare(&read(from)?, &read(to)?);
-    let verdict = found.as_ref().map(|it| noise::verdict(&it.seeds.0, &it.seeds.1));
+    let verdict = found.as_ref().map(HeldOut::verdict);
     Ok((found, verdict))
 }
 

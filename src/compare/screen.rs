@@ -126,6 +126,10 @@ fn write_runs(f: &mut fmt::Formatter<'_>, runs: &Runs) -> fmt::Result {
     write_costs(f, runs)?;
     if let Some(verdict) = &runs.verdict {
         writeln!(f, "\nVerdict on bits per byte: {verdict}")?;
+        let alone = runs.held_out.as_ref().and_then(HeldOut::verdict_without_twins);
+        if let Some(verdict) = alone {
+            writeln!(f, "  without near-twins read: {verdict}")?;
+        }
     }
     Ok(())
 }

@@ -77,11 +77,12 @@ fn children(variants: &[Branch], from: Option<usize>, order: &mut Vec<usize>) {
 }
 
 fn draw_box(svg: &mut String, branch: &Branch, x: f64, y: f64) {
-    let (color, word) = match branch.verdict.as_ref().map(|verdict| verdict.call) {
-        Some(Call::Better) => ("#4a9a57", "kept"),
-        Some(Call::Worse) => ("#c0504d", "reverted"),
-        Some(Call::WithinNoise) => ("#777777", "reverted"),
-        None => ("#2f6db5", ""),
+    let call = branch.verdict.as_ref().map(|verdict| verdict.call);
+    let (color, word) = match (call, branch.kept) {
+        (Some(Call::Better), Some(true)) => ("#4a9a57", "kept"),
+        (Some(Call::Worse), _) => ("#c0504d", "reverted"),
+        (Some(_), _) => ("#777777", "reverted"),
+        (None, _) => ("#2f6db5", ""),
     };
     put(
         svg,

@@ -3,8 +3,8 @@
 //! In → a plan and the runs that stand; out → [`Outcome`]: for each variant its bits per byte on
 //! the documents that all its runs and those of the variant it starts from hold out, the difference
 //! with its interval, and the verdict ([`crate::compare::noise`]). **Kept** is what is better
-//! beyond the noise of seeds; what is worse, or lost in it, is reverted. A table of it is
-//! [`Outcome::table`].
+//! beyond the noise of seeds, also on the documents of which no run has read a near-twin; what is
+//! worse, or lost in it, is reverted. A table of it is [`Outcome::table`].
 
 use std::fmt::Write;
 use std::path::PathBuf;
@@ -44,6 +44,8 @@ pub struct Branch {
     /// Documents that all runs of both hold out.
     pub documents: Option<u64>,
     pub verdict: Option<Verdict>,
+    /// On those of them that have no near-twin in what was read, where some have.
+    pub without_twins: Option<Verdict>,
     pub kept: Option<bool>,
     /// Of all its runs.
     pub seconds: Option<f64>,
@@ -80,6 +82,7 @@ impl Outcome {
                     .then(|| bits.iter().sum::<f64>() / bits.len() as f64),
                 documents: None,
                 verdict: None,
+                without_twins: None,
                 kept: None,
                 cost: plan.price_per_hour.zip(seconds).map(|(price, it)| price * it / 3600.0),
                 seconds,
@@ -114,6 +117,10 @@ impl Outcome {
                 });
                 let _ = write!(text, "\n  {:<width$}    {}{documents}", "", result.change);
             }
+            if let Some(verdict) = &result.without_twins {
+                let what = "on those without a near-twin that was read";
+                let _ = write!(text, "\n  {:<width$}    {what}: {verdict}", "");
+            }
             text.push('\n');
         }
         text
@@ -130,8 +137,11 @@ impl Branch {
         let (from, to) = (reader.lineage(base)?, reader.lineage(own)?);
         self.change = sentence(&differences(&from, &to), (from.documents(), to.documents()));
         let (held_out, verdict) = compare::judge(&parent.runs, &self.runs)?;
-        self.documents = held_out.map(|it| it.common);
-        self.kept = verdict.as_ref().map(|it| it.call == Call::Better);
+        self.documents = held_out.as_ref().map(|it| it.common);
+        self.without_twins = held_out.and_then(|it| it.verdict_without_twins());
+        let is_better = |verdict: &Verdict| verdict.call == Call::Better;
+        let holds = self.without_twins.as_ref().is_none_or(is_better);
+        self.kept = verdict.as_ref().map(|verdict| is_better(verdict) && holds);
         self.verdict = verdict;
         Ok(())
     }
