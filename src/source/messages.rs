@@ -1,11 +1,10 @@
 //! A conversation → one text: its messages, each by a template, one after another.
 //!
 //! In → role and content of each message; out → the text, and which bytes of it the answering side
-//! says. The template names `{role}` and
-//! `{content}`; it is written once a message, and white space at the very end is left out. The
-//! default, `{role}: {content}` and an empty line, spells no special token, so that nothing is
-//! mistaken for one; a chat format of a model is one line of configuration away. Roles stay as they
-//! are called in the data (`user`, `human`, `gpt` …). Pure.
+//! says. The template names `{role}` and `{content}`; it is written once a message, and white space
+//! at the very end is left out. The default, `{role}: {content}` and an empty line, spells no
+//! special token, so that nothing is mistaken for one; a chat format of a model is one line of
+//! configuration away. Roles stay as they are called in the data (`user`, `human`, `gpt` …). Pure.
 
 use std::ops::Range;
 

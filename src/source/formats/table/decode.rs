@@ -3,10 +3,9 @@
 //! In → a record batch whose strings are bytes; out → [`Decoded`] of at most a batch each. A text
 //! or id inside structs is taken out of them; a list of messages is written by the template, a
 //! prompt and its completion are joined, and where that is asked for a column says which bytes of
-//! them are answers. On the
-//! fast path (every row is good) nothing is copied: buffers are checked as UTF-8 whole and keep
-//! their place. Only when that fails are rows looked at one by one, and the bad ones filtered out
-//! with the reason of each.
+//! them are answers. On the fast path (every row is good) nothing is copied: buffers are checked as
+//! UTF-8 whole and keep their place. Only when that fails are rows looked at one by one, and the
+//! bad ones filtered out with the reason of each.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -33,10 +32,8 @@ pub struct Decoder {
     path: PathBuf,
     /// Indexes into the file's columns, rising; a batch has these columns in this order.
     projection: Vec<usize>,
-    /// `root` is the place in the batch.
-    text: Place,
-    completion: Option<Place>,
-    id: Option<Place>,
+    /// Each `root` is the place in the batch.
+    leading: Leading,
     columns: Vec<Column>,
     /// Whether batches get a column more: which bytes of each text are answers.
     answers: bool,
@@ -83,9 +80,11 @@ impl Decoder {
         let moved = |leading: &Place| Place { root: place(leading.root), ..leading.clone() };
         Decoder {
             path: request.file.path().to_owned(),
-            text: moved(&leading.text),
-            completion: leading.completion.as_ref().map(moved),
-            id: leading.id.as_ref().map(moved),
+            leading: Leading {
+                text: moved(&leading.text),
+                completion: leading.completion.as_ref().map(moved),
+                id: leading.id.as_ref().map(moved),
+            },
             columns: columns.collect(),
             answers,
             document_bytes_max: request.document_bytes_max,
@@ -99,9 +98,7 @@ impl Decoder {
     pub fn projection(&self) -> impl Iterator<Item = (usize, Vec<&[String]>)> {
         self.projection.iter().enumerate().map(|(place, index)| {
             let is_asked = self.columns.iter().any(|column| column.place == Some(place));
-            let leading = [Some(&self.text), self.completion.as_ref(), self.id.as_ref()];
-            let inner =
-                leading.into_iter().flatten().filter(|leading| leading.root == place && !is_asked);
+            let inner = self.leading.places().filter(|it| it.root == place && !is_asked);
             let inner: Vec<&[String]> = inner.map(|leading| leading.inner.as_slice()).collect();
             match inner.iter().any(|inner| inner.is_empty()) {
                 true => (*index, Vec::new()),
@@ -127,28 +124,27 @@ impl Decoder {
 
     /// The texts as bytes, null where there are none, and their answers where they are asked for.
     fn text_of(&self, batch: &RecordBatch) -> Result<(LargeBinaryArray, Option<StringArray>)> {
-        let text = self.taken_out(batch, &self.text)?;
+        let text = self.taken_out(batch, &self.leading.text)?;
         let refused = |error: arrow::error::ArrowError| Error::damaged(&self.path, None, error);
-        if let Some(keys) = messages(&self.text.data_type) {
-            let (texts, answers) = self.written(&text, keys).map_err(refused)?;
-            return Ok((texts, self.answers.then_some(answers)));
+        if let Some(keys) = messages(&self.leading.text.data_type) {
+            return self.written(&text, keys).map_err(refused);
         }
         let bytes_of = |array: &ArrayRef| -> Result<LargeBinaryArray> {
             let bytes = conform(array, &DataType::LargeBinary).map_err(refused)?;
             Ok(bytes.as_binary::<i64>().clone())
         };
         let text = bytes_of(&text)?;
-        let Some(completion) = &self.completion else { return Ok((text, None)) };
+        let Some(completion) = &self.leading.completion else { return Ok((text, None)) };
         let (texts, answers) = joined(&text, &bytes_of(&self.taken_out(batch, completion)?)?);
         Ok((texts, Some(answers)))
     }
 
-    /// Conversations as texts, and the answers in them.
+    /// Conversations as texts, and the answers in them where they are asked for.
     fn written(
         &self,
         lists: &ArrayRef,
         keys: [String; 2],
-    ) -> Result<(LargeBinaryArray, StringArray), arrow::error::ArrowError> {
+    ) -> Result<(LargeBinaryArray, Option<StringArray>), arrow::error::ArrowError> {
         let fields = keys.map(|key| Field::new(key, DataType::Utf8, true));
         let item = DataType::Struct(Fields::from(fields.to_vec()));
         let lists = conform(lists, &DataType::List(Arc::new(Field::new("item", item, true))))?;
@@ -171,9 +167,11 @@ impl Decoder {
             }
             messages::finish(&mut text, 0);
             texts.append_option((any && lists.is_valid(row)).then_some(text.as_bytes()));
-            answers.append_value(messages::list(&stretches, text.len()));
+            if self.answers {
+                answers.append_value(messages::list(&stretches, text.len()));
+            }
         }
-        Ok((texts.finish(), answers.finish()))
+        Ok((texts.finish(), self.answers.then(|| answers.finish())))
     }
 
     /// A column of the batch, or the field inside it; null where a struct around it is.
@@ -235,7 +233,7 @@ impl Decoder {
             let array = column.place.map(|place| batch.column(place));
             strings.extend(array.and_then(bytes).map(|bytes| (column.name.as_str(), bytes)));
         }
-        if let Some(id) = &self.id {
+        if let Some(id) = &self.leading.id {
             strings.extend(bytes(&self.taken_out(batch, id)?).map(|bytes| ("id", bytes)));
         }
         let reason = |row: usize| -> Option<Refusal> {
@@ -263,7 +261,7 @@ impl Decoder {
     /// known of the rows is left to the caller.
     fn convert(&self, batch: &RecordBatch, text: &LargeBinaryArray) -> Result<Option<Decoded>> {
         let Ok(texts) = StringArray::try_from_binary(narrow(text)) else { return Ok(None) };
-        let ids = match &self.id {
+        let ids = match &self.leading.id {
             None => None,
             Some(id) => match self.to_string(&self.taken_out(batch, id)?)? {
                 None => return Ok(None),
