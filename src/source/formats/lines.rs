@@ -202,18 +202,22 @@ impl<R: Read> Blocks<R> {
     fn fill(&mut self) -> io::Result<()> {
         let inside = self.range.end.saturating_sub(self.position());
         let wanted = (self.block_bytes as u64).min(inside.max(TAIL_BYTES));
-        make_room(&mut self.buffer, wanted as usize);
+        let most = self.range.line_bytes_max.saturating_add(2 * self.block_bytes);
+        make_room(&mut self.buffer, wanted as usize, most);
         let read = self.input.by_ref().take(wanted).read_to_end(&mut self.buffer)?;
         self.at_end = (read as u64) < wanted;
         Ok(())
     }
 }
 
-/// Makes room for `wanted` more bytes, and a quarter where that is more: a buffer that doubles
-/// would hold a long line three times over while it grows.
-pub(super) fn make_room(buffer: &mut Vec<u8>, wanted: usize) {
+/// Makes room for `wanted` more bytes in a buffer that holds `most` at most. One that outgrows a few
+/// blocks gets room for all of that at once: pages that nobody wrote to take no memory, whereas a
+/// buffer that grows by and by is held twice whenever it moves.
+pub(super) fn make_room(buffer: &mut Vec<u8>, wanted: usize, most: usize) {
     if buffer.capacity() - buffer.len() < wanted {
-        buffer.reserve_exact(wanted.max(buffer.len() / 4));
+        let is_small = buffer.len() < 4 * BLOCK_BYTES;
+        let room = if is_small { buffer.len() / 4 } else { most.saturating_sub(buffer.len()) };
+        buffer.reserve_exact(wanted.max(room));
     }
 }
 

@@ -169,8 +169,10 @@ impl<S: Scan> Pieces<S> {
 
     /// Reads one more block's worth.
     fn fill(&mut self) -> Result<usize> {
-        let wanted = self.limits.block_bytes as u64;
-        make_room(&mut self.buffer, self.limits.block_bytes);
+        let block_bytes = self.limits.block_bytes;
+        let wanted = block_bytes as u64;
+        let most = (self.limits.record_bytes_max as usize).saturating_add(2 * block_bytes);
+        make_room(&mut self.buffer, block_bytes, most);
         let read = self.stream.by_ref().take(wanted).read_to_end(&mut self.buffer);
         if let Some(planned) = self.planned {
             self.stream.check_end(&self.path, planned)?;
