@@ -23,6 +23,10 @@ use crate::support::{
 const REPO: &str = "datasets/o/n";
 const TOKEN: &str = "hf_secret";
 
+/// Less than a command that asks again and again takes (50 s), and more than one that does not takes
+/// on a machine with much else to do.
+const NO_WAIT: Duration = Duration::from_secs(15);
+
 /// A folder, a Hub, and a cache between them.
 struct Home {
     directory: TestDir,
@@ -118,7 +122,7 @@ fn a_folder_is_fetched_as_it_is_and_then_up_to_date() {
     let start = Instant::now();
     alone.env("HF_ENDPOINT", "http://127.0.0.1:1");
     assert!(finish(alone).ok().stdout.contains("up to date"));
-    assert!(start.elapsed() < Duration::from_secs(3), "it waits");
+    assert!(start.elapsed() < NO_WAIT, "it waits");
 }
 
 #[test]
@@ -310,7 +314,7 @@ fn what_is_gated_or_not_there_is_said_at_once_and_with_a_way_out() {
         assert_eq!(run.status, status, "{address}: {}", run.stderr);
         assert!(run.stderr.contains(hint), "{address}: {}", run.stderr);
         assert!(!run.stderr.contains(TOKEN));
-        assert!(start.elapsed() < Duration::from_secs(3), "{address} waits");
+        assert!(start.elapsed() < NO_WAIT, "{address} waits");
     }
     let mut nobody = home.command("download hf://datasets/o/none --out data");
     nobody.env_remove("HF_TOKEN");
@@ -357,7 +361,7 @@ fn a_run_that_was_killed_reads_the_commit_it_began_with() {
 fn wait_for(mut done: impl FnMut() -> bool) {
     let start = Instant::now();
     while !done() {
-        assert!(start.elapsed() < Duration::from_secs(20), "it never happens");
+        assert!(start.elapsed() < Duration::from_secs(120), "it never happens");
         sleep(Duration::from_millis(1));
     }
 }
