@@ -20,11 +20,10 @@ use crate::eval::{
 };
 use crate::inspect::filtered::page::MARK as PAGE_MARK;
 use crate::inspect::fit::{self, FitReport};
-use crate::inspect::{
-    self, OverlapReport, RawReport, Report, RowReport, VocabularyReport, fit_picture, matches,
-};
+use crate::inspect::{self, RawReport, Report, RowReport, VocabularyReport, fit_picture, matches};
 use crate::pipeline::registry;
 use crate::report::{Bill, Run};
+use crate::shards::OverlapReport;
 use crate::source::{InputConfig, Inputs};
 use crate::store::Address;
 use crate::tokenizer::{SpecialText, Tokenizer};
