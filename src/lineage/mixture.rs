@@ -1,12 +1,12 @@
 //! What two mixes are made of, as one thing: sources, shares, phases.
 //!
-//! In → the configurations of two mixes; out → what of their mixtures differs ([`Change`]), in words
-//! too. **Method.** Shares are relative, so to move one source's share is to move others' weights,
-//! and a source that joins brings four keys: all of that is one change of the mixture. Weights are
-//! compared by the shares that they come to; a source is known by its name, and one of another name
-//! that reads the same documents has been renamed. Where one weight alone was changed, its key says
-//! it better. The order of the sources decides between documents of one place, and is a difference
-//! of its own. Pure.
+//! In → the configurations of two mixes; out → what of their mixtures differs ([`Change`]), in
+//! words too. **Method.** Shares are relative, so to move one source's share is to move others'
+//! weights, and a source that joins brings four keys: all of that is one change of the mixture.
+//! Weights are compared by the shares that they come to; a source is known by its name, and one of
+//! another name that reads the same documents has been renamed. Where one weight alone was changed,
+//! its key says it better. The order of the sources decides between documents of one place, and is
+//! a difference of its own. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -313,7 +313,10 @@ mod tests {
     use super::*;
 
     fn config(sources: &[(&str, &str)]) -> Value {
-        let source = |(name, weight): &(&str, &str)| json!({"name": name, "shards": 0, "source": format!("of-{name}"), "weight": weight});
+        let source = |(name, weight): &(&str, &str)| {
+            let source = format!("of-{name}");
+            json!({"name": name, "shards": 0, "source": source, "weight": weight})
+        };
         json!({"tokens": 24, "sources": sources.iter().map(source).collect::<Vec<_>>()})
     }
 
