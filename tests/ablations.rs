@@ -130,6 +130,13 @@ set = { "corpus.in" = ["a=../text/a/000.jsonl", "b=../text/b.jsonl"] }
     assert_eq!(said(2), ("mixture-2", &*mixture("a 70.0% → 90.0%, b 30.0% → 10.0%")));
     assert_eq!(said(3).0, "one-source");
     assert!(said(3).1.starts_with("only corpus without a/001.jsonl"), "{found}");
+    // Where a source is left out other texts validate, and the figure says so.
+    let table = directory.dataprep("ablate plans/ablation.toml").ok().stdout;
+    let over_others = |name: &str| {
+        let line = table.lines().find(|line| line.trim_start().starts_with(name));
+        line.is_some_and(|line| line.contains("over other texts"))
+    };
+    assert!(over_others("one-source  ") && !over_others("mixture-1  "), "{table}");
     // Typed, a path is relative to where it is typed.
     directory.write("sub/recipe.toml", recipe_with_training());
     directory.dataprep("run sub/recipe.toml --dry-run --set corpus.in=text/b.jsonl").ok();
