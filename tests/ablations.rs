@@ -102,6 +102,49 @@ fn variants_share_what_they_have_in_common_and_each_gets_a_verdict() {
 }
 
 #[test]
+fn what_a_step_reads_is_one_change_and_a_list_of_them_a_sweep() {
+    let directory = with_recipe(&recipe_with_training());
+    directory.write(
+        "plans/ablation.toml",
+        r#"
+recipe = "../recipe.toml"
+out = "ablation"
+tokens = "2k"
+set = { "mix.eval_tokens" = 2000 }
+[[variant]]
+name = "mixture"
+each = { "mix.in" = [
+    ["a=tokens#a:0.5", "b=tokens#b:0.5"], ["a=tokens#a:0.9", "b=tokens#b:0.1"]] }
+[[variant]]
+name = "one-source"
+set = { "corpus.in" = ["a=../text/a/000.jsonl", "b=../text/b.jsonl"] }
+"#,
+    );
+    let found = summary(&directory.dataprep("ablate plans/ablation.toml --json").ok());
+    let said = |at: usize| {
+        let variant = &found["variants"][at];
+        (variant["name"].as_str().unwrap(), variant["change"].as_str().unwrap())
+    };
+    let mixture = |rest: &str| format!("only mix: {rest}; everything else identical");
+    assert_eq!(said(1), ("mixture-1", &*mixture("a 70.0% → 50.0%, b 30.0% → 50.0%")));
+    assert_eq!(said(2), ("mixture-2", &*mixture("a 70.0% → 90.0%, b 30.0% → 10.0%")));
+    assert_eq!(said(3).0, "one-source");
+    assert!(said(3).1.starts_with("only corpus without a/001.jsonl"), "{found}");
+    // Where a source is left out other texts validate, and the figure says so.
+    let table = directory.dataprep("ablate plans/ablation.toml").ok().stdout;
+    let over_others = |name: &str| {
+        let line = table.lines().find(|line| line.trim_start().starts_with(name));
+        line.is_some_and(|line| line.contains("over other texts"))
+    };
+    assert!(over_others("one-source  ") && !over_others("mixture-1  "), "{table}");
+    // Typed, a path is relative to where it is typed.
+    directory.write("sub/recipe.toml", recipe_with_training());
+    directory.dataprep("run sub/recipe.toml --dry-run --set corpus.in=text/b.jsonl").ok();
+    let refused = directory.dataprep("run recipe.toml --set mix.in=3");
+    assert!(refused.status == 2 && refused.stderr.contains("list of texts"), "{}", refused.stderr);
+}
+
+#[test]
 fn a_plan_that_can_prove_nothing_is_refused_before_any_work() {
     for (from, to, said) in [
         (

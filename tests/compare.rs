@@ -126,6 +126,11 @@ fn corpora_that_differ_in_one_thing_have_it_named() {
     let (found, _) = compare(&directory, "base/unique", "same/unique");
     let said = found["sentence"].as_str().unwrap();
     assert!(said.contains(" → 2097152 (without effect"), "{said}");
+    // Beside one that has an effect it is to blame for nothing.
+    make(&directory, "both", &pair("", "--set max_document_bytes=2MiB", "--set ngram=3", ""));
+    let (found, text) = compare(&directory, "base/unique", "both/unique");
+    assert_eq!(found["differences"].as_array().unwrap().len(), 2, "{text}");
+    assert!(found["several"] == false && !text.contains("warning"), "{text}");
 }
 
 #[test]
@@ -252,7 +257,7 @@ fn of<'a>(steps: &'a mut [Step], name: &str) -> &'a mut Step {
 /// A change of a run, and what must be said of it.
 type Change = (fn(&mut Vec<Step>), &'static str);
 
-const CHANGES: [Change; 28] = [
+const CHANGES: [Change; 32] = [
     (|s| of(s, "raw").config["text_column"] = json!("body"), "only raw.text_column text → body"),
     (|s| of(s, "raw").files.truncate(2), "only raw without books/c"),
     (|s| of(s, "raw").files.push(("web", "d", "d")), "only raw with web/d more"),
@@ -334,6 +339,32 @@ const CHANGES: [Change; 28] = [
             of(s, "mix").config["sources"][0]["weight"] = json!("0.6");
         },
         "only mix.sources.wiki.weight 0.7 → 0.6",
+    ),
+    // A mixture is one thing, in however many keys it is written.
+    (
+        |s| {
+            of(s, "mix").config["sources"][0]["weight"] = json!("0.6");
+            of(s, "mix").config["sources"][1]["weight"] = json!("0.4");
+        },
+        "only mix: books 30.0% → 40.0%, wiki 70.0% → 60.0%;",
+    ),
+    (
+        |s| {
+            let code = json!({"name": "code", "weight": "1", "shards": 0, "source": "code"});
+            of(s, "mix").config["sources"].as_array_mut().unwrap().push(code);
+        },
+        "only mix: code 0.0% → 50.0%, the others in their proportions;",
+    ),
+    (
+        |s| {
+            of(s, "mix").config["sources"][0]["weight"] = json!("7");
+            of(s, "mix").config["sources"][1]["weight"] = json!("3");
+        },
+        "only mix: other weights that come to the same shares;",
+    ),
+    (
+        |s| of(s, "mix").config["sources"].as_array_mut().unwrap().reverse(),
+        "only mix reads its inputs in another order",
     ),
     (|s| of(s, "mix").seed = 3, "only mix.seed 0 → 3"),
     (
@@ -433,7 +464,7 @@ fn a_chain_whose_folders_are_gone_is_known_by_what_its_manifest_tells() {
 }
 
 /// Runs of one chain, with records: three seeds of each learning rate.
-fn with_runs(count: usize) -> TestDir {
+pub fn with_runs(count: usize) -> TestDir {
     let directory = TestDir::new();
     write(&directory.path("runs"), &steps());
     for index in 0..count {

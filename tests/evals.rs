@@ -122,6 +122,10 @@ fn what_cannot_be_evaluated_is_refused_before_any_work() {
         }
     }
     assert!(!directory.path("model.evals").exists());
+    // What a file asks is known once it is read.
+    directory.write("blank.jsonl", "{\"context\":\"a\",\"choices\":[\"\",\"c\"],\"gold\":0}\n");
+    let blank = eval(&directory, "model --tasks blank.jsonl");
+    assert!(blank.status == 1 && blank.stderr.contains("an empty text"), "{}", blank.stderr);
     let few = eval(&directory, "model --tasks piqa --evals evals --memory 1MiB");
     assert!(few.status != 0 && few.stderr.contains("memory"), "{}", few.stderr);
 }

@@ -102,6 +102,8 @@ fn an_export_is_an_artifact_like_the_others() {
         ("export kept/run --out kept/run/model", "lies in the input"),
         ("export kept/mix --out other", "in which form"),
         ("export kept/run --out other --step 1", "found: 2"),
+        ("export kept/run --out other --data kept", "`--data` says where the shards of a mix lie"),
+        ("export model --out other --to gguf", "name the run that it was exported from"),
         ("export kept/run kept/run --out other", "reads one run"),
         ("export kept/run --out other --dtype q8_0", "gguf"),
         ("export kept/run --out other --dtype q4_0", "gguf"),

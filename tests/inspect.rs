@@ -37,6 +37,10 @@ fn what_is_no_artifact_is_named_with_what_to_do() {
         ("inspect corpus/part-00000.parquet", "name the directory: `corpus`"),
         ("verify run/checkpoints/step-000500", "the checkpoint of step 500 of a run"),
         ("verify run/checkpoints/step-000500", "dataprep generate run --step 500"),
+        // What nothing would read is no option.
+        ("inspect corpus --price-per-hour 2", "it has no price"),
+        ("inspect corpus --sequence 8", "`--row 0`"),
+        ("inspect corpus --text-column body", "an artifact knows its columns"),
     ];
     for (command, expected) in hints {
         let run = directory.dataprep(command);

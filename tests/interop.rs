@@ -132,6 +132,8 @@ fn exports_are_artifacts_and_say_what_is_missing() {
     let again = directory.dataprep("export mix --to mds --sequence 64 --out rows").ok();
     assert!(again.stdout.contains("up to date"), "{}", again.stdout);
     directory.dataprep("verify rows").ok();
+    let lit = directory.dataprep("export mix --to litdata --sequence 64 --out lit").ok().stdout;
+    assert!(lit.contains("TokensLoader(block_size=64)"), "{lit}");
     let threads = |n: usize| format!("export tokens --to hf-datasets --out hf-{n} --threads {n}");
     (1..=2).for_each(|n| drop(directory.dataprep(&threads(n)).ok()));
     let tree = |name: &str| {
@@ -146,6 +148,7 @@ fn exports_are_artifacts_and_say_what_is_missing() {
         ("export text --to nanogpt --out x", "manifest"),
         ("export tokens --to nanogpt --sequence 8 --out x", "leave `--sequence` out"),
         ("export vocabulary --to numpy --out x", "a tokenizer"),
+        ("export tokens --to numpy --data mix --out x", "where the shards of a mix lie"),
     ] {
         let refused = directory.dataprep(command);
         assert_ne!(refused.status, 0, "{command}");

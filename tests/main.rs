@@ -40,6 +40,7 @@ mod interop;
 mod kept;
 #[cfg(feature = "train")]
 mod kernels;
+mod log;
 mod mixes;
 mod outputs;
 #[cfg(feature = "query")]

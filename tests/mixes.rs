@@ -54,6 +54,16 @@ fn a_sweep_writes_a_mix_a_share_and_every_source_keeps_its_order() {
     let overlap = directory.dataprep(command).ok().summary()["beginnings"][0].clone();
     let (common, within) = (&overlap["common"], &overlap["in_order_within_sources"]);
     assert!(common.as_u64() > Some(20) && common == within, "{overlap}");
+    // One share is one difference, whose effect on what is read first stands beside it.
+    let compared = directory.dataprep("compare sweep/wiki-0.25 sweep/wiki-0.5").ok().stdout;
+    let said = "only mix: web 75.0% → 50.0%, wiki 25.0% → 50.0%; everything else identical";
+    assert!(compared.contains(said), "{compared}");
+    let first = format!("{common} in both");
+    assert!(
+        compared.contains("of the first 8,000 tokens") && compared.contains(&first),
+        "{compared}"
+    );
+    assert!(compared.contains("100.0% of them in one order within their sources"), "{compared}");
     let again = directory.dataprep(&format!("{mix} --out sweep")).ok();
     assert!(again.stdout.contains("up to date"), "{}", again.stdout);
     let refused = directory.dataprep(&format!("{mix} --out sweep --sweep wiki=2"));
@@ -100,9 +110,32 @@ fn the_phases_of_a_file_are_laid_one_after_another_and_odd_weights_are_said() {
     let record = record(&directory, "phased");
     assert_eq!(record["phases"][1]["first_token"], 6000);
     assert_eq!(record["phases"][1]["source_tokens"], serde_json::json!([0, 2000]));
+    let phases = directory.read("mix.toml").replace("share = 0.25", "share = 0.5");
+    directory.write("mix.toml", phases);
+    let odd = directory.dataprep(&mix.replace("phased", "odd")).ok().stderr;
+    let said = "the phases' shares add to 1.25: main 60.00%, anneal 40.00%";
+    assert!(odd.contains(said) && !run.stderr.contains("shares add"), "{odd}");
+    let swept = directory.dataprep(&format!("{mix} --sweep wiki=0.3"));
+    assert!(swept.status == 2 && swept.stderr.contains("leaves alone"), "{}", swept.stderr);
     let unweighted = directory.dataprep("mix wiki=tokens#wiki --tokens 1k --out other");
     assert_eq!(unweighted.status, 2);
     assert!(unweighted.stderr.contains("has no weight"), "{}", unweighted.stderr);
+}
+
+#[test]
+fn shares_of_a_budget_of_text_are_shares_of_the_text() {
+    let directory = shards();
+    let mix = "mix wiki=tokens#wiki:0.25 web=tokens#web:0.75 --bytes 20kB --out text-mix";
+    let made = directory.dataprep(mix).ok().stdout;
+    assert!(made.contains("25.0% of the text  asked 0.25"), "{made}");
+    let shown = directory.dataprep("inspect text-mix --json").ok().summary();
+    let share = |at: usize| shown["sources"][at]["achieved"].as_f64().unwrap();
+    assert_eq!((share(0), share(1)), (0.25, 0.75), "{shown}");
+    directory.write_documents("text/empty.jsonl", &[String::new()]);
+    let empty = "tokenize e=text/empty.jsonl --tokenizer vocabulary --out empty --holdout 0";
+    directory.dataprep(empty).ok();
+    let refused = directory.dataprep("mix e=empty:1 --bytes 9 --out none").stderr;
+    assert!(refused.contains("the texts of `e` are empty"), "{refused}");
 }
 
 #[test]
@@ -291,7 +324,7 @@ fn a_recipe_validates_on_texts_or_on_what_a_step_made() {
     directory.dataprep("run recipe.toml -q").ok();
     assert_eq!(record(&directory, "runs/mix")["validation_sources"][0]["documents"], own.len());
     directory.write("recipe.toml", recipe("corpus"));
-    directory.dataprep("run recipe.toml -q").ok();
+    let made = directory.dataprep("run recipe.toml").ok();
     let names: Vec<Value> = record(&directory, "runs/mix")["validation_sources"]
         .as_array()
         .unwrap()
@@ -299,6 +332,12 @@ fn a_recipe_validates_on_texts_or_on_what_a_step_made() {
         .map(|source| source["name"].clone())
         .collect();
     assert_eq!(names, ["a", "b"]);
+    // They are the mix's own documents: that is said, and not of others.
+    let said = |run: &crate::support::Run| run.stderr.contains("may be trained on too");
+    assert!(said(&made), "{}", made.stderr);
+    directory.write("recipe.toml", recipe("own.jsonl"));
+    let other = directory.dataprep("run recipe.toml --set mix.seed=3").ok();
+    assert!(other.stdout.contains("of your own") && !said(&other), "{}", other.stderr);
     directory.write("recipe.toml", recipe("tokens"));
     let refused = directory.dataprep("run recipe.toml");
     assert!(refused.status == 2 && refused.stderr.contains("tokens"), "{}", refused.stderr);

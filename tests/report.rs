@@ -89,6 +89,9 @@ fn several_runs_share_charts_and_are_called_by_their_one_difference() {
     let more = "--set train.learning_rate=0.003 -q";
     directory.dataprep(&format!("train --data runs/mix --out runs/faster {SMALL} {more}")).ok();
     let record = directory.dataprep("report runs --json").ok().summary();
+    // Below a folder that holds none the runs of the folders in it are meant.
+    let whole = directory.dataprep("report . -o all.html --json").ok().summary();
+    assert_eq!(whole["runs"], record["runs"], "{whole}");
     assert_eq!((&record["type"], &record["runs"]), (&json!("summary"), &json!(2)));
     let page = directory.read("runs/report.html");
     assert_whole(&page);
@@ -200,6 +203,11 @@ fn batches_lead_to_documents_and_documents_to_batches() {
     let rows = directory.dataprep("trace runs/mix --rows 4..8 --sequence 64 --json").ok().summary();
     let step = directory.dataprep("trace runs/model --step 2 --json").ok().summary();
     assert_eq!(rows["documents"], step["documents"]);
+    // Of a run a row is as long as its own, and the mix is where it lies.
+    let own = directory.dataprep("trace runs/model --rows 4..8 --json").ok().summary();
+    assert_eq!(own["documents"], step["documents"]);
+    assert_eq!(own["mix"], "runs/mix");
+    refused(&directory, "trace runs/mix --rows 4..8", "how many tokens has a row");
     refused(&directory, "trace runs/model --step 11", "step 11 is none of the run's");
     refused(&directory, "trace runs/model --document nobody", "does not read the document");
     refused(&directory, "trace runs/model", "nothing is asked for");

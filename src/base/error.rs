@@ -93,6 +93,16 @@ impl Error {
         self
     }
 
+    /// Says which step of a recipe went wrong, and names that step where the hint sets a key of it.
+    pub fn of_step(mut self, step: &str) -> Error {
+        if let Error::Config { hint: Some(hint), .. } | Error::Failed { hint: Some(hint), .. } =
+            &mut self
+        {
+            *hint = hint.replace("`--set ", &format!("`--set {step}."));
+        }
+        self.within(&format!("step `{step}`"))
+    }
+
     /// What to try, printed after `hint:`.
     pub fn hint(&self) -> Option<String> {
         match self {

@@ -81,11 +81,14 @@ macro_rules! size {
                 enum Written {
                     Number(u64),
                     Text(String),
+                    Other(serde_json::Value),
                 }
-                match Written::deserialize(deserializer)? {
-                    Written::Number(number) => Ok($name(number)),
-                    Written::Text(text) => text.parse().map_err(serde::de::Error::custom),
-                }
+                let text = match Written::deserialize(deserializer)? {
+                    Written::Number(number) => return Ok($name(number)),
+                    Written::Text(text) => text,
+                    Written::Other(other) => other.to_string(),
+                };
+                text.parse().map_err(serde::de::Error::custom)
             }
         }
     };

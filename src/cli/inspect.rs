@@ -20,11 +20,10 @@ use crate::eval::{
 };
 use crate::inspect::filtered::page::MARK as PAGE_MARK;
 use crate::inspect::fit::{self, FitReport};
-use crate::inspect::{
-    self, OverlapReport, RawReport, Report, RowReport, VocabularyReport, fit_picture, matches,
-};
+use crate::inspect::{self, RawReport, Report, RowReport, VocabularyReport, fit_picture, matches};
 use crate::pipeline::registry;
 use crate::report::{Bill, Run};
+use crate::shards::OverlapReport;
 use crate::source::{InputConfig, Inputs};
 use crate::store::Address;
 use crate::tokenizer::{SpecialText, Tokenizer};
@@ -91,6 +90,7 @@ impl Commands<'_> {
         if let Some(prompt) = &args.prompt {
             return self.look_inside(prompt, args);
         }
+        self.refuse_idle_options(args)?;
         match &args.condition {
             #[cfg(feature = "train")]
             _ if self.is_about_a_model(args) => self.look_at_texts(args),
@@ -102,6 +102,20 @@ impl Commands<'_> {
             None if self.is_raw(args) => self.raw(args),
             None => self.artifact(args),
         }
+    }
+
+    /// Refuses options that nothing would read, rather than pass over them.
+    fn refuse_idle_options(&self, args: &InspectArgs) -> Result<()> {
+        if args.sequence.is_some() && args.row.is_none() && args.html.is_none() {
+            return Err(Error::config("`--sequence` is the length of a row that is shown")
+                .with_hint("say which: `--row 0`"));
+        }
+        let reads_text = !args.on.is_empty() || args.condition.is_some() || self.is_raw(args);
+        if args.text_column.is_some() && !reads_text {
+            return Err(Error::config("`--text-column` is for raw files")
+                .with_hint("an artifact knows its columns: leave it out"));
+        }
+        Ok(())
     }
 
     /// `inspect MODEL --prompt TEXT`
@@ -174,6 +188,10 @@ impl Commands<'_> {
                 );
             };
             mix.read_by(path, run)?;
+        }
+        if args.price_per_hour.is_some() && !matches!(report, Report::Run(_)) {
+            let message = format!("`{}` is no run: it has no price", path.display());
+            return Err(Error::config(message).with_hint("leave `--price-per-hour` out"));
         }
         match (&mut report, html) {
             (Report::Filter(filter), html) => {

@@ -150,6 +150,5 @@ fn opened_early(step: &Request, steps: &[Request]) -> Result<Option<Job>> {
 }
 
 fn open(request: &Request) -> Result<Job> {
-    (registry::find(&request.stage)?.open)(request)
-        .map_err(|error| error.within(&format!("step `{}`", request.name)))
+    (registry::find(&request.stage)?.open)(request).map_err(|error| error.of_step(&request.name))
 }

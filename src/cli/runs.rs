@@ -10,6 +10,7 @@ use serde_json::json;
 
 use super::Commands;
 use crate::base::error::{Error, Result};
+use crate::base::size::Count;
 use crate::runs::{self, Table, notes};
 
 /// Arguments of `runs`.
@@ -62,7 +63,11 @@ impl Commands<'_> {
             return Err(Error::config(message).with_hint("`dataprep train` makes one"));
         }
         if let Some(condition) = &args.condition {
+            let all = Count(table.rows().len() as u64);
             table.keep(condition)?;
+            if table.rows().is_empty() {
+                self.printer.warning(&format!("no run of {all} meets the condition"));
+            }
         }
         if let Some(column) = &args.sort {
             table.sort(column, args.reverse)?;
@@ -85,6 +90,10 @@ impl Commands<'_> {
         let is_plain = |tag: &&String| tag.is_empty() || tag.contains(char::is_control);
         if let Some(tag) = args.tag.iter().chain(&args.untag).find(is_plain) {
             return Err(Error::config(format!("`{}` is no tag", tag.escape_debug())));
+        }
+        if args.text.as_ref().is_some_and(|text| text.trim().is_empty()) {
+            return Err(Error::config("an empty remark")
+                .with_hint("without a text and without tags, those that stand are shown"));
         }
         if args.text.is_some() || !args.tag.is_empty() || !args.untag.is_empty() {
             notes::append(&args.run, args.text.as_deref(), &args.tag, &args.untag)?;

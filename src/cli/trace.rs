@@ -23,10 +23,10 @@ pub struct TraceArgs {
     #[arg(long, value_name = "N", group = "what")]
     pub step: Option<u64>,
     /// The documents in these rows of the mix: `FIRST..END`, from 0, END not among them
-    #[arg(long, value_name = "A..B", group = "what", requires = "sequence")]
+    #[arg(long, value_name = "A..B", group = "what")]
     pub rows: Option<String>,
-    /// With `--rows`, tokens a row
-    #[arg(long, value_name = "T")]
+    /// With `--rows`, tokens a row [default: the run's]
+    #[arg(long, value_name = "T", requires = "rows")]
     pub sequence: Option<u64>,
     /// The other way: where this document is read
     #[arg(long, value_name = "ID", group = "what")]
@@ -68,10 +68,14 @@ impl Commands<'_> {
         if let Some(step) = args.step {
             return Rows::of_step(&args.path, step);
         }
-        let (Some(rows), Some(sequence)) = (&args.rows, args.sequence.filter(|&one| one > 0))
-        else {
+        let Some(rows) = &args.rows else {
             return Err(Error::config("nothing is asked for")
-                .with_hint("`--step N`, `--rows A..B --sequence T` or `--document ID`"));
+                .with_hint("`--step N`, `--rows A..B` or `--document ID`"));
+        };
+        let sequence = match args.sequence {
+            Some(0) => return Err(Error::config("`--sequence` is 0: rows of no token")),
+            Some(sequence) => sequence,
+            None => Rows::sequence_of(&args.path)?,
         };
         let range = rows.split_once("..");
         let range = range.and_then(|(first, end)| {

@@ -3,12 +3,14 @@
 //! In → two folders, a baseline and what is held against it; out → a [`Comparison`]: the
 //! differences from source files to code, each at its earliest step ([`crate::lineage`]); the
 //! documents that moved, with the rule or twin that decided ([`documents`], [`reasons`]); tokens by
-//! source; loss at equal tokens and at equal compute ([`curves`]); bits per byte on the documents
-//! that both hold out ([`held_out`]); evaluations with paired tests (`eval --against`'s); speed and
-//! cost; and a verdict against the noise of seeds ([`noise`]). Threads, machine, memory and places
-//! are no difference. **Seeds** are the runs beside either one whose lineage differs by keys called
-//! `seed` alone, at the same step. **Cost.** Manifests and records; where the texts differ, one
-//! reading of both sides' ids and texts within the memory that is given.
+//! source, and how much of what two mixes show first is the same; loss at equal tokens and at equal
+//! compute ([`curves`]); bits per byte on the documents that both hold out ([`held_out`]);
+//! evaluations with paired tests (`eval --against`'s); speed and cost; and a verdict against the
+//! noise of seeds ([`noise`]). Threads, machine, memory and places are no difference. **Seeds** are
+//! the runs beside either one whose lineage differs by keys called `seed` alone, at the same step.
+//! **Cost.** Manifests and records; where the texts differ, one reading of both sides' ids and
+//! texts within the memory that is given; of two mixes the ids of their shards
+//! ([`crate::shards::beginnings`]).
 
 mod columns;
 mod curves;
@@ -35,6 +37,7 @@ use crate::base::io;
 use crate::base::size::Count;
 use crate::lineage::{self, Depth, Difference, Lineage, Node, Reader, What, differences, sentence};
 use crate::runs::{self, Facts, records};
+use crate::shards::OverlapReport;
 use reasons::Reasons;
 
 /// A comparison.
@@ -46,7 +49,7 @@ pub struct Comparison {
     /// Everything in one sentence.
     pub sentence: String,
     pub differences: Vec<Difference>,
-    /// More than one thing differs: no effect can be laid at one door.
+    /// More than one thing differs that has an effect: none can be laid at one door.
     pub several: bool,
     /// What is worth knowing and no difference: another build, folders that are gone.
     pub notes: Vec<String>,
@@ -56,6 +59,8 @@ pub struct Comparison {
     pub entered_past: Reasons,
     /// Tokens by source, before and after.
     pub mixture: BTreeMap<String, (u64, u64)>,
+    /// How much of what two mixes show first is the same, and in which order.
+    pub order: Option<OverlapReport>,
     pub runs: Option<Runs>,
 }
 
@@ -102,16 +107,18 @@ pub fn compare(from: &Path, to: &Path, bounds: &Bounds) -> Result<Comparison> {
         from: from.to_owned(),
         to: to.to_owned(),
         sentence: sentence(&found, (a.documents(), b.documents())),
-        several: found.len() > 1,
+        several: found.iter().filter(|it| !it.without_effect).count() > 1,
         differences: found,
         notes: notes(&a, &b),
         documents: None,
         left_for: Reasons::new(),
         entered_past: Reasons::new(),
         mixture: mixture(&a, &b),
+        order: None,
         runs: None,
     };
     comparison.add_documents(&a, &b, bounds)?;
+    comparison.add_order(&a, &b);
     if a.root().kind == Some(Kind::Run) {
         comparison.runs = Some(Runs::of((from, &a), (to, &b), &comparison.differences)?);
     }
@@ -119,6 +126,25 @@ pub fn compare(from: &Path, to: &Path, bounds: &Bounds) -> Result<Comparison> {
 }
 
 impl Comparison {
+    /// Where each side reads one mix, and they are two.
+    fn add_order(&mut self, a: &Lineage, b: &Lineage) {
+        let (x, y) = (a.nearest(Kind::Mix), b.nearest(Kind::Mix));
+        let ([x], [y]) = (&x[..], &y[..]) else { return };
+        if x.fingerprint.is_some() && x.fingerprint == y.fingerprint {
+            return;
+        }
+        let found = match (&x.place, &y.place) {
+            (Some(from), Some(to)) => OverlapReport::read(from, to).map_err(|it| it.to_string()),
+            _ => Err("a mix of theirs is gone".to_owned()),
+        };
+        match found {
+            Ok(order) => self.order = Some(order),
+            Err(why) => self.notes.push(format!(
+                "how much of what they read first is the same cannot be said: {why}"
+            )),
+        }
+    }
+
     fn add_documents(&mut self, a: &Lineage, b: &Lineage, bounds: &Bounds) -> Result<()> {
         let (x, y) = (a.texts(), b.texts());
         let identity = |nodes: &[&Node]| -> Vec<_> { nodes.iter().map(|it| it.identity).collect() };

@@ -9,6 +9,7 @@ use super::held_out::{Figure, HeldOut};
 use super::reasons::Reasons;
 use super::{Comparison, Point, Runs};
 use crate::base::size::{Bytes, Count};
+use crate::shards::overlap::Overlap;
 
 /// Reasons that a screen lists.
 const REASONS_SHOWN: usize = 8;
@@ -30,6 +31,7 @@ impl fmt::Display for Comparison {
             self.write_documents(f, changes)?;
         }
         self.write_mixture(f)?;
+        self.write_order(f)?;
         match &self.runs {
             Some(runs) => write_runs(f, runs),
             None => Ok(()),
@@ -93,6 +95,33 @@ impl Comparison {
             Count(total.1).to_string()
         )
     }
+}
+
+impl Comparison {
+    fn write_order(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some(order) = &self.order else { return Ok(()) };
+        writeln!(f, "\nWhat is read first")?;
+        for beginning in &order.beginnings {
+            let Overlap { one, other, common, .. } = beginning.overlap;
+            writeln!(
+                f,
+                "  of the first {} tokens, {} and {} documents: {} in both ({}), {} of them in \
+                 one order within their sources",
+                Count(beginning.tokens),
+                Count(one),
+                Count(other),
+                Count(common),
+                percent(beginning.share()),
+                percent(beginning.share_in_order())
+            )?;
+        }
+        Ok(())
+    }
+}
+
+/// `93.4%`; of nothing `none`.
+fn percent(share: Option<f64>) -> String {
+    share.map_or("none".to_owned(), |share| format!("{:.1}%", 100.0 * share))
 }
 
 fn write_reasons(f: &mut fmt::Formatter<'_>, what: &str, reasons: &Reasons) -> fmt::Result {

@@ -10,7 +10,7 @@
 //! item is held against the other only if its choices have the same texts, by their number,
 //! characters and bytes. **Cost.** [`DRAWS`] · items a task.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::Path;
 
@@ -20,6 +20,7 @@ use super::items::{self, ITEMS, TaskItems};
 use super::measures::{By, ScoredItem};
 use super::scores::{Scores, TextScores, write_table};
 use super::task::spec::Metric;
+use super::texts;
 use crate::artifact::manifest::Manifest;
 use crate::artifact::record::Kind;
 use crate::base::error::{Error, Result};
@@ -39,7 +40,7 @@ pub struct Comparison {
     pub other: String,
     pub tasks: Vec<TaskComparison>,
     pub texts: Vec<TextComparison>,
-    /// Tasks and sources that only one of them has.
+    /// Tasks and sources that only one of them has, and sources of which they scored other texts.
     pub unmatched: Vec<String>,
 }
 
@@ -113,7 +114,9 @@ impl Comparison {
         };
         let known = names(&tasks);
         unmatched.extend(names(&other_tasks).into_iter().filter(|name| !known.contains(name)));
-        let texts = compare_texts(&scores.texts, &other_scores.texts, &mut unmatched);
+        let which = (texts::which(this)?, texts::which(other)?);
+        let is_same = |source: &str| which.0.get(source) == which.1.get(source);
+        let texts = compare_texts(&scores.texts, &other_scores.texts, &is_same, &mut unmatched);
         let (this, other) = (this.display().to_string(), other.display().to_string());
         if compared.is_empty() && texts.is_empty() {
             let message =
@@ -207,16 +210,26 @@ fn mcnemar(gained: u64, lost: u64) -> f64 {
     (2.0 * (0..=fewer).map(share).sum::<f64>()).min(1.0)
 }
 
+/// The sources that both have scored, and all together where that is all of them.
 fn compare_texts(
     this: &[TextScores],
     other: &[TextScores],
+    is_same: &dyn Fn(&str) -> bool,
     unmatched: &mut Vec<String>,
 ) -> Vec<TextComparison> {
     let mut compared = Vec::new();
+    let mut left: BTreeSet<&str> = other.iter().filter_map(|it| it.source.as_deref()).collect();
+    let mut is_whole = true;
     for text in this {
-        let same = other.iter().find(|it| it.source == text.source && it.bytes == text.bytes);
-        let Some(same) = same else {
+        let same = other.iter().find(|it| it.source == text.source);
+        let is_same = match text.source.as_deref() {
+            Some(source) => left.remove(source) && is_same(source),
+            // The last one, of all sources.
+            None => is_whole && left.is_empty(),
+        };
+        let Some(same) = same.filter(|_| is_same) else {
             unmatched.extend(text.source.clone());
+            is_whole = false;
             continue;
         };
         let (this, other) = (text.bits_per_byte.value, same.bits_per_byte.value);
@@ -228,6 +241,7 @@ fn compare_texts(
             difference: this - other,
         });
     }
+    unmatched.extend(left.into_iter().map(str::to_owned));
     compared
 }
 
@@ -267,7 +281,11 @@ impl fmt::Display for Comparison {
             }
         }
         if !self.unmatched.is_empty() {
-            writeln!(f, "  only in one of them: {}", self.unmatched.join(", "))?;
+            writeln!(
+                f,
+                "  only in one of them, or over other texts: {}",
+                self.unmatched.join(", ")
+            )?;
         }
         Ok(())
     }
@@ -349,6 +367,26 @@ mod tests {
         changed.items[2].choices[1].bytes = 9;
         let error = compare(&this, &changed, Metric::Acc, 1).unwrap_err();
         assert!(error.to_string().contains("item 2 of task `t` is not the same"), "{error}");
+    }
+
+    #[test]
+    fn figures_over_other_texts_are_not_subtracted() {
+        let text = |source: Option<&str>, bytes| {
+            let document = super::super::scores::TextScore { tokens: 9, bytes, nats: bytes as f64 };
+            TextScores::of(source, &[document]).unwrap()
+        };
+        let one = [text(Some("a"), 100), text(Some("b"), 50), text(None, 150)];
+        let sources = |other: &[TextScores], is_same: &dyn Fn(&str) -> bool| {
+            let mut unmatched = Vec::new();
+            let found = compare_texts(&one, other, is_same, &mut unmatched);
+            let found = found.into_iter().map(|it| it.source.unwrap_or("all".into()));
+            (found.collect::<Vec<_>>().join(" "), unmatched.join(" "))
+        };
+        assert_eq!(sources(&one, &|_| true), ("a b all".into(), String::new()));
+        // Another text of as many bytes; then one that only the other has.
+        assert_eq!(sources(&one, &|source| source != "b"), ("a".into(), "b".into()));
+        let other = [text(Some("a"), 100), text(Some("c"), 50), text(None, 150)];
+        assert_eq!(sources(&other, &|_| true), ("a".into(), "b c".into()));
     }
 
     #[test]

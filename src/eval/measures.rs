@@ -47,12 +47,13 @@ impl ScoredItem {
     /// The choice that the model takes.
     pub fn answer(&self, by: By) -> usize {
         let value = |choice: &ScoredChoice| {
-            choice.loglikelihood
-                / match by {
-                    By::Likelihood => 1.0,
-                    By::Characters => choice.characters as f64,
-                    By::Bytes => choice.bytes as f64,
-                }
+            let length = match by {
+                By::Likelihood => 1.0,
+                By::Characters => choice.characters as f64,
+                By::Bytes => choice.bytes as f64,
+            };
+            // Nothing cannot be weighed by its length: it is not taken.
+            if length == 0.0 { f64::NEG_INFINITY } else { choice.loglikelihood / length }
         };
         let mut best = 0;
         for (place, choice) in self.choices.iter().enumerate() {
@@ -108,7 +109,7 @@ pub struct Figures {
     pub acc_norm: Option<Figure>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub acc_bytes: Option<Figure>,
-    /// Where there are none.
+    /// Where there are none, and it is a number.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub perplexity: Option<Figure>,
     pub bits_per_byte: Figure,
@@ -148,7 +149,9 @@ fn perplexity(items: &[ScoredItem]) -> Option<Figure> {
     let nats: Vec<f64> = items.iter().map(|item| -item.choices[0].loglikelihood).collect();
     let mean = Figure::mean(&nats)?;
     let value = libm::exp(mean.value);
-    Some(Figure { value, stderr: mean.stderr.map(|stderr| value * stderr) })
+    let figure = Figure { value, stderr: mean.stderr.map(|stderr| value * stderr) };
+    // Of long texts that a model does not know it is beyond every number.
+    Some(figure).filter(|it| it.value.is_finite() && it.stderr.is_none_or(f64::is_finite))
 }
 
 /// Items whose gold stands at the commonest place.
@@ -176,6 +179,9 @@ mod tests {
         let it = item(0, vec![choice(-6.0, 3, 9), choice(-6.0, 4, 4)]);
         let answers = [By::Likelihood, By::Characters, By::Bytes].map(|by| it.answer(by));
         assert_eq!(answers, [0, 1, 0]);
+        let empty = item(1, vec![choice(0.0, 0, 0), choice(-6.0, 4, 4)]);
+        let answers = [By::Likelihood, By::Characters, By::Bytes].map(|by| empty.answer(by));
+        assert_eq!(answers, [0, 1, 1]);
         assert!((it.bits_per_byte() - 6.0 / 9.0 / 2f64.ln()).abs() < 1e-12);
     }
 
@@ -202,6 +208,9 @@ mod tests {
         assert_eq!((figures.acc.value, figures.acc_norm, figures.random), (0.5, None, None));
         let perplexity = figures.perplexity.unwrap();
         assert!((perplexity.value - 2f64.exp()).abs() < 1e-12);
+        items[1].choices[0].loglikelihood = -2000.0;
+        assert_eq!(Figures::of(&items).unwrap().perplexity, None);
+        items[1].choices[0].loglikelihood = -3.0;
         // The standard error of (1, 3) is 1.
         assert!((perplexity.stderr.unwrap() - 2f64.exp()).abs() < 1e-12);
     }

@@ -22,7 +22,7 @@ pub struct How {
 /// The scores of each tree's targets; `done` hears of trees as they are finished.
 ///
 /// # Errors
-/// Whatever the model gives; interrupted.
+/// Whatever the model gives; failed: a likelihood that is no number; interrupted.
 pub fn score(
     model: &Model,
     trees: &[Tree],
@@ -48,6 +48,7 @@ pub fn score(
         for tree in batch {
             let targets = trees[tree].branches.iter().map(|branch| branch.targets.len()).sum();
             let (own, behind) = rest.split_at(targets);
+            check(own)?;
             all[tree] = own.to_vec();
             rest = behind;
         }
@@ -55,6 +56,15 @@ pub fn score(
         Ok(())
     })?;
     Ok(all)
+}
+
+/// A model whose training has diverged has no figures, and JSON no form for what it gives.
+fn check(scores: &[TargetScore]) -> Result<()> {
+    match scores.iter().all(|score| score.nats.is_finite()) {
+        true => Ok(()),
+        false => Err(Error::failed("the model gives a token a likelihood that is no number")
+            .with_hint("its training has diverged: take an earlier checkpoint")),
+    }
 }
 
 /// The places of trees, the longest first, so that threads end at about the same time.
@@ -139,6 +149,16 @@ mod tests {
         }
         for (threads, batch_tokens) in [(1, 64), (2, 100), (3, 4000)] {
             assert_eq!(run(threads, batch_tokens), expected, "{threads} {batch_tokens}");
+        }
+    }
+
+    #[test]
+    fn a_likelihood_that_is_no_number_is_no_score() {
+        let score = |nats| TargetScore { nats, is_likeliest: false };
+        assert!(check(&[score(1.5), score(0.0)]).is_ok());
+        for wrong in [f32::NAN, f32::INFINITY] {
+            let error = check(&[score(1.5), score(wrong)]).unwrap_err();
+            assert!(error.to_string().contains("no number"), "{error}");
         }
     }
 

@@ -6,6 +6,7 @@
 //! compare. At `stride` = `length` these are lm-evaluation-harness's rolling windows. **Cost.** A
 //! forward pass over the tokens, `length / stride` times; about [`TOKENIZED`] tokens in memory.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -20,6 +21,7 @@ use super::scores::TextScore;
 use crate::artifact::counts::Counts;
 use crate::artifact::stage::Work;
 use crate::base::error::{Error, Result};
+use crate::base::hash::{Fingerprint, xxh3_128};
 use crate::base::io;
 use crate::runtime::model::Model;
 use crate::source::{Batch, Columns, Inputs, ParquetSink};
@@ -136,6 +138,39 @@ fn schema() -> SchemaRef {
 /// # Errors
 /// Damaged: it is no such file.
 pub fn read(path: &Path) -> Result<Vec<(String, TextScore)>> {
+    let mut documents = Vec::new();
+    rows(path, |source, _, score| documents.push((source.to_owned(), score)))?;
+    Ok(documents)
+}
+
+/// Which documents of each source the evaluation in `directory` has scored: of one fingerprint
+/// where they have the same ids and lengths. An id is the hash of a text that has none of its own.
+///
+/// # Errors
+/// Damaged: a file that cannot be read.
+pub fn which(directory: &Path) -> Result<BTreeMap<String, Fingerprint>> {
+    let mut documents: BTreeMap<String, Vec<(u128, u64)>> = BTreeMap::new();
+    for path in io::list(directory)? {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        if name.starts_with("documents-") && name.ends_with(".parquet") {
+            rows(&path, |source, id, score| {
+                let id = u128::from_be_bytes(xxh3_128(id.as_bytes()).0);
+                documents.entry(source.to_owned()).or_default().push((id, score.bytes));
+            })?;
+        }
+    }
+    let fingerprint = |(source, mut documents): (String, Vec<(u128, u64)>)| {
+        documents.sort_unstable();
+        let bytes = documents
+            .iter()
+            .flat_map(|(id, bytes)| id.to_be_bytes().into_iter().chain(bytes.to_be_bytes()));
+        (source, xxh3_128(&bytes.collect::<Vec<u8>>()))
+    };
+    Ok(documents.into_iter().map(fingerprint).collect())
+}
+
+/// Calls `each` with the source, the id and the score of every document of a file.
+fn rows(path: &Path, mut each: impl FnMut(&str, &str, TextScore)) -> Result<()> {
     let damaged = |message: String| Error::damaged_artifact(path, None, message);
     let builder = ParquetRecordBatchReaderBuilder::try_new(io::open(path)?)
         .map_err(|error| damaged(error.to_string()))?;
@@ -145,17 +180,18 @@ pub fn read(path: &Path) -> Result<Vec<(String, TextScore)>> {
     if kinds(builder.schema()) != kinds(&schema()) {
         return Err(damaged("its columns are not those of scored documents".to_owned()));
     }
-    let mut documents = Vec::new();
     for batch in builder.build().map_err(|error| damaged(error.to_string()))? {
         let batch = batch.map_err(|error| damaged(error.to_string()))?;
-        let sources = batch.column(0).as_string::<i32>();
+        let (sources, ids) =
+            (batch.column(0).as_string::<i32>(), batch.column(1).as_string::<i32>());
         let count = |column: usize| batch.column(column).as_primitive::<UInt64Type>().clone();
         let (tokens, bytes) = (count(2), count(3));
         let nats = batch.column(4).as_primitive::<Float64Type>();
-        documents.extend((0..batch.num_rows()).map(|row| {
+        for row in 0..batch.num_rows() {
             let (tokens, bytes) = (tokens.value(row), bytes.value(row));
-            (sources.value(row).to_owned(), TextScore { tokens, bytes, nats: nats.value(row) })
-        }));
+            let score = TextScore { tokens, bytes, nats: nats.value(row) };
+            each(sources.value(row), ids.value(row), score);
+        }
     }
-    Ok(documents)
+    Ok(())
 }

@@ -36,7 +36,7 @@ use crate::base::{
 use crate::runtime::{
     checkpoint,
     model::ModelConfig,
-    pretrained::{Class, INDEX},
+    pretrained::{self, Class, INDEX},
 };
 use crate::store::Stored;
 use crate::tokenizer::{
@@ -76,6 +76,11 @@ impl Export {
     /// checkpoint says.
     pub fn open(path: &Path, config: ExportConfig) -> Result<Export> {
         config.check()?;
+        if pretrained::stands_in(path) && layout::of_checkpoint(path).is_none() {
+            let message = format!("`{}` is a model in Hugging Face's form", path.display());
+            return Err(Error::config(format!("{message}: runs are exported, and checkpoints"))
+                .with_hint("name the run that it was exported from, or a checkpoint of it"));
+        }
         let Located { run, manifest, checkpoint, hashes } = Located::find(path, config.step)?;
         for file in hashes.files.iter().filter(|file| file.name == checkpoint::STATE) {
             file.hold(&checkpoint.path, true)?;

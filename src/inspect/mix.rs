@@ -53,7 +53,7 @@ pub struct MixReport {
 /// One source of a mix.
 #[derive(Clone, Debug, Serialize)]
 pub struct SourceReport {
-    /// Its share of all weights, and of all tokens.
+    /// Its share of all weights, and of all tokens, or of the text where budgets count its bytes.
     pub asked: Option<f64>,
     pub achieved: Option<f64>,
     /// Of its tokens, what a run has read, where one was named.
@@ -72,7 +72,7 @@ impl MixReport {
         let share = |source: &MixSource| weight(source) / weights;
         let sources = record.sources.iter().map(|source| SourceReport {
             asked: Some(share(source)).filter(|share| share.is_finite()),
-            achieved: ratio(source.achieved_tokens, record.tokens),
+            achieved: record.share(source),
             read_tokens: None,
             source: source.clone(),
         });

@@ -32,6 +32,10 @@ use crate::{
 
 const README: &str = "README.md";
 
+/// Tokens of a block in the line that says how LitData reads it, where none were asked for: it cuts
+/// chunks at any length.
+const BLOCK_SHOWN: u64 = 1024;
+
 /// `export` of shards or a mix.
 pub struct TokenExport {
     config: TokenExportConfig,
@@ -56,6 +60,10 @@ impl TokenExport {
                 .with_hint("tokenize with `--set end_of_text=TOKEN`, or write `--to numpy`"));
         }
         let is_mix = matches!(tokens, Tokens::Mix(_));
+        if !is_mix && !data.is_empty() {
+            return Err(Error::config("`--data` says where the shards of a mix lie")
+                .with_hint("these are shards: leave it out"));
+        }
         match (is_mix && config.to.has_samples(), config.sequence) {
             (true, None) => {
                 let message = format!("`{form}` of a mix holds rows: how long is one?");
@@ -206,7 +214,16 @@ impl Stage for TokenExport {
         let (to, width) = (self.config.to, super::forms::dtype(self.tokens.width()));
         let fingerprint = manifest.fingerprint.to_string();
         let out = out.to_owned();
-        Ok(Box::new(TokenExportSummary { to, training, validation, width, fingerprint, out }))
+        let sequence = self.config.sequence;
+        Ok(Box::new(TokenExportSummary {
+            to,
+            sequence,
+            training,
+            validation,
+            width,
+            fingerprint,
+            out,
+        }))
     }
 }
 
@@ -214,6 +231,8 @@ impl Stage for TokenExport {
 #[derive(Debug)]
 struct TokenExportSummary {
     to: TokenForm,
+    /// Tokens of a row, where they were asked for.
+    sequence: Option<u64>,
     training: (u64, u64),
     validation: (u64, u64),
     width: &'static str,
@@ -253,7 +272,8 @@ impl fmt::Display for TokenExportSummary {
             TokenForm::Mds => writeln!(f, "  StreamingDataset(local=\"{out}\", split=\"train\")"),
             TokenForm::Litdata => writeln!(
                 f,
-                "  StreamingDataset(\"{out}/train\", item_loader=TokensLoader(block_size=1024))"
+                "  StreamingDataset(\"{out}/train\", item_loader=TokensLoader(block_size={}))",
+                self.sequence.unwrap_or(BLOCK_SHOWN)
             ),
             TokenForm::HfDatasets => writeln!(f, "  load_dataset(\"{out}\")"),
             TokenForm::Numpy => writeln!(f, "  np.load(\"{out}/train.npy\", mmap_mode=\"r\")"),

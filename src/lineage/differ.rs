@@ -18,6 +18,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 use serde_json::Value;
 
+use super::mixture::{self, Change, Mixture};
 use super::node::{Input, Lineage, Node};
 use crate::artifact::record::{InputRecord, Kind};
 use crate::shards::StepRows;
@@ -57,6 +58,10 @@ pub enum What {
     Edited { names: Vec<String> },
     /// The same bytes under other names.
     Renamed { names: Vec<(String, String)> },
+    /// Other sources of a mix, or other shares of them.
+    Mixture { from: Box<Mixture>, to: Box<Mixture> },
+    /// Other weights of a mix that come to the same shares, by key.
+    Weights { from: BTreeMap<String, String>, to: BTreeMap<String, String> },
     /// The same inputs in another order.
     Reordered,
     /// Other inputs, which the other side has too, but reads elsewhere.
@@ -330,6 +335,14 @@ impl Walk<'_> {
             self.note(from, to, What::Version { from: x, to: y });
         }
         let (mut x, mut y) = (flat(&a.config), flat(&b.config));
+        if a.kind == Some(Kind::Mix) {
+            self.mixtures(from, to);
+            let is_other = |key: &String, _: &mut Value| {
+                !mixture::TABLES.iter().any(|table| key.starts_with(table))
+            };
+            x.retain(is_other);
+            y.retain(is_other);
+        }
         if !x.keys().chain(y.keys()).any(|key| key == "seed" || key.ends_with(".seed")) {
             x.insert("seed".to_owned(), a.seed.into());
             y.insert("seed".to_owned(), b.seed.into());
@@ -340,6 +353,30 @@ impl Walk<'_> {
             if before != after && !self.follows(key, before, after, (from, to)) {
                 let (before, after) = (before.cloned(), after.cloned());
                 self.note(from, to, What::Key { key: key.clone(), from: before, to: after });
+            }
+        }
+    }
+
+    /// What two mixes read, and in which shares.
+    fn mixtures(&mut self, from: usize, to: usize) {
+        let (a, b) = (&self.from.nodes[from], &self.to.nodes[to]);
+        let shards = |lineage: &Lineage, node: usize| -> Vec<String> {
+            lineage.made(node).map(|it| lineage.nodes[it].name.clone()).collect()
+        };
+        let (x, y) = (shards(self.from, from), shards(self.to, to));
+        for change in mixture::differences((&a.config, &x), (&b.config, &y)) {
+            let what = match change {
+                Change::Weight { key, from, to } => {
+                    What::Key { key, from: Some(from.into()), to: Some(to.into()) }
+                }
+                Change::Weights { from, to } => What::Weights { from, to },
+                Change::Mixture { from, to } => What::Mixture { from, to },
+                Change::Order => What::Reordered,
+            };
+            // Shards in another order have moved the sources too.
+            let is_known = |it: &Difference| it.what == what && it.nodes == (Some(from), Some(to));
+            if what != What::Reordered || !self.found.iter().any(is_known) {
+                self.note(from, to, what);
             }
         }
     }

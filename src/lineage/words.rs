@@ -8,6 +8,7 @@ use std::fmt;
 use serde_json::Value;
 
 use super::differ::{Difference, Side, What};
+use super::mixture;
 use crate::base::size::Count;
 
 /// Names that a sentence lists.
@@ -94,6 +95,13 @@ impl Difference {
                     write!(f, "{step} reads {} instead of {}", listed(to), listed(from))
                 }
             },
+            What::Mixture { from, to } => {
+                write!(f, "{step}: ")?;
+                mixture::write(f, from, to)
+            }
+            What::Weights { .. } => {
+                write!(f, "{step}: other weights that come to the same shares")
+            }
             What::Reordered => write!(f, "{step} reads its inputs in another order"),
             What::Unknown { names } => {
                 write!(f, "{} (made we do not know how: no manifest)", listed(names))

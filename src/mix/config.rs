@@ -109,11 +109,14 @@ impl<'de> Deserialize<'de> for MixTokens {
         enum Written {
             Number(u64),
             Text(String),
+            Other(serde_json::Value),
         }
-        match Written::deserialize(deserializer)? {
-            Written::Number(number) => Ok(MixTokens::Exactly(Count(number))),
-            Written::Text(text) => text.parse().map_err(D::Error::custom),
-        }
+        let text = match Written::deserialize(deserializer)? {
+            Written::Number(number) => return Ok(MixTokens::Exactly(Count(number))),
+            Written::Text(text) => text,
+            Written::Other(other) => other.to_string(),
+        };
+        text.parse().map_err(D::Error::custom)
     }
 }
 
@@ -283,6 +286,10 @@ impl MixConfig {
         if let Some(limit) = self.temperature.filter(|one| !(one.is_finite() && *one > 0.0)) {
             return Err(Error::config(format!("`temperature` is above 0, not {limit}")));
         }
+        if self.epochs_max == 0 {
+            return Err(Error::config("`epochs_max` is 0: no source may be read")
+                .with_hint("1 reads each document once at most"));
+        }
         if self.bytes == Some(Bytes(0)) {
             return Err(Error::config("`bytes` is 0: a mix without text"));
         }
@@ -353,6 +360,10 @@ mod tests {
         assert_eq!(parse("tokens = 12").unwrap().tokens, MixTokens::Exactly(Count(12)));
         assert!(parse("tokens = 'every'").unwrap_err().to_string().contains("all"));
         assert!(parse("token = 12").is_err());
+        for wrong in ["500.5", "-5", "true"] {
+            let error = parse(&format!("tokens = {wrong}")).unwrap_err().to_string();
+            assert!(error.contains(&format!("`{wrong}`")) && error.contains("all"), "{error}");
+        }
     }
 
     #[test]
@@ -377,6 +388,7 @@ mod tests {
             ),
             (&plain, "tokens = 9\nlimits.web = { share_max = 1.5 }", "at most to 1"),
             (&plain, "tokens = 9\nlimits.web = { epochs_max = 0 }", "is 0"),
+            (&plain, "tokens = 9\nepochs_max = 0", "`epochs_max` is 0"),
             (&plain, "temperature = 0", "`temperature`"),
             (&plain, "tokens = 5\nbytes = '2kB'", "both `tokens` and `bytes`"),
         ];

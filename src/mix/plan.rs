@@ -96,6 +96,8 @@ pub struct MixPlan {
     pub sources: Vec<PlannedSource>,
     /// The phases, one at least.
     pub phases: Vec<PlannedPhase>,
+    /// The phases' shares, as asked for.
+    pub shares: Vec<Weight>,
     /// What the budgets count.
     pub measure: Measure,
     /// Whether a temperature made the phases' weights: they add to nothing that anybody asked for.
@@ -116,9 +118,16 @@ impl MixPlan {
         check_held_out(&sets)?;
         check_masks(&sets, config)?;
         let measure = if config.bytes.is_some() { Measure::Bytes } else { Measure::Tokens };
-        let (files, sources, phases) = (Vec::new(), Vec::new(), Vec::new());
-        let tempered = config.temperature.is_some();
-        let mut plan = MixPlan { sets, files, sources, phases, measure, tempered, size: 0 };
+        let mut plan = MixPlan {
+            sets,
+            files: Vec::new(),
+            sources: Vec::new(),
+            phases: Vec::new(),
+            shares: config.phases.iter().map(|phase| phase.share).collect(),
+            measure,
+            tempered: config.temperature.is_some(),
+            size: 0,
+        };
         plan.number_files();
         for (spec, &set) in specs.iter().zip(&set_of_spec) {
             let source = plan.source(spec, set)?;
@@ -202,11 +211,18 @@ impl MixPlan {
     fn available(&self) -> Result<Vec<u64>> {
         let of_source = |source: &PlannedSource| match self.measure {
             Measure::Tokens => Ok(source.available_tokens),
-            Measure::Bytes => source.available_bytes.filter(|bytes| *bytes > 0).ok_or_else(|| {
-                let message = format!("the shards of `{}` do not say how much", source.name);
-                Error::config(format!("{message} text they have for training"))
-                    .with_hint("`tokenize` writes it now: run it again, or give `--tokens`")
-            }),
+            Measure::Bytes => match source.available_bytes {
+                Some(0) => {
+                    let message = format!("the texts of `{}` are empty", source.name);
+                    Err(Error::config(message).with_hint("leave it out, or give `--tokens`"))
+                }
+                Some(bytes) => Ok(bytes),
+                None => {
+                    let message = format!("the shards of `{}` do not say how much", source.name);
+                    Err(Error::config(format!("{message} text they have for training"))
+                        .with_hint("`tokenize` writes it now: run it again, or give `--tokens`"))
+                }
+            },
         };
         self.sources.iter().map(of_source).collect()
     }
@@ -222,11 +238,10 @@ impl MixPlan {
             // Phases need a number: there is one, and it reads every source.
             (None, MixTokens::All) => most_without_repeats(&available, &all_weights),
         };
-        let shares: Vec<Weight> = match config.phases.as_slice() {
-            [] => vec!["1".parse().expect("a weight")],
-            phases => phases.iter().map(|phase| phase.share).collect(),
+        let sizes = match self.shares.as_slice() {
+            [] => vec![self.size],
+            shares => split(self.size, shares),
         };
-        let sizes = split(self.size, &shares);
         for (phase, size) in sizes.into_iter().enumerate() {
             let budgets = self.phase_budgets(phase, size, config, &available)?;
             for (source, budget) in self.sources.iter_mut().zip(&budgets) {
@@ -352,6 +367,14 @@ impl MixPlan {
     /// that are read more than once.
     pub fn notices(&self) -> Vec<String> {
         let mut notices = Vec::new();
+        if let Some(sum) = odd_sum(&self.shares).filter(|_| self.phases.len() > 1) {
+            let shares = self.phases.iter().map(|phase| {
+                let size = phase.budgets.iter().sum::<u64>();
+                format!("{} {:.2}%", phase.name, 100.0 * size as f64 / self.size.max(1) as f64)
+            });
+            let shares: Vec<String> = shares.collect();
+            notices.push(format!("the phases' shares add to {sum}: {}", shares.join(", ")));
+        }
         for phase in &self.phases {
             let weights: Vec<Weight> = phase.weights.iter().flatten().copied().collect();
             let is_asked = !self.tempered && weights.len() > 1;
@@ -359,8 +382,7 @@ impl MixPlan {
             let size: u64 = phase.budgets.iter().sum();
             let shares = self.sources.iter().zip(&phase.budgets).filter(|(_, share)| **share > 0);
             let shares = shares.map(|(source, &share)| {
-                let percent = decimal(share.saturating_mul(100), size);
-                format!("{} {}%", source.name, &percent[..percent.len() - 2])
+                format!("{} {:.2}%", source.name, 100.0 * share as f64 / size.max(1) as f64)
             });
             let shares: Vec<String> = shares.collect();
             let of_phase = match self.phases.len() {

@@ -72,6 +72,9 @@ pub fn memory_bytes(plan: &MixPlan, config: &MixConfig, own: Option<u64>) -> u64
     source_bytes.sum::<u64>() + own.unwrap_or(0)
 }
 
+/// Counts the texts of one's own that are trained on as well.
+pub const ALSO_TRAINED: &str = "validation_also_trained";
+
 /// Writes the mix into `work.dir`; `own` are texts that validate instead of the held-out ones.
 pub fn run(
     plan: &MixPlan,
@@ -88,6 +91,7 @@ pub fn run(
         None => held_out(plan, config, candidates, work)?,
     };
     write_texts(plan, &validation, work)?;
+    let trained = if own.is_some() { also_trained(&sources, &validation) } else { 0 };
     drop(sources);
     let record = record(plan, &laid, &validation, own.is_some())?;
     let record = MixRecord { materialized: config.materialize, ..record };
@@ -96,7 +100,24 @@ pub fn run(
     }
     io::write(&work.path(MIX_FILE), record.to_json().as_bytes())?;
     copy_tokenizer(plan, work)?;
-    Ok(counts(plan, &record))
+    let mut counts = counts(plan, &record);
+    if trained > 0 {
+        counts.add_extra(ALSO_TRAINED, trained);
+    }
+    Ok(counts)
+}
+
+/// How many of the texts that validate stand among the documents that may be trained on: by id and
+/// number of tokens. An id is the hash of a text that has none of its own.
+fn also_trained(sources: &[SourceBlocks], texts: &[ValidationSource]) -> u64 {
+    let documents = texts.iter().flat_map(|source| &source.documents);
+    let mut left: BTreeMap<(u64, usize), u64> = BTreeMap::new();
+    for one in documents {
+        *left.entry((draw(&one.id), one.tokens.len())).or_default() += 1;
+    }
+    let blocks = sources.iter().flat_map(|source| &source.blocks);
+    let trained = blocks.flat_map(|block| block.draws.iter().zip(&block.lengths));
+    trained.filter_map(|(draw, length)| left.remove(&(*draw, *length as usize))).sum()
 }
 
 /// What a block tells when only its lengths, held-out marks and (for these) ids are read.

@@ -6,6 +6,7 @@ use std::fmt;
 
 use serde_json::Value;
 
+use super::run::ALSO_TRAINED;
 use crate::artifact::{
     manifest::Manifest,
     summary::{DocumentsSummary, Summary},
@@ -18,12 +19,14 @@ use crate::shards::MixRecord;
 pub struct MixSummary {
     documents: DocumentsSummary,
     record: MixRecord,
+    also_trained: u64,
 }
 
 impl MixSummary {
     /// Of the mix with this manifest and record.
     pub fn new(manifest: &Manifest, record: MixRecord) -> MixSummary {
-        MixSummary { documents: DocumentsSummary::new(manifest), record }
+        let also_trained = manifest.counts.extra.get(ALSO_TRAINED).copied().unwrap_or(0);
+        MixSummary { documents: DocumentsSummary::new(manifest), record, also_trained }
     }
 }
 
@@ -41,7 +44,17 @@ impl Summary for MixSummary {
     }
 
     fn alarms(&self) -> Vec<String> {
-        self.documents.alarms()
+        let mut alarms = self.documents.alarms();
+        if self.also_trained > 0 {
+            let texts = self.record.validated().iter().map(|source| source.documents).sum();
+            alarms.push(format!(
+                "{} of the {} of your own that validate may be trained on too (same id, as many \
+                 tokens): figures on them say less",
+                Count(self.also_trained),
+                Count(texts).of("document")
+            ));
+        }
+        alarms
     }
 }
 
@@ -71,15 +84,16 @@ impl fmt::Display for MixSummary {
             )?;
         }
         for source in &self.record.sources {
-            let share = 100.0 * source.achieved_tokens as f64 / self.record.tokens.max(1) as f64;
+            let share = 100.0 * self.record.share(source).unwrap_or(0.0);
+            let of_text = if source.budget_bytes.is_some() { " of the text" } else { "" };
             writeln!(
                 f,
-                "  {:<12} {share:>5.1}%  asked {}  {:>12} tokens  {} epochs  {} documents",
+                "  {:<12} {share:>5.1}%{of_text}  asked {}  {:>12} tokens  {} epochs  {}",
                 source.name,
                 source.weight,
                 Count(source.achieved_tokens).to_string(),
                 source.epochs_decimal,
-                Count(source.documents)
+                Count(source.documents).of("document")
             )?;
         }
         let validated = self.record.validated();

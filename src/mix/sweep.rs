@@ -53,7 +53,12 @@ impl Sweep {
         })?;
         let others = specs.iter().enumerate().filter(|(index, _)| *index != swept);
         let others = others.map(|(_, spec)| {
-            let without = || Error::config(format!("--sweep: `{spec}` has no weight"));
+            let without = || {
+                Error::config(format!("--sweep: `{spec}` has no weight")).with_hint(
+                    "a sweep moves the weights behind sources, as `web=SHARDS:0.7`; those of \
+                     phases it leaves alone",
+                )
+            };
             spec.weight.ok_or_else(without)
         });
         let others: Vec<Weight> = others.collect::<Result<_>>()?;

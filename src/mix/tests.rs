@@ -465,7 +465,7 @@ fn what_the_weights_came_to_is_said_where_it_may_surprise() {
     };
     assert!(notices(&[("web", "0.7"), ("code", "0.3")], "tokens = 900").is_empty());
     let odd = notices(&[("web", "0.7"), ("code", "0.2")], "tokens = 900");
-    assert_eq!(odd, ["the weights add to 0.9: web 77.77%, code 22.22%"]);
+    assert_eq!(odd, ["the weights add to 0.9: web 77.78%, code 22.22%"]);
     let tokens = 5 * corpus.available("code") / 2;
     let up = notices(&[("web", "0.5"), ("code", "0.5")], &format!("tokens = {}", 2 * tokens));
     assert!(up.iter().any(|notice| notice.contains("`code` is up-sampled")), "{up:?}");

@@ -49,6 +49,10 @@ pub fn open(request: &Request, input: &Path) -> Result<Box<dyn Stage>> {
         return Ok(Box::new(stage));
     }
     refuse_tokens(input)?;
+    if !request.training.data.is_empty() {
+        return Err(Error::config("`--data` says where the shards of a mix lie")
+            .with_hint("a model has none: leave it out"));
+    }
     open_model(request, input)
 }
 

@@ -6,6 +6,7 @@
 //! whole** before any work: every key and value of every step, every input's grammar, what the
 //! steps make and read of each other, and that what no step makes is there.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -56,6 +57,15 @@ struct Step {
 impl Recipe {
     /// Reads `path`; `overrides` are `step.key=value`, `out` replaces the recipe's own.
     pub fn read(path: &Path, overrides: &[String], out: Option<&Path>) -> Result<Recipe> {
+        Recipe::read_with(path, (overrides, Path::new("")), out)
+    }
+
+    /// Reads `path` with overrides whose paths are relative to a folder.
+    pub fn read_with(
+        path: &Path,
+        (overrides, from): (&[String], &Path),
+        out: Option<&Path>,
+    ) -> Result<Recipe> {
         if !path.is_file() {
             let message = format!("there is no recipe `{}`", path.display());
             return Err(Error::config(message)
@@ -68,8 +78,8 @@ impl Recipe {
         let folder = folder.unwrap_or(Path::new("."));
         let out = out.map_or_else(|| join(folder, &file.out), Path::to_owned);
         let mut recipe = Recipe { out, requests: Vec::new() };
-        let overrides = overrides.iter().map(|text| Override::parse(text, &file.step));
-        let overrides = overrides.collect::<Result<Vec<Override>>>()?;
+        let overrides = overrides.iter().map(|text| Override::parse(text, &file.step, from));
+        let overrides = overrides.collect::<Result<Vec<Override<'_>>>>()?;
         for step in &file.step {
             let request = recipe.resolve(step, folder, &overrides)?;
             recipe.requests.push(request);
@@ -77,7 +87,7 @@ impl Recipe {
         Ok(recipe)
     }
 
-    fn resolve(&self, step: &Step, folder: &Path, overrides: &[Override]) -> Result<Request> {
+    fn resolve(&self, step: &Step, folder: &Path, overrides: &[Override<'_>]) -> Result<Request> {
         self.check_name(&step.name)?;
         let entry = registry::find(&step.stage)?;
         let mut config = match &step.config {
@@ -85,7 +95,10 @@ impl Recipe {
             None => Table::new(),
         };
         registry::lay(&mut config, step.set.clone());
-        if step.inputs.is_empty() && !entry.lists_inputs(&config) {
+        let own = || overrides.iter().filter(|own| own.step == step.name);
+        let replaced = own().rev().find_map(|it| Some((it.inputs.as_ref()?, it.folder)));
+        let (inputs, inputs_folder) = replaced.unwrap_or((&step.inputs, folder));
+        if inputs.is_empty() && !entry.lists_inputs(&config) {
             return Err(Error::config(format!("the step `{}` has no `in`", step.name)));
         }
         let mut request = Request {
@@ -100,15 +113,19 @@ impl Recipe {
         };
         self.resolve_keys(&mut request, entry, folder)?;
         // What is typed with the command is relative to where it is typed, but steps have names.
-        for own in overrides.iter().filter(|own| own.step == step.name) {
+        for own in own() {
             let mut over = own.keys.clone();
             for path in (entry.paths)() {
-                if let Some(value) = path.value_mut(&mut over)
-                    && let Some(earlier) = self.earlier(value, path.takes, &request, entry)?
-                {
-                    request.after.push(earlier.name.clone());
-                    *value = earlier.out.to_string_lossy().into_owned();
-                }
+                let Some(value) = path.value_mut(&mut over) else { continue };
+                let place = match self.earlier(value, path.takes, &request, entry)? {
+                    Some(earlier) => {
+                        request.after.push(earlier.name.clone());
+                        earlier.out.clone()
+                    }
+                    None if own.folder == Path::new("") => continue,
+                    None => join(own.folder, &value),
+                };
+                *value = place.to_string_lossy().into_owned();
             }
             registry::lay(&mut request.config, over);
         }
@@ -123,10 +140,13 @@ impl Recipe {
             }
             request.config.insert((*key).to_owned(), listed.into());
         }
-        for input in &step.inputs {
-            let resolved = self.resolve_input(input, &mut request, entry, folder)?;
+        for input in inputs {
+            let resolved = self.resolve_input(input, &mut request, entry, inputs_folder)?;
             request.inputs.push(resolved);
         }
+        // Each once, however many of its sources are read.
+        let mut seen = BTreeSet::new();
+        request.after.retain(|name| seen.insert(name.clone()));
         Ok(request)
     }
 
@@ -210,8 +230,7 @@ impl Recipe {
 
     /// Fails where a step cannot work once the steps `before` have run.
     pub fn check_step(&self, step: &Request, before: &[Request]) -> Result<()> {
-        (registry::find(&step.stage)?.check)(step)
-            .map_err(|error| error.within(&format!("step `{}`", step.name)))?;
+        (registry::find(&step.stage)?.check)(step).map_err(|error| error.of_step(&step.name))?;
         let reads = registry::reads(step);
         place::output_directory(&step.out, &reads)?;
         let will_stand = |path: &Path| before.iter().any(|earlier| path.starts_with(&earlier.out));
@@ -251,13 +270,17 @@ impl Recipe {
 }
 
 /// `--set step.key=value`
-struct Override {
+struct Override<'a> {
     step: String,
     keys: Table,
+    /// What the step reads instead, `step.in=["…"]`.
+    inputs: Option<Vec<String>>,
+    /// What its paths are relative to.
+    folder: &'a Path,
 }
 
-impl Override {
-    fn parse(text: &str, steps: &[Step]) -> Result<Override> {
+impl Override<'_> {
+    fn parse<'a>(text: &str, steps: &[Step], folder: &'a Path) -> Result<Override<'a>> {
         let wrong = || {
             Error::config(format!("`--set {text}` names no step"))
                 .with_hint("write `--set step.key=value`, as in `--set model.train.steps=100`")
@@ -275,7 +298,14 @@ impl Override {
         }
         let mut keys = Table::new();
         config::set(&mut keys, assignment)?;
-        Ok(Override { step: step.to_owned(), keys })
+        let inputs = keys.remove("in").map(|value| match value {
+            toml::Value::String(input) => Ok(vec![input]),
+            value => value.try_into::<Vec<String>>().map_err(|_| {
+                Error::config(format!("`--set {text}`: inputs are a list of texts"))
+                    .with_hint(format!("as `--set '{step}.in=[\"data/wiki\", \"data/web\"]'`"))
+            }),
+        });
+        Ok(Override { step: step.to_owned(), keys, inputs: inputs.transpose()?, folder })
     }
 }
 
@@ -341,6 +371,19 @@ mod tests {
         let mix = recipe.find("mix").unwrap();
         assert_eq!(mix.inputs, ["wiki=runs/tokens#wiki:0.5", "other=old/shards:0.5"]);
         assert_eq!(recipe.find("clean").unwrap().config["holdout"].as_float(), Some(0.1));
+        // What a step reads is replaced whole; names of steps are steps there too.
+        let recipe = read(RECIPE, &["mix.in=['wiki=tokens#wiki:1', 'web=web/shards:2']"]).unwrap();
+        let mix = recipe.find("mix").unwrap();
+        assert_eq!(mix.inputs, ["wiki=runs/tokens#wiki:1", "web=web/shards:2"]);
+        assert_eq!(mix.after, ["tokens"]);
+    }
+
+    #[test]
+    fn a_hint_that_sets_a_key_names_the_step() {
+        let error = Error::config("x").with_hint("allow it with `--set epochs_max=5`");
+        let error = error.of_step("mix");
+        assert_eq!(error.to_string(), "step `mix`: x");
+        assert_eq!(error.hint().as_deref(), Some("allow it with `--set mix.epochs_max=5`"));
     }
 
     #[test]

@@ -78,6 +78,10 @@ pub fn write(path: &Path, known: Known) -> Result<()> {
     io::replace(&path.join("report.html"), html.as_bytes())
 }
 
+/// Folders below the one that is named, in which runs are looked for: a project, its ablations,
+/// their runs.
+const DEPTH_MAX: usize = 4;
+
 /// The runs that `paths` mean: runs, and folders with runs in them, by name.
 ///
 /// # Errors
@@ -89,8 +93,7 @@ pub fn runs(paths: &[PathBuf]) -> Result<Vec<PathBuf>> {
         if Run::stands_in(path) {
             found.push(path.clone());
         } else if path.is_dir() && !Manifest::stands_in(path) {
-            let folders = io::list(path)?;
-            found.extend(folders.into_iter().filter(|folder| Run::stands_in(folder)));
+            found.extend(nearest(path)?);
         }
         if found.len() == before {
             let message = format!("no run in `{}`", path.display());
@@ -99,4 +102,26 @@ pub fn runs(paths: &[PathBuf]) -> Result<Vec<PathBuf>> {
         }
     }
     Ok(found)
+}
+
+/// The runs of a folder; where it has none, those of the folders in it.
+fn nearest(folder: &Path) -> Result<Vec<PathBuf>> {
+    let mut level = vec![folder.to_owned()];
+    for _ in 0..DEPTH_MAX {
+        let mut below = Vec::new();
+        for folder in &level {
+            below.extend(io::list(folder)?);
+        }
+        let (runs, others): (Vec<_>, Vec<_>) = below.into_iter().partition(|it| Run::stands_in(it));
+        if !runs.is_empty() {
+            return Ok(runs);
+        }
+        let is_walked = |path: &PathBuf| {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            let is_plain = path.is_dir() && !path.is_symlink() && !Manifest::stands_in(path);
+            is_plain && !name.starts_with('.') && !name.ends_with(".partial")
+        };
+        level = others.into_iter().filter(is_walked).collect();
+    }
+    Ok(Vec::new())
 }

@@ -26,7 +26,7 @@ const TIMING_END: u64 = 16 << 10;
 /// A run's facts.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Facts {
-    /// Its folder's name.
+    /// Its folder's name; in a list with others of that name its place.
     pub name: String,
     pub path: PathBuf,
     pub fingerprint: Option<Fingerprint>,

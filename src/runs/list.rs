@@ -66,7 +66,18 @@ pub fn list(folder: &Path) -> Result<Vec<Row>> {
     });
     add_parents(&mut rows);
     add_remarks(&mut rows)?;
+    tell_apart(&mut rows, folder);
     Ok(rows)
+}
+
+/// Runs of one name in several folders are called by their place below `folder`.
+fn tell_apart(rows: &mut [Row], folder: &Path) {
+    let mut counts: BTreeMap<String, usize> = BTreeMap::new();
+    rows.iter().for_each(|row| *counts.entry(row.facts.name.clone()).or_default() += 1);
+    for row in rows.iter_mut().filter(|row| counts[&row.facts.name] > 1) {
+        let place = row.facts.path.strip_prefix(folder).unwrap_or(&row.facts.path);
+        row.facts.name = place.to_string_lossy().into_owned();
+    }
 }
 
 /// The folders of all runs below one, sorted, with their manifests.

@@ -22,6 +22,7 @@ use crate::artifact::{manifest::Manifest, record::Kind, store};
 use crate::base::{
     error::{Error, Result},
     io,
+    place::joined,
 };
 
 /// A document in the training stream.
@@ -181,7 +182,7 @@ pub fn mix_of(path: &Path) -> Result<PathBuf> {
     for place in store::with_kept(store::recorded(path, relative, absolute), wanted) {
         let found = Manifest::read_if_known(&place)?;
         if found.is_some_and(|found| Some(found.fingerprint) == wanted) {
-            return Ok(place);
+            return Ok(joined(Path::new(""), &place));
         }
     }
     let message = format!("the mix of `{}` is not where it was", path.display());

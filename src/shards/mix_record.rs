@@ -190,6 +190,16 @@ impl ShardFile {
 }
 
 impl MixRecord {
+    /// A source's share of what was asked for: of the tokens, or of the text where budgets count
+    /// its bytes (a source fills its own to within a document).
+    pub fn share(&self, source: &MixSource) -> Option<f64> {
+        let (part, whole) = match source.budget_bytes {
+            Some(bytes) => (bytes, self.sources.iter().filter_map(|one| one.budget_bytes).sum()),
+            None => (source.achieved_tokens, self.tokens),
+        };
+        (whole > 0).then(|| part as f64 / whole as f64)
+    }
+
     /// The record of the mix in `directory`.
     pub fn read(directory: &Path) -> Result<MixRecord> {
         let manifest = Manifest::read(directory)?;

@@ -5,11 +5,13 @@
 //! columns of a shard; [`writer`] and [`reader`] one shard, [`set`] an artifact of them; [`order`],
 //! [`validation`] and [`mix_record`] the three files of a mix, [`rows`] a fourth if asked for;
 //! [`stream`] puts them together for training, [`steps`] says which rows a step takes, with
-//! [`mod@cache`] between it and the disk; [`documents`] says which ones stand where.
+//! [`mod@cache`] between it and the disk; [`documents`] says which ones stand where, and
+//! [`beginnings`] how much of two mixes is the same ([`overlap`]).
 //!
 //! Shards store no end-of-text: a mix opens each document with one, so that the same shards serve
 //! any use. Everything is readable with pyarrow and polars.
 
+pub mod beginnings;
 pub mod block;
 mod cache;
 pub mod cell;
@@ -31,6 +33,7 @@ mod tests;
 pub mod validation;
 pub mod writer;
 
+pub use beginnings::{Beginning, OverlapReport};
 pub use block::{Block, BlockEntry, HeldOut, TokenLists, TokenSlice, TokenWidth, is_trained};
 pub use documents::MixDocuments;
 pub use mix_record::{MixRecord, MixSource, ShardFile};

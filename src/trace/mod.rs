@@ -57,6 +57,18 @@ impl Rows {
         }
         Ok(Rows { first_row: steps.before(step - 1), rows: steps.at(step - 1), sequence })
     }
+
+    /// Tokens a row of the run in `path`.
+    ///
+    /// # Errors
+    /// Config: no run; a mix is read in rows of any length.
+    pub fn sequence_of(path: &Path) -> Result<u64> {
+        if !Run::stands_in(path) {
+            return Err(Error::config("how many tokens has a row?")
+                .with_hint("a mix is read in rows of any length: say it, `--sequence 1024`"));
+        }
+        Ok(shape(path, &Run::read(path)?)?.1)
+    }
 }
 
 /// Which rows the steps of a run take, and T.

@@ -61,7 +61,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ),
     ("lineage", &["base", "artifact", "shards"]),
     ("runs", &["base", "artifact", "source", "shards", "lineage"]),
-    ("compare", &["base", "artifact", "source", "eval", "lineage", "runs"]),
+    ("compare", &["base", "artifact", "source", "shards", "eval", "lineage", "runs"]),
     ("query", &["base", "artifact", "shards", "runs"]),
     ("pipeline", BELOW_PIPELINE),
     ("cli", BELOW_CLI),

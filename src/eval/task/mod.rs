@@ -181,9 +181,16 @@ impl Task {
     ///
     /// # Errors
     /// Damaged: a file that cannot be read. Failed: a row that does not hold what the task asks of
-    /// it, with its number. Config: more examples than there are.
+    /// it, with its number; no row. Config: more examples than there are.
     pub fn items(&self, limit: Option<usize>, shots: Shots) -> Result<Vec<Item>> {
-        let limit = limit.unwrap_or(usize::MAX);
+        let items = self.asked(limit.unwrap_or(usize::MAX), shots)?;
+        if items.is_empty() {
+            return Err(Error::failed(format!("task `{}`: its files hold no item", self.name)));
+        }
+        Ok(items)
+    }
+
+    fn asked(&self, limit: usize, shots: Shots) -> Result<Vec<Item>> {
         match &self.form {
             Form::Requests if shots.count > 0 => {
                 let message = format!("`{}` is a file of requests, which are whole", self.name);
@@ -302,6 +309,10 @@ impl Task {
         if let Some(item) = items.values().find(|item| item.gold >= item.choices.len()) {
             let message = format!("task `{}`, item {}: no such gold", self.name, item.number);
             return Err(Error::failed(message));
+        }
+        if let Some(item) = items.values().find(|item| item.choices[item.gold].text.is_empty()) {
+            let message = format!("task `{}`, item {}", self.name, item.number);
+            return Err(Error::failed(format!("{message}: its right choice is an empty text")));
         }
         Ok(items.into_values().take(limit).collect())
     }

@@ -193,7 +193,13 @@ impl Composer {
         };
         let gold = place.filter(|place| *place < choices.len()).ok_or_else(|| {
             Error::failed(format!("its gold is `{gold}`, none of its {} choices", choices.len()))
+                .with_hint("the place of the right choice, from 0")
         })?;
+        if choices[gold].text.is_empty() {
+            return Err(Error::failed(
+                "its right choice is an empty text: there is nothing to ask",
+            ));
+        }
         Ok(Item { number, description: self.description.text(row)?, choices, gold })
     }
 }
@@ -313,5 +319,9 @@ mod tests {
             let error = composer.item(4, &row(gold)).unwrap_err().to_string();
             assert!(error.contains("none of its 2 choices"), "{error}");
         }
+        // Its bits per byte would be no number.
+        let row = json!({"context": "c", "choices": ["", "y"], "gold": 0});
+        let error = composer.item(4, &row).unwrap_err().to_string();
+        assert!(error.contains("an empty text"), "{error}");
     }
 }

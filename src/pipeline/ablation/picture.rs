@@ -94,7 +94,8 @@ fn draw_box(svg: &mut String, branch: &Branch, x: f64, y: f64) {
         ),
     );
     let bits = branch.bits_per_byte.map_or("not run yet".to_owned(), |it| {
-        format!("{it:.4} bits per byte, {} of {} runs", branch.runs.len(), branch.seeds)
+        let texts = if branch.other_texts { " (other texts)" } else { "" };
+        format!("{it:.4} bits per byte{texts}, {} of {} runs", branch.runs.len(), branch.seeds)
     });
     let verdict = branch.verdict.as_ref().map_or(String::new(), |it| format!("{word}: {it}"));
     let lines = [(15.0, "600", format!("{} · {bits}", branch.name)), (33.0, "400", verdict)];

@@ -41,6 +41,11 @@ pub struct Branch {
     pub tokens: Option<u64>,
     /// The mean over seeds, on all held-out documents.
     pub bits_per_byte: Option<f64>,
+    /// Which texts these are; none in runs of earlier builds.
+    pub validation: Option<String>,
+    /// They are others than those of the variant that it changes, as where a source is left out:
+    /// the two figures do not compare, the verdict does.
+    pub other_texts: bool,
     /// Documents that all runs of both hold out.
     pub documents: Option<u64>,
     pub verdict: Option<Verdict>,
@@ -80,6 +85,8 @@ impl Outcome {
                 tokens: facts.first().map(|it| it.tokens),
                 bits_per_byte: (!bits.is_empty())
                     .then(|| bits.iter().sum::<f64>() / bits.len() as f64),
+                validation: facts.first().and_then(|it| it.validation.clone()),
+                other_texts: false,
                 documents: None,
                 verdict: None,
                 without_twins: None,
@@ -104,6 +111,7 @@ impl Outcome {
             let bits = result.bits_per_byte.map_or("–".to_owned(), |it| format!("{it:.4}"));
             let runs = format!("{} of {}", result.runs.len(), result.seeds);
             let _ = write!(text, "  {:<width$}  {runs:>8} runs  {bits:>7}", result.name);
+            text.push_str(if result.other_texts { " over other texts" } else { "" });
             let _ = match (&result.verdict, result.kept) {
                 (Some(verdict), Some(kept)) => {
                     let word = if kept { "kept" } else { "reverted" };
@@ -136,6 +144,7 @@ impl Branch {
         let mut reader = Reader::new(Depth::Told);
         let (from, to) = (reader.lineage(base)?, reader.lineage(own)?);
         self.change = sentence(&differences(&from, &to), (from.documents(), to.documents()));
+        self.other_texts = self.validation != parent.validation;
         let (held_out, verdict) = compare::judge(&parent.runs, &self.runs)?;
         self.documents = held_out.as_ref().map(|it| it.common);
         self.without_twins = held_out.and_then(|it| it.verdict_without_twins());

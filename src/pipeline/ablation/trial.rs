@@ -134,7 +134,7 @@ impl Plan {
                 let resolved = |recipe| {
                     steps::resolve(recipe, &variant.skips, &name, *seed, file.tokens, &out)
                 };
-                let requests = Recipe::read(&recipe, &variant.sets, Some(&out))
+                let requests = Recipe::read_with(&recipe, (&variant.sets, folder), Some(&out))
                     .and_then(resolved)
                     .map_err(within)?;
                 let trial = Trial { name: name.clone(), variant: index, seed: *seed, requests };
@@ -218,9 +218,9 @@ fn grid(each: &Table) -> Result<Vec<(String, Vec<String>)>> {
         points = points
             .iter()
             .flat_map(|(name, sets)| {
-                values.iter().map(move |value| {
+                (1..).zip(values).map(move |(number, value)| {
                     let sets = sets.iter().cloned().chain([format!("{key}={value}")]);
-                    (format!("{name}-{}", shown(value)), sets.collect())
+                    (format!("{name}-{}", shown(value, number)), sets.collect())
                 })
             })
             .collect();
@@ -228,8 +228,11 @@ fn grid(each: &Table) -> Result<Vec<(String, Vec<String>)>> {
     Ok(points)
 }
 
-/// A value as the end of a name: `0.001`, `off`.
-fn shown(value: &Value) -> String {
+/// A value as the end of a name: `0.001`, `off`; of a list or a table its number among the values.
+fn shown(value: &Value, number: usize) -> String {
+    if value.is_array() || value.is_table() {
+        return number.to_string();
+    }
     let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
     let plain = |c: char| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '_' };
     text.chars().map(plain).collect()
