@@ -250,7 +250,7 @@ impl Commands<'_> {
     /// `inspect MIX --against MIX…`
     fn overlaps(&self, args: &InspectArgs) -> Result<()> {
         for other in &args.against {
-            let report = OverlapReport::read(&args.path, other)?;
+            let report = OverlapReport::read(&args.path, other, u64::MAX)?;
             self.show(&report, &format!("{report}\n"));
         }
         Ok(())

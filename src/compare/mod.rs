@@ -9,8 +9,8 @@
 //! noise of seeds ([`noise`]). Threads, machine, memory and places are no difference. **Seeds** are
 //! the runs beside either one whose lineage differs by keys called `seed` alone, at the same step.
 //! **Cost.** Manifests and records; where the texts differ, one reading of both sides' ids and
-//! texts within the memory that is given; of two mixes the ids of their shards
-//! ([`crate::shards::beginnings`]).
+//! texts within the memory that is given; of two mixes the
+//! blocks that their first 100 million tokens lie in ([`crate::shards::beginnings`]).
 
 mod columns;
 mod curves;
@@ -39,6 +39,10 @@ use crate::lineage::{self, Depth, Difference, Lineage, Node, Reader, What, diffe
 use crate::runs::{self, Facts, records};
 use crate::shards::OverlapReport;
 use reasons::Reasons;
+
+/// Tokens of two mixes whose order is compared: what is read later says no more, and would cost a
+/// reading of all their shards.
+const READ_FIRST: u64 = 100_000_000;
 
 /// A comparison.
 #[derive(Clone, Debug, Serialize)]
@@ -134,7 +138,9 @@ impl Comparison {
             return;
         }
         let found = match (&x.place, &y.place) {
-            (Some(from), Some(to)) => OverlapReport::read(from, to).map_err(|it| it.to_string()),
+            (Some(from), Some(to)) => {
+                OverlapReport::read(from, to, READ_FIRST).map_err(|it| it.to_string())
+            }
             _ => Err("a mix of theirs is gone".to_owned()),
         };
         match found {
