@@ -104,6 +104,7 @@ fn a_query_prints_a_table_or_csv_and_lists_what_there_is() {
         ("SELECT * FROM 'runs/cleen'", "was not found"),
         ("SELECT nothing FROM 'runs/clean'", "nothing"),
         ("SELEC 1", "the query"),
+        ("delete FROM 'runs/clean'", "`delete` changes tables"),
     ] {
         let (status, said) = run("query", sql);
         assert!(status == Some(2) && said.contains(why), "{sql}: {said}");

@@ -25,11 +25,21 @@ pub struct Answer {
     pub rows: Vec<Vec<Value>>,
 }
 
+/// Statements that change tables. polars runs them on tables of its own, so that nothing comes of
+/// them here.
+const CHANGES: [&str; 7] = ["ALTER", "CREATE", "DELETE", "DROP", "INSERT", "TRUNCATE", "UPDATE"];
+
 /// What a query says of the tables of `folder`.
 ///
 /// # Errors
-/// Config: no SQL, or no such table or column. Damaged: a table that cannot be read.
+/// Config: no SQL, no such table or column, a statement that changes one. Damaged: a table that
+/// cannot be read.
 pub fn query(sql: &str, folder: &Path) -> Result<Answer> {
+    let first = sql.split_whitespace().next().unwrap_or_default();
+    if CHANGES.iter().any(|word| first.eq_ignore_ascii_case(word)) {
+        return Err(Error::config(format!("`{first}` changes tables, and a query reads them"))
+            .with_hint("ask with SELECT"));
+    }
     frame::query(sql, folder)
 }
 
