@@ -23,8 +23,8 @@ use crate::support::{
 const REPO: &str = "datasets/o/n";
 const TOKEN: &str = "hf_secret";
 
-/// Less than a command that asks again and again takes (50 s), and more than one that does not takes
-/// on a machine with much else to do.
+/// Less than a command that asks again and again takes (50 s), and more than one that does not
+/// takes on a machine with much else to do.
 const NO_WAIT: Duration = Duration::from_secs(15);
 
 /// A folder, a Hub, and a cache between them.

@@ -210,9 +210,9 @@ impl<R: Read> Blocks<R> {
     }
 }
 
-/// Makes room for `wanted` more bytes in a buffer that holds `most` at most. One that outgrows a few
-/// blocks gets room for all of that at once: pages that nobody wrote to take no memory, whereas a
-/// buffer that grows by and by is held twice whenever it moves.
+/// Makes room for `wanted` more bytes in a buffer that holds `most` at most. One that outgrows a
+/// few blocks gets room for all of that at once: pages that nobody wrote to take no memory, whereas
+/// a buffer that grows by and by is held twice whenever it moves.
 pub(super) fn make_room(buffer: &mut Vec<u8>, wanted: usize, most: usize) {
     if buffer.capacity() - buffer.len() < wanted {
         let is_small = buffer.len() < 4 * BLOCK_BYTES;
