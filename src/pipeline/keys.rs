@@ -1,7 +1,6 @@
-//! Keys: how layers of a configuration are laid over one another, and how a help lists them.
+//! How layers of a configuration are laid over one another.
 //!
 //! In → two tables of keys; out → one, in which the upper one's keys win, also over their rivals.
-//! In → a stage's keys and their defaults; out → a line a key.
 
 use crate::base::config::{self, Table};
 
@@ -35,44 +34,4 @@ pub fn lay(table: &mut Table, mut over: Table) {
         BUDGETS.iter().for_each(|key| drop(below.remove(*key)));
     }
     config::merge(table, over);
-}
-
-/// Every key as it is typed, with its default where it has one: `mix.seed = 0`; `tables`: the keys
-/// of those that are tables.
-pub fn lines(
-    keys: &[&str],
-    defaults: &Table,
-    tables: &[(&'static str, Vec<&'static str>)],
-) -> Vec<String> {
-    let line = |name: &&str| {
-        let value = defaults.get(*name);
-        match tables.iter().find(|(table, _)| table == name) {
-            Some((_, keys)) => table_lines(name, keys, value.and_then(toml::Value::as_table)),
-            None => value.map_or(vec![(*name).to_owned()], |value| value_lines(name, value)),
-        }
-    };
-    keys.iter().flat_map(line).collect()
-}
-
-/// The keys of a table, also those that are not written where they have not been set.
-fn table_lines(name: &str, keys: &[&str], defaults: Option<&Table>) -> Vec<String> {
-    let line = |key: &&str| {
-        let name = format!("{name}.{key}");
-        match defaults.and_then(|defaults| defaults.get(*key)) {
-            Some(value) => value_lines(&name, value),
-            None => vec![name],
-        }
-    };
-    keys.iter().flat_map(line).collect()
-}
-
-fn value_lines(name: &str, value: &toml::Value) -> Vec<String> {
-    match value {
-        toml::Value::Table(table) if !table.is_empty() => {
-            let line = |(key, value)| value_lines(&format!("{name}.{key}"), value);
-            table.iter().flat_map(line).collect()
-        }
-        toml::Value::Table(_) => vec![name.to_owned()],
-        value => vec![format!("{name} = {value}")],
-    }
 }

@@ -53,8 +53,6 @@ pub struct StageEntry {
     pub keys: fn() -> Vec<&'static str>,
     /// The keys that have a value when nobody sets them, with that value.
     pub defaults: fn() -> Table,
-    /// The keys of those of its keys that are tables.
-    pub tables: fn() -> Vec<(&'static str, Vec<&'static str>)>,
     /// Keys that name files or artifacts: in a recipe they are relative to its folder, and may name
     /// an earlier step.
     pub paths: fn() -> Vec<PathKey>,
@@ -90,7 +88,6 @@ pub const STAGES: &[StageEntry] = &[
         sides: &[],
         keys: || config::fields::<DownloadConfig>().to_vec(),
         defaults: defaults::<DownloadConfig>,
-        tables: Vec::new,
         paths: Vec::new,
         check: |request| download_config(request)?.check(),
         open: |request| {
@@ -111,7 +108,6 @@ pub const STAGES: &[StageEntry] = &[
         sides: &[],
         keys: || text_keys(&[]),
         defaults: defaults::<InputConfig>,
-        tables: Vec::new,
         paths: Vec::new,
         check: |request| check_text(request, |NoKeys {}| Ok(())),
         open: |request| open_text(request, |specs, input, NoKeys {}| Ingest::open(specs, input)),
@@ -127,7 +123,6 @@ pub const STAGES: &[StageEntry] = &[
             text_keys(&OWN_KEYS.into_iter().chain(rule_sets).collect::<Vec<_>>())
         },
         defaults: text_defaults::<FilterConfig>,
-        tables: Vec::new,
         paths: || {
             let files = filter::config::FILES.into_iter().map(|(table, key)| {
                 let takes = (table == "classifier").then_some(Kind::Classifier);
@@ -150,7 +145,6 @@ pub const STAGES: &[StageEntry] = &[
         sides: &["positive", "negative"],
         keys: || text_keys(config::fields::<ClassifierConfig>()),
         defaults: text_defaults::<ClassifierConfig>,
-        tables: Vec::new,
         paths: Vec::new,
         check: |request| keys_of::<ClassifierConfig>(request)?.1.check(),
         open: open_classifier,
@@ -163,7 +157,6 @@ pub const STAGES: &[StageEntry] = &[
         sides: &[],
         keys: || text_keys(config::fields::<DedupConfig>()),
         defaults: text_defaults::<DedupConfig>,
-        tables: Vec::new,
         paths: Vec::new,
         check: |request| check_text(request, |own: DedupConfig| own.validated().map(drop)),
         open: |request| open_text(request, |specs, input, own| Dedup::open(specs, &input, own)),
@@ -176,7 +169,6 @@ pub const STAGES: &[StageEntry] = &[
         sides: &[],
         keys: || text_keys(config::fields::<TokenizerConfig>()),
         defaults: text_defaults::<TokenizerConfig>,
-        tables: Vec::new,
         paths: Vec::new,
         check: check_training,
         open: |request| open_text(request, TokenizerTrain::open),
@@ -196,7 +188,6 @@ pub const STAGES: &[StageEntry] = &[
             config::merge(&mut all, defaults::<TokenizeConfig>());
             all
         },
-        tables: Vec::new,
         paths: || {
             let takes = Some(Kind::Tokenizer);
             vec![PathKey { table: None, key: "tokenizer", takes, ending: "" }]
@@ -218,7 +209,6 @@ pub const STAGES: &[StageEntry] = &[
         sides: &[],
         keys: import::keys,
         defaults: Table::new,
-        tables: Vec::new,
         paths: || {
             let takes = Some(Kind::Tokenizer);
             vec![PathKey { table: None, key: "tokenizer", takes, ending: "" }]
@@ -234,7 +224,6 @@ pub const STAGES: &[StageEntry] = &[
         sides: &[],
         keys: || config::fields::<MixConfig>().to_vec(),
         defaults: defaults::<MixConfig>,
-        tables: Vec::new,
         paths: || {
             let takes = Some(Kind::Corpus);
             vec![PathKey { table: None, key: "validation", takes, ending: "" }]
@@ -254,7 +243,6 @@ pub const STAGES: &[StageEntry] = &[
         sides: &[],
         keys: || config::fields::<crate::train::TrainConfig>().to_vec(),
         defaults: defaults::<crate::train::TrainConfig>,
-        tables: crate::train::TrainConfig::tables,
         paths: || {
             let table = Some(milestones::TABLE);
             vec![PathKey { table, key: "evals", takes: None, ending: "" }]
@@ -296,7 +284,6 @@ pub const STAGES: &[StageEntry] = &[
         sides: &["on"],
         keys: || text_keys(config::fields::<crate::eval::EvalConfig>()),
         defaults: text_defaults::<crate::eval::EvalConfig>,
-        tables: Vec::new,
         paths: || vec![PathKey { table: None, key: "evals", takes: None, ending: "" }],
         check: |request| {
             keys_of::<crate::eval::EvalConfig>(request)?.1.check()?;
@@ -316,7 +303,6 @@ pub const STAGES: &[StageEntry] = &[
         sides: &[],
         keys: export::keys,
         defaults: export::defaults,
-        tables: Vec::new,
         paths: Vec::new,
         check: |request| {
             export::check(request)?;
@@ -358,7 +344,23 @@ impl StageEntry {
 
     /// Every key as it is typed, with its default where it has one: `mix.seed = 0`.
     pub fn key_lines(&self) -> Vec<String> {
-        super::keys::lines(&(self.keys)(), &(self.defaults)(), &(self.tables)())
+        let defaults = (self.defaults)();
+        let line = |name: &&str| match defaults.get(*name) {
+            Some(value) => value_lines(name, value),
+            None => vec![(*name).to_owned()],
+        };
+        (self.keys)().iter().flat_map(line).collect()
+    }
+}
+
+fn value_lines(name: &str, value: &toml::Value) -> Vec<String> {
+    match value {
+        toml::Value::Table(table) if !table.is_empty() => {
+            let line = |(key, value)| value_lines(&format!("{name}.{key}"), value);
+            table.iter().flat_map(line).collect()
+        }
+        toml::Value::Table(_) => vec![name.to_owned()],
+        value => vec![format!("{name} = {value}")],
     }
 }
 

@@ -274,20 +274,6 @@ impl Default for Settings {
 }
 
 impl TrainConfig {
-    /// Every key that is typed, by table: also those that a configuration does not hold while they
-    /// stand at their defaults. `train.evals` is `eval`'s.
-    pub fn tables() -> Vec<(&'static str, Vec<&'static str>)> {
-        let typed = |key: &&str| *key != "extended";
-        let train = config::fields::<Settings>().iter().copied().filter(typed);
-        vec![
-            ("train", train.chain(["evals"]).collect()),
-            ("model", config::fields::<ModelConfig>().to_vec()),
-            ("runtime", config::fields::<Runtime>().to_vec()),
-            ("optimizer", config::fields::<OptimizerConfig>().to_vec()),
-            ("lora", config::fields::<LoraConfig>().to_vec()),
-        ]
-    }
-
     /// Reads and checks a table.
     pub fn parse(table: Table) -> Result<TrainConfig> {
         amounts::refuse_rivals(&table)?;
