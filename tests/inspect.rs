@@ -51,6 +51,16 @@ fn what_is_no_artifact_is_named_with_what_to_do() {
 }
 
 #[test]
+#[cfg(feature = "train")]
+fn a_model_of_other_tools_is_said_to_be_one() {
+    let directory = TestDir::new();
+    directory.copy(&crate::support::project().join("fixtures/evals/model"), "model");
+    let run = directory.dataprep("inspect model");
+    let said = ["`model` is a model", "--prompt TEXT"].map(|part| run.stderr.contains(part));
+    assert!(run.status == 2 && said == [true; 2], "{}", run.stderr);
+}
+
+#[test]
 fn work_half_done_says_how_far_it_is_and_what_finishes_it() {
     let directory = TestDir::new();
     directory.write_documents("text/a.jsonl", &documents(300));

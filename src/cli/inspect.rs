@@ -99,7 +99,9 @@ impl Commands<'_> {
             None if args.vocabulary => self.vocabulary(&args.path),
             None if args.row.is_some() => self.row(args),
             None if !args.against.is_empty() => self.overlaps(args),
-            None if self.is_raw(args) => self.raw(args),
+            None if self.is_raw(args) => {
+                self.raw(args).map_err(|error| self.unless_model(error, args))
+            }
             None => self.artifact(args),
         }
     }
@@ -165,6 +167,21 @@ impl Commands<'_> {
             args.path.to_str().is_some_and(|path| !matches!(Address::parse(path), Ok(None)));
         let is_there = is_address || args.path.exists();
         args.html.is_none() && is_there && !inspect::is_of_an_artifact(&args.path)
+    }
+
+    /// What to say of a folder without text that a model lies in.
+    #[cfg(feature = "train")]
+    fn unless_model(&self, error: Error, args: &InspectArgs) -> Error {
+        if !Subject::is_there(&args.path) {
+            return error;
+        }
+        Error::config(format!("`{}` is a model", args.path.display()))
+            .with_hint("look inside it with `--prompt TEXT`, or at texts with `--on PATH`")
+    }
+
+    #[cfg(not(feature = "train"))]
+    fn unless_model(&self, error: Error, _: &InspectArgs) -> Error {
+        error
     }
 
     /// `inspect RAW`

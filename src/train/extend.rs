@@ -108,8 +108,9 @@ pub fn continuation(out: &Path, standing: &Manifest, asked: &Asked<'_>) -> Resul
             "only `train.steps` may change; without `--resume` the run steps aside for a new one"
         }
         false => {
-            "give the mix it was made from with `--data`; shares that change on the way are \
-             phases of one mix; without `--resume` the run steps aside for a new one"
+            "give the mix it was made from with `--data`; a model goes on to another mix as \
+             `--out NEW --init-from RUN`, and shares that change on the way are phases of one mix; \
+             without `--resume` the run steps aside for a new one"
         }
     }))
 }
