@@ -1,5 +1,7 @@
 //! Training and generation as people meet them: refused before any work, damaged, extended.
 
+mod memory;
+
 use dataprep::{
     runtime::{data::Batch, device::Device, tensors},
     train::Trained,
@@ -67,7 +69,7 @@ fn what_cannot_be_trained_is_refused_by_the_keys_that_were_typed() {
     assert!(!refused.stderr.contains("steps = \"all\""), "{}", refused.stderr);
     // A smaller part of a batch is offered where it fits.
     let wide = "--threads 2 --set train.batch_tokens=16384 --set train.micro_batch=256 \
-                --memory 100MiB";
+                --memory 130MiB";
     assert_refused(&train(&directory, wide), &["`train.micro_batch = "]);
 }
 

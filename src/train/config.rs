@@ -102,8 +102,8 @@ pub struct Settings {
     /// `"auto"`, until the plan has chosen.
     #[serde(deserialize_with = "amounts::rows_or_auto")]
     pub micro_batch: usize,
-    /// Whether a block keeps its input alone and runs again in the backward pass: `true`, `false`,
-    /// `"auto"` where it would not fit otherwise. The same bits, so no part of the run.
+    /// Which blocks keep their input alone and run again in the backward pass: `true`, `false`, the
+    /// first so many, `"auto"` as few as let the run fit. The same bits, so no part of the run.
     #[serde(skip_serializing)]
     pub recompute: Recompute,
     /// Tokens a row.
