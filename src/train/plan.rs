@@ -221,17 +221,13 @@ pub(super) fn prepare_on(
     let mut feed = MixFeed::open(mix, &options.data, config.train.sequence)?;
     let tokenizer = Tokenizer::open(&mix.join(TOKENIZER_DIRECTORY))?;
     let mut origin = Origin::open(&options.begin, &tokenizer, &device)?;
-    origin.shape(&mut config, given)?;
-    if given != Given::Shape
-        && !options.fresh
+    origin.shape(&mut config, &given)?;
+    if !options.fresh
         && origin.inputs.is_empty()
         && let Some(shape) = out.and_then(shape_begun_with)
+        && given.differences(&config.model, &shape).is_empty()
     {
-        let n_layer = match given {
-            Given::Depth => config.model.n_layer,
-            _ => shape.n_layer,
-        };
-        config.model = ModelConfig { n_layer, ..shape };
+        config.model = given.taken(&config.model, &shape);
     }
     // A run that stands, and began with a model, goes on without its name.
     if out.and_then(shape_begun_with).is_none() {

@@ -130,10 +130,15 @@ impl Model {
         Model { form, ..self }
     }
 
-    /// Keeps a block's input alone while it trains, and runs the block again in the backward pass:
-    /// the same bits, less memory, a forward pass more.
-    pub fn with_recompute(self, recompute: bool) -> Model {
-        Model { recompute, ..self }
+    /// Keeps of the first `blocks` blocks the input alone while it trains, and runs them again in
+    /// the backward pass: the same bits, less memory, their forward pass once more.
+    pub fn with_recompute(self, blocks: usize) -> Model {
+        Model { recompute: blocks, ..self }
+    }
+
+    /// The same parameters, trained as `config` says, which has their shape.
+    pub fn trained_as(self, config: &ModelConfig) -> Model {
+        Model { config: config.clone(), ..self }.with_form(Form::Fused)
     }
 
     /// The shape.
