@@ -274,6 +274,27 @@ impl Default for Settings {
 }
 
 impl TrainConfig {
+    /// Every key by its table, with its value where nobody sets it; what is off then has an empty
+    /// table for a value.
+    pub fn keys() -> Table {
+        let mut all = Table::try_from(TrainConfig::default()).expect("tables of plain values");
+        let tables = [
+            ("train", config::fields::<Settings>()),
+            ("model", config::fields::<ModelConfig>()),
+            ("optimizer", config::fields::<OptimizerConfig>()),
+            ("lora", config::fields::<LoraConfig>()),
+        ];
+        for (name, keys) in tables {
+            let table = all.entry(name).or_insert_with(|| Table::new().into()).as_table_mut();
+            let table = table.expect("a configuration is tables of keys");
+            // `extended` is the tool's own entry.
+            for key in keys.iter().filter(|key| **key != "extended") {
+                table.entry(*key).or_insert_with(|| Table::new().into());
+            }
+        }
+        all
+    }
+
     /// Reads and checks a table.
     pub fn parse(table: Table) -> Result<TrainConfig> {
         amounts::refuse_rivals(&table)?;
