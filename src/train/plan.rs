@@ -5,7 +5,7 @@
 //! before its first step. Nothing on the disk is touched. **Memory.** The step's, counted from the
 //! shape ([`StepMemory`]), the loader's decoded blocks, the validation documents and the process
 //! itself. The loader gets what is left of `--memory`; what does not fit otherwise is refused, with
-//! the keys that lower it. Measured against the peak of real runs, the plan is within 10%.
+//! the keys that lower it.
 
 use std::{
     fmt,
@@ -51,7 +51,8 @@ const VOCABULARY_ENTRY_BYTES: u64 = 400;
 /// What the allocator holds beyond what is asked of it: a share, one of its segments, and the places
 /// of what comes and goes ([`ModelConfig::passing_memory`]). With these the peaks of 34 runs are
 /// met within 8%: shapes of 0.02 to 11 million parameters, 1 and 2 threads, with and without blocks
-/// that run again, adapters of rank 8 and 32.
+/// that run again, adapters of rank 8 and 32, on a mix of 1.5 million tokens with a vocabulary of
+/// 4,096. Beside a mix and a vocabulary of a tenth of that a process takes 35 MiB less.
 const ALLOCATOR_SHARE: f64 = 0.06;
 const OPEN_SEGMENT_BYTES: u64 = 32 << 20;
 /// Decoded blocks held at most. A window of 2^24 tokens of one source takes 40 MB at two bytes a
