@@ -243,13 +243,7 @@ pub const STAGES: &[StageEntry] = &[
         also: &[],
         sides: &[],
         keys: || config::fields::<crate::train::TrainConfig>().to_vec(),
-        defaults: || {
-            let mut all = crate::train::TrainConfig::keys();
-            if let Some(train) = all.get_mut("train").and_then(|train| train.as_table_mut()) {
-                train.insert("evals".to_owned(), Table::new().into()); // read by `milestones`
-            }
-            all
-        },
+        defaults: milestones::keys,
         paths: || {
             let table = Some(milestones::TABLE);
             vec![PathKey { table, key: "evals", takes: None, ending: "" }]

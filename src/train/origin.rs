@@ -2,13 +2,13 @@
 //! another run.
 //!
 //! In → `--init-from`, `--branch`; out → [`Origin`], with the records by which the run's manifest
-//! counts it as an input. **Parameters** (`--init-from`): of a run, a checkpoint, or a directory in
-//! Hugging Face's form. Its vocabulary must be the mix's, piece by piece, and its shape is the
-//! run's; `[model]` may say the same, and how it is trained. Steps, moments and the place in the mix begin at 0. **A
-//! past** (`--branch`): parameters, moments, place and records of a checkpoint, from which the new
-//! run goes on under its own schedule; so a run may decay from any of its milestones. The mix, the
-//! shape and the batch must be the same. **Invariant.** An origin counts by the hash of what is
-//! read of it, never by its path.
+//! counts it as an input. **Parameters** (`--init-from`): of a run, a checkpoint, or a directory
+//! in Hugging Face's form. Its vocabulary must be the mix's, piece by piece, and its shape is the
+//! run's; `[model]` may say the same, and how it is trained. Steps, moments and the place in the
+//! mix begin at 0. **A past** (`--branch`): parameters, moments, place and records of a
+//! checkpoint, from which the new run goes on under its own schedule; so a run may decay from any
+//! of its milestones. The mix, the shape and the batch must be the same. **Invariant.** An origin
+//! counts by the hash of what is read of it, never by its path.
 
 use std::{
     collections::BTreeMap,

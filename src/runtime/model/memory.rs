@@ -140,9 +140,9 @@ impl ModelConfig {
 
     /// The loss: all activations stand, the last hidden state before and after its norm and the
     /// gradient of that, one of the head, and logits. The backward of the last block: its own
-    /// intermediate results instead. That of the last block which runs again, when the tape of those
-    /// behind is gone. That of the first: one block's activations, all gradients. The sum with the
-    /// parts before, or the update: gradients alone, and one of them once more.
+    /// intermediate results instead. That of the last block which runs again, when the tape of
+    /// those behind is gone. That of the first: one block's activations, all gradients. The sum
+    /// with the parts before, or the update: gradients alone, and one of them once more.
     fn moments(&self, shape: StepShape<'_>) -> [Moment; 5] {
         let tokens = wide(shape.rows) * wide(shape.sequence);
         let (d, layers) = (wide(self.d_model), wide(self.n_layer));

@@ -156,8 +156,8 @@ fn records_that_do_not_reach_a_checkpoint_are_not_continued_from_there() {
     assert_eq!(bench.manifest("run"), bench.manifest("whole"));
 }
 
-/// With adapters, blocks that run again, an average, Muon: a flipped bit in each file that lies in a
-/// checkpoint, also in those that training does not read.
+/// With adapters, blocks that run again, an average, Muon: a flipped bit in each file that lies in
+/// a checkpoint, also in those that training does not read.
 #[test]
 fn whatever_is_trained_a_bit_in_any_file_of_its_checkpoint_is_named() {
     let bench = Bench::new();
