@@ -133,6 +133,26 @@ fn the_help_of_a_stage_names_all_its_keys() {
     }
 }
 
+#[cfg(feature = "train")]
+#[test]
+fn the_help_of_train_names_what_is_off_unless_it_is_asked_for() {
+    let help = TestDir::new().dataprep("train --help").ok().stdout;
+    for key in [
+        "train.tokens",
+        "train.ema",
+        "train.recompute",
+        "train.evals",
+        "model.qk_norm",
+        "model.rope_scaling",
+        "optimizer.kind",
+        "optimizer.groups",
+        "lora.rank",
+    ] {
+        assert!(help.lines().any(|line| line.trim() == key), "{key}: {help}");
+    }
+    assert!(help.contains("train.keep = 3") && !help.contains("train.extended"), "{help}");
+}
+
 #[test]
 fn completions_and_the_manual_know_every_command() {
     let directory = TestDir::new();

@@ -5,7 +5,6 @@
 //! format. `tests/fuzz/engine.rs` says how they are changed and for how long.
 
 mod engine;
-mod memory;
 
 use std::{
     fs,

@@ -1,5 +1,7 @@
 //! Training and generation as people meet them: refused before any work, damaged, extended.
 
+mod memory;
+
 use dataprep::{
     runtime::{data::Batch, device::Device, tensors},
     train::Trained,
@@ -67,7 +69,7 @@ fn what_cannot_be_trained_is_refused_by_the_keys_that_were_typed() {
     assert!(!refused.stderr.contains("steps = \"all\""), "{}", refused.stderr);
     // A smaller part of a batch is offered where it fits.
     let wide = "--threads 2 --set train.batch_tokens=16384 --set train.micro_batch=256 \
-                --memory 100MiB";
+                --memory 130MiB";
     assert_refused(&train(&directory, wide), &["`train.micro_batch = "]);
 }
 
@@ -126,14 +128,16 @@ fn pairs() -> Vec<(String, &'static str)> {
 }
 
 #[test]
-fn adapters_learn_what_an_answer_is_and_are_merged_and_exported() {
+fn adapters_learn_the_answer_to_each_prompt_and_are_merged_and_exported() {
     let directory = with_mix();
     let lines = pairs().into_iter().map(|(prompt, completion)| {
         serde_json::json!({"prompt": prompt, "completion": completion}).to_string() + "\n"
     });
     directory.write("pairs.jsonl", lines.collect::<String>());
-    let shape = "--set model.d_model=64 --set model.n_layer=2 --set train.learning_rate=0.005";
-    train_to(&directory, "base", &format!("{shape} --set train.steps=30")).ok();
+    // Embeddings that tell tokens apart from the beginning: they stand still under the adapters.
+    let base = "--set model.d_model=64 --set model.n_layer=2 --set model.init_std=0.3 \
+        --set train.learning_rate=0.005 --set train.steps=40";
+    train_to(&directory, "base", base).ok();
     directory
         .dataprep(
             "tokenize pairs.jsonl --tokenizer runs/tokens/tokenizer --set loss_on=answers \
@@ -144,8 +148,8 @@ fn adapters_learn_what_an_answer_is_and_are_merged_and_exported() {
         .dataprep("mix chat=chat:1 --set tokens=40k --set epochs_max=1000 --out chat-mix")
         .ok();
     let tuning = "train --data chat-mix --out tuned --init-from base --set lora.rank=16 \
-        --set lora.alpha=32.0 --set train.steps=120 --set train.batch_tokens=256 \
-        --set train.micro_batch=4 --set train.sequence=64 --set train.learning_rate=0.01 \
+        --set lora.alpha=32.0 --set train.steps=150 --set train.batch_tokens=256 \
+        --set train.micro_batch=4 --set train.sequence=64 --set train.learning_rate=0.004 \
         --set train.warmup_steps=5 --set train.weight_decay=0.0 --set train.checkpoint_every=60";
     let targets = r#"["q_proj","k_proj","v_proj","o_proj","gate_proj","up_proj","down_proj"]"#;
     directory.dataprep(&format!("{tuning} --set lora.targets={targets}")).ok();
@@ -153,12 +157,13 @@ fn adapters_learn_what_an_answer_is_and_are_merged_and_exported() {
         let trained = open(&directory, model);
         pairs().iter().map(|(prompt, _)| answer(&trained, prompt)).collect()
     };
-    // A model of 30 steps that stands still does not tell the prompts apart; that an answer is one
-    // of four letters the adapters have learned.
+    let right = |answers: &[String]| {
+        answers.iter().zip(pairs()).filter(|(answer, (_, right))| answer == right).count()
+    };
+    // One answer for every prompt is right seven times at the most.
     let tuned = answers("tuned");
-    let is_one = |answer: &String| ["A", "B", "C", "D"].contains(&answer.as_str());
-    assert!(tuned.iter().all(is_one), "{tuned:?}");
-    assert!(!answers("base").iter().all(is_one));
+    assert!(right(&tuned) >= 18, "{tuned:?}");
+    assert!(right(&answers("base")) <= 7);
     directory.dataprep("export tuned --out merged").ok();
     assert_eq!(answers("merged"), tuned);
     directory.dataprep("export tuned --to peft --out adapter").ok();

@@ -20,6 +20,15 @@ use crate::train::milestones::{Evaluate, Evaluated, TaskResult};
 /// The table of the training configuration.
 pub const TABLE: &str = "train.evals";
 
+/// Every key of a training configuration, `train.evals` among them.
+pub fn keys() -> Table {
+    let mut all = crate::train::TrainConfig::keys();
+    if let Some(train) = all.get_mut("train").and_then(|train| train.as_table_mut()) {
+        train.insert("evals".to_owned(), Table::new().into());
+    }
+    all
+}
+
 /// Takes `train.evals` out of a training configuration: what is asked at milestones.
 ///
 /// # Errors

@@ -51,7 +51,8 @@ pub struct StageEntry {
     pub sides: &'static [&'static str],
     /// The names of its config keys.
     pub keys: fn() -> Vec<&'static str>,
-    /// The keys that have a value when nobody sets them, with that value.
+    /// The keys that have a value when nobody sets them, with that value; a table without keys is
+    /// one that has none.
     pub defaults: fn() -> Table,
     /// Keys that name files or artifacts: in a recipe they are relative to its folder, and may name
     /// an earlier step.
@@ -242,7 +243,7 @@ pub const STAGES: &[StageEntry] = &[
         also: &[],
         sides: &[],
         keys: || config::fields::<crate::train::TrainConfig>().to_vec(),
-        defaults: defaults::<crate::train::TrainConfig>,
+        defaults: milestones::keys,
         paths: || {
             let table = Some(milestones::TABLE);
             vec![PathKey { table, key: "evals", takes: None, ending: "" }]

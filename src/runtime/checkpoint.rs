@@ -308,9 +308,8 @@ impl Checkpoint {
         for name in [STATE, MODEL, OPTIMIZER] {
             self.check_file(hashes, name)?;
         }
-        let beside = [AVERAGE, BASE, ADAPTER].into_iter();
-        let mut beside = beside.filter(|name| hashes.iter().any(|file| file.name == *name));
-        beside.try_for_each(|name| self.check_file(hashes, name))
+        // What else there is, for some kinds of run and for other tools.
+        hashes.iter().try_for_each(|file| file.hold(&self.path, true))
     }
 
     /// The same for what [`Checkpoint::model`] reads, which is all that generation needs.

@@ -32,7 +32,7 @@ impl Serialize for Steps {
 impl<'de> Deserialize<'de> for Steps {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         #[derive(Deserialize)]
-        #[serde(untagged)]
+        #[serde(untagged, expecting = "expected a whole number of steps, or \"all\"")]
         enum Written {
             Number(u64),
             Text(String),
@@ -51,7 +51,7 @@ impl<'de> Deserialize<'de> for Steps {
 /// A number of rows, at least one, or `"auto"`, which is 0 until the plan has chosen.
 pub fn rows_or_auto<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {
     #[derive(Deserialize)]
-    #[serde(untagged)]
+    #[serde(untagged, expecting = "expected 1 to 1048576, or \"auto\"")]
     enum Written {
         Number(u64),
         Text(String),
@@ -90,6 +90,29 @@ pub fn refuse_rivals(table: &Table) -> error::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_no_amount_is_told_what_one_is() {
+        #[derive(Debug, Deserialize)]
+        struct Table {
+            #[serde(default = "all", rename = "steps")]
+            _steps: Steps,
+            #[serde(default, rename = "rows", deserialize_with = "rows_or_auto")]
+            _rows: usize,
+        }
+        fn all() -> Steps {
+            Steps::All
+        }
+        for (text, part) in [
+            ("steps = 1.5", "a whole number of steps, or \"all\""),
+            ("steps = -1", "a whole number of steps, or \"all\""),
+            ("rows = -2", "expected 1 to 1048576, or \"auto\""),
+            ("rows = 0", "expected 1 to 1048576, or \"auto\""),
+        ] {
+            let error = toml::from_str::<Table>(text).unwrap_err().to_string();
+            assert!(error.contains(part), "{text}: {error}");
+        }
+    }
 
     #[test]
     fn two_budgets_are_refused_by_their_keys() {

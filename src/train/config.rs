@@ -102,8 +102,8 @@ pub struct Settings {
     /// `"auto"`, until the plan has chosen.
     #[serde(deserialize_with = "amounts::rows_or_auto")]
     pub micro_batch: usize,
-    /// Whether a block keeps its input alone and runs again in the backward pass: `true`, `false`,
-    /// `"auto"` where it would not fit otherwise. The same bits, so no part of the run.
+    /// Which blocks keep their input alone and run again in the backward pass: `true`, `false`, the
+    /// first so many, `"auto"` as few as let the run fit. The same bits, so no part of the run.
     #[serde(skip_serializing)]
     pub recompute: Recompute,
     /// Tokens a row.
@@ -274,6 +274,27 @@ impl Default for Settings {
 }
 
 impl TrainConfig {
+    /// Every key by its table, with its value where nobody sets it; what is off then has an empty
+    /// table for a value.
+    pub fn keys() -> Table {
+        let mut all = Table::try_from(TrainConfig::default()).expect("tables of plain values");
+        let tables = [
+            ("train", config::fields::<Settings>()),
+            ("model", config::fields::<ModelConfig>()),
+            ("optimizer", config::fields::<OptimizerConfig>()),
+            ("lora", config::fields::<LoraConfig>()),
+        ];
+        for (name, keys) in tables {
+            let table = all.entry(name).or_insert_with(|| Table::new().into()).as_table_mut();
+            let table = table.expect("a configuration is tables of keys");
+            // `extended` is the tool's own entry.
+            for key in keys.iter().filter(|key| **key != "extended") {
+                table.entry(*key).or_insert_with(|| Table::new().into());
+            }
+        }
+        all
+    }
+
     /// Reads and checks a table.
     pub fn parse(table: Table) -> Result<TrainConfig> {
         amounts::refuse_rivals(&table)?;

@@ -66,7 +66,10 @@ impl Serialize for At {
 impl<'de> Deserialize<'de> for At {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
         #[derive(Deserialize)]
-        #[serde(untagged)]
+        #[serde(
+            untagged,
+            expecting = "`at` is a step as 200, a share as \"20%\" or an amount as \"100M tokens\""
+        )]
         enum Written {
             Number(u64),
             Text(String),

@@ -12,7 +12,6 @@ use super::{
     goals,
     metric::Metric,
     norms::{self, LayerNorms},
-    recompute::Recompute,
     spikes::Spike,
     summary::Timing,
 };
@@ -94,7 +93,7 @@ impl Learner {
             Ops::Composed => Form::Composed,
         };
         let decoder = decoder.with_form(form).with_noise_seed(train.seed);
-        let decoder = decoder.with_recompute(train.recompute == Recompute::On);
+        let decoder = decoder.with_recompute(train.recompute.blocks());
         let mut optimizer = config.build_optimizer(&decoder)?;
         let numerics = match model.dtype {
             Dtype::Bf16 => Numerics::of(device).with_bf16(),

@@ -2,13 +2,13 @@
 //! another run.
 //!
 //! In → `--init-from`, `--branch`; out → [`Origin`], with the records by which the run's manifest
-//! counts it as an input. **Parameters** (`--init-from`): of a run, a checkpoint, or a directory in
-//! Hugging Face's form. Its vocabulary must be the mix's, piece by piece, and its shape is the
-//! run's, unless `[model]` gives the same. Steps, moments and the place in the mix begin at 0. **A
-//! past** (`--branch`): parameters, moments, place and records of a checkpoint, from which the new
-//! run goes on under its own schedule; so a run may decay from any of its milestones. The mix, the
-//! shape and the batch must be the same. **Invariant.** An origin counts by the hash of what is
-//! read of it, never by its path.
+//! counts it as an input. **Parameters** (`--init-from`): of a run, a checkpoint, or a directory
+//! in Hugging Face's form. Its vocabulary must be the mix's, piece by piece, and its shape is the
+//! run's; `[model]` may say the same, and how it is trained. Steps, moments and the place in the
+//! mix begin at 0. **A past** (`--branch`): parameters, moments, place and records of a
+//! checkpoint, from which the new run goes on under its own schedule; so a run may decay from any
+//! of its milestones. The mix, the shape and the batch must be the same. **Invariant.** An origin
+//! counts by the hash of what is read of it, never by its path.
 
 use std::{
     collections::BTreeMap,
@@ -62,26 +62,63 @@ pub struct Origin {
     pub extra: BTreeMap<String, Value>,
 }
 
-/// What `[model]` says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Given {
-    /// Nothing.
-    Nothing,
-    /// `n_layer` alone, to which a model grows.
-    Depth,
-    /// A shape.
-    Shape,
+/// Keys of `[model]` that say how it is trained; the others are its shape.
+const TRAINED_AS: [&str; 3] = ["dropout", "dtype", "z_loss"];
+
+/// The keys of `[model]` that are given.
+pub struct Given {
+    keys: Vec<String>,
+    /// Whether `n_layer` is a depth to grow to.
+    grows: bool,
 }
 
 impl Given {
-    /// Of a table `[model]`; a depth is one by itself where a model grows.
+    /// Of a table `[model]`.
     pub fn of(model: Option<&Table>, grows: bool) -> Given {
-        let keys: Vec<&str> = model.into_iter().flat_map(Table::keys).map(String::as_str).collect();
-        match keys.as_slice() {
-            [] => Given::Nothing,
-            ["n_layer"] if grows => Given::Depth,
-            _ => Given::Shape,
+        Given { keys: model.into_iter().flat_map(Table::keys).cloned().collect(), grows }
+    }
+
+    fn has(&self, key: &str) -> bool {
+        self.keys.iter().any(|given| given == key)
+    }
+
+    /// What `asked` says of the shape and `there` has not: `model.d_ff` = 48, there 64. The
+    /// vocabulary is the tokenizer's.
+    pub fn differences(&self, asked: &ModelConfig, there: &ModelConfig) -> Vec<String> {
+        let table = |config: &ModelConfig| serde_json::to_value(config).expect("plain values");
+        let (asked, defaults, there) = (table(asked), table(&ModelConfig::default()), table(there));
+        let is_free = |key: &str| {
+            key == "vocab_size" || TRAINED_AS.contains(&key) || (self.grows && key == "n_layer")
+        };
+        let keys = self.keys.iter().filter(|key| !is_free(key));
+        let unlike = keys.filter(|key| asked.get(key.as_str()) != there.get(key.as_str()));
+        // A key at its default is not written, unless it is one of the sizes.
+        let shown = |table: &Value, key: &str| match table.get(key).or(defaults.get(key)) {
+            Some(value) => value.to_string(),
+            None => "its default".to_owned(),
+        };
+        unlike
+            .map(|key| {
+                format!("`model.{key}` = {}, there {}", shown(&asked, key), shown(&there, key))
+            })
+            .collect()
+    }
+
+    /// The shape of `there`, trained as `asked` says where it says so.
+    pub fn taken(&self, asked: &ModelConfig, there: &ModelConfig) -> ModelConfig {
+        let mut taken = there.clone();
+        if self.grows && self.has("n_layer") {
+            taken.n_layer = asked.n_layer;
         }
+        for key in TRAINED_AS.into_iter().filter(|key| self.has(key)) {
+            match key {
+                "dropout" => taken.dropout = asked.dropout,
+                "dtype" => taken.dtype = asked.dtype,
+                "z_loss" => taken.z_loss = asked.z_loss,
+                _ => unreachable!("`{key}` says how a model is trained"),
+            }
+        }
+        taken
     }
 }
 
@@ -174,39 +211,33 @@ impl Origin {
     }
 
     /// Gives `config` the shape of the parameters that a run begins with, grown where that is asked
-    /// for; `given`: it has one, which must then be the same.
-    pub fn shape(&mut self, config: &mut TrainConfig, given: Given) -> Result<()> {
-        let depth = config.model.n_layer;
-        if config.train.grow.is_some() && self.initial.is_some() && given == Given::Nothing {
-            let message = "`train.grow` needs the depth to grow to, `model.n_layer`";
-            return Err(Error::config(message).with_hint("a multiple of the model's own blocks"));
+    /// for; what is `given` of a shape must be the same.
+    pub fn shape(&mut self, config: &mut TrainConfig, given: &Given) -> Result<()> {
+        let Some(mut initial) = self.initial.take() else { return Ok(()) };
+        if let Some(how) = config.train.grow {
+            if !given.has("n_layer") {
+                let message = "`train.grow` needs the depth to grow to, `model.n_layer`";
+                return Err(
+                    Error::config(message).with_hint("a multiple of the model's own blocks")
+                );
+            }
+            initial = initial.grown(config.model.n_layer, how)?;
         }
-        if let (Some(how), Some(initial)) = (config.train.grow, &self.initial) {
-            self.initial = Some(initial.grown(depth, how)?);
-        }
-        let Some(initial) = &self.initial else { return Ok(()) };
-        let shape = initial.config();
-        let asked = ModelConfig { vocab_size: shape.vocab_size, ..config.model.clone() };
-        if given == Given::Shape && asked != *shape {
+        let differences = given.differences(&config.model, initial.config());
+        if !differences.is_empty() {
             let message = format!(
                 "`[model]` asks for another shape than `--init-from` has: {}",
-                differences(&asked, shape).join(", ")
+                differences.join(", ")
             );
-            return Err(Error::config(message).with_hint("leave `[model]` out: the model has one"));
+            return Err(Error::config(message).with_hint(
+                "leave `[model]` out, but for `dropout`, `dtype` and `z_loss`: the model has a \
+                 shape",
+            ));
         }
-        config.model = shape.clone();
+        config.model = given.taken(&config.model, initial.config());
+        self.initial = Some(initial.trained_as(&config.model));
         Ok(())
     }
-}
-
-/// `model.d_ff` = 48, there 64.
-fn differences(asked: &ModelConfig, there: &ModelConfig) -> Vec<String> {
-    let table = |config: &ModelConfig| serde_json::to_value(config).expect("plain values");
-    let (asked, there) = (table(asked), table(there));
-    let keys = asked.as_object().into_iter().flatten();
-    keys.filter(|(key, value)| there.get(key.as_str()) != Some(*value))
-        .map(|(key, value)| format!("`model.{key}` = {value}, there {}", there[key.as_str()]))
-        .collect()
 }
 
 fn record(

@@ -4,11 +4,12 @@
 //! what the records must hold up to there, and in words whatever is damaged. Nothing is written:
 //! a caller that cannot go on leaves everything as it is, and `verify` still names the damage.
 //! **Method.** From the newest checkpoint down, each file is held against its hash: those of
-//! `hashes.json`, or, for a run of an earlier version, those of the run's manifest as far as it
-//! lists them; a checkpoint without any hash is read whole instead. What stands must also fit the
-//! run (step, row, shape), and the run's records must reach as far as the checkpoint says. The
-//! first one without a fault is taken. **Invariants.** Damage never trains on; a checkpoint is
-//! never passed over without a word. **Cost.** One reading of a checkpoint and of the records.
+//! `hashes.json`, which the manifest of a run that has stopped has the hash of; a checkpoint of an
+//! earlier version has those of the manifest alone, and one without any hash is read whole instead.
+//! What stands must also fit the run (step, row, shape), and the run's records must reach as far as
+//! the checkpoint says. The first one without a fault is taken. **Invariants.** Damage never trains
+//! on; a checkpoint is never passed over without a word. **Cost.** One reading of a checkpoint and
+//! of the records.
 
 use std::path::Path;
 
@@ -104,20 +105,23 @@ pub fn hashes(run: &Path, manifest: &Manifest, checkpoint: &Checkpoint) -> Resul
         let path = checkpoint.path.join(checkpoint::HASHES);
         return Err(Error::damaged_artifact(&path, None, "it is missing"));
     }
+    let records = manifest.files.iter().filter(|file| !file.name.starts_with(CHECKPOINTS));
+    Ok(Hashes {
+        files: listed(run, manifest, checkpoint),
+        records: records.map(|file| hash_of(&file.name, file)).collect(),
+    })
+}
+
+/// The files of `checkpoint` that the manifest of a run lists: once it has stopped, all.
+fn listed(run: &Path, manifest: &Manifest, checkpoint: &Checkpoint) -> Vec<FileHash> {
     let inside = checkpoint.path.strip_prefix(run).unwrap_or(&checkpoint.path);
     let prefix = format!("{}/", inside.display());
-    let hash = |name: &str, file: &FileEntry| FileHash {
-        name: name.to_owned(),
-        bytes: file.bytes,
-        xxh3: file.xxh3,
-    };
     let files = manifest.files.iter();
-    let own = files.clone().filter_map(|file| Some(hash(file.name.strip_prefix(&prefix)?, file)));
-    let records = files.filter(|file| !file.name.starts_with(CHECKPOINTS));
-    Ok(Hashes {
-        files: own.collect(),
-        records: records.map(|file| hash(&file.name, file)).collect(),
-    })
+    files.filter_map(|file| Some(hash_of(file.name.strip_prefix(&prefix)?, file))).collect()
+}
+
+fn hash_of(name: &str, file: &FileEntry) -> FileHash {
+    FileHash { name: name.to_owned(), bytes: file.bytes, xxh3: file.xxh3 }
 }
 
 /// Fails with what is wrong unless the run can continue from `checkpoint`. Returns what the
@@ -137,6 +141,9 @@ fn sound(
         checkpoint.check(&files)?;
     }
     check_state(config, checkpoint)?;
+    let own = listed(run, manifest, checkpoint).into_iter();
+    let mut own = own.filter(|file| file.name == checkpoint::HASHES);
+    own.try_for_each(|file| file.hold(&checkpoint.path, true))?;
     for record in records.iter().filter(|record| !layout::is_rewritten(&record.name)) {
         record.hold(run, false)?;
     }

@@ -105,15 +105,19 @@ fn train(
     if let Some(Budget { given, steps }) = &budget {
         (cx.say)(&format!("{given}: {} steps", Count(*steps)));
     }
+    let mut notes = Vec::new();
     if options.begin.verify {
         let initial = origin.initial.as_ref();
-        (cx.say)(&replay::verify(&directory, initial, &device, &mut feed, cx.progress)?);
+        notes.push(replay::verify(&directory, initial, &device, &mut feed, cx.progress)?);
+        notes.iter().for_each(|note| (cx.say)(note));
     }
     if directory.is_done() {
-        return up_to_date(directory, feed.record().tokens);
+        let summary = up_to_date(directory, feed.record().tokens)?;
+        return Ok(TrainSummary { notes, ..summary });
     }
     let mut run = Run::open(mix, directory, &device, feed, &tokenizer, &origin, cx)?;
     drop(origin); // the learner has a copy of the parameters
+    run.notes.splice(0..0, notes);
     let state = run.advance(options.stop_after)?;
     run.finish(state)
 }
@@ -163,6 +167,8 @@ struct Run<'a> {
     seconds: Seconds,
     /// Of the first steps with whole batches and rows alone.
     whole: Seconds,
+    /// For the summary.
+    notes: Vec<String>,
     warnings: Vec<String>,
 }
 
@@ -241,6 +247,7 @@ impl<'a> Run<'a> {
             feed,
             validation,
             sessions,
+            notes: Vec::new(),
             warnings,
         };
         unheld.into_iter().for_each(|warning| run.warn(warning));
@@ -256,13 +263,13 @@ impl<'a> Run<'a> {
         let left = has - train.tokens_before(self.steps).min(has);
         let batch = train.tokens_at(self.steps);
         if left > 0 && left < batch {
-            (self.cx.say)(&format!(
-                "the last {} of the mix's {} tokens fill no whole batch of {} and are not trained \
-                 on",
-                Count(left),
-                Count(has),
-                Count(batch)
-            ));
+            let [left, has, batch] = [left, has, batch].map(Count);
+            let note = format!(
+                "the last {left} of the mix's {has} tokens fill no whole batch of {batch} and are \
+                 not trained on"
+            );
+            (self.cx.say)(&note);
+            self.notes.push(note);
         }
         let mut longest = 0;
         for prompt in &train.sample_prompts {
@@ -526,6 +533,7 @@ impl<'a> Run<'a> {
         summary.cost = price.map(|price| price * self.seconds.total() / 3600.0);
         summary.seconds = self.seconds;
         summary.peak_memory = machine::peak_memory_bytes();
+        summary.notes = self.notes;
         summary.warnings = self.warnings;
         summary.mix_tokens = self.feed.record().tokens;
         summary.goals = self.sessions.goals;

@@ -72,6 +72,9 @@ pub struct TrainSummary {
     pub cost: Option<f64>,
     /// The most memory the process held, bytes.
     pub peak_memory: u64,
+    /// What a person would ask: whether a replay came out again, what of the mix is left over.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
     /// Facts to be said aloud: damage, other numerics at a resume, training that leads nowhere.
     pub warnings: Vec<String>,
     /// The page to open in a browser.
@@ -194,6 +197,7 @@ impl TrainSummary {
             seconds: Seconds::default(),
             cost: None,
             peak_memory: 0,
+            notes: Vec::new(),
             warnings: troubles.into_iter().map(|trouble| trouble.what).collect(),
             report: run.join(layout::REPORT),
             checkpoint: checkpoint::latest(&checkpoints)?.map(|latest| latest.path),
@@ -224,6 +228,9 @@ impl fmt::Display for TrainSummary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for warning in &self.warnings {
             writeln!(f, "  warning: {warning}")?;
+        }
+        for note in &self.notes {
+            writeln!(f, "  {note}")?;
         }
         for verdict in &self.goals {
             writeln!(f, "  {verdict}")?;

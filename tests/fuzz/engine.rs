@@ -25,7 +25,7 @@ use proptest::{
     test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner},
 };
 
-use super::memory;
+use crate::support::memory;
 
 /// Cases of a reader in an ordinary run: each takes well below a millisecond for most readers.
 const CASES: u32 = 400;

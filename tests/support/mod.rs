@@ -5,6 +5,7 @@ pub mod beside;
 pub mod host_machine;
 #[cfg(feature = "hub")]
 pub mod hub;
+pub mod memory;
 #[cfg(feature = "hub")]
 pub mod objects;
 

@@ -6,18 +6,16 @@
 //! the output of attention with a log-sum a head, gate, up and their product. These are
 //! 4·d + 2·q + 2·k + 3·F + H numbers for a width d, query and key widths q and k, a feed-forward
 //! width F and H heads; a parallel block has one norm, one without a gate 2·F, and normed queries
-//! and keys are kept before and after. Dropout keeps nothing: its draws are made again.
-//! Parameters and moments stand throughout. The most is held at one of two moments: where the
-//! backward begins, all activations stand, with the gradients of the last block's feed-forward
-//! layer; where it ends, all gradients stand, with one block's activations. A block that runs again
-//! in the backward pass keeps its input, d numbers a token, until then. Beside adapters that alone
-//! are trained the gradients are theirs.
-//! **Invariant.** Counted in u128: no shape overflows it.
+//! and keys are kept before and after. An adapter of rank r keeps r more. Dropout keeps nothing:
+//! its draws are made again. A block that runs again in the backward pass keeps its input, d.
+//! Parameters and moments stand throughout; the rest is fullest at one of five [`Moment`]s, which
+//! are counted one by one. **Invariants.** What is counted is what a thread is seen to hold, within
+//! 3% (`tests/training/memory.rs`). Counted in u128: no shape overflows it.
 
 use serde::Serialize;
 
-use super::ModelConfig;
 use super::knobs::Dtype;
+use super::{LoraConfig, ModelConfig, shapes};
 use crate::runtime::ops::{attention, cross_entropy};
 
 /// Bytes of one f32.
@@ -26,15 +24,16 @@ const FLOAT: u128 = 4;
 /// Bytes that a training step holds at its fullest, by part.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct StepMemory {
-    /// The parameters.
+    /// The parameters, with those of adapters.
     pub weights: u64,
-    /// The optimizer's numbers: AdamW's two a parameter, unless another one says its own.
+    /// The optimizer's numbers: AdamW's two a trained parameter, unless another one says its own.
     pub moments: u64,
     /// Gradients that stand at the fullest moment.
     pub gradients: u64,
     /// What the backward reads of the forward, and its own intermediate results.
     pub activations: u64,
-    /// Logits of the rows that exist at once, the packed head, each thread's scores of attention.
+    /// Logits of the rows that exist at once with the packed head, or each thread's scores of
+    /// attention.
     pub scratch: u64,
 }
 
@@ -48,7 +47,7 @@ impl StepMemory {
 
 /// How a step goes through a batch.
 #[derive(Clone, Copy, Debug)]
-pub struct StepShape {
+pub struct StepShape<'a> {
     /// Rows that go through the model at once.
     pub rows: usize,
     /// Tokens a row.
@@ -57,45 +56,171 @@ pub struct StepShape {
     pub parts: usize,
     /// Threads that compute.
     pub threads: usize,
-    /// Whether blocks keep their input alone and run again.
-    pub recompute: bool,
-    /// How many numbers are trained, where it is not all of them.
-    pub adapters: Option<u64>,
+    /// How many blocks, from the first on, keep their input alone and run again.
+    pub recompute: usize,
+    /// The adapters that alone are trained, where it is not the model.
+    pub lora: Option<&'a LoraConfig>,
+}
+
+/// Bytes that stand at one moment of a step beside parameters and moments.
+#[derive(Clone, Copy)]
+struct Moment {
+    gradients: u128,
+    activations: u128,
+    scratch: u128,
+}
+
+impl Moment {
+    fn total(&self) -> u128 {
+        self.gradients + self.activations + self.scratch
+    }
+}
+
+/// Numbers a token.
+struct Kept {
+    /// What the tape keeps of a block.
+    block: u128,
+    /// What its own backward adds to that at the most, less what is freed by then.
+    inside: u128,
+}
+
+/// Bytes of gradients.
+struct Trained {
+    /// Of all that is trained.
+    all: u128,
+    /// Of the blocks, and of a block's last matrix.
+    blocks: u128,
+    last: u128,
+    /// Of the head, which has one before any block has.
+    head: u128,
+    /// The largest of one parameter.
+    largest: u128,
+}
+
+fn wide(number: usize) -> u128 {
+    number as u128
 }
 
 impl ModelConfig {
     /// What a training step takes.
-    pub fn step_memory(&self, shape: StepShape) -> StepMemory {
-        let wide = |number: usize| number as u128;
+    pub fn step_memory(&self, shape: StepShape<'_>) -> StepMemory {
+        let moments = self.moments(shape);
+        let fullest = moments.into_iter().max_by_key(Moment::total).expect("five moments");
+        let own = u128::from(self.parameter_count()) * FLOAT;
+        let trained = self.trained(shape.lora).all;
+        let adapters = if shape.lora.is_some() { trained } else { 0 };
+        let bytes = |number: u128| u64::try_from(number).unwrap_or(u64::MAX);
+        StepMemory {
+            weights: bytes(own + adapters),
+            moments: bytes(2 * trained),
+            gradients: bytes(fullest.gradients),
+            activations: bytes(fullest.activations),
+            scratch: bytes(fullest.scratch),
+        }
+    }
+
+    /// Bytes of a block's results that come and go while it is computed: the branches, queries and
+    /// keys before they are turned, of a map with an adapter what both make and their sum. Nothing
+    /// of them is held when a step is fullest, but their places stay with the process, cut to sizes
+    /// that few others have.
+    pub fn passing_memory(&self, shape: StepShape<'_>) -> u64 {
+        let (d, h) = (wide(self.d_model), wide(self.head_dim()));
+        let heads = wide(self.n_head) + wide(self.kv_heads());
+        let is_adapted = |name: &str| {
+            let targets = shape.lora.into_iter().flat_map(|lora| &lora.targets);
+            targets.into_iter().any(|target| name.ends_with(target.as_str()))
+        };
+        let matrices = self.block_matrices().into_iter();
+        let adapted = matrices.filter(|(name, _)| is_adapted(name));
+        let widest = adapted.map(|(_, [outputs, _])| wide(outputs)).max().unwrap_or(0);
+        let tokens = wide(shape.rows) * wide(shape.sequence);
+        let bytes = tokens * (2 * d + heads * h + 3 * widest) * FLOAT;
+        u64::try_from(bytes).unwrap_or(u64::MAX)
+    }
+
+    /// The loss: all activations stand, the last hidden state before and after its norm and the
+    /// gradient of that, one of the head, and logits. The backward of the last block: its own
+    /// intermediate results instead. That of the last block which runs again, when the tape of
+    /// those behind is gone. That of the first: one block's activations, all gradients. The sum
+    /// with the parts before, or the update: gradients alone, and one of them once more.
+    fn moments(&self, shape: StepShape<'_>) -> [Moment; 5] {
+        let tokens = wide(shape.rows) * wide(shape.sequence);
+        let (d, layers) = (wide(self.d_model), wide(self.n_layer));
+        let again = wide(shape.recompute);
+        let plain = layers - again;
+        let Kept { block, inside } = self.kept(shape.lora);
+        let trained = self.trained(shape.lora);
+        let before = if shape.parts > 1 { trained.all } else { 0 };
+        // Cosines and sines of the positions.
+        let turns = if self.longest().is_none() { wide(self.head_dim()) } else { 0 };
+        let scores = wide(attention::BLOCK.min(shape.sequence)) * wide(shape.sequence);
+        let scores = 2 * scores * wide(shape.threads) * FLOAT;
+        let held = |numbers: u128| tokens * (numbers + turns) * FLOAT;
+        // A block that runs again has kept its input, and holds its output too.
+        let inside_of = |kept: u128, gradients: u128| Moment {
+            gradients: before + trained.head + gradients,
+            activations: held(kept + block + inside),
+            scratch: scores,
+        };
+        [
+            Moment {
+                gradients: before + trained.head,
+                activations: held(again * d + plain * block + 3 * d),
+                scratch: self.logits(tokens),
+            },
+            inside_of(again * d + plain.saturating_sub(1) * block, trained.last),
+            inside_of(again * d, trained.blocks * plain / layers),
+            inside_of(again.min(1) * d, trained.blocks),
+            Moment {
+                gradients: before + trained.all + trained.largest,
+                activations: 0,
+                scratch: 0,
+            },
+        ]
+    }
+
+    /// Of a block, numbers a token.
+    fn kept(&self, lora: Option<&LoraConfig>) -> Kept {
         let (d, ff, heads) = (wide(self.d_model), wide(self.d_ff), wide(self.n_head));
         let h = wide(self.head_dim());
-        let (queries, keys, layers) = (heads * h, wide(self.kv_heads()) * h, wide(self.n_layer));
-        let norms = if self.parallel { 1 } else { 2 };
-        let fed = if self.activation.is_gated() { 3 * ff } else { 2 * ff };
+        let (queries, keys) = (heads * h, wide(self.kv_heads()) * h);
         let normed = if self.qk_norm { queries + keys } else { 0 };
-        let tokens = wide(shape.rows) * wide(shape.sequence);
-        let parameters = u128::from(self.parameter_count()) * FLOAT;
-        let table = wide(self.padded_vocab()) * d * FLOAT;
+        // The norms' inputs and outputs.
+        let norms = if self.parallel { 2 * d } else { 4 * d };
+        let gates = if self.activation.is_gated() { 2 * ff } else { ff };
+        let attention = 2 * queries + 2 * keys + heads + normed;
+        let inner = lora.map_or(0, |lora| wide(lora.rank) * wide(lora.targets.len()));
+        let block = norms + attention + gates + ff + inner;
+        // Gradients of the stream and of what the activation read, in the place of whose result
+        // stands its gradient.
+        let feeding = d + gates;
+        // Those of the stream, of attention's result and of q, k, v, when the feed-forward layer
+        // and its norm are gone.
+        let gone = gates + ff + if self.parallel { 0 } else { 2 * d };
+        let attending = (d + 2 * queries + 2 * keys).saturating_sub(gone);
+        Kept { block, inside: feeding.max(attending).max(2 * d) }
+    }
 
-        let kept = 2 * norms * d + 2 * queries + 2 * keys + fed + heads + normed;
-        let block = tokens * kept * FLOAT;
-        // Hidden state and its gradient, rotations, the gradients inside the last block.
-        let ends = tokens * (3 * d + h + fed + 2 * d) * FLOAT;
-        let stand = match shape.recompute {
-            true => layers * tokens * d * FLOAT + block,
-            false => layers * block,
-        };
-        let trained = shape.adapters.map_or(parameters, |numbers| u128::from(numbers) * FLOAT);
-        let before = if shape.parts > 1 { trained } else { 0 };
-        // The head's gradient exists before the backward begins; that of the embedding is added to
-        // it in place.
-        let head = if shape.adapters.is_some() { 0 } else { table };
-        let begin = (before + head, stand + ends);
-        let end = (before + trained, block);
-        let fullest = if begin.0 + begin.1 > end.0 + end.1 { begin } else { end };
+    /// Bytes of the gradients.
+    fn trained(&self, lora: Option<&LoraConfig>) -> Trained {
+        let shapes = lora.map_or_else(|| shapes(self), |lora| lora.shapes(self));
+        let bytes =
+            |dims: &Vec<usize>| dims.iter().map(|size| wide(*size)).product::<u128>() * FLOAT;
+        let of_blocks = shapes.iter().filter(|(name, _)| name.starts_with("model.layers."));
+        let table = wide(self.padded_vocab()) * wide(self.d_model) * FLOAT;
+        Trained {
+            all: shapes.values().map(bytes).sum(),
+            blocks: of_blocks.map(|(_, dims)| bytes(dims)).sum(),
+            last: shapes.get("model.layers.0.mlp.down_proj.weight").map_or(0, bytes),
+            head: if lora.is_some() { 0 } else { table },
+            largest: shapes.values().map(bytes).max().unwrap_or(0),
+        }
+    }
 
+    /// Bytes of the logits that exist at once, and of the head as their products read it.
+    fn logits(&self, tokens: u128) -> u128 {
         let rows = wide(cross_entropy::CHUNK).min(tokens);
-        let logits = rows * wide(self.vocab_size) * FLOAT;
+        let table = wide(self.vocab_size) * wide(self.d_model) * FLOAT;
         // Packed for both of its products with the hidden states, where these come in chunks; in
         // half the bytes for products of bf16.
         let packed = match (tokens > rows, self.dtype) {
@@ -103,15 +228,7 @@ impl ModelConfig {
             (true, Dtype::Bf16) => table,
             (true, _) => 2 * table,
         };
-        let scores = wide(attention::BLOCK.min(shape.sequence)) * wide(shape.sequence) * FLOAT;
-        let bytes = |number: u128| u64::try_from(number).unwrap_or(u64::MAX);
-        StepMemory {
-            weights: bytes(parameters),
-            moments: bytes(2 * parameters),
-            gradients: bytes(fullest.0),
-            activations: bytes(fullest.1),
-            scratch: bytes(logits + packed + 2 * scores * wide(shape.threads)),
-        }
+        rows * wide(self.vocab_size) * FLOAT + packed
     }
 }
 
@@ -123,8 +240,8 @@ mod tests {
         ModelConfig { vocab_size: 8192, ..ModelConfig::default() }
     }
 
-    fn shape(rows: usize, parts: usize) -> StepShape {
-        StepShape { rows, sequence: 256, parts, threads: 2, recompute: false, adapters: None }
+    fn shape(rows: usize, parts: usize) -> StepShape<'static> {
+        StepShape { rows, sequence: 256, parts, threads: 2, recompute: 0, lora: None }
     }
 
     fn memory(config: &ModelConfig, rows: usize, parts: usize) -> StepMemory {
@@ -133,10 +250,10 @@ mod tests {
 
     #[test]
     fn activations_grow_with_the_rows_and_gradients_with_the_parts() {
-        let (one, two) = (memory(&config(), 16, 1), memory(&config(), 32, 1));
+        let (one, two) = (memory(&config(), 64, 1), memory(&config(), 128, 1));
         assert_eq!(two.activations, 2 * one.activations);
         assert_eq!((two.weights, two.moments), (one.weights, 2 * one.weights));
-        let parts = memory(&config(), 16, 4);
+        let parts = memory(&config(), 64, 4);
         assert_eq!(parts.gradients - one.gradients, one.weights);
         assert_eq!(parts.activations, one.activations);
     }
@@ -144,18 +261,31 @@ mod tests {
     #[test]
     fn blocks_that_run_again_keep_a_stream_each_and_adapters_have_their_own_gradients() {
         let plain = memory(&config(), 32, 1);
-        let again = config().step_memory(StepShape { recompute: true, ..shape(32, 1) });
+        let again = config().step_memory(StepShape { recompute: 6, ..shape(32, 1) });
         let kept = 4 * 192 + 2 * 192 + 2 * 96 + 3 * 512 + 6; // a token and block
         let saved = 4 * 32 * 256 * (5 * kept - 6 * 192);
         assert_eq!(plain.activations - again.activations, saved);
-        let adapters = config().step_memory(StepShape { adapters: Some(1000), ..shape(32, 4) });
-        assert_eq!((adapters.gradients, adapters.weights), (4000, plain.weights));
+        let lora = LoraConfig::default();
+        let adapters = config().step_memory(StepShape { lora: Some(&lora), ..shape(32, 1) });
+        let inner = 2 * 8; // of two adapters of rank 8 a block
+        assert_eq!(adapters.activations - plain.activations, 4 * 32 * 256 * 6 * inner);
+        let trained = 4 * 6 * 8 * (192 + 192 + 192 + 96);
+        assert_eq!(adapters.weights - plain.weights, trained);
+        assert_eq!((adapters.moments, adapters.gradients), (2 * trained, 0));
+    }
+
+    #[test]
+    fn where_few_tokens_go_through_a_wide_model_gradients_are_the_most() {
+        let parts = config().step_memory(StepShape { sequence: 16, ..shape(1, 4) });
+        let table = 4 * 8192 * 192;
+        assert_eq!((parts.gradients, parts.activations), (2 * parts.weights + table, 0));
     }
 
     #[test]
     fn a_head_packed_in_bf16_takes_half_the_bytes() {
-        let bf16 = ModelConfig { dtype: Dtype::Bf16, ..config() };
-        let (wide, half) = (memory(&config(), 8, 1), memory(&bf16, 8, 1));
+        let narrow = ModelConfig { n_layer: 1, d_ff: 64, ..config() };
+        let bf16 = ModelConfig { dtype: Dtype::Bf16, ..narrow.clone() };
+        let (wide, half) = (memory(&narrow, 2, 1), memory(&bf16, 2, 1));
         assert_eq!(wide.scratch - half.scratch, 8192 * 192 * 4);
         assert_eq!(wide.activations, half.activations);
     }

@@ -64,8 +64,9 @@ pub struct Model {
     /// What is not, where adapters alone are trained.
     adapter: Option<Adapter>,
     form: Form,
-    /// Whether a block keeps its input alone, and runs again in the backward pass.
-    recompute: bool,
+    /// How many blocks, from the first on, keep their input alone and run again in the backward
+    /// pass.
+    recompute: usize,
     /// What draws of dropout begin from.
     noise_seed: u64,
     /// On a GPU: angles by position.
@@ -109,7 +110,7 @@ impl Model {
             parameters,
             adapter: None,
             form: Form::Fused,
-            recompute: false,
+            recompute: 0,
             noise_seed: 0,
             tables: tables.map(Arc::new),
         };
@@ -129,10 +130,15 @@ impl Model {
         Model { form, ..self }
     }
 
-    /// Keeps a block's input alone while it trains, and runs the block again in the backward pass:
-    /// the same bits, less memory, a forward pass more.
-    pub fn with_recompute(self, recompute: bool) -> Model {
-        Model { recompute, ..self }
+    /// Keeps of the first `blocks` blocks the input alone while it trains, and runs them again in
+    /// the backward pass: the same bits, less memory, their forward pass once more.
+    pub fn with_recompute(self, blocks: usize) -> Model {
+        Model { recompute: blocks, ..self }
+    }
+
+    /// The same parameters, trained as `config` says, which has their shape.
+    pub fn trained_as(self, config: &ModelConfig) -> Model {
+        Model { config: config.clone(), ..self }.with_form(Form::Fused)
     }
 
     /// The shape.
@@ -230,7 +236,7 @@ impl Model {
         x = self.dropped(x, pass, 0)?; // [B, T, d]
         for layer in 0..shape.n_layer {
             let block = weights.block(layer);
-            x = match self.recompute && pass.noise.is_some() {
+            x = match layer < self.recompute && pass.noise.is_some() {
                 true => self.again(&block, x, pass)?,          // [B, T, d]
                 false => self.block(&block, x, pass, caches)?, // [B, T, d]
             };

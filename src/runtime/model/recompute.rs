@@ -35,7 +35,7 @@ impl Model {
             parameters: NamedParameters::new([].into()),
             adapter: None,
             form: self.form,
-            recompute: false,
+            recompute: 0,
             noise_seed: self.noise_seed,
             tables: self.tables.clone(),
         }
@@ -85,14 +85,16 @@ mod tests {
         for keys in shapes {
             for form in [Form::Fused, Form::Composed] {
                 let plain = bits(&model(keys).with_form(form));
-                let again = bits(&model(keys).with_form(form).with_recompute(true));
-                assert_eq!(plain, again, "{keys} {form:?}");
+                for blocks in [1, 3] {
+                    let again = bits(&model(keys).with_form(form).with_recompute(blocks));
+                    assert_eq!(plain, again, "{keys} {form:?} {blocks}");
+                }
             }
         }
-        let lora = |again: bool| {
-            let model = model("").with_recompute(again);
+        let lora = |blocks: usize| {
+            let model = model("").with_recompute(blocks);
             bits(&model.with_lora(&LoraConfig::default(), 1).unwrap())
         };
-        assert_eq!(lora(false), lora(true));
+        assert_eq!(lora(0), lora(2));
     }
 }

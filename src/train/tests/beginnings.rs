@@ -68,6 +68,39 @@ fn adapters_and_depth_never_stand_on_a_model_that_knows_nothing() {
 }
 
 #[test]
+fn a_model_that_is_trained_on_keeps_its_shape_and_not_how_it_was_trained() {
+    let bench = Bench::new();
+    bench.train("base", &["model.qk_norm=true"], &options()).unwrap();
+    let run = |name: &str, sets: &[&str], options: &TrainOptions| {
+        bench.train_table(name, bare(sets), options, &|| false)
+    };
+    let first = |name: &str| bench.metrics(name)[0].loss;
+    run("same", &[], &from(&bench)).unwrap();
+    let knobs = ["model.dropout=0.2", "model.z_loss=1e-4", "train.hash_every=5"];
+    for (name, sets) in [("dropped", &knobs[..]), ("bf16", &["model.dtype=bf16"])] {
+        run(name, sets, &from(&bench)).unwrap();
+        assert_ne!(first(name), first("same"), "{name}");
+        let halves = format!("{name}-halves");
+        run(&halves, sets, &TrainOptions { stop_after: Some(7), ..from(&bench) }).unwrap();
+        run(&halves, sets, &options()).unwrap(); // the checkpoint knows its model
+        assert_eq!(bench.manifest(&halves), bench.manifest(name));
+    }
+    // What is said again of the shape is the same, or named.
+    run("again", &["model.n_layer=2", "model.qk_norm=true"], &from(&bench)).unwrap();
+    assert_eq!(first("again"), first("same"));
+    for (set, part) in [
+        ("model.d_ff=72", ": `model.d_ff` = 72, there "),
+        ("model.qk_norm=false", ": `model.qk_norm` = its default, there true"),
+        ("model.window=8", ": `model.window` = 8, there its default"),
+    ] {
+        let error = run("other", &[set], &from(&bench)).unwrap_err();
+        assert!(error.to_string().contains(part), "{error}");
+        assert!(error.hint().is_some_and(|hint| hint.contains("`dropout`")), "{error}");
+        assert!(!bench.path("other").exists());
+    }
+}
+
+#[test]
 fn what_a_gpu_cannot_do_is_refused_before_out_is_touched() {
     let bench = Bench::new();
     let out = bench.path("run");

@@ -156,6 +156,39 @@ fn records_that_do_not_reach_a_checkpoint_are_not_continued_from_there() {
     assert_eq!(bench.manifest("run"), bench.manifest("whole"));
 }
 
+/// With adapters, blocks that run again, an average, Muon: a flipped bit in each file that lies in
+/// a checkpoint, also in those that training does not read.
+#[test]
+fn whatever_is_trained_a_bit_in_any_file_of_its_checkpoint_is_named() {
+    let bench = Bench::new();
+    bench.train("base", &[], &options()).unwrap();
+    let begin = Begin { init_from: Some(bench.path("base")), ..Begin::default() };
+    let from_base = TrainOptions { begin, ..options() };
+    let kinds: [(&[&str], &TrainOptions); 2] = [
+        (&["lora.rank=4", "train.recompute=true"], &from_base),
+        (&["train.ema=0.9", "optimizer.kind=muon", "train.recompute=1"], &options()),
+    ];
+    for (sets, begun) in kinds {
+        let start = |name: &str, stop_after| {
+            io::remove_directory(&bench.path(name)).unwrap();
+            bench.train(name, sets, &TrainOptions { stop_after, ..begun.clone() }).unwrap();
+        };
+        start("whole", None);
+        start("run", Some(12));
+        let inside = bench.path("run/checkpoints/step-000012");
+        let files = io::files_below(&inside).unwrap();
+        assert!(files.len() >= 8, "{files:?}");
+        for file in files {
+            start("run", Some(12));
+            let name = file.file_name().unwrap().to_str().unwrap();
+            bench.damage(&format!("run/checkpoints/step-000012/{name}"), DAMAGES[0].1);
+            let summary = bench.train("run", sets, &resume()).unwrap();
+            assert_named(&summary, 10, name);
+            assert_eq!(bench.manifest("run"), bench.manifest("whole"), "{sets:?} {name}");
+        }
+    }
+}
+
 #[test]
 fn with_no_checkpoint_left_nothing_is_touched_and_the_error_says_what_to_do() {
     let bench = Bench::new();

@@ -238,19 +238,29 @@ fn what_is_off_leaves_no_trace() {
 fn a_replay_comes_out_again_and_names_what_does_not() {
     let bench = Bench::new();
     bench.train("run", &ALL, &stop_after(13)).unwrap();
-    bench.train("run", &ALL, &verified()).unwrap();
-    bench.train("run", &ALL, &verified()).unwrap(); // of a finished run too
-    let manifest = bench.manifest("run");
+    let replayed = bench.train("run", &ALL, &verified()).unwrap();
+    assert_eq!(replayed.notes, ["verified: the steps 11 to 13 come out again, bit for bit"]);
+    let replayed = bench.train("run", &ALL, &verified()).unwrap(); // of a finished run too
+    assert!(replayed.up_to_date && replayed.to_string().contains("  verified: the steps 16 to 20"));
     bench.train("other", &[&ALL[..], &["train.seed=1"]].concat(), &options()).unwrap();
     // The checkpoint of another run under hashes that fit it.
     let place = |run: &str| bench.path(run).join("checkpoints/step-000020/model.safetensors");
-    let [old, new] = ["run", "other"].map(|run| io::hash_file(&place(run)).unwrap().0.to_string());
+    let hash = |path: &std::path::Path| io::hash_file(path).unwrap().0.to_string();
+    let [old, new] = ["run", "other"].map(|run| hash(&place(run)));
     let model = io::read(&place("other")).unwrap();
     io::remove_file(&place("run")).unwrap();
     io::write(&place("run"), &model).unwrap();
     let hashes = place("run").with_file_name(checkpoint::HASHES);
-    let text = io::read_text(&hashes).unwrap().replace(&old, &new);
-    io::write(&hashes, text.as_bytes()).unwrap();
+    let listed = hash(&hashes);
+    let replace = |path: &std::path::Path, old: &str, new: &str| {
+        let text = io::read_text(path).unwrap().replace(old, new);
+        io::write(path, text.as_bytes()).unwrap();
+    };
+    replace(&hashes, &old, &new);
+    let list = bench.path("run/manifest.json");
+    replace(&list, &old, &new);
+    replace(&list, &listed, &hash(&hashes));
+    let manifest = bench.manifest("run");
     let error = bench.train("run", &ALL, &verified()).unwrap_err();
     assert!(error.to_string().contains("model.safetensors` differs"), "{error}");
     assert_eq!(bench.manifest("run"), manifest, "a replay changes nothing");
