@@ -49,9 +49,9 @@ const THREAD_BYTES: u64 = 6 << 20;
 /// The tokenizer's tables, an entry.
 const VOCABULARY_ENTRY_BYTES: u64 = 400;
 /// What the allocator holds beyond what is asked of it: a share, one of its segments, and the
-/// places of what comes and goes ([`ModelConfig::passing_memory`]). With these the peaks of 34
-/// runs are met within 8%: shapes of 0.02 to 11 million parameters, 1 and 2 threads, with and
-/// without blocks that run again, adapters of rank 8 and 32, on a mix of 1.5 million tokens with a
+/// places of what comes and goes ([`ModelConfig::passing_memory`]). With these the peaks of 28
+/// runs are met within 7%: shapes of 1 to 11 million parameters, 1 and 2 threads, with and without
+/// blocks that run again, adapters of rank 8 and 32, on a mix of 1.5 million tokens with a
 /// vocabulary of 4,096. Beside a mix and a vocabulary of a tenth of that a process takes 35 MiB
 /// less.
 const ALLOCATOR_SHARE: f64 = 0.06;
