@@ -7,6 +7,7 @@
 pub mod beside;
 pub mod config;
 pub mod cuda;
+pub mod energy;
 pub mod error;
 pub mod hash;
 pub mod html;

@@ -5,8 +5,8 @@
 //! where these begin small, since most of a run is of such; the first is left out of the clock,
 //! since it touches memory for the first time. FLOPs a token are PaLM's
 //! (`ModelConfig::flops_per_token`); the utilisation (MFU) is their rate as a share of [`Peak`],
-//! which is the most that a step of products could reach here. Evaluations, samples and checkpoints
-//! come on top. **Cost.** So many steps, and what a peak takes. Nothing on the disk is touched.
+//! which is the most that a step of products could reach here; energy is what the processors of a
+//! run on them count ([`Meter`]), where they tell. Evaluations, samples and checkpoints come on top. **Cost.** So many steps, and what a peak takes. Nothing on the disk is touched.
 
 use std::fmt;
 
@@ -20,7 +20,7 @@ use super::{
     learner::{Beginning, Learner},
     peak::Peak,
 };
-use crate::base::{error::Result, size::Count};
+use crate::base::{energy::Meter, error::Result, size::Count};
 use crate::runtime::device::Device;
 
 /// Steps of a probe, the unmeasured first one included.
@@ -48,6 +48,9 @@ pub struct Probe {
     /// At `train.price_per_hour`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cost: Option<f64>,
+    /// Energy of the processors, joules.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub joules: Option<f64>,
 }
 
 /// Takes the steps of a probe.
@@ -66,20 +69,24 @@ pub fn measure(
     let whole = train.whole(feed.row_count());
     let possible = whole.step_rows().within(feed.row_count()).min(STEPS);
     let mut learner = Learner::open(config, Beginning::Fresh, device)?;
-    let mut seconds = 0.0;
-    for at in 0..possible {
-        let taken = learner.take_step(feed, &whole, steps)?;
-        let is_measured = at > 0 || possible == 1;
-        seconds += if is_measured { taken.timing.seconds } else { 0.0 };
-    }
     let unmeasured = if possible == 1 { 0 } else { 1 };
+    let (mut seconds, mut meter) = (0.0, None);
+    for at in 0..possible {
+        if at == unmeasured && device.context().is_none() {
+            meter = Meter::begin();
+        }
+        let taken = learner.take_step(feed, &whole, steps)?;
+        seconds += if at >= unmeasured { taken.timing.seconds } else { 0.0 };
+    }
     let measured = whole.tokens_before(possible) - whole.tokens_before(unmeasured);
+    let joules = meter.and_then(|meter| meter.joules());
     Ok(Probe::of(Rate {
         tokens_per_second: measured as f64 / seconds.max(1e-9),
         tokens_left: train.tokens_before(steps) - train.tokens_before(done.min(steps)),
         flops_per_token: config.model.flops_per_token(config.train.sequence),
         peak: Peak::of(device),
         price: config.train.price_per_hour,
+        joules_per_token: joules.map(|joules| joules / measured as f64),
     }))
 }
 
@@ -92,6 +99,7 @@ pub struct Rate {
     pub peak: Option<Peak>,
     /// Of an hour.
     pub price: Option<f64>,
+    pub joules_per_token: Option<f64>,
 }
 
 impl Probe {
@@ -108,6 +116,7 @@ impl Probe {
             seconds,
             ends: clock::wall_time() + seconds,
             cost: rate.price.map(|price| price * seconds / 3600.0),
+            joules: rate.joules_per_token.map(|joules| joules * rate.tokens_left as f64),
         }
     }
 }
@@ -128,9 +137,32 @@ impl fmt::Display for Probe {
             let (share, most) = (100.0 * mfu, peak.flops_per_second / 1e9);
             write!(f, ": {share:.0}% of {} ({most:.1} GFLOP/s)", peak.of)?;
         }
+        if let Some(joules) = self.joules {
+            write!(f, "\nenergy {:.3} kWh of the processors", joules / 3.6e6)?;
+        }
         match self.cost {
             Some(cost) => write!(f, "\ncost {cost:.2} at the price given"),
             None => Ok(()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn energy_is_said_where_the_machine_tells() {
+        let rate = |joules_per_token| Rate {
+            tokens_per_second: 1000.0,
+            tokens_left: 3_600_000,
+            flops_per_token: 1,
+            peak: None,
+            price: Some(2.0),
+            joules_per_token,
+        };
+        let said = Probe::of(rate(Some(0.5))).to_string();
+        assert!(said.contains("energy 0.500 kWh") && said.contains("cost 2.00"), "{said}");
+        assert!(!Probe::of(rate(None)).to_string().contains("energy"));
     }
 }

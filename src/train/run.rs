@@ -423,6 +423,7 @@ impl<'a> Run<'a> {
             flops_per_token: model.flops_per_token(train.sequence),
             peak,
             price: train.price_per_hour,
+            joules_per_token: None,
         });
         probe.to_string().lines().for_each(|line| (self.cx.say)(line));
     }
