@@ -306,22 +306,21 @@ impl Checkpoint {
     /// Holds every file against `hashes`; the error names one that differs.
     pub fn check(&self, hashes: &[FileHash]) -> Result<()> {
         for name in [STATE, MODEL, OPTIMIZER] {
-            self.check_file(hashes, name)?;
+            self.listed(hashes, name)?;
         }
-        // What else there is, for some kinds of run and for other tools.
         hashes.iter().try_for_each(|file| file.hold(&self.path, true))
     }
 
     /// The same for what [`Checkpoint::model`] reads, which is all that generation needs.
     pub fn check_model(&self, hashes: &[FileHash]) -> Result<()> {
-        self.check_file(hashes, STATE)?;
-        self.check_file(hashes, MODEL)
+        self.listed(hashes, STATE)?.hold(&self.path, true)?;
+        self.listed(hashes, MODEL)?.hold(&self.path, true)
     }
 
-    fn check_file(&self, hashes: &[FileHash], name: &str) -> Result<()> {
+    fn listed<'a>(&self, hashes: &'a [FileHash], name: &str) -> Result<&'a FileHash> {
         let unlisted =
             || Error::damaged_artifact(&self.path.join(HASHES), None, format!("no `{name}`"));
-        hashes.iter().find(|file| file.name == name).ok_or_else(unlisted)?.hold(&self.path, true)
+        hashes.iter().find(|file| file.name == name).ok_or_else(unlisted)
     }
 
     /// The model as of this checkpoint.
