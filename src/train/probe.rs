@@ -5,8 +5,9 @@
 //! where these begin small, since most of a run is of such; the first is left out of the clock,
 //! since it touches memory for the first time. FLOPs a token are PaLM's
 //! (`ModelConfig::flops_per_token`); the utilisation (MFU) is their rate as a share of [`Peak`],
-//! which is the most that a step of products could reach here; energy is what the processors of a
-//! run on them count ([`Meter`]), where they tell. Evaluations, samples and checkpoints come on top. **Cost.** So many steps, and what a peak takes. Nothing on the disk is touched.
+//! which is the most that a step of products could reach here; energy is what the processors count
+//! in a run on them ([`Meter`]), where they tell. Evaluations, samples and checkpoints come on top.
+//! **Cost.** So many steps, and what a peak takes. Nothing on the disk is touched.
 
 use std::fmt;
 
