@@ -34,7 +34,7 @@ use crate::runtime::{
 
 /// The first version of the stage whose steps come out as this one's, to the bit: versions 1 and 2
 /// trained the rows that pad the vocabulary too, those before 5 summed products in another order,
-/// and 5 the parts of a gradient. The test below holds it against the bits of a step.
+/// those before 7 the parts of a gradient. The test below holds it against the bits of a step.
 const SAME_SINCE: u32 = 7;
 
 /// A run as its directory has it.
