@@ -1,19 +1,16 @@
 //! Parameters and their gradients, by name.
 //!
-//! In → tensors; out → the tensors as the last step left them, hashes, sums of gradients.
-//! **Invariants.** Names rise, so that every walk has one order; gradients of parts of a batch are
-//! added in the order of the parts. **Cost.** Nothing beyond the tensors; where they live on a
+//! In → tensors; out → the tensors as the last step left them, hashes, gradients by name.
+//! **Invariants.** Names rise, so that every walk has one order. **Cost.** Nothing beyond the tensors; where they live on a
 //! device, a copy of them when one is asked for.
 
 use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
 use std::sync::Arc;
 
 use candle_core::Tensor;
 
 use crate::base::error::Result;
 use crate::base::hash::{Fingerprint, Hasher};
-use crate::runtime::cpu;
 use crate::runtime::cuda::memory::Context;
 use crate::runtime::cuda::resident::Resident;
 
@@ -154,22 +151,5 @@ impl NamedGradients {
     /// Puts `gradient` in the place of the one called `name`.
     pub fn insert(&mut self, name: &str, gradient: Tensor) {
         self.tensors.insert(name.to_owned(), gradient);
-    }
-
-    /// Adds the gradients of another part of the same batch; those of a device are added already.
-    pub fn add(&mut self, other: NamedGradients) -> Result<()> {
-        self.resident = self.resident.take().or(other.resident);
-        for (name, gradient) in other.tensors {
-            match self.tensors.entry(name) {
-                Entry::Vacant(entry) => {
-                    entry.insert(gradient);
-                }
-                Entry::Occupied(mut entry) => {
-                    let sum = cpu::add(entry.get(), &gradient)?;
-                    entry.insert(sum);
-                }
-            }
-        }
-        Ok(())
     }
 }

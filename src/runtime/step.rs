@@ -8,7 +8,7 @@
 use crate::base::error::{Error, Result};
 use crate::runtime::data::Batch;
 use crate::runtime::model::Model;
-use crate::runtime::value::{NamedGradients, backward};
+use crate::runtime::value::{GradientSums, NamedGradients};
 
 /// What a batch says about the parameters.
 pub struct StepGradients {
@@ -36,18 +36,18 @@ fn accumulate(model: &Model, batch: &Batch, micro_batch: usize) -> Result<StepGr
         .with_hint("a new run with a larger `train.batch_tokens`, or shorter prompts"));
     }
     model.parameters().clear_gradients()?;
-    let mut step = StepGradients { loss: 0.0, gradients: NamedGradients::default() };
+    let (mut total, mut sums) = (0.0, GradientSums::default());
     for first in (0..batch.rows).step_by(micro_batch) {
         let part = batch.slice(first, micro_batch.min(batch.rows - first));
         if part.trained_tokens() == 0 {
             continue;
         }
         let loss = model.loss(&part, tokens)?;
-        step.gradients.add(backward(&loss, model.parameters())?)?;
+        sums.add(&loss, model.parameters())?;
         // Read last: a device is waited for once its work is queued.
-        step.loss += loss.scalar()?;
+        total += loss.scalar()?;
     }
-    Ok(step)
+    Ok(StepGradients { loss: total, gradients: sums.finish(model.parameters())? })
 }
 
 #[cfg(test)]

@@ -10,7 +10,8 @@
 //! what it reads: the backward pass takes the highest pending node, whose gradient is complete.
 //! A closure is consumed by its call, so saved tensors are freed as the pass goes, and the first
 //! gradient of a node is moved in, not added to zeros; ops that add to what their inputs have from
-//! elsewhere do so in place, where nobody else holds it ([`Value::adding`]).
+//! elsewhere do so in place, where nobody else holds it ([`Value::adding`]). What a parameter has
+//! from earlier parts of a batch is such a sum too ([`GradientSums`]).
 //!
 //! **On a GPU** a value holds an [`Array`] instead of a tensor, the tape is the same, and ops have
 //! a branch for it: their backward gets the gradients that their inputs have from elsewhere, to add
@@ -20,7 +21,7 @@
 //! its own launch ([`Value::added`]).
 //!
 //! **Invariants.** Contributions to one gradient are added in a fixed order; every trainable
-//! parameter gets a gradient or [`backward`] names it. **Cost.** Nothing beyond the ops themselves.
+//! parameter gets a gradient, or [`GradientSums::add`] names it. **Cost.** Nothing beyond the ops themselves.
 
 mod gradient;
 
@@ -31,7 +32,6 @@ use std::rc::Rc;
 use candle_core::{DType, Device, Tensor, Var};
 
 use crate::base::error::{Error, Result};
-use crate::runtime::cpu;
 use crate::runtime::cuda::calls;
 use crate::runtime::cuda::memory::Array;
 pub use crate::runtime::named::{NamedGradients, NamedParameters};
@@ -263,11 +263,11 @@ impl Value {
     }
 
     /// The same, where `backward` also gets what each input has from elsewhere, and gives back the
-    /// sums in memory that nobody else holds.
+    /// sums.
     pub(in crate::runtime) fn adding(
         tensor: Tensor,
         inputs: &[&Value],
-        backward: impl FnOnce(&Tensor, Before) -> Result<Vec<Option<Tensor>>> + 'static,
+        backward: impl FnOnce(&Tensor, Before) -> Result<Vec<Option<Addend>>> + 'static,
     ) -> Value {
         Value::made(Data::Host(tensor), inputs, || Backward::Adding(Box::new(backward)))
     }
@@ -355,22 +355,28 @@ impl Value {
         let saved: Vec<Value> = inputs.iter().map(|value| leaf(value, None)).collect();
         let tracked: Vec<bool> = inputs.iter().map(|value| value.is_tracked()).collect();
         let output = forward(&saved)?.data;
-        let again = move |gradient: Gradient| -> Result<_> {
+        // `sums`: what the inputs have from elsewhere, by their places.
+        let again = move |gradient: Gradient, mut sums: ByName| -> Result<_> {
             let parameter = |at: usize| Node::new(Kind::Parameter(at.to_string()));
             let node = |at: usize| tracked[at].then(|| parameter(at));
             let leaves: Vec<Value> =
                 (0..saved.len()).map(|at| leaf(&saved[at], node(at))).collect();
-            let mut found = gradients_of(&forward(&leaves)?, gradient)?;
+            let mut found = gradients_of(&forward(&leaves)?, gradient, &mut sums)?;
+            found.append(&mut sums);
             Ok((0..saved.len()).map(move |at| found.remove(&at.to_string())))
         };
         match output {
-            Data::Host(tensor) => Ok(Value::result(tensor, inputs, move |gradient| {
-                Ok(again(Gradient::shared(gradient.clone()))?.map(on_host).collect())
+            Data::Host(tensor) => Ok(Value::adding(tensor, inputs, move |gradient, before| {
+                let before = before.into_iter().enumerate();
+                let sums =
+                    before.filter_map(|(at, it)| Some((at.to_string(), Gradient::Host(it?))));
+                let found = again(Gradient::shared(gradient.clone()), sums.collect())?;
+                Ok(found.map(on_host).collect())
             })),
             Data::Sum(..) => panic!("a number on a device is not made again"),
             data => Ok(Value::made(data, inputs, || {
                 Backward::Device(Box::new(move |gradient, with| {
-                    let found = again(Gradient::Device(gradient.clone()))?;
+                    let found = again(Gradient::Device(gradient.clone()), ByName::new())?;
                     found.zip(with).map(|(found, with)| pulled(found, with)).collect()
                 }))
             })),
@@ -420,40 +426,65 @@ impl NamedParameters {
 /// Gradients on their way back, by the order of the nodes that they are of.
 type Pending = BTreeMap<u64, (Rc<Node>, Gradient)>;
 
-/// The gradient of `loss`, a single number, by every one of `parameters`.
-///
-/// The tape is consumed: a second call on the same loss fails. A parameter that the loss does not
-/// depend on is an error naming it, since it would silently stay at its initial value.
-pub fn backward(loss: &Value, parameters: &NamedParameters) -> Result<NamedGradients> {
-    let one = match &loss.data {
-        Data::Host(tensor) => Gradient::own(tensor.ones_like()?),
-        _ => Gradient::Device(loss.behind()?),
-    };
-    let named = gradients_of(loss, one)?;
-    for name in parameters.names() {
-        if !named.contains_key(name) {
-            return Err(Error::failed(format!("no gradient reaches the parameter `{name}`"))
-                .with_hint("it takes no part in the loss: a bug in the model or in an op"));
-        }
-    }
-    let mut tensors = BTreeMap::new();
-    for (name, gradient) in named {
-        let tensor = match gradient {
-            Gradient::Summed => continue,
-            Gradient::Host(Addend { tensor, .. }) => tensor,
-            Gradient::Device(array) => {
-                assert!(!parameters.tensors.contains_key(&name), "`{name}` was not summed");
-                Tensor::from_vec(array.numbers()?, array.dims(), &Device::Cpu)?
-            }
-        };
-        tensors.insert(name, tensor);
-    }
-    Ok(NamedGradients { tensors, resident: parameters.resident.clone() })
+/// Gradients of leaves, by their names.
+type ByName = BTreeMap<String, Gradient>;
+
+/// The gradients of a batch, part by part: what a part adds to, it adds in place.
+#[derive(Default)]
+pub struct GradientSums {
+    named: ByName,
 }
 
-/// The gradients that `gradient` of `output` comes to, by the names of the leaves.
-fn gradients_of(output: &Value, gradient: Gradient) -> Result<BTreeMap<String, Gradient>> {
-    let mut named = BTreeMap::new();
+impl GradientSums {
+    /// Adds the gradient of `loss`, a single number, by every one of `parameters`.
+    ///
+    /// The tape is consumed: a second call on the same loss fails. A parameter that the loss does
+    /// not depend on is an error naming it, since it would silently stay at its initial value.
+    pub fn add(&mut self, loss: &Value, parameters: &NamedParameters) -> Result<()> {
+        let one = match &loss.data {
+            Data::Host(tensor) => Gradient::Host(Addend::own(tensor.ones_like()?)),
+            _ => Gradient::Device(loss.behind()?),
+        };
+        let mut found = gradients_of(loss, one, &mut self.named)?;
+        for name in parameters.names() {
+            if !found.contains_key(name) {
+                return Err(Error::failed(format!("no gradient reaches the parameter `{name}`"))
+                    .with_hint("it takes no part in the loss: a bug in the model or in an op"));
+            }
+        }
+        self.named.append(&mut found);
+        Ok(())
+    }
+
+    /// The sums; those of a device lie beside the parameters there.
+    pub fn finish(self, parameters: &NamedParameters) -> Result<NamedGradients> {
+        let mut tensors = BTreeMap::new();
+        for (name, gradient) in self.named {
+            let tensor = match gradient {
+                Gradient::Summed => continue,
+                Gradient::Host(Addend { tensor, .. }) => tensor,
+                Gradient::Device(array) => {
+                    assert!(!parameters.tensors.contains_key(&name), "`{name}` was not summed");
+                    Tensor::from_vec(array.numbers()?, array.dims(), &Device::Cpu)?
+                }
+            };
+            tensors.insert(name, tensor);
+        }
+        Ok(NamedGradients { tensors, resident: parameters.resident.clone() })
+    }
+}
+
+/// The gradient of `loss` by every one of `parameters`, as [`GradientSums::add`] makes it.
+pub fn backward(loss: &Value, parameters: &NamedParameters) -> Result<NamedGradients> {
+    let mut sums = GradientSums::default();
+    sums.add(loss, parameters)?;
+    sums.finish(parameters)
+}
+
+/// The gradients that `gradient` of `output` comes to, by the names of the leaves, each with what
+/// `sums` had of it.
+fn gradients_of(output: &Value, gradient: Gradient, sums: &mut ByName) -> Result<ByName> {
+    let mut named = ByName::new();
     let mut pending = Pending::new();
     if let Some(node) = &output.node {
         pending.insert(node.order, (node.clone(), gradient));
@@ -461,15 +492,15 @@ fn gradients_of(output: &Value, gradient: Gradient) -> Result<BTreeMap<String, G
     while let Some((_, (node, gradient))) = pending.pop_last() {
         match &node.kind {
             Kind::Parameter(name) => {
-                let sum = joined(named.remove(name), gradient)?;
-                named.insert(name.clone(), sum);
+                let before = named.remove(name).or_else(|| sums.remove(name));
+                named.insert(name.clone(), joined(before, gradient)?);
             }
             Kind::Operation { inputs, backward } => {
                 let backward = backward
                     .borrow_mut()
                     .take()
                     .ok_or_else(|| Error::failed("the tape of this loss was used already"))?;
-                pull(&mut pending, inputs, backward, &gradient)?;
+                pull(&mut pending, sums, inputs, backward, &gradient)?;
             }
         }
     }
@@ -477,9 +508,9 @@ fn gradients_of(output: &Value, gradient: Gradient) -> Result<BTreeMap<String, G
 }
 
 /// The gradient of a leaf on the host.
-fn on_host(found: Option<Gradient>) -> Option<Tensor> {
+fn on_host(found: Option<Gradient>) -> Option<Addend> {
     found.map(|gradient| match gradient {
-        Gradient::Host(Addend { tensor, .. }) => tensor,
+        Gradient::Host(addend) => addend,
         _ => panic!("a leaf and its gradient are not in one place"),
     })
 }
@@ -499,7 +530,7 @@ fn joined(one: Option<Gradient>, other: Gradient) -> Result<Gradient> {
     match (one, other) {
         (None, other) => Ok(other),
         (Some(Gradient::Host(one)), Gradient::Host(other)) => {
-            Ok(Gradient::own(cpu::add(&one.tensor, &other.tensor)?))
+            Ok(Gradient::Host(one.with(&other.tensor)?))
         }
         (Some(Gradient::Device(one)), Gradient::Device(other)) => {
             Ok(Gradient::Device(calls::joined(other, Some(one))?))
@@ -512,6 +543,7 @@ fn joined(one: Option<Gradient>, other: Gradient) -> Result<Gradient> {
 /// Runs the backward of one op and hands what comes of it on.
 fn pull(
     pending: &mut Pending,
+    sums: &mut ByName,
     inputs: &[Option<Rc<Node>>],
     backward: Backward,
     gradient: &Gradient,
@@ -522,13 +554,13 @@ fn pull(
             found.map(|gradient| gradient.map(Gradient::shared)).collect()
         }
         (Backward::Adding(backward), Gradient::Host(gradient)) => {
-            let from_elsewhere = inputs.iter().map(|input| taken(pending, input.as_ref()?));
+            let from_elsewhere = inputs.iter().map(|input| taken(pending, sums, input.as_ref()?));
             let before = from_elsewhere.map(|found| match found? {
                 Gradient::Host(addend) => Some(addend),
                 _ => panic!("an op and a gradient of its input are not in one place"),
             });
             let found = backward(&gradient.tensor, before.collect())?.into_iter();
-            found.map(|gradient| gradient.map(Gradient::own)).collect()
+            found.map(|gradient| gradient.map(Gradient::Host)).collect()
         }
         (Backward::Device(backward), Gradient::Device(gradient)) => {
             let from_elsewhere = inputs.iter().map(|input| array_taken(pending, input.as_ref()?));
@@ -552,9 +584,13 @@ fn pull(
     Ok(())
 }
 
-/// Takes the gradient that a node has so far.
-fn taken(pending: &mut Pending, node: &Rc<Node>) -> Option<Gradient> {
-    pending.remove(&node.order).map(|(_, gradient)| gradient)
+/// Takes the gradient that a node has so far: of this pass or, a leaf, of those before.
+fn taken(pending: &mut Pending, sums: &mut ByName, node: &Rc<Node>) -> Option<Gradient> {
+    match (pending.remove(&node.order), &node.kind) {
+        (Some((_, gradient)), _) => Some(gradient),
+        (None, Kind::Parameter(name)) => sums.remove(name),
+        (None, Kind::Operation { .. }) => None,
+    }
 }
 
 /// The same on a device, where it is an array.

@@ -34,8 +34,8 @@ use crate::runtime::{
 
 /// The first version of the stage whose steps come out as this one's, to the bit: versions 1 and 2
 /// trained the rows that pad the vocabulary too, those before 5 summed products in another order,
-/// and 5 the parts of a gradient. The test below holds it against the bits of a step.
-const SAME_SINCE: u32 = 6;
+/// those before 7 the parts of a gradient. The test below holds it against the bits of a step.
+const SAME_SINCE: u32 = 7;
 
 /// A run as its directory has it.
 pub struct Stretch<'a> {
@@ -218,6 +218,6 @@ mod tests {
         }
         let found = model.parameters().xxh3().unwrap().to_string();
         let hint = "raise SAME_SINCE and the stage's version with the bits of a step";
-        assert_eq!((SAME_SINCE, found.as_str()), (6, "9a62c2861601cf98885e6bb835f48d54"), "{hint}");
+        assert_eq!((SAME_SINCE, found.as_str()), (7, "9a62c2861601cf98885e6bb835f48d54"), "{hint}");
     }
 }

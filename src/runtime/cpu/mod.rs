@@ -160,8 +160,7 @@ pub fn tensor(elements: Vec<f32>, shape: impl Into<Shape>) -> Result<Tensor> {
 
 /// a + b; in parallel where both are contiguous f32 on the CPU.
 pub fn add(a: &Tensor, b: &Tensor) -> Result<Tensor> {
-    let plain = |t: &Tensor| t.dtype() == DType::F32 && t.device().is_cpu() && t.is_contiguous();
-    if !plain(a) || !plain(b) || a.dims() != b.dims() {
+    if !is_plain(a) || !is_plain(b) || a.dims() != b.dims() {
         return Ok((a + b)?);
     }
     let (left, right) = (Elements::of(a)?, Elements::of(b)?);
@@ -169,6 +168,21 @@ pub fn add(a: &Tensor, b: &Tensor) -> Result<Tensor> {
         add_slices(place, &left[at * PIECE..], &right[at * PIECE..]);
     });
     tensor(output, a.shape())
+}
+
+/// a + b in the memory of a, which nobody else holds, where both are contiguous f32 on the CPU.
+pub fn add_to(a: Tensor, b: &Tensor) -> Result<Tensor> {
+    if !is_plain(&a) || !is_plain(b) || a.dims() != b.dims() {
+        return add(&a, b);
+    }
+    let right = Elements::of(b)?;
+    change(&a, |sum| by_pieces(sum, &right, add_slice))?;
+    Ok(a)
+}
+
+/// Whether a tensor is contiguous f32 on the CPU.
+fn is_plain(tensor: &Tensor) -> bool {
+    tensor.dtype() == DType::F32 && tensor.device().is_cpu() && tensor.is_contiguous()
 }
 
 /// Instruction sets the element loops are compiled for.
@@ -253,6 +267,14 @@ kernel! {
     fn add_slices(output: &mut [f32], a: &[f32], b: &[f32]) {
         for (output, (a, b)) in output.iter_mut().zip(a.iter().zip(b)) {
             *output = a + b;
+        }
+    }
+}
+
+kernel! {
+    fn add_slice(sum: &mut [f32], found: &[f32]) {
+        for (sum, found) in sum.iter_mut().zip(found) {
+            *sum += found;
         }
     }
 }

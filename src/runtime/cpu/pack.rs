@@ -1,8 +1,9 @@
 //! Factors of a product in the order in which its kernel reads them.
 //!
 //! In → a [`Matrix`], a range of its rows or columns and of the inner dimension; out → the same
-//! numbers in a buffer: of a left factor tiles of rows ([`Left`]), of a right one *panels*, as many
-//! columns as a tile has, inner index by inner index; columns beyond the last are zeros. **Cost.**
+//! numbers in a buffer: of a left factor tiles of rows ([`Tiles`]), of a right one *panels*, as many
+//! columns as a tile has, inner index by inner index; columns beyond the last are zeros. A left
+//! factor whose rows are contiguous is not copied: the kernel reads it where it stands. **Cost.**
 //! One reading and one writing of the factor, in whole cache lines; transposed ones go through
 //! registers in squares of 16 or 8.
 
@@ -17,8 +18,8 @@ use std::arch::x86_64::{
 use std::ops::Range;
 use std::ptr::copy_nonoverlapping;
 
-use super::Matrix;
-use super::tile::{Left, ROW, Shape};
+use super::tile::{Left, Shape};
+use super::{DEPTH, Matrix};
 
 /// Tiles of the left factor that are packed at once where it is read across its rows: whole cache
 /// lines of each.
@@ -30,34 +31,70 @@ const AHEAD: usize = 12;
 /// Numbers in a line of the cache.
 const LINE: usize = 16;
 
-/// Packs `rows` of `left`, tile after tile, and says how they lie.
-pub fn pack_left(
-    into: &mut [f32],
+/// Elements between two rows of a left factor that are copied: a block and some more, so that rows
+/// do not fall into the same places of the cache.
+const ROW: usize = DEPTH + 16;
+
+/// Rows whose distance is a multiple of so many elements fall into the same places of the nearest
+/// cache: more of them than a place holds lines push each other out.
+const SAME_PLACE: usize = 512;
+
+/// Elements that the tiles of a left factor take at most where they are packed.
+pub fn left_room(shape: Shape) -> usize {
+    TILES * shape.rows() * ROW
+}
+
+/// Tiles of a left factor, one after another.
+#[derive(Clone, Copy)]
+pub struct Tiles {
+    /// The first of them.
+    first: Left,
+    /// Elements between two tiles.
+    apart: usize,
+}
+
+impl Tiles {
+    /// Tile `at` of them.
+    pub fn tile(&self, at: usize) -> Left {
+        let start = self.first.start.wrapping_add(at * self.apart);
+        Left { start, ..self.first }
+    }
+}
+
+/// The tiles of `rows` of `left`, as the kernel reads them: where the factor has them, if its rows
+/// are contiguous and do not push each other out of the cache, else packed in `buffer`.
+pub fn left_tiles(
+    buffer: &mut [f32],
     left: Matrix<'_>,
     rows: Range<usize>,
     inner: Range<usize>,
     shape: Shape,
-) -> Left {
-    let depth = inner.len();
+) -> Tiles {
+    let (height, depth) = (shape.rows(), inner.len());
+    let in_place = shape == Shape::Narrow || left.row_stride % SAME_PLACE != 0;
+    if left.column_stride == 1 && in_place {
+        let numbers = &left.elements[rows.start * left.row_stride + inner.start..];
+        assert!((rows.len() - 1) * left.row_stride + depth <= numbers.len(), "inside the factor");
+        let first = Left { start: numbers.as_ptr(), by_row: left.row_stride, by_inner: 1 };
+        return Tiles { first, apart: height * left.row_stride };
+    }
     if left.column_stride == 1 {
-        let tiles = into.chunks_exact_mut(shape.rows() * ROW);
-        for (tile, first) in tiles.zip(rows.clone().step_by(shape.rows())) {
-            let last = rows.end.min(first + shape.rows());
-            for (row, place) in (first..last).zip(tile.chunks_exact_mut(ROW)) {
-                let start = row * left.row_stride + inner.start;
-                place[..depth].copy_from_slice(&left.elements[start..start + depth]);
-            }
+        for (row, place) in rows.zip(buffer.chunks_exact_mut(ROW)) {
+            let start = row * left.row_stride + inner.start;
+            place[..depth].copy_from_slice(&left.elements[start..start + depth]);
         }
-        return Left::Rows;
+        let first = Left { start: buffer.as_ptr(), by_row: ROW, by_inner: 1 };
+        return Tiles { first, apart: height * ROW };
     }
     // SAFETY: a shape is used where the CPU has its instructions.
     unsafe {
         match shape {
-            Shape::Wide => wide_by_inner(into, left, rows, inner),
-            Shape::Narrow => narrow_by_inner(into, left, rows, inner),
+            Shape::Wide => wide_by_inner(buffer, left, rows, inner),
+            Shape::Narrow => narrow_by_inner(buffer, left, rows, inner),
         }
     }
-    Left::Inner
+    let first = Left { start: buffer.as_ptr(), by_row: 1, by_inner: height };
+    Tiles { first, apart: height * depth }
 }
 
 #[target_feature(enable = "avx512f,avx512vl")]

@@ -2,8 +2,9 @@
 //!
 //! In → two [`Matrix`] factors, the right one packed before where it is used again ([`Factor`]);
 //! out → their product, new, stored or added. **Method.** Blocks of [`DEPTH`] inner indices; of the
-//! right factor a piece that fits the second cache is packed, then tile after tile of the left one,
-//! and every tile of the product is summed in registers (`tile`). With several threads the product
+//! right factor a piece that fits the second cache is packed; then tile after tile of the left one
+//! is read where it stands, or packed where its rows are not contiguous, and every tile of the
+//! product is summed in registers (`tile`). With several threads the product
 //! is cut into a grid of tasks, across the side whose factor costs less to pack twice.
 //!
 //! **Invariants.** An element is the sum, block after block, of one chain of fused multiply-adds a
@@ -11,8 +12,8 @@
 //! the caches or, of those with fused multiply-add, the instruction set. What has none, and what is
 //! no x86, goes to the `gemm` crate, whose sums differ.
 //!
-//! **Cost.** 2·m·n·k operations, 85 to 90% of the unit's peak in products of hundreds; packing is
-//! one pass over each factor.
+//! **Cost.** 2·m·n·k operations, 85 to 95% of the unit's peak in products of hundreds; packing is
+//! one pass over a factor.
 
 #![allow(unsafe_code, reason = "kernels for the vector units")]
 
@@ -28,9 +29,9 @@ use super::rounded::Rounded;
 #[cfg(target_arch = "x86_64")]
 use super::{
     DEPTH, Level, bf16,
-    pack::{TILES, pack_left, pack_right},
+    pack::{TILES, left_room, left_tiles, pack_right},
     tasks::{self, Side},
-    tile::{Left, ROW, Shape, Tile},
+    tile::{Left, Shape, Tile},
 };
 
 /// Multiplications that are worth a second thread: some tens of microseconds.
@@ -238,7 +239,8 @@ unsafe fn multiply_f32(output: &Output, left: Matrix<'_>, right: &Factor<'_>, th
         return unsafe { elsewhere(output, left, right.matrix, threads) };
     };
     let threads = threads.for_a_product(left.rows * right.matrix.columns * left.columns);
-    // Contiguous rows are copied, columns gathered; a packed factor is not packed again.
+    // What a task reads or packs again: contiguous rows are read once for each cut of the columns,
+    // others are packed; a factor that is packed already costs nothing.
     let cost = left.rows * if left.column_stride == 1 { 1 } else { 3 };
     let rows = Side { size: left.rows, tile: shape.rows(), cost };
     let cost = match (right.packed.is_some(), right.matrix.column_stride) {
@@ -292,7 +294,7 @@ unsafe fn part(
 ) {
     let (k, width) = (left.columns, shape.columns());
     BUFFERS.with_borrow_mut(|(lefts, rights)| {
-        lefts.resize(TILES * shape.rows() * ROW, 0.0);
+        lefts.resize(left_room(shape), 0.0);
         rights.resize(PIECE, 0.0);
         for first in (0..k).step_by(DEPTH) {
             let inner = first..k.min(first + DEPTH);
@@ -334,16 +336,16 @@ impl Block<'_> {
     /// # Safety
     /// As of [`multiply`], for these elements.
     unsafe fn multiply(&self, buffer: &mut [f32], left: Matrix<'_>, rows: Range<usize>) {
-        let (height, depth) = (self.shape.rows(), self.inner.len());
-        // Rows that are copied go tile by tile, which then are in the nearest cache.
-        let some = height * if left.column_stride == 1 { 1 } else { TILES };
-        for first in rows.clone().step_by(some) {
-            let rows = first..rows.end.min(first + some);
-            let order = pack_left(buffer, left, rows.clone(), self.inner.clone(), self.shape);
-            let apart = height * if order == Left::Rows { ROW } else { depth };
-            for (tile, first) in buffer.chunks_exact(apart).zip(rows.clone().step_by(height)) {
+        let height = self.shape.rows();
+        // Rows that are copied go tile by tile, which the nearest cache then holds.
+        let some = if left.column_stride == 1 { 1 } else { TILES };
+        for first in rows.clone().step_by(some * height) {
+            let rows = first..rows.end.min(first + some * height);
+            let tiles = left_tiles(buffer, left, rows.clone(), self.inner.clone(), self.shape);
+            for (at, first) in rows.clone().step_by(height).enumerate() {
+                let rows = first..rows.end.min(first + height);
                 // SAFETY: the caller's promise.
-                unsafe { self.row_of_tiles(tile, order, first..rows.end.min(first + height)) };
+                unsafe { self.row_of_tiles(tiles.tile(at), rows) };
             }
         }
     }
@@ -352,14 +354,13 @@ impl Block<'_> {
     ///
     /// # Safety
     /// As of [`multiply`], for these elements.
-    unsafe fn row_of_tiles(&self, left: &[f32], order: Left, rows: Range<usize>) {
+    unsafe fn row_of_tiles(&self, left: Left, rows: Range<usize>) {
         let (width, depth) = (self.shape.columns(), self.inner.len());
         let panels = self.panels.chunks_exact(depth * width);
         for (panel, first) in panels.zip(self.columns.clone().step_by(width)) {
             let start = rows.start * self.output.stride + first;
             let tile = Tile {
-                left: left.as_ptr(),
-                order,
+                left,
                 right: panel.as_ptr(),
                 depth,
                 // SAFETY: an element of the output.
@@ -496,8 +497,15 @@ mod tests {
         if shape().is_none() {
             return; // another library's sums
         }
-        let sizes =
-            [(1, 1, 1), (5, 33, 7), (14, 32, 16), (29, 70, 64), (31, 47, 515), (130, 9, 40)];
+        let sizes = [
+            (1, 1, 1),
+            (5, 33, 7),
+            (14, 32, 16),
+            (29, 70, 64),
+            (31, 47, 515),
+            (130, 9, 40),
+            (19, 40, 1024),
+        ];
         for (at, size) in sizes.into_iter().enumerate() {
             for transposed in [(false, false), (false, true), (true, false), (true, true)] {
                 check(size, transposed, at % 2 == 0, at % 3 == 0);

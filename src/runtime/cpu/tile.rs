@@ -1,6 +1,6 @@
 //! The innermost part of a matrix product: one tile of it, summed in registers.
 //!
-//! In → packed rows and columns of one block of the inner dimension; out → a tile of at most
+//! In → rows and packed columns of one block of the inner dimension; out → a tile of at most
 //! [`Shape::rows`] × [`Shape::columns`] elements, stored or added. **Method.** Outer products in
 //! registers (Goto and van de Geijn, *Anatomy of High-Performance Matrix Multiplication*, 2008):
 //! for each inner index a row of the right factor is loaded once and multiplied by each element of
@@ -18,12 +18,6 @@ use std::arch::x86_64::{
     _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps, _mm512_set1_ps,
     _mm512_setzero_ps,
 };
-
-use super::DEPTH;
-
-/// Elements between two packed rows of a left factor whose rows are contiguous: a block and some
-/// more, so that rows do not fall into the same places of the cache.
-pub const ROW: usize = DEPTH + 16;
 
 /// Inner indices of a panel that are asked for ahead: a panel of a whole block is larger than the
 /// nearest cache.
@@ -56,21 +50,21 @@ impl Shape {
     }
 }
 
-/// How a packed tile of the left factor lies.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Left {
-    /// Row by row, [`ROW`] apart.
-    Rows,
-    /// Inner index by inner index, the rows of the largest tile apart.
-    Inner,
+/// How a tile of the left factor lies.
+#[derive(Clone, Copy)]
+pub struct Left {
+    /// Where it begins.
+    pub start: *const f32,
+    /// Elements between two rows.
+    pub by_row: usize,
+    /// Elements between two inner indices.
+    pub by_inner: usize,
 }
 
 /// One tile of a product.
 pub struct Tile {
-    /// The packed left factor.
-    pub left: *const f32,
-    /// How it lies.
-    pub order: Left,
+    /// The left factor.
+    pub left: Left,
     /// The packed right factor: `Shape::columns` an inner index.
     pub right: *const f32,
     /// Inner indices.
@@ -90,17 +84,15 @@ impl Tile {
     /// Computes it.
     ///
     /// # Safety
-    /// The CPU has the instructions of `shape`; `left` holds `rows` × `depth` elements in `order`,
-    /// `right` `depth` whole rows of the shape's columns, and `output` `rows` × `columns` elements
-    /// that nobody else reads or writes meanwhile.
+    /// The CPU has the instructions of `shape`; `left` has `rows` × `depth` elements, `right`
+    /// `depth` whole rows of the shape's columns, and `output` `rows` × `columns` elements that
+    /// nobody else reads or writes meanwhile.
     pub unsafe fn compute(&self, shape: Shape) {
         // SAFETY: the caller's promise, handed on.
         unsafe {
-            match (shape, self.order) {
-                (Shape::Wide, Left::Rows) => wide_of::<ROW, 1>(self),
-                (Shape::Wide, Left::Inner) => wide_of::<1, 14>(self),
-                (Shape::Narrow, Left::Rows) => narrow_of::<ROW, 1>(self),
-                (Shape::Narrow, Left::Inner) => narrow_of::<1, 6>(self),
+            match shape {
+                Shape::Wide => wide_of(self),
+                Shape::Narrow => narrow_of(self),
             }
         }
     }
@@ -108,35 +100,52 @@ impl Tile {
 
 /// Calls `$kernel` with the number of rows as a constant.
 macro_rules! by_rows {
-    ($kernel:ident, $by_row:ident, $by_inner:ident, $tile:ident, $($rows:literal)*) => {
+    ($kernel:ident, $tile:ident, $($rows:literal)*) => {
         match $tile.rows {
-            $($rows => $kernel::<$rows, $by_row, $by_inner>($tile),)*
+            $($rows => $kernel::<$rows>($tile),)*
             rows => unreachable!("a tile of {rows} rows"),
         }
     };
 }
 
 #[target_feature(enable = "avx512f")]
-fn wide_of<const BY_ROW: usize, const BY_INNER: usize>(tile: &Tile) {
+fn wide_of(tile: &Tile) {
     // SAFETY: `Tile::compute` was promised what the kernel needs.
-    unsafe { by_rows!(wide, BY_ROW, BY_INNER, tile, 1 2 3 4 5 6 7 8 9 10 11 12 13 14) }
+    unsafe { by_rows!(wide, tile, 1 2 3 4 5 6 7 8 9 10 11 12 13 14) }
 }
 
 #[target_feature(enable = "avx2,fma")]
-fn narrow_of<const BY_ROW: usize, const BY_INNER: usize>(tile: &Tile) {
+fn narrow_of(tile: &Tile) {
     // SAFETY: `Tile::compute` was promised what the kernel needs.
-    unsafe { by_rows!(narrow, BY_ROW, BY_INNER, tile, 1 2 3 4 5 6) }
+    unsafe { by_rows!(narrow, tile, 1 2 3 4 5 6) }
+}
+
+/// Adds the products of one element of each row by the `$columns` to the sums of that row. Rows are
+/// written out, three to a start: addresses are then a start and one or two times the stride, which
+/// an instruction adds for nothing, and the starts stay in registers.
+macro_rules! add_products {
+    ($sums:ident, $factor:expr, $columns:ident, $product:ident, $by_row:ident,
+     $($start:ident: $($row:literal + $times:literal),*;)*) => { $($(
+        if $row < ROWS {
+            let factor = $factor($start.wrapping_add($times * $by_row));
+            $sums[$row][0] = $product(factor, $columns[0], $sums[$row][0]);
+            $sums[$row][1] = $product(factor, $columns[1], $sums[$row][1]);
+        }
+    )*)* };
 }
 
 /// # Safety
 /// As of [`Tile::compute`].
 #[target_feature(enable = "avx512f")]
-unsafe fn wide<const ROWS: usize, const BY_ROW: usize, const BY_INNER: usize>(tile: &Tile) {
+unsafe fn wide<const ROWS: usize>(tile: &Tile) {
     // SAFETY: `left` and `right` are read inside their rows and `depth`; the masks keep loads and
     // stores of `output` inside its columns.
     unsafe {
         let mut sums: [[__m512; 2]; ROWS] = [[_mm512_setzero_ps(); 2]; ROWS];
-        let (mut left, mut right) = (tile.left, tile.right);
+        let Left { start, by_row, by_inner } = tile.left;
+        let starts = [0, 3, 6, 9, 12].map(|row| start.wrapping_add(row * by_row));
+        let [mut a, mut b, mut c, mut d, mut e] = starts;
+        let mut right = tile.right;
         for row in 0..ROWS {
             // Asked for now, so that the stores at the end do not wait.
             let output = tile.output.wrapping_add(row * tile.stride);
@@ -147,13 +156,11 @@ unsafe fn wide<const ROWS: usize, const BY_ROW: usize, const BY_INNER: usize>(ti
             _mm_prefetch::<_MM_HINT_T0>(right.wrapping_add(32 * AHEAD).cast());
             _mm_prefetch::<_MM_HINT_T0>(right.wrapping_add(32 * AHEAD + 16).cast());
             let columns = [_mm512_loadu_ps(right), _mm512_loadu_ps(right.add(16))];
-            for (row, sums) in sums.iter_mut().enumerate() {
-                let factor = _mm512_set1_ps(*left.add(row * BY_ROW));
-                for (sum, columns) in sums.iter_mut().zip(columns) {
-                    *sum = _mm512_fmadd_ps(factor, columns, *sum);
-                }
-            }
-            left = left.add(BY_INNER);
+            let factor = |at: *const f32| _mm512_set1_ps(*at);
+            add_products!(sums, factor, columns, _mm512_fmadd_ps, by_row,
+                a: 0 + 0, 1 + 1, 2 + 2; b: 3 + 0, 4 + 1, 5 + 2; c: 6 + 0, 7 + 1, 8 + 2;
+                d: 9 + 0, 10 + 1, 11 + 2; e: 12 + 0, 13 + 1;);
+            [a, b, c, d, e] = [a, b, c, d, e].map(|start| start.wrapping_add(by_inner));
             right = right.add(32);
         }
         let whole = (1u64 << tile.columns) - 1;
@@ -174,21 +181,20 @@ unsafe fn wide<const ROWS: usize, const BY_ROW: usize, const BY_INNER: usize>(ti
 /// # Safety
 /// As of [`Tile::compute`].
 #[target_feature(enable = "avx2,fma")]
-unsafe fn narrow<const ROWS: usize, const BY_ROW: usize, const BY_INNER: usize>(tile: &Tile) {
+unsafe fn narrow<const ROWS: usize>(tile: &Tile) {
     // SAFETY: `left` and `right` are read inside their rows and `depth`; whole rows of `output` are
     // loaded and stored where the tile has all columns, single elements where it has not.
     unsafe {
         let mut sums: [[__m256; 2]; ROWS] = [[_mm256_setzero_ps(); 2]; ROWS];
-        let (mut left, mut right) = (tile.left, tile.right);
+        let Left { start, by_row, by_inner } = tile.left;
+        let [mut a, mut b] = [0, 3].map(|row| start.wrapping_add(row * by_row));
+        let mut right = tile.right;
         for _ in 0..tile.depth {
             let columns = [_mm256_loadu_ps(right), _mm256_loadu_ps(right.add(8))];
-            for (row, sums) in sums.iter_mut().enumerate() {
-                let factor = _mm256_broadcast_ss(&*left.add(row * BY_ROW));
-                for (sum, columns) in sums.iter_mut().zip(columns) {
-                    *sum = _mm256_fmadd_ps(factor, columns, *sum);
-                }
-            }
-            left = left.add(BY_INNER);
+            let factor = |at: *const f32| _mm256_broadcast_ss(&*at);
+            add_products!(sums, factor, columns, _mm256_fmadd_ps, by_row,
+                a: 0 + 0, 1 + 1, 2 + 2; b: 3 + 0, 4 + 1, 5 + 2;);
+            [a, b] = [a, b].map(|start| start.wrapping_add(by_inner));
             right = right.add(16);
         }
         for (row, sums) in sums.iter().enumerate() {

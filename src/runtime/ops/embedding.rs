@@ -1,9 +1,9 @@
 //! Token embedding: one row of the table a token.
 //!
 //! In → weight [V, d], ids [B, T]; out → [B, T, d]. Backward: each gradient row is added to its
-//! token's row, in the order of the tokens, so equal ids sum in one order; where the table is the
-//! head too, to the gradient that it has as such. Bound by memory: B·T·d read and written, and V·d
-//! zeros for the gradient of a table that is no head.
+//! token's row, in the order of the tokens, so equal ids sum in one order; where the table has a
+//! gradient already, as a head or from an earlier part of the batch, to that. Bound by memory: B·T·d
+//! read and written, and V·d zeros where it has none.
 
 use candle_core::Tensor;
 use rayon::prelude::*;
@@ -54,11 +54,11 @@ pub fn embedding(weight: &Value, ids: &[u32], rows: usize, sequence: usize) -> R
             Some(Addend { tensor, is_own: true }) => tensor,
             before => {
                 let zeros = tensor(cpu::zeros(vocabulary * d), (vocabulary, d))?;
-                Addend::plus(before, zeros)?
+                Addend::plus(before, zeros)?.tensor
             }
         };
         cpu::change(&sum, |sum| add_rows(sum, &gradient, &ids, d))?;
-        Ok(vec![Some(sum)])
+        Ok(vec![Some(Addend::own(sum))])
     }))
 }
 

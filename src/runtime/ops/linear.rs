@@ -1,14 +1,14 @@
 //! Linear map without bias: the matrix product with a weight of shape [outputs, inputs].
 //!
 //! In → x [.., I], weight [O, I]; out → x · weightᵀ [.., O]. Backward: dx = g · weight,
-//! dweight = gᵀ · x. One product each way an input; where x has a gradient from another map
-//! already, the product adds to it. Nothing is transposed in memory, since the kernel packs its
+//! dweight = gᵀ · x. One product each way an input; where x has a gradient from another map already,
+//! or the weight one from an earlier part of the batch, the product adds to it. Nothing is transposed in memory, since the kernel packs its
 //! operands anyway; a single row of f32, as in generation, goes past that kernel
 //! ([`mod@crate::runtime::matvec`]). `Form::Bf16` rounds both factors of each product.
 
 use super::{Case, OpSpec, normal};
 use crate::base::error::Result;
-use crate::runtime::cpu::{self, Elements, Matrix, Threads, matmul, product, tensor};
+use crate::runtime::cpu::{Elements, Matrix, Threads, product, tensor};
 use crate::runtime::cuda::{calls, memory::Array};
 use crate::runtime::matvec::{matvec, matvecs};
 use crate::runtime::value::{Addend, Pull, Value, addends};
@@ -48,8 +48,8 @@ pub fn linear(x: &Value, weight: &Value) -> Result<Value> {
         let to_weight = match weight_tracked {
             true => {
                 let x = Matrix::new(&x, rows, inputs, inputs).rounded(in_bf16);
-                let to_weight = tensor(product(gradient.t(), x, Threads::All), (outputs, inputs))?;
-                Some(Addend::plus(weight_before, to_weight)?)
+                let dims = [outputs, inputs];
+                Some(Addend::plus_product(weight_before, gradient.t(), x, &dims)?)
             }
             false => None,
         };
@@ -57,18 +57,7 @@ pub fn linear(x: &Value, weight: &Value) -> Result<Value> {
             return Ok(vec![None, to_weight]);
         }
         let weight = Matrix::new(&weight, outputs, inputs, inputs).rounded(in_bf16);
-        let to_x = match x_before {
-            Some(Addend { tensor: sum, is_own: true }) => {
-                cpu::change(&sum, |sum| {
-                    matmul(sum, inputs, true, gradient, weight, Threads::All);
-                })?;
-                sum
-            }
-            before => {
-                let to_x = product(gradient, weight, Threads::All);
-                Addend::plus(before, tensor(to_x, saved.0.shape())?)?
-            }
-        };
+        let to_x = Addend::plus_product(x_before, gradient, weight, saved.0.dims())?;
         Ok(vec![Some(to_x), to_weight])
     }))
 }

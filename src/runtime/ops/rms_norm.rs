@@ -82,7 +82,7 @@ pub fn rms_norm(x: &Value, weight: &Value, gain: Gain, epsilon: f64) -> Result<V
             true => Some(Addend::plus(weight_before, tensor(to_weight, d)?)?),
             false => None,
         };
-        Ok(vec![Some(tensor(to_x, saved.0.shape())?), to_weight])
+        Ok(vec![Some(Addend::own(tensor(to_x, saved.0.shape())?)), to_weight])
     }))
 }
 

@@ -8,17 +8,15 @@
 use candle_core::Tensor;
 
 use crate::base::error::Result;
-use crate::runtime::{
-    cpu,
-    cuda::{calls, memory::Array},
-};
+use crate::runtime::cpu::{self, Matrix, Threads, matmul, product, tensor};
+use crate::runtime::cuda::{calls, memory::Array};
 
 /// From the gradient of an op's result to those of its inputs, `None` where none flows.
 pub type HostBackward = Box<dyn FnOnce(&Tensor) -> Result<Vec<Option<Tensor>>>>;
 
 /// The same of an op that adds: it also gets what each input has from elsewhere, and gives back the
-/// sums, in memory that nobody else holds.
-pub type AddingBackward = Box<dyn FnOnce(&Tensor, Before) -> Result<Vec<Option<Tensor>>>>;
+/// sums.
+pub type AddingBackward = Box<dyn FnOnce(&Tensor, Before) -> Result<Vec<Option<Addend>>>>;
 
 /// What each input of an op has from elsewhere.
 pub type Before = Vec<Option<Addend>>;
@@ -41,11 +39,42 @@ pub struct Addend {
 }
 
 impl Addend {
-    /// `found` and what came before it; `found` itself where nothing did.
-    pub fn plus(before: Option<Addend>, found: Tensor) -> Result<Tensor> {
+    /// One in memory that nobody else holds.
+    pub fn own(tensor: Tensor) -> Addend {
+        Addend { tensor, is_own: true }
+    }
+
+    /// `found`, which nobody else holds, and what came before it.
+    pub fn plus(before: Option<Addend>, found: Tensor) -> Result<Addend> {
         match before {
-            None => Ok(found),
-            Some(before) => cpu::add(&before.tensor, &found),
+            None => Ok(Addend::own(found)),
+            Some(before) => before.with(&found),
+        }
+    }
+
+    /// The sum with `found`: in place, if nobody else holds this one.
+    pub fn with(self, found: &Tensor) -> Result<Addend> {
+        let sum = match self.is_own {
+            true => cpu::add_to(self.tensor, found)?,
+            false => cpu::add(&self.tensor, found)?,
+        };
+        Ok(Addend::own(sum))
+    }
+
+    /// The sum with left · right, whose shape is `dims`; in place, as above, by the product itself.
+    pub fn plus_product(
+        before: Option<Addend>,
+        left: Matrix<'_>,
+        right: Matrix<'_>,
+        dims: &[usize],
+    ) -> Result<Addend> {
+        match before {
+            Some(Addend { tensor: sum, is_own: true }) => {
+                let stride = dims.last().copied().unwrap_or(1);
+                cpu::change(&sum, |sum| matmul(sum, stride, true, left, right, Threads::All))?;
+                Ok(Addend::own(sum))
+            }
+            before => Addend::plus(before, tensor(product(left, right, Threads::All), dims)?),
         }
     }
 }
@@ -85,10 +114,5 @@ impl Gradient {
     /// One that its op may hold too.
     pub fn shared(tensor: Tensor) -> Gradient {
         Gradient::Host(Addend { tensor, is_own: false })
-    }
-
-    /// One that nobody else holds.
-    pub fn own(tensor: Tensor) -> Gradient {
-        Gradient::Host(Addend { tensor, is_own: true })
     }
 }
