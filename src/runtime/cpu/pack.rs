@@ -71,7 +71,7 @@ pub fn left_tiles(
     shape: Shape,
 ) -> Tiles {
     let (height, depth) = (shape.rows(), inner.len());
-    let in_place = shape == Shape::Narrow || left.row_stride % SAME_PLACE != 0;
+    let in_place = shape == Shape::Narrow || !left.row_stride.is_multiple_of(SAME_PLACE);
     if left.column_stride == 1 && in_place {
         let numbers = &left.elements[rows.start * left.row_stride + inner.start..];
         assert!((rows.len() - 1) * left.row_stride + depth <= numbers.len(), "inside the factor");
