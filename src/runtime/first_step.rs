@@ -1,7 +1,7 @@
 //! What the loss before the first step must be, and what can only be wrong code.
 //!
-//! In → a model before its first step, its first batch and that batch's gradients; out → warnings,
-//! or the error of a model that cannot learn. **What stops a run:** a loss or a gradient that is no
+//! In → a freshly initialised model, its first batch and that batch's gradients; out → warnings, or
+//! the error of a model that cannot learn. **What stops a run:** a loss or a gradient that is no
 //! number, a parameter without a gradient. **What is said:** a loss away from its expectation.
 //!
 //! **The expectation.** After the final norm the hidden state has a mean square of 1, so the logit
@@ -117,9 +117,7 @@ pub fn check(
                 .with_hint("a smaller `model.init_std`, or `--set runtime.ops=composed`"));
         }
         let chooses = name.contains("q_proj") || name.contains("k_proj");
-        // Behind A stands B, which begins at 0.
-        let behind_zeros = model.config().begins_unreached(name) || name.contains("lora_A");
-        let waits = (alone && chooses) || behind_zeros;
+        let waits = (alone && chooses) || model.config().begins_unreached(name);
         if numbers.iter().all(|&number| number == 0.0) && !waits {
             return Err(Error::failed(format!("the gradient of `{name}` is zero everywhere"))
                 .with_hint("no number that depends on it reaches the loss"));
