@@ -162,8 +162,8 @@ impl MixReader {
     }
 
     /// Tokens of the stream up to the end of the last whole document with which the texts of all so
-    /// far stay within `bytes`, and what they come to. Reads the column `bytes` of each block once while its documents
-    /// stand near one another in the order.
+    /// far stay within `bytes`, and what they come to. Reads the column `bytes` of each block once
+    /// while its documents stand near one another in the order.
     ///
     /// # Errors
     /// Config: the stream was written out, and its shards are not there.
