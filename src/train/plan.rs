@@ -3,9 +3,9 @@
 //! In → the arguments of a run; out → [`TrainPlan`]: steps, tokens, memory by part, disk, time and
 //! money, and what becomes of a run that stands in OUT; or the error with which the run would end
 //! before its first step. Nothing on the disk is touched. **Memory.** The step's, counted from the
-//! shape ([`StepMemory`]), the loader's decoded blocks and rows, the validation documents and the process
-//! itself. The loader gets what is left of `--memory`; what does not fit otherwise is refused, with
-//! the keys that lower it.
+//! shape ([`StepMemory`]), the loader's decoded blocks and rows, the validation documents and the
+//! process itself. The loader gets what is left of `--memory`; what does not fit otherwise is
+//! refused, with the keys that lower it.
 
 use std::{
     fmt,
