@@ -300,6 +300,7 @@ impl TrainConfig {
         amounts::refuse_rivals(&table)?;
         let mut config: TrainConfig = config::parse(table, "the training configuration")?;
         config.train.check()?;
+        config.train.check_heeded()?;
         goals::check(&config.train.goal)?;
         config.optimizer.validate()?;
         config.optimizer = config.optimizer.resolved();
@@ -558,11 +559,7 @@ impl Settings {
             Some((key, value, range, _)) => {
                 Err(Error::config(format!("`train.{key}` is {value}: expected {range}")))
             }
-            None => {
-                self.check_heeded()?;
-                self.check_batch()?;
-                self.check_warmups()
-            }
+            None => self.check_batch().and_then(|()| self.check_warmups()),
         }
     }
 
