@@ -234,6 +234,7 @@ fn ctrl_c_ends_it_and_says_so_to_who_waits() {
     assert!(stream.read(&mut first).unwrap() > 0);
     let (status, said) = server.interrupt();
     assert_eq!(status, 130, "{said}");
+    assert!(said.contains("interrupted") && !said.contains("continues"), "{said}");
     let mut rest = String::new();
     stream.read_to_string(&mut rest).unwrap();
     assert!(rest.contains("the server is ending"), "{rest}");

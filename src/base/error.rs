@@ -33,6 +33,10 @@ pub enum Error {
     /// Ctrl-C or SIGTERM; what is finished is kept. Exit status 130.
     #[error("interrupted; what is finished is kept, the same command continues")]
     Interrupted,
+
+    /// The same of what keeps nothing: a server, a text. Exit status 130.
+    #[error("interrupted")]
+    Ended,
 }
 
 /// Where a damaged file comes from, and so what can be done.
@@ -121,7 +125,7 @@ impl Error {
                 }
                 _ => None,
             },
-            Error::Interrupted => None,
+            Error::Interrupted | Error::Ended => None,
         }
     }
 
@@ -130,7 +134,7 @@ impl Error {
         match self {
             Error::Config { .. } => 2,
             Error::Io { .. } | Error::Damaged { .. } | Error::Failed { .. } => 1,
-            Error::Interrupted => 130,
+            Error::Interrupted | Error::Ended => 130,
         }
     }
 }

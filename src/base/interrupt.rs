@@ -24,6 +24,11 @@ pub fn requested() -> bool {
     REQUESTED.load(Relaxed)
 }
 
+/// `Err(Ended)` once a stop was asked for, for what keeps nothing.
+pub fn check_end() -> Result<()> {
+    if requested() { Err(Error::Ended) } else { Ok(()) }
+}
+
 /// `Err(Interrupted)` once a stop was asked for.
 pub fn check() -> Result<()> {
     if requested() { Err(Error::Interrupted) } else { Ok(()) }

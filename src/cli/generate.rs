@@ -96,7 +96,7 @@ impl Commands<'_> {
         self.printer.raw(prompt);
         let generated = generator.write(prompt, |text| {
             self.printer.raw(text);
-            interrupt::check()
+            interrupt::check_end()
         })?;
         self.printer.raw("\n");
         let mut record = serde_json::to_value(&generated).expect("plain data");
@@ -121,7 +121,7 @@ impl Commands<'_> {
                     texts[at] = Some(generated);
                 }
             }
-            interrupt::check()
+            interrupt::check_end()
         })?;
         self.printer.record(&json!({ "type": "summary", "texts": texts }));
         Ok(())

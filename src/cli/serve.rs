@@ -56,6 +56,6 @@ impl Commands<'_> {
             .result(&format!("{address}/v1   for clients of OpenAI's API; model `{model}`"));
         self.printer.record(&json!({"type": "serving", "address": address, "model": model}));
         server.run(&interrupt::requested)?;
-        interrupt::check()
+        interrupt::check_end()
     }
 }

@@ -64,8 +64,8 @@ pub struct TrainArgs {
     /// Check model, data and machine in about a minute, and train nothing
     #[arg(long, conflicts_with_all = ["find_lr", "resume", "verify", "from_step", "branch"])]
     pub smoke: bool,
-    /// Try learning rates from 1e-6 to 1 on a fresh model, and train nothing; with FILE the curve
-    /// goes there, as .svg or .json
+    /// Try learning rates from 1e-6 to 1 on the model as it begins, and train nothing; with FILE
+    /// the curve goes there, as .svg or .json
     #[arg(long, value_name = "FILE", num_args = 0..=1,
         conflicts_with_all = ["resume", "verify", "from_step", "branch"])]
     pub find_lr: Option<Option<PathBuf>>,

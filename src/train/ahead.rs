@@ -17,7 +17,7 @@ use crate::base::error::{Error, Result};
 use crate::shards::MixReader;
 
 /// Tokens that lie ready: some steps of a small model, 4 MiB.
-const AHEAD_TOKENS: usize = 1 << 20;
+pub(super) const AHEAD_TOKENS: usize = 1 << 20;
 /// Tokens that are read at once: small beside a core's cache, large beside what a wake costs.
 const READ_TOKENS: usize = 1 << 15;
 /// Pieces of the stream that lie ready at least.

@@ -69,6 +69,23 @@ pub fn rows_or_auto<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize,
     }
 }
 
+/// A number of operations, also in words: `1e18`, `"20T"`.
+pub fn flops<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<f64>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged, expecting = "expected a number of operations, such as 1e18 or \"20T\"")]
+    enum Written {
+        Number(f64),
+        Text(String),
+    }
+    match Written::deserialize(deserializer)? {
+        Written::Number(flops) => Ok(Some(flops)),
+        Written::Text(text) => {
+            let count = |_| text.parse::<Count>().map(|count| count.0 as f64);
+            text.parse().or_else(count).map(Some).map_err(D::Error::custom)
+        }
+    }
+}
+
 /// The keys of which one is given.
 pub const RIVALS: [&str; 4] = ["steps", "tokens", "flops", "bytes"];
 
@@ -99,6 +116,8 @@ mod tests {
             _steps: Steps,
             #[serde(default, rename = "rows", deserialize_with = "rows_or_auto")]
             _rows: usize,
+            #[serde(default, rename = "flops", deserialize_with = "flops")]
+            flops: Option<f64>,
         }
         fn all() -> Steps {
             Steps::All
@@ -108,9 +127,15 @@ mod tests {
             ("steps = -1", "a whole number of steps, or \"all\""),
             ("rows = -2", "expected 1 to 1048576, or \"auto\""),
             ("rows = 0", "expected 1 to 1048576, or \"auto\""),
+            ("flops = \"many\"", "`many` is no size"),
+            ("flops = true", "such as 1e18"),
         ] {
             let error = toml::from_str::<Table>(text).unwrap_err().to_string();
             assert!(error.contains(part), "{text}: {error}");
+        }
+        for (text, expected) in [("2e12", 2e12), ("\"2e12\"", 2e12), ("\"2T\"", 2e12), ("5", 5.0)] {
+            let table: Table = toml::from_str(&format!("flops = {text}")).unwrap();
+            assert_eq!(table.flops, Some(expected), "{text}");
         }
     }
 

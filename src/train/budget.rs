@@ -1,14 +1,12 @@
 //! How long a run is, in other words than steps.
 //!
 //! In → the table `[train]`, a shape, a mix; out → steps. `train.tokens`, `train.flops` (as PaLM
-//! counts them, [`ModelConfig::flops_per_token`]) and `train.bytes` (of text, equal for every
+//! counts them, [`TrainConfig::flops_per_token`]) and `train.bytes` (of text, equal for every
 //! vocabulary) each give the most whole steps that stay within them, so that two runs of equal cost
 //! need no arithmetic. They are rivals of `train.steps`: one of a command's layers names one of
 //! them. A run records the steps alone, so a run by its budget and one by its steps are the same.
 //! **Cost.** Tokens and FLOPs: none. Bytes: one reading of the `bytes` of the documents up to
 //! there, in the order of the mix.
-//!
-//! [`ModelConfig::flops_per_token`]: crate::runtime::model::ModelConfig::flops_per_token
 
 use super::{
     config::{Settings, Steps, TrainConfig},
@@ -31,17 +29,22 @@ pub struct Budget {
 /// The steps of the budget that `config` gives; `None` where it gives steps.
 ///
 /// # Errors
-/// Config: not one step fits it.
+/// Config: not one step fits it, or the mix has less text.
 pub fn resolve(config: &TrainConfig, feed: &mut MixFeed) -> Result<Option<Budget>> {
-    let Settings { tokens, flops, bytes, sequence, .. } = &config.train;
+    let Settings { tokens, flops, bytes, .. } = &config.train;
     let (given, most) = match (tokens, flops, bytes) {
         (Some(tokens), _, _) => (format!("`train.tokens` = {tokens}"), tokens.0),
         (_, Some(flops), _) => {
-            let tokens = flops / config.model.flops_per_token(*sequence) as f64;
+            let tokens = flops / config.flops_per_token() as f64;
             (format!("`train.flops` = {flops:e}"), tokens as u64)
         }
         (_, _, Some(bytes)) => {
-            (format!("`train.bytes` = {}", Count(bytes.0)), feed.tokens_of_text(bytes.0)?)
+            let given = format!("`train.bytes` = {}", Count(bytes.0));
+            let (tokens, text) = feed.tokens_of_text(bytes.0)?;
+            if tokens == feed.record().tokens && text < bytes.0 {
+                return Err(too_little_text(&given, text));
+            }
+            (given, tokens)
         }
         (None, None, None) => return Ok(None),
     };
@@ -59,6 +62,28 @@ pub fn resolve(config: &TrainConfig, feed: &mut MixFeed) -> Result<Option<Budget
         }));
     }
     Ok(Some(Budget { given, steps }))
+}
+
+fn too_little_text(given: &str, text: u64) -> Error {
+    let message = format!("{given}, and the mix has {} bytes of text", Count(text));
+    Error::config(message)
+        .with_hint("`train.steps = \"all\"` takes what there is, or make a larger mix")
+}
+
+impl TrainConfig {
+    /// Operations of one training step a token, as [`ModelConfig::flops_per_token`] counts them.
+    /// Beside adapters the matrices stand still: the two operations an element are left out that
+    /// would make their gradients, and the adapters' own six come on top.
+    ///
+    /// [`ModelConfig::flops_per_token`]: crate::runtime::model::ModelConfig::flops_per_token
+    pub fn flops_per_token(&self) -> u64 {
+        let all = self.model.flops_per_token(self.train.sequence);
+        match self.lora {
+            None => all,
+            // Without a text there is no attention.
+            Some(_) => all - self.model.flops_per_token(0) / 3 + 6 * self.trained_count(),
+        }
+    }
 }
 
 impl Settings {
@@ -83,5 +108,23 @@ impl Settings {
             true => Ok(()),
             false => Err(Error::config(format!("`train.flops` is {flops}: expected 1 to 1e30"))),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::runtime::model::{LoraConfig, ModelConfig};
+
+    #[test]
+    fn beside_adapters_no_gradient_of_the_model_is_counted() {
+        let model = ModelConfig { vocab_size: 8192, ..ModelConfig::default() };
+        let plain = TrainConfig { model, ..TrainConfig::default() };
+        let adapted = TrainConfig { lora: Some(LoraConfig::default()), ..plain.clone() };
+        let matrices = 6 * (192 * 192 * 2 + 2 * 96 * 192 + 3 * 192 * 512) + 8192 * 192;
+        let attention = 6 * 12 * 192 * 256;
+        assert_eq!(plain.flops_per_token(), 6 * matrices + attention);
+        let adapters = 6 * 8 * (192 + 192 + 192 + 96);
+        assert_eq!(adapted.flops_per_token(), 4 * matrices + attention + 6 * adapters);
     }
 }

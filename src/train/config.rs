@@ -80,7 +80,7 @@ pub struct Settings {
     /// they are resolved to (`budget`).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tokens: Option<Count>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "amounts::flops")]
     pub flops: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bytes: Option<Bytes>,
@@ -300,6 +300,7 @@ impl TrainConfig {
         amounts::refuse_rivals(&table)?;
         let mut config: TrainConfig = config::parse(table, "the training configuration")?;
         config.train.check()?;
+        config.train.check_heeded()?;
         goals::check(&config.train.goal)?;
         config.optimizer.validate()?;
         config.optimizer = config.optimizer.resolved();
@@ -399,7 +400,7 @@ impl TrainConfig {
             ("tokens a step", train.batch_tokens.0),
             ("steps", steps),
             ("tokens to train on", train.tokens_before(steps)),
-            ("FLOPs a token", self.model.flops_per_token(train.sequence)),
+            ("FLOPs a token", self.flops_per_token()),
         ];
         if let Some(trained) = trained {
             derived.insert(1, trained);
@@ -413,7 +414,7 @@ impl TrainConfig {
 pub const UNCOUNTED: [&str; 3] = ["log_every", "on_divergence", "goal"];
 
 /// llm.c and OLMo-core look back on so many steps.
-const SPIKE_WINDOW: usize = 128;
+pub(super) const SPIKE_WINDOW: usize = 128;
 
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
@@ -563,10 +564,6 @@ impl Settings {
     }
 
     fn check_batch(&self) -> Result<()> {
-        if self.decay_from.is_some() && self.schedule != Curve::Wsd {
-            return Err(Error::config("`train.decay_from` is of the schedule `wsd`")
-                .with_hint("set `train.schedule = \"wsd\"`, or leave `train.decay_from` out"));
-        }
         let rows = self.micro_batch.max(1);
         let (batch, micro) = (self.batch_tokens.0, (rows * self.sequence) as u64);
         if batch.is_multiple_of(micro) {

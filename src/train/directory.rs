@@ -145,6 +145,9 @@ impl Found {
             warnings.push(format!("{error}; the checkpoints say where the run stands"));
             None
         });
+        if let Some(step) = asked.from_step {
+            checkpoint::find(&out.join(CHECKPOINTS), step)?;
+        }
         let last = asked.from_step.unwrap_or(u64::MAX);
         let mut recovery = recovery::recover(out, standing, &config, before, last)?;
         if let Some(step) = asked.from_step {

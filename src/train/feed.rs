@@ -55,8 +55,8 @@ impl MixFeed {
     }
 
     /// Tokens of the stream up to the end of the last whole document with which the texts of all so
-    /// far stay within `bytes`.
-    pub fn tokens_of_text(&mut self, bytes: u64) -> Result<u64> {
+    /// far stay within `bytes`, and what they come to.
+    pub fn tokens_of_text(&mut self, bytes: u64) -> Result<(u64, u64)> {
         self.rows.reader()?.tokens_of_text(bytes)
     }
 

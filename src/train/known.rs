@@ -45,7 +45,7 @@ pub(super) fn of(config: &TrainConfig, steps: u64, warnings: Vec<String>) -> Kno
             sequence: config.train.sequence as u64,
             parameters: config.model.parameter_count(),
         }),
-        flops_per_token: Some(config.model.flops_per_token(config.train.sequence)),
+        flops_per_token: Some(config.flops_per_token()),
         defaults: serde_json::to_value(TrainConfig::default()).ok(),
         warnings,
         numbers: config.derived(steps),

@@ -37,6 +37,7 @@ pub mod find_lr;
 pub mod generate;
 mod goals;
 mod health;
+mod heeded;
 mod job;
 mod known;
 pub mod layout;

@@ -3,9 +3,9 @@
 //! In → the arguments of a run; out → [`TrainPlan`]: steps, tokens, memory by part, disk, time and
 //! money, and what becomes of a run that stands in OUT; or the error with which the run would end
 //! before its first step. Nothing on the disk is touched. **Memory.** The step's, counted from the
-//! shape ([`StepMemory`]), the loader's decoded blocks, the validation documents and the process
-//! itself. The loader gets what is left of `--memory`; what does not fit otherwise is refused, with
-//! the keys that lower it.
+//! shape ([`StepMemory`]), the loader's decoded blocks and rows, the validation documents and the
+//! process itself. The loader gets what is left of `--memory`; what does not fit otherwise is
+//! refused, with the keys that lower it.
 
 use std::{
     fmt,
@@ -15,8 +15,9 @@ use std::{
 use serde::Serialize;
 
 use super::{
+    ahead::AHEAD_TOKENS,
     budget::{self, Budget},
-    config::{DecayFrom, Settings, Steps, TrainConfig},
+    config::{DecayFrom, Ops, Settings, Steps, TrainConfig},
     directory::{self, Start},
     extend::Asked,
     feed::MixFeed,
@@ -41,21 +42,23 @@ use crate::tokenizer::Tokenizer;
 
 /// Tokens at once beyond which a CPU's products gain nothing and only memory is taken.
 const AUTO_TOKENS: usize = 8192;
-/// What the process takes beside all that is counted: its code, the shards' readers (measured, as
-/// the next two are, on shapes of 0.02 to 10 million parameters with 1, 2, 4 and 8 threads).
+/// What the process takes beside all that is counted: its code, the shards' readers. With this and
+/// the constants below the peaks of 60 runs are met within 18%, and of 54 of them within 10%, as
+/// much as the same run differs from itself: 1 and 2 threads, shapes of 0.1 to 25 million
+/// parameters, vocabularies of 512 to 32,768, mixes of 0.1 to 10 million tokens.
 const PROCESS_BYTES: u64 = 60 << 20;
 /// What a thread takes: its stack, its packed panels, its share of the allocator.
-const THREAD_BYTES: u64 = 6 << 20;
-/// The tokenizer's tables, an entry.
-const VOCABULARY_ENTRY_BYTES: u64 = 400;
-/// What the allocator holds beyond what is asked of it: a share, one of its segments, and the
-/// places of what comes and goes ([`ModelConfig::passing_memory`]). With these the peaks of 28
-/// runs are met within 7%: shapes of 1 to 11 million parameters, 1 and 2 threads, with and without
-/// blocks that run again, adapters of rank 8 and 32, on a mix of 1.5 million tokens with a
-/// vocabulary of 4,096. Beside a mix and a vocabulary of a tenth of that a process takes 35 MiB
-/// less.
+const THREAD_BYTES: u64 = 3 << 20;
+/// The tokenizer's tables, and what reading it leaves behind, an entry.
+const VOCABULARY_ENTRY_BYTES: u64 = 2 << 10;
+/// What the allocator holds beyond what is asked of it: a share, its segments that are open, a
+/// larger share of a small step up to their size, and the places of what comes and goes
+/// ([`ModelConfig::passing_memory`]).
 const ALLOCATOR_SHARE: f64 = 0.06;
-const OPEN_SEGMENT_BYTES: u64 = 32 << 20;
+const OPEN_SEGMENT_SHARE: f64 = 0.4;
+const OPEN_SEGMENT_BYTES: u64 = 24 << 20;
+/// Tokens that are read ahead, each with what its block was decoded in.
+const AHEAD_TOKEN_BYTES: u64 = 12;
 /// Decoded blocks held at most. A window of 2^24 tokens of one source takes 40 MB at two bytes a
 /// token, so some fifty sources fit before a block is decoded twice.
 const LOADER_BYTES_MAX: u64 = 2 << 30;
@@ -130,6 +133,8 @@ pub struct PlanMemory {
     pub average: u64,
     /// Decoded blocks of the mix.
     pub loader: u64,
+    /// Rows that are read ahead.
+    pub ahead: u64,
     /// Documents held out for validation.
     pub validation: u64,
     /// The process, its threads, its tokenizer.
@@ -489,7 +494,8 @@ fn memory_of(
 pub fn step_memory(config: &TrainConfig, rows: usize, threads: usize) -> (StepMemory, u64) {
     let (parts, sequence) = (config.train.rows_per_step() / rows, config.train.sequence);
     let (recompute, lora) = (config.train.recompute.blocks(), config.lora.as_ref());
-    let shape = StepShape { rows, sequence, parts, threads, recompute, lora };
+    let composed = config.runtime.ops == Ops::Composed;
+    let shape = StepShape { rows, sequence, parts, threads, recompute, composed, lora };
     let moments = 4 * config.optimizer.state_numbers(&trained_shapes(&config.model, lora));
     let step = StepMemory { moments, ..config.model.step_memory(shape) };
     (step, config.model.passing_memory(shape))
@@ -513,13 +519,15 @@ fn total(
     let average = if config.train.ema > 0.0 { step.weights } else { 0 };
     let asked = step.total().saturating_add(average);
     let share = (asked as f64 * ALLOCATOR_SHARE) as u64;
-    let allocator = share.saturating_add(OPEN_SEGMENT_BYTES).saturating_add(passing);
-    let parts = [asked, allocator, process, validation];
+    let open = OPEN_SEGMENT_BYTES.min((asked as f64 * OPEN_SEGMENT_SHARE) as u64);
+    let allocator = share.saturating_add(open).saturating_add(passing);
+    let ahead = feed.record().tokens.min(AHEAD_TOKENS as u64) * AHEAD_TOKEN_BYTES;
+    let parts = [asked, allocator, process, validation, ahead];
     let fixed = parts.iter().fold(0, |sum: u64, part| sum.saturating_add(*part));
     let left = allowed.0.saturating_sub(fixed).clamp(LOADER_BYTES_MIN, LOADER_BYTES_MAX);
     let loader = feed.window_bytes().min(left);
     let total = fixed.saturating_add(loader);
-    PlanMemory { total, step, average, loader, validation, process, allocator }
+    PlanMemory { total, step, average, loader, ahead, validation, process, allocator }
 }
 
 impl PlanMemory {
@@ -534,6 +542,7 @@ impl PlanMemory {
             ("logits and scores", scratch),
             ("average", self.average),
             ("loader", self.loader),
+            ("rows ahead", self.ahead),
             ("validation", self.validation),
             ("process", self.process),
             ("allocator", self.allocator),

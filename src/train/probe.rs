@@ -4,7 +4,7 @@
 //! run's shape takes [`STEPS`] steps over the mix's first rows, in whole batches of whole rows also
 //! where these begin small, since most of a run is of such; the first is left out of the clock,
 //! since it touches memory for the first time. FLOPs a token are PaLM's
-//! (`ModelConfig::flops_per_token`); the utilisation (MFU) is their rate as a share of [`Peak`],
+//! (`TrainConfig::flops_per_token`); the utilisation (MFU) is their rate as a share of [`Peak`],
 //! which is the most that a step of products could reach here; energy is what the processors count
 //! in a run on them ([`Meter`]), where they tell. Evaluations, samples and checkpoints come on top.
 //! **Cost.** So many steps, and what a peak takes. Nothing on the disk is touched.
@@ -84,7 +84,7 @@ pub fn measure(
     Ok(Probe::of(Rate {
         tokens_per_second: measured as f64 / seconds.max(1e-9),
         tokens_left: train.tokens_before(steps) - train.tokens_before(done.min(steps)),
-        flops_per_token: config.model.flops_per_token(config.train.sequence),
+        flops_per_token: config.flops_per_token(),
         peak: Peak::of(device),
         price: config.train.price_per_hour,
         joules_per_token: joules.map(|joules| joules / measured as f64),

@@ -68,6 +68,9 @@ pub fn recover(
     while let Some(candidate) = standing_here.pop() {
         match sound(run, manifest, config, &candidate) {
             Ok(records) => {
+                if let Some(damage) = recovery.damage.last_mut() {
+                    damage.push_str(&format!("; it goes on after step {}", candidate.step));
+                }
                 recovery.records = records;
                 recovery.checkpoint = Some(candidate);
                 return Ok(recovery);

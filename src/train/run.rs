@@ -250,7 +250,8 @@ impl<'a> Run<'a> {
             notes: Vec::new(),
             warnings,
         };
-        unheld.into_iter().for_each(|warning| run.warn(warning));
+        let longer = run.config.train.endless_warmup(steps);
+        unheld.into_iter().chain(longer).for_each(|warning| run.warn(warning));
         run.look_back()?;
         Ok(run)
     }
@@ -416,11 +417,11 @@ impl<'a> Run<'a> {
         let Some(tokens_per_second) = self.whole.tokens_per_second() else { return };
         let peak = Peak::of(&self.device);
         self.sessions.can(peak.clone());
-        let (model, train) = (&self.config.model, &self.config.train);
+        let train = &self.config.train;
         let probe = Probe::of(Rate {
             tokens_per_second,
             tokens_left: train.tokens_before(self.steps) - self.learner.state.tokens_seen,
-            flops_per_token: model.flops_per_token(train.sequence),
+            flops_per_token: self.config.flops_per_token(),
             peak,
             price: train.price_per_hour,
             joules_per_token: None,

@@ -1,10 +1,11 @@
 //! `--smoke`: whether model, data and machine are fit to train, in about a minute.
 //!
 //! In → a configuration and its mix; out → [`Smoke`]: a line a check. **Checks**, each on the
-//! model that would be trained: the first loss against what its batch can have (`first_step`; an
-//! unusual one is data as often as code, so it is said and fails nothing); a gradient for every
-//! parameter; one row learned by heart; no logit that depends on a later token or on another
-//! document; the same bits twice; the memory that is planned; time and money. **The mask.** A row
+//! model that would be trained, the given one where one is: the first loss against what its batch
+//! can have (`first_step`; an unusual one is data as often as code, so it is said and fails
+//! nothing); a gradient for every parameter; one row learned by heart; no logit that depends on a
+//! later token or on another document; the same bits twice; the memory that is planned; time and
+//! money. **The mask.** A row
 //! of two documents of equal length goes through the model; then a token of the first document is
 //! another one, and then of the second. What may not see it must have the same logits to the bit,
 //! and what may see it must not, unless its projections begin at 0 or its windows do not
@@ -15,6 +16,7 @@ use std::{fmt, path::Path};
 use serde::Serialize;
 
 use super::{
+    config::TrainConfig,
     directory::Start,
     learner::{Beginning, Learner},
     plan::{self, Prepared, TrainOptions},
@@ -85,19 +87,26 @@ pub fn smoke(table: Table, mix: &Path, options: &TrainOptions) -> Result<Smoke> 
 }
 
 fn checks(prepared: &mut Prepared, options: &TrainOptions) -> Result<Smoke> {
-    let Prepared { config, device, feed, memory, .. } = prepared;
+    let Prepared { config, device, feed, memory, origin, .. } = prepared;
     // A mix may be smaller than what goes through the model at once, where batches grow.
     let rows = config.train.micro_batch.min(feed.row_count() as usize);
-    let seed = config.train.seed;
-    let fresh = || Model::new(&config.model, seed, device);
+    let begins = origin.initial.as_ref().map_or(Beginning::Fresh, Beginning::Weights);
+    // All of the model: what adapters learn by heart says little of it.
+    let whole = TrainConfig { lora: None, ..config.clone() };
+    let whole = || Learner::open(&whole, begins, device).map(|learner| learner.model);
     let batch = feed.rows(0, rows)?;
-    let (loss, gradients) = first_loss(&fresh()?, &batch, rows)?;
-    let mut checks = vec![loss, gradients];
-    checks.push(by_heart(&fresh()?, &batch)?);
-    checks.push(mask(&fresh()?, &batch)?);
+    let mut learner = Learner::open(config, begins, device)?;
+    let mut checks = vec![first_loss(&learner.model, &batch, rows, origin.initial.is_some())?];
+    if origin.initial.is_some() {
+        // Behind adapters and blocks that begin at 0 there is a gradient from the second step on.
+        learner.take_step(feed, &config.train, probe::STEPS)?;
+    }
+    checks.push(gradients(&learner.model, &batch, rows)?);
+    checks.push(by_heart(&whole()?, &batch)?);
+    checks.push(mask(&whole()?, &batch)?);
     let mut twice = Vec::new();
     for _ in 0..2 {
-        let mut learner = Learner::open(config, Beginning::Fresh, device)?;
+        let mut learner = Learner::open(config, begins, device)?;
         learner.take_step(feed, &config.train, probe::STEPS)?;
         twice.push(learner.model.parameters().xxh3()?);
     }
@@ -119,27 +128,34 @@ fn pass(is_right: bool) -> Verdict {
     if is_right { Verdict::Pass } else { Verdict::Fail }
 }
 
-/// The first loss, and whether every parameter has a gradient.
-fn first_loss(model: &Model, batch: &Batch, rows: usize) -> Result<(Check, Check)> {
-    let found = step::gradients(model, batch, rows)?;
-    let Expected { loss, tolerance, .. } = Expected::of(model, batch, rows)?;
-    let first = found.loss;
-    let verdict = match (first.is_finite(), (first - loss).abs() <= tolerance) {
+/// The first loss. A model that is given has learned something: its loss is held against that of
+/// even odds.
+fn first_loss(model: &Model, batch: &Batch, rows: usize, given: bool) -> Result<Check> {
+    let first = step::gradients(model, batch, rows)?.loss;
+    let (is_usual, found) = if given {
+        let even = libm::log(model.config().vocab_size as f64);
+        (first < even, format!("{first:.3} of the given model, {even:.3} of even odds"))
+    } else {
+        let Expected { loss, tolerance, .. } = Expected::of(model, batch, rows)?;
+        let expected = format!("{first:.3}, expected {loss:.3} ± {tolerance:.3} from this batch");
+        ((first - loss).abs() <= tolerance, expected)
+    };
+    let verdict = match (first.is_finite(), is_usual) {
         (false, _) => Verdict::Fail,
         (true, false) => Verdict::Unusual,
         (true, true) => Verdict::Pass,
     };
-    let expected = format!("{first:.3}, expected {loss:.3} ± {tolerance:.3} from this batch");
-    let reached = first_step::check(model, batch, rows, &found);
-    let parameters = model.parameters().len();
-    let gradients = match &reached {
-        Ok(_) => format!("each of the {parameters} parameters has one"),
+    Ok(Check { check: "loss at the start", verdict, found })
+}
+
+/// Whether every parameter has a gradient.
+fn gradients(model: &Model, batch: &Batch, rows: usize) -> Result<Check> {
+    let reached = first_step::check(model, batch, rows, &step::gradients(model, batch, rows)?);
+    let found = match &reached {
+        Ok(_) => format!("each of the {} parameters has one", model.parameters().len()),
         Err(error) => error.to_string(),
     };
-    Ok((
-        Check { check: "loss at the start", verdict, found: expected },
-        Check { check: "gradients", verdict: pass(reached.is_ok()), found: gradients },
-    ))
+    Ok(Check { check: "gradients", verdict: pass(reached.is_ok()), found })
 }
 
 /// Whether one short row can be learned by heart.

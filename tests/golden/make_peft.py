@@ -36,8 +36,8 @@ counts[twin.T : 2 * twin.T] = False
 
 
 def logits(ids):
-    seen = twin.mask().expand(twin.ROWS, 1, twin.T, twin.T)
-    return model(input_ids=ids, attention_mask=seen, position_ids=twin.POSITIONS).logits
+    layout = twin.Layout()
+    return model(input_ids=ids, attention_mask=layout.mask(), position_ids=layout.positions).logits
 
 
 optimizer = torch.optim.AdamW(trained, lr=RATE, betas=(0.9, 0.95), weight_decay=twin.DECAY)

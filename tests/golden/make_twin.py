@@ -5,9 +5,11 @@
 
 Needs torch (CPU) and transformers; made with 2.15 and 5.24. The families are the classes of
 `transformers` themselves (eager attention, float32); knobs that none of them has are in a decoder of
-sixty lines below, which is first held against `LlamaForCausalLM`. Rows hold two documents each, as
-packed training has them: a mask keeps attention inside a document, positions begin anew. Weights and
-tokens are exact functions of name and index, so the test makes the same. With `--steps 100` the same
+sixty lines below, which is first held against `LlamaForCausalLM`. Each family is trained by each
+optimizer under both packings: rows that cut documents wherever they fall (`concat`), and rows that
+whole documents fill (`best_fit`); the other curves have two documents a row. A mask keeps attention
+inside a document, positions begin anew. Weights and tokens are exact functions of name and index, so
+the test makes the same. With `--steps 100` the same
 test compares a longer run: `DATAPREP_TWIN=FILE cargo test --release --lib runtime::twin`.
 """
 
@@ -63,15 +65,22 @@ def rows(step):
     return ids[:-1].reshape(ROWS, T), ids[1:].reshape(ROWS, T)
 
 
-def mask(window=0):
-    at = torch.arange(T)
-    seen = (at[:, None] >= at[None, :]) & ((at[:, None] >= CUT) == (at[None, :] >= CUT))
-    if window:
-        seen &= at[:, None] - at[None, :] < window
-    return torch.zeros(T, T).masked_fill(~seen, torch.finfo(torch.float32).min)[None, None]
+class Layout:
+    """Where documents begin in each row: of each token the first of its document."""
 
+    def __init__(self, packing="", step=0):
+        begins = {"": lambda row: [0, CUT], "best_fit": lambda row: [0, 5, 13],
+                  "concat": lambda row: [0, 1 + mixed(step, row) % (T - 1)]}[packing]
+        first = [[max(b for b in begins(row) if b <= at) for at in range(T)] for row in range(ROWS)]
+        self.first = torch.tensor(first)
+        self.positions = torch.arange(T) - self.first
 
-POSITIONS = torch.tensor([at - CUT if at >= CUT else at for at in range(T)]).expand(ROWS, T)
+    def mask(self, window=0):
+        at = torch.arange(T)
+        seen = (at[:, None] >= at) & (self.first[:, :, None] == self.first[:, None, :])
+        if window:
+            seen &= at[:, None] - at < window
+        return torch.zeros(ROWS, 1, T, T).masked_fill(~seen[:, None], torch.finfo(torch.float32).min)
 
 
 class Knobs(torch.nn.Module):
@@ -100,34 +109,38 @@ class Knobs(torch.nn.Module):
         self.p = {name: torch.nn.Parameter(weight(name, dims)) for name, dims in shapes.items()}
 
     def ours(self):
-        return {name: (p, None) for name, p in self.p.items()}
+        return self.p
+
+    def gradients(self, loss):
+        loss.backward()
 
     def norm(self, x, name):
         if self.layernorm:
             return F.layer_norm(x, (D,), self.p[name], None, 1e-5)
         return x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + 1e-5) * self.p[name]
 
-    def turned(self, x, heads):
+    def turned(self, x, heads, positions):
         x = x.view(ROWS, T, heads, D // H).transpose(1, 2)
         half = D // H // 2
-        angle = POSITIONS[:, None, :, None] * 10000.0 ** (-torch.arange(half) / half)
+        angle = positions[:, None, :, None] * 10000.0 ** (-torch.arange(half) / half)
         a, b = x[..., :half], x[..., half:]
         return torch.cat([a * angle.cos() - b * angle.sin(), b * angle.cos() + a * angle.sin()], -1)
 
-    def attention(self, x, w, layer):
-        q, k = self.turned(x @ w("self_attn.q_proj").T, H), self.turned(x @ w("self_attn.k_proj").T, K)
+    def attention(self, x, w, layer, layout):
+        q = self.turned(x @ w("self_attn.q_proj").T, H, layout.positions)
+        k = self.turned(x @ w("self_attn.k_proj").T, K, layout.positions)
         v = (x @ w("self_attn.v_proj").T).view(ROWS, T, K, D // H).transpose(1, 2)
         k, v = k.repeat_interleave(H // K, 1), v.repeat_interleave(H // K, 1)
-        scores = q @ k.transpose(2, 3) / math.sqrt(D // H) + mask(self.pattern[layer])
+        scores = q @ k.transpose(2, 3) / math.sqrt(D // H) + layout.mask(self.pattern[layer])
         mixed = (scores.softmax(-1) @ v).transpose(1, 2).reshape(ROWS, T, D)
         return mixed @ w("self_attn.o_proj").T
 
-    def loss(self, ids, targets):
+    def loss(self, ids, targets, layout):
         x = self.p["model.embed_tokens.weight"][ids]
         for layer in range(L):
             w = lambda part: self.p[f"model.layers.{layer}.{part}.weight"]
             normed = self.norm(x, f"model.layers.{layer}.input_layernorm.weight")
-            x = x + self.residual * self.attention(normed, w, layer)
+            x = x + self.residual * self.attention(normed, w, layer, layout)
             if not self.parallel:
                 normed = self.norm(x, f"model.layers.{layer}.post_attention_layernorm.weight")
             up = normed @ w("mlp.up_proj").T
@@ -143,27 +156,39 @@ class Knobs(torch.nn.Module):
 
 
 class Theirs:
-    """A class of `transformers` with our weights."""
+    """A class of `transformers` whose weights are ours, which alone are trained: GPT-2 keeps queries,
+    keys and values in one matrix, and turned round."""
 
     def __init__(self, model, one=1.0):
         self.model = model.eval()
         self.model.config._attn_implementation = "eager"
-        self.named = {}
+        self.own, self.parts = {}, []
         for name, p in model.named_parameters():
             for ours, part, turned in ours_of(name):
-                view = (lambda p: p.data.T) if turned else (lambda p: p.data)
-                rows = view(p).shape[0] // (3 if "c_attn" in name else 1)
-                target = view(p)[part * rows : (part + 1) * rows]
+                dims = self.part(p, name, part, turned).shape
                 first = 1.0 if "q_norm" in ours or "k_norm" in ours else one
-                target.copy_(weight(ours, tuple(target.shape), first))
-            self.named[name] = p
+                self.own[ours] = torch.nn.Parameter(weight(ours, tuple(dims), first))
+                self.parts.append((self.own[ours], p, name, part, turned))
+
+    def part(self, tensor, name, part, turned):
+        view = tensor.T if turned else tensor
+        rows = view.shape[0] // (3 if "c_attn" in name else 1)
+        return view[part * rows : (part + 1) * rows]
 
     def ours(self):
-        return {ours_of(name)[0][0]: (p, name) for name, p in self.named.items()}
+        return self.own
 
-    def loss(self, ids, targets):
-        logits = self.model(ids, attention_mask=mask().expand(ROWS, 1, T, T), position_ids=POSITIONS).logits
+    def loss(self, ids, targets, layout):
+        for own, p, *where in self.parts:
+            self.part(p.data, *where).copy_(own.data)
+        logits = self.model(ids, attention_mask=layout.mask(), position_ids=layout.positions).logits
         return F.cross_entropy(logits.view(-1, V), targets.flatten())
+
+    def gradients(self, loss):
+        self.model.zero_grad()
+        loss.backward()
+        for own, p, *where in self.parts:
+            own.grad = self.part(p.grad, *where).clone()
 
 
 def ours_of(name):
@@ -243,8 +268,8 @@ class Lion(torch.optim.Optimizer):
 
 def optimizers(kind, model):
     named = model.ours()
-    decayed = [p for p, _ in named.values() if p.dim() >= 2]
-    plain = [p for p, _ in named.values() if p.dim() < 2]
+    decayed = [p for p in named.values() if p.dim() >= 2]
+    plain = [p for p in named.values() if p.dim() < 2]
     adamw = lambda params, decay: torch.optim.AdamW(params, lr=PEAK, betas=(0.9, 0.95), weight_decay=decay)
     if kind == "adamw":
         return [adamw(decayed, DECAY), adamw(plain, 0.0)]
@@ -253,21 +278,21 @@ def optimizers(kind, model):
     if kind == "sgd":
         sgd = lambda params, decay: torch.optim.SGD(params, lr=PEAK * 10, momentum=0.9, weight_decay=decay)
         return [sgd(decayed, DECAY), sgd(plain, 0.0)]
-    blocks = [p for name, (p, _) in named.items() if ".layers." in name and p.dim() == 2]
-    rest = [p for name, (p, _) in named.items() if ".layers." not in name and p.dim() == 2]
+    blocks = [p for name, p in named.items() if ".layers." in name and p.dim() == 2]
+    rest = [p for name, p in named.items() if ".layers." not in name and p.dim() == 2]
     muon = torch.optim.Muon(blocks, lr=PEAK, weight_decay=DECAY, adjust_lr_fn="match_rms_adamw")
     return [muon, adamw(rest, DECAY), adamw(plain, 0.0)]
 
 
-def curve(model, kind, steps):
+def curve(model, kind, steps, packing=""):
     own = optimizers(kind, model)
-    params = [p for p, _ in model.ours().values()]
+    params = list(model.ours().values())
     losses = []
     for step in range(steps):
-        loss = model.loss(*rows(step))
+        loss = model.loss(*rows(step), Layout(packing, step))
         for p in params:
             p.grad = None
-        loss.backward()
+        model.gradients(loss)
         torch.nn.utils.clip_grad_norm_(params, 1.0)
         for optimizer in own:
             optimizer.step()
@@ -280,15 +305,13 @@ def knobs(text, **keys):
 
 
 RUNS = [
-    ("", "adamw", llama), ("tied = false", "adamw", lambda: llama(False)),
-    (KEYS["gpt2"], "adamw", gpt2), (KEYS["qwen3"], "adamw", qwen3), (KEYS["gemma"], "adamw", gemma),
-    (KEYS["scaled"], "adamw", scaled),
-    ("", "lion", llama), ("", "sgd", llama), ("", "muon", llama),
+    ("tied = false", "adamw", lambda: llama(False)), (KEYS["scaled"], "adamw", scaled),
     knobs("parallel = true\nactivation = 'relu2'", parallel=True, relu2=True),
     knobs("logit_softcap = 5.0\nz_loss = 1e-3\ntied = false", softcap=5.0, z_loss=1e-3, tied=False),
     knobs("window = 4\nwindow_pattern = 'SL'\nresidual_scale = 0.5", pattern=(4, 0), residual=0.5),
     knobs("norm = 'layernorm'", layernorm=True),
 ]
+FAMILIES = [("", llama), (KEYS["gpt2"], gpt2), (KEYS["qwen3"], qwen3), (KEYS["gemma"], gemma)]
 RATES = {"adamw": PEAK, "muon": PEAK, "lion": PEAK / 10, "sgd": PEAK * 10}
 
 
@@ -300,11 +323,14 @@ def main():
     arguments = parser.parse_args()
     same = [curve(model, "adamw", 3) for model in (llama(), Knobs())]
     assert all(abs(a - b) < 1e-5 for a, b in zip(*same)), same
+    runs = [(text, kind, make, packing) for text, make in FAMILIES for kind in RATES
+            for packing in ("concat", "best_fit")]
     curves = []
-    for text, kind, make in RUNS:
-        losses = curve(make(), kind, arguments.steps)
-        print(f"{kind:6} {losses[0]:.4f} → {losses[-1]:.4f}  {text!r}")
-        curves.append({"model": text, "optimizer": kind, "learning_rate": RATES[kind], "losses": losses})
+    for text, kind, make, packing in runs + [(*run, "") for run in RUNS]:
+        losses = curve(make(), kind, arguments.steps, packing)
+        print(f"{kind:6} {losses[0]:.4f} → {losses[-1]:.4f}  {packing:8} {text!r}")
+        curves.append({"model": text, "optimizer": kind, "packing": packing,
+                       "learning_rate": RATES[kind], "losses": losses})
     arguments.out.write_text(json.dumps(curves, separators=(",", ":")) + "\n")
 
 

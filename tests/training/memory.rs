@@ -2,8 +2,8 @@
 
 use dataprep::{
     base::config,
-    runtime::{data::Batch, device::Device, model::Model, optim::clip::clip, step},
-    train::{TrainConfig, plan::step_memory},
+    runtime::{data::Batch, device::Device, model::Model, optim::clip::clip, step, value::Form},
+    train::{TrainConfig, config::Ops, plan::step_memory},
 };
 
 use crate::support::memory::most_held;
@@ -37,7 +37,11 @@ fn take_step(config: &TrainConfig) {
     if let Some(lora) = &config.lora {
         model = model.with_lora(lora, 1).unwrap();
     }
-    let model = model.with_recompute(train.recompute.blocks());
+    let form = match config.runtime.ops {
+        Ops::Fused => Form::Fused,
+        Ops::Composed => Form::Composed,
+    };
+    let model = model.with_form(form).with_recompute(train.recompute.blocks());
     let mut optimizer = config.build_optimizer(&model).unwrap();
     let batch = batch(train.rows_per_step(), train.sequence);
     let mut found = step::gradients(&model, &batch, train.micro_batch).unwrap();
@@ -82,5 +86,26 @@ fn what_is_counted_of_a_step_is_what_it_holds() {
         let least = counted.total() * 97 / 100;
         let most = counted.total() * 103 / 100 + (128 << 10);
         assert!((least..=most).contains(&held), "{sets}: {held} bytes held, counted {counted:?}");
+    }
+}
+
+#[test]
+fn what_the_references_of_the_operations_hold_is_counted() {
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
+    for sets in [
+        "model.n_layer=2 train.sequence=32",
+        "model.n_layer=1 model.vocab_size=1024 model.logit_softcap=5.0",
+        "model.n_layer=2 model.norm=layernorm model.bias=all model.activation=gelu",
+        "model.n_layer=3 train.recompute=3",
+    ] {
+        let sets = format!("{sets} train.micro_batch=2 train.batch_tokens=128");
+        let config = small(&(sets + " runtime.ops=composed"));
+        let (counted, _) = step_memory(&config, config.train.micro_batch, 1);
+        let held = pool.install(|| {
+            take_step(&config);
+            most_held(|| take_step(&config)).1
+        });
+        let off = held as f64 / counted.total() as f64;
+        assert!((0.85..1.12).contains(&off), "{config:?}: {held} bytes held, counted {counted:?}");
     }
 }

@@ -22,7 +22,12 @@ use crate::runtime::value::Value;
 
 /// How the turns of longer texts than a model was made for are slowed down.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "lowercase", deny_unknown_fields)]
+#[serde(
+    tag = "kind",
+    rename_all = "lowercase",
+    deny_unknown_fields,
+    expecting = "a table such as { kind = \"linear\", factor = 2.0 }"
+)]
 pub enum RopeScaling {
     /// Every turn by 1 / factor: positions interpolated (Chen et al., 2023, arXiv:2306.15595).
     Linear { factor: f64 },

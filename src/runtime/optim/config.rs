@@ -150,6 +150,10 @@ impl OptimizerConfig {
                 ("groups.beta2", number(group.beta2, &share)),
             ]
         });
+        if self.nesterov == Some(true) && self.momentum == Some(0.0) {
+            let message = "`optimizer.nesterov` looks ahead along `optimizer.momentum`, which is 0";
+            return Err(Error::config(message).with_hint("leave one of them out"));
+        }
         match own.into_iter().chain(groups).find(|(_, fits)| !fits) {
             Some((key, _)) => Err(Error::config(format!("`optimizer.{key}` is out of range"))
                 .with_hint(
@@ -363,6 +367,7 @@ mod tests {
             ("kind = 'sgd'\nscale = 'original'", "scale"),
             ("kind = 'muon'\nmomentum = 1.0", "momentum"),
             ("kind = 'muon'\niterations = 0", "iterations"),
+            ("kind = 'sgd'\nnesterov = true\nmomentum = 0.0", "nesterov"),
             ("kind = 'adam'", "adam"),
             ("[[groups]]\nparameters = '*'\nlearning_rate = 0.0", "groups.learning_rate"),
             ("[[groups]]\nparameters = '*'\nbeta1 = nan", "groups.beta1"),

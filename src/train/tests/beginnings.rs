@@ -146,6 +146,22 @@ fn a_mix_smaller_than_a_whole_batch_is_tried_and_planned_as_it_is_trained() {
 }
 
 #[test]
+fn smoke_tries_the_given_model_and_its_adapters() {
+    let bench = Bench::new();
+    let trained = bench.train("base", &[], &options()).unwrap();
+    let deeper = ["train.grow=expand", "model.n_layer=4"];
+    for sets in [&["lora.rank=4"][..], &deeper] {
+        let smoke = smoke::smoke(bare(sets), &bench.path("mix"), &from(&bench)).unwrap();
+        assert!(smoke.verdict().is_ok(), "{smoke}");
+        let found = |check: usize| smoke.checks[check].found.split(' ').collect::<Vec<_>>();
+        let first: f64 = found(0)[0].parse().unwrap();
+        assert!(first < trained.loss.unwrap() + 0.5 && found(0).contains(&"given"), "{smoke}");
+        // Of two blocks, each with adapters of two parts at two maps.
+        assert_eq!(found(1).contains(&"8"), sets.len() == 1, "{smoke}");
+    }
+}
+
+#[test]
 fn every_rate_is_tried_on_whole_batches() {
     let bench = Bench::new();
     let points = |sets: &[&str]| {

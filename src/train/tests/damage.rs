@@ -190,6 +190,16 @@ fn whatever_is_trained_a_bit_in_any_file_of_its_checkpoint_is_named() {
 }
 
 #[test]
+fn a_damaged_checkpoint_is_named_with_the_one_that_is_used() {
+    let bench = Bench::new();
+    bench.stop("run");
+    let last = bench.checkpoints("run").pop().unwrap();
+    bench.damage(&format!("run/checkpoints/{last}/model.safetensors"), DAMAGES[0].1);
+    let summary = bench.train("run", &[], &options()).unwrap();
+    assert!(summary.warnings[0].ends_with("; it goes on after step 10"), "{summary}");
+}
+
+#[test]
 fn with_no_checkpoint_left_nothing_is_touched_and_the_error_says_what_to_do() {
     let bench = Bench::new();
     for file in ["metrics.jsonl", "checkpoints"] {

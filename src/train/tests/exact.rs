@@ -274,8 +274,12 @@ fn a_run_goes_back_to_a_checkpoint_and_comes_to_the_same_end() {
     let summary = bench.train("run", &ALL, &back_to(10)).unwrap();
     assert_eq!((summary.resumed_from, summary.step), (10, 20));
     assert_eq!(bench.manifest("run"), manifest);
-    let error = bench.train("run", &ALL, &back_to(11)).unwrap_err().to_string();
-    assert!(error.contains("no checkpoint of step 11"), "{error}");
+    // Behind some checkpoints, before all of them.
+    for step in [11, 3] {
+        let error = bench.train("run", &ALL, &back_to(step)).unwrap_err().to_string();
+        assert!(error.contains(&format!("no checkpoint of step {step}")), "{error}");
+        assert!(error.contains("found: 5, 10"), "{error}");
+    }
     assert!(bench.train("none", &ALL, &back_to(5)).is_err());
 }
 
@@ -297,6 +301,9 @@ fn budgets_come_to_steps_and_are_the_run_of_those() {
     let by_text = plan(&["train.bytes=1300"]).unwrap().steps;
     assert_eq!(by_text, 10, "1,300 bytes are some 1,335 tokens");
     assert!(plan(&["train.bytes=60"]).unwrap_err().to_string().contains("less than one step"));
+    let more = plan(&["train.bytes=1MB"]).unwrap_err().to_string();
+    assert!(more.ends_with("the mix has 3,654 bytes of text"), "{more}");
+    assert_eq!(plan(&["train.bytes=3654"]).unwrap().steps, plan(&[]).unwrap().steps);
 }
 
 #[test]
