@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use super::noise::{self, Verdict};
 use crate::base::error::Result;
 use crate::base::hash::Fingerprint;
-use crate::runs::records;
+use crate::base::json;
 
 /// A document that a run has scored.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -46,9 +46,9 @@ struct Evaluated {
 /// # Errors
 /// Damaged: a record that cannot be read.
 pub fn read(run: &Path) -> Result<Scores> {
-    let evaluated: Vec<Evaluated> = records::lines(&run.join("evals.jsonl"))?;
+    let evaluated: Vec<Evaluated> = json::lines(&run.join("evals.jsonl"))?;
     let documents: Vec<Scored> = match evaluated.iter().map(|it| it.step).max() {
-        Some(step) => records::lines(&run.join("evals").join(format!("step-{step:06}.jsonl")))?,
+        Some(step) => json::lines(&run.join("evals").join(format!("step-{step:06}.jsonl")))?,
         None => Vec::new(),
     };
     Ok(documents.into_iter().map(|document| (document.text, document)).collect())

@@ -34,9 +34,10 @@ use crate::artifact::manifest::Manifest;
 use crate::artifact::record::Kind;
 use crate::base::error::{Error, Result};
 use crate::base::io;
+use crate::base::json;
 use crate::base::size::Count;
 use crate::lineage::{self, Depth, Difference, Lineage, Node, Reader, What, differences, sentence};
-use crate::runs::{self, Facts, records};
+use crate::runs::{self, Facts};
 use crate::shards::OverlapReport;
 use reasons::Reasons;
 
@@ -224,7 +225,7 @@ impl Runs {
     fn of(from: (&Path, &Lineage), to: (&Path, &Lineage), found: &[Difference]) -> Result<Runs> {
         let facts = |path: &Path| Facts::read(path, &Manifest::read(path)?);
         let curve = |path: &Path| -> Result<Vec<curves::Step>> {
-            let steps: Vec<Step> = records::lines(&path.join("metrics.jsonl"))?;
+            let steps: Vec<Step> = json::lines(&path.join("metrics.jsonl"))?;
             let step = |it: Step| curves::Step { tokens: it.tokens, loss: it.loss };
             Ok(steps.into_iter().map(step).collect())
         };

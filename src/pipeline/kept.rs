@@ -20,7 +20,7 @@ use crate::artifact::{
     stage::Stage,
     store::{self, FOLDER},
 };
-use crate::base::{error::Result, hash::Fingerprint, io};
+use crate::base::{error::Result, hash::Fingerprint, io, json};
 
 /// The outputs of one step that are not current.
 pub struct Kept {
@@ -199,9 +199,7 @@ pub fn remove(output: &Unused) -> Result<()> {
 
 /// Whether `state.json` says that a run is over.
 fn is_done(run: &Path) -> bool {
-    let state = io::read(&run.join("state.json")).unwrap_or_default();
-    let state: serde_json::Value = serde_json::from_slice(&state).unwrap_or_default();
-    state["state"] == "done"
+    json::value(&run.join("state.json"))["state"] == "done"
 }
 
 /// The finished outputs in a folder, by name; none where there is no folder.

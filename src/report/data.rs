@@ -7,12 +7,12 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::{Shown, chain::Link, files::json, records::Run, view::duration};
+use super::{Shown, chain::Link, records::Run, view::duration};
 use crate::artifact::record::{InputKind, Kind};
 use crate::base::{
     hash::Fingerprint,
     html::{escape, put},
-    io,
+    io, json,
     size::Count,
 };
 use crate::lineage;
@@ -321,7 +321,7 @@ fn scores(run: &Run) -> Vec<(String, Value)> {
     let folders = if folder.is_dir() { io::list(&folder).unwrap_or_default() } else { Vec::new() };
     let mut found = Vec::new();
     for folder in folders {
-        let scores = json(&folder.join("scores.json"));
+        let scores = json::value(&folder.join("scores.json"));
         let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let name = name.split('@').next().unwrap_or_default().to_owned();
         let tasks = scores["tasks"].as_array().cloned().unwrap_or_default();

@@ -19,7 +19,6 @@ pub mod cost;
 pub mod csv;
 mod curves;
 mod data;
-pub mod files;
 pub mod forecast;
 mod goals;
 pub mod live;

@@ -10,9 +10,8 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::chain::{self, Link};
-use super::files::{json, lines};
 use crate::artifact::manifest::Manifest;
-use crate::base::{error::Result, hash::Fingerprint, io, lock::Lock};
+use crate::base::{error::Result, hash::Fingerprint, io, json, lock::Lock};
 use crate::shards::validation::fingerprint_of_sources;
 
 /// A line of `metrics.jsonl`.
@@ -186,17 +185,17 @@ impl Run {
         };
         let table: toml::Table = config_text.parse().unwrap_or_default();
         let config: Value = serde_json::to_value(table).unwrap_or_default();
-        let about = json(&path.join("run.json"));
+        let about = json::value(&path.join("run.json"));
         let sessions = serde_json::from_value(about["sessions"].clone()).unwrap_or_default();
         let goals = serde_json::from_value(about["goals"].clone()).unwrap_or_default();
         let price = about["price_per_hour"].as_f64();
         let price = price.or_else(|| config["train"]["price_per_hour"].as_f64());
-        let evals: Vec<Eval> = lines(&path.join("evals.jsonl"))?;
+        let evals: Vec<Eval> = json::lines(&path.join("evals.jsonl"))?;
         let mut evaluated: Vec<u64> = evals.iter().map(|eval| eval.step).collect();
         evaluated.sort_unstable();
         evaluated.dedup();
         let documents = |step: Option<&u64>| match step {
-            Some(step) => lines(&path.join(format!("evals/step-{step:06}.jsonl"))),
+            Some(step) => json::lines(&path.join(format!("evals/step-{step:06}.jsonl"))),
             None => Ok(Vec::new()),
         };
         let full = io::canonical(path)?;
@@ -205,13 +204,13 @@ impl Run {
             name,
             state: state(path)?,
             steps: config["train"]["steps"].as_u64(),
-            metrics: lines(&path.join("metrics.jsonl"))?,
-            timing: lines(&path.join("timing.jsonl"))?,
+            metrics: json::lines(&path.join("metrics.jsonl"))?,
+            timing: json::lines(&path.join("timing.jsonl"))?,
             scored: documents(evaluated.last())?,
             scored_before: documents(evaluated.iter().rev().nth(1))?,
-            samples: lines(&path.join("samples.jsonl"))?,
-            spikes: lines(&path.join("spikes.jsonl"))?,
-            norms: lines(&path.join("norms.jsonl"))?,
+            samples: json::lines(&path.join("samples.jsonl"))?,
+            spikes: json::lines(&path.join("spikes.jsonl"))?,
+            norms: json::lines(&path.join("norms.jsonl"))?,
             price_per_hour: price,
             chain: chain::upstream(path, &manifest),
             path: path.to_owned(),
@@ -288,7 +287,7 @@ impl Run {
 }
 
 fn state(path: &Path) -> Result<&'static str> {
-    let state = json(&path.join("state.json"));
+    let state = json::value(&path.join("state.json"));
     Ok(match state["state"].as_str() {
         Some("done") => "done",
         _ if Lock::is_held(&path.join(".lock"))? => "running",

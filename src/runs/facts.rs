@@ -10,11 +10,11 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::records;
 use crate::artifact::manifest::Manifest;
 use crate::base::error::Result;
 use crate::base::hash::Fingerprint;
 use crate::base::io;
+use crate::base::json;
 use crate::shards::validation::fingerprint_of_sources;
 
 /// Bytes that are read of the end of each record: a last line of metrics, an evaluation's sources,
@@ -105,15 +105,14 @@ impl Facts {
             seed: config("/train/seed").or(Some(manifest.seed)),
             ..Facts::default()
         };
-        if let Some(last) = records::tail::<Step>(&path.join("metrics.jsonl"), METRICS_END)?.last()
-        {
+        if let Some(last) = json::tail::<Step>(&path.join("metrics.jsonl"), METRICS_END)?.last() {
             (facts.step, facts.tokens, facts.loss) = (last.step, last.tokens, Some(last.loss));
         }
         facts.evaluation(evaluated(&path.join("evals.jsonl"))?);
-        let timed = records::tail::<Timed>(&path.join("timing.jsonl"), TIMING_END)?;
+        let timed = json::tail::<Timed>(&path.join("timing.jsonl"), TIMING_END)?;
         facts.tokens_per_second = median(timed.iter().map(|it| it.tokens_per_second).collect());
-        facts.state = json(&path.join("state.json"))["state"].as_str().map(str::to_owned);
-        let run = json(&path.join("run.json"));
+        facts.state = json::value(&path.join("state.json"))["state"].as_str().map(str::to_owned);
+        let run = json::value(&path.join("run.json"));
         facts.sessions(&run);
         facts.goals(&run);
         facts.evals = tasks(path);
@@ -173,20 +172,12 @@ impl Facts {
 /// The lines of the latest evaluations; the whole file where its end is of one evaluation, which
 /// may begin before it.
 fn evaluated(path: &Path) -> Result<Vec<Evaluated>> {
-    let end: Vec<Evaluated> = records::tail(path, EVALS_END)?;
+    let end: Vec<Evaluated> = json::tail(path, EVALS_END)?;
     let is_one = end.first().map(|it| it.step) == end.last().map(|it| it.step);
     match is_one && path.is_file() && io::size(path)? > EVALS_END {
-        true => records::lines(path),
+        true => json::lines(path),
         false => Ok(end),
     }
-}
-
-/// A file of JSON; null where it is missing or odd.
-fn json(path: &Path) -> Value {
-    if !path.is_file() {
-        return Value::Null;
-    }
-    io::read(path).ok().and_then(|it| serde_json::from_slice(&it).ok()).unwrap_or_default()
 }
 
 fn median(mut values: Vec<f64>) -> Option<f64> {
@@ -198,7 +189,7 @@ fn median(mut values: Vec<f64>) -> Option<f64> {
 fn tasks(run: &Path) -> BTreeMap<String, f64> {
     let mut found = BTreeMap::new();
     for evaluation in evaluations(run) {
-        let scores = json(&evaluation.join("scores.json"));
+        let scores = json::value(&evaluation.join("scores.json"));
         for task in scores["tasks"].as_array().into_iter().flatten() {
             let metric = task["metric"].as_str().unwrap_or("acc");
             let value = task[metric]["value"].as_f64().or_else(|| task[metric].as_f64());

@@ -3,14 +3,13 @@
 //!
 //! In → a folder; out → [`Row`]s: a run's facts ([`facts`]), its change against the run that it is
 //! nearest to ([`mod@list`]), and remarks that a person has left beside it ([`notes`]). [`table`]
-//! sorts, filters and prints them, [`records`] reads the ends of JSON Lines. **Cost.** A manifest,
+//! sorts, filters and prints them. **Cost.** A manifest,
 //! and the ends of three records a run; the nearest run is looked for among all earlier ones by the
 //! number of keys that differ.
 
 mod facts;
 mod list;
 pub mod notes;
-pub mod records;
 mod table;
 
 pub use facts::{Facts, evaluations, parameters};

@@ -14,11 +14,11 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
-use super::records;
 use crate::artifact::manifest::Manifest;
 use crate::base::error::{Error, Result};
 use crate::base::hash::Fingerprint;
 use crate::base::io;
+use crate::base::json;
 
 /// The file's name, in the folder that holds the artifacts.
 pub const FILE_NAME: &str = "notes.jsonl";
@@ -81,7 +81,7 @@ pub fn append(
 /// # Errors
 /// Damaged: a line that is none.
 pub fn read(folder: &Path) -> Result<Vec<Note>> {
-    records::lines(&folder.join(FILE_NAME))
+    json::lines(&folder.join(FILE_NAME))
 }
 
 /// The remarks about one artifact of a folder; `standing`: the fingerprints of all of them.

@@ -86,13 +86,11 @@ impl Records {
     }
 }
 
-/// All complete records of a file; a missing file has none.
-pub fn read<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>> {
-    read_until(path, u64::MAX)
-}
-
-/// Those of the steps up to `step`: what lies behind is not looked at. Damaged: a line before that
-/// is no record.
+/// The records of the steps up to `step`; a missing file has none. What lies behind is not looked
+/// at.
+///
+/// # Errors
+/// Damaged: a line before that is no record.
 pub fn read_until<T: DeserializeOwned>(path: &Path, step: u64) -> Result<Vec<T>> {
     if !path.exists() {
         return Ok(Vec::new());

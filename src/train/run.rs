@@ -30,7 +30,7 @@ use super::{
     peak::Peak,
     plan::{self, Prepared, TrainOptions},
     probe::{self, Probe, Rate},
-    records, replay,
+    replay,
     rotation::Rotation,
     sample::{Ended, Request, Sample, Writer},
     sessions::Sessions,
@@ -40,7 +40,7 @@ use super::{
 use crate::base::{
     config::Table,
     error::{Error, Result},
-    machine,
+    json, machine,
     progress::Progress,
     size::Count,
 };
@@ -296,7 +296,7 @@ impl<'a> Run<'a> {
         } else if !without.is_empty() {
             self.warn(format!("no document is held out of {}", without.join(", ")));
         }
-        let metrics = records::read::<Metric>(&self.directory.join(layout::METRICS))?;
+        let metrics = json::lines::<Metric>(&self.directory.join(layout::METRICS))?;
         for trouble in self.health.troubles(&metrics) {
             self.trouble(trouble)?;
         }
@@ -307,8 +307,8 @@ impl<'a> Run<'a> {
     /// Judges the goals up to this step anew from the records, and says those that are new.
     fn judge_goals(&mut self) -> Result<()> {
         let step = self.learner.state.step;
-        let metrics = records::read::<Metric>(&self.directory.join(layout::METRICS))?;
-        let evals = records::read::<SourceEval>(&self.directory.join(layout::EVALS))?;
+        let metrics = json::lines::<Metric>(&self.directory.join(layout::METRICS))?;
+        let evals = json::lines::<SourceEval>(&self.directory.join(layout::EVALS))?;
         let verdicts = self.goals.judged(step, &metrics, &evaluations(&evals));
         for verdict in verdicts.iter().filter(|it| !self.sessions.goals.contains(it)) {
             match verdict.met {

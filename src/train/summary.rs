@@ -16,14 +16,13 @@ use super::{
     layout::{self, Standing, State},
     metric::Metric,
     milestones::{self, MilestoneEval},
-    records,
     sample::Sample,
     validate::SourceEval,
 };
 use crate::artifact::summary::Summary;
 use crate::base::{
     error::Result,
-    machine,
+    json, machine,
     size::{Bytes, Count},
 };
 use crate::runtime::checkpoint;
@@ -167,9 +166,9 @@ impl Seconds {
 impl TrainSummary {
     /// What the records and the directory say; the process adds its own.
     pub fn of_records(run: &RunDirectory, standing: Standing) -> Result<TrainSummary> {
-        let metrics: Vec<Metric> = records::read(&run.join(layout::METRICS))?;
-        let evals: Vec<SourceEval> = records::read(&run.join(layout::EVALS))?;
-        let samples: Vec<Sample> = records::read(&run.join(layout::SAMPLES))?;
+        let metrics: Vec<Metric> = json::lines(&run.join(layout::METRICS))?;
+        let evals: Vec<SourceEval> = json::lines(&run.join(layout::EVALS))?;
+        let samples: Vec<Sample> = json::lines(&run.join(layout::SAMPLES))?;
         let (last_eval, last) = (evals.last().map(|eval| eval.step), metrics.last());
         let Steps::Number(steps) = run.config.train.steps else {
             panic!("steps of a run are resolved: {:?}", run.config.train.steps)

@@ -29,13 +29,13 @@ use std::{
 
 use super::{
     Begin, Context, GenerateOptions, Generator, TrainOptions, TrainSummary, layout, metric::Metric,
-    records, run,
+    run,
 };
 use crate::artifact::manifest::Manifest;
 use crate::base::{
     config::{self, Table},
     error::{Error, Result},
-    io,
+    io, json,
     progress::{Progress, Style},
     size::Bytes,
 };
@@ -126,7 +126,7 @@ impl Bench {
     }
 
     fn metrics(&self, name: &str) -> Vec<Metric> {
-        records::read(&self.path(name).join(layout::METRICS)).unwrap()
+        json::lines(&self.path(name).join(layout::METRICS)).unwrap()
     }
 }
 
