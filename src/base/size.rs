@@ -1,6 +1,6 @@
 //! Sizes as people write them: `8GiB`, `128MiB`, `1B`, `32k`.
 //!
-//! In → an integer or text; out → [`Bytes`] or [`Count`]. Binary units only with the `i` (`GiB`);
+//! In → an integer or text; out → [`Bytes`] or [`Count`]; shares as per cent. Binary units only with the `i` (`GiB`);
 //! decimal ones without (`GB`, `k`, `M`, `B` for 10⁹, `T`). Stored and compared as integers, so
 //! `32k` and `32000` give the same fingerprint.
 
@@ -128,6 +128,11 @@ impl fmt::Display for Count {
     }
 }
 
+/// A share as people read it: 0.934 → `93.4%`.
+pub fn percent(share: f64) -> String {
+    format!("{:.1}%", 100.0 * share)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -151,5 +156,6 @@ mod tests {
         assert_eq!(Bytes(3 << 19).to_string(), "1.5 MiB");
         assert_eq!(Count(1_234_567).to_string(), "1,234,567");
         assert_eq!(Count(999).to_string(), "999");
+        assert_eq!(percent(0.934), "93.4%");
     }
 }
