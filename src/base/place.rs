@@ -76,6 +76,14 @@ pub fn joined(folder: &Path, path: &Path) -> PathBuf {
     if joined.as_os_str().is_empty() { PathBuf::from(".") } else { joined }
 }
 
+/// The way from the folder `base` to `path`, both absolute: `/a/runs/one`, `/a/data/x` →
+/// `../../data/x`.
+pub fn relative(base: &Path, path: &Path) -> PathBuf {
+    let shared = base.components().zip(path.components()).take_while(|(a, b)| a == b).count();
+    let up = base.components().skip(shared).map(|_| Component::ParentDir);
+    up.chain(path.components().skip(shared)).collect()
+}
+
 /// How far into a file a mark may stand, in bytes.
 const MARK_WITHIN: u64 = 1024;
 
@@ -178,6 +186,13 @@ mod tests {
         let error = output_directory(&at("dangling"), &[]).unwrap_err().to_string();
         assert!(error.contains("link to nothing"), "{error}");
         assert!(output_directory(&at("data/a.jsonl"), &[]).is_err());
+    }
+
+    #[test]
+    fn a_relative_place_is_the_way_between_two_folders() {
+        let way = |base: &str, path: &str| relative(Path::new(base), Path::new(path));
+        assert_eq!(way("/a/runs/one", "/a/data/x.parquet"), Path::new("../../data/x.parquet"));
+        assert_eq!(way("/a", "/a/m"), Path::new("m"));
     }
 
     #[test]

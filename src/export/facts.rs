@@ -20,7 +20,7 @@ use crate::artifact::{
     store,
 };
 use crate::base::{error::Result, hash::Fingerprint};
-use crate::train::{Metric, layout, records, validate::SourceEval};
+use crate::train::{Metric, SourceEval, layout, records};
 
 /// What the card tells.
 #[derive(Clone, Debug, PartialEq, Serialize)]

@@ -1,8 +1,8 @@
 //! A run on one page, or several side by side: curves, texts, data, money.
 //!
 //! In → the directories of runs, read as the files that `docs/formats.md` describes; out → one HTML
-//! page that opens offline on any screen, or the metrics as CSV. Reading order: [`records`] what a
-//! run says, [`chain`] what it was made from, [`page`] the page from top to bottom, its parts
+//! page that opens offline on any screen, or the metrics as CSV. Reading order: [`lines`] what a
+//! run writes, [`records`] all of it together, [`chain`] what it was made from, [`page`] the page from top to bottom, its parts
 //! (`curves`, `norms`, `data`, `goals`, `texts`, `settings`, `money`), [`chart`] and [`series`]
 //! below them;
 //! [`forecast`] and [`cost`], which are pure; [`mod@csv`]; [`live`], the page while it trains.
@@ -21,6 +21,7 @@ mod curves;
 mod data;
 pub mod forecast;
 mod goals;
+pub mod lines;
 pub mod live;
 mod money;
 mod norms;

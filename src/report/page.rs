@@ -87,8 +87,8 @@ fn parts(runs: &[Shown], view: &View) -> Vec<(&'static str, &'static str, String
 
 /// When and on what a run was worked on.
 fn clocks(run: &Run) -> String {
-    let Run { name, state, .. } = run;
-    let mut text = format!("{name}: {state}");
+    let Run { name, standing, .. } = run;
+    let mut text = format!("{name}: {standing}");
     if let Some(last) = run.sessions.last() {
         let device = last.numerics["device"].as_str().unwrap_or("an unknown device");
         let threads = last.numerics["threads"].as_u64().unwrap_or(0);

@@ -15,7 +15,7 @@ use crate::base::error::Result;
 use crate::base::hash::Fingerprint;
 use crate::base::io;
 use crate::base::json;
-use crate::shards::validation::fingerprint_of_sources;
+use crate::shards::validation::{bits_per_byte, fingerprint_of_sources};
 
 /// Bytes that are read of the end of each record: a last line of metrics, an evaluation's sources,
 /// some hundred steps' clocks.
@@ -123,9 +123,7 @@ impl Facts {
         let last = evaluated.iter().map(|it| it.step).max();
         let latest: Vec<Evaluated> =
             evaluated.into_iter().filter(|it| Some(it.step) == last).collect();
-        let bits = |nats: f64, bytes: u64| {
-            (bytes > 0).then(|| nats / (std::f64::consts::LN_2 * bytes as f64))
-        };
+        let bits = |nats: f64, bytes: u64| (bytes > 0).then(|| bits_per_byte(nats, bytes));
         let sum = |nats: fn(&Evaluated) -> f64| latest.iter().map(nats).sum::<f64>();
         let bytes = |bytes: fn(&Evaluated) -> u64| latest.iter().map(bytes).sum::<u64>();
         self.bits_per_byte = bits(sum(|it| it.nats), bytes(|it| it.bytes));

@@ -26,7 +26,6 @@ use super::{
     origin::{Origin, Parent},
     records,
     recovery::{self, Recovery},
-    validate::SourceEval,
 };
 use crate::artifact::{manifest::Manifest, record::InputRecord};
 use crate::base::{
@@ -34,6 +33,7 @@ use crate::base::{
     io,
     size::Count,
 };
+use crate::report::lines::SourceEval;
 use crate::runtime::checkpoint;
 
 /// What is asked for.

@@ -13,11 +13,11 @@ use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
-use super::metric::Metric;
 use crate::base::{
     error::{Error, Result},
     size::Count,
 };
+use crate::report::lines::{Metric, Verdict};
 use crate::shards::StepRows;
 
 /// Weight of the newest loss in the smoothed one.
@@ -89,22 +89,6 @@ impl<'de> Deserialize<'de> for At {
             ))),
         }
     }
-}
-
-/// What a goal came to.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Verdict {
-    /// The goal's name.
-    pub name: String,
-    /// The step after which it was judged.
-    pub step: u64,
-    /// By which figure, `bits_per_byte` or `loss`; what was wanted of it, and what it was.
-    pub by: String,
-    pub wanted: f64,
-    pub found: f64,
-    pub met: bool,
-    /// Whether the run ended there.
-    pub ended: bool,
 }
 
 /// The goals of a run over a number of steps.

@@ -11,7 +11,7 @@
 //!
 //! Pure, a function of the metrics, so a resumed run judges as one that never stopped.
 
-use super::metric::Metric;
+use crate::report::lines::Metric;
 
 /// Steps in a row that a divergence must last.
 const STEPS: u64 = 10;

@@ -9,9 +9,9 @@ use super::{
     config::{Steps, TrainConfig},
     health::Health,
     layout,
-    metric::Metric,
 };
 use crate::base::{config, error::Result, json};
+use crate::report::lines::Metric;
 use crate::report::{Known, Outlook};
 
 /// What is known of the run in `path`.

@@ -9,16 +9,13 @@
 use super::{
     clock::Stopwatch,
     config::{Ops, Settings, TrainConfig},
-    goals,
-    metric::Metric,
-    norms::{self, LayerNorms},
-    spikes::Spike,
-    summary::Timing,
+    goals, norms,
 };
 use crate::base::{
     error::{Error, Result},
     hash::{Fingerprint, Hasher},
 };
+use crate::report::lines::{LayerNorms, Metric, Spike, Timing};
 use crate::runtime::{
     checkpoint::{Checkpoint, TrainState},
     data::Feed,

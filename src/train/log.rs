@@ -8,11 +8,9 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{
-    clock, events::EventWriter, layout, metric::Metric, norms::LayerNorms, records::Records,
-    sample::Sample, spikes::Spike, summary::Timing, validate::Evaluation,
-};
+use super::{clock, events::EventWriter, layout, records::Records, validate::Evaluation};
 use crate::base::{error::Result, hash::xxh3_128, io};
+use crate::report::lines::{LayerNorms, Metric, Sample, Spike, Timing};
 use crate::runtime::hashed::FileHash;
 
 /// All records of a run.

@@ -19,9 +19,9 @@ use super::{
     directory::Start,
     feed::MixFeed,
     learner::{Beginning, Learner},
-    peak::Peak,
 };
 use crate::base::{energy::Meter, error::Result, size::Count};
+use crate::report::lines::Peak;
 use crate::runtime::device::Device;
 
 /// Steps of a probe, the unmeasured first one included.

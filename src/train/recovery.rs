@@ -16,13 +16,11 @@ use std::path::Path;
 use super::{
     config::TrainConfig,
     layout::{self, CHECKPOINTS, Standing},
-    metric::Metric,
     records,
-    sample::Sample,
-    validate::SourceEval,
 };
 use crate::artifact::manifest::{FileEntry, Manifest};
 use crate::base::error::{Error, Result};
+use crate::report::lines::{Metric, Sample, SourceEval};
 use crate::runtime::{
     checkpoint::{self, Checkpoint, Hashes},
     device::Device,

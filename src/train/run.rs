@@ -24,18 +24,16 @@ use super::{
     layout::{self, Standing, State},
     learner::{Beginning, Learner, Taken},
     log::RunLog,
-    metric::Metric,
     milestones,
     origin::Origin,
-    peak::Peak,
     plan::{self, Prepared, TrainOptions},
     probe::{self, Probe, Rate},
     replay,
     rotation::Rotation,
-    sample::{Ended, Request, Sample, Writer},
+    sample::{Ended, Request, Writer},
     sessions::Sessions,
     summary::{Seconds, TrainSummary},
-    validate::{SourceEval, Validation, evaluations},
+    validate::{Validation, evaluations},
 };
 use crate::base::{
     config::Table,
@@ -45,6 +43,7 @@ use crate::base::{
     size::Count,
 };
 use crate::report;
+use crate::report::lines::{Metric, Peak, Sample, SourceEval};
 use crate::runtime::{
     checkpoint::{self, Beside, Best},
     device::Device,

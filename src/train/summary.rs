@@ -5,19 +5,15 @@
 
 use std::{fmt, path::PathBuf};
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::Value;
 
 use super::{
     config::Steps,
     directory::RunDirectory,
-    goals::Verdict,
     health::Health,
     layout::{self, Standing, State},
-    metric::Metric,
     milestones::{self, MilestoneEval},
-    sample::Sample,
-    validate::SourceEval,
 };
 use crate::artifact::summary::Summary;
 use crate::base::{
@@ -25,6 +21,7 @@ use crate::base::{
     json, machine,
     size::{Bytes, Count},
 };
+use crate::report::lines::{Metric, Sample, SourceEval, Timing, Verdict};
 use crate::runtime::checkpoint;
 use crate::shards::validation::fingerprint_of_sources;
 
@@ -100,26 +97,6 @@ pub struct Seconds {
     /// Checkpoints and the report.
     pub checkpoints: f64,
     /// Tokens of the steps.
-    #[serde(skip)]
-    tokens: u64,
-}
-
-/// A line of `timing.jsonl`: the clocks of one step.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Timing {
-    /// Optimizer steps done.
-    pub step: u64,
-    /// The whole step.
-    pub seconds: f64,
-    /// Tokens of the step / `seconds`.
-    pub tokens_per_second: f64,
-    /// Its parts: reading the mix; forward and backward; clipping and the optimizer.
-    pub feed_seconds: f64,
-    pub gradient_seconds: f64,
-    pub optimizer_seconds: f64,
-    /// Bytes that the process held behind it; lines of earlier builds do not say.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub memory: Option<u64>,
     #[serde(skip)]
     tokens: u64,
 }

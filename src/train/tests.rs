@@ -27,10 +27,7 @@ use std::{
     sync::atomic::{AtomicUsize, Ordering::Relaxed},
 };
 
-use super::{
-    Begin, Context, GenerateOptions, Generator, TrainOptions, TrainSummary, layout, metric::Metric,
-    run,
-};
+use super::{Begin, Context, GenerateOptions, Generator, TrainOptions, TrainSummary, layout, run};
 use crate::artifact::manifest::Manifest;
 use crate::base::{
     config::{self, Table},
@@ -39,6 +36,7 @@ use crate::base::{
     progress::{Progress, Style},
     size::Bytes,
 };
+use crate::report::lines::Metric;
 use crate::runtime::model::Sampling;
 use fixture::{MIX_TOKENS, write_mix};
 

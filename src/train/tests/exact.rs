@@ -8,12 +8,10 @@ use crate::base::{
     progress::{Progress, Style},
     size::Bytes,
 };
+use crate::report::lines::{Metric, SourceEval, Spike};
 use crate::runtime::{checkpoint, device::Device};
 use crate::tokenizer::Tokenizer;
-use crate::train::{
-    Begin, Metric, TrainOptions, find_lr, layout, origin::Origin, smoke, spikes::Spike,
-    validate::SourceEval,
-};
+use crate::train::{Begin, TrainOptions, find_lr, layout, origin::Origin, smoke};
 
 /// Everything that a step may depend on: parts of a batch, an average, steps that are left out, a
 /// chain.
