@@ -35,9 +35,9 @@ pub struct Recorded {
     pub places: Vec<PathBuf>,
 }
 
-/// The inputs of `reader` in its manifest's order: where each lay as seen from the reader, as seen
-/// from the place that the reader left where that lies in a store itself, and absolute. None where
-/// there is no `run.json`, or none that can be read.
+/// The inputs of `reader` in the order of its manifest. Each may lie where it lay as seen from the
+/// reader; as seen from the place that the reader left, where that lies in a store; and at its
+/// absolute path. Empty where there is no `run.json`, or none that can be read.
 pub fn recorded(reader: &Path) -> Vec<Recorded> {
     let run = json::value(&reader.join("run.json"));
     let inputs = run["inputs"].as_array().into_iter().flatten();
@@ -60,8 +60,8 @@ pub fn with_kept(mut places: Vec<PathBuf>, fingerprint: Option<Fingerprint>) -> 
     places
 }
 
-/// The first of these places, or of the stores beside them, where the artifact of this fingerprint
-/// stands. A place that cannot be read holds another one.
+/// The artifact of this fingerprint, in the first of these places, or of the stores beside them,
+/// where it stands. A manifest that cannot be read is passed over.
 pub fn find(places: Vec<PathBuf>, fingerprint: Option<Fingerprint>) -> Option<(PathBuf, Manifest)> {
     with_kept(places, fingerprint).into_iter().find_map(|place| {
         let manifest = Manifest::read_if_known(&place).ok().flatten()?;

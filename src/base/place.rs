@@ -65,7 +65,7 @@ pub fn joined(folder: &Path, path: &Path) -> PathBuf {
     for part in path.components() {
         let named = matches!(joined.components().next_back(), Some(Component::Normal(_)));
         match part {
-            // A folder that is a link has another parent than its name says.
+            // The parent of a link is that of what it leads to, so `..` behind a link stays.
             Component::ParentDir if named && !joined.is_symlink() => {
                 joined.pop();
             }

@@ -40,7 +40,8 @@ impl Kept {
         Some(Kept::beside(out)).filter(|kept| kept.folder.is_dir())
     }
 
-    /// Makes the folder: from then on every command keeps what a kill leaves to be kept.
+    /// Makes the folder. Where it exists, every command finishes the move of an output that a kill
+    /// left replaced but not yet kept.
     pub fn create(&self) -> Result<()> {
         io::create_directory(&self.folder)
     }
@@ -86,8 +87,9 @@ impl Kept {
         io::sync(&self.folder)
     }
 
-    /// Puts the output `found`, which is whole, in the place of `out`, and what stands there into
-    /// the store. One of the same fingerprint there is not whole, or nobody would have looked here.
+    /// Moves the complete output `found` to `out`, and what stands at `out` into the store. An
+    /// output of the same fingerprint at `out` is incomplete, or the store would not have been
+    /// asked; it is removed.
     pub fn take(&self, found: &Path, out: &Path) -> Result<()> {
         let fingerprint = Manifest::read(found)?.fingerprint;
         match Manifest::read_if_known(out)? {
@@ -139,8 +141,8 @@ pub fn unused(folder: &Path, runs: bool) -> Result<Vec<Unused>> {
     Ok(found)
 }
 
-/// What the runs in `beside` that are not finished were made from, at any distance, each with the
-/// first run that it is needed for: by what each manifest tells, and by those that stand.
+/// Everything that the unfinished runs in `beside` were made from, at any distance, each with the
+/// first run that needs it. It is found through the inputs and the ancestry in all manifests.
 fn needed(
     beside: &[(PathBuf, Manifest)],
     stored: &[(PathBuf, Manifest)],
@@ -191,7 +193,8 @@ fn is_whole(output: &Path, manifest: &Manifest) -> Result<bool> {
     Ok(true)
 }
 
-/// Removes an output that [`unused`] lists, its manifest last seen: half of it is no output.
+/// Removes an output that [`unused`] lists. The manifest goes first, so that what a kill leaves is
+/// no output.
 pub fn remove(output: &Unused) -> Result<()> {
     io::remove_file(&output.path.join(crate::artifact::manifest::FILE_NAME))?;
     io::remove_directory(&output.path)

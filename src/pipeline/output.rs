@@ -109,7 +109,7 @@ impl Output {
     fn recover(&self) -> Result<()> {
         let standing = Kept::standing(&self.out);
         let kept = self.kept.as_ref().or(standing.as_ref());
-        // Complete, on either side of the exchange.
+        // A complete output: the new one before the exchange, the old one after it.
         let ready = self.partial.join("publish");
         if kept.is_some() && Manifest::stands_in(&ready) {
             self.replaced(&ready, kept)?;
@@ -218,7 +218,8 @@ impl Output {
         Ok(io::list(&self.units())?.iter().filter(|path| path.extension().is_none()).count())
     }
 
-    /// Where it stands that the run failed for what was asked, so that nobody will continue it.
+    /// The file that says that a run failed because of what was asked, so that nobody will continue
+    /// it.
     fn failure(&self) -> PathBuf {
         self.partial.join("failed")
     }
