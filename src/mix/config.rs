@@ -162,7 +162,7 @@ pub struct MixConfig {
     pub materialize: bool,
 }
 
-/// The longest row that is packed: 32 MiB to know what waits.
+/// The longest row that is packed, in tokens: knowing what waits then takes 32 MiB.
 const SEQUENCE_MAX: u64 = 1 << 24;
 
 /// How documents are laid into rows.
@@ -176,7 +176,8 @@ pub enum Packing {
     BestFit,
 }
 
-/// What a source's share is held to; the others take what it may not, and give what it must have.
+/// The bounds of a source's share. The other sources share out, by their weights, what it may not
+/// take or must be given.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
@@ -203,7 +204,8 @@ pub struct Phase {
 }
 
 impl Packing {
-    /// What every mix was before there was a choice: it has no key, and the fingerprint it had.
+    /// Whether it is the default. The default is not written, so that mixes from before there was a
+    /// choice keep their fingerprint.
     fn is_concat(&self) -> bool {
         *self == Packing::Concat
     }
