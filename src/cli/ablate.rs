@@ -40,11 +40,13 @@ pub struct AblateArgs {
 #[derive(Default)]
 struct Foreseen {
     seen: BTreeSet<PathBuf>,
-    /// What will be made, what only comes back, and what reads such and is not known before.
+    /// What will be made, what is only moved back, and what reads one of those and is not known
+    /// before.
     will_run: BTreeSet<PathBuf>,
     back: BTreeSet<PathBuf>,
     not_known: BTreeSet<PathBuf>,
-    /// Tokens, one for each run whose steps were timed, and the seconds that these take.
+    /// One token for each run whose steps were timed, and the seconds that these tokens take
+    /// together: the mean of the runs' seconds a token.
     timed: (f64, f64),
 }
 
@@ -149,8 +151,8 @@ impl Commands<'_> {
         Ok(Would::Do(Box::new(forecast)))
     }
 
-    /// How long what is left takes: by the seconds that a token took in the runs that are done,
-    /// else by those of steps that were timed.
+    /// Says how long the rest takes: by the seconds a token took in the runs that are done, else by
+    /// those of timed steps.
     fn say_time(&self, plan: &Plan, trials: &[&Trial], foreseen: &Foreseen) -> Result<()> {
         let among = |outs: &BTreeSet<PathBuf>| -> Vec<&&Trial> {
             trials.iter().filter(|trial| outs.contains(trial.run())).collect()

@@ -83,7 +83,7 @@ impl Commands<'_> {
 
     fn forecast_steps(&self, requests: &[Request], jobs: Vec<Option<Job>>) -> Result<()> {
         let options = self.options(true);
-        // Steps that will run, that come back, and that wait for one that comes back.
+        // Steps that will run, that are moved back from the store, and that read one of the latter.
         let (mut will_run, mut back, mut open_still) = (Vec::new(), Vec::new(), Vec::new());
         for (request, job) in requests.iter().zip(jobs) {
             let among = |steps: &[&str]| -> Vec<String> {
@@ -92,7 +92,8 @@ impl Commands<'_> {
             };
             let returning = [among(&back), among(&open_still)].concat();
             let would = if !among(&will_run).is_empty() {
-                // What it reads is made anew first: only then is known what there is to do.
+                // What the step reads is made anew first; what the step itself has to do is known
+                // only then.
                 Would::Run
             } else if !returning.is_empty() {
                 Would::Tell(returning)
