@@ -127,7 +127,7 @@ impl Goal {
     }
 }
 
-/// Refuses a goal that is none by itself: each has a name of its own and one figure, in range.
+/// Checks goals by themselves: each has a name of its own, and one figure, in range.
 ///
 /// # Errors
 /// Config: the goal, and what is wrong with it.
@@ -156,7 +156,7 @@ pub fn check(goals: &[Goal]) -> Result<()> {
 }
 
 impl Goals {
-    /// Those of a run over `steps` of so many rows of `sequence` tokens.
+    /// The goals of a run over `steps` of so many rows of `sequence` tokens.
     pub fn of(goals: &[Goal], steps: u64, rows: StepRows, sequence: u64) -> Goals {
         let due = goals.iter().map(|goal| (goal.step(steps, rows, sequence), goal.clone()));
         let mut due: Vec<(u64, Goal)> = due.collect();
@@ -164,8 +164,8 @@ impl Goals {
         Goals { due }
     }
 
-    /// Refuses goals that nothing will be there to judge by, of a run over `steps` that evaluates
-    /// after step `first` for the first time; `validates`: whether documents are held out.
+    /// Refuses goals that a run over `steps` will have no figure for. `first`: the step after which
+    /// it evaluates for the first time; `validates`: whether documents are held out.
     ///
     /// # Errors
     /// Config: a goal behind the last step, or before the first; one in bits per byte before the
@@ -231,7 +231,7 @@ fn smoothed(metrics: &[Metric], step: u64) -> Option<f64> {
         .fold(None, |smoothed, metric| Some(smooth(smoothed, metric.loss)))
 }
 
-/// The smoothed loss behind one more.
+/// The smoothed loss after one more step.
 pub fn smooth(smoothed: Option<f64>, loss: f64) -> f64 {
     let smoothed = smoothed.unwrap_or(loss);
     smoothed + SMOOTHING * (loss - smoothed)

@@ -22,7 +22,7 @@ pub struct RunLog {
     evals: Records,
     samples: Records,
     spikes: Option<Records>,
-    /// Of the files of documents' evaluations.
+    /// Hashes of the files of evaluated documents.
     documents: Vec<FileHash>,
     events: EventWriter,
 }
@@ -102,7 +102,7 @@ impl RunLog {
         io::replace(&path, &lines)
     }
 
-    /// What stands of the records that equal runs share.
+    /// The hashes of the records that equal runs share, as far as they are written.
     pub fn hashes(&self) -> Vec<FileHash> {
         let records = [&self.metrics, &self.norms, &self.evals, &self.samples];
         let records = records.into_iter().chain(&self.spikes);

@@ -68,7 +68,7 @@ const TRAINED_AS: [&str; 3] = ["dropout", "dtype", "z_loss"];
 /// The keys of `[model]` that are given.
 pub struct Given {
     keys: Vec<String>,
-    /// Whether `n_layer` is a depth to grow to.
+    /// Whether `n_layer` is the depth that a shallower model grows to.
     grows: bool,
 }
 
@@ -194,7 +194,7 @@ impl Origin {
         })
     }
 
-    /// Refuses what trains beside a trained model, or on top of one, where none is given.
+    /// Refuses adapters or growth where no trained model is given.
     ///
     /// # Errors
     /// Config: `[lora]` or `train.grow` without a model.

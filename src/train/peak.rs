@@ -41,7 +41,8 @@ fn measured() -> f64 {
     let rates = || RATES.lock().unwrap_or_else(PoisonError::into_inner);
     let threads = rayon::current_num_threads();
     let known = rates().get(&threads).copied();
-    // Measured outside the lock: a thread of the pool that waits may take up other work.
+    // It is measured without the lock, since a thread of the pool that waits may take up other
+    // work.
     let rate = known.unwrap_or_else(product_rate);
     *rates().entry(threads).or_insert(rate)
 }

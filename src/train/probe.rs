@@ -39,7 +39,7 @@ pub struct Probe {
     /// What the machine can do, where that is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub peak: Option<Peak>,
-    /// The first as a share of it.
+    /// Model FLOPs a second, as a share of the peak.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mfu: Option<f64>,
     /// Until the last step.

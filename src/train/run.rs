@@ -164,7 +164,7 @@ struct Run<'a> {
     goals: Goals,
     resumed_from: u64,
     seconds: Seconds,
-    /// Of the first steps with whole batches and rows alone.
+    /// Of the first steps of which batches and rows are whole.
     whole: Seconds,
     /// For the summary.
     notes: Vec<String>,
@@ -329,7 +329,8 @@ impl<'a> Run<'a> {
         self.cx.progress.begin_steps_at("train", self.steps, self.learner.state.step);
         let stop = stop_after.unwrap_or(u64::MAX);
         let mut watch = Stopwatch::start();
-        // One that stands already may be of another machine: it is never saved again over itself.
+        // The checkpoint that stands may come from another machine, so it is never saved over
+        // itself.
         let is_new = self.learner.state.step == 0 && self.directory.checkpoint().is_none();
         if is_new && self.config.train.milestones.contains(&0) {
             self.checkpoint(State::Running)?;
@@ -409,8 +410,8 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// Says what is left in time and money, from the first steps of this process that are as most
-    /// are.
+    /// Says what is left in time and money, from the first steps of this process that are of full
+    /// size.
     fn forecast(&mut self) {
         let Some(tokens_per_second) = self.whole.tokens_per_second() else { return };
         let peak = Peak::of(&self.device);
@@ -499,7 +500,8 @@ impl<'a> Run<'a> {
         self.milestone(&directory)
     }
 
-    /// What else is made of this step's checkpoint; Ctrl-C in it ends the run as anywhere else.
+    /// Runs what was asked for at milestones on this step's checkpoint; Ctrl-C in it ends the run
+    /// as anywhere else.
     fn milestone(&self, checkpoints: &Path) -> Result<()> {
         let step = self.learner.state.step;
         if !milestones::is_due(&self.config.train, step, self.steps) {
@@ -564,7 +566,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Training leads nowhere: it is said, or ends the run with its records as they are.
+    /// Reports that training leads nowhere, or ends the run for it; the records stay as they are.
     fn trouble(&mut self, trouble: Trouble) -> Result<()> {
         if self.config.train.on_divergence == OnDivergence::Warn {
             self.warn(trouble.what);

@@ -186,7 +186,7 @@ impl Written {
     }
 }
 
-/// Bytes in pieces → text, a character not before its last byte.
+/// Turns bytes that come in pieces into text: a character comes out when its last byte is in.
 #[derive(Default)]
 pub struct TextStream {
     held: Vec<u8>,

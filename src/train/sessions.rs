@@ -78,7 +78,8 @@ impl Sessions {
         if path.is_file() {
             match serde_json::from_slice(&io::read(&path)?) {
                 Ok(standing) => sessions = standing,
-                // Times and places decide nothing: they are kept, and counted anew.
+                // Times and places decide nothing, so a damaged file is kept beside and a new one
+                // begun.
                 Err(_) => io::rename(&path, &run.join(super::layout::RUN_DAMAGED))?,
             }
         }
@@ -104,7 +105,7 @@ impl Sessions {
         Ok(sessions)
     }
 
-    /// Says how far this process has come.
+    /// Records how far this process has come.
     pub fn reached(&mut self, run: &Path, step: u64) -> Result<()> {
         let session = self.sessions.last_mut().expect("begin appends one");
         (session.seen, session.to_step) = (clock::wall_time(), step);
@@ -112,7 +113,7 @@ impl Sessions {
         self.write(run)
     }
 
-    /// Says what the machine of this process can do.
+    /// Records what the machine of this process can do.
     pub fn can(&mut self, peak: Option<Peak>) {
         self.sessions.last_mut().expect("begin appends one").peak = peak;
     }

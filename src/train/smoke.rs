@@ -39,7 +39,7 @@ use crate::runtime::{
 pub enum Verdict {
     /// As it must be.
     Pass,
-    /// Not what was expected, and maybe right: data decides it.
+    /// Not what was expected, but possibly right: the data may explain it.
     Unusual,
     /// The run would be worth nothing.
     Fail,
@@ -86,7 +86,7 @@ pub fn smoke(table: Table, mix: &Path, options: &TrainOptions) -> Result<Smoke> 
 
 fn checks(prepared: &mut Prepared, options: &TrainOptions) -> Result<Smoke> {
     let Prepared { config, device, feed, memory, .. } = prepared;
-    // A mix may be smaller than what goes through the model at once, where batches grow.
+    // Where batches grow, a mix may have fewer rows than go through the model at once.
     let rows = config.train.micro_batch.min(feed.row_count() as usize);
     let seed = config.train.seed;
     let fresh = || Model::new(&config.model, seed, device);

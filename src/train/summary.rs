@@ -68,10 +68,11 @@ pub struct TrainSummary {
     pub cost: Option<f64>,
     /// The most memory the process held, bytes.
     pub peak_memory: u64,
-    /// What a person would ask: whether a replay came out again, what of the mix is left over.
+    /// Answers to what a person would ask: whether a replay came out again, what of the mix is left
+    /// over.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
-    /// Facts to be said aloud: damage, other numerics at a resume, training that leads nowhere.
+    /// What is shown as a warning: damage, other numerics at a resume, training that leads nowhere.
     pub warnings: Vec<String>,
     /// The page to open in a browser.
     pub report: PathBuf,
