@@ -17,7 +17,7 @@ use super::weights::Weight;
 use crate::base::{
     config::nearest,
     error::{Error, Result},
-    size::{Bytes, Count},
+    size::{self, Bytes, Count},
     spec::{Form, Spec},
 };
 
@@ -104,19 +104,7 @@ impl Serialize for MixTokens {
 
 impl<'de> Deserialize<'de> for MixTokens {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        #[serde(untagged)]
-        enum Written {
-            Number(u64),
-            Text(String),
-            Other(serde_json::Value),
-        }
-        let text = match Written::deserialize(deserializer)? {
-            Written::Number(number) => return Ok(MixTokens::Exactly(Count(number))),
-            Written::Text(text) => text,
-            Written::Other(other) => other.to_string(),
-        };
-        text.parse().map_err(D::Error::custom)
+        size::as_text(deserializer)?.parse().map_err(D::Error::custom)
     }
 }
 

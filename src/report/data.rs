@@ -7,13 +7,13 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::{Shown, chain::Link, records::Run, view::duration};
+use super::{Shown, chain::Link, records::Run};
 use crate::artifact::record::{InputKind, Kind};
 use crate::base::{
     hash::Fingerprint,
     html::{escape, put},
     io, json,
-    size::Count,
+    size::{Count, duration},
 };
 use crate::lineage;
 use crate::shards::{

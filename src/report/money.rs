@@ -11,11 +11,11 @@ use super::{
     data,
     forecast::{Curve, Step},
     records::Run,
-    view::{View, duration},
+    view::View,
 };
 use crate::base::{
     html::{escape, put},
-    size::Count,
+    size::{Count, duration},
 };
 use crate::shards::mix_record::MixRecord;
 

@@ -6,16 +6,12 @@
 //! the held-out texts that `texts` reads.
 
 use super::{
-    Shown,
-    chart::short,
-    curves, data, goals, money, norms,
-    records::Run,
-    settings, texts,
-    view::{View, duration},
+    Shown, chart::short, curves, data, goals, money, norms, records::Run, settings, texts,
+    view::View,
 };
 use crate::base::{
     html::{escape, put},
-    size::{Bytes, Count},
+    size::{Bytes, Count, duration},
 };
 
 /// How a page of ours is known again, so that it may be written anew.

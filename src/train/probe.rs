@@ -20,7 +20,11 @@ use super::{
     feed::MixFeed,
     learner::{Beginning, Learner},
 };
-use crate::base::{energy::Meter, error::Result, size::Count};
+use crate::base::{
+    energy::Meter,
+    error::Result,
+    size::{Count, duration},
+};
 use crate::report::lines::Peak;
 use crate::runtime::device::Device;
 
@@ -128,7 +132,7 @@ impl fmt::Display for Probe {
             f,
             "time {} of training steps at {} tokens/s, until {}; evaluations, samples and \
              checkpoints come on top",
-            clock::span(self.seconds),
+            duration(self.seconds),
             Count(self.tokens_per_second as u64),
             clock::date(self.ends)
         )?;
