@@ -18,6 +18,7 @@ mod download;
 mod eval;
 mod export;
 mod filter;
+mod foreseen;
 mod gc;
 #[cfg(feature = "train")]
 mod generate;
