@@ -1,8 +1,8 @@
 //! Sizes as people write them: `8GiB`, `128MiB`, `1B`, `32k`.
 //!
-//! In → an integer or text; out → [`Bytes`] or [`Count`]; times and shares as text. Binary units only with the `i` (`GiB`);
-//! decimal ones without (`GB`, `k`, `M`, `B` for 10⁹, `T`). Stored and compared as integers, so
-//! `32k` and `32000` give the same fingerprint.
+//! In → an integer or text; out → [`Bytes`] or [`Count`]; times and shares as text. Binary units
+//! only with the `i` (`GiB`); decimal ones without (`GB`, `k`, `M`, `B` for 10⁹, `T`). Stored and
+//! compared as integers, so `32k` and `32000` give the same fingerprint.
 
 use std::{fmt, str::FromStr};
 

@@ -81,8 +81,8 @@ pub struct SourceEval {
     pub kept_bytes: u64,
     #[serde(default)]
     pub kept_bits_per_byte: Option<f64>,
-    /// Which texts of the source were scored ([`crate::shards::validation::fingerprint`]): lines of equal ones compare. Lines
-    /// of earlier builds do not say.
+    /// Which texts of the source were scored ([`crate::shards::validation::fingerprint`]): lines of
+    /// equal ones compare. Lines of earlier builds do not say.
     #[serde(default)]
     pub validation: Option<Fingerprint>,
     /// The same two of the running average of the parameters, where there is one.

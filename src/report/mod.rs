@@ -2,16 +2,16 @@
 //!
 //! In → the directories of runs, read as the files that `docs/formats.md` describes; out → one HTML
 //! page that opens offline on any screen, or the metrics as CSV. Reading order: [`lines`] what a
-//! run writes, [`records`] all of it together, [`chain`] what it was made from, [`page`] the page from top to bottom, its parts
-//! (`curves`, `norms`, `data`, `goals`, `texts`, `settings`, `money`), [`chart`] and [`series`]
-//! below them;
-//! [`forecast`] and [`cost`], which are pure; [`mod@csv`]; [`live`], the page while it trains.
+//! run writes, [`records`] all of it together, [`chain`] what it was made from, [`page`] the page
+//! from top to bottom, its parts (`curves`, `norms`, `data`, `goals`, `texts`, `settings`,
+//! `money`), [`chart`] and [`series`] below them; [`forecast`] and [`cost`], which are pure;
+//! [`mod@csv`]; [`live`], the page while it trains.
 //!
 //! What only the training runtime knows (schedule, number of parameters, defaults) comes as
-//! [`Known`]; without it a page has no forecast and shows the whole configuration.
-//! **Invariants.** A page fetches nothing and stays below 2 MB for 100,000 steps: curves are
-//! thinned with every extreme kept. All text is escaped. Nothing of a run is changed. **Cost.** The
-//! run's records once; the held-out documents of the mix once.
+//! [`Known`]; without it a page has no forecast and shows the whole configuration. **Invariants.**
+//! A page fetches nothing and stays below 2 MB for 100,000 steps: curves are thinned with every
+//! extreme kept. All text is escaped. Nothing of a run is changed. **Cost.** The run's records
+//! once; the held-out documents of the mix once.
 
 pub mod chain;
 pub mod chart;
