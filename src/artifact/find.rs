@@ -1,6 +1,6 @@
-//! Finished artifacts of a kind below a folder.
+//! Finished artifacts of a kind below a folder, and the evaluations beside a run.
 //!
-//! In → a folder and a kind; out → their folders with their manifests. **Rules.** A folder with a
+//! In → a folder and a kind, or a run; out → folders with their manifests. **Rules.** A folder with a
 //! manifest is an artifact and is not walked into. Links, hidden folders, half-done outputs
 //! (`.partial`) and the evaluations beside a run (`.evals`) are passed over, and so is what lies
 //! more than six folders deep. A manifest of ours that is damaged stops the walk and is named.
@@ -13,6 +13,9 @@ use crate::base::{error::Result, io};
 
 /// Folders below the one that is asked about: a project, its steps, runs by seed.
 const DEPTH_MAX: usize = 6;
+
+/// The end of the name of the folder beside a run that holds its evaluations.
+pub const EVALUATIONS: &str = ".evals";
 
 /// An artifact's folder, and what its manifest says.
 pub type Found = (PathBuf, Manifest);
@@ -37,6 +40,16 @@ pub fn nearest(folder: &Path, kind: Kind) -> Result<Vec<Found>> {
     levels(folder, kind).find(is_last).unwrap_or(Ok(Vec::new()))
 }
 
+/// The finished evaluations of a run, by name, so earlier steps first: `RUN.evals/STEP@1a2b3c4d`.
+pub fn evaluations(run: &Path) -> Vec<PathBuf> {
+    // The name of `.` is found only in full.
+    let full = io::canonical(run).unwrap_or_else(|_| run.to_owned());
+    let mut folder = full.file_name().unwrap_or_default().to_owned();
+    folder.push(EVALUATIONS);
+    let found = io::list(&full.with_file_name(folder)).unwrap_or_default();
+    found.into_iter().filter(|path| Manifest::stands_in(path)).collect()
+}
+
 /// Level by level, the folder itself first.
 fn levels(folder: &Path, kind: Kind) -> impl Iterator<Item = Result<Vec<Found>>> {
     let mut level = vec![folder.to_owned()];
@@ -57,7 +70,8 @@ fn levels(folder: &Path, kind: Kind) -> impl Iterator<Item = Result<Vec<Found>>>
 
 fn is_walked(path: &Path) -> bool {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let is_ours = name.starts_with('.') || name.ends_with(".partial") || name.ends_with(".evals");
+    let is_ours =
+        name.starts_with('.') || name.ends_with(".partial") || name.ends_with(EVALUATIONS);
     !is_ours && path.is_dir() && !path.is_symlink()
 }
 

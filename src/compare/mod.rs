@@ -312,7 +312,7 @@ fn seeds_of((path, own): (&Path, &Lineage)) -> Result<Vec<PathBuf>> {
 fn evaluations(from: &Path, to: &Path) -> Result<(Vec<serde_json::Value>, Vec<String>)> {
     let latest = |run: &Path| -> Result<BTreeMap<String, PathBuf>> {
         let mut found = BTreeMap::new();
-        for path in runs::evaluations(run) {
+        for path in crate::artifact::find::evaluations(run) {
             found.insert(Manifest::read(&path)?.config.to_string(), path);
         }
         Ok(found)

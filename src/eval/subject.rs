@@ -9,6 +9,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::artifact::{
+    find::EVALUATIONS,
     manifest::Manifest,
     planned,
     record::{InputRecord, Kind},
@@ -168,7 +169,7 @@ impl Subject {
     /// Where an evaluation goes when nobody says: beside what is evaluated.
     pub fn place(&self) -> PathBuf {
         let mut folder = self.root.file_name().unwrap_or_default().to_owned();
-        folder.push(".evals");
+        folder.push(EVALUATIONS);
         self.root.with_file_name(folder).join(&self.name)
     }
 

@@ -8,11 +8,14 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::{Shown, chain::Link, records::Run};
-use crate::artifact::record::{InputKind, Kind};
+use crate::artifact::{
+    find,
+    record::{InputKind, Kind},
+};
 use crate::base::{
     hash::Fingerprint,
     html::{escape, put},
-    io, json,
+    json,
     size::{Count, duration},
 };
 use crate::lineage;
@@ -316,11 +319,8 @@ pub fn evaluations(runs: &[Shown]) -> String {
 
 /// (checkpoint, task) of the evaluations beside a run, in the order of their names.
 fn scores(run: &Run) -> Vec<(String, Value)> {
-    let Ok(full) = io::canonical(&run.path) else { return Vec::new() };
-    let folder = full.with_file_name(format!("{}.evals", run.name));
-    let folders = if folder.is_dir() { io::list(&folder).unwrap_or_default() } else { Vec::new() };
     let mut found = Vec::new();
-    for folder in folders {
+    for folder in find::evaluations(&run.path) {
         let scores = json::value(&folder.join("scores.json"));
         let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let name = name.split('@').next().unwrap_or_default().to_owned();

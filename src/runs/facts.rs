@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::artifact::find;
 use crate::artifact::manifest::Manifest;
 use crate::base::error::Result;
 use crate::base::hash::Fingerprint;
@@ -183,10 +184,10 @@ fn median(mut values: Vec<f64>) -> Option<f64> {
     values.get(values.len() / 2).copied()
 }
 
-/// The tasks of the latest evaluation beside a run, `RUN.evals/STEP@FINGERPRINT`.
+/// The tasks of the evaluations of a run; of a task that several have, the latest.
 fn tasks(run: &Path) -> BTreeMap<String, f64> {
     let mut found = BTreeMap::new();
-    for evaluation in evaluations(run) {
+    for evaluation in find::evaluations(run) {
         let scores = json::value(&evaluation.join("scores.json"));
         for task in scores["tasks"].as_array().into_iter().flatten() {
             let metric = task["metric"].as_str().unwrap_or("acc");
@@ -197,14 +198,6 @@ fn tasks(run: &Path) -> BTreeMap<String, f64> {
         }
     }
     found
-}
-
-/// Evaluations beside a run, earlier steps first.
-pub fn evaluations(run: &Path) -> Vec<PathBuf> {
-    let mut name = run.file_name().unwrap_or_default().to_owned();
-    name.push(".evals");
-    let found = io::list(&run.with_file_name(name)).unwrap_or_default();
-    found.into_iter().filter(|path| Manifest::stands_in(path)).collect()
 }
 
 /// Trainable numbers of a run: the shapes in the head of its latest checkpoint's

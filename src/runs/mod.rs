@@ -12,7 +12,7 @@ mod list;
 pub mod notes;
 mod table;
 
-pub use facts::{Facts, evaluations, parameters};
+pub use facts::{Facts, parameters};
 pub use list::{Row, list};
 pub use notes::Note;
 pub use table::{COLUMNS, Column, Table, csv_line};
