@@ -13,7 +13,7 @@ use serde::Serialize;
 /// The standard deviation of seeds, as a share of the figure, where none was measured: a judgement,
 /// nine times what modded-nanogpt's 124M shows (0.0013 of 3.28 nats, its README, track 3), since
 /// smaller models on less text scatter more. Repeated seeds replace it.
-pub const PRIOR: f64 = 0.0036;
+const PRIOR: f64 = 0.0036;
 
 /// Seeds that the prior is worth.
 const PRIOR_DEGREES: usize = 10;

@@ -18,7 +18,7 @@ use crate::base::io;
 use crate::base::size::{Count, percent};
 
 /// The file's name.
-pub const SCORES: &str = "scores.json";
+const SCORES: &str = "scores.json";
 
 /// The version of the file's form.
 const FORMAT: u32 = 1;

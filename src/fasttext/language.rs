@@ -96,7 +96,7 @@ impl Identifier {
     }
 
     /// An identifier by a fastText model, whose labels are languages.
-    pub fn from_model(model: Model) -> Identifier {
+    fn from_model(model: Model) -> Identifier {
         let names = model.labels().iter().map(|label| Name::of(label)).collect();
         Identifier(Kind::Model { model: Box::new(model), names })
     }

@@ -382,7 +382,7 @@ impl TrainConfig {
     }
 
     /// Numbers that training changes.
-    pub fn trained_count(&self) -> u64 {
+    fn trained_count(&self) -> u64 {
         let shapes = trained_shapes(&self.model, self.lora.as_ref());
         shapes.values().map(|dims| dims.iter().map(|&size| size as u64).product::<u64>()).sum()
     }

@@ -19,7 +19,7 @@ use crate::pipeline::request::Request;
 use crate::train::config::Steps;
 
 /// The name of what every variant starts from.
-pub const BASELINE: &str = "baseline";
+const BASELINE: &str = "baseline";
 
 /// Variants of one plan at most: more is a slip in a grid.
 const VARIANTS_MAX: usize = 200;

@@ -240,7 +240,7 @@ impl Tries {
 }
 
 /// Says what is waited for, and waits; Ctrl-C ends it.
-pub fn pause(wait: Duration, why: &str, meter: &Meter) -> Result<()> {
+fn pause(wait: Duration, why: &str, meter: &Meter) -> Result<()> {
     const SLICE: Duration = Duration::from_millis(100);
     let mut left = wait;
     while !left.is_zero() {
