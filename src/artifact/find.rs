@@ -1,7 +1,7 @@
 //! Finished artifacts of a kind below a folder, and the evaluations beside a run.
 //!
-//! In → a folder and a kind, or a run; out → folders with their manifests. **Rules.** A folder with a
-//! manifest is an artifact and is not walked into. Links, hidden folders, half-done outputs
+//! In → a folder and a kind, or a run; out → folders with their manifests. **Rules.** A folder with
+//! a manifest is an artifact and is not walked into. Links, hidden folders, half-done outputs
 //! (`.partial`) and the evaluations beside a run (`.evals`) are passed over, and so is what lies
 //! more than six folders deep. A manifest of ours that is damaged stops the walk and is named.
 //! **Cost.** A listing a folder, a manifest an artifact.
