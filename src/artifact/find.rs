@@ -9,7 +9,7 @@
 use std::path::{Path, PathBuf};
 
 use super::{manifest::Manifest, record::Kind};
-use crate::base::{error::Result, io};
+use crate::base::{error::Result, io, place};
 
 /// Folders below the one that is asked about: a project, its steps, runs by seed.
 const DEPTH_MAX: usize = 6;
@@ -69,7 +69,7 @@ fn levels(folder: &Path, kind: Kind) -> impl Iterator<Item = Result<Vec<Found>>>
 }
 
 fn is_walked(path: &Path) -> bool {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let name = place::name(path);
     let is_ours =
         name.starts_with('.') || name.ends_with(".partial") || name.ends_with(EVALUATIONS);
     !is_ours && path.is_dir() && !path.is_symlink()

@@ -20,7 +20,7 @@ use super::{
 use crate::base::{
     error::{Error, Result},
     hash::{Fingerprint, xxh3_128},
-    io,
+    io, place,
 };
 
 /// The file's name in every artifact.
@@ -336,7 +336,7 @@ impl InputRecord {
     /// The record of a file that a configuration key names: all of its bytes are its identity.
     pub fn named_file(path: &Path) -> Result<InputRecord> {
         let (identity, bytes) = io::hash_file(path)?;
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let name = place::name(path);
         Ok(InputRecord::file(name, None, bytes, identity, path.to_owned()))
     }
 
@@ -348,7 +348,7 @@ impl InputRecord {
 
     /// The same, where its manifest was read: `directory` may be an address.
     pub fn of(manifest: &Manifest, directory: &Path) -> InputRecord {
-        let name = directory.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let name = place::name(directory);
         InputRecord {
             kind: InputKind::Artifact(manifest.kind),
             name,

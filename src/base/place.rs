@@ -76,6 +76,11 @@ pub fn joined(folder: &Path, path: &Path) -> PathBuf {
     if joined.as_os_str().is_empty() { PathBuf::from(".") } else { joined }
 }
 
+/// The last part of a path, as text; empty for a path that ends in none, as `/` and `..` do.
+pub fn name(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
 /// The way from the folder `base` to `path`, both absolute: `/a/runs/one`, `/a/data/x` →
 /// `../../data/x`.
 pub fn relative(base: &Path, path: &Path) -> PathBuf {

@@ -16,6 +16,7 @@ use crate::artifact::{
 };
 use crate::base::error::{Error, Result};
 use crate::base::io;
+use crate::base::place;
 use crate::runtime::checkpoint::{self, Checkpoint};
 use crate::runtime::device::Device;
 use crate::runtime::model::{Model, ModelConfig};
@@ -144,7 +145,7 @@ impl Subject {
         let prefix = prefix.ok_or_else(missing)?;
         let mut names = vec![pretrained::CONFIG.to_owned()];
         for path in io::list(root)? {
-            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            let name = place::name(&path);
             if name.ends_with(".safetensors") || name == pretrained::INDEX {
                 names.push(name);
             }

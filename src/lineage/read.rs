@@ -24,6 +24,7 @@ use crate::artifact::store::{self, Recorded};
 use crate::base::error::{Error, Result};
 use crate::base::hash::Fingerprint;
 use crate::base::io;
+use crate::base::place;
 
 /// How far to look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,7 +88,7 @@ impl Reader {
     /// Damaged: a manifest that cannot be read.
     pub fn lineage_of(&mut self, path: &Path, manifest: &Manifest) -> Result<Lineage> {
         let absolute = io::canonical(path)?;
-        let name = absolute.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let name = place::name(&absolute);
         let mut growing = Growing::default();
         self.grow(&mut growing, manifest, name, &absolute)?;
         Ok(Lineage { nodes: growing.nodes })

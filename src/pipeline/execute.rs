@@ -40,7 +40,7 @@ use crate::artifact::{
 use crate::base::{
     error::{Error, Result},
     hash::{Fingerprint, xxh3_64},
-    interrupt, io,
+    interrupt, io, place,
     progress::Progress,
 };
 use crate::source::reject;
@@ -345,7 +345,7 @@ impl<'a> Run<'a> {
         match &self.options.temp_dir {
             None => attempt.join("spill"),
             Some(directory) => {
-                let name = attempt.file_name().unwrap_or_default().to_string_lossy();
+                let name = place::name(attempt);
                 directory.join(format!("{}{name}", spill_prefix(self.output.partial())))
             }
         }
@@ -504,7 +504,7 @@ fn remove_spilled(directory: &Path, partial: &Path) -> Result<()> {
     io::create_directory(directory)?;
     let prefix = spill_prefix(partial);
     for path in io::list(directory)? {
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let name = place::name(&path);
         if name.starts_with(&prefix) {
             io::remove_directory(&path)?;
         }

@@ -20,7 +20,7 @@ use crate::artifact::{
     stage::Stage,
     store::{self, FOLDER},
 };
-use crate::base::{error::Result, hash::Fingerprint, io, json};
+use crate::base::{error::Result, hash::Fingerprint, io, json, place};
 
 /// The outputs of one step that are not current.
 pub struct Kept {
@@ -31,7 +31,7 @@ pub struct Kept {
 impl Kept {
     /// Of the step that writes `out`.
     pub fn beside(out: &Path) -> Kept {
-        let name = out.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let name = place::name(out);
         Kept { folder: out.with_file_name(FOLDER), name }
     }
 
@@ -50,7 +50,7 @@ impl Kept {
     pub fn outputs(&self) -> Result<Vec<PathBuf>> {
         let prefix = format!("{}@", self.name);
         let outputs = outputs_in(&self.folder)?;
-        Ok(outputs.into_iter().filter(|path| name_of(path).starts_with(&prefix)).collect())
+        Ok(outputs.into_iter().filter(|path| place::name(path).starts_with(&prefix)).collect())
     }
 
     /// The output that a stage would make, if it is there.
@@ -166,7 +166,7 @@ fn needed(
         while let Some(fingerprint) = next.pop() {
             for &input in above.get(&fingerprint).into_iter().flatten() {
                 if let Entry::Vacant(place) = needed.entry(input) {
-                    place.insert(name_of(run));
+                    place.insert(place::name(run));
                     next.push(input);
                 }
             }
@@ -179,7 +179,7 @@ fn needed(
 /// name with an `@` is one that a person chose.
 fn is_aside(path: &Path, manifest: &Manifest) -> bool {
     let mark = store::name("", manifest.fingerprint);
-    manifest.kind == Kind::Run && name_of(path).contains(&mark)
+    manifest.kind == Kind::Run && place::name(path).contains(&mark)
 }
 
 /// Whether all files that a manifest lists stand with their sizes.
@@ -213,8 +213,4 @@ fn outputs_in(folder: &Path) -> Result<Vec<PathBuf>> {
     let mut outputs = io::list(folder)?;
     outputs.retain(|path| Manifest::stands_in(path));
     Ok(outputs)
-}
-
-fn name_of(path: &Path) -> String {
-    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }

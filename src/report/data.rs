@@ -15,7 +15,7 @@ use crate::artifact::{
 use crate::base::{
     hash::Fingerprint,
     html::{escape, put},
-    json,
+    json, place,
     size::{Count, duration},
 };
 use crate::lineage;
@@ -322,7 +322,7 @@ fn scores(run: &Run) -> Vec<(String, Value)> {
     let mut found = Vec::new();
     for folder in find::evaluations(&run.path) {
         let scores = json::value(&folder.join("scores.json"));
-        let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let name = place::name(&folder);
         let name = name.split('@').next().unwrap_or_default().to_owned();
         let tasks = scores["tasks"].as_array().cloned().unwrap_or_default();
         found.extend(tasks.into_iter().map(|task| (name.clone(), task)));

@@ -15,7 +15,7 @@ use super::lines::{
     DocumentEval, LayerNorms, Metric, Peak, Sample, SourceEval, Spike, Timing, Verdict,
 };
 use crate::artifact::manifest::Manifest;
-use crate::base::{error::Result, hash::Fingerprint, io, json, lock::Lock};
+use crate::base::{error::Result, hash::Fingerprint, io, json, lock::Lock, place};
 use crate::shards::validation::{bits_per_byte, fingerprint_of_sources};
 
 /// The file that says how far a run is, and whether it goes on.
@@ -135,7 +135,7 @@ impl Run {
             None => Ok(Vec::new()),
         };
         let full = io::canonical(path)?;
-        let name = full.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let name = place::name(&full);
         Ok(Run {
             name,
             standing: Standing::read(path, &json::value(&path.join(STATE)))?,

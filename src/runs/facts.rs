@@ -16,6 +16,7 @@ use crate::base::error::Result;
 use crate::base::hash::Fingerprint;
 use crate::base::io;
 use crate::base::json;
+use crate::base::place;
 use crate::shards::validation::{bits_per_byte, fingerprint_of_sources};
 
 /// Bytes that are read of the end of each record: a last line of metrics, an evaluation's sources,
@@ -99,7 +100,7 @@ impl Facts {
     pub fn read(path: &Path, manifest: &Manifest) -> Result<Facts> {
         let config = |key: &str| manifest.config.pointer(key).and_then(Value::as_u64);
         let mut facts = Facts {
-            name: path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+            name: place::name(path),
             path: path.to_owned(),
             fingerprint: Some(manifest.fingerprint),
             steps: config("/train/steps"),

@@ -12,7 +12,7 @@ use super::{
     layout::{CHECKPOINTS, LOCK, read_manifest},
 };
 use crate::artifact::manifest::Manifest;
-use crate::base::{error::Result, io, lock::Lock};
+use crate::base::{error::Result, io, lock::Lock, place};
 use crate::runtime::checkpoint;
 
 /// Renames `NAME` to `NAME@1a2b3c4d`, or `NAME@1a2b3c4d-2` where that stands already.
@@ -39,7 +39,7 @@ pub fn find(out: &Path, asked: &Asked<'_>) -> Result<Option<(PathBuf, Manifest)>
     }
     let mut best: Option<(u64, PathBuf, Manifest)> = None;
     for path in io::list(parent)? {
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let name = place::name(&path);
         if !name.starts_with(&prefix(out)) || !Manifest::stands_in(&path) {
             continue;
         }
@@ -86,5 +86,5 @@ pub fn bring_back(
 
 /// `NAME@`
 fn prefix(out: &Path) -> String {
-    format!("{}@", out.file_name().unwrap_or_default().to_string_lossy())
+    format!("{}@", place::name(out))
 }

@@ -37,6 +37,7 @@ use crate::base::{
     error::{Error, Result},
     io,
     lock::Lock,
+    place,
     size::Count,
 };
 use crate::runtime::{
@@ -399,7 +400,7 @@ fn standing_run(out: &Path) -> Result<Option<Manifest>> {
             .map_err(|error| error.with_hint("choose a new directory for `--out`"));
     }
     let foreign = io::list(out)?.into_iter().find(|path| {
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let name = place::name(path);
         name != LOCK && name.strip_suffix(".tmp") != Some(manifest::FILE_NAME)
     });
     match foreign {

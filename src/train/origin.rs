@@ -26,7 +26,7 @@ use crate::base::{
     config::Table,
     error::{Error, Result},
     hash::Fingerprint,
-    io,
+    io, place,
 };
 use crate::runtime::{
     checkpoint::{self, Checkpoint},
@@ -256,7 +256,7 @@ fn record(
 /// The folder's own name, also of `.` and `run/`.
 fn name_of(path: &Path) -> String {
     let whole = io::canonical(path).unwrap_or_else(|_| path.to_owned());
-    whole.file_name().unwrap_or_default().to_string_lossy().into_owned()
+    place::name(&whole)
 }
 
 /// Fails with the first difference unless both read every text alike.

@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use crate::base::{
     error::{Error, Result},
     hash::Hasher,
-    io,
+    io, place,
 };
 use crate::runtime::hashed::FileHash;
 
@@ -76,7 +76,7 @@ impl Records {
 
     /// Everything that stands, as a checkpoint vouches for it.
     pub fn hash(&self) -> FileHash {
-        let name = self.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let name = place::name(&self.path);
         FileHash { name, bytes: self.bytes, xxh3: self.hasher.finish() }
     }
 
