@@ -32,9 +32,9 @@ use crate::runtime::{
     model::Model,
 };
 
-/// The first version of the stage whose steps come out as this one's to the bit. Versions 1 and 2
-/// also trained the rows that pad the vocabulary, versions before 5 summed products in another
-/// order, and version 5 the parts of a gradient. The test below compares with the bits of a step.
+/// The first version of the stage whose steps come out as this one's, to the bit: versions 1 and 2
+/// trained the rows that pad the vocabulary too, those before 5 summed products in another order,
+/// and 5 the parts of a gradient. The test below holds it against the bits of a step.
 const SAME_SINCE: u32 = 6;
 
 /// A run as its directory has it.
