@@ -43,13 +43,19 @@ fn record(directory: &TestDir, mix: &str) -> Value {
 #[test]
 fn a_sweep_writes_a_mix_a_share_and_every_source_keeps_its_order() {
     let directory = shards();
-    let mix = "mix wiki=tokens#wiki:0.6 web=tokens#web:0.4 --tokens 8k --sweep wiki=0.25,0.5";
+    let mix = "mix wiki=tokens#wiki:0.6 web=tokens#web:0.4 --tokens 8k --sweep wiki=0,0.25,0.5";
     directory.dataprep(&format!("{mix} --out sweep")).ok();
     let shares = ["0.25", "0.5"].map(|share| {
         let record = record(&directory, &format!("sweep/wiki-{share}"));
         record["sources"][0]["achieved_tokens"].as_u64().unwrap()
     });
     assert_eq!(shares, [2000, 4000]);
+    let without = record(&directory, "sweep/wiki-0")["sources"].clone();
+    assert_eq!(
+        (&without[0]["name"], &without[0]["achieved_tokens"]),
+        (&"web".into(), &8000.into())
+    );
+    assert!(without[1].is_null(), "{without}");
     let command = "inspect sweep/wiki-0.25 --against sweep/wiki-0.5 --json";
     let overlap = directory.dataprep(command).ok().summary()["beginnings"][0].clone();
     let (common, within) = (&overlap["common"], &overlap["in_order_within_sources"]);

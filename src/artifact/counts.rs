@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-/// Why a document is dropped that a condition (`where`) leaves out.
+/// The reason that stands for a document which a condition (`where`) leaves out.
 pub const LEFT_OUT: &str = "where";
 
 /// The share of a source's documents that may be unreadable when nobody says: 1%. Above it a person

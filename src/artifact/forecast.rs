@@ -13,7 +13,7 @@ use crate::base::{
     size::{Bytes, Count},
 };
 
-/// The key of a plan that says that its output only comes back.
+/// The key that says that the output was made before and is only moved back.
 const COMES_BACK: &str = "comes_back";
 
 /// What would be done.
@@ -74,14 +74,15 @@ impl Forecast {
         })
     }
 
-    /// The same of an output that was made before and lies aside: nothing is made.
+    /// The same for an output that was made before and lies in the store: it is moved back, and
+    /// nothing is made.
     pub fn coming_back(mut self) -> Forecast {
         self.text = "was made before, and becomes current again".to_owned();
         self.plan[COMES_BACK] = true.into();
         self
     }
 
-    /// Whether the output only comes back from where it lies aside.
+    /// Whether the output lies in the store and is only moved back.
     pub fn comes_back(&self) -> bool {
         self.plan[COMES_BACK] == true
     }

@@ -13,7 +13,7 @@ pub trait InPlace {
     /// What it would do to `out`.
     fn forecast(&self, out: &Path, resources: &Resources<'_>) -> Result<Forecast>;
 
-    /// Does it, or goes on with it.
+    /// Does the work, or continues it.
     fn run(&self, out: &Path, resources: &Resources<'_>) -> Result<Done>;
 }
 

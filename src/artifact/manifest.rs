@@ -20,7 +20,7 @@ use super::{
 use crate::base::{
     error::{Error, Result},
     hash::{Fingerprint, xxh3_128},
-    io,
+    io, place,
 };
 
 /// The file's name in every artifact.
@@ -167,9 +167,9 @@ impl Ancestor {
     }
 }
 
-/// Every artifact above one with these inputs, nearest first: each input that is an artifact (or
-/// a file of one that names its fingerprint), then what its own manifest tells. One of another
-/// build whose manifest does not tell what stands above it ends its branch.
+/// Every artifact that went into these inputs, nearest first: each input that is an artifact (or a
+/// file of one), then the ancestry in its manifest. Where the manifest of an earlier build has no
+/// ancestry, its branch ends.
 pub fn ancestry(inputs: &[InputRecord]) -> Result<Vec<Ancestor>> {
     let mut known: BTreeMap<Fingerprint, Ancestor> = BTreeMap::new();
     for input in inputs {
@@ -197,8 +197,8 @@ pub fn ancestry(inputs: &[InputRecord]) -> Result<Vec<Ancestor>> {
     Ok(found)
 }
 
-/// The manifest of this fingerprint at `path`, or in one of the folders that a file lies in: a
-/// checkpoint's weights lie three below their run's.
+/// The manifest with this fingerprint in `path` or in one of the three folders above it: the
+/// weights of a checkpoint lie three levels below their run.
 fn standing(path: &Path, fingerprint: Fingerprint) -> Result<Option<Manifest>> {
     for folder in path.ancestors().take(4) {
         match Manifest::read_if_known(folder)? {
@@ -312,8 +312,8 @@ fn other_format(directory: &Path, found: &Format) -> Error {
     written_by(&directory.join(FILE_NAME), found.tool.as_ref(), found.format, FORMAT)
 }
 
-/// A file of an artifact in another format than this build reads: which version wrote it stands in
-/// the manifest beside it.
+/// The error for a file in a format that this build does not read. It names the version that wrote
+/// the file, which stands in the manifest beside it.
 pub fn other_file_format(file: &Path, found: impl fmt::Display, reads: u32) -> Error {
     let beside = file.with_file_name(FILE_NAME);
     let format = io::read_text(&beside).ok().and_then(|text| serde_json::from_str(&text).ok());
@@ -336,7 +336,7 @@ impl InputRecord {
     /// The record of a file that a configuration key names: all of its bytes are its identity.
     pub fn named_file(path: &Path) -> Result<InputRecord> {
         let (identity, bytes) = io::hash_file(path)?;
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let name = place::name(path);
         Ok(InputRecord::file(name, None, bytes, identity, path.to_owned()))
     }
 
@@ -348,7 +348,7 @@ impl InputRecord {
 
     /// The same, where its manifest was read: `directory` may be an address.
     pub fn of(manifest: &Manifest, directory: &Path) -> InputRecord {
-        let name = directory.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let name = place::name(directory);
         InputRecord {
             kind: InputKind::Artifact(manifest.kind),
             name,

@@ -4,11 +4,11 @@
 //! later command leans on. [`stage`] is the contract that a stage implements, [`mod@unit`] one
 //! piece of its work on disk, [`manifest`] what a finished artifact says of itself, [`counts`] what
 //! became of the documents, [`record`] the plain data that these share, [`store`] where an
-//! output lies that is not current, [`summary`] what a person
-//! is told, [`forecast`] what work would do. Nothing here runs a stage: `pipeline` does. Imports
-//! `base` only.
+//! output lies that is not current, [`find`] which artifacts lie below a folder, [`summary`] what a
+//! person is told, [`forecast`] what work would do. Nothing here runs a stage: `pipeline` does.
 
 pub mod counts;
+pub mod find;
 pub mod forecast;
 pub mod in_place;
 pub mod manifest;

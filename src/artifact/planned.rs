@@ -39,7 +39,7 @@ pub struct PlannedFile {
 pub enum Content {
     /// [`identity`] of a raw file.
     Sampled(Fingerprint),
-    /// A hash or tag that its place promises to change with its bytes; this is the hash of that.
+    /// The hash of what a remote place names the bytes by: a hash or tag that changes when they do.
     Promised(Fingerprint),
     /// XXH3-128 of all of it, from the manifest of its artifact. `is_older`: it was last written
     /// before the manifest was, so it is taken for what the manifest describes.
@@ -98,7 +98,7 @@ impl PlannedFile {
     /// Reads what the plan knows of it again: the samples of a raw file, all of a part.
     pub fn check_content(&self) -> Result<()> {
         let (expected, found, message) = match self.content {
-            // Its place hands out no other bytes.
+            // A remote place hands out no other bytes than those it listed.
             Content::Promised(_) => return Ok(()),
             Content::Sampled(expected) => {
                 let message = "it changed while it was read: its first, middle or last bytes";
@@ -113,7 +113,8 @@ impl PlannedFile {
     }
 }
 
-/// A file of another size than planned, by where its bytes end or go on; `None`: it is gone.
+/// The error for a file whose size is not the planned one, with the byte where it ends or goes on;
+/// `None` for a file that is gone.
 pub fn size_differs(path: &Path, expected: u64, found: Option<u64>) -> Error {
     let Some(found) = found else {
         return Error::damaged(path, None, format!("expected {expected} bytes, found no file"));

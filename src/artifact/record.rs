@@ -81,8 +81,8 @@ pub struct InputRecord {
     pub path: PathBuf,
 }
 
-/// Where a remote file was read, or of an artifact its manifest: the same words for everyone who
-/// reads it.
+/// Where a remote file was read; for an artifact, where its manifest was. All readers record it in
+/// the same words.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RemoteRecord {
     /// Its own address, at the commit that was read where its place has revisions.
@@ -150,8 +150,8 @@ impl InputRecord {
         InputRecord { kind, name, source, stage, fingerprint, bytes, identity, remote, path }
     }
 
-    /// Whether an artifact of kind `reader` reads it to validate alone, and nothing of it is
-    /// trained on: of what a mix reads, the texts of one's own beside the shards.
+    /// Whether an artifact of kind `reader` only validates on this input and trains on nothing of
+    /// it. That is so for the texts that `mix --validation` names.
     pub fn only_validates(&self, reader: Kind) -> bool {
         reader == Kind::Mix && self.kind != InputKind::Artifact(Kind::Shards)
     }

@@ -48,8 +48,8 @@ pub trait Stage: Sync {
         0
     }
 
-    /// Where its text comes from, for the stages that read text: what follows up to
-    /// [`Stage::needs`] is then its by default.
+    /// Where its text comes from, for a stage that reads text. The methods below, down to
+    /// [`Stage::needs`], then take their answers from there.
     fn text(&self) -> Option<&dyn TextInputs> {
         None
     }
@@ -79,13 +79,13 @@ pub trait Stage: Sync {
         self.text().map(TextInputs::tolerance).unwrap_or_default()
     }
 
-    /// About what the work takes with so many threads, from metadata only.
+    /// An estimate of what the work takes on so many threads, from metadata only.
     fn needs(&self, threads: usize) -> Needs {
         self.text().map(|text| text.needs(threads)).unwrap_or_default()
     }
 
-    /// How many units are worked on at once where they wait for something else than this machine;
-    /// `None`: as many as keep its threads busy.
+    /// How many units are worked on at once, for a stage that waits for something other than this
+    /// machine, such as a network; `None`: as many as keep its threads busy.
     fn at_once(&self) -> Option<usize> {
         None
     }
@@ -144,7 +144,7 @@ pub struct Tolerance {
     pub skip_bad_files: bool,
 }
 
-/// What is to be fetched from elsewhere: at most, since of Parquet only columns are.
+/// What is fetched over a network, at most: of Parquet only the columns that are read are fetched.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Fetches {
     /// Remote files.
@@ -154,7 +154,7 @@ pub struct Fetches {
 }
 
 impl Fetches {
-    /// Of two inputs together.
+    /// The sum of both.
     pub fn and(self, other: Fetches) -> Fetches {
         Fetches {
             files: self.files + other.files,
@@ -298,7 +298,7 @@ impl Work<'_> {
         self.lock_notes().read.push(range);
     }
 
-    /// The same of all of a file whose record's identity is that of all of it.
+    /// The same for a whole file whose identity is the hash of all its bytes.
     pub fn record_whole(&self, input: usize, record: &InputRecord) {
         let (file, end) = (record.name.clone(), record.bytes);
         self.record_read(ReadRange { input, file, start: 0, end, xxh3: record.identity });

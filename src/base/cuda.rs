@@ -38,7 +38,8 @@ pub fn folders(named: &OsStr) -> Vec<PathBuf> {
     named.chain(FOLDERS.map(PathBuf::from)).collect()
 }
 
-/// What is tried in turn: a name, and whether the folders are tried for it behind the loader.
+/// The names that are tried in turn, each with whether the folders are tried for it after the
+/// loader.
 pub fn attempts(names: Names) -> impl Iterator<Item = (&'static str, bool)> {
     let versioned = names.versioned.iter().map(|name| (*name, true));
     std::iter::once((names.plain, false)).chain(versioned)

@@ -13,7 +13,7 @@ use super::io;
 /// Where Linux shows the counters.
 const COUNTERS: &str = "/sys/class/powercap";
 
-/// Counters, as they stood when it began.
+/// The counters of one measurement, each with its reading at the start.
 #[derive(Debug)]
 pub struct Meter(Vec<Counter>);
 
@@ -26,7 +26,7 @@ struct Counter {
 }
 
 impl Meter {
-    /// Begins, where this machine tells.
+    /// Starts a measurement; `None` where this machine shows no counters.
     pub fn begin() -> Option<Meter> {
         Meter::of(Path::new(COUNTERS))
     }

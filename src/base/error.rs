@@ -89,7 +89,7 @@ impl Error {
         self
     }
 
-    /// Says first in what it went wrong: a step of a recipe.
+    /// Puts in front of the message where it went wrong, such as a step of a recipe.
     pub fn within(mut self, what: &str) -> Error {
         if let Error::Config { message, .. } | Error::Failed { message, .. } = &mut self {
             *message = format!("{what}: {message}");
@@ -97,7 +97,8 @@ impl Error {
         self
     }
 
-    /// Says which step of a recipe went wrong, and names that step where the hint sets a key of it.
+    /// Puts the step of a recipe in front of the message, and into every `--set` that the hint
+    /// suggests.
     pub fn of_step(mut self, step: &str) -> Error {
         if let Error::Config { hint: Some(hint), .. } | Error::Failed { hint: Some(hint), .. } =
             &mut self
@@ -139,7 +140,8 @@ impl Error {
     }
 }
 
-/// What Arrow refuses only where arrays do not fit together, of rows that all come from one batch.
+/// The error of an Arrow operation that fails only where arrays do not fit together. Ours all come
+/// from one batch, so this is a bug.
 pub fn bug(error: impl std::fmt::Display) -> Error {
     Error::failed(format!("cannot take rows of a batch: {error}"))
 }

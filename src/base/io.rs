@@ -111,7 +111,8 @@ pub fn remove_file(path: &Path) -> Result<()> {
     }
 }
 
-/// One entry under the same disk blocks where the system can, else a copy.
+/// Gives a file a second name for the same bytes on the disk; copies it where the file system
+/// cannot.
 pub fn link_or_copy(from: &Path, to: &Path) -> Result<()> {
     if fs::hard_link(from, to).is_ok() {
         return Ok(());
@@ -139,7 +140,7 @@ pub fn link_target(path: &Path) -> Option<PathBuf> {
     fs::read_link(path).ok()
 }
 
-/// Bytes that may be written to the disk of a path that stands.
+/// Bytes that are free on the disk of a path that exists.
 pub fn free_bytes(path: &Path) -> Option<u64> {
     let disk = rustix::fs::statvfs(path).ok()?;
     disk.f_bavail.checked_mul(disk.f_frsize)
@@ -170,7 +171,8 @@ pub struct Stamp {
     pub bytes: u64,
     /// Nanoseconds since 1970, which `touch` and `cp -p` set at will.
     pub modified_ns: u64,
-    /// Likewise, of the last change of the content or of its entry, which nobody sets at will.
+    /// Nanoseconds since 1970 of the last change of the content or of its directory entry, which no
+    /// program can set.
     pub changed_ns: i64,
     pub inode: u64,
 }

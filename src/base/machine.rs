@@ -30,9 +30,9 @@ pub fn memory_limit() -> Option<u64> {
     group_limits(&own).iter().filter_map(limit).filter(|bytes| *bytes > 0).min()
 }
 
-/// Where the limits of the control groups stand that a process is in, by its `/proc/self/cgroup`:
-/// of its own group and of every group above, since each holds (`man 7 cgroups`: version 2 is the
-/// line `0::PATH`, version 1 the one that names `memory`).
+/// The files with the memory limits of a process, by its `/proc/self/cgroup`: of its own control
+/// group and of every group above, since each limit holds (`man 7 cgroups`: version 2 is the line
+/// `0::PATH`, version 1 the one that names `memory`).
 fn group_limits(own: &str) -> Vec<PathBuf> {
     let mut limits = Vec::new();
     for line in own.lines() {
@@ -56,14 +56,14 @@ pub fn peak_memory_bytes() -> u64 {
     status_bytes("VmHWM:").unwrap_or(0)
 }
 
-/// A line of `/proc/self/status` that is said in KiB.
+/// The bytes that a line of `/proc/self/status` says, which counts in KiB.
 fn status_bytes(name: &str) -> Option<u64> {
     let text = io::read_text(Path::new("/proc/self/status")).ok()?;
     let line = text.lines().find(|line| line.starts_with(name))?;
     line.split_ascii_whitespace().nth(1)?.parse::<u64>().ok().map(|kib| kib << 10)
 }
 
-/// The memory that this process holds now, in bytes, where the system says; some tens of
+/// Bytes of memory that this process holds now, where the system says. Cost: some tens of
 /// microseconds.
 pub fn held_memory_bytes() -> Option<u64> {
     status_bytes("VmRSS:")

@@ -13,6 +13,7 @@ pub mod hash;
 pub mod html;
 pub mod interrupt;
 pub mod io;
+pub mod json;
 pub mod lock;
 pub mod machine;
 pub mod parallel;

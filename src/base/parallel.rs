@@ -47,7 +47,8 @@ pub fn ordered_parts<I: Send, P: Send, T: Send>(
         let work = &work;
         let _stop = StopAtEnd(work);
         scope.spawn(move || {
-            // A panic travels to the caller: where it happens it would leave the others waiting.
+            // A panic here would leave the other threads waiting, so the caller is made to panic
+            // instead.
             let drawn = catch_unwind(AssertUnwindSafe(|| work.draw(items, in_flight)));
             if let Err(panic) = drawn {
                 work.lock().stop_for(panic);
@@ -83,7 +84,7 @@ struct State<I, P, T> {
     sunk: usize,
     /// No item will be drawn any more.
     is_drawn: bool,
-    /// Items being split: parts may come of them.
+    /// Items that are being split now: more parts may come of them.
     splitting: usize,
     stopped: bool,
     panic: Option<Box<dyn Any + Send>>,

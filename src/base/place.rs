@@ -65,7 +65,7 @@ pub fn joined(folder: &Path, path: &Path) -> PathBuf {
     for part in path.components() {
         let named = matches!(joined.components().next_back(), Some(Component::Normal(_)));
         match part {
-            // A folder that is a link has another parent than its name says.
+            // The parent of a link is that of what it leads to, so `..` behind a link stays.
             Component::ParentDir if named && !joined.is_symlink() => {
                 joined.pop();
             }
@@ -74,6 +74,19 @@ pub fn joined(folder: &Path, path: &Path) -> PathBuf {
         }
     }
     if joined.as_os_str().is_empty() { PathBuf::from(".") } else { joined }
+}
+
+/// The last part of a path, as text; empty for a path that ends in none, as `/` and `..` do.
+pub fn name(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+/// The way from the folder `base` to `path`, both absolute: `/a/runs/one`, `/a/data/x` →
+/// `../../data/x`.
+pub fn relative(base: &Path, path: &Path) -> PathBuf {
+    let shared = base.components().zip(path.components()).take_while(|(a, b)| a == b).count();
+    let up = base.components().skip(shared).map(|_| Component::ParentDir);
+    up.chain(path.components().skip(shared)).collect()
 }
 
 /// How far into a file a mark may stand, in bytes.
@@ -178,6 +191,13 @@ mod tests {
         let error = output_directory(&at("dangling"), &[]).unwrap_err().to_string();
         assert!(error.contains("link to nothing"), "{error}");
         assert!(output_directory(&at("data/a.jsonl"), &[]).is_err());
+    }
+
+    #[test]
+    fn a_relative_place_is_the_way_between_two_folders() {
+        let way = |base: &str, path: &str| relative(Path::new(base), Path::new(path));
+        assert_eq!(way("/a/runs/one", "/a/data/x.parquet"), Path::new("../../data/x.parquet"));
+        assert_eq!(way("/a", "/a/m"), Path::new("m"));
     }
 
     #[test]

@@ -6,7 +6,7 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// The things that nobody uses just now.
+/// The objects that no thread uses now.
 #[derive(Debug)]
 pub struct Pool<T> {
     idle: Mutex<Vec<T>>,
@@ -19,7 +19,7 @@ impl<T> Default for Pool<T> {
 }
 
 impl<T> Pool<T> {
-    /// Lends an idle one, or one that `make` makes, to `work`.
+    /// Lends an idle object to `work`, or a new one that `make` makes.
     pub fn with<R>(&self, make: impl FnOnce() -> T, work: impl FnOnce(&mut T) -> R) -> R {
         let mut lent = self.take().unwrap_or_else(make);
         let result = work(&mut lent);
@@ -27,7 +27,7 @@ impl<T> Pool<T> {
         result
     }
 
-    /// An idle one, for work that ends elsewhere, with [`Pool::put`].
+    /// Takes out an idle object; [`Pool::put`] gives it back, also from another thread.
     pub fn take(&self) -> Option<T> {
         self.idle().pop()
     }
@@ -41,7 +41,7 @@ impl<T> Pool<T> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// All of them, when nobody works any more.
+    /// All objects, once no thread uses them.
     pub fn into_inner(self) -> Vec<T> {
         self.idle.into_inner().unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,8 +1,8 @@
 //! Sizes as people write them: `8GiB`, `128MiB`, `1B`, `32k`.
 //!
-//! In → an integer or text; out → [`Bytes`] or [`Count`]. Binary units only with the `i` (`GiB`);
-//! decimal ones without (`GB`, `k`, `M`, `B` for 10⁹, `T`). Stored and compared as integers, so
-//! `32k` and `32000` give the same fingerprint.
+//! In → an integer or text; out → [`Bytes`] or [`Count`]; times and shares as text. Binary units
+//! only with the `i` (`GiB`); decimal ones without (`GB`, `k`, `M`, `B` for 10⁹, `T`). Stored and
+//! compared as integers, so `32k` and `32000` give the same fingerprint.
 
 use std::{fmt, str::FromStr};
 
@@ -58,6 +58,14 @@ fn parse(text: &str, units: &[(&str, u64)], example: &str) -> Result<u64, String
     }
 }
 
+/// A value of a configuration as it is parsed from text: `32000` and `"32k"` alike.
+pub fn as_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    Ok(match serde_json::Value::deserialize(deserializer)? {
+        serde_json::Value::String(text) => text,
+        other => other.to_string(),
+    })
+}
+
 macro_rules! size {
     ($name:ident, $units:ident, $example:literal) => {
         impl FromStr for $name {
@@ -76,19 +84,7 @@ macro_rules! size {
 
         impl<'de> Deserialize<'de> for $name {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                #[derive(Deserialize)]
-                #[serde(untagged)]
-                enum Written {
-                    Number(u64),
-                    Text(String),
-                    Other(serde_json::Value),
-                }
-                let text = match Written::deserialize(deserializer)? {
-                    Written::Number(number) => return Ok($name(number)),
-                    Written::Text(text) => text,
-                    Written::Other(other) => other.to_string(),
-                };
-                text.parse().map_err(serde::de::Error::custom)
+                as_text(deserializer)?.parse().map_err(serde::de::Error::custom)
             }
         }
     };
@@ -128,6 +124,22 @@ impl fmt::Display for Count {
     }
 }
 
+/// A time as people read it: `7 s`, `1 min 1 s`, `2 h 1 min`, `2.3 days`.
+pub fn duration(seconds: f64) -> String {
+    let whole = seconds.max(0.0) as u64;
+    match whole {
+        0..60 => format!("{seconds:.0} s"),
+        60..3600 => format!("{} min {} s", whole / 60, whole % 60),
+        3600..172_800 => format!("{} h {} min", whole / 3600, whole % 3600 / 60),
+        _ => format!("{:.1} days", seconds / 86400.0),
+    }
+}
+
+/// A share as people read it: 0.934 → `93.4%`.
+pub fn percent(share: f64) -> String {
+    format!("{:.1}%", 100.0 * share)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -151,5 +163,8 @@ mod tests {
         assert_eq!(Bytes(3 << 19).to_string(), "1.5 MiB");
         assert_eq!(Count(1_234_567).to_string(), "1,234,567");
         assert_eq!(Count(999).to_string(), "999");
+        assert_eq!(percent(0.934), "93.4%");
+        let times = [7.4, 61.0, 7260.0, 2e5].map(duration);
+        assert_eq!(times, ["7 s", "1 min 1 s", "2 h 1 min", "2.3 days"]);
     }
 }

@@ -11,6 +11,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::Commands;
+use super::foreseen::Foreseen;
 use super::screen::{self, Would};
 use crate::base::error::{Error, Result};
 use crate::base::io;
@@ -36,18 +37,6 @@ pub struct AblateArgs {
     pub list: bool,
 }
 
-/// What a dry run has found, by the places of outputs.
-#[derive(Default)]
-struct Foreseen {
-    seen: BTreeSet<PathBuf>,
-    /// What will be made, what only comes back, and what reads such and is not known before.
-    will_run: BTreeSet<PathBuf>,
-    back: BTreeSet<PathBuf>,
-    not_known: BTreeSet<PathBuf>,
-    /// Tokens, one for each run whose steps were timed, and the seconds that these take.
-    timed: (f64, f64),
-}
-
 /// Names in OUT.
 const PICTURE: &str = "ablation.svg";
 const RESULTS: &str = "ablation.json";
@@ -58,19 +47,19 @@ impl Commands<'_> {
         let path = args.plan.clone().unwrap_or_else(|| PathBuf::from("ablation.toml"));
         let plan = Plan::read(&path)?;
         let trials = trials(&plan, args.only.as_deref())?;
-        match (args.list, self.shared.dry_run) {
-            (true, _) => self.list_trials(&path, &plan),
-            (_, true) => return self.forecast_trials(&plan, &trials),
-            _ => self.run_trials(&trials, args.data)?,
+        if args.list {
+            self.list_trials(&path, &plan);
+            return Ok(());
         }
-        match (args.list, args.data) {
-            (true, _) => Ok(()),
-            (_, true) => {
-                self.printer.record(&json!({"type": "summary", "trials": trials.len()}));
-                Ok(())
-            }
-            _ => self.close(&plan),
+        if self.shared.dry_run {
+            return self.forecast_trials(&plan, &trials);
         }
+        self.run_trials(&trials, args.data)?;
+        if args.data {
+            self.printer.record(&json!({"type": "summary", "trials": trials.len()}));
+            return Ok(());
+        }
+        self.close(&plan)
     }
 
     fn list_trials(&self, path: &Path, plan: &Plan) {
@@ -111,47 +100,35 @@ impl Commands<'_> {
 
     /// What would be made, and about how long the training takes by the runs that stand.
     fn forecast_trials(&self, plan: &Plan, trials: &[&Trial]) -> Result<()> {
-        let mut foreseen = Foreseen::default();
+        let (options, mut foreseen) = (self.options(true), Foreseen::default());
+        let (mut seen, mut timed) = (BTreeSet::new(), (0.0, 0.0));
         for trial in trials {
-            for request in &trial.requests {
-                if foreseen.seen.insert(request.out.clone()) {
-                    let would = self.would(trial, request, &mut foreseen)?;
-                    self.show_forecast(&named(trial, request), &would);
+            for request in trial.requests.iter().filter(|step| seen.insert(&step.out)) {
+                let forecast = || {
+                    let job = (registry::find(&request.stage)?.open)(request)?;
+                    self.listening(|listener| job.forecast(&request.out, &options, listener))
+                };
+                let would = foreseen.would(request, &read_by(trial, request), forecast)?;
+                if let Would::Do(forecast) = &would
+                    && let Some(rate) = forecast.plan["probe"]["tokens_per_second"].as_f64()
+                {
+                    timed = (timed.0 + 1.0, timed.1 + 1.0 / rate);
                 }
+                self.show_forecast(&named(trial, request), &would);
             }
         }
-        self.say_time(plan, trials, &foreseen)
+        self.say_time(plan, trials, &foreseen, timed)
     }
 
-    /// What one step would do, which is noted.
-    fn would(&self, trial: &Trial, request: &Request, foreseen: &mut Foreseen) -> Result<Would> {
-        let out = &request.out;
-        if !read_among(trial, request, &foreseen.will_run).is_empty() {
-            foreseen.will_run.insert(out.clone());
-            return Ok(Would::Run);
-        }
-        let returning = [&foreseen.back, &foreseen.not_known];
-        let returning = returning.map(|outs| read_among(trial, request, outs)).concat();
-        if !returning.is_empty() {
-            foreseen.not_known.insert(out.clone());
-            return Ok(Would::Tell(returning));
-        }
-        let (job, options) = ((registry::find(&request.stage)?.open)(request)?, self.options(true));
-        let forecast = self.listening(|listener| job.forecast(out, &options, listener))?;
-        if let Some(rate) = forecast.plan["probe"]["tokens_per_second"].as_f64() {
-            foreseen.timed = (foreseen.timed.0 + 1.0, foreseen.timed.1 + 1.0 / rate);
-        }
-        if forecast.comes_back() {
-            foreseen.back.insert(out.clone());
-        } else if !forecast.up_to_date {
-            foreseen.will_run.insert(out.clone());
-        }
-        Ok(Would::Do(Box::new(forecast)))
-    }
-
-    /// How long what is left takes: by the seconds that a token took in the runs that are done,
-    /// else by those of steps that were timed.
-    fn say_time(&self, plan: &Plan, trials: &[&Trial], foreseen: &Foreseen) -> Result<()> {
+    /// Says how long the rest takes: by the seconds a token took in the runs that are done, else by
+    /// `timed`, one token of each run whose steps were timed and the seconds that these take.
+    fn say_time(
+        &self,
+        plan: &Plan,
+        trials: &[&Trial],
+        foreseen: &Foreseen,
+        timed: (f64, f64),
+    ) -> Result<()> {
         let among = |outs: &BTreeSet<PathBuf>| -> Vec<&&Trial> {
             trials.iter().filter(|trial| outs.contains(trial.run())).collect()
         };
@@ -159,7 +136,7 @@ impl Commands<'_> {
         let tokens: Option<u64> = left.iter().map(|trial| trial.tokens()).sum();
         let done = Some(tokens_and_seconds(plan)?).filter(|(tokens, _)| *tokens > 0.0);
         let by = if done.is_some() { "by those that are done" } else { "by a few timed steps" };
-        let known = done.or(Some(foreseen.timed)).filter(|(tokens, _)| *tokens > 0.0);
+        let known = done.or(Some(timed)).filter(|(tokens, _)| *tokens > 0.0);
         let seconds = known.zip(tokens).map(|((of, seconds), left)| left as f64 * seconds / of);
         let cost = plan.price_per_hour.zip(seconds).map(|(price, it)| price * it / 3600.0);
         let time = match seconds {
@@ -214,13 +191,11 @@ fn named(trial: &Trial, request: &Request) -> Request {
     Request { name: format!("{} {}", trial.name, request.name), ..request.clone() }
 }
 
-/// Names of the steps of a trial that lie among `outs` and that `request` reads.
-fn read_among(trial: &Trial, request: &Request, outs: &BTreeSet<PathBuf>) -> Vec<String> {
+/// The steps of a trial whose outputs `request` reads.
+fn read_by<'a>(trial: &'a Trial, request: &Request) -> Vec<&'a Request> {
     let reads = registry::reads(request);
-    let is_read = |step: &&Request| {
-        outs.contains(&step.out) && reads.iter().any(|path| path.starts_with(&step.out))
-    };
-    trial.requests.iter().filter(is_read).map(|step| step.name.clone()).collect()
+    let is_read = |step: &&Request| reads.iter().any(|path| path.starts_with(&step.out));
+    trial.requests.iter().filter(is_read).collect()
 }
 
 /// Of all finished runs of the plan.

@@ -112,7 +112,8 @@ pub(super) fn put<V: Into<Value>>(keys: &mut Table, key: &str, value: Option<V>)
     }
 }
 
-/// `\n`, `\r`, `\t` and `\\` as what they stand for: a shell has no short way to type a line end.
+/// Replaces `\n`, `\r`, `\t` and `\\` by what they stand for: a shell has no short way to type a
+/// line end.
 fn unescaped(text: &str) -> String {
     let (mut out, mut rest) = (String::new(), text.chars());
     while let Some(c) = rest.next() {

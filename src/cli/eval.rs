@@ -99,9 +99,11 @@ impl Commands<'_> {
                 Err(Error::config(message)
                     .with_hint("`dataprep inspect` shows it, `--against` holds it against another"))
             }
-            (_, None) => self.one(&self.evaluation(args.model.as_deref(), args)?),
-            (_, Some(other)) => {
-                let request = self.evaluation(args.model.as_deref(), args)?;
+            (model, None) => {
+                self.one(&self.evaluation(model.as_deref(), args, args.out.as_deref())?)
+            }
+            (model, Some(other)) => {
+                let request = self.evaluation(model.as_deref(), args, args.out.as_deref())?;
                 if self.shared.dry_run {
                     return self.one(&request);
                 }
@@ -109,8 +111,7 @@ impl Commands<'_> {
                 let other = match compare::is_evaluation(other) {
                     true => other.clone(),
                     false => {
-                        let alike = EvalArgsOf { args, out: None };
-                        let request = self.evaluation_of(Some(other), &alike)?;
+                        let request = self.evaluation(Some(other), args, None)?;
                         self.evaluate(&request)?;
                         request.out
                     }
@@ -120,23 +121,25 @@ impl Commands<'_> {
         }
     }
 
-    fn evaluation(&self, model: Option<&Path>, args: &EvalArgs) -> Result<Request> {
-        self.evaluation_of(model, &EvalArgsOf { args, out: args.out.as_deref() })
-    }
-
-    /// The request for one model; where no place is given, its own.
-    fn evaluation_of(&self, model: Option<&Path>, of: &EvalArgsOf<'_>) -> Result<Request> {
-        let keys = flags(&of.args.flags, &of.args.config);
+    /// The request to evaluate one model into `out`; without one, beside the model. Without a model
+    /// it is the step of `dataprep.toml`.
+    fn evaluation(
+        &self,
+        model: Option<&Path>,
+        args: &EvalArgs,
+        out: Option<&Path>,
+    ) -> Result<Request> {
+        let keys = flags(&args.flags, &args.config);
         let Some(model) = model else {
-            return self.request("eval", Vec::new(), of.out, &of.args.config, keys);
+            return self.request("eval", Vec::new(), out, &args.config, keys);
         };
-        let place = match of.out {
+        let place = match out {
             Some(out) => out.to_owned(),
             None => Subject::open(model)?.place(),
         };
         let inputs = vec![model.to_string_lossy().into_owned()];
-        let mut request = self.request("eval", inputs, Some(&place), &of.args.config, keys)?;
-        if of.out.is_none() {
+        let mut request = self.request("eval", inputs, Some(&place), &args.config, keys)?;
+        if out.is_none() {
             let entry = registry::find(&request.stage)?;
             (entry.check)(&request)?;
             if let Work::Units(stage) = (entry.open)(&request)?.work {
@@ -166,10 +169,4 @@ impl Commands<'_> {
         self.printer.record(&record);
         Ok(())
     }
-}
-
-/// What was typed, and where the result goes.
-struct EvalArgsOf<'a> {
-    args: &'a EvalArgs,
-    out: Option<&'a Path>,
 }

@@ -72,7 +72,7 @@ impl Commands<'_> {
         args.flags.fill(&mut flags);
         let mut table = Commands::keys(&args.config, flags)?;
         let what = "the config of `filter`";
-        // A step's configuration is taken whole; where text is read from plays no part here.
+        // A step's configuration may say where text is read from, which plays no part here.
         let _: InputConfig = config::take(&mut table, what)?;
         let config: FilterConfig = config::parse(table, what)?;
         let path = args.flags.trial.as_deref().unwrap_or(Path::new("-"));

@@ -277,10 +277,11 @@ impl Commands<'_> {
     pub(super) fn verify(&self, path: &Path) -> Result<()> {
         let report = inspect::verify(path)?;
         self.show(&report, &format!("{report}\n"));
-        match report.differences.len() {
-            0 => Ok(()),
-            count => Err(Error::failed(format!("{count} differences in `{}`", path.display()))),
+        if report.is_clean() {
+            return Ok(());
         }
+        let count = report.differences.len();
+        Err(Error::failed(format!("{count} differences in `{}`", path.display())))
     }
 
     /// `inspect TOKENIZER --on IN…`

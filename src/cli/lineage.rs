@@ -25,7 +25,7 @@ pub struct LineageArgs {
     pub picture: Option<PathBuf>,
 }
 
-/// How a picture of ours is known again, so that it may be written anew.
+/// A text that only pictures of ours hold, so that they may be overwritten.
 const MARK: &str = "aria-label=\"lineage\"";
 
 impl Commands<'_> {

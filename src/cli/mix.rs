@@ -35,8 +35,8 @@ pub struct MixFlags {
     /// folder; runs that are validated on equal texts compare, whatever their data and tokenizer
     #[arg(long, value_name = "PATH")]
     validation: Option<String>,
-    /// A mix for each share of one source, as `web=0.1,0.3,0.5`, into OUT/web-0.1 and so on; the
-    /// others keep their weights to one another, and every source its order
+    /// A mix for each share of one source, as `web=0,0.1,0.3`, into OUT/web-0.1 and so on; the
+    /// others keep their weights to one another, and every source its order; 0 leaves it out
     #[arg(long, value_name = "SOURCE=SHARES")]
     sweep: Option<Sweep>,
 }

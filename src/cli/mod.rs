@@ -18,6 +18,7 @@ mod download;
 mod eval;
 mod export;
 mod filter;
+mod foreseen;
 mod gc;
 #[cfg(feature = "train")]
 mod generate;
@@ -99,7 +100,7 @@ fn name_argument(error: clap::Error) -> clap::Error {
 
 fn run(cli: Cli, printer: &Printer) -> Result<()> {
     let cx = Commands { shared: &cli.shared, printer };
-    // What opens and verifies files side by side takes no more cores than the work itself.
+    // Opening and verifying files side by side takes no more cores than the work itself.
     let threads = rayon::ThreadPoolBuilder::new().num_threads(cx.threads()).build_global();
     threads.map_err(|error| Error::failed(format!("cannot start threads: {error}")))?;
     match &cli.command {

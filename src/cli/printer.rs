@@ -154,12 +154,13 @@ fn write_result(text: &str) {
     end_if_unwritten(writeln!(stdout, "{}", text.trim_end_matches('\n')));
 }
 
-/// A line on stderr; where nobody can be told, nothing is.
+/// Writes a line to stderr; a stderr that is closed is no error.
 fn tell(stderr: &mut impl Write, text: &str) {
     let _ = writeln!(stderr, "{}", text.trim_end_matches('\n'));
 }
 
-/// A result that cannot be written is no success; a reader that went away wants no more of it.
+/// Ends the process where a result cannot be written: as a failure, or quietly where the reader
+/// went away.
 fn end_if_unwritten(written: std::io::Result<()>) {
     match written {
         Ok(()) => {}

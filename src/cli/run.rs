@@ -10,6 +10,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::Commands;
+use super::foreseen::{Foreseen, among};
 use super::screen::{self, Would};
 use crate::base::error::{Error, Result};
 use crate::pipeline::job::Job;
@@ -82,36 +83,22 @@ impl Commands<'_> {
     }
 
     fn forecast_steps(&self, requests: &[Request], jobs: Vec<Option<Job>>) -> Result<()> {
-        let options = self.options(true);
-        // Steps that will run, that come back, and that wait for one that comes back.
-        let (mut will_run, mut back, mut open_still) = (Vec::new(), Vec::new(), Vec::new());
+        let (options, mut foreseen) = (self.options(true), Foreseen::default());
         for (request, job) in requests.iter().zip(jobs) {
-            let among = |steps: &[&str]| -> Vec<String> {
-                let after = request.after.iter();
-                after.filter(|step| steps.contains(&step.as_str())).cloned().collect()
+            let named = |name: &String| requests.iter().find(|step| step.name == *name);
+            let reads: Vec<&Request> = request.after.iter().filter_map(named).collect();
+            let forecast = || {
+                let (job, out) = (job.map_or_else(|| open(request), Ok)?, &request.out);
+                self.listening(|listener| job.forecast(out, &options, listener))
             };
-            let returning = [among(&back), among(&open_still)].concat();
-            let would = if !among(&will_run).is_empty() {
-                // What it reads is made anew first: only then is known what there is to do.
-                Would::Run
-            } else if !returning.is_empty() {
-                Would::Tell(returning)
-            } else {
-                let job = job.map_or_else(|| open(request), Ok)?;
-                let out = &request.out;
-                let forecast = self.listening(|listener| job.forecast(out, &options, listener))?;
-                Would::Do(Box::new(forecast))
-            };
-            match &would {
-                Would::Do(forecast) if forecast.up_to_date => {}
-                Would::Do(forecast) if forecast.comes_back() => back.push(request.name.as_str()),
-                Would::Tell(_) => open_still.push(request.name.as_str()),
-                _ => will_run.push(request.name.as_str()),
-            }
+            let would = foreseen.would(request, &reads, forecast)?;
             self.show_forecast(request, &would);
         }
+        let steps: Vec<&Request> = requests.iter().collect();
         self.printer.record(&json!({"type": "summary", "dry_run": true, "steps": requests.len(),
-            "will_run": will_run, "comes_back": back, "not_known": open_still}));
+            "will_run": among(&steps, &foreseen.will_run),
+            "comes_back": among(&steps, &foreseen.back),
+            "not_known": among(&steps, &foreseen.not_known)}));
         Ok(())
     }
 

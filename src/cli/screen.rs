@@ -67,7 +67,7 @@ pub fn closing(results: &[(&Request, Outcome)], printer: &Printer) -> String {
 pub enum Would {
     /// It runs, since a step that it reads does.
     Run,
-    /// What it reads comes back first, whole: whether it is up to date then is not known.
+    /// What it reads is moved back first; whether it is up to date then is not known yet.
     Tell(Vec<String>),
     /// What it says itself.
     Do(Box<Forecast>),

@@ -87,7 +87,7 @@ impl Commands<'_> {
     ) -> Result<Outcome> {
         self.printer.detail(&screen::request(request));
         let outcome = job.run(&request.out, options, listener)?;
-        // What was said when it was made is not said again each time it is found up to date.
+        // Notices of an output that is up to date were shown when it was made.
         if !outcome.up_to_date {
             let alarms = outcome.summary.alarms();
             let said = outcome.notices.iter().chain(&alarms);

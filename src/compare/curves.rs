@@ -5,7 +5,7 @@
 //! · parameters · tokens (Kaplan and others 2020, arXiv:2001.08361, section 2.1); where both models
 //! have as many parameters it is equal where tokens are. Pure.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// The share of the tokens read so far over which a loss is averaged.
 const WINDOW: f64 = 0.05;
@@ -13,8 +13,8 @@ const WINDOW: f64 = 0.05;
 /// Where the curves are held against each other: shares of what both have read.
 const SHARES: [f64; 5] = [0.1, 0.25, 0.5, 0.75, 1.0];
 
-/// One step of a curve.
-#[derive(Clone, Copy, Debug, PartialEq)]
+/// One step of a curve: of a line of `metrics.jsonl` what a curve needs.
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
 pub struct Step {
     pub tokens: u64,
     pub loss: f64,

@@ -17,7 +17,7 @@ use serde::Serialize;
 use super::columns::{self, Rows};
 use crate::base::error::{Error, Result};
 use crate::base::hash::{xxh3_64, xxh3_128};
-use crate::base::{interrupt, io};
+use crate::base::{interrupt, io, place};
 
 /// Bytes of a record.
 const RECORD: usize = 32;
@@ -146,7 +146,7 @@ fn parts_of(corpora: &[PathBuf]) -> Result<Vec<PathBuf>> {
     let mut parts = Vec::new();
     for corpus in corpora {
         parts.extend(io::list(corpus)?.into_iter().filter(|path| {
-            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            let name = place::name(path);
             name.starts_with("part-") && name.ends_with(".parquet")
         }));
     }

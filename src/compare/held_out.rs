@@ -17,7 +17,8 @@ use serde::{Deserialize, Serialize};
 use super::noise::{self, Verdict};
 use crate::base::error::Result;
 use crate::base::hash::Fingerprint;
-use crate::runs::records;
+use crate::base::json;
+use crate::shards::validation::bits_per_byte;
 
 /// A document that a run has scored.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -46,9 +47,9 @@ struct Evaluated {
 /// # Errors
 /// Damaged: a record that cannot be read.
 pub fn read(run: &Path) -> Result<Scores> {
-    let evaluated: Vec<Evaluated> = records::lines(&run.join("evals.jsonl"))?;
+    let evaluated: Vec<Evaluated> = json::lines(&run.join("evals.jsonl"))?;
     let documents: Vec<Scored> = match evaluated.iter().map(|it| it.step).max() {
-        Some(step) => records::lines(&run.join("evals").join(format!("step-{step:06}.jsonl")))?,
+        Some(step) => json::lines(&run.join("evals").join(format!("step-{step:06}.jsonl")))?,
         None => Vec::new(),
     };
     Ok(documents.into_iter().map(|document| (document.text, document)).collect())
@@ -122,7 +123,7 @@ pub fn compare(from: &[Scores], to: &[Scores]) -> Option<HeldOut> {
         let of_seed = |scores: &Scores| {
             let nats: f64 = documents.iter().map(|it| scores[&it.text].nats).sum();
             let bytes: u64 = documents.iter().map(|it| it.bytes).sum();
-            nats / (std::f64::consts::LN_2 * bytes.max(1) as f64)
+            bits_per_byte(nats, bytes)
         };
         (from.iter().map(of_seed).collect(), to.iter().map(of_seed).collect())
     };
@@ -139,7 +140,7 @@ pub fn compare(from: &[Scores], to: &[Scores]) -> Option<HeldOut> {
 
 fn figure(source: &str, documents: &[&Scored], other: &Scores) -> Figure {
     let bytes: u64 = documents.iter().map(|it| it.bytes).sum();
-    let bits = |nats: f64| nats / (std::f64::consts::LN_2 * bytes.max(1) as f64);
+    let bits = |nats: f64| bits_per_byte(nats, bytes);
     let after = |document: &&Scored| other[&document.text].nats;
     let from: f64 = documents.iter().map(|it| it.nats).sum();
     let to: f64 = documents.iter().map(after).sum();

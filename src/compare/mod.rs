@@ -23,7 +23,7 @@ mod screen;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 pub use curves::Point;
 pub use documents::{Bounds, Changes, How, Moved};
@@ -34,9 +34,11 @@ use crate::artifact::manifest::Manifest;
 use crate::artifact::record::Kind;
 use crate::base::error::{Error, Result};
 use crate::base::io;
+use crate::base::json;
+use crate::base::place;
 use crate::base::size::Count;
 use crate::lineage::{self, Depth, Difference, Lineage, Node, Reader, What, differences, sentence};
-use crate::runs::{self, Facts, records};
+use crate::runs::{self, Facts};
 use crate::shards::OverlapReport;
 use reasons::Reasons;
 
@@ -85,12 +87,6 @@ pub struct Runs {
     pub evals: Vec<serde_json::Value>,
     #[serde(skip)]
     pub evals_text: Vec<String>,
-}
-
-#[derive(Deserialize)]
-struct Step {
-    tokens: u64,
-    loss: f64,
 }
 
 /// Compares two artifacts.
@@ -223,11 +219,7 @@ fn mixture(a: &Lineage, b: &Lineage) -> BTreeMap<String, (u64, u64)> {
 impl Runs {
     fn of(from: (&Path, &Lineage), to: (&Path, &Lineage), found: &[Difference]) -> Result<Runs> {
         let facts = |path: &Path| Facts::read(path, &Manifest::read(path)?);
-        let curve = |path: &Path| -> Result<Vec<curves::Step>> {
-            let steps: Vec<Step> = records::lines(&path.join("metrics.jsonl"))?;
-            let step = |it: Step| curves::Step { tokens: it.tokens, loss: it.loss };
-            Ok(steps.into_iter().map(step).collect())
-        };
+        let curve = |path: &Path| json::lines::<curves::Step>(&path.join("metrics.jsonl"));
         let (a, b) = (curve(from.0)?, curve(to.0)?);
         let parameters = runs::parameters(from.0)?.zip(runs::parameters(to.0)?);
         let seeds_only = !found.is_empty() && found.iter().all(is_seed);
@@ -238,8 +230,7 @@ impl Runs {
             after.truncate(1);
         }
         let (held_out, verdict) = judge(&before, &after)?;
-        let name =
-            |path: &PathBuf| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let name = |path: &PathBuf| place::name(path);
         let (evals, evals_text) = evaluations(from.0, to.0)?;
         Ok(Runs {
             from: facts(from.0)?,
@@ -311,7 +302,7 @@ fn seeds_of((path, own): (&Path, &Lineage)) -> Result<Vec<PathBuf>> {
 fn evaluations(from: &Path, to: &Path) -> Result<(Vec<serde_json::Value>, Vec<String>)> {
     let latest = |run: &Path| -> Result<BTreeMap<String, PathBuf>> {
         let mut found = BTreeMap::new();
-        for path in runs::evaluations(run) {
+        for path in crate::artifact::find::evaluations(run) {
             found.insert(Manifest::read(&path)?.config.to_string(), path);
         }
         Ok(found)

@@ -2,7 +2,7 @@
 //!
 //! In → a figure of each seed, before and after; out → a [`Verdict`]. **Method.** Student's t for
 //! two means with the seeds' pooled standard deviation, at the degrees of freedom that so few seeds
-//! leave, two-sided at [`LEVEL`]: of fifty comparisons without an effect one is called by chance.
+//! leave, two-sided at 98%: of fifty comparisons without an effect one is called by chance.
 //! Without repeated seeds the standard deviation is [`PRIOR`] of the figure, and the verdict says
 //! so. Pure.
 
@@ -10,13 +10,10 @@ use std::fmt;
 
 use serde::Serialize;
 
-/// The share of comparisons without an effect that are rightly called none.
-pub const LEVEL: f64 = 0.98;
-
 /// The standard deviation of seeds, as a share of the figure, where none was measured: a judgement,
 /// nine times what modded-nanogpt's 124M shows (0.0013 of 3.28 nats, its README, track 3), since
 /// smaller models on less text scatter more. Repeated seeds replace it.
-pub const PRIOR: f64 = 0.0036;
+const PRIOR: f64 = 0.0036;
 
 /// Seeds that the prior is worth.
 const PRIOR_DEGREES: usize = 10;
@@ -40,7 +37,7 @@ pub struct Verdict {
     pub to: f64,
     /// After less before.
     pub difference: f64,
-    /// Half of the difference's interval at [`LEVEL`].
+    /// Half of the difference's 98% interval.
     pub interval: f64,
     /// Seeds before and after.
     pub seeds: (usize, usize),

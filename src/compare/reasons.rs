@@ -16,6 +16,7 @@ use super::columns::{self, Rows};
 use super::documents::{Moved, hash_of};
 use crate::base::error::Result;
 use crate::base::io;
+use crate::base::place;
 use crate::lineage::Lineage;
 
 /// Columns of both kinds of `removed-*.parquet`.
@@ -60,7 +61,7 @@ pub fn explain(lacking: &Lineage, ids: &[u128], listed: &mut [&mut Moved]) -> Re
 
 fn removed(place: &Path) -> Result<Vec<PathBuf>> {
     let is_removed = |path: &PathBuf| {
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let name = place::name(path);
         name.starts_with("removed-") && name.ends_with(".parquet")
     };
     Ok(io::list(place)?.into_iter().filter(is_removed).collect())

@@ -8,7 +8,7 @@ use super::documents::{Changes, How};
 use super::held_out::{Figure, HeldOut};
 use super::reasons::Reasons;
 use super::{Comparison, Point, Runs};
-use crate::base::size::{Bytes, Count};
+use crate::base::size::{self, Bytes, Count};
 use crate::shards::overlap::Overlap;
 
 /// Reasons that a screen lists.
@@ -119,9 +119,9 @@ impl Comparison {
     }
 }
 
-/// `93.4%`; of nothing `none`.
+/// Of nothing, `none`.
 fn percent(share: Option<f64>) -> String {
-    share.map_or("none".to_owned(), |share| format!("{:.1}%", 100.0 * share))
+    share.map_or("none".to_owned(), size::percent)
 }
 
 fn write_reasons(f: &mut fmt::Formatter<'_>, what: &str, reasons: &Reasons) -> fmt::Result {

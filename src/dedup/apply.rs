@@ -43,7 +43,7 @@ use crate::{
 };
 
 /// The figure that counts training documents dropped for a held-out one.
-pub const HELD_OUT_TWINS: &str = "held_out_twins";
+const HELD_OUT_TWINS: &str = "held_out_twins";
 
 /// Applies the decisions to one unit.
 pub fn run(inputs: &Inputs, config: &DedupConfig, unit: usize, work: &Work<'_>) -> Result<Counts> {

@@ -8,8 +8,8 @@ use super::config::DedupConfig;
 pub const SIGN: &str = "sign";
 pub const CANDIDATES: &str = "candidates";
 pub const GATHER: &str = "gather";
-pub const DECIDE: &str = "decide";
-pub const APPLY: &str = "apply";
+const DECIDE: &str = "decide";
+const APPLY: &str = "apply";
 
 /// One phase of a run.
 #[derive(Clone, Copy, Debug, PartialEq)]

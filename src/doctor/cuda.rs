@@ -11,6 +11,7 @@ use serde::Serialize;
 use super::libraries::{Found, Library, Places};
 use crate::base::cuda::{self, Names};
 use crate::base::io;
+use crate::base::place;
 
 /// The oldest driver that loads code of CUDA 13.0 (NVIDIA's *CUDA Toolkit Release Notes* 13.0,
 /// table 3).
@@ -135,7 +136,7 @@ impl fmt::Display for Cuda {
             match &library.found {
                 Some(Found { path, version, .. }) => {
                     let version = version.as_deref().unwrap_or("of unknown version");
-                    let name = path.file_name().unwrap_or_default().to_string_lossy();
+                    let name = place::name(&path);
                     writeln!(f, "library     {name} {version}, {}", path.display())?;
                 }
                 None => writeln!(f, "library     {} missing", library.name)?,

@@ -15,6 +15,7 @@ use serde::Serialize;
 
 use crate::base::cuda::{self, Names};
 use crate::base::io;
+use crate::base::place;
 
 /// A library that is looked for.
 #[derive(Clone, Debug, Serialize)]
@@ -132,7 +133,7 @@ fn beside([environment, conda, toolkit, home]: &[std::ffi::OsString; 4]) -> Vec<
     ];
     for folder in python.iter().filter(|path| absolute(path)) {
         for python in io::list(folder).unwrap_or_default() {
-            let name = python.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            let name = place::name(&python);
             if name.starts_with("python3") {
                 let packages = ["site-packages", "dist-packages"].map(|kind| python.join(kind));
                 folders.extend(packages.iter().map(|packages| packages.join("nvidia/cu13/lib")));

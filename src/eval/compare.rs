@@ -25,7 +25,7 @@ use crate::artifact::manifest::Manifest;
 use crate::artifact::record::Kind;
 use crate::base::error::{Error, Result};
 use crate::base::rng::Stream;
-use crate::base::size::Count;
+use crate::base::size::{Count, percent};
 
 /// Resampled sets of items: percentiles of 2.5% then rest on fifty draws.
 const DRAWS: usize = 2000;
@@ -293,12 +293,11 @@ impl fmt::Display for Comparison {
 
 fn accuracy_row(task: &TaskComparison) -> Vec<String> {
     let Difference { this, other, difference, low, high } = &task.accuracy;
-    let percent = |share: &f64| format!("{:.1}%", 100.0 * share);
     vec![
         task.task.clone(),
         Count(task.items).to_string(),
-        percent(this),
-        percent(other),
+        percent(*this),
+        percent(*other),
         format!("{:+.1}", 100.0 * difference),
         format!("{:+.1} to {:+.1}", 100.0 * low, 100.0 * high),
         Count(task.gained.len() as u64).to_string(),

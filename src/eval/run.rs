@@ -33,6 +33,7 @@ use crate::artifact::stage::{
 use crate::artifact::summary::Summary;
 use crate::base::error::{Error, Result};
 use crate::base::io;
+use crate::base::place;
 use crate::runtime::model::{Model, TargetScore, Tree};
 use crate::source::{InputConfig, InputSpec, Inputs};
 use crate::store::Stored;
@@ -70,7 +71,7 @@ impl Evaluation {
         let shots = Shots { count: config.shots, seed: config.seed };
         for path in tasks.iter().flat_map(|task| task.files(shots)) {
             if !records.iter().any(|record| record.path == path) {
-                let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+                let name = place::name(path);
                 let bytes = io::size(path)?;
                 let identity = planned::identity(&Stored::local(path.to_owned()), bytes)?;
                 records.push(InputRecord::file(name, None, bytes, identity, path.to_owned()));

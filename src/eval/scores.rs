@@ -15,10 +15,10 @@ use super::task::spec::Metric;
 use crate::artifact::manifest::other_file_format;
 use crate::base::error::{Error, Result};
 use crate::base::io;
-use crate::base::size::Count;
+use crate::base::size::{Count, percent};
 
 /// The file's name.
-pub const SCORES: &str = "scores.json";
+const SCORES: &str = "scores.json";
 
 /// The version of the file's form.
 const FORMAT: u32 = 1;
@@ -197,10 +197,6 @@ fn text_row(text: &TextScores) -> Vec<String> {
         Count(text.bytes).to_string(),
         plain(&text.bits_per_byte, 4),
     ]
-}
-
-fn percent(share: f64) -> String {
-    format!("{:.1}%", 100.0 * share)
 }
 
 /// As many decimals as asked for; large numbers in powers of ten.

@@ -9,12 +9,14 @@
 use std::path::{Path, PathBuf};
 
 use crate::artifact::{
+    find::EVALUATIONS,
     manifest::Manifest,
     planned,
     record::{InputRecord, Kind},
 };
 use crate::base::error::{Error, Result};
 use crate::base::io;
+use crate::base::place;
 use crate::runtime::checkpoint::{self, Checkpoint};
 use crate::runtime::device::Device;
 use crate::runtime::model::{Model, ModelConfig};
@@ -143,7 +145,7 @@ impl Subject {
         let prefix = prefix.ok_or_else(missing)?;
         let mut names = vec![pretrained::CONFIG.to_owned()];
         for path in io::list(root)? {
-            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            let name = place::name(&path);
             if name.ends_with(".safetensors") || name == pretrained::INDEX {
                 names.push(name);
             }
@@ -168,7 +170,7 @@ impl Subject {
     /// Where an evaluation goes when nobody says: beside what is evaluated.
     pub fn place(&self) -> PathBuf {
         let mut folder = self.root.file_name().unwrap_or_default().to_owned();
-        folder.push(".evals");
+        folder.push(EVALUATIONS);
         self.root.with_file_name(folder).join(&self.name)
     }
 

@@ -23,6 +23,7 @@ use crate::artifact::stage::Work;
 use crate::base::error::{Error, Result};
 use crate::base::hash::{Fingerprint, xxh3_128};
 use crate::base::io;
+use crate::base::place;
 use crate::runtime::model::Model;
 use crate::source::{Batch, Columns, Inputs, ParquetSink};
 
@@ -151,7 +152,7 @@ pub fn read(path: &Path) -> Result<Vec<(String, TextScore)>> {
 pub fn which(directory: &Path) -> Result<BTreeMap<String, Fingerprint>> {
     let mut documents: BTreeMap<String, Vec<(u128, u64)>> = BTreeMap::new();
     for path in io::list(directory)? {
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let name = place::name(&path);
         if name.starts_with("documents-") && name.ends_with(".parquet") {
             rows(&path, |source, id, score| {
                 let id = u128::from_be_bytes(xxh3_128(id.as_bytes()).0);

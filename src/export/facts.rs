@@ -17,9 +17,10 @@ use serde_json::Value;
 use crate::artifact::{
     manifest::Manifest,
     record::{InputKind, InputRecord, Kind},
+    store,
 };
-use crate::base::{error::Result, hash::Fingerprint, io};
-use crate::train::{Metric, layout, records, validate::SourceEval};
+use crate::base::{error::Result, hash::Fingerprint};
+use crate::train::{Metric, SourceEval, layout, records};
 
 /// What the card tells.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -87,10 +88,10 @@ pub fn facts(run: &Path, manifest: &Manifest, step: u64, parameters: u64) -> Res
     let last = evals.last().map(|eval| eval.step);
     let metric = metrics.last();
     let mut lineage = Lineage::default();
-    lineage.follow(run, manifest)?;
+    lineage.follow(run, manifest);
     lineage.validates = true; // what is trained on too stands there
     for (mix, manifest) in std::mem::take(&mut lineage.validated) {
-        lineage.follow(&mix, &manifest)?;
+        lineage.follow(&mix, &manifest);
     }
     Ok(Facts {
         fingerprint: manifest.fingerprint,
@@ -137,8 +138,8 @@ struct Lineage {
 
 impl Lineage {
     /// Adds the inputs of an artifact, and theirs, each once, the nearest first.
-    fn follow(&mut self, directory: &Path, manifest: &Manifest) -> Result<()> {
-        let places = places(directory)?;
+    fn follow(&mut self, directory: &Path, manifest: &Manifest) {
+        let recorded = store::recorded(directory);
         let mut files: BTreeMap<&str, u64> = BTreeMap::new();
         let mut next = Vec::new();
         let only_validates = |input: &InputRecord| input.only_validates(manifest.kind);
@@ -158,7 +159,8 @@ impl Lineage {
             if input.fingerprint.is_some_and(|fingerprint| !self.seen.insert(fingerprint)) {
                 continue;
             }
-            let standing = standing(places.get(at).map_or(&[], Vec::as_slice), input)?;
+            let places = recorded.get(at).map(|it| it.places.clone()).unwrap_or_default();
+            let standing = store::find(places, input.fingerprint);
             let counts = standing.as_ref().map(|(_, manifest)| &manifest.counts);
             let documents = counts.filter(|counts| counts.documents_in > 0);
             self.list().push(Ancestor {
@@ -187,9 +189,8 @@ impl Lineage {
         }
         for (directory, manifest) in next {
             self.sources.extend(sources(&manifest));
-            self.follow(&directory, &manifest)?;
+            self.follow(&directory, &manifest);
         }
-        Ok(())
     }
 
     fn list(&mut self) -> &mut Vec<Ancestor> {
@@ -208,31 +209,4 @@ fn sources(manifest: &Manifest) -> Vec<Source> {
         })
     };
     listed.filter_map(source).collect()
-}
-
-/// Where `run.json` says that each input lay: relative to the artifact, then absolute.
-fn places(directory: &Path) -> Result<Vec<Vec<PathBuf>>> {
-    let path = directory.join("run.json");
-    if !path.is_file() {
-        return Ok(Vec::new());
-    }
-    let run: Value = serde_json::from_slice(&io::read(&path)?).unwrap_or_default();
-    let inputs = run["inputs"].as_array().into_iter().flatten();
-    let places = inputs.map(|input| {
-        let relative = input["relative"].as_str().map(|relative| directory.join(relative));
-        relative.into_iter().chain(input["absolute"].as_str().map(PathBuf::from)).collect()
-    });
-    Ok(places.collect())
-}
-
-/// The input where it still stands, told by its fingerprint.
-fn standing(places: &[PathBuf], input: &InputRecord) -> Result<Option<(PathBuf, Manifest)>> {
-    for place in places {
-        if let Ok(Some(manifest)) = Manifest::read_if_known(place)
-            && Some(manifest.fingerprint) == input.fingerprint
-        {
-            return Ok(Some((place.clone(), manifest)));
-        }
-    }
-    Ok(None)
 }

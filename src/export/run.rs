@@ -30,7 +30,7 @@ use crate::artifact::{
 use crate::base::{
     error::{Error, Result},
     hash::Fingerprint,
-    io,
+    io, place,
     size::{Bytes, Count},
 };
 use crate::runtime::{
@@ -123,7 +123,7 @@ impl Export {
             Form::Hf | Form::Peft => None,
         };
         let numbers = planned.iter().map(Planned::numbers).sum();
-        let name = io::canonical(&run)?.file_name().unwrap_or_default().to_string_lossy().into();
+        let name = place::name(&io::canonical(&run)?);
         Ok(Export {
             adapter,
             facts: facts(&run, &manifest, checkpoint.step, numbers)?,

@@ -105,7 +105,7 @@ impl HeldOut {
 }
 
 /// The threshold that keeps the wanted share of some scores, which fall; at least one is kept.
-pub fn threshold_for_share(falling: &[f64], share: f64) -> f64 {
+fn threshold_for_share(falling: &[f64], share: f64) -> f64 {
     let wanted = (falling.len() as f64 * share).round() as usize;
     falling[wanted.clamp(1, falling.len()) - 1]
 }

@@ -26,7 +26,7 @@ use std::path::Path;
 
 use whatlang::Lang;
 
-use super::{Lines, Model, Prediction, Scratch};
+use super::{Lines, Model, Scratch};
 use crate::base::error::{Error, Result};
 use crate::text::{is_letter, lower};
 
@@ -73,13 +73,12 @@ struct Name {
     script: Option<String>,
 }
 
-/// A language found.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Identified {
+/// What the built-in identifier found.
+struct Identified {
     /// Number of the language, for [`Identifier::code`].
-    pub language: u32,
-    /// A model's probability, or the built-in identifier's confidence.
-    pub score: f64,
+    language: u32,
+    /// How sure it is, 0 to 1.
+    score: f64,
 }
 
 /// Room for identifying again and again.
@@ -97,7 +96,7 @@ impl Identifier {
     }
 
     /// An identifier by a fastText model, whose labels are languages.
-    pub fn from_model(model: Model) -> Identifier {
+    fn from_model(model: Model) -> Identifier {
         let names = model.labels().iter().map(|label| Name::of(label)).collect();
         Identifier(Kind::Model { model: Box::new(model), names })
     }
@@ -157,21 +156,6 @@ impl Identifier {
                 .with_hint(format!("one of: {}", codes.join(", "))));
         }
         Ok(by_code)
-    }
-
-    /// The likeliest language; `None` for a text without a letter that tells.
-    pub fn identify(&self, text: &str, room: &mut IdentifierScratch) -> Option<Identified> {
-        match &self.0 {
-            Kind::BuiltIn => identify_built_in(text, room),
-            Kind::Model { model, .. } => {
-                let text = Lines::Space.apply(text);
-                let best = model.predict(&text, 1, 0.0, &mut room.model).first();
-                best.map(|&Prediction { label, probability }| Identified {
-                    language: label,
-                    score: f64::from(probability),
-                })
-            }
-        }
     }
 
     /// How sure the identifier is that a text is in `language`: what FineWeb's language filter
@@ -332,10 +316,10 @@ mod tests {
         let identifier = read(&mut &bytes[..], bytes.len() as u64, path).expect("a golden model");
         let mut room = IdentifierScratch::default();
         let text = "Everyone has the right to life,\nliberty and security of person.";
-        let best = identifier.identify(text, &mut room).expect("a label");
-        assert_eq!(identifier.code(best.language), "eng");
         let english = identifier.languages("eng").expect("a label")[0];
-        assert_eq!(identifier.score(text, english, &mut room), best.score);
+        let mut score = |language| identifier.score(text, language, &mut room);
+        let best = score(english);
+        assert!((0..identifier.len()).all(|other| other == english || score(other) < best));
         let error = identifier.languages("xx").expect_err("no such label");
         assert_eq!(error.to_string(), "no language `xx` in `fasttext`");
     }

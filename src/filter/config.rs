@@ -193,7 +193,8 @@ fn input(path: &Path) -> Result<InputRecord> {
     InputRecord::named_file(path)
 }
 
-/// Puts `place` of them where a configuration names files: where they lie from here.
+/// Replaces every path that a configuration holds by `place` of it: where the file lies as seen
+/// from here.
 pub fn place_paths(table: &mut Table, place: impl Fn(&Path) -> PathBuf) {
     for (set, key) in FILES {
         let value = table.get_mut(set).and_then(|set| set.get_mut(key));

@@ -53,7 +53,7 @@ struct Stored {
     /// The place of its column.
     column: usize,
     limit: Limit,
-    /// Whether the limit is another than that of the annotation.
+    /// Whether the limit differs from that of the annotation.
     is_new: bool,
     /// Whether a share of 0 passes, as `fineweb_quality.line_punctuation_exclude_zero` has it.
     zero_passes: bool,
@@ -297,7 +297,8 @@ impl Values<'_> {
                 break;
             }
             let Stored { rule, set, is_new, .. } = *stored;
-            // Under its old limit a rule says what it said: some round with the document's length.
+            // Under an unchanged limit the stored verdict stands, since some limits round with the
+            // length of the document.
             if values.is_null(row) || (!is_new && set < passed_before) {
                 continue;
             }

@@ -35,7 +35,7 @@ pub(super) type Differs = (Option<(u64, u64)>, String, String);
 /// The places of remote inputs, each listed once.
 #[derive(Default)]
 pub(super) struct Elsewhere {
-    /// By the address of a folder; what was wrong with it, else.
+    /// By the address of a folder: its listing, or why it could not be listed.
     listed: BTreeMap<Address, Result<Listed, String>>,
 }
 

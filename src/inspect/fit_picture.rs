@@ -12,7 +12,7 @@ const LEFT: f64 = 150.0;
 const BAR: f64 = 14.0;
 const COLORS: [&str; 6] = ["#2f6db5", "#d98324", "#4a9a57", "#9a5ab0", "#c0504d", "#777777"];
 
-/// How a picture of ours is known again, so that it may be written anew.
+/// A text that only pictures of ours hold, so that they may be overwritten.
 pub const MARK: &str = "generator: dataprep";
 
 /// The picture.

@@ -32,7 +32,7 @@ pub struct RawReport {
 pub struct RawSource {
     pub files: u64,
     pub bytes: u64,
-    /// Text, about: the footer's size of its column, or the file's.
+    /// Bytes of text, estimated: the footer's size of the column, or that of the file.
     pub text_bytes: u64,
     /// `None` where only reading tells.
     pub documents: Option<u64>,

@@ -13,13 +13,13 @@ use crate::artifact::manifest::Manifest;
 use crate::base::{
     error::{Error, Result},
     io,
-    lock::Lock,
     size::Count,
 };
-use crate::report::Bill;
+use crate::report::{
+    Bill,
+    records::{STATE, Standing},
+};
 
-const STATE: &str = "state.json";
-const LOCK: &str = ".lock";
 const CHECKPOINTS: &str = "checkpoints";
 
 /// A model in training, or trained.
@@ -38,19 +38,6 @@ pub struct RunReport {
     pub bill: Option<Bill>,
 }
 
-/// Whether a run goes on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Standing {
-    /// Somebody works on it.
-    Running,
-    /// It was ended before its last step, and knows it.
-    Stopped,
-    /// Nobody works on it, and it does not know: its process died.
-    Killed,
-    Done,
-}
-
 impl RunReport {
     /// Reads what the run says of itself.
     ///
@@ -63,13 +50,7 @@ impl RunReport {
                 .map_err(|error| Error::damaged(&file, None, error))?,
             false => Value::Null,
         };
-        let is_held = Lock::is_held(&path.join(LOCK))?;
-        let standing = match state["state"].as_str() {
-            Some("done") => Standing::Done,
-            _ if is_held => Standing::Running,
-            Some("stopped") => Standing::Stopped,
-            _ => Standing::Killed,
-        };
+        let standing = Standing::read(path, &state)?;
         let mut facts = Facts::new(path, manifest);
         if manifest.files.is_empty() {
             let files = io::files_below(path)?;

@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use crate::base::size::Count;
+use crate::base::size::{self, Count};
 
 /// A table with a head.
 pub struct Table {
@@ -59,5 +59,5 @@ pub fn decimal(number: Option<f64>) -> String {
 
 /// A share as per cent with one decimal.
 pub fn percent(share: Option<f64>) -> String {
-    share.map_or_else(|| "-".to_owned(), |share| format!("{:.1}%", share * 100.0))
+    share.map_or_else(|| "-".to_owned(), size::percent)
 }

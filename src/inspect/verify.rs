@@ -19,7 +19,6 @@ use std::{
 
 use rayon::prelude::*;
 use serde::Serialize;
-use serde_json::Value;
 
 use super::{
     elsewhere::{Elsewhere, Found},
@@ -30,6 +29,7 @@ use crate::{
     artifact::{
         manifest::{self, FILE_NAME, FileEntry, Manifest},
         record::{InputKind, InputRecord, Kind, ReadRange},
+        store,
     },
     base::{
         error::{Error, Result},
@@ -276,7 +276,7 @@ fn check_artifact(input: &InputRecord, path: &Path) -> Part {
 /// of that one, which says where they are.
 fn places(directory: &Path, manifest: &Manifest) -> Result<Vec<Vec<PathBuf>>> {
     let mut places = match directory.join(RUN).is_file() {
-        true => stored_places(directory)?,
+        true => stored_places(directory),
         false => places_around(directory, manifest)?,
     };
     places.resize(manifest.inputs.len(), Vec::new());
@@ -288,16 +288,9 @@ fn places(directory: &Path, manifest: &Manifest) -> Result<Vec<Vec<PathBuf>>> {
     Ok(places)
 }
 
-/// What `run.json` says: beside the artifact as it did, else where it was.
-fn stored_places(directory: &Path) -> Result<Vec<Vec<PathBuf>>> {
-    let run: Value = serde_json::from_slice(&io::read(&directory.join(RUN))?).unwrap_or_default();
-    let inputs = run.get("inputs").and_then(Value::as_array).into_iter().flatten();
-    let places = inputs.map(|input| {
-        let place = |key: &str| input.get(key).and_then(Value::as_str).map(PathBuf::from);
-        let relative = place("relative").map(|relative| directory.join(relative));
-        relative.into_iter().chain(place("absolute")).collect()
-    });
-    Ok(places.collect())
+/// What its own `run.json` says.
+fn stored_places(directory: &Path) -> Vec<Vec<PathBuf>> {
+    store::recorded(directory).into_iter().map(|input| input.places).collect()
 }
 
 /// The places that the artifact around this one knows, for the inputs that both have.
@@ -307,7 +300,7 @@ fn places_around(directory: &Path, manifest: &Manifest) -> Result<Vec<Vec<PathBu
         return Ok(Vec::new());
     };
     let Ok(outer) = Manifest::read(around) else { return Ok(Vec::new()) };
-    let places = stored_places(around)?;
+    let places = stored_places(around);
     let of = |input: &InputRecord| {
         let same = |other: &&InputRecord| other.name == input.name && other.key() == input.key();
         let at = outer.inputs.iter().position(|other| same(&other))?;

@@ -14,18 +14,17 @@ use std::rc::Rc;
 
 use serde::Deserialize;
 use serde_json::Value;
+
 use serde_json::value::RawValue;
 
 use super::node::{Input, Lineage, Node};
 use crate::artifact::manifest::{self, Ancestor, FileTotals, Manifest, ManifestCounts};
 use crate::artifact::record::{InputKind, InputRecord, Kind};
-use crate::artifact::store;
+use crate::artifact::store::{self, Recorded};
 use crate::base::error::{Error, Result};
 use crate::base::hash::Fingerprint;
 use crate::base::io;
-
-/// Where an artifact and what it was made from lay.
-const PLACES: &str = "run.json";
+use crate::base::place;
 
 /// How far to look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,7 +88,7 @@ impl Reader {
     /// Damaged: a manifest that cannot be read.
     pub fn lineage_of(&mut self, path: &Path, manifest: &Manifest) -> Result<Lineage> {
         let absolute = io::canonical(path)?;
-        let name = absolute.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let name = place::name(&absolute);
         let mut growing = Growing::default();
         self.grow(&mut growing, manifest, name, &absolute)?;
         Ok(Lineage { nodes: growing.nodes })
@@ -130,15 +129,15 @@ impl Reader {
         let (index, place) = (growing.nodes.len(), node.place.clone());
         growing.known.extend(node.fingerprint.map(|fingerprint| (fingerprint, index)));
         growing.nodes.push(node);
-        let places = match &place {
-            Some(place) => places(place)?,
+        let recorded = match &place {
+            Some(place) => store::recorded(place),
             None => Vec::new(),
         };
         for record in records {
             let input = match record.kind {
                 InputKind::File => Input::File(Box::new(record.clone())),
                 InputKind::Artifact(kind) => {
-                    let made = self.made(growing, record, kind, place.as_deref(), &places)?;
+                    let made = self.made(growing, record, kind, place.as_deref(), &recorded)?;
                     Input::Made(made)
                 }
             };
@@ -154,7 +153,7 @@ impl Reader {
         record: &InputRecord,
         kind: Kind,
         reader: Option<&Path>,
-        places: &[(String, PathBuf)],
+        recorded: &[Recorded],
     ) -> Result<usize> {
         let known = record.fingerprint.and_then(|it| growing.known.get(&it));
         if let Some(index) = known {
@@ -162,7 +161,7 @@ impl Reader {
         }
         let told = record.fingerprint.and_then(|it| growing.told.get(&it)).cloned();
         if (told.is_none() || self.depth == Depth::Places)
-            && let Some(place) = self.place(record, reader, places)?
+            && let Some(place) = self.place(record, reader, recorded)?
             && let Some(Some(manifest)) = self.opened.get(&place).cloned()
         {
             return self.grow(growing, &manifest, record.name.clone(), &place);
@@ -204,10 +203,10 @@ impl Reader {
         &mut self,
         record: &InputRecord,
         reader: Option<&Path>,
-        places: &[(String, PathBuf)],
+        recorded: &[Recorded],
     ) -> Result<Option<PathBuf>> {
-        let named = places.iter().filter(|(name, _)| *name == record.name);
-        let named = named.map(|(_, place)| place.clone()).collect();
+        let named = recorded.iter().filter(|it| it.name == record.name);
+        let named = named.flat_map(|it| it.places.clone()).collect();
         for place in store::with_kept(named, record.fingerprint) {
             if self.is_there(&place, record)? {
                 return Ok(Some(place));
@@ -253,21 +252,4 @@ impl Reader {
         let manifest = self.opened.get(place).and_then(Option::as_ref);
         Ok(manifest.is_some_and(|it| Some(it.fingerprint) == record.fingerprint))
     }
-}
-
-/// Where the inputs of an artifact lay, by name: as seen from it, then absolute.
-fn places(artifact: &Path) -> Result<Vec<(String, PathBuf)>> {
-    let path = artifact.join(PLACES);
-    if !path.is_file() {
-        return Ok(Vec::new());
-    }
-    let run: Value = serde_json::from_slice(&io::read(&path)?).unwrap_or_default();
-    let mut places = Vec::new();
-    for input in run["inputs"].as_array().into_iter().flatten() {
-        let Some(name) = input["name"].as_str() else { continue };
-        let (relative, absolute) = (input["relative"].as_str(), input["absolute"].as_str());
-        let recorded = store::recorded(artifact, relative, absolute);
-        places.extend(recorded.into_iter().map(|it| (name.to_owned(), it)));
-    }
-    Ok(places)
 }

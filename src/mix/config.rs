@@ -17,7 +17,7 @@ use super::weights::Weight;
 use crate::base::{
     config::nearest,
     error::{Error, Result},
-    size::{Bytes, Count},
+    size::{self, Bytes, Count},
     spec::{Form, Spec},
 };
 
@@ -104,19 +104,7 @@ impl Serialize for MixTokens {
 
 impl<'de> Deserialize<'de> for MixTokens {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        #[serde(untagged)]
-        enum Written {
-            Number(u64),
-            Text(String),
-            Other(serde_json::Value),
-        }
-        let text = match Written::deserialize(deserializer)? {
-            Written::Number(number) => return Ok(MixTokens::Exactly(Count(number))),
-            Written::Text(text) => text,
-            Written::Other(other) => other.to_string(),
-        };
-        text.parse().map_err(D::Error::custom)
+        size::as_text(deserializer)?.parse().map_err(D::Error::custom)
     }
 }
 
@@ -162,7 +150,7 @@ pub struct MixConfig {
     pub materialize: bool,
 }
 
-/// The longest row that is packed: 32 MiB to know what waits.
+/// The longest row that is packed, in tokens: knowing what waits then takes 32 MiB.
 const SEQUENCE_MAX: u64 = 1 << 24;
 
 /// How documents are laid into rows.
@@ -176,7 +164,8 @@ pub enum Packing {
     BestFit,
 }
 
-/// What a source's share is held to; the others take what it may not, and give what it must have.
+/// The bounds of a source's share. The other sources share out, by their weights, what it may not
+/// take or must be given.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
@@ -203,7 +192,8 @@ pub struct Phase {
 }
 
 impl Packing {
-    /// What every mix was before there was a choice: it has no key, and the fingerprint it had.
+    /// Whether it is the default. The default is not written, so that mixes from before there was a
+    /// choice keep their fingerprint.
     fn is_concat(&self) -> bool {
         *self == Packing::Concat
     }

@@ -36,7 +36,7 @@ pub struct BlockRows {
     pub shard: u32,
     /// Row in the file of its first document.
     pub first_row: u32,
-    /// What a reader holds of it while it is open.
+    /// Bytes that a reader holds while the block is open.
     pub decoded_bytes: u64,
     /// The draw of each document's id.
     pub draws: Box<[u64]>,
@@ -167,8 +167,8 @@ impl PartialEq for Position {
 
 impl Eq for Position {}
 
-/// Bytes of the blocks of which an epoch has begun to show documents and not shown all, as a reader
-/// of the stream holds them.
+/// The blocks of which an epoch has shown some documents but not all, in bytes: a reader of the
+/// stream holds these.
 #[derive(Default)]
 struct OpenBlocks {
     bytes: u64,
@@ -197,7 +197,7 @@ struct Drawn {
     row: u32,
 }
 
-/// The same by its place in an epoch; ties are settled by the draw.
+/// A document of a cell by its place in an epoch; ties are decided by the draw.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Shuffled {
     place: u64,

@@ -56,7 +56,8 @@ impl OwnTexts {
         let within = |error: Error| error.within("`validation`");
         let spec: InputSpec = path.to_string_lossy().parse().map_err(within)?;
         let inputs = Inputs::open_texts(&[spec], &InputConfig::default()).map_err(within)?;
-        // As the text beside it was encoded; shards that other tools made do not say.
+        // Text that spells special tokens is encoded as in the shards; shards that other tools made
+        // do not say how.
         let special = shards.manifest().config.get("special_text").cloned();
         let special: Option<SpecialText> = special.and_then(|it| serde_json::from_value(it).ok());
         let special = special.unwrap_or_default();
@@ -81,19 +82,20 @@ impl OwnTexts {
         TextInputs::needs(&self.inputs, threads).memory + self.held_bytes()
     }
 
-    /// Bytes of memory that what may be taken holds: twice, and a byte may be a token of four.
+    /// Bytes of memory for the documents that may be taken: they are held twice, and in the worst
+    /// case each byte is a token of four bytes.
     pub fn held_bytes(&self) -> u64 {
         2 * 4 * self.inputs.text_bytes().min(self.tokens().saturating_mul(4))
     }
 
-    /// Tokens that are taken at most, those of other vocabularies.
+    /// The most tokens that are taken, counted in this vocabulary.
     pub fn tokens(&self) -> u64 {
         self.tokens_max.saturating_mul(self.inputs.sources().len() as u64)
     }
 
-    /// Reads a unit of the set, and leaves what of it may be taken in `work.dir`.
+    /// Reads a unit of the set, and writes into `work.dir` the documents of it that may be taken.
     pub fn read_unit(&self, unit: usize, shards: &ShardSet, work: &Work<'_>) -> Result<Counts> {
-        // Its notes name inputs as the set numbers them.
+        // The set numbers its inputs from 0, the stage after those of the shards.
         let own = Work {
             dir: work.dir.clone(),
             spill: work.spill.clone(),
@@ -163,7 +165,7 @@ impl OwnTexts {
     }
 }
 
-/// Documents of one source that may be taken, some too many.
+/// The candidates of one source: more of them than will be taken.
 #[derive(Default)]
 struct Taken {
     documents: Vec<ValidationDocument>,

@@ -21,8 +21,9 @@ use std::collections::VecDeque;
 use super::order::Placed;
 use crate::{base::error::Result, shards::mix_record::MixPacking};
 
-/// Documents that wait. More fill rows better, and move documents further: of a million tokens in
-/// documents of some hundreds each, these are a share that leaves every window's mixture accurate.
+/// How many documents wait. More of them fill rows better and move documents further. Within a
+/// million tokens, in documents of some hundred tokens each, so few leave the mixture of every
+/// stretch accurate.
 pub const WINDOW: usize = 256;
 
 /// Packs a stream of documents.
@@ -30,12 +31,13 @@ pub struct Packer {
     sequence: u64,
     /// Waiting documents with their ages, the oldest first.
     waiting: VecDeque<(u64, Placed)>,
-    /// How many of them need so many tokens of a row.
+    /// For each number of tokens, how many waiting documents need so much of a row.
     by_need: Vec<u16>,
-    /// How many came, and how many went.
+    /// How many documents have come in, and how many have gone out.
     came: u64,
     went: u64,
-    /// Where the next document begins, as it goes out and as it came in.
+    /// The token at which the next document begins, in the stream that goes out and in the one that
+    /// came in.
     position: u64,
     position_before: u64,
     phase: u16,
@@ -108,7 +110,8 @@ impl Packer {
         start / self.sequence != (start + tokens - 1) / self.sequence
     }
 
-    /// What a document needs of a row: all of itself, or the piece that is left of whole rows.
+    /// The tokens of a row that a document needs: its length, or that of the piece left over when
+    /// it has filled whole rows.
     fn need(&self, tokens: u64) -> u64 {
         (tokens - 1) % self.sequence + 1
     }

@@ -190,7 +190,7 @@ impl MixPlan {
         Err(nothing_to_train_on(spec, &self.sets[set], &source))
     }
 
-    /// Two sources that read one document would count its passes apart.
+    /// Refuses two sources that read the same document: its passes would be counted apart.
     fn refuse_shared_documents(&self) -> Result<()> {
         for (index, source) in self.sources.iter().enumerate() {
             let shares = |other: &&PlannedSource| {
@@ -235,7 +235,7 @@ impl MixPlan {
         self.size = match (config.bytes, config.tokens) {
             (Some(Bytes(bytes)), _) => bytes,
             (None, MixTokens::Exactly(Count(tokens))) => tokens,
-            // Phases need a number: there is one, and it reads every source.
+            // `all` comes without phases: there is one, and it reads every source.
             (None, MixTokens::All) => most_without_repeats(&available, &all_weights),
         };
         let sizes = match self.shares.as_slice() {
@@ -275,7 +275,8 @@ impl MixPlan {
             let read: Vec<usize> =
                 (0..weights.len()).filter(|&one| weights[one].is_some()).collect();
             let mut own: Vec<Weight> = weights.iter().flatten().copied().collect();
-            // What was asked for: a temperature would lift a slip to the least weight there is.
+            // The spread is checked before the temperature, which would raise a mistyped weight to
+            // the least there is.
             check_spread(&own).map_err(Error::config)?;
             if let Some(temperature) = config.temperature {
                 let has: Vec<u64> = read.iter().map(|&one| available[one]).collect();
@@ -400,7 +401,7 @@ impl MixPlan {
                     "`{}` is up-sampled: each of its {} documents is read {} times",
                     source.name,
                     Count(source.available_documents()),
-                    // A pass and little more is no up-sampling by 1.00.
+                    // Little more than one pass would read as up-sampling by 1.00.
                     if short == "1.00" { &passes } else { short },
                 ));
             }
@@ -431,7 +432,7 @@ fn open_sets(specs: &[MixSpec]) -> Result<(Vec<ShardSet>, Vec<usize>)> {
     Ok((sets, set_of_spec))
 }
 
-/// One artifact under two paths would escape [`MixPlan::refuse_shared_documents`].
+/// Refuses one artifact under two paths, which would escape [`MixPlan::refuse_shared_documents`].
 fn refuse_copies(sets: &[ShardSet], opened: &ShardSet, path: &Path) -> Result<()> {
     let fingerprint = opened.manifest().fingerprint;
     match sets.iter().find(|set| set.manifest().fingerprint == fingerprint) {
@@ -444,7 +445,8 @@ fn refuse_copies(sets: &[ShardSet], opened: &ShardSet, path: &Path) -> Result<()
     }
 }
 
-/// A stream that is written out holds tokens alone, not which of them are trained on.
+/// Refuses to write out a stream of which only some tokens are trained on: it would hold the tokens
+/// alone.
 fn check_masks(sets: &[ShardSet], config: &MixConfig) -> Result<()> {
     let masked = sets.iter().find(|set| config.materialize && set.is_masked());
     match masked {
@@ -457,8 +459,8 @@ fn check_masks(sets: &[ShardSet], config: &MixConfig) -> Result<()> {
     }
 }
 
-/// Documents are held out by their text: under two shares what the one is validated on the other
-/// trains on.
+/// Refuses shards with two shares of held-out documents: one would train on documents that the
+/// other validates on.
 fn check_held_out(sets: &[ShardSet]) -> Result<()> {
     let share = |set: &ShardSet| set.manifest().holdout;
     let known = || sets.iter().filter_map(|set| Some((set.directory().display(), share(set)?)));

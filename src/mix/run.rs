@@ -45,9 +45,9 @@ const DOCUMENT_BYTES: u64 = 8 + 4;
 const TEXT_BYTES: u64 = 8;
 /// What choosing holds for a held-out document.
 const CANDIDATE_BYTES: u64 = std::mem::size_of::<Candidate>() as u64;
-/// Draw, place and row of a document in an open cell, before and after it is shuffled.
+/// Bytes a document of an open cell takes: its draw, place and row, before and after the shuffle.
 const CELL_DOCUMENT_BYTES: u64 = 16 + 24;
-/// What a block takes beside its documents: itself, and its place in each of its cells.
+/// Bytes a block takes beside its documents: itself, and its place in each of its cells.
 const BLOCK_BYTES: u64 = 256;
 
 /// Bytes of memory the unit needs: draws and lengths of all documents, candidates for validation,
@@ -225,7 +225,7 @@ struct PlacedTotals {
 struct Laid {
     /// By phase, then by source.
     placed: Vec<Vec<PlacedTotals>>,
-    /// What sequential reading holds.
+    /// Bytes of decoded blocks that sequential reading holds.
     window_bytes: u64,
     packing: Option<MixPacking>,
 }
@@ -269,7 +269,8 @@ fn write_order(
     })?;
     let packing = packer.map(|packer| packer.finish(&mut put)).transpose()?;
     if packing.is_some() {
-        // Documents of the cell before may still wait when the next one is open.
+        // Documents of the previous cell may still wait when the next one is opened, so two are
+        // held.
         window_bytes *= 2;
     }
     let about = writer.finish()?;
@@ -348,7 +349,7 @@ fn read_documents(
     Ok(documents.into_iter().map(|(_, document)| document).collect())
 }
 
-/// Writes the stream out. Blocks are held as the trainer holds them, within half the memory.
+/// Writes the stream out. It holds decoded blocks as the trainer does, within half the memory.
 fn write_rows(plan: &MixPlan, record: &MixRecord, work: &Work<'_>) -> Result<()> {
     let shard = |place: &FilePlace| &plan.sets[place.set].shards()[place.shard];
     let paths = plan.files.iter().map(|place| shard(place).reader.path().to_owned()).collect();
@@ -379,7 +380,7 @@ fn record(
     let sources = plan.sources.iter().enumerate().map(|(index, source)| {
         let placed = laid.source(index);
         let texts = if is_own { ValidatedSource::default() } else { validated[index].clone() };
-        // Under budgets of bytes the passes are those of the bytes, which were asked for.
+        // Under budgets of bytes the passes are over bytes, which is what was asked for.
         let (asked, available) = match plan.measure {
             Measure::Tokens => (source.budget, source.available_tokens),
             Measure::Bytes => (source.budget, source.available_bytes.unwrap_or(0)),
@@ -483,7 +484,7 @@ fn shard_files(plan: &MixPlan) -> Vec<ShardFile> {
     files.collect()
 }
 
-/// The tokenizer travels with the mix: `train` and `generate` need no shards for it.
+/// Copies the tokenizer into the mix, so that `train` and `generate` need no shards for it.
 fn copy_tokenizer(plan: &MixPlan, work: &Work<'_>) -> Result<()> {
     let directory = work.path(TOKENIZER_DIRECTORY);
     io::create_directory(&directory)?;

@@ -2,7 +2,8 @@
 //!
 //! In → the sources with their weights, and shares of one of them; out → the sources of each mix.
 //! The others keep their weights to one another, and all mixes one seed, so each source is read in
-//! one order in all of them: what differs is the share. Pure.
+//! one order in all of them: what differs is the share. A share of 0 leaves the source out, also of
+//! what the mix validates on. Pure.
 
 use std::str::FromStr;
 
@@ -13,7 +14,8 @@ use crate::base::error::{Error, Result};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sweep {
     name: String,
-    shares: Vec<Weight>,
+    /// `None`: the source is left out.
+    shares: Vec<Option<Weight>>,
 }
 
 impl FromStr for Sweep {
@@ -28,14 +30,17 @@ impl FromStr for Sweep {
         let (name, shares) =
             text.rsplit_once('=').ok_or_else(|| wrong("no share is named".to_owned()))?;
         let one: Weight = "1".parse().map_err(wrong)?;
-        let mut parsed: Vec<Weight> = Vec::new();
-        for share in shares.split(',') {
-            let share: Weight = share.trim().parse().map_err(wrong)?;
-            if share >= one {
-                return Err(wrong(format!("a share is below 1, not {share}")));
+        let mut parsed: Vec<Option<Weight>> = Vec::new();
+        for text in shares.split(',').map(str::trim) {
+            let share: Option<Weight> = match text {
+                "0" => None,
+                text => Some(text.parse().map_err(wrong)?),
+            };
+            if share.is_some_and(|share| share >= one) {
+                return Err(wrong(format!("a share is below 1, not {text}")));
             }
             if parsed.contains(&share) {
-                return Err(wrong(format!("{share} is there twice")));
+                return Err(wrong(format!("{text} is there twice")));
             }
             parsed.push(share);
         }
@@ -44,7 +49,7 @@ impl FromStr for Sweep {
 }
 
 impl Sweep {
-    /// For each share the mix's name, as `web-0.3`, and its sources.
+    /// For each share the mix's name, as `web-0.3` or `web-0`, and its sources.
     pub fn mixes(&self, specs: &[MixSpec]) -> Result<Vec<(String, Vec<MixSpec>)>> {
         let swept = specs.iter().position(|spec| spec.name == self.name);
         let swept = swept.ok_or_else(|| {
@@ -66,6 +71,10 @@ impl Sweep {
             return Err(Error::config("--sweep: there is no other source to take the rest"));
         }
         let mixes = self.shares.iter().map(|&share| {
+            let Some(share) = share else {
+                let others = specs.iter().filter(|spec| spec.name != self.name);
+                return (format!("{}-0", self.name), others.cloned().collect());
+            };
             let (own, rest) = share.beside(&others);
             let mut rest = rest.into_iter();
             let weights = (0..specs.len()).map(|index| match index == swept {
@@ -89,7 +98,7 @@ mod tests {
     fn the_others_keep_their_weights_to_one_another() {
         let specs: Vec<MixSpec> =
             ["web=w:5", "code=c:0.6", "books=b:0.2"].map(|text| text.parse().unwrap()).into();
-        let mixes = "web=0.1, 0.25".parse::<Sweep>().unwrap().mixes(&specs).unwrap();
+        let mixes = "web=0, 0.1, 0.25".parse::<Sweep>().unwrap().mixes(&specs).unwrap();
         let shares: Vec<(&str, Vec<u64>)> = mixes
             .iter()
             .map(|(name, specs)| {
@@ -97,8 +106,11 @@ mod tests {
                 (name.as_str(), split(100_000, &weights))
             })
             .collect();
-        let expected =
-            [("web-0.1", vec![10_000, 67_500, 22_500]), ("web-0.25", vec![25_000, 56_250, 18_750])];
+        let expected = [
+            ("web-0", vec![75_000, 25_000]),
+            ("web-0.1", vec![10_000, 67_500, 22_500]),
+            ("web-0.25", vec![25_000, 56_250, 18_750]),
+        ];
         assert_eq!(shares, expected);
     }
 
@@ -123,7 +135,7 @@ mod tests {
 
     #[test]
     fn what_is_no_sweep_is_refused() {
-        for text in ["web", "web=", "web=0", "web=1", "web=0.1,0.1", "web=x"] {
+        for text in ["web", "web=", "web=0,0", "web=1", "web=0.1,0.1", "web=x"] {
             let error = text.parse::<Sweep>().unwrap_err();
             assert!(error.hint().is_some_and(|hint| hint.contains("web=0.1")), "{text}: {error}");
         }

@@ -86,16 +86,16 @@ impl<'de> Deserialize<'de> for Weight {
 }
 
 impl Weight {
-    /// Weights with which this is one's share, below 1, and the rest is the others' in their own
-    /// proportions: own = share × Σ others, other = (1 − share) × other; such as add to 1 where
-    /// millionths do, else in lowest terms.
+    /// Weights under which this share, below 1, is one source's, and the others keep their
+    /// proportions: own = share × Σ others, other = (1 − share) × other. They add to 1 where
+    /// millionths allow it, else they are in lowest terms.
     pub fn beside(self, others: &[Weight]) -> (Weight, Vec<Weight>) {
         let rest = UNIT.saturating_sub(self.millionths);
         let own = u128::from(self.millionths) * total(others);
         let others = others.iter().map(|other| u128::from(rest) * u128::from(other.millionths));
         let products: Vec<u128> = std::iter::once(own).chain(others).collect();
         let common = products.iter().copied().fold(0, divisor).max(1);
-        // Beyond the largest weight the last digits are rounded off.
+        // Products above the largest weight lose their last digits.
         let largest = products.iter().max().copied().unwrap_or(1) / common;
         let scale = largest.div_ceil(u128::from(WEIGHT_MAX * UNIT)).max(1);
         let parts: Vec<u128> =
@@ -118,7 +118,7 @@ impl Weight {
     }
 }
 
-/// What the weights add to, where that is neither 1 nor 100.
+/// The sum of the weights, where it is neither 1 nor 100.
 pub fn odd_sum(weights: &[Weight]) -> Option<Weight> {
     let millionths = weights.iter().map(|weight| weight.millionths).sum();
     (![UNIT, 100 * UNIT].contains(&millionths)).then_some(Weight { millionths })
@@ -138,7 +138,7 @@ pub fn tempered(weights: &[Weight], available: &[u64], temperature: f64) -> Vec<
     scaled.into_iter().map(|scaled| Weight { millionths: share(scaled).max(1) }).collect()
 }
 
-/// Whether the weights are near enough to one another to be meant.
+/// Refuses weights so far apart that one is probably mistyped.
 pub fn check_spread(weights: &[Weight]) -> Result<(), String> {
     let (smallest, largest) = (weights.iter().min(), weights.iter().max());
     match (smallest, largest) {

@@ -40,12 +40,12 @@ use crate::artifact::{
 use crate::base::{
     error::{Error, Result},
     hash::{Fingerprint, xxh3_64},
-    interrupt, io,
+    interrupt, io, place,
     progress::Progress,
 };
 use crate::source::reject;
 
-/// Units a lane does at least, so that none waits long for the last of another.
+/// The fewest units a lane gets. With fewer, lanes would wait long for the last unit of another.
 const UNITS_PER_LANE: usize = 8;
 
 /// The fingerprint a stage's output would have.
@@ -282,8 +282,8 @@ impl<'a> Run<'a> {
         Ok(counted)
     }
 
-    /// A unit stops at its first damaged file: reads on without that one, for nothing but to name
-    /// the others.
+    /// All damaged files of a unit. It stops at the first one, so it is run on without that file,
+    /// only to name the others.
     fn all_damage(&self, phase: usize, index: usize, lanes: usize, first: Error) -> Vec<Error> {
         let unit = &self.plan.phases[phase].units[index];
         let mut without = locked(&self.skipped).clone();
@@ -345,13 +345,14 @@ impl<'a> Run<'a> {
         match &self.options.temp_dir {
             None => attempt.join("spill"),
             Some(directory) => {
-                let name = attempt.file_name().unwrap_or_default().to_string_lossy();
+                let name = place::name(attempt);
                 directory.join(format!("{}{name}", spill_prefix(self.output.partial())))
             }
         }
     }
 
-    /// Takes damaged files out: their units, and everything that stands on them, run again.
+    /// Leaves damaged files out: the units that read them, and everything made from those units,
+    /// run again.
     fn skip(&self, damaged: Vec<Error>) -> Result<()> {
         let mut skipped = locked(&self.skipped);
         let before = skipped.len();
@@ -432,8 +433,8 @@ impl<'a> Run<'a> {
         })
     }
 
-    /// Where the footers say how many documents there are, the work need not go on once a source
-    /// has more rejects than it could have with all of them.
+    /// Fails early: where footers say how many documents a source has, as soon as more of them are
+    /// rejected than `max_bad` allows of all.
     fn refuse_if_certain(
         &self,
         unit: Counts,
@@ -452,7 +453,8 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// What a phase that reads the inputs could not read, before the next phase begins.
+    /// Fails where a phase that reads the inputs rejected more than `max_bad` allows, before the
+    /// next phase begins.
     fn refuse_rejects_of(&self, phase: usize) -> Result<()> {
         let units = &self.plan.phases[phase].units;
         let published = Published { partial: self.output.partial(), phases: &self.plan.phases };
@@ -490,7 +492,8 @@ impl<'a> Run<'a> {
     }
 }
 
-/// How the names of the folders in `--temp-dir` begin that serve an OUT: by where it lies.
+/// The beginning of the names of the folders in `--temp-dir` that serve one OUT. It is made from
+/// where OUT lies.
 fn spill_prefix(partial: &Path) -> String {
     let place = io::canonical(partial).unwrap_or_else(|_| partial.to_owned());
     format!("dataprep-{:016x}-", xxh3_64(place.as_os_str().as_encoded_bytes()))
@@ -501,7 +504,7 @@ fn remove_spilled(directory: &Path, partial: &Path) -> Result<()> {
     io::create_directory(directory)?;
     let prefix = spill_prefix(partial);
     for path in io::list(directory)? {
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let name = place::name(&path);
         if name.starts_with(&prefix) {
             io::remove_directory(&path)?;
         }
@@ -518,7 +521,7 @@ fn plan_json(stage: &dyn Stage, plan: &Plan, fingerprint: Fingerprint) -> Result
     let executable = std::env::current_exe().map_err(Error::io("find", Path::new("dataprep")))?;
     let (build, _) = io::hash_file(&executable)?;
     let phases: Vec<_> = plan.phases.iter().map(phase_json).collect();
-    // What the units' slices index.
+    // The files that the slices of the units index.
     let files = stage.files();
     let files: Vec<_> = files.iter().map(|f| json!({"input": f.input, "name": f.name})).collect();
     let tool = Tool::current();

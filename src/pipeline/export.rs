@@ -60,7 +60,7 @@ fn tokens(request: &Request) -> Result<TokenExportConfig> {
     config::parse(request.config.clone(), &format!("the config of `{}`", request.name))
 }
 
-/// Shards and mixes have no form of their own: which is asked for has to be said.
+/// Refuses shards and mixes without `to`: no form of tokens is the default.
 fn refuse_tokens(input: &Path) -> Result<()> {
     use crate::artifact::{manifest::Manifest, record::Kind};
     if !Manifest::stands_in(input) {

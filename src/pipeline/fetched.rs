@@ -30,7 +30,7 @@ pub struct Fetched {
     pub path: PathBuf,
     /// Address and commit.
     pub meaning: Value,
-    /// That the branch means another commit by now.
+    /// A message, where the branch means another commit by now.
     pub moved: Option<String>,
 }
 

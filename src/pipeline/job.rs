@@ -154,7 +154,7 @@ impl Chain {
         let fingerprint = execute::fingerprint(&*self.first);
         output::refuse_foreign(out, fingerprint, options.replace || options.fresh)?;
         let beside = beside(out, self.place);
-        // Half of an earlier one is ours to discard, whatever it was about.
+        // A half-done first output is ours to discard, whatever it was made for.
         let options = Options { replace: true, keeps: false, ..options.clone() };
         let outcome = execute::execute(&*self.first, &beside, &options, listener)?;
         outcome.summary.alarms().iter().for_each(|alarm| (listener.warn)(alarm));
@@ -182,8 +182,8 @@ impl Chain {
         Ok(found.map(|_| inside))
     }
 
-    /// With the first output made, of the second stage; before, what the first one takes and the
-    /// text that both read.
+    /// The forecast of the second stage once the first output is made; before that, what the first
+    /// stage takes, and the text that both read.
     fn forecast(&self, out: &Path, options: &Options) -> Result<Forecast> {
         if !options.fresh
             && let Some(inside) = self.standing(out)?
@@ -200,8 +200,9 @@ impl Chain {
     }
 }
 
-/// Where the first output of a chain is made before it moves into OUT: in a folder whose name no
-/// person would give, under the name that it has in OUT, so that manifests do not tell OUT's.
+/// Where the first output of a chain is made before it moves into OUT. The folder has a name that
+/// no person would give, and in it the output has the name that it will have in OUT, so that no
+/// manifest holds OUT's name.
 pub(super) fn beside(out: &Path, place: &str) -> PathBuf {
     let mut name = out.file_name().unwrap_or_default().to_owned();
     name.push(".dataprep-first");

@@ -20,7 +20,7 @@ use crate::artifact::{
     stage::Stage,
     store::{self, FOLDER},
 };
-use crate::base::{error::Result, hash::Fingerprint, io};
+use crate::base::{error::Result, hash::Fingerprint, io, json, place};
 
 /// The outputs of one step that are not current.
 pub struct Kept {
@@ -31,7 +31,7 @@ pub struct Kept {
 impl Kept {
     /// Of the step that writes `out`.
     pub fn beside(out: &Path) -> Kept {
-        let name = out.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let name = place::name(out);
         Kept { folder: out.with_file_name(FOLDER), name }
     }
 
@@ -40,7 +40,8 @@ impl Kept {
         Some(Kept::beside(out)).filter(|kept| kept.folder.is_dir())
     }
 
-    /// Makes the folder: from then on every command keeps what a kill leaves to be kept.
+    /// Makes the folder. Where it exists, every command finishes the move of an output that a kill
+    /// left replaced but not yet kept.
     pub fn create(&self) -> Result<()> {
         io::create_directory(&self.folder)
     }
@@ -49,7 +50,7 @@ impl Kept {
     pub fn outputs(&self) -> Result<Vec<PathBuf>> {
         let prefix = format!("{}@", self.name);
         let outputs = outputs_in(&self.folder)?;
-        Ok(outputs.into_iter().filter(|path| name_of(path).starts_with(&prefix)).collect())
+        Ok(outputs.into_iter().filter(|path| place::name(path).starts_with(&prefix)).collect())
     }
 
     /// The output that a stage would make, if it is there.
@@ -86,8 +87,9 @@ impl Kept {
         io::sync(&self.folder)
     }
 
-    /// Puts the output `found`, which is whole, in the place of `out`, and what stands there into
-    /// the store. One of the same fingerprint there is not whole, or nobody would have looked here.
+    /// Moves the complete output `found` to `out`, and what stands at `out` into the store. An
+    /// output of the same fingerprint at `out` is incomplete, or the store would not have been
+    /// asked; it is removed.
     pub fn take(&self, found: &Path, out: &Path) -> Result<()> {
         let fingerprint = Manifest::read(found)?.fingerprint;
         match Manifest::read_if_known(out)? {
@@ -139,8 +141,8 @@ pub fn unused(folder: &Path, runs: bool) -> Result<Vec<Unused>> {
     Ok(found)
 }
 
-/// What the runs in `beside` that are not finished were made from, at any distance, each with the
-/// first run that it is needed for: by what each manifest tells, and by those that stand.
+/// Everything that the unfinished runs in `beside` were made from, at any distance, each with the
+/// first run that needs it. It is found through the inputs and the ancestry in all manifests.
 fn needed(
     beside: &[(PathBuf, Manifest)],
     stored: &[(PathBuf, Manifest)],
@@ -164,7 +166,7 @@ fn needed(
         while let Some(fingerprint) = next.pop() {
             for &input in above.get(&fingerprint).into_iter().flatten() {
                 if let Entry::Vacant(place) = needed.entry(input) {
-                    place.insert(name_of(run));
+                    place.insert(place::name(run));
                     next.push(input);
                 }
             }
@@ -177,7 +179,7 @@ fn needed(
 /// name with an `@` is one that a person chose.
 fn is_aside(path: &Path, manifest: &Manifest) -> bool {
     let mark = store::name("", manifest.fingerprint);
-    manifest.kind == Kind::Run && name_of(path).contains(&mark)
+    manifest.kind == Kind::Run && place::name(path).contains(&mark)
 }
 
 /// Whether all files that a manifest lists stand with their sizes.
@@ -191,7 +193,8 @@ fn is_whole(output: &Path, manifest: &Manifest) -> Result<bool> {
     Ok(true)
 }
 
-/// Removes an output that [`unused`] lists, its manifest last seen: half of it is no output.
+/// Removes an output that [`unused`] lists. The manifest goes first, so that what a kill leaves is
+/// no output.
 pub fn remove(output: &Unused) -> Result<()> {
     io::remove_file(&output.path.join(crate::artifact::manifest::FILE_NAME))?;
     io::remove_directory(&output.path)
@@ -199,9 +202,7 @@ pub fn remove(output: &Unused) -> Result<()> {
 
 /// Whether `state.json` says that a run is over.
 fn is_done(run: &Path) -> bool {
-    let state = io::read(&run.join("state.json")).unwrap_or_default();
-    let state: serde_json::Value = serde_json::from_slice(&state).unwrap_or_default();
-    state["state"] == "done"
+    json::value(&run.join("state.json"))["state"] == "done"
 }
 
 /// The finished outputs in a folder, by name; none where there is no folder.
@@ -212,8 +213,4 @@ fn outputs_in(folder: &Path) -> Result<Vec<PathBuf>> {
     let mut outputs = io::list(folder)?;
     outputs.retain(|path| Manifest::stands_in(path));
     Ok(outputs)
-}
-
-fn name_of(path: &Path) -> String {
-    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }

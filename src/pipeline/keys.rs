@@ -4,10 +4,12 @@
 
 use crate::base::config::{self, Table};
 
-/// Keys of which one layer of a configuration sets at most one: it replaces the other's below.
+/// Pairs of keys that exclude each other: one that an upper layer sets removes the other from the
+/// layers below.
 const RIVALS: [[&str; 2]; 3] = [["bytes", "tokens"], ["preset", "rules"], ["tokenizer", "vocab"]];
 
-/// The same, of the table `[train]`: how long a run is.
+/// Keys of the table `[train]` that exclude each other in the same way: each says how long a run
+/// is.
 const BUDGETS: [&str; 4] = ["bytes", "flops", "steps", "tokens"];
 
 /// Keys that had another name: the old one is taken for one version more.

@@ -36,7 +36,7 @@ pub fn threads(
     Ok((fit, (fit < threads).then_some(notice)))
 }
 
-/// How many units may be worked on at a time: each may take what one thread alone takes.
+/// How many units may be worked on at a time, each with the memory that a unit takes on one thread.
 pub fn lanes(stage: &dyn Stage, memory: Bytes) -> usize {
     (memory.0 / stage.needs(1).memory.max(1)).clamp(1, 1 << 16) as usize
 }

@@ -50,7 +50,7 @@ pub fn take(config: &mut Table) -> Result<Option<EvalConfig>> {
     Ok(Some(asked))
 }
 
-/// Takes `train.evals` out unread: the rest is what training knows the keys of.
+/// Takes out `train.evals` without reading it: training knows none of its keys.
 pub fn remove(config: &mut Table) -> Option<toml::Value> {
     let train = config.get_mut("train").and_then(toml::Value::as_table_mut);
     train.and_then(|train| train.remove("evals"))

@@ -29,7 +29,7 @@ use crate::base::{
     hash::Fingerprint,
     io,
     lock::Lock,
-    machine,
+    machine, place,
     size::Bytes,
 };
 
@@ -109,7 +109,7 @@ impl Output {
     fn recover(&self) -> Result<()> {
         let standing = Kept::standing(&self.out);
         let kept = self.kept.as_ref().or(standing.as_ref());
-        // Complete, on either side of the exchange.
+        // A complete output: the new one before the exchange, the old one after it.
         let ready = self.partial.join("publish");
         if kept.is_some() && Manifest::stands_in(&ready) {
             self.replaced(&ready, kept)?;
@@ -218,7 +218,8 @@ impl Output {
         Ok(io::list(&self.units())?.iter().filter(|path| path.extension().is_none()).count())
     }
 
-    /// Where it stands that the run failed for what was asked, so that nobody will continue it.
+    /// The file that says that a run failed because of what was asked, so that nobody will continue
+    /// it.
     fn failure(&self) -> PathBuf {
         self.partial.join("failed")
     }
@@ -373,7 +374,7 @@ pub fn run_json(
         };
         places.push(json!({
             "name": input.name, "absolute": absolute.to_string_lossy(),
-            "relative": relative(&absolute, &base).to_string_lossy(),
+            "relative": place::relative(&base, &absolute).to_string_lossy(),
             "bytes": input.bytes, "modified_ns": modified,
         }));
     }
@@ -381,13 +382,6 @@ pub fn run_json(
         "finished_unix": now, "seconds": seconds, "host": machine::host(),
         "threads": options.threads, "memory": options.memory, "phases": phases, "inputs": places,
     }))
-}
-
-/// `path` as seen from `base`; both absolute.
-fn relative(path: &Path, base: &Path) -> PathBuf {
-    let shared = path.components().zip(base.components()).take_while(|(a, b)| a == b).count();
-    let up = base.components().skip(shared).map(|_| std::path::Component::ParentDir);
-    up.chain(path.components().skip(shared)).collect()
 }
 
 fn sync_directories(directory: &Path) -> Result<()> {
@@ -405,12 +399,6 @@ mod tests {
     fn parts_are_numbered_before_the_extension() {
         assert_eq!(part_name("part.parquet", 17), "part-00017.parquet");
         assert_eq!(part_name("rejects.jsonl", 0), "rejects-00000.jsonl");
-    }
-
-    #[test]
-    fn a_relative_place_leads_from_the_output_to_the_input() {
-        let place = relative(Path::new("/a/data/x.parquet"), Path::new("/a/runs/one"));
-        assert_eq!(place, Path::new("../../data/x.parquet"));
     }
 
     #[test]

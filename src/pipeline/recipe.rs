@@ -112,7 +112,8 @@ impl Recipe {
             training: Training::default(),
         };
         self.resolve_keys(&mut request, entry, folder)?;
-        // What is typed with the command is relative to where it is typed, but steps have names.
+        // Paths typed with the command are relative to the current folder; names of steps stay
+        // names.
         for own in own() {
             let mut over = own.keys.clone();
             for path in (entry.paths)() {
@@ -162,7 +163,7 @@ impl Recipe {
         Ok(())
     }
 
-    /// Makes whole the keys that name files or steps.
+    /// Turns the keys that name files or steps into paths.
     fn resolve_keys(&self, request: &mut Request, entry: &StageEntry, folder: &Path) -> Result<()> {
         for path in (entry.paths)() {
             let Some(value) = path.value(&request.config) else { continue };
@@ -179,7 +180,8 @@ impl Recipe {
         Ok(())
     }
 
-    /// `wiki=STEP#wiki:0.3` or `wiki=../path` with the step or the path made whole.
+    /// `wiki=STEP#wiki:0.3` or `wiki=../path`, with the step or the path turned into a path that
+    /// can be opened.
     fn resolve_input(
         &self,
         input: &str,

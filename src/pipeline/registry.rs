@@ -51,8 +51,8 @@ pub struct StageEntry {
     pub sides: &'static [&'static str],
     /// The names of its config keys.
     pub keys: fn() -> Vec<&'static str>,
-    /// The keys that have a value when nobody sets them, with that value; a table without keys is
-    /// one that has none.
+    /// The default values of the keys that have one; a key with an empty table as its value has
+    /// none.
     pub defaults: fn() -> Table,
     /// Keys that name files or artifacts: in a recipe they are relative to its folder, and may name
     /// an earlier step.
@@ -572,7 +572,7 @@ fn open_encoding(request: &Request, tokenizer: &Path) -> Result<Box<dyn Stage>> 
     Ok(Box::new(Tokenize::open(&inputs, input, own, tokenizer)?))
 }
 
-/// Text is encoded with one vocabulary.
+/// Refuses several sizes of vocabulary: text is encoded with one.
 fn one_size(request: &Request) -> Result<()> {
     let (_, own) = keys_of::<TokenizerConfig>(&training(request))?;
     if own.vocab.as_ref().is_none_or(|sizes| sizes.0.len() <= 1) {

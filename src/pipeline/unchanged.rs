@@ -153,7 +153,8 @@ impl Watch {
                 return Err(changed(planned.path(), start, end));
             }
         }
-        // The stamp of before these were read: a change meanwhile is seen the next time.
+        // The stamp was taken before the bytes were read, so a change meanwhile is seen the next
+        // time.
         known.stamp = Some(stamp);
         Ok(())
     }

@@ -16,7 +16,7 @@ use serde_json::{Map, Value};
 
 use super::kind::Kind;
 use crate::base::error::{Result, bug};
-use crate::runs::records;
+use crate::base::json;
 
 /// The rows of all files, in their order.
 ///
@@ -25,7 +25,7 @@ use crate::runs::records;
 pub fn read(files: &[PathBuf]) -> Result<RecordBatch> {
     let mut rows: Vec<Map<String, Value>> = Vec::new();
     for file in files {
-        rows.extend(records::lines::<Map<String, Value>>(file)?);
+        rows.extend(json::lines::<Map<String, Value>>(file)?);
     }
     let mut names: Vec<String> = Vec::new();
     let mut kinds: BTreeMap<&str, Option<Kind>> = BTreeMap::new();

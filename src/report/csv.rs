@@ -33,7 +33,7 @@ pub fn csv(runs: &[Run]) -> String {
             .collect();
         let name = quoted(&run.name);
         for metric in &run.metrics {
-            let super::records::Metric { step, tokens, loss, learning_rate, gradient_norm } =
+            let super::lines::Metric { step, tokens, loss, learning_rate, gradient_norm, .. } =
                 metric;
             put(
                 &mut csv,

@@ -9,8 +9,10 @@ use std::collections::BTreeMap;
 use super::{
     Known, Shown,
     chart::{Chart, Line, Stroke},
-    forecast, money,
-    records::{Eval, Metric, Run, Timing},
+    forecast,
+    lines::{Metric, SourceEval, Timing},
+    money,
+    records::Run,
     series::{self, Point},
     settings,
     view::View,
@@ -106,7 +108,7 @@ fn sources(run: &Run) -> Vec<String> {
 fn table(run: &Run, view: &View, html: &mut String) {
     let Some(last) = run.evals.last().map(|eval| eval.step) else { return };
     let baseline = view.baseline.as_ref();
-    let before: BTreeMap<&str, &Eval> = baseline
+    let before: BTreeMap<&str, &SourceEval> = baseline
         .into_iter()
         .flat_map(|run| run.evals.iter().map(|eval| (eval.source.as_str(), eval)))
         .collect();

@@ -7,13 +7,16 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::{Shown, chain::Link, files::json, records::Run, view::duration};
-use crate::artifact::record::{InputKind, Kind};
+use super::{Shown, chain::Link, records::Run};
+use crate::artifact::{
+    find,
+    record::{InputKind, Kind},
+};
 use crate::base::{
     hash::Fingerprint,
     html::{escape, put},
-    io,
-    size::Count,
+    json, place,
+    size::{Count, duration},
 };
 use crate::lineage;
 use crate::shards::{
@@ -316,13 +319,10 @@ pub fn evaluations(runs: &[Shown]) -> String {
 
 /// (checkpoint, task) of the evaluations beside a run, in the order of their names.
 fn scores(run: &Run) -> Vec<(String, Value)> {
-    let Ok(full) = io::canonical(&run.path) else { return Vec::new() };
-    let folder = full.with_file_name(format!("{}.evals", run.name));
-    let folders = if folder.is_dir() { io::list(&folder).unwrap_or_default() } else { Vec::new() };
     let mut found = Vec::new();
-    for folder in folders {
-        let scores = json(&folder.join("scores.json"));
-        let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    for folder in find::evaluations(&run.path) {
+        let scores = json::value(&folder.join("scores.json"));
+        let name = place::name(&folder);
         let name = name.split('@').next().unwrap_or_default().to_owned();
         let tasks = scores["tasks"].as_array().cloned().unwrap_or_default();
         found.extend(tasks.into_iter().map(|task| (name.clone(), task)));

@@ -2,7 +2,7 @@
 //!
 //! In → the verdicts in `run.json`; out → a table, a row a goal. Pure.
 
-use super::{Shown, records::Goal};
+use super::{Shown, lines::Verdict};
 use crate::base::{
     html::{escape, put},
     size::Count,
@@ -13,7 +13,7 @@ pub fn section(runs: &[Shown]) -> String {
     let mut rows = String::new();
     for Shown { run, .. } in runs {
         for goal in &run.goals {
-            let Goal { name, step, by, wanted, found, met, ended } = goal;
+            let Verdict { name, step, by, wanted, found, met, ended } = goal;
             let class = if *met { "better" } else { "worse" };
             let verdict = match (met, ended) {
                 (true, _) => "met",

@@ -1,17 +1,17 @@
 //! A run on one page, or several side by side: curves, texts, data, money.
 //!
 //! In → the directories of runs, read as the files that `docs/formats.md` describes; out → one HTML
-//! page that opens offline on any screen, or the metrics as CSV. Reading order: [`records`] what a
-//! run says, [`chain`] what it was made from, [`page`] the page from top to bottom, its parts
-//! (`curves`, `norms`, `data`, `goals`, `texts`, `settings`, `money`), [`chart`] and [`series`]
-//! below them;
-//! [`forecast`] and [`cost`], which are pure; [`mod@csv`]; [`live`], the page while it trains.
+//! page that opens offline on any screen, or the metrics as CSV. Reading order: [`lines`] what a
+//! run writes, [`records`] all of it together, [`chain`] what it was made from, [`page`] the page
+//! from top to bottom, its parts (`curves`, `norms`, `data`, `goals`, `texts`, `settings`,
+//! `money`), [`chart`] and [`series`] below them; [`forecast`] and [`cost`], which are pure;
+//! [`mod@csv`]; [`live`], the page while it trains.
 //!
 //! What only the training runtime knows (schedule, number of parameters, defaults) comes as
-//! [`Known`]; without it a page has no forecast and shows the whole configuration.
-//! **Invariants.** A page fetches nothing and stays below 2 MB for 100,000 steps: curves are
-//! thinned with every extreme kept. All text is escaped. Nothing of a run is changed. **Cost.** The
-//! run's records once; the held-out documents of the mix once.
+//! [`Known`]; without it a page has no forecast and shows the whole configuration. **Invariants.**
+//! A page fetches nothing and stays below 2 MB for 100,000 steps: curves are thinned with every
+//! extreme kept. All text is escaped. Nothing of a run is changed. **Cost.** The run's records
+//! once; the held-out documents of the mix once.
 
 pub mod chain;
 pub mod chart;
@@ -19,9 +19,9 @@ pub mod cost;
 pub mod csv;
 mod curves;
 mod data;
-pub mod files;
 pub mod forecast;
 mod goals;
+pub mod lines;
 pub mod live;
 mod money;
 mod norms;
@@ -36,7 +36,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use crate::artifact::manifest::Manifest;
+use crate::artifact::{find, record::Kind};
 use crate::base::{
     error::{Error, Result},
     io,
@@ -78,50 +78,21 @@ pub fn write(path: &Path, known: Known) -> Result<()> {
     io::replace(&path.join("report.html"), html.as_bytes())
 }
 
-/// Folders below the one that is named, in which runs are looked for: a project, its ablations,
-/// their runs.
-const DEPTH_MAX: usize = 4;
-
-/// The runs that `paths` mean: runs, and folders with runs in them, by name.
+/// The runs that `paths` mean: runs, and of a folder with runs in it those that lie the fewest
+/// folders deep, by path.
 ///
 /// # Errors
-/// Config: a path without a run.
+/// Config: a path without a run. Damaged: a manifest that cannot be read.
 pub fn runs(paths: &[PathBuf]) -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     for path in paths {
-        let before = found.len();
-        if Run::stands_in(path) {
-            found.push(path.clone());
-        } else if path.is_dir() && !Manifest::stands_in(path) {
-            found.extend(nearest(path)?);
-        }
-        if found.len() == before {
+        let runs = if path.is_dir() { find::nearest(path, Kind::Run)? } else { Vec::new() };
+        if runs.is_empty() {
             let message = format!("no run in `{}`", path.display());
             return Err(Error::config(message)
                 .with_hint("name a run, as `train` writes it, or a folder with runs in it"));
         }
+        found.extend(runs.into_iter().map(|(path, _)| path));
     }
     Ok(found)
-}
-
-/// The runs of a folder; where it has none, those of the folders in it.
-fn nearest(folder: &Path) -> Result<Vec<PathBuf>> {
-    let mut level = vec![folder.to_owned()];
-    for _ in 0..DEPTH_MAX {
-        let mut below = Vec::new();
-        for folder in &level {
-            below.extend(io::list(folder)?);
-        }
-        let (runs, others): (Vec<_>, Vec<_>) = below.into_iter().partition(|it| Run::stands_in(it));
-        if !runs.is_empty() {
-            return Ok(runs);
-        }
-        let is_walked = |path: &PathBuf| {
-            let name = path.file_name().unwrap_or_default().to_string_lossy();
-            let is_plain = path.is_dir() && !path.is_symlink() && !Manifest::stands_in(path);
-            is_plain && !name.starts_with('.') && !name.ends_with(".partial")
-        };
-        level = others.into_iter().filter(is_walked).collect();
-    }
-    Ok(Vec::new())
 }

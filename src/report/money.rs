@@ -11,11 +11,11 @@ use super::{
     data,
     forecast::{Curve, Step},
     records::Run,
-    view::{View, duration},
+    view::View,
 };
 use crate::base::{
     html::{escape, put},
-    size::Count,
+    size::{Count, duration},
 };
 use crate::shards::mix_record::MixRecord;
 
@@ -98,7 +98,7 @@ fn phase(run: &Run, name: String, first: u64, end: u64) -> Option<Phase> {
     let (start, last) = (metrics.first()?, metrics.last()?);
     let seconds = run.timing.iter().filter(|one| (start.step..=last.step).contains(&one.step));
     let part = metrics.len().div_ceil(20);
-    let mean = |metrics: &[super::records::Metric]| {
+    let mean = |metrics: &[super::lines::Metric]| {
         metrics.iter().map(|metric| metric.loss).sum::<f64>() / metrics.len() as f64
     };
     Some(Phase {

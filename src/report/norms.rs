@@ -7,7 +7,7 @@
 //! [`CELLS`] cells, whatever the depth; of steps that fall into one column the largest norm is
 //! shown. Pure.
 
-use super::{Shown, chart::short, records::LayerNorms};
+use super::{Shown, chart::short, lines::LayerNorms};
 use crate::base::{
     html::{escape, put},
     size::Count,

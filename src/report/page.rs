@@ -6,16 +6,12 @@
 //! the held-out texts that `texts` reads.
 
 use super::{
-    Shown,
-    chart::short,
-    curves, data, goals, money, norms,
-    records::Run,
-    settings, texts,
-    view::{View, duration},
+    Shown, chart::short, curves, data, goals, money, norms, records::Run, settings, texts,
+    view::View,
 };
 use crate::base::{
     html::{escape, put},
-    size::{Bytes, Count},
+    size::{Bytes, Count, duration},
 };
 
 /// How a page of ours is known again, so that it may be written anew.
@@ -87,8 +83,8 @@ fn parts(runs: &[Shown], view: &View) -> Vec<(&'static str, &'static str, String
 
 /// When and on what a run was worked on.
 fn clocks(run: &Run) -> String {
-    let Run { name, state, .. } = run;
-    let mut text = format!("{name}: {state}");
+    let Run { name, standing, .. } = run;
+    let mut text = format!("{name}: {standing}");
     if let Some(last) = run.sessions.last() {
         let device = last.numerics["device"].as_str().unwrap_or("an unknown device");
         let threads = last.numerics["threads"].as_u64().unwrap_or(0);

@@ -4,104 +4,59 @@
 //! may be missing (spikes, memory, prices) is: a page of an older or a younger run is as good as
 //! its records. Half a line at the end of a file is a record that is being written.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::chain::{self, Link};
-use super::files::{json, lines};
+use super::lines::{
+    DocumentEval, LayerNorms, Metric, Peak, Sample, SourceEval, Spike, Timing, Verdict,
+};
 use crate::artifact::manifest::Manifest;
-use crate::base::{error::Result, hash::Fingerprint, io, lock::Lock};
-use crate::shards::validation::fingerprint_of_sources;
+use crate::base::{error::Result, hash::Fingerprint, io, json, lock::Lock, place};
+use crate::shards::validation::{bits_per_byte, fingerprint_of_sources};
 
-/// A line of `metrics.jsonl`.
-#[derive(Clone, Copy, Debug, Deserialize)]
-pub struct Metric {
-    pub step: u64,
-    pub tokens: u64,
-    pub loss: f64,
-    pub learning_rate: f64,
-    pub gradient_norm: f64,
+/// The file that says how far a run is, and whether it goes on.
+pub const STATE: &str = "state.json";
+
+/// Whether a run goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Standing {
+    /// Somebody works on it.
+    Running,
+    /// It was ended before its last step, and knows it.
+    Stopped,
+    /// Nobody works on it, and it does not know: its process died.
+    Killed,
+    Done,
 }
 
-/// A line of `timing.jsonl`.
-#[derive(Clone, Copy, Debug, Deserialize)]
-pub struct Timing {
-    pub step: u64,
-    pub seconds: f64,
-    pub tokens_per_second: f64,
-    pub feed_seconds: f64,
-    /// Bytes that the process holds, where they were measured.
-    #[serde(default)]
-    pub memory: Option<u64>,
-}
-
-/// A line of `evals.jsonl`.
-#[derive(Clone, Debug, Deserialize)]
-pub struct Eval {
-    pub step: u64,
-    pub source: String,
-    pub documents: u64,
-    pub nats: f64,
-    pub bytes: u64,
-    pub bits_per_byte: f64,
-    pub unigram_bits_per_byte: f64,
-    /// Those documents that the recipe would keep: how many, and their bits per byte where there
-    /// are any.
-    #[serde(default)]
-    pub kept_documents: u64,
-    #[serde(default)]
-    pub kept_bits_per_byte: Option<f64>,
-    /// Which texts of the source were scored.
-    #[serde(default)]
-    pub validation: Option<Fingerprint>,
-}
-
-/// A line of `evals/step-….jsonl`.
-#[derive(Clone, Debug, Deserialize)]
-pub struct Scored {
-    pub source: String,
-    pub document: String,
-    pub tokens: u64,
-    pub bytes: u64,
-    pub nats: f64,
-}
-
-impl Scored {
-    /// Bits per byte of its text.
-    pub fn bits_per_byte(&self) -> f64 {
-        self.nats / (std::f64::consts::LN_2 * self.bytes.max(1) as f64)
+impl Standing {
+    /// Of the run in `path`, whose `state.json` says `state`: one that says `running` and is not
+    /// locked was killed.
+    pub fn read(path: &Path, state: &Value) -> Result<Standing> {
+        let is_held = Lock::is_held(&path.join(".lock"))?;
+        Ok(match state["state"].as_str() {
+            Some("done") => Standing::Done,
+            _ if is_held => Standing::Running,
+            Some("stopped") => Standing::Stopped,
+            _ => Standing::Killed,
+        })
     }
 }
 
-/// A line of `samples.jsonl`.
-#[derive(Clone, Debug, Deserialize)]
-pub struct Sample {
-    pub step: u64,
-    pub prompt: String,
-    pub text: String,
-}
-
-/// A line of `spikes.jsonl`.
-#[derive(Clone, Debug, Deserialize)]
-pub struct Spike {
-    pub step: u64,
-    pub loss: f64,
-    pub mean: f64,
-    pub deviation: f64,
-    pub gradient_norm: f64,
-    pub first_row: u64,
-    pub rows: u64,
-}
-
-/// A line of `norms.jsonl`.
-#[derive(Clone, Debug, Deserialize)]
-pub struct LayerNorms {
-    pub step: u64,
-    pub layer: String,
-    pub gradient: f64,
-    pub weight: f64,
+impl fmt::Display for Standing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Standing::Running => "running",
+            Standing::Stopped => "stopped",
+            Standing::Killed => "killed",
+            Standing::Done => "done",
+        })
+    }
 }
 
 /// One process that worked on the run.
@@ -122,33 +77,13 @@ pub struct Session {
     pub numerics: Value,
 }
 
-/// A rate that model FLOPs are held against, and whose it is.
-#[derive(Clone, Debug, Deserialize)]
-pub struct Peak {
-    pub flops_per_second: f64,
-    pub of: String,
-}
-
-/// What a goal came to.
-#[derive(Clone, Debug, Deserialize)]
-pub struct Goal {
-    pub name: String,
-    pub step: u64,
-    pub by: String,
-    pub wanted: f64,
-    pub found: f64,
-    pub met: bool,
-    pub ended: bool,
-}
-
 /// Everything of a run that a page shows.
 pub struct Run {
     pub path: PathBuf,
     /// The folder's name.
     pub name: String,
     pub manifest: Manifest,
-    /// `running`, `stopped`, `killed` or `done`.
-    pub state: &'static str,
+    pub standing: Standing,
     /// Steps it is to take, where its configuration says.
     pub steps: Option<u64>,
     /// `config.toml` as it is written, and its values.
@@ -156,16 +91,16 @@ pub struct Run {
     pub config: Value,
     pub metrics: Vec<Metric>,
     pub timing: Vec<Timing>,
-    pub evals: Vec<Eval>,
+    pub evals: Vec<SourceEval>,
     /// The latest evaluation's documents, and those of the one before.
-    pub scored: Vec<Scored>,
-    pub scored_before: Vec<Scored>,
+    pub scored: Vec<DocumentEval>,
+    pub scored_before: Vec<DocumentEval>,
     pub samples: Vec<Sample>,
     pub spikes: Vec<Spike>,
     pub norms: Vec<LayerNorms>,
     pub sessions: Vec<Session>,
     /// Those that were due so far.
-    pub goals: Vec<Goal>,
+    pub goals: Vec<Verdict>,
     /// Of an hour, where the run says.
     pub price_per_hour: Option<f64>,
     /// Everything it was made from that is still there, sources first.
@@ -186,32 +121,32 @@ impl Run {
         };
         let table: toml::Table = config_text.parse().unwrap_or_default();
         let config: Value = serde_json::to_value(table).unwrap_or_default();
-        let about = json(&path.join("run.json"));
+        let about = json::value(&path.join("run.json"));
         let sessions = serde_json::from_value(about["sessions"].clone()).unwrap_or_default();
         let goals = serde_json::from_value(about["goals"].clone()).unwrap_or_default();
         let price = about["price_per_hour"].as_f64();
         let price = price.or_else(|| config["train"]["price_per_hour"].as_f64());
-        let evals: Vec<Eval> = lines(&path.join("evals.jsonl"))?;
+        let evals: Vec<SourceEval> = json::lines(&path.join("evals.jsonl"))?;
         let mut evaluated: Vec<u64> = evals.iter().map(|eval| eval.step).collect();
         evaluated.sort_unstable();
         evaluated.dedup();
         let documents = |step: Option<&u64>| match step {
-            Some(step) => lines(&path.join(format!("evals/step-{step:06}.jsonl"))),
+            Some(step) => json::lines(&path.join(format!("evals/step-{step:06}.jsonl"))),
             None => Ok(Vec::new()),
         };
         let full = io::canonical(path)?;
-        let name = full.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let name = place::name(&full);
         Ok(Run {
             name,
-            state: state(path)?,
+            standing: Standing::read(path, &json::value(&path.join(STATE)))?,
             steps: config["train"]["steps"].as_u64(),
-            metrics: lines(&path.join("metrics.jsonl"))?,
-            timing: lines(&path.join("timing.jsonl"))?,
+            metrics: json::lines(&path.join("metrics.jsonl"))?,
+            timing: json::lines(&path.join("timing.jsonl"))?,
             scored: documents(evaluated.last())?,
             scored_before: documents(evaluated.iter().rev().nth(1))?,
-            samples: lines(&path.join("samples.jsonl"))?,
-            spikes: lines(&path.join("spikes.jsonl"))?,
-            norms: lines(&path.join("norms.jsonl"))?,
+            samples: json::lines(&path.join("samples.jsonl"))?,
+            spikes: json::lines(&path.join("spikes.jsonl"))?,
+            norms: json::lines(&path.join("norms.jsonl"))?,
             price_per_hour: price,
             chain: chain::upstream(path, &manifest),
             path: path.to_owned(),
@@ -257,8 +192,7 @@ impl Run {
         for evaluation in self.evals.chunk_by(|a, b| a.step == b.step) {
             let nats: f64 = evaluation.iter().map(|eval| eval.nats).sum();
             let bytes: u64 = evaluation.iter().map(|eval| eval.bytes).sum();
-            let bits = nats / (std::f64::consts::LN_2 * bytes.max(1) as f64);
-            all.push((evaluation[0].step, bits));
+            all.push((evaluation[0].step, bits_per_byte(nats, bytes)));
         }
         all
     }
@@ -285,14 +219,4 @@ impl Run {
         let is_mix = |link: &&Link| link.manifest.kind == crate::artifact::record::Kind::Mix;
         self.chain.iter().rev().find(is_mix)
     }
-}
-
-fn state(path: &Path) -> Result<&'static str> {
-    let state = json(&path.join("state.json"));
-    Ok(match state["state"].as_str() {
-        Some("done") => "done",
-        _ if Lock::is_held(&path.join(".lock"))? => "running",
-        Some("stopped") => "stopped",
-        _ => "killed",
-    })
 }

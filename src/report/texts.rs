@@ -6,12 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{
-    Shown,
-    chart::short,
-    records::{Run, Scored},
-    settings,
-};
+use super::{Shown, chart::short, lines::DocumentEval, records::Run, settings};
 use crate::base::{
     html::{escape, put},
     size::Count,
@@ -114,7 +109,7 @@ pub fn worst(runs: &[Shown]) -> String {
     let mut html = String::new();
     for Shown { run, .. } in runs {
         let long = run.scored.iter().filter(|scored| scored.bytes >= BYTES_MIN);
-        let mut worst: Vec<&Scored> = long.collect();
+        let mut worst: Vec<&DocumentEval> = long.collect();
         worst.sort_by(|a, b| b.bits_per_byte().total_cmp(&a.bits_per_byte()));
         worst.truncate(if runs.len() > 1 { WORST / 2 } else { WORST });
         if worst.is_empty() {
@@ -161,7 +156,7 @@ pub fn worst(runs: &[Shown]) -> String {
 }
 
 /// How the documents begin; nothing where the mix or the tokenizer is gone.
-fn texts<'a>(run: &Run, wanted: &[&'a Scored]) -> BTreeMap<(&'a str, &'a str), String> {
+fn texts<'a>(run: &Run, wanted: &[&'a DocumentEval]) -> BTreeMap<(&'a str, &'a str), String> {
     let mut texts = BTreeMap::new();
     let tokenizer = Tokenizer::open(&run.path.join("tokenizer.json"));
     let (Some(mix), Ok(tokenizer)) = (run.mix(), tokenizer) else { return texts };

@@ -10,12 +10,14 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::records;
+use crate::artifact::find;
 use crate::artifact::manifest::Manifest;
 use crate::base::error::Result;
 use crate::base::hash::Fingerprint;
 use crate::base::io;
-use crate::shards::validation::fingerprint_of_sources;
+use crate::base::json;
+use crate::base::place;
+use crate::shards::validation::{bits_per_byte, fingerprint_of_sources};
 
 /// Bytes that are read of the end of each record: a last line of metrics, an evaluation's sources,
 /// some hundred steps' clocks.
@@ -98,22 +100,21 @@ impl Facts {
     pub fn read(path: &Path, manifest: &Manifest) -> Result<Facts> {
         let config = |key: &str| manifest.config.pointer(key).and_then(Value::as_u64);
         let mut facts = Facts {
-            name: path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+            name: place::name(path),
             path: path.to_owned(),
             fingerprint: Some(manifest.fingerprint),
             steps: config("/train/steps"),
             seed: config("/train/seed").or(Some(manifest.seed)),
             ..Facts::default()
         };
-        if let Some(last) = records::tail::<Step>(&path.join("metrics.jsonl"), METRICS_END)?.last()
-        {
+        if let Some(last) = json::tail::<Step>(&path.join("metrics.jsonl"), METRICS_END)?.last() {
             (facts.step, facts.tokens, facts.loss) = (last.step, last.tokens, Some(last.loss));
         }
         facts.evaluation(evaluated(&path.join("evals.jsonl"))?);
-        let timed = records::tail::<Timed>(&path.join("timing.jsonl"), TIMING_END)?;
+        let timed = json::tail::<Timed>(&path.join("timing.jsonl"), TIMING_END)?;
         facts.tokens_per_second = median(timed.iter().map(|it| it.tokens_per_second).collect());
-        facts.state = json(&path.join("state.json"))["state"].as_str().map(str::to_owned);
-        let run = json(&path.join("run.json"));
+        facts.state = json::value(&path.join("state.json"))["state"].as_str().map(str::to_owned);
+        let run = json::value(&path.join("run.json"));
         facts.sessions(&run);
         facts.goals(&run);
         facts.evals = tasks(path);
@@ -124,9 +125,7 @@ impl Facts {
         let last = evaluated.iter().map(|it| it.step).max();
         let latest: Vec<Evaluated> =
             evaluated.into_iter().filter(|it| Some(it.step) == last).collect();
-        let bits = |nats: f64, bytes: u64| {
-            (bytes > 0).then(|| nats / (std::f64::consts::LN_2 * bytes as f64))
-        };
+        let bits = |nats: f64, bytes: u64| (bytes > 0).then(|| bits_per_byte(nats, bytes));
         let sum = |nats: fn(&Evaluated) -> f64| latest.iter().map(nats).sum::<f64>();
         let bytes = |bytes: fn(&Evaluated) -> u64| latest.iter().map(bytes).sum::<u64>();
         self.bits_per_byte = bits(sum(|it| it.nats), bytes(|it| it.bytes));
@@ -173,20 +172,12 @@ impl Facts {
 /// The lines of the latest evaluations; the whole file where its end is of one evaluation, which
 /// may begin before it.
 fn evaluated(path: &Path) -> Result<Vec<Evaluated>> {
-    let end: Vec<Evaluated> = records::tail(path, EVALS_END)?;
+    let end: Vec<Evaluated> = json::tail(path, EVALS_END)?;
     let is_one = end.first().map(|it| it.step) == end.last().map(|it| it.step);
     match is_one && path.is_file() && io::size(path)? > EVALS_END {
-        true => records::lines(path),
+        true => json::lines(path),
         false => Ok(end),
     }
-}
-
-/// A file of JSON; null where it is missing or odd.
-fn json(path: &Path) -> Value {
-    if !path.is_file() {
-        return Value::Null;
-    }
-    io::read(path).ok().and_then(|it| serde_json::from_slice(&it).ok()).unwrap_or_default()
 }
 
 fn median(mut values: Vec<f64>) -> Option<f64> {
@@ -194,11 +185,11 @@ fn median(mut values: Vec<f64>) -> Option<f64> {
     values.get(values.len() / 2).copied()
 }
 
-/// The tasks of the latest evaluation beside a run, `RUN.evals/STEP@FINGERPRINT`.
+/// The tasks of the evaluations of a run; of a task that several have, the latest.
 fn tasks(run: &Path) -> BTreeMap<String, f64> {
     let mut found = BTreeMap::new();
-    for evaluation in evaluations(run) {
-        let scores = json(&evaluation.join("scores.json"));
+    for evaluation in find::evaluations(run) {
+        let scores = json::value(&evaluation.join("scores.json"));
         for task in scores["tasks"].as_array().into_iter().flatten() {
             let metric = task["metric"].as_str().unwrap_or("acc");
             let value = task[metric]["value"].as_f64().or_else(|| task[metric].as_f64());
@@ -208,14 +199,6 @@ fn tasks(run: &Path) -> BTreeMap<String, f64> {
         }
     }
     found
-}
-
-/// Evaluations beside a run, earlier steps first.
-pub fn evaluations(run: &Path) -> Vec<PathBuf> {
-    let mut name = run.file_name().unwrap_or_default().to_owned();
-    name.push(".evals");
-    let found = io::list(&run.with_file_name(name)).unwrap_or_default();
-    found.into_iter().filter(|path| Manifest::stands_in(path)).collect()
 }
 
 /// Trainable numbers of a run: the shapes in the head of its latest checkpoint's

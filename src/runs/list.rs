@@ -4,7 +4,7 @@
 //! *parent* is the earlier run with the fewest differing keys over all of its steps (ties: the
 //! latest); against it the real differences are found and said in words. For the search a lineage
 //! is a set of numbered (step, key, value), so that a thousand runs are half a million merges of
-//! short sorted lists. Checkpoints, evaluations and half-done outputs are not walked into.
+//! short sorted lists.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -14,15 +14,12 @@ use serde_json::Value;
 
 use super::facts::Facts;
 use super::notes::{self, Note};
-use crate::artifact::manifest::Manifest;
+use crate::artifact::find;
 use crate::artifact::record::Kind;
 use crate::base::error::Result;
 use crate::base::hash::Fingerprint;
 use crate::base::io;
 use crate::lineage::{Depth, Input, Lineage, Reader, differences, sentence};
-
-/// Folders below the one that is asked about: a project, its steps, runs by seed.
-const DEPTH_MAX: usize = 6;
 
 /// One run of the table.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -48,7 +45,7 @@ pub struct Row {
 pub fn list(folder: &Path) -> Result<Vec<Row>> {
     let mut reader = Reader::new(Depth::Told);
     let mut rows = Vec::new();
-    for (path, manifest) in folders(folder)? {
+    for (path, manifest) in find::below(folder, Kind::Run)? {
         let row = Row {
             facts: Facts::read(&path, &manifest)?,
             parent: None,
@@ -78,30 +75,6 @@ fn tell_apart(rows: &mut [Row], folder: &Path) {
         let place = row.facts.path.strip_prefix(folder).unwrap_or(&row.facts.path);
         row.facts.name = place.to_string_lossy().into_owned();
     }
-}
-
-/// The folders of all runs below one, sorted, with their manifests.
-fn folders(folder: &Path) -> Result<Vec<(PathBuf, Manifest)>> {
-    let (mut found, mut level) = (Vec::new(), vec![folder.to_owned()]);
-    for _ in 0..=DEPTH_MAX {
-        let mut next = Vec::new();
-        for path in level {
-            match Manifest::read_if_known(&path)? {
-                Some(manifest) if manifest.kind == Kind::Run => found.push((path, manifest)),
-                Some(_) => {}
-                None => next.extend(io::list(&path)?.into_iter().filter(|it| is_walked(it))),
-            }
-        }
-        level = next;
-    }
-    found.sort_by(|a, b| a.0.cmp(&b.0));
-    Ok(found)
-}
-
-fn is_walked(path: &Path) -> bool {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let is_ours = name.starts_with('.') || name.ends_with(".partial") || name.ends_with(".evals");
-    !is_ours && path.is_dir() && !path.is_symlink()
 }
 
 fn add_parents(rows: &mut [Row]) {

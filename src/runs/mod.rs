@@ -3,17 +3,16 @@
 //!
 //! In → a folder; out → [`Row`]s: a run's facts ([`facts`]), its change against the run that it is
 //! nearest to ([`mod@list`]), and remarks that a person has left beside it ([`notes`]). [`table`]
-//! sorts, filters and prints them, [`records`] reads the ends of JSON Lines. **Cost.** A manifest,
+//! sorts, filters and prints them. **Cost.** A manifest,
 //! and the ends of three records a run; the nearest run is looked for among all earlier ones by the
 //! number of keys that differ.
 
 mod facts;
 mod list;
 pub mod notes;
-pub mod records;
 mod table;
 
-pub use facts::{Facts, evaluations, parameters};
+pub use facts::{Facts, parameters};
 pub use list::{Row, list};
 pub use notes::Note;
 pub use table::{COLUMNS, Column, Table, csv_line};

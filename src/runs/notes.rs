@@ -14,11 +14,12 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
-use super::records;
 use crate::artifact::manifest::Manifest;
 use crate::base::error::{Error, Result};
 use crate::base::hash::Fingerprint;
 use crate::base::io;
+use crate::base::json;
+use crate::base::place;
 
 /// The file's name, in the folder that holds the artifacts.
 pub const FILE_NAME: &str = "notes.jsonl";
@@ -81,7 +82,7 @@ pub fn append(
 /// # Errors
 /// Damaged: a line that is none.
 pub fn read(folder: &Path) -> Result<Vec<Note>> {
-    records::lines(&folder.join(FILE_NAME))
+    json::lines(&folder.join(FILE_NAME))
 }
 
 /// The remarks about one artifact of a folder; `standing`: the fingerprints of all of them.
@@ -122,7 +123,7 @@ pub fn of(artifact: &Path) -> Result<Remarks> {
 
 fn name_and_folder(artifact: &Path) -> Result<(String, PathBuf)> {
     let absolute = io::canonical(artifact)?;
-    let name = absolute.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let name = place::name(&absolute);
     let folder = absolute.parent().unwrap_or(Path::new("/"));
     Ok((name, folder.to_owned()))
 }

@@ -1,8 +1,8 @@
 //! Parameters and their gradients, by name.
 //!
 //! In → tensors; out → the tensors as the last step left them, hashes, gradients by name.
-//! **Invariants.** Names rise, so that every walk has one order. **Cost.** Nothing beyond the tensors; where they live on a
-//! device, a copy of them when one is asked for.
+//! **Invariants.** Names rise, so that every walk has one order. **Cost.** Nothing beyond the
+//! tensors; where they live on a device, a copy of them when one is asked for.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

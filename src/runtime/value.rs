@@ -21,7 +21,8 @@
 //! its own launch ([`Value::added`]).
 //!
 //! **Invariants.** Contributions to one gradient are added in a fixed order; every trainable
-//! parameter gets a gradient, or [`GradientSums::add`] names it. **Cost.** Nothing beyond the ops themselves.
+//! parameter gets a gradient, or [`GradientSums::add`] names it. **Cost.** Nothing beyond the ops
+//! themselves.
 
 mod gradient;
 

@@ -87,7 +87,7 @@ impl Answer {
     }
 
     /// The last piece of a stream that counts tokens.
-    pub fn usage_chunk(&self) -> Value {
+    fn usage_chunk(&self) -> Value {
         let mut chunk = self.object(Vec::new());
         chunk["usage"] = self.usage();
         chunk

@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use crate::runtime::model::Sampling;
 
 /// Texts of one request at most: prompts × `n`.
-pub const TEXTS_MAX: usize = 128;
+const TEXTS_MAX: usize = 128;
 /// Alternatives that are listed for a token at most.
 const ALTERNATIVES_MAX: usize = 20;
 /// Stop strings, and bytes of each, at most.

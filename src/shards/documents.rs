@@ -174,12 +174,9 @@ pub fn mix_of(path: &Path) -> Result<PathBuf> {
         return Ok(path.to_owned());
     }
     manifest.expect_kind(path, Kind::Run)?;
-    let text = io::read_text(&path.join("run.json"))?;
-    let about: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
-    let input = &about["inputs"][0];
-    let (relative, absolute) = (input["relative"].as_str(), input["absolute"].as_str());
     let wanted = manifest.inputs.first().and_then(|input| input.fingerprint);
-    for place in store::with_kept(store::recorded(path, relative, absolute), wanted) {
+    let recorded = store::recorded(path).into_iter().next().map(|it| it.places).unwrap_or_default();
+    for place in store::with_kept(recorded, wanted) {
         let found = Manifest::read_if_known(&place)?;
         if found.is_some_and(|found| Some(found.fingerprint) == wanted) {
             return Ok(joined(Path::new(""), &place));

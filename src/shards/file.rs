@@ -43,7 +43,7 @@ use crate::base::{
 };
 
 /// The footer's only custom metadata key.
-pub const METADATA_KEY: &str = "dataprep";
+const METADATA_KEY: &str = "dataprep";
 
 /// Version of the footer's JSON; another one is refused.
 pub const FORMAT: u32 = 1;

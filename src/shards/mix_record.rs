@@ -250,7 +250,8 @@ impl MixRecord {
     /// The paths of the shard files of the mix in `directory`: where `run.json` says, else in
     /// `data` or a folder right below one of these.
     pub fn locate(&self, directory: &Path, data: &[PathBuf]) -> Result<Vec<PathBuf>> {
-        let recorded = recorded_places(directory);
+        let recorded = store::recorded(directory).into_iter().flat_map(|it| it.places);
+        let recorded: Vec<PathBuf> = recorded.collect();
         let mut candidates = recorded.clone();
         let shards: BTreeSet<Fingerprint> = self.shards.iter().map(|it| it.fingerprint).collect();
         for shards in shards {
@@ -334,17 +335,4 @@ impl FirstRecord {
         value["phases"] = serde_json::to_value([phase])?;
         Ok(value)
     }
-}
-
-/// Where the inputs lay when the mix was made: `inputs` of `run.json`, each with `relative` (to
-/// the mix) and `absolute`. A missing or foreign `run.json` says nothing.
-fn recorded_places(directory: &Path) -> Vec<PathBuf> {
-    let text = io::read_text(&directory.join("run.json")).unwrap_or_default();
-    let run: Value = serde_json::from_str(&text).unwrap_or_default();
-    let inputs = run.get("inputs").and_then(Value::as_array).into_iter().flatten();
-    let places = inputs.flat_map(|input| {
-        let place = |key: &str| input.get(key).and_then(Value::as_str);
-        store::recorded(directory, place("relative"), place("absolute"))
-    });
-    places.collect()
 }

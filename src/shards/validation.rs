@@ -115,6 +115,11 @@ pub fn fingerprint_of_sources<'a>(
     (!lines.is_empty()).then(|| xxh3_128(lines.as_bytes()))
 }
 
+/// Bits per byte of texts of so many bytes, from the sum of their tokens' negative log-likelihoods.
+pub fn bits_per_byte(nats: f64, bytes: u64) -> f64 {
+    nats / (std::f64::consts::LN_2 * bytes.max(1) as f64)
+}
+
 /// The held-out documents of one source.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ValidationSource {

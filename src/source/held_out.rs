@@ -8,7 +8,7 @@ use crate::base::hash::xxh3_64_with_seed;
 
 /// Seed of the hash that decides: a constant of its own, so that this draw is independent of every
 /// other use of XXH3 (ids, exact deduplication, MinHash). The bytes spell `held_out`.
-pub const HELD_OUT_SEED: u64 = u64::from_be_bytes(*b"held_out");
+const HELD_OUT_SEED: u64 = u64::from_be_bytes(*b"held_out");
 
 /// The share of documents that are held out when nothing else is said: 0.5%.
 pub const HOLDOUT_DEFAULT: f64 = 0.005;

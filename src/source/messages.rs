@@ -11,7 +11,7 @@ use std::ops::Range;
 use crate::base::error::{Error, Result};
 
 /// What stands between the messages of a conversation when nobody asks.
-pub const TEMPLATE_DEFAULT: &str = "{role}: {content}\n\n";
+const TEMPLATE_DEFAULT: &str = "{role}: {content}\n\n";
 
 /// The keys that a message's role and content have: OpenAI's, then ShareGPT's.
 pub const ROLE_KEYS: [&str; 2] = ["role", "from"];

@@ -13,6 +13,7 @@ use serde_json::Value;
 use crate::artifact::manifest::{self, Manifest};
 use crate::base::error::{Error, Result};
 use crate::base::io;
+use crate::base::place;
 use crate::source::formats::{Ask, Named, by_name};
 use crate::source::places::{DEPTH_MAX, too_deep};
 use crate::store::Stored;
@@ -100,7 +101,7 @@ impl<'a> Walk<'a> {
         }
         let is_download = is_download(folder)?;
         for path in io::list(folder)? {
-            let own = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            let own = place::name(&path);
             let is_folder = path.is_dir();
             let name = format!("{prefix}{own}{}", if is_folder { "/" } else { "" });
             if is_download && [manifest::FILE_NAME, "run.json"].contains(&own.as_str()) {

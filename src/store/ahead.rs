@@ -118,7 +118,7 @@ impl Shared {
             drop(state);
             let bytes = self.file.read(range.clone());
             state = self.locked();
-            // What comes behind an error is not wanted.
+            // Ranges after an error are not fetched.
             state.is_over |= bytes.is_err();
             state.arrived.insert(index, bytes);
             self.changed.notify_all();

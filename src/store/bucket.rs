@@ -39,7 +39,7 @@ use crate::base::interrupt;
 /// What one request of a sequential read asks for.
 const PART_BYTES: u64 = 8 << 20;
 
-/// Answers are ranges that were asked for, or pages of listings.
+/// The largest answer that is read, in bytes: a range that was asked for, or a page of a listing.
 const ANSWER_MAX: u64 = 256 << 20;
 
 /// Objects below a key.

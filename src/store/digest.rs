@@ -25,7 +25,7 @@ enum Theirs {
 }
 
 impl Digest {
-    /// For a file of so many bytes that is called so.
+    /// For a file of `bytes` bytes that its place names by `identity`.
     pub fn new(identity: Option<&Identity>, bytes: u64) -> Digest {
         let theirs = match identity {
             Some(Identity::Sha256(_)) => Theirs::Sha256(Box::default()),
@@ -48,7 +48,7 @@ impl Digest {
         }
     }
 
-    /// Ours, and the place's where it names one.
+    /// Our hash, and the one by which the place names the file, where it does.
     pub fn finish(self) -> (Fingerprint, Option<Identity>) {
         let theirs = match self.theirs {
             Theirs::Sha256(hash) => Some(Identity::Sha256(hash.finalize().into())),
@@ -59,7 +59,7 @@ impl Digest {
     }
 }
 
-/// The hash that digits are, by their number.
+/// The hash that hexadecimal digits stand for, told by how many there are.
 pub fn identity_of(digits: &str) -> Option<Identity> {
     hash_of(digits).map(Identity::Sha256).or_else(|| hash_of(digits).map(Identity::GitSha1))
 }

@@ -23,7 +23,7 @@ use crate::base::io::{self as files, Stamp};
 /// times, and a first document is nearly always in it.
 const HEAD_BYTES: u64 = 64 << 10;
 
-/// What is asked for at a time behind the range that was expected: the rest of a line, mostly.
+/// The bytes asked for at a time beyond the expected range: most often the rest of a line.
 const BEHIND_BYTES: u64 = 256 << 10;
 
 /// A file that can be read, here or elsewhere.
@@ -109,8 +109,9 @@ impl Stored {
         }
     }
 
-    /// What tells whether it may hold other bytes than before; `None` where it is gone. A remote
-    /// file's says what its listing said, since its place hands out no other bytes.
+    /// The stamp that tells whether the file may hold other bytes than before; `None` where it is
+    /// gone. That of a remote file is what its listing said, since its place hands out no other
+    /// bytes.
     pub fn stamp(&self) -> Result<Option<Stamp>> {
         match &self.at {
             At::Here => files::stamp(&self.path),
@@ -205,7 +206,7 @@ impl Read for Input {
 pub struct Stream {
     remote: Remote,
     position: u64,
-    /// Up to where it will probably be read.
+    /// The byte up to which it will probably be read.
     expected: u64,
     /// The request under way, and where its range ends.
     part: Option<(Box<dyn Read + Send>, u64)>,

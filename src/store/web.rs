@@ -69,7 +69,7 @@ impl Web {
         };
         match answer.status {
             206 => {}
-            // Of an empty file no byte can be asked for.
+            // An empty file has no byte that a range could ask for.
             416 if answer.header("content-range") == Some("bytes */0") => {
                 return Ok(Facts { bytes: 0, tag: strong_tag(answer) });
             }

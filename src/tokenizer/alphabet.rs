@@ -51,7 +51,7 @@ pub fn characters() -> impl Iterator<Item = char> {
 }
 
 /// The byte a character stands for, if it is one of the 256.
-pub fn byte_of(character: char) -> Option<u8> {
+fn byte_of(character: char) -> Option<u8> {
     match u8::try_from(u32::from(character)) {
         Ok(byte) => is_printable(byte).then_some(byte),
         Err(_) => SHIFTED_BYTES.get(u32::from(character) as usize - 256).copied(),

@@ -38,6 +38,10 @@ pub struct Tokenizer {
     /// Finds text that spells a special token.
     special: AhoCorasick,
     vocab_size: u32,
+    /// The tokens that the files name: one that ends a text, and one that `transformers` puts
+    /// before it.
+    end_of_text: Option<String>,
+    opener: Option<String>,
     notices: Vec<String>,
     json: Vec<u8>,
     config_json: Option<Vec<u8>>,
@@ -110,7 +114,20 @@ impl Tokenizer {
         let special = AhoCorasick::new(special.iter().filter(|token| !token.is_empty()))
             .map_err(|error| Error::config(format!("too many special tokens: {error}")))?;
         let bytes = token_bytes(&inner, vocab_size);
-        Ok(Tokenizer { inner, byte_pair, bytes, special, vocab_size, notices, json, config_json })
+        let config = config_json.as_deref().unwrap_or(b"null");
+        let config: Value = serde_json::from_slice(config).unwrap_or_default();
+        Ok(Tokenizer {
+            inner,
+            byte_pair,
+            bytes,
+            special,
+            vocab_size,
+            end_of_text: format::end_of_text(&config).map(str::to_owned),
+            opener: opener::opener(&file, &config),
+            notices,
+            json,
+            config_json,
+        })
     }
 
     /// Appends the ids of `text`, one sequence; no special token is added around it.
@@ -187,7 +204,7 @@ impl Tokenizer {
     }
 
     /// The id of a token by its name in the file.
-    pub fn token_id(&self, token: &str) -> Option<u32> {
+    fn token_id(&self, token: &str) -> Option<u32> {
         self.inner.token_to_id(token)
     }
 
@@ -223,16 +240,13 @@ impl Tokenizer {
                 Error::config(message).with_hint("leave the key out, or name a special token")
             });
         }
-        let config = self.config_json.as_deref().unwrap_or(b"null");
-        let config: Value = serde_json::from_slice(config).unwrap_or_default();
-        Ok(format::end_of_text(&config).and_then(with_id).or_else(|| with_id(END_OF_TEXT)))
+        let named = self.end_of_text.as_deref().and_then(with_id);
+        Ok(named.or_else(|| with_id(END_OF_TEXT)))
     }
 
     /// The id of the token that `transformers` would put before every text, if there is one.
     pub fn opener(&self) -> Option<u32> {
-        let parsed = |bytes: &[u8]| serde_json::from_slice::<Value>(bytes).unwrap_or_default();
-        let config = self.config_json.as_deref().map(parsed).unwrap_or_default();
-        self.token_id(&opener::opener(&parsed(&self.json), &config)?)
+        self.token_id(self.opener.as_deref()?)
     }
 
     /// Whether `text` spells a special token (and would become one elsewhere).

@@ -13,9 +13,9 @@ use std::{
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::artifact::{manifest::Manifest, record::InputKind};
+use crate::artifact::{manifest::Manifest, record::InputKind, store};
 use crate::base::{config, error::Result, io, progress::Progress};
-use crate::report::{chain, files};
+use crate::report::chain;
 use crate::source::{Batch, Columns, InputConfig, InputSpec, Inputs};
 
 /// A document in a raw file.
@@ -84,14 +84,10 @@ fn look_in(
 
 /// The raw files of an artifact that still lie where they lay, each under its source's name.
 fn specs(link: &chain::Link) -> Vec<InputSpec> {
-    let about = files::json(&link.path.join("run.json"));
     let mut specs = Vec::new();
-    for (at, input) in link.manifest.inputs.iter().enumerate() {
+    for (input, recorded) in link.manifest.inputs.iter().zip(store::recorded(&link.path)) {
         let (InputKind::File, Some(source)) = (input.kind, &input.source) else { continue };
-        let relative = about["inputs"][at]["relative"].as_str().map(|place| link.path.join(place));
-        let absolute = about["inputs"][at]["absolute"].as_str().map(PathBuf::from);
-        let places = [relative, absolute].into_iter().flatten();
-        let place = places.into_iter().find(|place| place.is_file());
+        let place = recorded.places.into_iter().find(|place| place.is_file());
         // As one would name it from anywhere.
         let place = place.and_then(|place| io::canonical(&place).ok());
         specs.extend(place.map(|path| InputSpec::named(source, path)));

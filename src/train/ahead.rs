@@ -16,9 +16,10 @@ use std::{
 use crate::base::error::{Error, Result};
 use crate::shards::MixReader;
 
-/// Tokens that lie ready: some steps of a small model, 4 MiB.
+/// Tokens that are read ahead: 4 MiB, some steps of a small model.
 pub(super) const AHEAD_TOKENS: usize = 1 << 20;
-/// Tokens that are read at once: small beside a core's cache, large beside what a wake costs.
+/// Tokens that are read at once: small beside a core's cache, large beside the cost of waking a
+/// thread.
 const READ_TOKENS: usize = 1 << 15;
 /// Pieces of the stream that lie ready at least.
 const AHEAD_MIN: usize = 2;
@@ -30,7 +31,7 @@ pub struct Row<'a> {
     pub tokens: &'a [u32],
     /// Whether the token behind each counts in the loss; empty where all do.
     pub trained: &'a [bool],
-    /// Where documents begin, as places in what was read at once, of which the row is a part.
+    /// Where documents begin, as places in the piece that the row is a part of.
     starts: &'a [u32],
     /// The row's own place there.
     place: u32,
@@ -90,13 +91,13 @@ pub struct RowsAhead {
 enum State {
     Idle(Box<MixReader>),
     Reading(Reading),
-    /// Its thread is gone: a bug of the reader, which says so itself.
+    /// The reading thread has panicked: a bug of the reader, which the panic reports.
     Lost,
 }
 
 struct Reading {
     pieces: Receiver<Result<Piece>>,
-    /// Where pieces go that are used up, since fresh memory has to be cleared first.
+    /// Takes back used pieces: fresh memory would have to be cleared first.
     used: Sender<Piece>,
     reader: JoinHandle<Box<MixReader>>,
     /// The number of the row that comes next, and the piece that it may be in.
@@ -111,7 +112,7 @@ impl Reading {
             match self.pieces.recv() {
                 Ok(piece) => {
                     let used = std::mem::replace(&mut self.piece, piece?);
-                    // A thread that has ended needs none.
+                    // A thread that has ended takes no piece back, which is no error.
                     self.used.send(used).unwrap_or_default();
                 }
                 Err(_) if is_end => return Ok(false),
@@ -195,7 +196,8 @@ impl RowsAhead {
                 let read = reader.read_row(start, length as usize, tokens, starts, trained);
                 let is_wrong = read.is_err();
                 if is_wrong && length > sequence {
-                    // Only who asks for the damaged row is told of it: one by one from here on.
+                    // From here on rows are read one by one, so that only the step that needs the
+                    // damaged row fails.
                     (rows, rows_max) = (1, 1);
                     continue;
                 }

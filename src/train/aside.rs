@@ -12,7 +12,7 @@ use super::{
     layout::{CHECKPOINTS, LOCK, read_manifest},
 };
 use crate::artifact::manifest::Manifest;
-use crate::base::{error::Result, io, lock::Lock};
+use crate::base::{error::Result, io, lock::Lock, place};
 use crate::runtime::checkpoint;
 
 /// Renames `NAME` to `NAME@1a2b3c4d`, or `NAME@1a2b3c4d-2` where that stands already.
@@ -29,8 +29,8 @@ pub fn step_aside(out: &Path, standing: &Manifest) -> Result<PathBuf> {
     Ok(target)
 }
 
-/// The run beside `out` that is what is asked for; of several the one that has come furthest, then
-/// the first by name. A new one is never looked for here, nor one over more steps.
+/// The run beside `out` that is the one asked for; of several, the one that has come furthest, then
+/// the first by name. Neither a new run (`--fresh`) nor one over more steps is looked for here.
 pub fn find(out: &Path, asked: &Asked<'_>) -> Result<Option<(PathBuf, Manifest)>> {
     let parent = out.parent().filter(|parent| !parent.as_os_str().is_empty());
     let parent = parent.unwrap_or(Path::new("."));
@@ -39,13 +39,14 @@ pub fn find(out: &Path, asked: &Asked<'_>) -> Result<Option<(PathBuf, Manifest)>
     }
     let mut best: Option<(u64, PathBuf, Manifest)> = None;
     for path in io::list(parent)? {
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let name = place::name(&path);
         if !name.starts_with(&prefix(out)) || !Manifest::stands_in(&path) {
             continue;
         }
-        // One that cannot be read is not the one that is asked for.
+        // A run that cannot be read is not the one asked for.
         let Ok(manifest) = read_manifest(&path) else { continue };
-        // Where a run begins must be said again before one comes back for it.
+        // A run that began with a model or a branch comes back only where the command names that
+        // again.
         if manifest.inputs.len() != 1 + asked.origin.inputs.len() {
             continue;
         }
@@ -60,8 +61,8 @@ pub fn find(out: &Path, asked: &Asked<'_>) -> Result<Option<(PathBuf, Manifest)>
     Ok(best.map(|(_, path, manifest)| (path, manifest)))
 }
 
-/// Puts the run that is asked for in the place of the one that stands in `out`, if it lies beside.
-/// Says where that one went, and why.
+/// Moves the run that is asked for, if it lies beside `out`, into the place of the one that stands
+/// there. Returns where that one went, and why.
 pub fn bring_back(
     out: &Path,
     standing: Option<&Manifest>,
@@ -85,5 +86,5 @@ pub fn bring_back(
 
 /// `NAME@`
 fn prefix(out: &Path) -> String {
-    format!("{}@", out.file_name().unwrap_or_default().to_string_lossy())
+    format!("{}@", place::name(out))
 }

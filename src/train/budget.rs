@@ -87,7 +87,7 @@ impl TrainConfig {
 }
 
 impl Settings {
-    /// Takes the steps that a budget came to in its place.
+    /// Replaces a budget by the steps that it came to.
     pub fn take(&mut self, budget: &Budget) {
         (self.tokens, self.flops, self.bytes) = (None, None, None);
         self.steps = Steps::Number(budget.steps);

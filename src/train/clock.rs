@@ -12,17 +12,6 @@ pub fn wall_time() -> f64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64())
 }
 
-/// `2 h 05 min`, `40 s`.
-pub fn span(seconds: f64) -> String {
-    let whole = seconds.max(0.0).round() as u64;
-    match whole {
-        0..=99 => format!("{whole} s"),
-        100..=5999 => format!("{} min", whole.div_ceil(60)),
-        6000..=172_799 => format!("{} h {:02} min", whole / 3600, whole % 3600 / 60),
-        _ => format!("{} days {} h", whole / 86400, whole % 86400 / 3600),
-    }
-}
-
 /// `2026-11-29 23:14 UTC`: Howard Hinnant's `civil_from_days`.
 pub fn date(seconds: f64) -> String {
     let whole = seconds.max(0.0) as u64;
@@ -58,11 +47,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn dates_and_spans_are_those_of_a_calendar() {
+    fn dates_are_those_of_a_calendar() {
         assert_eq!(date(0.0), "1970-01-01 00:00 UTC");
         assert_eq!(date(951_782_400.0), "2000-02-29 00:00 UTC");
         assert_eq!(date(1_796_001_240.0), "2026-11-30 01:14 UTC");
-        let spans = [40.4, 200.0, 7500.0, 200_000.0].map(span);
-        assert_eq!(spans, ["40 s", "4 min", "2 h 05 min", "2 days 7 h"]);
     }
 }

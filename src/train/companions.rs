@@ -40,8 +40,8 @@ pub fn companions(
     Ok(files)
 }
 
-/// The class that reads checkpoints of `model` where they lie, and what must be said before a run
-/// whose model no other tool will hold.
+/// The class of `transformers` that reads checkpoints of `model` where they lie, and a warning to
+/// give before a run whose model no other tool will read.
 pub fn class_of_checkpoints(model: &ModelConfig) -> (Option<Class>, Option<String>) {
     match Class::of(model) {
         Ok(class) => (Some(class).filter(|class| class.has_our_names()), None),

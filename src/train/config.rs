@@ -42,8 +42,8 @@ pub struct TrainConfig {
     pub model: ModelConfig,
     /// On which kernels.
     pub runtime: Runtime,
-    /// By which optimizer; AdamW's own keys are in `[train]`. Not written where it is AdamW alone,
-    /// so that a configuration from before the table keeps its bytes.
+    /// The optimizer; AdamW's own keys stand in `[train]`. It is not written where it is plain
+    /// AdamW, so that configurations from before this table keep their bytes.
     #[serde(skip_serializing_if = "is_default")]
     pub optimizer: OptimizerConfig,
     /// Adapters that alone are trained; without the table all parameters are.
@@ -102,8 +102,9 @@ pub struct Settings {
     /// `"auto"`, until the plan has chosen.
     #[serde(deserialize_with = "amounts::rows_or_auto")]
     pub micro_batch: usize,
-    /// Which blocks keep their input alone and run again in the backward pass: `true`, `false`, the
-    /// first so many, `"auto"` as few as let the run fit. The same bits, so no part of the run.
+    /// Which blocks keep only their input and run again in the backward pass: `true`, `false`, a
+    /// number of blocks from the first on, or `"auto"` for as few as let the run fit. The bits are
+    /// the same, so it is no part of the run.
     #[serde(skip_serializing)]
     pub recompute: Recompute,
     /// Tokens a row.
@@ -114,7 +115,7 @@ pub struct Settings {
     pub grow: Option<Grow>,
     /// Highest learning rate.
     pub learning_rate: f64,
-    /// Where the decay ends, as a share of the highest.
+    /// The rate at the end of the decay, as a share of the highest.
     pub learning_rate_min: f64,
     /// What follows the warm-up: `cosine`, `wsd` (stable, then a decay), `linear`, `constant`.
     pub schedule: Curve,
@@ -122,7 +123,7 @@ pub struct Settings {
     pub warmup_steps: u64,
     /// `wsd`: the share of the steps, at the end, over which it falls.
     pub decay_fraction: f64,
-    /// `wsd`: where it begins to fall instead, a phase of the mix by its name, or a step.
+    /// `wsd`: where the rate begins to fall instead, a phase of the mix by its name, or a step.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub decay_from: Option<DecayFrom>,
     /// `wsd`: how it falls, along a line or as 1 − √x.
@@ -138,7 +139,8 @@ pub struct Settings {
     pub epsilon: f64,
     /// Highest norm of the whole gradient; 0: measured, never clipped.
     pub clip_norm: f64,
-    /// Standard deviations above the last steps' from which a step is left out (`spikes`); 0: none.
+    /// A step is left out when its loss or gradient lies more than so many standard deviations
+    /// above the last steps' (`spikes`); 0: no step is.
     #[serde(skip_serializing_if = "is_default")]
     pub spike_skip: f64,
     /// How many last steps.
@@ -183,8 +185,8 @@ pub struct Settings {
     /// fingerprint.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub goal: Vec<Goal>,
-    /// Where the run was given another `steps`: written by `--resume`, so that an extended run,
-    /// whose learning rate followed the earlier horizon at first, has its own fingerprint.
+    /// The changes of `steps` that `--resume` made. They give an extended run, whose learning rate
+    /// followed an earlier horizon at first, a fingerprint of its own.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub extended: Vec<Extension>,
 }
@@ -325,7 +327,7 @@ impl TrainConfig {
         Ok(())
     }
 
-    /// Adapters, which only the shape of a given model can be held against.
+    /// Checks adapters, which can be held only against the shape of a given model.
     pub fn check_adapters(&self) -> Result<()> {
         let Some(lora) = &self.lora else { return Ok(()) };
         if self.train.ema > 0.0 {
@@ -335,7 +337,7 @@ impl TrainConfig {
         lora.validate(&self.model)
     }
 
-    /// Refuses what of a run has no form on `device`.
+    /// Refuses what has no implementation on `device`.
     ///
     /// # Errors
     /// Config: the key.
@@ -356,7 +358,7 @@ impl TrainConfig {
         self.lora.as_ref().map_or(Ok(()), |lora| check_rank(lora.rank, device))
     }
 
-    /// What of the configuration the fingerprint covers.
+    /// The part of the configuration that the fingerprint covers.
     pub fn fingerprinted(&self) -> serde_json::Value {
         let mut value = serde_json::to_value(self).expect("numbers, text and lists serialize");
         let train = value.get_mut("train").and_then(|train| train.as_object_mut());
@@ -381,7 +383,7 @@ impl TrainConfig {
     }
 
     /// Numbers that training changes.
-    pub fn trained_count(&self) -> u64 {
+    pub(super) fn trained_count(&self) -> u64 {
         let shapes = trained_shapes(&self.model, self.lora.as_ref());
         shapes.values().map(|dims| dims.iter().map(|&size| size as u64).product::<u64>()).sum()
     }
@@ -413,7 +415,7 @@ impl TrainConfig {
 /// those that are not written at all (`recompute`, `price_per_hour`).
 pub const UNCOUNTED: [&str; 3] = ["log_every", "on_divergence", "goal"];
 
-/// llm.c and OLMo-core look back on so many steps.
+/// The window of llm.c and OLMo-core, in steps.
 pub(super) const SPIKE_WINDOW: usize = 128;
 
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
@@ -425,7 +427,7 @@ fn is_spike_window(steps: &usize) -> bool {
 }
 
 impl Settings {
-    /// Takes over what is no part of a run's fingerprint.
+    /// Takes over the keys that are no part of a run's fingerprint.
     pub fn take_uncounted(&mut self, asked: &Settings) {
         self.log_every = asked.log_every;
         self.on_divergence = asked.on_divergence;

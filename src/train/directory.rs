@@ -37,6 +37,7 @@ use crate::base::{
     error::{Error, Result},
     io,
     lock::Lock,
+    place,
     size::Count,
 };
 use crate::runtime::{
@@ -173,7 +174,7 @@ impl Found {
     }
 }
 
-/// Puts aside what lies behind `step`, which must have a sound checkpoint.
+/// Puts aside the checkpoints after `step`, which must itself have a sound one.
 fn go_back(out: &Path, step: u64, recovery: &mut Recovery) -> Result<()> {
     let directory = out.join(CHECKPOINTS);
     let chosen = checkpoint::find(&directory, step)?;
@@ -343,8 +344,8 @@ impl RunDirectory {
         self.done
     }
 
-    /// Says that a process works on the run: manifest without files, `config.toml`. What cannot be
-    /// continued from is put aside. From here on the standing run is changed.
+    /// Marks the run as being worked on: writes the manifest (without files) and `config.toml`, and
+    /// puts aside what cannot be continued from. From here on the standing run is changed.
     pub fn begin(&self) -> Result<()> {
         io::replace(&self.join(manifest::FILE_NAME), self.manifest.to_json().as_bytes())?;
         checkpoint::remove_temporary(&self.join(CHECKPOINTS))?;
@@ -402,7 +403,7 @@ fn standing_run(out: &Path) -> Result<Option<Manifest>> {
             .map_err(|error| error.with_hint("choose a new directory for `--out`"));
     }
     let foreign = io::list(out)?.into_iter().find(|path| {
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let name = place::name(path);
         name != LOCK && name.strip_suffix(".tmp") != Some(manifest::FILE_NAME)
     });
     match foreign {
@@ -416,7 +417,7 @@ fn standing_run(out: &Path) -> Result<Option<Manifest>> {
     }
 }
 
-/// What of the files that a start writes anew is not as it was, a sentence each.
+/// The files that every start writes anew and that are damaged, a sentence each.
 fn damaged_copies(out: &Path, standing: &Manifest, tokenizer: &Path) -> Result<Vec<String>> {
     let mut damaged = Vec::new();
     let mut rewritten = |name: &str, what: &str| {
@@ -459,8 +460,8 @@ fn tokenizer_files(tokenizer_json: &Path) -> Vec<(&'static str, PathBuf)> {
     files.into_iter().filter(|(name, path)| *name == TOKENIZER || path.is_file()).collect()
 }
 
-/// The manifest of a standing run that goes on under `config`: its inputs, what stands above them
-/// and its words for them are those that it began with.
+/// The manifest of a standing run that goes on under `config`. It keeps the inputs, the ancestry
+/// and the names of origins that the run began with.
 fn extended(standing: &Manifest, config: &TrainConfig, version: u32) -> Manifest {
     let (inputs, extra) = (standing.inputs.clone(), standing.extra.clone());
     manifest_of(config, inputs, standing.ancestry.clone(), extra, version)

@@ -26,7 +26,6 @@ use super::{
     origin::{Origin, Parent},
     records,
     recovery::{self, Recovery},
-    validate::SourceEval,
 };
 use crate::artifact::{manifest::Manifest, record::InputRecord};
 use crate::base::{
@@ -34,6 +33,7 @@ use crate::base::{
     io,
     size::Count,
 };
+use crate::report::lines::SourceEval;
 use crate::runtime::checkpoint;
 
 /// What is asked for.
@@ -44,7 +44,7 @@ pub struct Asked<'a> {
     pub end_of_text: &'a str,
     /// The mix.
     pub input: InputRecord,
-    /// What a new run begins from beside the mix; a standing one needs no second word of it.
+    /// What a new run begins from beside the mix; a standing run keeps what it began from.
     pub origin: &'a Origin,
     /// The checkpoint that a standing run goes back to.
     pub from_step: Option<u64>,
@@ -139,7 +139,7 @@ fn extended(
     let decay = decay.min(schedule.decay_start(new).unwrap_or(decay));
     if latest <= decay {
         if latest == old && new > old {
-            // It ended here once, and the records of that end stand.
+            // The run ended here once, and the records of that end stay.
             config.train.extended.push(Extension { at: latest, steps: old });
         }
         return Ok(Continuation::Here { config: Box::new(config), warnings: Vec::new() });
@@ -244,9 +244,9 @@ pub fn shared_past(parent: &Parent, asked: &Asked<'_>) -> Result<Recovery> {
     Ok(recovery)
 }
 
-/// Makes beside `out` what of the run in `from` lies before the checkpoint to continue from: the
-/// checkpoints by link, the records by copy. Returns the directory, to be renamed to `out`, and the
-/// recovery as of then.
+/// Builds beside `out` the part of the run in `from` that lies before the checkpoint to continue
+/// from: checkpoints as links, records as copies. Returns the directory, to be renamed to `out`,
+/// and the recovery in it.
 pub fn branch(from: &Path, out: &Path, recovery: Recovery) -> Result<(PathBuf, Recovery)> {
     let chosen = recovery.checkpoint.expect("a branch begins at a checkpoint");
     let mut name = out.file_name().unwrap_or_default().to_owned();

@@ -80,7 +80,8 @@ impl Feed for MixFeed {
     }
 }
 
-/// A mix that was packed for rows of another length would cut as many documents as any.
+/// Refuses rows of another length than the mix was packed for, which would cut as many documents as
+/// any order.
 fn check_packing(record: &MixRecord, sequence: usize) -> Result<()> {
     match record.packing {
         Some(packing) if packing.sequence != sequence as u64 => {
@@ -96,7 +97,8 @@ fn check_packing(record: &MixRecord, sequence: usize) -> Result<()> {
 
 /// Names the place of an id that the vocabulary does not have.
 fn check_ids(tokens: &[u32], start: u64, vocab_size: u64) -> Result<()> {
-    // The largest of all is found many at a time; the first that is wrong, one by one.
+    // The largest id is found many at a time; only if it is too large are they looked at one by
+    // one.
     let largest = tokens.iter().fold(0, |largest, &id| largest.max(id));
     if u64::from(largest) < vocab_size {
         return Ok(());
@@ -113,8 +115,8 @@ fn check_ids(tokens: &[u32], start: u64, vocab_size: u64) -> Result<()> {
     }
 }
 
-/// The columns of a batch while its rows come in. `targets` lacks the one token that follows what
-/// is there.
+/// The columns of a batch while its rows come in. `targets` still lacks the token behind the last
+/// input.
 struct Columns {
     sequence: usize,
     inputs: Vec<u32>,

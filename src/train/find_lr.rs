@@ -74,7 +74,7 @@ fn test(prepared: &mut Prepared, progress: &Progress) -> Result<RangeTest> {
     let Prepared { config, device, feed, origin, .. } = prepared;
     let beginning = origin.initial.as_ref().map_or(Beginning::Fresh, Beginning::Weights);
     let mut learner = Learner::open(config, beginning, device)?;
-    // Every rate is tried on as much text: losses of small batches lie further apart.
+    // Every rate is tried on the same amount of text: losses of small batches scatter more.
     let mut settings = config.train.whole(feed.row_count());
     (settings.schedule, settings.warmup_steps, settings.spike_skip) = (Curve::Constant, 0, 0.0);
     let batch = settings.rows_per_step() as u64;
@@ -87,7 +87,7 @@ fn test(prepared: &mut Prepared, progress: &Progress) -> Result<RangeTest> {
         settings.learning_rate = LOWEST * libm::pow(HIGHEST / LOWEST, share);
         learner.state.next_row = step % batches * batch;
         let taken = learner.take_step(feed, &settings, STEPS);
-        // A rate so high that the loss is no number is the end of the test.
+        // A rate at which the loss is no finite number ends the test.
         let (loss, is_first) = match taken {
             Ok(taken) => (taken.metric.loss, step == 0),
             Err(error) if step == 0 => return Err(error),

@@ -13,11 +13,11 @@ use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
-use super::metric::Metric;
 use crate::base::{
     error::{Error, Result},
     size::Count,
 };
+use crate::report::lines::{Metric, Verdict};
 use crate::shards::StepRows;
 
 /// Weight of the newest loss in the smoothed one.
@@ -91,22 +91,6 @@ impl<'de> Deserialize<'de> for At {
     }
 }
 
-/// What a goal came to.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Verdict {
-    /// The goal's name.
-    pub name: String,
-    /// The step after which it was judged.
-    pub step: u64,
-    /// By which figure, `bits_per_byte` or `loss`; what was wanted of it, and what it was.
-    pub by: String,
-    pub wanted: f64,
-    pub found: f64,
-    pub met: bool,
-    /// Whether the run ended there.
-    pub ended: bool,
-}
-
 /// The goals of a run over a number of steps.
 pub struct Goals {
     /// Each with its step, by rising steps.
@@ -143,7 +127,7 @@ impl Goal {
     }
 }
 
-/// Refuses a goal that is none by itself: each has a name of its own and one figure, in range.
+/// Checks goals by themselves: each has a name of its own, and one figure, in range.
 ///
 /// # Errors
 /// Config: the goal, and what is wrong with it.
@@ -172,7 +156,7 @@ pub fn check(goals: &[Goal]) -> Result<()> {
 }
 
 impl Goals {
-    /// Those of a run over `steps` of so many rows of `sequence` tokens.
+    /// The goals of a run over `steps` of so many rows of `sequence` tokens.
     pub fn of(goals: &[Goal], steps: u64, rows: StepRows, sequence: u64) -> Goals {
         let due = goals.iter().map(|goal| (goal.step(steps, rows, sequence), goal.clone()));
         let mut due: Vec<(u64, Goal)> = due.collect();
@@ -180,8 +164,8 @@ impl Goals {
         Goals { due }
     }
 
-    /// Refuses goals that nothing will be there to judge by, of a run over `steps` that evaluates
-    /// after step `first` for the first time; `validates`: whether documents are held out.
+    /// Refuses goals that a run over `steps` will have no figure for. `first`: the step after which
+    /// it evaluates for the first time; `validates`: whether documents are held out.
     ///
     /// # Errors
     /// Config: a goal behind the last step, or before the first; one in bits per byte before the
@@ -247,7 +231,7 @@ fn smoothed(metrics: &[Metric], step: u64) -> Option<f64> {
         .fold(None, |smoothed, metric| Some(smooth(smoothed, metric.loss)))
 }
 
-/// The smoothed loss behind one more.
+/// The smoothed loss after one more step.
 pub fn smooth(smoothed: Option<f64>, loss: f64) -> f64 {
     let smoothed = smoothed.unwrap_or(loss);
     smoothed + SMOOTHING * (loss - smoothed)

@@ -11,13 +11,13 @@
 //!
 //! Pure, a function of the metrics, so a resumed run judges as one that never stopped.
 
-use super::metric::Metric;
+use crate::report::lines::Metric;
 
 /// Steps in a row that a divergence must last.
 const STEPS: u64 = 10;
 /// Steps in a row without any gradient.
 const DEAD_STEPS: u64 = 5;
-/// Nats a token above what is known. Between two batches of one mix lies a tenth of that.
+/// Nats a token above the loss that is known: ten times what lies between two batches of one mix.
 const NATS: f64 = 1.0;
 /// Weight of the newest loss in the smoothed one.
 const SMOOTHING: f64 = 0.05;
@@ -43,7 +43,7 @@ pub struct Health {
     away: u64,
     lost: u64,
     dead: u64,
-    /// Whether a divergence, or a death, was told.
+    /// Whether a divergence, and whether a death, has been reported.
     told: [bool; 2],
 }
 
@@ -64,7 +64,7 @@ impl Health {
         }
     }
 
-    /// The next step's metrics; what they make certain.
+    /// Takes the metrics of the next step; returns the trouble that they make certain.
     pub fn see(&mut self, metric: &Metric) -> Option<Trouble> {
         let Metric { step, loss, gradient_norm, .. } = *metric;
         let first = *self.first.get_or_insert_with(|| {

@@ -88,7 +88,8 @@ impl InPlace for TrainJob {
         let options = self.options(resources);
         let mut summary = run(self.table.clone(), &self.mix, out, &options, &cx)?;
         if let Some(evaluate) = &self.evaluate {
-            // Also what a kill, or an earlier start without them, has left out.
+            // This also makes the evaluations that a kill, or an earlier start without them, left
+            // out.
             let train = TrainConfig::parse(self.table.clone())?.train;
             summary.milestones =
                 evaluate_all(&**evaluate, out, (&train, summary.steps), resources)?;

@@ -9,10 +9,9 @@ use super::{
     config::{Steps, TrainConfig},
     health::Health,
     layout,
-    metric::Metric,
-    records,
 };
-use crate::base::{config, error::Result};
+use crate::base::{config, error::Result, json};
+use crate::report::lines::Metric;
 use crate::report::{Known, Outlook};
 
 /// What is known of the run in `path`.
@@ -26,7 +25,7 @@ pub fn known(path: &Path) -> Result<Known> {
     }
     let config = TrainConfig::parse(config::read(&file)?)?;
     let Steps::Number(steps) = config.train.steps else { return Ok(Known::default()) };
-    let metrics: Vec<Metric> = records::read(&path.join(layout::METRICS))?;
+    let metrics: Vec<Metric> = json::lines(&path.join(layout::METRICS))?;
     let mut health = Health::new(config.model.vocab_size, config.train.warmup_steps);
     let troubles = health.troubles(&metrics).into_iter().map(|trouble| trouble.what);
     Ok(of(&config, steps, troubles.collect()))

@@ -38,7 +38,7 @@ pub const METRICS: &str = "metrics.jsonl";
 pub const NORMS: &str = "norms.jsonl";
 pub const REPORT: &str = "report.html";
 pub const RUN: &str = "run.json";
-/// Where a `run.json` goes that cannot be read.
+/// The name that a `run.json` gets when it cannot be read.
 pub const RUN_DAMAGED: &str = "run.json.damaged";
 pub const SAMPLES: &str = "samples.jsonl";
 /// Steps that were left out.
@@ -51,10 +51,10 @@ pub const END_OF_TEXT: &str = "end_of_text";
 pub const LOCK: &str = ".lock";
 pub const STATE: &str = "state.json";
 
-/// What holds clocks or places, and so is no part of what equal runs share.
+/// Files with clocks or places, which equal runs do not share.
 pub const UNSHARED: [&str; 6] = [LOCK, REPORT, RUN, RUN_DAMAGED, STATE, TIMING];
 
-/// What a start writes anew, from the mix and the configuration.
+/// Files that every start writes anew, from the mix and the configuration.
 const REWRITTEN: [&str; 3] = [CONFIG, TOKENIZER, TOKENIZER_SETTINGS];
 
 /// Whether a start writes the file anew, so that damage to it stops nothing.

@@ -9,16 +9,13 @@
 use super::{
     clock::Stopwatch,
     config::{Ops, Settings, TrainConfig},
-    goals,
-    metric::Metric,
-    norms::{self, LayerNorms},
-    spikes::Spike,
-    summary::Timing,
+    goals, norms,
 };
 use crate::base::{
     error::{Error, Result},
     hash::{Fingerprint, Hasher},
 };
+use crate::report::lines::{LayerNorms, Metric, Spike, Timing};
 use crate::runtime::{
     checkpoint::{Checkpoint, TrainState},
     data::Feed,
@@ -45,7 +42,7 @@ pub struct Learner {
     pub numerics_differences: Vec<String>,
     /// Whether the first loss must be that of a model that knows nothing.
     is_new: bool,
-    /// What a step frees, the next one takes again.
+    /// Memory that a step frees and the next one takes again.
     _pages: KeptPages,
 }
 
@@ -66,9 +63,9 @@ pub struct Taken {
     pub metric: Metric,
     /// For `timing.jsonl`.
     pub timing: Timing,
-    /// For `norms.jsonl`, where it is a step that leaves some.
+    /// The lines for `norms.jsonl`, at a step that is measured.
     pub norms: Vec<LayerNorms>,
-    /// Why it changed nothing, where it did not.
+    /// The spike for which the step changed nothing.
     pub spike: Option<Spike>,
     /// What is unusual about the first step of a fresh model.
     pub unusual: Vec<String>,
@@ -112,7 +109,7 @@ impl Learner {
             (true, Some(average)) => Some(average.with_form(form)),
             (true, None) => Some(average::copy(&decoder, device)?.with_form(form)),
         };
-        // What adapters stand beside has been trained.
+        // A model with adapters has been trained, so its first loss may be anything.
         let is_new = lora.is_none() && !matches!(from, Beginning::Weights(_));
         let (model, _pages) = (decoder, KeptPages::hold());
         Ok(Learner { model, average, optimizer, state, numerics_differences, is_new, _pages })
@@ -134,7 +131,7 @@ impl Learner {
         let learning_rate = settings.schedule().learning_rate(before, horizon);
         let mut watch = Stopwatch::start();
         let batch = feed.rows(first_row, rows)?.cut(settings.sequence_at(before));
-        // Shorter rows, more of them: as many tokens at once.
+        // Rows that are cut shorter go through the model in greater number: as many tokens at once.
         let micro_batch = settings.micro_batch * (settings.sequence / batch.sequence);
         let feed_seconds = watch.lap();
 
@@ -174,7 +171,7 @@ impl Learner {
         Ok(Taken { metric, timing, norms, spike, unusual })
     }
 
-    /// Parameters, moments, average and smoothed loss after a step that counts.
+    /// Applies a step that counts to parameters, moments, average and smoothed loss.
     fn change(&mut self, found: &StepGradients, learning_rate: f64, decay: f64) -> Result<()> {
         self.optimizer.step(&found.gradients, learning_rate)?;
         if let Some(average) = &self.average {

@@ -8,11 +8,9 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{
-    clock, events::EventWriter, layout, metric::Metric, norms::LayerNorms, records::Records,
-    sample::Sample, spikes::Spike, summary::Timing, validate::Evaluation,
-};
+use super::{clock, events::EventWriter, layout, records::Records, validate::Evaluation};
 use crate::base::{error::Result, hash::xxh3_128, io};
+use crate::report::lines::{LayerNorms, Metric, Sample, Spike, Timing};
 use crate::runtime::hashed::FileHash;
 
 /// All records of a run.
@@ -24,7 +22,7 @@ pub struct RunLog {
     evals: Records,
     samples: Records,
     spikes: Option<Records>,
-    /// Of the files of documents' evaluations.
+    /// Hashes of the files of evaluated documents.
     documents: Vec<FileHash>,
     events: EventWriter,
 }
@@ -104,7 +102,7 @@ impl RunLog {
         io::replace(&path, &lines)
     }
 
-    /// What stands of the records that equal runs share.
+    /// The hashes of the records that equal runs share, as far as they are written.
     pub fn hashes(&self) -> Vec<FileHash> {
         let records = [&self.metrics, &self.norms, &self.evals, &self.samples];
         let records = records.into_iter().chain(&self.spikes);

@@ -15,7 +15,7 @@ use crate::base::error::Result;
 use crate::base::size::Count;
 use crate::runtime::checkpoint;
 
-/// Evaluates a checkpoint; what is up to date is only read.
+/// Evaluates a checkpoint; an evaluation that is up to date is only read.
 pub type Evaluate = dyn Fn(&Path, &Resources<'_>) -> Result<Evaluated> + Send + Sync;
 
 /// What came of an evaluation.

@@ -9,28 +9,14 @@
 use std::collections::BTreeMap;
 
 use candle_core::Tensor;
-use serde::{Deserialize, Serialize};
 
 use crate::base::error::Result;
+use crate::report::lines::LayerNorms;
 use crate::runtime::optim::clip::square_sum;
 use crate::runtime::value::{NamedGradients, NamedParameters};
 
 /// Lines in each doubling of the steps.
 const A_DOUBLING: u64 = 32;
-
-/// A line of `norms.jsonl`: a layer before a step's update. A norm is the Euclidean one, of all its
-/// parameters as one vector.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct LayerNorms {
-    /// The step, from 1.
-    pub step: u64,
-    /// `embedding`, the number of a block from 0, `norm` (the last one), `head`.
-    pub layer: String,
-    /// Of the gradient, before clipping.
-    pub gradient: f64,
-    /// Of the weights that the gradient was taken at.
-    pub weight: f64,
-}
 
 /// Whether the norms of step `step`, from 1, are measured.
 pub fn is_due(step: u64) -> bool {

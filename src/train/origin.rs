@@ -26,7 +26,7 @@ use crate::base::{
     config::Table,
     error::{Error, Result},
     hash::Fingerprint,
-    io,
+    io, place,
 };
 use crate::runtime::{
     checkpoint::{self, Checkpoint},
@@ -68,7 +68,7 @@ const TRAINED_AS: [&str; 3] = ["dropout", "dtype", "z_loss"];
 /// The keys of `[model]` that are given.
 pub struct Given {
     keys: Vec<String>,
-    /// Whether `n_layer` is a depth to grow to.
+    /// Whether `n_layer` is the depth that a shallower model grows to.
     grows: bool,
 }
 
@@ -194,7 +194,7 @@ impl Origin {
         })
     }
 
-    /// Refuses what trains beside a trained model, or on top of one, where none is given.
+    /// Refuses adapters or growth where no trained model is given.
     ///
     /// # Errors
     /// Config: `[lora]` or `train.grow` without a model.
@@ -256,7 +256,7 @@ fn record(
 /// The folder's own name, also of `.` and `run/`.
 fn name_of(path: &Path) -> String {
     let whole = io::canonical(path).unwrap_or_else(|_| path.to_owned());
-    whole.file_name().unwrap_or_default().to_string_lossy().into_owned()
+    place::name(&whole)
 }
 
 /// Fails with the first difference unless both read every text alike.

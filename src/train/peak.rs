@@ -10,9 +10,8 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-use serde::{Deserialize, Serialize};
-
 use super::clock::Stopwatch;
+use crate::report::lines::Peak;
 use crate::runtime::{
     ceiling::Gpu,
     cpu::{Matrix, Threads, matmul},
@@ -22,15 +21,6 @@ use crate::runtime::{
 /// Rows, columns and depth of the product that a machine is measured by, and how often.
 const PRODUCT: usize = 1024;
 const PRODUCTS: u32 = 3;
-
-/// A rate, and whose it is.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Peak {
-    /// Operations a second.
-    pub flops_per_second: f64,
-    /// In words, behind "of".
-    pub of: String,
-}
 
 impl Peak {
     /// What `device` can do, where that is known.
@@ -51,7 +41,8 @@ fn measured() -> f64 {
     let rates = || RATES.lock().unwrap_or_else(PoisonError::into_inner);
     let threads = rayon::current_num_threads();
     let known = rates().get(&threads).copied();
-    // Measured outside the lock: a thread of the pool that waits may take up other work.
+    // It is measured without the lock, since a thread of the pool that waits may take up other
+    // work.
     let rate = known.unwrap_or_else(product_rate);
     *rates().entry(threads).or_insert(rate)
 }

@@ -42,17 +42,18 @@ use crate::tokenizer::Tokenizer;
 
 /// Tokens at once beyond which a CPU's products gain nothing and only memory is taken.
 const AUTO_TOKENS: usize = 8192;
-/// What the process takes beside all that is counted: its code, the shards' readers. With this and
-/// the constants below the peaks of 60 runs are met within 18%, and of 54 of them within 10%, as
-/// much as the same run differs from itself: 1 and 2 threads, shapes of 0.1 to 25 million
-/// parameters, vocabularies of 512 to 32,768, mixes of 0.1 to 10 million tokens.
+/// Bytes that the process takes beside all that is counted: its code and the readers of shards.
+/// This and the constants below were fitted to the peaks of 60 runs: 1 and 2 threads, shapes of 0.1
+/// to 25 million parameters, vocabularies of 512 to 32,768, mixes of 0.1 to 10 million tokens. 54
+/// of the plans are within 10% of the peak and all within 18%; the same run twice differs by up to
+/// 10%.
 const PROCESS_BYTES: u64 = 60 << 20;
-/// What a thread takes: its stack, its packed panels, its share of the allocator.
+/// Bytes a thread takes: its stack, its packed panels, its share of the allocator.
 const THREAD_BYTES: u64 = 3 << 20;
-/// The tokenizer's tables, and what reading it leaves behind, an entry.
+/// Bytes an entry of the vocabulary takes: the tokenizer's tables, and what reading them leaves.
 const VOCABULARY_ENTRY_BYTES: u64 = 2 << 10;
-/// What the allocator holds beyond what is asked of it: a share, its segments that are open, a
-/// larger share of a small step up to their size, and the places of what comes and goes
+/// What the allocator holds beyond what is asked of it: a share of that, its open segments (a
+/// larger share, up to their size), and the places of what comes and goes
 /// ([`ModelConfig::passing_memory`]).
 const ALLOCATOR_SHARE: f64 = 0.06;
 const OPEN_SEGMENT_SHARE: f64 = 0.4;
@@ -178,11 +179,11 @@ pub fn plan(table: Table, mix: &Path, out: &Path, options: &TrainOptions) -> Res
     let Prepared { config, feed, memory, recomputed, budget, .. } = &prepared;
     let train = &config.train;
     let Steps::Number(steps) = train.steps else { panic!("steps are resolved by `prepare`") };
-    // Beside adapters, which are among the weights, also the model that has taken them up.
+    // With adapters, a checkpoint also holds the merged model; the adapters are among the weights.
     let merged = config.lora.as_ref().map_or(0, |_| 4 * config.model.parameter_count());
     let checkpoint = memory.step.weights + merged + memory.step.moments + memory.average;
     let milestones = train.milestones.iter().filter(|step| **step < steps).count() as u64;
-    // The best, the one before a decay, and the one that is being written.
+    // Beside those kept stand the best, the one before a decay, and the one that is being written.
     let standing = (train.keep as u64 + milestones + 3).min(steps + 1);
     Ok(TrainPlan {
         start,
@@ -236,7 +237,7 @@ pub(super) fn prepare_on(
     {
         config.model = given.taken(&config.model, &shape);
     }
-    // A run that stands, and began with a model, goes on without its name.
+    // A standing run that began with a given model goes on without its name.
     if out.and_then(shape_begun_with).is_none() {
         origin.check_model(&config)?;
     }
@@ -270,8 +271,8 @@ pub fn in_pool<T: Send>(
     pool.install(work)
 }
 
-/// The rows at once of the run that stands in `out`, which `"auto"` keeps where that is what is
-/// asked for otherwise: another number would be another run.
+/// The `micro_batch` of the run that stands in `out`. `"auto"` keeps it where everything else that
+/// is asked for is that run: another number would be another run.
 fn standing_rows(out: &Path, config: &TrainConfig) -> Option<usize> {
     let run = standing_config(&layout::read_manifest(out).ok()?)?;
     let mut asked = config.clone();
@@ -321,7 +322,7 @@ impl Prepared {
     }
 }
 
-/// Makes numbers of what the mix decides: the vocabulary, a budget, `steps = "all"`.
+/// Resolves what only the mix decides into numbers: the vocabulary, a budget, `steps = "all"`.
 fn resolve(mut config: TrainConfig, feed: &mut MixFeed) -> Result<(TrainConfig, Option<Budget>)> {
     let vocabulary = feed.record().vocab_size as usize;
     if ![0, vocabulary].contains(&config.model.vocab_size) {
@@ -414,7 +415,7 @@ fn decide_recompute(
 ) -> Result<Option<Recomputed>> {
     let (all, rows) = (config.model.n_layer, config.train.micro_batch);
     let takes = |blocks| memory_of(&with_recompute(config, blocks), feed, options, rows).total;
-    // `--memory` is the machine's own.
+    // `--memory` is that of the machine, not of a GPU.
     let allowed = if device.name() == "cpu" { options.memory.0 } else { u64::MAX };
     let blocks = config.train.recompute.decided(all, allowed, takes)?;
     let saves = takes(0).saturating_sub(takes(blocks));
@@ -514,7 +515,7 @@ fn total(
         0 => source.tokens,
         limit => source.tokens.min(limit),
     });
-    // A token of a document, and its share of the packing.
+    // Four bytes a token of a document, and one for its share of the packing.
     let validation = held_out.sum::<u64>() * 5;
     let average = if config.train.ema > 0.0 { step.weights } else { 0 };
     let asked = step.total().saturating_add(average);

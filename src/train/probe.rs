@@ -19,9 +19,13 @@ use super::{
     directory::Start,
     feed::MixFeed,
     learner::{Beginning, Learner},
-    peak::Peak,
 };
-use crate::base::{energy::Meter, error::Result, size::Count};
+use crate::base::{
+    energy::Meter,
+    error::Result,
+    size::{Count, duration},
+};
+use crate::report::lines::Peak;
 use crate::runtime::device::Device;
 
 /// Steps of a probe, the unmeasured first one included.
@@ -39,7 +43,7 @@ pub struct Probe {
     /// What the machine can do, where that is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub peak: Option<Peak>,
-    /// The first as a share of it.
+    /// Model FLOPs a second, as a share of the peak.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mfu: Option<f64>,
     /// Until the last step.
@@ -128,7 +132,7 @@ impl fmt::Display for Probe {
             f,
             "time {} of training steps at {} tokens/s, until {}; evaluations, samples and \
              checkpoints come on top",
-            clock::span(self.seconds),
+            duration(self.seconds),
             Count(self.tokens_per_second as u64),
             clock::date(self.ends)
         )?;

@@ -66,7 +66,8 @@ impl Recompute {
                 Err(Error::config(message).with_hint("true lets all of them run again"))
             }
             Recompute::Auto => {
-                // Each block that runs again takes no more than one that does not.
+                // Memory only falls with each block more that runs again, so the number is found by
+                // bisection.
                 let (mut few, mut many) = (0, all);
                 while few < many {
                     let middle = (few + many) / 2;
@@ -94,7 +95,7 @@ pub struct Recomputed {
     pub of: usize,
     /// Bytes more without it.
     pub saves: u64,
-    /// Tokens a second more without it, as a share, by the operations alone.
+    /// By how much a run without it would be faster, as a share, counted in operations alone.
     pub slower: f64,
 }
 

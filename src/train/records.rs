@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use crate::base::{
     error::{Error, Result},
     hash::Hasher,
-    io,
+    io, place,
 };
 use crate::runtime::hashed::FileHash;
 
@@ -76,7 +76,7 @@ impl Records {
 
     /// Everything that stands, as a checkpoint vouches for it.
     pub fn hash(&self) -> FileHash {
-        let name = self.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let name = place::name(&self.path);
         FileHash { name, bytes: self.bytes, xxh3: self.hasher.finish() }
     }
 
@@ -86,13 +86,11 @@ impl Records {
     }
 }
 
-/// All complete records of a file; a missing file has none.
-pub fn read<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>> {
-    read_until(path, u64::MAX)
-}
-
-/// Those of the steps up to `step`: what lies behind is not looked at. Damaged: a line before that
-/// is no record.
+/// The records of the steps up to `step`; a missing file has none. What lies behind is not looked
+/// at.
+///
+/// # Errors
+/// Damaged: a line before that is no record.
 pub fn read_until<T: DeserializeOwned>(path: &Path, step: u64) -> Result<Vec<T>> {
     if !path.exists() {
         return Ok(Vec::new());

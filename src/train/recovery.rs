@@ -16,13 +16,11 @@ use std::path::Path;
 use super::{
     config::TrainConfig,
     layout::{self, CHECKPOINTS, Standing},
-    metric::Metric,
     records,
-    sample::Sample,
-    validate::SourceEval,
 };
 use crate::artifact::manifest::{FileEntry, Manifest};
 use crate::base::error::{Error, Result};
+use crate::report::lines::{Metric, Sample, SourceEval};
 use crate::runtime::{
     checkpoint::{self, Checkpoint, Hashes},
     device::Device,
@@ -37,7 +35,7 @@ const HASHED_SINCE: u32 = 2;
 pub struct Recovery {
     /// Where to continue; `None`: at the beginning.
     pub checkpoint: Option<Checkpoint>,
-    /// What the checkpoint goes with of the run's records; empty where it does not say.
+    /// The hashes of the run's records up to the checkpoint; empty where it does not say.
     pub records: Vec<FileHash>,
     /// Checkpoints behind it, which cannot be continued from.
     pub aside: Vec<Checkpoint>,
@@ -115,7 +113,8 @@ pub fn hashes(run: &Path, manifest: &Manifest, checkpoint: &Checkpoint) -> Resul
     })
 }
 
-/// The files of `checkpoint` that the manifest of a run lists: once it has stopped, all.
+/// The hashes of the files of `checkpoint` that the run's manifest lists, which is all of them once
+/// the run has stopped.
 fn listed(run: &Path, manifest: &Manifest, checkpoint: &Checkpoint) -> Vec<FileHash> {
     let inside = checkpoint.path.strip_prefix(run).unwrap_or(&checkpoint.path);
     let prefix = format!("{}/", inside.display());
@@ -157,7 +156,7 @@ fn sound(
     Ok(Vec::new())
 }
 
-/// The state is that of this step of this run.
+/// Checks that the state is that of this step of this run.
 fn check_state(config: &TrainConfig, checkpoint: &Checkpoint) -> Result<()> {
     let (state, train) = (checkpoint.state()?, &config.train);
     let rows = train.step_rows().before(checkpoint.step);

@@ -24,27 +24,26 @@ use super::{
     layout::{self, Standing, State},
     learner::{Beginning, Learner, Taken},
     log::RunLog,
-    metric::Metric,
     milestones,
     origin::Origin,
-    peak::Peak,
     plan::{self, Prepared, TrainOptions},
     probe::{self, Probe, Rate},
-    records, replay,
+    replay,
     rotation::Rotation,
-    sample::{Ended, Request, Sample, Writer},
+    sample::{Ended, Request, Writer},
     sessions::Sessions,
     summary::{Seconds, TrainSummary},
-    validate::{SourceEval, Validation, evaluations},
+    validate::{Validation, evaluations},
 };
 use crate::base::{
     config::Table,
     error::{Error, Result},
-    machine,
+    json, machine,
     progress::Progress,
     size::Count,
 };
 use crate::report;
+use crate::report::lines::{Metric, Peak, Sample, SourceEval};
 use crate::runtime::{
     checkpoint::{self, Beside, Best},
     device::Device,
@@ -165,7 +164,7 @@ struct Run<'a> {
     goals: Goals,
     resumed_from: u64,
     seconds: Seconds,
-    /// Of the first steps with whole batches and rows alone.
+    /// Of the first steps of which batches and rows are whole.
     whole: Seconds,
     /// For the summary.
     notes: Vec<String>,
@@ -297,7 +296,7 @@ impl<'a> Run<'a> {
         } else if !without.is_empty() {
             self.warn(format!("no document is held out of {}", without.join(", ")));
         }
-        let metrics = records::read::<Metric>(&self.directory.join(layout::METRICS))?;
+        let metrics = json::lines::<Metric>(&self.directory.join(layout::METRICS))?;
         for trouble in self.health.troubles(&metrics) {
             self.trouble(trouble)?;
         }
@@ -308,8 +307,8 @@ impl<'a> Run<'a> {
     /// Judges the goals up to this step anew from the records, and says those that are new.
     fn judge_goals(&mut self) -> Result<()> {
         let step = self.learner.state.step;
-        let metrics = records::read::<Metric>(&self.directory.join(layout::METRICS))?;
-        let evals = records::read::<SourceEval>(&self.directory.join(layout::EVALS))?;
+        let metrics = json::lines::<Metric>(&self.directory.join(layout::METRICS))?;
+        let evals = json::lines::<SourceEval>(&self.directory.join(layout::EVALS))?;
         let verdicts = self.goals.judged(step, &metrics, &evaluations(&evals));
         for verdict in verdicts.iter().filter(|it| !self.sessions.goals.contains(it)) {
             match verdict.met {
@@ -331,7 +330,8 @@ impl<'a> Run<'a> {
         self.cx.progress.begin_steps_at("train", self.steps, self.learner.state.step);
         let stop = stop_after.unwrap_or(u64::MAX);
         let mut watch = Stopwatch::start();
-        // One that stands already may be of another machine: it is never saved again over itself.
+        // The checkpoint that stands may come from another machine, so it is never saved over
+        // itself.
         let is_new = self.learner.state.step == 0 && self.directory.checkpoint().is_none();
         if is_new && self.config.train.milestones.contains(&0) {
             self.checkpoint(State::Running)?;
@@ -411,8 +411,8 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// Says what is left in time and money, from the first steps of this process that are as most
-    /// are.
+    /// Says what is left in time and money, from the first steps of this process that are of full
+    /// size.
     fn forecast(&mut self) {
         let Some(tokens_per_second) = self.whole.tokens_per_second() else { return };
         let peak = Peak::of(&self.device);
@@ -501,7 +501,8 @@ impl<'a> Run<'a> {
         self.milestone(&directory)
     }
 
-    /// What else is made of this step's checkpoint; Ctrl-C in it ends the run as anywhere else.
+    /// Runs what was asked for at milestones on this step's checkpoint; Ctrl-C in it ends the run
+    /// as anywhere else.
     fn milestone(&self, checkpoints: &Path) -> Result<()> {
         let step = self.learner.state.step;
         if !milestones::is_due(&self.config.train, step, self.steps) {
@@ -566,7 +567,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Training leads nowhere: it is said, or ends the run with its records as they are.
+    /// Reports that training leads nowhere, or ends the run for it; the records stay as they are.
     fn trouble(&mut self, trouble: Trouble) -> Result<()> {
         if self.config.train.on_divergence == OnDivergence::Warn {
             self.warn(trouble.what);

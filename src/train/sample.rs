@@ -9,27 +9,10 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
-
 use super::stop::StopFinder;
 use crate::base::error::{Error, Result};
 use crate::runtime::model::{self, Asked, Event, Model, Sampling};
 use crate::tokenizer::Tokenizer;
-
-/// A line of `samples.jsonl`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Sample {
-    /// Training steps done.
-    pub step: u64,
-    /// What was given.
-    pub prompt: String,
-    /// What came, without the prompt.
-    pub text: String,
-    /// Tokens that came.
-    pub tokens: u64,
-    /// Whether the model ended the text itself.
-    pub ended: bool,
-}
 
 /// What is asked of a continuation.
 pub struct Request<'a> {
@@ -203,7 +186,7 @@ impl Written {
     }
 }
 
-/// Bytes in pieces → text, a character not before its last byte.
+/// Turns bytes that come in pieces into text: a character comes out when its last byte is in.
 #[derive(Default)]
 pub struct TextStream {
     held: Vec<u8>,

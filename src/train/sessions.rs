@@ -5,13 +5,14 @@
 //! host, paths, the numerics key. Invariant: sessions are only ever appended; the last one is
 //! rewritten as it goes on.
 
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::{clock, goals::Verdict, peak::Peak};
+use super::clock;
 use crate::artifact::record::InputRecord;
-use crate::base::{error::Result, io, machine};
+use crate::base::{error::Result, io, machine, place};
+use crate::report::lines::{Peak, Verdict};
 use crate::runtime::device::Numerics;
 
 /// `run.json`.
@@ -77,13 +78,14 @@ impl Sessions {
         if path.is_file() {
             match serde_json::from_slice(&io::read(&path)?) {
                 Ok(standing) => sessions = standing,
-                // Times and places decide nothing: they are kept, and counted anew.
+                // Times and places decide nothing, so a damaged file is kept beside and a new one
+                // begun.
                 Err(_) => io::rename(&path, &run.join(super::layout::RUN_DAMAGED))?,
             }
         }
         let base = io::canonical(run)?;
         let absolute = io::canonical(mix)?;
-        let relative = relative(&base, &absolute);
+        let relative = place::relative(&base, &absolute);
         sessions.inputs = vec![Place { name: input.name.clone(), relative, absolute }];
         sessions.price_per_hour = price_per_hour.or(sessions.price_per_hour);
         let now = clock::wall_time();
@@ -103,7 +105,7 @@ impl Sessions {
         Ok(sessions)
     }
 
-    /// Says how far this process has come.
+    /// Records how far this process has come.
     pub fn reached(&mut self, run: &Path, step: u64) -> Result<()> {
         let session = self.sessions.last_mut().expect("begin appends one");
         (session.seen, session.to_step) = (clock::wall_time(), step);
@@ -111,7 +113,7 @@ impl Sessions {
         self.write(run)
     }
 
-    /// Says what the machine of this process can do.
+    /// Records what the machine of this process can do.
     pub fn can(&mut self, peak: Option<Peak>) {
         self.sessions.last_mut().expect("begin appends one").peak = peak;
     }
@@ -120,24 +122,5 @@ impl Sessions {
         let mut json = serde_json::to_string_pretty(self).expect("a record is plain data");
         json.push('\n');
         io::replace(&run.join(super::layout::RUN), json.as_bytes())
-    }
-}
-
-/// The way from the directory `base` to `path`; both absolute.
-fn relative(base: &Path, path: &Path) -> PathBuf {
-    let shared = base.components().zip(path.components()).take_while(|(a, b)| a == b).count();
-    let up = base.components().skip(shared).map(|_| Component::ParentDir);
-    up.chain(path.components().skip(shared)).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_way_between_two_directories() {
-        let way = |base: &str, path: &str| relative(Path::new(base), Path::new(path));
-        assert_eq!(way("/a/b/run", "/a/mixes/m"), Path::new("../../mixes/m"));
-        assert_eq!(way("/a", "/a/m"), Path::new("m"));
     }
 }

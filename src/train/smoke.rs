@@ -41,7 +41,7 @@ use crate::runtime::{
 pub enum Verdict {
     /// As it must be.
     Pass,
-    /// Not what was expected, and maybe right: data decides it.
+    /// Not what was expected, but possibly right: the data may explain it.
     Unusual,
     /// The run would be worth nothing.
     Fail,
@@ -88,7 +88,7 @@ pub fn smoke(table: Table, mix: &Path, options: &TrainOptions) -> Result<Smoke> 
 
 fn checks(prepared: &mut Prepared, options: &TrainOptions) -> Result<Smoke> {
     let Prepared { config, device, feed, memory, origin, .. } = prepared;
-    // A mix may be smaller than what goes through the model at once, where batches grow.
+    // Where batches grow, a mix may have fewer rows than go through the model at once.
     let rows = config.train.micro_batch.min(feed.row_count() as usize);
     let begins = origin.initial.as_ref().map_or(Beginning::Fresh, Beginning::Weights);
     // All of the model: what adapters learn by heart says little of it.

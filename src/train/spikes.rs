@@ -8,30 +8,10 @@
 //! soon counts as usual. **Invariant.** The window is part of the checkpoint, so a resumed run
 //! leaves out the same steps. Pure; sums run in the window's order.
 
-use serde::{Deserialize, Serialize};
+use crate::report::lines::Spike;
 
 /// Loss and gradient norm of one step.
 pub type Seen = [f64; 2];
-
-/// A line of `spikes.jsonl`: a step that was left out, and where its batch lies in the mix.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Spike {
-    /// The step, from 1.
-    pub step: u64,
-    /// Its loss, nats a token.
-    pub loss: f64,
-    /// Mean and standard deviation of the losses in the window before it.
-    pub mean: f64,
-    pub deviation: f64,
-    /// Norm of its whole gradient, before clipping.
-    pub gradient_norm: f64,
-    /// Mean and standard deviation of the norms in the window before it.
-    pub gradient_norm_mean: f64,
-    pub gradient_norm_deviation: f64,
-    /// The first row of its batch, and how many: rows of `train.sequence` tokens of the mix.
-    pub first_row: u64,
-    pub rows: u64,
-}
 
 /// When a step is left out.
 #[derive(Clone, Copy, Debug)]

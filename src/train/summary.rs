@@ -5,27 +5,23 @@
 
 use std::{fmt, path::PathBuf};
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::Value;
 
 use super::{
     config::Steps,
     directory::RunDirectory,
-    goals::Verdict,
     health::Health,
     layout::{self, Standing, State},
-    metric::Metric,
     milestones::{self, MilestoneEval},
-    records,
-    sample::Sample,
-    validate::SourceEval,
 };
 use crate::artifact::summary::Summary;
 use crate::base::{
     error::Result,
-    machine,
+    json, machine,
     size::{Bytes, Count},
 };
+use crate::report::lines::{Metric, Sample, SourceEval, Timing, Verdict};
 use crate::runtime::checkpoint;
 use crate::shards::validation::fingerprint_of_sources;
 
@@ -72,10 +68,11 @@ pub struct TrainSummary {
     pub cost: Option<f64>,
     /// The most memory the process held, bytes.
     pub peak_memory: u64,
-    /// What a person would ask: whether a replay came out again, what of the mix is left over.
+    /// Answers to what a person would ask: whether a replay came out again, what of the mix is left
+    /// over.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
-    /// Facts to be said aloud: damage, other numerics at a resume, training that leads nowhere.
+    /// What is shown as a warning: damage, other numerics at a resume, training that leads nowhere.
     pub warnings: Vec<String>,
     /// The page to open in a browser.
     pub report: PathBuf,
@@ -101,26 +98,6 @@ pub struct Seconds {
     /// Checkpoints and the report.
     pub checkpoints: f64,
     /// Tokens of the steps.
-    #[serde(skip)]
-    tokens: u64,
-}
-
-/// A line of `timing.jsonl`: the clocks of one step.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Timing {
-    /// Optimizer steps done.
-    pub step: u64,
-    /// The whole step.
-    pub seconds: f64,
-    /// Tokens of the step / `seconds`.
-    pub tokens_per_second: f64,
-    /// Its parts: reading the mix; forward and backward; clipping and the optimizer.
-    pub feed_seconds: f64,
-    pub gradient_seconds: f64,
-    pub optimizer_seconds: f64,
-    /// Bytes that the process held behind it; lines of earlier builds do not say.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub memory: Option<u64>,
     #[serde(skip)]
     tokens: u64,
 }
@@ -167,9 +144,9 @@ impl Seconds {
 impl TrainSummary {
     /// What the records and the directory say; the process adds its own.
     pub fn of_records(run: &RunDirectory, standing: Standing) -> Result<TrainSummary> {
-        let metrics: Vec<Metric> = records::read(&run.join(layout::METRICS))?;
-        let evals: Vec<SourceEval> = records::read(&run.join(layout::EVALS))?;
-        let samples: Vec<Sample> = records::read(&run.join(layout::SAMPLES))?;
+        let metrics: Vec<Metric> = json::lines(&run.join(layout::METRICS))?;
+        let evals: Vec<SourceEval> = json::lines(&run.join(layout::EVALS))?;
+        let samples: Vec<Sample> = json::lines(&run.join(layout::SAMPLES))?;
         let (last_eval, last) = (evals.last().map(|eval| eval.step), metrics.last());
         let Steps::Number(steps) = run.config.train.steps else {
             panic!("steps of a run are resolved: {:?}", run.config.train.steps)

@@ -27,18 +27,16 @@ use std::{
     sync::atomic::{AtomicUsize, Ordering::Relaxed},
 };
 
-use super::{
-    Begin, Context, GenerateOptions, Generator, TrainOptions, TrainSummary, layout, metric::Metric,
-    records, run,
-};
+use super::{Begin, Context, GenerateOptions, Generator, TrainOptions, TrainSummary, layout, run};
 use crate::artifact::manifest::Manifest;
 use crate::base::{
     config::{self, Table},
     error::{Error, Result},
-    io,
+    io, json,
     progress::{Progress, Style},
     size::Bytes,
 };
+use crate::report::lines::Metric;
 use crate::runtime::model::Sampling;
 use fixture::{MIX_TOKENS, write_mix};
 
@@ -126,7 +124,7 @@ impl Bench {
     }
 
     fn metrics(&self, name: &str) -> Vec<Metric> {
-        records::read(&self.path(name).join(layout::METRICS)).unwrap()
+        json::lines(&self.path(name).join(layout::METRICS)).unwrap()
     }
 }
 

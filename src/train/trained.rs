@@ -104,7 +104,7 @@ pub struct Located {
     pub manifest: Manifest,
     /// The checkpoint that was meant.
     pub checkpoint: Checkpoint,
-    /// What the checkpoint vouches for.
+    /// The hashes that the checkpoint holds.
     pub hashes: Hashes,
 }
 
@@ -157,7 +157,7 @@ fn load(
     Err(Error::failed(message).with_hint("put the named files back from a copy"))
 }
 
-/// The model of a checkpoint, and whether what generation does not read is whole too.
+/// Reads the model of a checkpoint, and checks the files that generation does not need.
 fn read(
     run: &Path,
     manifest: &Manifest,

@@ -17,84 +17,18 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use serde::{Deserialize, Serialize};
-
 use super::config::Settings;
 use crate::base::{
     error::Result,
     hash::{Fingerprint, xxh3_128},
 };
+use crate::report::lines::{DocumentEval, SourceEval};
 use crate::runtime::{data::Batch, model::Model};
 use crate::shards::{
     HeldOut, ValidationSource, read_validation,
-    validation::{VALIDATION_FILE, fingerprint},
+    validation::{VALIDATION_FILE, bits_per_byte, fingerprint},
 };
 use crate::tokenizer::Tokenizer;
-
-/// A line of `evals.jsonl`: one source at one step.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct SourceEval {
-    /// Training steps done.
-    pub step: u64,
-    /// The mix's name of the source.
-    pub source: String,
-    /// Held-out documents scored.
-    pub documents: u64,
-    /// Negative log-likelihood of all their tokens.
-    pub nats: f64,
-    /// UTF-8 bytes of their texts.
-    pub bytes: u64,
-    /// nats / (ln 2 · bytes).
-    pub bits_per_byte: f64,
-    /// Unigram entropy of the same tokens, on the same scale.
-    pub unigram_bits_per_byte: f64,
-    /// Tokens scored.
-    pub tokens: u64,
-    /// Those documents that the recipe would keep, their sums, and nats / (ln 2 · bytes) where
-    /// there are any.
-    #[serde(default)]
-    pub kept_documents: u64,
-    #[serde(default)]
-    pub kept_nats: f64,
-    #[serde(default)]
-    pub kept_bytes: u64,
-    #[serde(default)]
-    pub kept_bits_per_byte: Option<f64>,
-    /// Which texts of the source were scored ([`fingerprint`]): lines of equal ones compare. Lines
-    /// of earlier builds do not say.
-    #[serde(default)]
-    pub validation: Option<Fingerprint>,
-    /// The same two of the running average of the parameters, where there is one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub ema_nats: Option<f64>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub ema_bits_per_byte: Option<f64>,
-}
-
-/// A line of `evals/step-….jsonl`: one document, so that two runs can be compared on the documents
-/// that both hold out.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct DocumentEval {
-    /// The mix's name of the source.
-    pub source: String,
-    /// The document's id.
-    pub document: String,
-    /// XXH3-128 of its raw text; in mixes of earlier builds, of the text that its tokens decode to.
-    pub text: Fingerprint,
-    /// Its tokens.
-    pub tokens: u64,
-    /// UTF-8 bytes of its text.
-    pub bytes: u64,
-    /// Negative log-likelihood of its tokens.
-    pub nats: f64,
-    /// Why a step of the recipe would have dropped it; null: it would be kept.
-    #[serde(default)]
-    pub verdict: Option<String>,
-    /// Whether deduplication found a training document that is a copy of it, or nearly; null:
-    /// none looked.
-    #[serde(default)]
-    pub near_twin: Option<bool>,
-}
 
 /// The outcome of one evaluation.
 #[derive(Clone, Debug, PartialEq)]
@@ -326,10 +260,6 @@ pub fn evaluations(lines: &[SourceEval]) -> Vec<(u64, f64)> {
         (lines[0].step, bits_per_byte(nats, bytes))
     };
     lines.chunk_by(|a, b| a.step == b.step).map(evaluation).collect()
-}
-
-fn bits_per_byte(nats: f64, bytes: u64) -> f64 {
-    nats / (std::f64::consts::LN_2 * bytes as f64)
 }
 
 /// Σ c · ln(N / c) over the distinct tokens: N times their empirical entropy.

@@ -43,8 +43,8 @@ impl Settings {
         self.batch_warmup_steps.max(self.sequence_warmup_steps)
     }
 
-    /// The same from the first step on with whole batches and rows, of as many rows as a mix of
-    /// `rows` has: what short tests take.
+    /// The same settings with whole batches and rows from the first step on, of no more rows than
+    /// the mix has (`rows`): what short tests use.
     pub fn whole(&self, rows: u64) -> Settings {
         let batch = self.rows_per_step().min(rows.max(1) as usize) * self.sequence;
         Settings {
@@ -72,7 +72,8 @@ impl Settings {
         length
     }
 
-    /// Refuses warm-ups that say half of what they need, or what rows cannot be.
+    /// Refuses warm-ups with only one of the two keys they need, or with rows of an impossible
+    /// length.
     pub fn check_warmups(&self) -> Result<()> {
         let (batch, start) = (self.batch_tokens.0, self.batch_start.0);
         let row = self.sequence as u64;

@@ -56,7 +56,7 @@ fn beginning(text: &str) -> &str {
     &text[..text.floor_char_boundary(TEXT_BYTES)]
 }
 
-/// Which example is shown first: see above.
+/// The order in which examples are shown, as said at the top of this file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Order {
     is_unreached: bool,

@@ -88,7 +88,7 @@ impl Default for C4QualityConfig {
 
 const LOREM_IPSUM: &str = "lorem ipsum";
 
-/// What a line has against it, beside its words and its end.
+/// Phrases of policy notices: a line with one of them is dropped.
 const POLICIES: [&str; 6] = [
     "terms of use",
     "privacy policy",
@@ -126,7 +126,7 @@ struct Outlook {
 enum Fate {
     Stays,
     Goes,
-    /// The page goes, by this rule.
+    /// The page is dropped, by this rule.
     Drops(&'static str),
 }
 
@@ -250,7 +250,8 @@ impl RuleSet for C4Quality {
         let least = self.config.min_sentences;
         let tally = view.edit(|text, draft| {
             let tally = self.write_lines(text, draft, complete);
-            // Asked for every value, later rules see what would stay, whatever this one says.
+            // Where every value is asked for, later rules see the text that would be left, whatever
+            // this rule says.
             if !complete && (!tally.broken.is_empty() || tally.sentences < least) {
                 return Edit::None(tally);
             }

@@ -19,7 +19,7 @@ const WHOLE_GAPS: f64 = 8.0;
 /// Cells of a share's axis beside those of 0 and 1.
 const SHARE_CELLS: usize = 16;
 
-/// What the cell of 0 takes with the blank behind it, in its own widths.
+/// The width of the cell of 0 with the gap behind it, in widths of a cell.
 const APART: f64 = 1.5;
 /// Base-2 logarithms of 1, 1 1/8, … 1 7/8: where the bins of an octave begin.
 const EIGHTHS: [f64; 8] = [
@@ -34,7 +34,7 @@ const EIGHTHS: [f64; 8] = [
 ];
 /// A bar this many times as high as the next is cut.
 const CUT: f64 = 3.0;
-/// How much higher than the next a cut bar is drawn.
+/// The height at which a cut bar is drawn, over that of the next highest.
 const CUT_ROOM: f64 = 1.4;
 
 /// What the steps of an axis are.

@@ -95,7 +95,7 @@ fn bar(html: &mut String, axis: &Axis, cell: &Cell, tally: Tally, top: f64) {
 /// The bar's parts: what fails above what passes; where the limit cuts the cell, each on its own
 /// side of it.
 fn paths(axis: &Axis, cell: &Cell, tally: Tally, top: f64) -> Vec<(char, String)> {
-    // A hair between bars; a bar that is there is seen.
+    // A hairline parts the bars, and no bar is too thin to be seen.
     let gap = ((cell.right - cell.left) * WIDTH * 0.08).min(3.0);
     let (left, width) = (cell.left * WIDTH, (cell.right - cell.left) * WIDTH - gap);
     let scale = HEIGHT / top / axis.width(cell);

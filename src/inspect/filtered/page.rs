@@ -22,7 +22,7 @@ use crate::base::{
     size::{Bytes, Count},
 };
 
-/// How a page of ours is known again, so that it may be written anew.
+/// A text that only pages of ours hold, so that they may be overwritten.
 pub const MARK: &str = "name=\"generator\" content=\"dataprep\"";
 const STYLE: &str = include_str!("page.css");
 /// Cells of a histogram at most.
@@ -202,7 +202,7 @@ fn rows(html: &mut String, filtered: &Filtered, columns: &[&str]) {
             ),
         );
         for share in shares {
-            // By the root, so that small shares are told apart.
+            // The tint goes by the square root, so that small shares can be told apart.
             let tint = (share.unwrap_or(0.0) / most_share.max(f64::MIN_POSITIVE)).sqrt() * 100.0;
             let text = percent(share.filter(|share| *share > 0.0));
             match tint > 0.0 {

@@ -133,7 +133,7 @@ impl Reader {
             }
         }
         for (source, counts) in &counts.sources {
-            // A condition is no rule: it chose what came before them.
+            // A condition is no rule: it chose the documents before the rules saw them.
             let by_rules = counts.dropped.iter().filter(|(name, _)| *name != LEFT_OUT);
             for (name, amount) in by_rules {
                 let rule = self.rule(name);

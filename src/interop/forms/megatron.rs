@@ -15,8 +15,8 @@ pub const MAGIC: &[u8; 9] = b"MMIDIDX\x00\x00";
 /// The version of the layout.
 pub const VERSION: u64 = 1;
 /// The code of uint16, and of int32: Megatron has no uint32, and no vocabulary needs the last bit.
-pub const UINT16: u8 = 8;
-pub const INT32: u8 = 4;
+const UINT16: u8 = 8;
+const INT32: u8 = 4;
 /// Numbers of the index that are encoded at a time.
 const CHUNK: usize = 1 << 16;
 

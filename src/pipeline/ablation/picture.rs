@@ -15,7 +15,7 @@ const GAP: f64 = 12.0;
 /// Characters that fit a line of a box.
 const CHARACTERS: usize = 92;
 
-/// How a picture of ours is known again, so that it may be written anew.
+/// A text that only pictures of ours hold, so that they may be overwritten.
 pub const MARK: &str = "aria-label=\"ablation\"";
 
 /// The picture.

@@ -43,13 +43,14 @@ pub struct Branch {
     pub bits_per_byte: Option<f64>,
     /// Which texts these are; none in runs of earlier builds.
     pub validation: Option<String>,
-    /// They are others than those of the variant that it changes, as where a source is left out:
-    /// the two figures do not compare, the verdict does.
+    /// Whether these texts differ from those of the variant that it changes, as they do where a
+    /// source is left out. The two figures then do not compare; the verdict does.
     pub other_texts: bool,
     /// Documents that all runs of both hold out.
     pub documents: Option<u64>,
     pub verdict: Option<Verdict>,
-    /// On those of them that have no near-twin in what was read, where some have.
+    /// The verdict on those documents alone that have no near-twin in what the runs read; `None`
+    /// where no document has one.
     pub without_twins: Option<Verdict>,
     pub kept: Option<bool>,
     /// Of all its runs.

@@ -19,7 +19,7 @@ use crate::pipeline::request::Request;
 use crate::train::config::Steps;
 
 /// The name of what every variant starts from.
-pub const BASELINE: &str = "baseline";
+const BASELINE: &str = "baseline";
 
 /// Variants of one plan at most: more is a slip in a grid.
 const VARIANTS_MAX: usize = 200;
@@ -140,7 +140,7 @@ impl Plan {
                 let trial = Trial { name: name.clone(), variant: index, seed: *seed, requests };
                 let from = variant.from.filter(|_| at == 0);
                 let parent = from.and_then(|from| trials.iter().find(|it| it.variant == from));
-                // The hash of all that is asked ends the name.
+                // The name of a run ends in the hash of everything that is asked for.
                 let asked = |trial: &Trial| trial.run().extension().map(|it| it.to_owned());
                 if parent.is_some_and(|parent| asked(parent) == asked(&trial)) {
                     return Err(within(Error::config("it changes nothing"))

@@ -107,7 +107,7 @@ impl Kernel {
     }
 
     /// Bytes of shared memory of a block in a model of this width.
-    pub fn shared_bytes(&self, width: usize) -> usize {
+    fn shared_bytes(&self, width: usize) -> usize {
         self.0.shared.unwrap_or_else(|| norm_shared(width))
     }
 

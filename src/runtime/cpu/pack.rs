@@ -1,11 +1,11 @@
 //! Factors of a product in the order in which its kernel reads them.
 //!
 //! In → a [`Matrix`], a range of its rows or columns and of the inner dimension; out → the same
-//! numbers in a buffer: of a left factor tiles of rows ([`Tiles`]), of a right one *panels*, as many
-//! columns as a tile has, inner index by inner index; columns beyond the last are zeros. A left
-//! factor whose rows are contiguous is not copied: the kernel reads it where it stands. **Cost.**
-//! One reading and one writing of the factor, in whole cache lines; transposed ones go through
-//! registers in squares of 16 or 8.
+//! numbers in a buffer: of a left factor tiles of rows ([`Tiles`]), of a right one *panels*, as
+//! many columns as a tile has, inner index by inner index; columns beyond the last are zeros. A
+//! left factor whose rows are contiguous is not copied: the kernel reads it where it stands.
+//! **Cost.** One reading and one writing of the factor, in whole cache lines; transposed ones go
+//! through registers in squares of 16 or 8.
 
 #![allow(unsafe_code, reason = "kernels for the vector units")]
 

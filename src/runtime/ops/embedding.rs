@@ -2,8 +2,8 @@
 //!
 //! In → weight [V, d], ids [B, T]; out → [B, T, d]. Backward: each gradient row is added to its
 //! token's row, in the order of the tokens, so equal ids sum in one order; where the table has a
-//! gradient already, as a head or from an earlier part of the batch, to that. Bound by memory: B·T·d
-//! read and written, and V·d zeros where it has none.
+//! gradient already, as a head or from an earlier part of the batch, to that. Bound by memory:
+//! B·T·d read and written, and V·d zeros where it has none.
 
 use candle_core::Tensor;
 use rayon::prelude::*;

@@ -1,10 +1,11 @@
 //! Linear map without bias: the matrix product with a weight of shape [outputs, inputs].
 //!
 //! In → x [.., I], weight [O, I]; out → x · weightᵀ [.., O]. Backward: dx = g · weight,
-//! dweight = gᵀ · x. One product each way an input; where x has a gradient from another map already,
-//! or the weight one from an earlier part of the batch, the product adds to it. Nothing is transposed in memory, since the kernel packs its
-//! operands anyway; a single row of f32, as in generation, goes past that kernel
-//! ([`mod@crate::runtime::matvec`]). `Form::Bf16` rounds both factors of each product.
+//! dweight = gᵀ · x. One product each way an input; where x has a gradient from another map
+//! already, or the weight one from an earlier part of the batch, the product adds to it. Nothing is
+//! transposed in memory, since the kernel packs its operands anyway; a single row of f32, as in
+//! generation, goes past that kernel ([`mod@crate::runtime::matvec`]). `Form::Bf16` rounds both
+//! factors of each product.
 
 use super::{Case, OpSpec, normal};
 use crate::base::error::Result;

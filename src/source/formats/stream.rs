@@ -65,7 +65,7 @@ impl Compression {
 }
 
 /// Endings that compressed files have behind the ending of what is in them.
-pub const COMPRESSED_ENDINGS: [&str; 5] = [".gz", ".zst", ".zstd", ".bz2", ".xz"];
+const COMPRESSED_ENDINGS: [&str; 5] = [".gz", ".zst", ".zstd", ".bz2", ".xz"];
 
 /// The name without the ending that a compressor put behind it.
 pub fn uncompressed_name(name: &str) -> &str {

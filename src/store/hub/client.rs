@@ -50,7 +50,7 @@ const DOCUMENT_MAX: u64 = 64 << 20;
 pub struct Ask<'a> {
     pub url: &'a str,
     pub quota: Quota,
-    /// Only for the host that it belongs to.
+    /// Sent as it is, so it may be set only for the host that it belongs to.
     pub token: Option<&'a str>,
     /// The first byte, and the one behind the last.
     pub range: Option<(u64, u64)>,
@@ -78,7 +78,7 @@ impl Answer {
         text(&self.headers, name)
     }
 
-    /// The whole body; an answer of more than 64 MiB is none that we asked for.
+    /// The whole body. More than 64 MiB is an error: no document that we ask for is so long.
     pub fn bytes(mut self) -> Result<Vec<u8>, ureq::Error> {
         self.body.with_config().limit(DOCUMENT_MAX).read_to_vec()
     }
@@ -213,12 +213,12 @@ pub struct Tries {
 }
 
 impl Tries {
-    /// For what can be done without: one failure is the last.
+    /// A single try, for what can be done without.
     pub fn once() -> Tries {
         Tries { failures: TRIES - 1 }
     }
 
-    /// Something new arrived: what failed before counts no more.
+    /// Forgets the failures so far, since new bytes have arrived.
     pub fn progressed(&mut self) {
         self.failures = 0;
     }
@@ -240,7 +240,7 @@ impl Tries {
 }
 
 /// Says what is waited for, and waits; Ctrl-C ends it.
-pub fn pause(wait: Duration, why: &str, meter: &Meter) -> Result<()> {
+fn pause(wait: Duration, why: &str, meter: &Meter) -> Result<()> {
     const SLICE: Duration = Duration::from_millis(100);
     let mut left = wait;
     while !left.is_zero() {
@@ -297,7 +297,7 @@ fn unreachable_for(url: &str, why: &str) -> Error {
     )
 }
 
-/// A signed address holds its signature in the query: nobody else's business.
+/// The address without its query: a signed one holds its signature there, which must not be shown.
 pub fn without_query(url: &str) -> &str {
     url.split_once('?').map_or(url, |(before, _)| before)
 }

@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Two windows whose ends lie this close are one: what is left only falls in it.
+/// Windows that end this close together are one window, in which what is left can only fall.
 const SAME_WINDOW: Duration = Duration::from_secs(2);
 
 /// Which quota a request is counted against.
@@ -74,7 +74,7 @@ impl Pace {
         }
     }
 
-    /// Nothing of a quota may be asked for so long: an answer 429.
+    /// Closes a quota for `wait`, as an answer 429 demands.
     pub fn close(&self, quota: Quota, wait: Duration) {
         if let Some(name) = quota.name() {
             self.set(name, 0, wait);
@@ -86,7 +86,7 @@ impl Pace {
         let mut windows = self.windows.lock().unwrap_or_else(PoisonError::into_inner);
         let window = windows.entry(name.to_owned()).or_insert(Window { left, full_at });
         let apart = full_at.max(window.full_at) - full_at.min(window.full_at);
-        // Answers overtake each other: within a window the least that was heard of counts.
+        // Answers may arrive out of order, so within a window the smallest number counts.
         let left = if apart <= SAME_WINDOW { left.min(window.left) } else { left };
         *window = Window { left, full_at };
     }

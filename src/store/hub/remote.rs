@@ -25,7 +25,8 @@ use crate::base::size::Bytes;
 use crate::store::address::HubAddress;
 use crate::store::{Entry, Meter};
 
-/// Answers in a row that contradict the listing: a cache between may hold an old one, once.
+/// So many answers in a row that contradict the listing are an error; a single one may come from a
+/// cache on the way.
 const ODD_MAX: u32 = 3;
 
 /// A repository at a commit, read over the network.
@@ -115,7 +116,8 @@ impl Remote {
                     replace(&place, url, next);
                 }
                 (416, _) => return Ok(Opened::Odd("a range inside the file is refused".into())),
-                // The storage's own answers: the signature has expired, or it has a bad moment.
+                // The storage itself answered: the signature has expired, or the storage fails for
+                // a moment.
                 (status, Some(url)) => {
                     replace(&place, url, None);
                     tries.again(&format!("signed address: {status}"), url, &self.meter)?;
@@ -149,7 +151,7 @@ impl Remote {
         Err(Error::failed(format!("`{}`: the Hub redirects to nowhere", self.address(file))))
     }
 
-    /// The token goes where it belongs, whatever was redirected where.
+    /// Sends the token to the Hub's own host alone, wherever a redirect leads.
     fn ask(
         &self,
         url: &str,
@@ -184,7 +186,7 @@ impl Remote {
                 Some(found) => found,
                 None => return Ok(Opened::Odd("an answer 206 without its range".into())),
             },
-            // All of it, where a range was asked for: what lies before is read and passed over.
+            // The server sent the whole file: the bytes before the range are read and dropped.
             _ => (0, answer.header("content-length").and_then(|length| length.parse().ok())),
         };
         let bytes = file.entry.bytes;

@@ -23,7 +23,7 @@ use crate::artifact::{
 use crate::base::{
     error::{Error, Result},
     hash::xxh3_128,
-    io,
+    io, place,
 };
 use crate::shards::{HeldOut, ShardDocument, ShardWriter, TokenWidth, writer::held_bytes};
 use crate::source::{
@@ -268,7 +268,7 @@ fn found(spec: &InputSpec) -> Result<Vec<(PathBuf, String)>> {
         }
         return Ok(vec![(path, spec.source.clone().unwrap_or_else(|| SOURCE.to_owned()))]);
     }
-    let name = io::canonical(path)?.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let name = place::name(&io::canonical(path)?);
     let source = spec.source.clone().unwrap_or(name);
     let mut files = io::list(path)?;
     files.retain(|file| file.is_file() && file.extension().is_some_and(|it| it == "bin"));
@@ -286,7 +286,7 @@ fn plan(
     planned: &mut Vec<PlannedFile>,
     records: &mut Vec<InputRecord>,
 ) -> Result<()> {
-    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let name = place::name(path);
     let file = PlannedFile::raw(Stored::local(path.to_owned()), records.len(), name.clone())?;
     let file = file.ok_or_else(|| Error::config(format!("`{}` is gone", path.display())))?;
     let (Content::Sampled(identity) | Content::Promised(identity)) = file.content else {

@@ -17,10 +17,10 @@ use crate::base::{
 };
 
 /// Bytes of llm.c's header.
-pub const LLMC_HEAD_BYTES: u64 = 256 * 4;
+const LLMC_HEAD_BYTES: u64 = 256 * 4;
 /// Magic and version of uint16 tokens (GPT-2), and of uint32 (Llama 3).
-pub const LLMC_UINT16: [u32; 2] = [20240520, 1];
-pub const LLMC_UINT32: [u32; 2] = [20240801, 7];
+const LLMC_UINT16: [u32; 2] = [20240520, 1];
+const LLMC_UINT32: [u32; 2] = [20240801, 7];
 /// Tokens that are read at a time.
 const CHUNK_TOKENS: usize = 1 << 18;
 

@@ -4,16 +4,14 @@ use std::path::PathBuf;
 
 use super::{Bench, CONFIG, options, stop_after};
 use crate::base::{
-    config, io,
+    config, io, json,
     progress::{Progress, Style},
     size::Bytes,
 };
+use crate::report::lines::{Metric, SourceEval, Spike};
 use crate::runtime::{checkpoint, device::Device};
 use crate::tokenizer::Tokenizer;
-use crate::train::{
-    Begin, Metric, TrainOptions, find_lr, layout, origin::Origin, records, smoke, spikes::Spike,
-    validate::SourceEval,
-};
+use crate::train::{Begin, TrainOptions, find_lr, layout, origin::Origin, smoke};
 
 /// Everything that a step may depend on: parts of a batch, an average, steps that are left out, a
 /// chain.
@@ -50,7 +48,7 @@ fn a_run_with_everything_on_resumes_bit_for_bit() {
     bench.train("run", &ALL, &options()).unwrap();
     assert_eq!(bench.manifest("run"), bench.manifest("whole"));
 
-    let spikes: Vec<Spike> = records::read(&bench.path("run").join(layout::SPIKES)).unwrap();
+    let spikes: Vec<Spike> = json::lines(&bench.path("run").join(layout::SPIKES)).unwrap();
     let skipped: Vec<u64> =
         bench.metrics("run").iter().filter(|metric| metric.skipped).map(|m| m.step).collect();
     assert!(!skipped.is_empty() && skipped.len() < 10, "{skipped:?}");
@@ -59,7 +57,7 @@ fn a_run_with_everything_on_resumes_bit_for_bit() {
     let links = bench.metrics("run").into_iter().filter(|metric| metric.parameters.is_some());
     assert_eq!(links.map(|metric| metric.step).collect::<Vec<_>>(), [3, 6, 9, 12, 15, 18]);
 
-    let evals: Vec<SourceEval> = records::read(&bench.path("run").join(layout::EVALS)).unwrap();
+    let evals: Vec<SourceEval> = json::lines(&bench.path("run").join(layout::EVALS)).unwrap();
     assert!(evals.iter().all(|eval| eval.ema_nats.is_some_and(|nats| nats != eval.nats)));
     let last = bench.path("run").join("checkpoints/step-000020");
     let found = checkpoint::find(last.parent().unwrap(), 20).unwrap();
