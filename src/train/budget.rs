@@ -111,6 +111,43 @@ impl Settings {
     }
 }
 
+/// The error of a mix that has not the tokens of so many steps.
+pub(super) fn too_few_tokens(
+    config: &TrainConfig,
+    feed: &MixFeed,
+    steps: u64,
+    possible: u64,
+    all: bool,
+) -> Error {
+    let train = &config.train;
+    let (first, last) = (train.tokens_at(0), train.tokens_at(steps - 1));
+    let has = Count(feed.record().tokens);
+    let wanted = match train.tokens_before(steps) {
+        u64::MAX => "more than 2^64".to_owned(),
+        tokens => Count(tokens).to_string(),
+    };
+    let what = match steps {
+        1 => format!("one step of {} tokens needs", Count(first)),
+        _ if first == last => format!("{} steps of {} tokens need", Count(steps), Count(last)),
+        _ => format!("{} steps of {} to {} tokens need", Count(steps), Count(first), Count(last)),
+    };
+    let error = Error::config(format!("{what} {wanted} tokens, the mix has {has}"));
+    match (possible, all) {
+        (0, _) if first < train.batch_tokens.0 => {
+            error.with_hint("lower `train.batch_start`, or make a larger mix")
+        }
+        (0, _) => error.with_hint(
+            "lower `train.batch_tokens`, with `train.micro_batch` or `train.sequence`, or make a \
+             larger mix",
+        ),
+        (_, true) => error.with_hint("make a larger mix"),
+        (_, false) => error.with_hint(format!(
+            "it is enough for {} steps; `train.steps = \"all\"` takes them, or make a larger mix",
+            Count(possible)
+        )),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -18,7 +18,7 @@ use super::{
     learner::{Beginning, Learner},
     plan::{self, Prepared, TrainOptions},
 };
-use crate::base::{config::Table, error::Result, html::put, progress::Progress};
+use crate::base::{config::Table, error::Result, html::put, interrupt, progress::Progress};
 use crate::runtime::optim::schedule::Curve;
 
 /// Steps of a test at most, and the rates that they go through.
@@ -83,6 +83,7 @@ fn test(prepared: &mut Prepared, progress: &Progress) -> Result<RangeTest> {
     let mut points: Vec<Point> = Vec::new();
     let (mut mean, mut weight, mut lowest) = (0.0, 1.0, f64::INFINITY);
     for step in 0..STEPS {
+        interrupt::check_end()?;
         let share = step as f64 / (STEPS - 1) as f64;
         settings.learning_rate = LOWEST * libm::pow(HIGHEST / LOWEST, share);
         learner.state.next_row = step % batches * batch;

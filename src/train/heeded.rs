@@ -1,13 +1,9 @@
-//! Keys that would change nothing, and a warm-up that is longer than the run.
+//! Keys that would change nothing.
 //!
-//! In → the table `[train]`; out → the error of a key whose other half is off, or what a person
-//! must be told before step 1. Pure.
+//! In → the table `[train]`; out → the error of a key that belongs to something that is off. Pure.
 
 use super::config::{SPIKE_WINDOW, Settings};
-use crate::base::{
-    error::{Error, Result},
-    size::Count,
-};
+use crate::base::error::{Error, Result};
 use crate::runtime::optim::schedule::{Curve, Shape};
 
 impl Settings {
@@ -29,26 +25,10 @@ impl Settings {
             None => Ok(()),
         }
     }
-
-    /// What a run over `steps` makes of its warm-up, where that does not end before it.
-    pub(super) fn endless_warmup(&self, steps: u64) -> Option<String> {
-        let warmup = self.warmup_steps;
-        (warmup >= steps).then(|| {
-            let last = self.schedule().learning_rate(steps - 1, steps);
-            format!(
-                "the learning rate rises over {} (`train.warmup_steps`) and the run has {}: it \
-                 ends at {last:.2e}, where `train.learning_rate` is {}",
-                Count(warmup).of("step"),
-                Count(steps).of("step"),
-                self.learning_rate
-            )
-        })
-    }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::train::config::TrainConfig;
 
     #[test]
@@ -64,13 +44,5 @@ mod tests {
             assert!(error.starts_with(&format!("`train.{key}` is of `train.")), "{error}");
             assert!(parse(&(text + on)).is_ok(), "{key}");
         }
-    }
-
-    #[test]
-    fn a_warmup_that_no_step_follows_is_said_with_the_rate_it_ends_at() {
-        let settings = Settings { learning_rate: 1e-3, warmup_steps: 40, ..Settings::default() };
-        assert_eq!(settings.endless_warmup(41), None);
-        let said = settings.endless_warmup(10).unwrap();
-        assert!(said.contains("over 40 steps") && said.contains("ends at 2.50e-4"), "{said}");
     }
 }

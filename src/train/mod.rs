@@ -5,7 +5,7 @@
 //! what it will take; [`mod@run`] the run itself, top to bottom; then its parts, each one thing:
 //! [`layout`] what lies in a run, [`directory`] who may work in it, `origin` what it begins from,
 //! `extend` more steps, `recovery` which checkpoint is sound, `replay` whether it comes out again,
-//! `budget` how long, `warmup` what begins small, `recompute` whether blocks run twice to fit,
+//! `budget` how long, `cautions` what is said first, `warmup` what begins small, `recompute` whether blocks run twice to fit,
 //! `learner` what training changes, `spikes` what it leaves out, `feed` rows of the mix,
 //! [`validate`] bits per byte, [`sample`] text (`stop`: up to a stop string), `health` whether it
 //! leads anywhere, `goals` whether it leads where it should, `peak` what its speed is held against,
@@ -27,6 +27,7 @@ mod ahead;
 mod amounts;
 mod aside;
 mod budget;
+mod cautions;
 mod clock;
 pub mod companions;
 pub mod directory;

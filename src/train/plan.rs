@@ -17,6 +17,7 @@ use serde::Serialize;
 use super::{
     ahead::AHEAD_TOKENS,
     budget::{self, Budget},
+    cautions::Cautions,
     config::{DecayFrom, Ops, Settings, Steps, TrainConfig},
     directory::{self, Start},
     extend::Asked,
@@ -92,8 +93,11 @@ pub struct TrainOptions {
 pub struct TrainPlan {
     /// What becomes of OUT.
     pub start: Start,
-    /// Trainable numbers.
+    /// Numbers of the model.
     pub parameters: u64,
+    /// Those of adapters, where these alone are trained.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub adapters: Option<u64>,
     /// The budget that the steps come from, where it was one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub budget: Option<String>,
@@ -120,6 +124,12 @@ pub struct TrainPlan {
     /// What time and money it takes, from a few steps; none where nothing is left to do.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub probe: Option<Probe>,
+    /// What is likely a mistake.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
+    /// What else is said before step 1.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
 }
 
 /// Bytes by part.
@@ -176,7 +186,8 @@ pub fn plan(table: Table, mix: &Path, out: &Path, options: &TrainOptions) -> Res
             Some(in_pool(options, || probe::measure(config, device, feed, &start))?)
         }
     };
-    let Prepared { config, feed, memory, recomputed, budget, .. } = &prepared;
+    let Prepared { config, feed, tokenizer, memory, recomputed, budget, .. } = &prepared;
+    let Cautions { notes, warnings } = Cautions::of(config, feed.record(), tokenizer)?;
     let train = &config.train;
     let Steps::Number(steps) = train.steps else { panic!("steps are resolved by `prepare`") };
     // With adapters, a checkpoint also holds the merged model; the adapters are among the weights.
@@ -188,6 +199,7 @@ pub fn plan(table: Table, mix: &Path, out: &Path, options: &TrainOptions) -> Res
     Ok(TrainPlan {
         start,
         parameters: config.model.parameter_count(),
+        adapters: config.lora.as_ref().map(|_| config.trained_count()),
         budget: budget.as_ref().map(|budget| budget.given.clone()),
         steps,
         batch_tokens: train.batch_tokens.0,
@@ -200,6 +212,8 @@ pub fn plan(table: Table, mix: &Path, out: &Path, options: &TrainOptions) -> Res
         checkpoint,
         disk: checkpoint.saturating_mul(standing),
         probe,
+        warnings,
+        notes,
     })
 }
 
@@ -345,7 +359,7 @@ fn resolve(mut config: TrainConfig, feed: &mut MixFeed) -> Result<(TrainConfig, 
         Steps::Number(steps) => (steps, false),
     };
     if steps > possible || steps == 0 {
-        return Err(too_few_tokens(&config, feed, steps.max(1), possible, all));
+        return Err(budget::too_few_tokens(&config, feed, steps.max(1), possible, all));
     }
     config.train.steps = Steps::Number(steps);
     let validates = feed.record().validated().iter().any(|source| source.documents > 0);
@@ -368,42 +382,6 @@ fn decay_from(config: &TrainConfig, feed: &MixFeed) -> Result<Option<DecayFrom>>
     let names: Vec<&str> = phases.iter().map(|phase| phase.name.as_str()).collect();
     Err(Error::config(format!("`train.decay_from`: the mix has no phase `{name}`"))
         .with_hint(format!("its phases: {}", names.join(", "))))
-}
-
-fn too_few_tokens(
-    config: &TrainConfig,
-    feed: &MixFeed,
-    steps: u64,
-    possible: u64,
-    all: bool,
-) -> Error {
-    let train = &config.train;
-    let (first, last) = (train.tokens_at(0), train.tokens_at(steps - 1));
-    let has = Count(feed.record().tokens);
-    let wanted = match train.tokens_before(steps) {
-        u64::MAX => "more than 2^64".to_owned(),
-        tokens => Count(tokens).to_string(),
-    };
-    let what = match steps {
-        1 => format!("one step of {} tokens needs", Count(first)),
-        _ if first == last => format!("{} steps of {} tokens need", Count(steps), Count(last)),
-        _ => format!("{} steps of {} to {} tokens need", Count(steps), Count(first), Count(last)),
-    };
-    let error = Error::config(format!("{what} {wanted} tokens, the mix has {has}"));
-    match (possible, all) {
-        (0, _) if first < train.batch_tokens.0 => {
-            error.with_hint("lower `train.batch_start`, or make a larger mix")
-        }
-        (0, _) => error.with_hint(
-            "lower `train.batch_tokens`, with `train.micro_batch` or `train.sequence`, or make a \
-             larger mix",
-        ),
-        (_, true) => error.with_hint("make a larger mix"),
-        (_, false) => error.with_hint(format!(
-            "it is enough for {} steps; `train.steps = \"all\"` takes them, or make a larger mix",
-            Count(possible)
-        )),
-    }
 }
 
 /// Decides how many blocks run again, and says what that is worth.
@@ -564,9 +542,12 @@ impl fmt::Display for TrainPlan {
         if let Some(budget) = &self.budget {
             writeln!(f, "{budget}: {} steps", Count(self.steps))?;
         }
+        let of_adapters =
+            |number| format!(" and {} of adapters, which alone are trained", Count(number));
+        let adapters = self.adapters.map(of_adapters).unwrap_or_default();
         writeln!(
             f,
-            "{} parameters; {} steps of {} tokens, {} of the mix's {}",
+            "{} parameters{adapters}; {} steps of {} tokens, {} of the mix's {}",
             Count(self.parameters),
             Count(self.steps),
             Count(self.batch_tokens),
@@ -579,9 +560,10 @@ impl fmt::Display for TrainPlan {
             writeln!(f, "{recomputed}")?;
         }
         write!(f, "disk {}, {} a checkpoint", Bytes(self.disk), Bytes(self.checkpoint))?;
-        match &self.probe {
-            Some(probe) => write!(f, "\n{probe}"),
-            None => Ok(()),
+        if let Some(probe) = &self.probe {
+            write!(f, "\n{probe}")?;
         }
+        self.notes.iter().try_for_each(|note| write!(f, "\n{note}"))?;
+        self.warnings.iter().try_for_each(|warning| write!(f, "\nwarning: {warning}"))
     }
 }

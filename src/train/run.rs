@@ -13,6 +13,7 @@ use std::path::Path;
 
 use super::{
     budget::Budget,
+    cautions::Cautions,
     clock::Stopwatch,
     companions::{Companion, class_of_checkpoints, companions},
     config::{OnDivergence, Steps, TrainConfig},
@@ -212,7 +213,7 @@ impl<'a> Run<'a> {
         let validation = Validation::open(mix, record.end_of_text_id, tokenizer, &config.train)?;
         let end_of_text = (record.end_of_text.as_str(), record.end_of_text_id);
         let context = config.train.sequence;
-        let (class, unheld) = class_of_checkpoints(&config.model);
+        let (class, _) = class_of_checkpoints(&config.model);
         let companions =
             companions(class, &config.model, context, tokenizer, end_of_text, "float32")?;
         directory.begin()?; // everything was read
@@ -249,53 +250,20 @@ impl<'a> Run<'a> {
             notes: Vec::new(),
             warnings,
         };
-        let longer = run.config.train.endless_warmup(steps);
-        unheld.into_iter().chain(longer).for_each(|warning| run.warn(warning));
         run.look_back()?;
         Ok(run)
     }
 
-    /// What must be said before the first step: nothing is held out, a prompt is longer than what
-    /// is trained on, the end of the mix fills no batch, training went wrong before or has missed a
-    /// goal.
+    /// What must be said before the first step: of the run as it was asked for, of training that
+    /// went wrong before, of goals that it has missed.
     fn look_back(&mut self) -> Result<()> {
-        let (train, has) = (&self.config.train, self.feed.record().tokens);
-        let left = has - train.tokens_before(self.steps).min(has);
-        let batch = train.tokens_at(self.steps);
-        if left > 0 && left < batch {
-            let [left, has, batch] = [left, has, batch].map(Count);
-            let note = format!(
-                "the last {left} of the mix's {has} tokens fill no whole batch of {batch} and are \
-                 not trained on"
-            );
+        let Cautions { notes, warnings } =
+            Cautions::of(&self.config, self.feed.record(), self.tokenizer)?;
+        for note in notes {
             (self.cx.say)(&note);
             self.notes.push(note);
         }
-        let mut longest = 0;
-        for prompt in &train.sample_prompts {
-            let mut tokens = Vec::new();
-            self.tokenizer.encode(prompt, &mut tokens)?;
-            longest = longest.max(tokens.len());
-        }
-        if longest >= train.sequence {
-            self.warn(format!(
-                "a prompt of `train.sample_prompts` has {longest} tokens, `train.sequence` is {}: \
-                 no text so long is trained on, so its continuation says little",
-                train.sequence
-            ));
-        }
-        let validated = self.feed.record().validated();
-        let without = validated.iter().filter(|source| source.documents == 0);
-        let without: Vec<_> = without.map(|source| format!("`{}`", source.name)).collect();
-        if self.validation.tokens() == 0 {
-            self.warn(
-                "the mix holds out no document, so nothing will say how the model does on text it \
-                 has not seen: raise `--holdout` where the text is first read"
-                    .to_owned(),
-            );
-        } else if !without.is_empty() {
-            self.warn(format!("no document is held out of {}", without.join(", ")));
-        }
+        warnings.into_iter().for_each(|warning| self.warn(warning));
         let metrics = json::lines::<Metric>(&self.directory.join(layout::METRICS))?;
         for trouble in self.health.troubles(&metrics) {
             self.trouble(trouble)?;
