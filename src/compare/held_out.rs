@@ -15,6 +15,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::noise::{self, Verdict};
+use crate::artifact::run::document_evals;
 use crate::base::error::Result;
 use crate::base::hash::Fingerprint;
 use crate::base::json;
@@ -49,7 +50,7 @@ struct Evaluated {
 pub fn read(run: &Path) -> Result<Scores> {
     let evaluated: Vec<Evaluated> = json::lines(&run.join("evals.jsonl"))?;
     let documents: Vec<Scored> = match evaluated.iter().map(|it| it.step).max() {
-        Some(step) => json::lines(&run.join("evals").join(format!("step-{step:06}.jsonl")))?,
+        Some(step) => json::lines(&document_evals(run, step))?,
         None => Vec::new(),
     };
     Ok(documents.into_iter().map(|document| (document.text, document)).collect())

@@ -13,6 +13,7 @@ use crate::artifact::{
     manifest::Manifest,
     planned,
     record::{InputRecord, Kind},
+    run::CHECKPOINTS,
 };
 use crate::base::error::{Error, Result};
 use crate::base::io;
@@ -23,9 +24,6 @@ use crate::runtime::model::{Model, ModelConfig};
 use crate::runtime::pretrained;
 use crate::store;
 use crate::tokenizer::{TOKENIZER_CONFIG_JSON, TOKENIZER_JSON, Tokenizer};
-
-/// Names inside a run.
-const CHECKPOINTS: &str = "checkpoints";
 
 /// What is evaluated.
 pub struct Subject {

@@ -13,7 +13,11 @@ use super::{
     table::{Table, count, decimal, percent},
 };
 use crate::{
-    artifact::{manifest::Manifest, record::Kind},
+    artifact::{
+        manifest::Manifest,
+        record::Kind,
+        run::{STATE, checkpoint},
+    },
     base::{
         error::{Error, Result},
         io,
@@ -111,7 +115,7 @@ impl MixReport {
         let rows = match checkpoints.last() {
             None => 0,
             Some(step) => {
-                let path = run.join(format!("checkpoints/step-{step:06}/state.json"));
+                let path = checkpoint(run, *step).join(STATE);
                 let state: Value = serde_json::from_str(&io::read_text(&path)?)
                     .map_err(|error| Error::damaged_artifact(&path, None, error))?;
                 state["next_row"].as_u64().unwrap_or(0)

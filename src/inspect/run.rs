@@ -9,18 +9,16 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::Facts;
-use crate::artifact::manifest::Manifest;
+use crate::artifact::{
+    manifest::Manifest,
+    run::{CHECKPOINTS, STATE, Standing},
+};
 use crate::base::{
     error::{Error, Result},
     io,
     size::Count,
 };
-use crate::report::{
-    Bill,
-    records::{STATE, Standing},
-};
-
-const CHECKPOINTS: &str = "checkpoints";
+use crate::report::Bill;
 
 /// A model in training, or trained.
 #[derive(Clone, Debug, Serialize)]

@@ -14,6 +14,7 @@ use serde_json::Value;
 
 use crate::artifact::{
     manifest::{FILE_NAME, Manifest},
+    run::CHECKPOINTS,
     unit,
 };
 use crate::base::{
@@ -27,8 +28,7 @@ const PARTIAL: &str = ".partial";
 const PLAN: &str = "plan.json";
 const LOCK: &str = "lock";
 
-/// Where a run keeps its checkpoints, and how their names begin.
-const CHECKPOINTS: &str = "checkpoints";
+/// How the names of checkpoints begin.
 const STEP: &str = "step-";
 
 /// A stage's output on its way.

@@ -17,6 +17,7 @@ use super::up_to_date;
 use crate::artifact::{
     manifest::Manifest,
     record::{InputRecord, Kind},
+    run::STATE,
     stage::Stage,
     store::{self, FOLDER},
 };
@@ -202,7 +203,7 @@ pub fn remove(output: &Unused) -> Result<()> {
 
 /// Whether `state.json` says that a run is over.
 fn is_done(run: &Path) -> bool {
-    json::value(&run.join("state.json"))["state"] == "done"
+    json::value(&run.join(STATE))["state"] == "done"
 }
 
 /// The finished outputs in a folder, by name; none where there is no folder.

@@ -4,60 +4,21 @@
 //! may be missing (spikes, memory, prices) is: a page of an older or a younger run is as good as
 //! its records. Half a line at the end of a file is a record that is being written.
 
-use std::fmt;
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::Value;
 
 use super::chain::{self, Link};
 use super::lines::{
     DocumentEval, LayerNorms, Metric, Peak, Sample, SourceEval, Spike, Timing, Verdict,
 };
-use crate::artifact::manifest::Manifest;
-use crate::base::{error::Result, hash::Fingerprint, io, json, lock::Lock, place};
+use crate::artifact::{
+    manifest::Manifest,
+    run::{self, STATE, Standing},
+};
+use crate::base::{error::Result, hash::Fingerprint, io, json, place};
 use crate::shards::validation::{bits_per_byte, fingerprint_of_sources};
-
-/// The file that says how far a run is, and whether it goes on.
-pub const STATE: &str = "state.json";
-
-/// Whether a run goes on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Standing {
-    /// Somebody works on it.
-    Running,
-    /// It was ended before its last step, and knows it.
-    Stopped,
-    /// Nobody works on it, and it does not know: its process died.
-    Killed,
-    Done,
-}
-
-impl Standing {
-    /// Of the run in `path`, whose `state.json` says `state`: one that says `running` and is not
-    /// locked was killed.
-    pub fn read(path: &Path, state: &Value) -> Result<Standing> {
-        let is_held = Lock::is_held(&path.join(".lock"))?;
-        Ok(match state["state"].as_str() {
-            Some("done") => Standing::Done,
-            _ if is_held => Standing::Running,
-            Some("stopped") => Standing::Stopped,
-            _ => Standing::Killed,
-        })
-    }
-}
-
-impl fmt::Display for Standing {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Standing::Running => "running",
-            Standing::Stopped => "stopped",
-            Standing::Killed => "killed",
-            Standing::Done => "done",
-        })
-    }
-}
 
 /// One process that worked on the run.
 #[derive(Clone, Debug, Deserialize)]
@@ -131,7 +92,7 @@ impl Run {
         evaluated.sort_unstable();
         evaluated.dedup();
         let documents = |step: Option<&u64>| match step {
-            Some(step) => json::lines(&path.join(format!("evals/step-{step:06}.jsonl"))),
+            Some(step) => json::lines(&run::document_evals(path, *step)),
             None => Ok(Vec::new()),
         };
         let full = io::canonical(path)?;

@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use crate::artifact::find;
 use crate::artifact::manifest::Manifest;
+use crate::artifact::run::{CHECKPOINTS, STATE, Standing};
 use crate::base::error::Result;
 use crate::base::hash::Fingerprint;
 use crate::base::io;
@@ -32,7 +33,7 @@ pub struct Facts {
     pub name: String,
     pub path: PathBuf,
     pub fingerprint: Option<Fingerprint>,
-    /// `running` (or killed), `stopped`, `done`, or `ended early` where a goal was missed.
+    /// As a [`Standing`], or `ended early` where a goal was missed.
     pub state: Option<String>,
     /// What its goals have come to, `proof met, grind missed`.
     pub goals: Option<String>,
@@ -113,7 +114,11 @@ impl Facts {
         facts.evaluation(evaluated(&path.join("evals.jsonl"))?);
         let timed = json::tail::<Timed>(&path.join("timing.jsonl"), TIMING_END)?;
         facts.tokens_per_second = median(timed.iter().map(|it| it.tokens_per_second).collect());
-        facts.state = json::value(&path.join("state.json"))["state"].as_str().map(str::to_owned);
+        let state = json::value(&path.join(STATE));
+        facts.state = match state.is_null() {
+            true => None,
+            false => Some(Standing::read(path, &state)?.to_string()),
+        };
         let run = json::value(&path.join("run.json"));
         facts.sessions(&run);
         facts.goals(&run);
@@ -207,7 +212,7 @@ fn tasks(run: &Path) -> BTreeMap<String, f64> {
 /// # Errors
 /// Io, and damaged: a file shorter than its head.
 pub fn parameters(run: &Path) -> Result<Option<u64>> {
-    let checkpoints = io::list(&run.join("checkpoints")).unwrap_or_default();
+    let checkpoints = io::list(&run.join(CHECKPOINTS)).unwrap_or_default();
     let files = checkpoints.iter().rev().map(|it| it.join("model.safetensors"));
     let Some(file) = files.into_iter().find(|it| it.is_file()) else { return Ok(None) };
     let length: [u8; 8] = io::read_range(&file, 0, 8)?.try_into().expect("eight bytes");

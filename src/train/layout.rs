@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+pub use crate::artifact::run::{CHECKPOINTS, DOCUMENT_EVALS, LOCK, STATE, document_evals};
 use crate::artifact::{
     manifest::{self, Manifest},
     record::Kind,
@@ -29,9 +30,7 @@ pub const STAGE_VERSION: u32 = 7;
 pub const CONTINUED: [u32; 7] = [1, 2, 3, 4, 5, 6, STAGE_VERSION];
 
 /// Names inside a run.
-pub const CHECKPOINTS: &str = "checkpoints";
 pub const CONFIG: &str = "config.toml";
-pub const DOCUMENT_EVALS: &str = "evals";
 pub const EVALS: &str = "evals.jsonl";
 pub const METRICS: &str = "metrics.jsonl";
 /// Norms by layer.
@@ -48,8 +47,6 @@ pub const TOKENIZER: &str = "tokenizer.json";
 pub const TOKENIZER_SETTINGS: &str = "tokenizer_config.json";
 /// The manifest's key that names the token every text starts from.
 pub const END_OF_TEXT: &str = "end_of_text";
-pub const LOCK: &str = ".lock";
-pub const STATE: &str = "state.json";
 
 /// Files with clocks or places, which equal runs do not share.
 pub const UNSHARED: [&str; 6] = [LOCK, REPORT, RUN, RUN_DAMAGED, STATE, TIMING];
@@ -93,11 +90,6 @@ pub fn of_checkpoint(path: &Path) -> Option<(PathBuf, PathBuf)> {
     let name = path.file_name()?;
     let parent = path.parent().filter(|parent| parent.ends_with(CHECKPOINTS))?;
     Some((parent.parent()?.to_owned(), name.into()))
-}
-
-/// `evals/step-000500.jsonl`: an evaluation's documents.
-pub fn document_evals(run: &Path, step: u64) -> PathBuf {
-    run.join(DOCUMENT_EVALS).join(format!("step-{step:06}.jsonl"))
 }
 
 /// The manifest of a run, held against its own fingerprint. Also one of the first format, which did
