@@ -68,9 +68,18 @@ fn what_cannot_be_trained_is_refused_by_the_keys_that_were_typed() {
     let refused = train(&directory, "--set train.batch_tokens=256k --set train.steps=all");
     assert!(!refused.stderr.contains("steps = \"all\""), "{}", refused.stderr);
     // A smaller part of a batch is offered where it fits.
-    let wide = "--threads 2 --set train.batch_tokens=16384 --set train.micro_batch=256 \
-                --memory 130MiB";
-    assert_refused(&train(&directory, wide), &["`train.micro_batch = "]);
+    let wide = "--threads 2 --set train.batch_tokens=16384 --set train.micro_batch=256";
+    let tight = format!("{wide} --memory {}B", planned(&directory, wide) * 9 / 10);
+    assert_refused(&train(&directory, &tight), &["`train.micro_batch = "]);
+}
+
+/// The memory that a dry run of `train` plans, in bytes.
+fn planned(directory: &TestDir, sets: &str) -> u64 {
+    let plan = train(directory, &format!("{sets} --dry-run --json")).ok();
+    let records = plan.stdout.lines().map(|line| serde_json::from_str(line).unwrap());
+    let plan: serde_json::Value =
+        records.into_iter().find(|it: &serde_json::Value| it["type"] == "plan").unwrap();
+    plan["plan"]["memory"]["total"].as_u64().unwrap()
 }
 
 #[test]
@@ -97,12 +106,7 @@ fn blocks_run_again_where_a_run_would_not_fit_otherwise_and_the_plan_says_what_t
     let directory = with_mix();
     let wide = "--threads 2 --set model.d_model=128 --set model.n_layer=8 \
                 --set train.micro_batch=64 --set train.batch_tokens=8192 --set train.steps=2";
-    let plan = train(&directory, &format!("{wide} --dry-run --json")).ok();
-    let records = plan.stdout.lines().map(|line| serde_json::from_str(line).unwrap());
-    let plan: serde_json::Value =
-        records.into_iter().find(|it: &serde_json::Value| it["type"] == "plan").unwrap();
-    let plain = plan["plan"]["memory"]["total"].as_u64().unwrap();
-    let tight = format!("--memory {}B", plain * 8 / 10);
+    let tight = format!("--memory {}B", planned(&directory, wide) * 8 / 10);
     let text = train(&directory, &format!("{wide} {tight} --dry-run")).ok();
     let shown = format!("{}{}", text.stdout, text.stderr);
     assert!(shown.contains("blocks run again in the backward pass"), "{shown}");

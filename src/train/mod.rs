@@ -5,16 +5,16 @@
 //! what it will take; [`mod@run`] the run itself, top to bottom; then its parts, each one thing:
 //! [`layout`] what lies in a run, [`directory`] who may work in it, `origin` what it begins from,
 //! `extend` more steps, `recovery` which checkpoint is sound, `replay` whether it comes out again,
-//! `budget` how long, `cautions` what is said first, `warmup` what begins small, `recompute` whether blocks run twice to fit,
-//! `learner` what training changes, `spikes` what it leaves out, `feed` rows of the mix,
-//! [`validate`] bits per byte, [`sample`] text (`stop`: up to a stop string), `health` whether it
-//! leads anywhere, `goals` whether it leads where it should, `peak` what its speed is held against,
-//! `rotation` which checkpoints stay, [`milestones`] what else is made of some,
-//! [`companions`] what other tools read them by, `log` with [`records`] and `events`, `sessions`,
-//! [`summary`] what is written down, `known` what [`crate::report`] cannot see for its page,
-//! `clock` the only clocks. Before a run: [`mod@probe`] its time and money, [`smoke`] whether it is
-//! sound, [`find_lr`] at which rate. [`mod@trained`] opens what was trained, here or elsewhere, and
-//! [`mod@generate`] continues prompts with it.
+//! `budget` how long, `cautions` what is said first, `warmup` what begins small, `recompute`
+//! whether blocks run twice to fit, `learner` what training changes, `spikes` what it leaves out,
+//! `feed` rows of the mix, [`validate`] bits per byte, [`sample`] text (`stop`: up to a stop
+//! string), `health` whether it leads anywhere, `goals` whether it leads where it should, `peak`
+//! what its speed is held against, `rotation` which checkpoints stay, [`milestones`] what else is
+//! made of some, [`companions`] what other tools read them by, `log` with [`records`] and `events`,
+//! `sessions`, [`summary`] what is written down, `known` what [`crate::report`] cannot see for its
+//! page, `clock` the only clocks. Before a run: [`mod@probe`] its time and money, [`smoke`] whether
+//! it is sound, [`find_lr`] at which rate. [`mod@trained`] opens what was trained, here or
+//! elsewhere, and [`mod@generate`] continues prompts with it.
 //!
 //! **Invariants.** A run is a pure function of (config, mix, numerics): stopped, killed or
 //! interrupted and resumed, it ends with the same bytes, clocks apart. The model, its gradients and
