@@ -5,7 +5,8 @@
 //! piece of its work on disk, [`manifest`] what a finished artifact says of itself, [`counts`] what
 //! became of the documents, [`record`] the plain data that these share, [`store`] where an
 //! output lies that is not current, [`find`] which artifacts lie below a folder, [`run`] what is
-//! looked for in a run, [`summary`] what a person is told, [`forecast`] what work would do. Nothing here runs a stage: `pipeline` does.
+//! looked for in a run, [`summary`] what a person is told, [`forecast`] what work would do. Nothing
+//! here runs a stage: `pipeline` does.
 
 pub mod counts;
 pub mod find;

@@ -1,7 +1,7 @@
 //! What others than the trainer look for in a run's folder, and whether the run goes on.
 //!
-//! In → a run's folder; out → names of files, the run's [`Standing`]. **Invariant.** A run that says
-//! `running` and that no process has locked was killed.
+//! In → a run's folder; out → names of files, the run's [`Standing`]. **Invariant.** A run that
+//! says `running` and that no process has locked was killed.
 
 use std::fmt;
 use std::path::{Path, PathBuf};

@@ -2,8 +2,8 @@
 //!
 //! In → a value and its gradient, what the leaves have from elsewhere; out → the gradient of each
 //! leaf, by name. **Method.** The pending node with the highest number goes next: all that read its
-//! result have gone before, so its gradient is complete. **Invariant.** A gradient is the sum of its
-//! parts in the order of the pass, after what earlier parts of the batch have left.
+//! result have gone before, so its gradient is complete. **Invariant.** A gradient is the sum of
+//! its parts in the order of the pass, after what earlier parts of the batch have left.
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
