@@ -136,7 +136,7 @@ impl fmt::Display for Cuda {
             match &library.found {
                 Some(Found { path, version, .. }) => {
                     let version = version.as_deref().unwrap_or("of unknown version");
-                    let name = place::name(&path);
+                    let name = place::name(path);
                     writeln!(f, "library     {name} {version}, {}", path.display())?;
                 }
                 None => writeln!(f, "library     {} missing", library.name)?,
