@@ -12,9 +12,9 @@ use crate::source::formats::{BlockSize, Layout, Limit};
 
 /// The most units that the default size makes of inputs that are large enough.
 const UNITS_MAX: u64 = 1024;
-/// What a unit covers at least by default: small enough for a laptop to resume finely.
+/// Least text of a unit by default: small enough for a laptop to resume finely.
 const UNIT_BYTES_MIN: u64 = 128 << 20;
-/// And at most.
+/// Most text of a unit by default.
 const UNIT_BYTES_MAX: u64 = 2 << 30;
 
 /// What the plan needs to know of a file.

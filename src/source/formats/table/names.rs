@@ -31,7 +31,7 @@ pub struct Place {
 #[derive(Clone, Debug)]
 pub struct Leading {
     pub text: Place,
-    /// What completes the text, which is a prompt then.
+    /// The completion, where the text is a prompt.
     pub completion: Option<Place>,
     pub id: Option<Place>,
 }
