@@ -38,7 +38,7 @@ pub struct HeldOutReport {
     /// The lowest and the highest probability of the wanted label.
     pub lowest: f64,
     pub highest: f64,
-    /// At each threshold: one half, and those that keep the share to keep of negatives and of all.
+    /// At one half, and at the thresholds that keep the share asked for, of negatives and of all.
     pub points: Vec<ThresholdReport>,
 }
 
