@@ -34,7 +34,7 @@ pub struct Source {
     /// Without its pattern.
     pub root: Address,
     pub place: Arc<dyn Place>,
-    /// The same, where it is the Hub's.
+    /// The place again, where it is the Hub's.
     pub repo: Option<Arc<Repo>>,
     pub files: Vec<Wanted>,
     is_file: bool,
