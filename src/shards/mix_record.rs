@@ -27,7 +27,7 @@ use crate::base::{
 pub const MIX_FILE: &str = "mix.json";
 /// Version of the JSON; one that is neither this nor [`FIRST_FORMAT`] is refused.
 pub const MIX_FORMAT: u32 = 2;
-/// Had no phases and an order without cells; runs that read such a mix go on.
+/// The version without phases and with an order that is not by cell; runs on such a mix go on.
 const FIRST_FORMAT: u32 = 1;
 
 /// A mix as resolved.
@@ -141,7 +141,7 @@ pub struct MixSource {
     pub documents: u64,
     /// Passes over the source, budget / available, in lowest terms.
     pub epochs: String,
-    /// The same with four decimals, rounded down.
+    /// The passes with four decimals, rounded down.
     pub epochs_decimal: String,
     /// Documents in `validation.arrow`.
     pub validation_documents: u64,

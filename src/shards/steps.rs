@@ -27,8 +27,8 @@ impl StepRows {
         StepRows { full, start: (start / sequence).min(full), growth }
     }
 
-    /// A run's steps and its T, from its resolved table `[train]`; `None` where that names no
-    /// batch.
+    /// A run's steps and its sequence length T, from its resolved table `[train]`; `None` where
+    /// that names no batch.
     pub fn of_config(train: &Value) -> Option<(StepRows, u64)> {
         let number = |key: &str| train[key].as_u64();
         let sequence = number("sequence").filter(|sequence| *sequence > 0)?;

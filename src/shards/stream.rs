@@ -2,8 +2,8 @@
 //!
 //! In → a mix and the shards it names; out → tokens `[start, end)` and where documents begin among
 //! them. Each document is opened by end-of-text, which takes the document's first position; the
-//! shards store none. Some tokens of a document may be read but not trained on: each position then
-//! says whether the token after it is trained on (end-of-text counts as the token before it does).
+//! shards store none. Some tokens of a document may be read but not trained on: a read then says of
+//! each position whether the token after it is trained on (end-of-text as the token before it).
 //! Invariant: what `read` gives is a function of the mix and the range alone, so a row may be read
 //! by anybody, in any order. Cost: under sequential reading each block is read, checked and decoded
 //! once an epoch, with the open blocks of a cell of each source in memory

@@ -190,7 +190,7 @@ impl ShardWriter {
             },
             |(batch, facts)| file.append(batch, facts),
         )?;
-        // After the written stretch is freed: two of them are one more than is asked for.
+        // The written stretch is freed first: two of them are one more than is asked for.
         drop(stretch);
         self.stretch.reserve(self.tokens_expected);
         Ok(())
