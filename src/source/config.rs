@@ -54,8 +54,8 @@ pub struct InputConfig {
     /// Exceptions for one source: `source.wiki = { text_column = "content" }`.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub source: BTreeMap<String, SourceConfig>,
-    /// Largest share of a source's documents that may be unreadable. Default: 1%, or a hundred
-    /// documents where that is more.
+    /// Largest share of a source's documents that may be unreadable, taken exactly. Default: 1%, or
+    /// a hundred documents where that is more.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_bad: Option<f64>,
     /// Leave damaged files out whole, and list them, instead of failing. Default false.

@@ -1,10 +1,11 @@
 //! One unit's documents: tasks of its files → batches → `map` on workers → `sink` in input order.
 //!
 //! The producer draws tasks (see [`formats`](super::formats)) file after file; a worker decodes a
-//! task into batches, which whoever is free takes: gives documents without an id the hash of their
-//! text, decides who is held out, leaves out those for which the condition does not hold, and calls
-//! `map`. Rejects and counts are gathered on the caller's thread, so their order is the input's.
-//! Memory: one task each for `2 × threads` in flight, fewer workers when `work.memory` is small.
+//! task into batches. Any free worker takes a batch: it gives documents without an id the hash of
+//! their text, decides which are held out, leaves out those for which the condition does not hold,
+//! and calls `map`. Rejects and counts are gathered on the caller's thread, so their order is the
+//! input's. Memory: one task each for `2 × threads` in flight, fewer workers when `work.memory` is
+//! small.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;

@@ -25,7 +25,7 @@ pub struct FileExtent<'a> {
     pub limit: Option<Limit>,
 }
 
-/// Text a unit covers when nobody asks: a 1024th of all, 128 MiB … 2 GiB.
+/// Bytes of text in a unit when no size is asked for: a 1024th of all, 128 MiB … 2 GiB.
 pub fn default_unit_bytes(total_text_bytes: u64) -> u64 {
     (total_text_bytes / UNITS_MAX).clamp(UNIT_BYTES_MIN, UNIT_BYTES_MAX)
 }

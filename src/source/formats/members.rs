@@ -3,7 +3,7 @@
 //! In → compressed bytes; out → the bytes of all members: gzip's (RFC 1952, section 2.2: a file is
 //! a sequence of members), zstd's frames (RFC 8878, section 3), bzip2's streams (as `cat` and
 //! `pbzip2` make them). Zero bytes that pad a gzip file to a block, as tape and some object stores
-//! do, are no member and no damage, as in gzip itself; anything else behind a member is damage, and
+//! do, are no member and no damage, as in gzip itself; anything else after a member is damage, and
 //! named. Cost: the decoder's, and one more a member.
 
 use std::io::{self, BufRead, Read};

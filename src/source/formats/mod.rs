@@ -72,8 +72,8 @@ pub trait Format: Sync {
     /// The name in messages: `Parquet`.
     fn name(&self) -> &'static str;
 
-    /// Endings of file names, lower case, with their dot; a directory is searched for them, and for
-    /// the same with the ending of a compressor behind them.
+    /// Endings of file names, lower case, with their dot; a directory is searched for them, with or
+    /// without the ending of a compressor after them.
     fn endings(&self) -> &'static [&'static str];
 
     /// How far the name of a file with such an ending decides its format.

@@ -282,7 +282,7 @@ pub(super) fn beginning<S: Scan, T>(
     }
 }
 
-/// What was seen of a beginning; one that is broken is left to whoever reads the file.
+/// What was seen of a beginning; one that is broken is left to the file's reader.
 pub(super) fn unless_broken<T>(seen: Result<Option<T>>) -> Result<Option<T>> {
     match seen {
         Err(Error::Damaged { .. }) => Ok(None),

@@ -64,10 +64,10 @@ impl Compression {
     }
 }
 
-/// Endings that compressed files have behind the ending of what is in them.
+/// Endings of compressors, which follow the ending of what is in the file.
 const COMPRESSED_ENDINGS: [&str; 5] = [".gz", ".zst", ".zstd", ".bz2", ".xz"];
 
-/// The name without the ending that a compressor put behind it.
+/// The name without the ending of a compressor.
 pub fn uncompressed_name(name: &str) -> &str {
     let lower = name.to_ascii_lowercase();
     let ending = COMPRESSED_ENDINGS.iter().find(|ending| lower.ends_with(**ending));

@@ -108,7 +108,7 @@ impl Node {
         }
     }
 
-    /// Empties this node's slots: an equal key that came earlier does not count.
+    /// Empties the slots of this node and below: an equal key that came earlier does not count.
     fn forget(&self, slots: &mut [Option<&str>]) {
         if let Some(slot) = self.slot {
             slots[slot] = None;
