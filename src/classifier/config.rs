@@ -15,14 +15,15 @@ pub struct ClassifierConfig {
     /// Texts that are wanted: `[NAME=]PATH` each, in a recipe also names of earlier steps.
     #[serde(skip_serializing)]
     pub positive: Vec<String>,
-    /// Texts that are not, likewise.
+    /// Texts that are not wanted, named in the same way.
     #[serde(skip_serializing)]
     pub negative: Vec<String>,
     /// Share of the texts kept out of training, to measure the model on. Default 0.2.
     pub held_out: f64,
-    /// Share to keep: the thresholds that keep it are reported. Default 0.1, as DCLM kept.
+    /// Share of texts to keep; the report gives the thresholds for it. Default 0.1, as DCLM kept.
     pub keep: f64,
-    /// Visits to each text. Default 5, fastText's own, as are those below without a reason.
+    /// Visits to each text. Default 5, as in fastText, like every default below that gives no
+    /// reason.
     pub epochs: u32,
     /// Numbers in a word's vector.
     pub dimensions: usize,
@@ -30,11 +31,11 @@ pub struct ClassifierConfig {
     pub word_ngrams: u32,
     /// Learning rate at the beginning.
     pub rate: f32,
-    /// Words that stand fewer times are left out.
+    /// Words that occur fewer times are left out.
     pub least_count: u32,
     /// Hash buckets for word n-grams; the model's size is about `4 × dimensions` bytes times this.
     pub buckets: u32,
-    /// Makes the first vectors, the order of the texts, and the choice of those kept out.
+    /// Decides the first vectors, the order of the texts, and which of them are kept out.
     #[serde(skip_serializing)]
     pub seed: u64,
 }
@@ -82,7 +83,7 @@ impl ClassifierConfig {
         self.settings().check()
     }
 
-    /// As the trainer wants them.
+    /// These settings, as the trainer takes them.
     pub fn settings(&self) -> TrainSettings {
         TrainSettings {
             dimensions: self.dimensions,

@@ -33,12 +33,12 @@ pub struct Report {
 pub struct HeldOutReport {
     pub positives: u64,
     pub negatives: u64,
-    /// The share of pairs of one text each that stand in the right order.
+    /// Share of pairs, one text of each side, that the model ranks right.
     pub area_under_curve: f64,
     /// The lowest and the highest probability of the wanted label.
     pub lowest: f64,
     pub highest: f64,
-    /// At each threshold: one half, and those that keep the wanted share of negatives and of all.
+    /// At one half, and at the thresholds that keep the share asked for, of negatives and of all.
     pub points: Vec<ThresholdReport>,
 }
 
@@ -67,8 +67,8 @@ impl Report {
     }
 }
 
-/// Measures `model` by the label at `wanted` on texts and whether they are wanted; `keep` is the
-/// share that thresholds are looked for.
+/// Measures `model` on texts that are known to be wanted or not, by the probability of the label at
+/// `wanted`; `keep` is the share for which thresholds are sought.
 pub(super) fn measure(
     model: &Model,
     wanted: u32,

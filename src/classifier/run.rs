@@ -45,14 +45,14 @@ pub const REPORT: &str = "report.json";
 const TEXTS: &str = "texts.parquet";
 const REJECTS: &str = "rejects.jsonl";
 
-/// The labels, as DCLM's model has them; their numbers are the sides'.
+/// The labels, as DCLM's model has them; a label's index is that of its side.
 const LABELS: [&str; 2] = ["hq", "cc"];
 
-/// The reasons documents do not train the model for.
+/// The reasons for which a document does not train the model.
 const HELD_OUT: &str = "held_out";
 const KEPT_OUT: &str = "kept_out";
 
-/// Bytes of text to a distinct word, about: 120 to 200 were seen on 20 MB of web text and prose.
+/// Bytes of text per distinct word, about: 120 to 200 were seen on 20 MB of web text and prose.
 const TEXT_PER_WORD: u64 = 100;
 
 /// `classifier train` with its opened inputs.
@@ -106,7 +106,8 @@ impl ClassifierTrain {
         let inputs = &self.sides[side];
         let mut sink = ParquetSink::create(&work.path(TEXTS), texts_schema())?;
         let mut taken = Counts::default();
-        // The stage lists the files and records of both sides; a side knows its own alone.
+        // The stage numbers the files and records of both sides together; a side knows only its
+        // own.
         let first_file = if side == 0 { 0 } else { self.sides[0].files().len() };
         let first_record = if side == 0 { 0 } else { self.sides[0].records().len() };
         let skipped: BTreeSet<usize> =
@@ -134,14 +135,14 @@ impl ClassifierTrain {
             range.input += first_record;
             work.record_read(range);
         }
-        // Of what was read; none of what trains the model is held out.
+        // `counts` is of what was read; none of what trains the model is held out.
         counts.sources.values_mut().for_each(|source| source.held_out = 0);
         counts.add(&taken);
         Ok(counts)
     }
 
-    /// The texts of a batch on one line each; those held out for validation train nothing, here as
-    /// elsewhere, and measure the model with those drawn.
+    /// The texts of a batch, each on one line. Those held out for validation train nothing, here as
+    /// elsewhere; they measure the model, together with those drawn.
     fn take(&self, batch: &Batch) -> Result<Taken> {
         let mut counts = SourceCounts::default();
         let (mut texts, mut kept_out) = (Vec::with_capacity(batch.len()), Vec::new());
@@ -200,7 +201,7 @@ impl ClassifierTrain {
         Ok(counts)
     }
 
-    /// The steps of training, told in shares of the text; then the measure.
+    /// Trains, reporting progress as a share of the text; then measures the model.
     fn learn(
         &self,
         trainer: Trainer,
@@ -248,8 +249,8 @@ impl Stage for ClassifierTrain {
         1
     }
 
-    /// The keys of reading, with what differs between the sides by side; `inputs` says how many of
-    /// the stage's inputs a side has, the positive ones first.
+    /// The keys of reading; those that each side resolves for itself stand in a table per side,
+    /// where `inputs` says how many of the stage's inputs the side has, the positive ones first.
     fn config(&self) -> Value {
         let mut config = self.sides[0].config_json();
         let own = serde_json::to_value(&self.config).expect("the configuration is plain data");
@@ -318,7 +319,7 @@ impl Stage for ClassifierTrain {
         let phases =
             vec![phase("read", units, Publish::No), phase("train", vec![single], Publish::AsIs)];
         let [positive, negative] = self.sides.each_ref().map(Inputs::holdout);
-        // Nothing inherits it, so sides that hold out different shares go together.
+        // No stage inherits the share, so sides that hold out different ones go together.
         Ok(Plan { phases, holdout: (positive == negative).then_some(positive) })
     }
 

@@ -32,7 +32,7 @@ impl Default for DownloadConfig {
 }
 
 impl DownloadConfig {
-    /// Fails where a value cannot be meant.
+    /// Refuses values that are out of range.
     pub fn check(&self) -> Result<()> {
         if (1..=CONNECTIONS_MAX).contains(&self.connections) {
             return Ok(());

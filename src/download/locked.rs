@@ -23,7 +23,7 @@ pub struct Locked {
     listings: BTreeMap<String, Listed>,
 }
 
-/// An address and what it means, as the configuration in a manifest has it.
+/// An address and what it resolves to, as the configuration in a manifest has it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Meaning {
     pub address: String,
@@ -43,7 +43,7 @@ pub struct Listed {
     pub files: Vec<ListedFile>,
 }
 
-/// One file of them.
+/// One file of a listing.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ListedFile {
     /// Relative to the address without its pattern.
@@ -55,7 +55,7 @@ pub struct ListedFile {
 }
 
 impl Locked {
-    /// What `out`, or else `partial` beside it, holds; nothing where neither is of a download.
+    /// What `out`, or else `partial` beside it, has fixed; empty where neither is of a download.
     pub fn read(out: &Path, partial: &Path) -> Result<Locked> {
         if let Some(manifest) = Manifest::read_if_known(out)?
             && manifest.kind == Kind::Download
@@ -98,7 +98,7 @@ fn commits(config: &Value) -> BTreeMap<String, String> {
     from.into_iter().filter_map(|meaning| Some((meaning.address, meaning.commit?))).collect()
 }
 
-/// What [`Identity`] writes, read again.
+/// Parses what [`Identity`] writes.
 fn identity(text: &str) -> Option<Identity> {
     let (kind, value) = text.split_once(':')?;
     match kind {

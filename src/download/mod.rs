@@ -55,19 +55,19 @@ use crate::base::size::{Bytes, Count};
 use crate::store::address::Address;
 use crate::store::hub::HTTP_MAX;
 
-/// Small files are fetched together up to so many bytes: less would be a record on the disk for
-/// each, more would be lost when a kill comes between.
+/// Small files are fetched together, up to this many bytes a unit. Smaller units would leave more
+/// records on the disk, larger ones would lose more when the run is killed.
 const UNIT_BYTES: u64 = 32 << 20;
 /// What one connection holds at a time: a part, and the buffers of the socket and of TLS.
 const CONNECTION_BYTES: u64 = 18 << 20;
-/// Requests that the Hub lets nobody in particular make at its resolvers in five minutes
-/// (hub-docs, `rate-limits.md`).
+/// Requests that the Hub allows an anonymous client at its resolvers in five minutes (hub-docs,
+/// `rate-limits.md`).
 const QUOTA: u64 = 3000;
 
 /// The stage with what it will fetch.
 pub struct Download {
     sources: Vec<Source>,
-    /// Source and file of each file, in units.
+    /// The files of each unit, as indexes of a source and of a file in it.
     units: Vec<Vec<(usize, usize)>>,
     config: DownloadConfig,
     out: PathBuf,
@@ -109,7 +109,7 @@ impl Download {
         self.files().map(|(_, file)| file.entry.bytes).sum()
     }
 
-    /// Files and bytes that no cache has.
+    /// Number and bytes of the files that no cache has.
     fn missing(&self) -> (u64, u64) {
         let missing = self.files().filter(|(source, file)| !source.is_cached(file));
         missing.fold((0, 0), |(files, bytes), (_, file)| (files + 1, bytes + file.entry.bytes))
@@ -235,7 +235,7 @@ fn units(sources: &[Source]) -> Vec<Vec<(usize, usize)>> {
     units
 }
 
-/// Two files under one name, a file where another has its folder, and names that are ours.
+/// Refuses two files of one name, a file where another has its folder, and names that are ours.
 fn refuse_twice(sources: &[Source]) -> Result<()> {
     let mut names: BTreeMap<&str, &Source> = BTreeMap::new();
     let name_it = "name one of them, as in `NAME=hf://…`: its files go to the folder NAME";

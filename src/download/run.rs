@@ -17,7 +17,7 @@ use crate::base::hash::{Fingerprint, xxh3_128};
 use crate::base::{interrupt, io, size::Count};
 use crate::store::fetch::{self, Fetch};
 
-/// How often it is looked whether the network is waited for.
+/// How often the progress line is renewed, which says whether the network is waited for.
 const LOOK: Duration = Duration::from_millis(500);
 
 /// Fetches the files of a unit.
@@ -80,7 +80,7 @@ impl Download {
     ) -> Result<Fingerprint> {
         let (entry, address) = (&file.entry, source.address_of(file));
         let identity = entry.identity.as_ref().map(ToString::to_string).unwrap_or_default();
-        // By its own address, since two files of one content may be on their way at once.
+        // The key has the file's own address: two files of one content may be fetched at once.
         let key = format!("{address}\0{}\0{identity}", entry.bytes);
         let (key, digits) = (xxh3_128(key.as_bytes()).short(), identity.rsplit(':').next());
         let complete = incoming(work)?.join(format!("{key}-{}", digits.unwrap_or_default()));
@@ -100,7 +100,7 @@ impl Download {
                 fetch.to(Path::new(&incomplete), &complete)?
             }
         };
-        // A second name keeps it for the next attempt; a disk without such still has it once.
+        // A hard link keeps the file for the next attempt; a disk without links still has it once.
         if !io::link(&complete, target) {
             io::rename(&complete, target)?;
         }
@@ -119,18 +119,18 @@ impl Download {
             io::remove_file(&to)?;
             Ok(linked)
         };
-        // A cache that cannot be written to is one to read from.
+        // A cache that cannot be written to is only read from.
         *self.through_cache.get_or_init(|| self.config.cache && probe().unwrap_or(false))
     }
 
-    /// Requests at once for a file: all of them where it is the only unit.
+    /// Requests at once for one file: all of them where it is the only unit.
     fn connections_each(&self) -> usize {
         let units = self.units.len().clamp(1, self.config.connections);
         self.config.connections / units
     }
 }
 
-/// Where files are on their way into OUT; it goes with OUT.partial.
+/// The folder of files on their way into OUT; it is removed with OUT.partial.
 fn incoming(work: &Work<'_>) -> Result<PathBuf> {
     let folder = work.published.partial.join("incoming");
     io::create_directory(&folder)?;

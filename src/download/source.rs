@@ -28,13 +28,13 @@ pub struct Asked {
     address: Address,
 }
 
-/// An address with what it means.
+/// An address and the files it means.
 pub struct Source {
     asked: Address,
     /// Without its pattern.
     pub root: Address,
     pub place: Arc<dyn Place>,
-    /// The same, where it is the Hub's.
+    /// The place again, where it is the Hub's.
     pub repo: Option<Arc<Repo>>,
     pub files: Vec<Wanted>,
     is_file: bool,
@@ -44,7 +44,7 @@ pub struct Source {
 /// A file to fetch.
 pub struct Wanted {
     pub entry: Entry,
-    /// In OUT, `/`-separated.
+    /// Name in OUT, `/`-separated.
     pub name: String,
 }
 
@@ -82,7 +82,7 @@ fn asked(input: &str, config: &DownloadConfig) -> Result<Asked> {
 }
 
 impl Source {
-    /// Lists what lies there; `alone`: no other address is given.
+    /// Lists the files at an address; `alone`: no other address is given.
     pub fn open(asked: &Asked, alone: bool, locked: &Locked) -> Result<Source> {
         let address = &asked.address;
         let (root, pattern) = split(address);
@@ -119,7 +119,7 @@ impl Source {
         Source { asked, root, place, repo, files, is_file, revision }
     }
 
-    /// As it was asked for.
+    /// The address as it was given.
     pub fn address(&self) -> String {
         self.asked.to_string()
     }
@@ -137,7 +137,7 @@ impl Source {
         self.repo.as_ref().is_some_and(|repo| repo.has(&file.entry))
     }
 
-    /// What the address means.
+    /// The address and its commit, for the manifest.
     pub fn record(&self) -> Value {
         let commit = self.revision.as_ref().map(|revision| revision.commit.clone());
         json!(Meaning { address: self.address(), commit })
@@ -168,7 +168,7 @@ impl Source {
         format!("{address}{}: {files}, {bytes}", commit.unwrap_or_default())
     }
 
-    /// That the branch means another commit by now.
+    /// A notice if the branch means another commit by now.
     pub fn moved(&self) -> Option<String> {
         let Revision { asked, commit, moved_to } = self.revision.as_ref()?;
         let (address, old, new) = (self.address(), short(commit), short(moved_to.as_ref()?));
@@ -184,7 +184,7 @@ pub fn short(commit: &str) -> &str {
     commit.get(..12).unwrap_or(commit)
 }
 
-/// A listing that stands in a manifest: only whether the branch has moved is asked.
+/// A listing taken from a manifest; only asks whether the branch has moved.
 fn standing(repo: &Repo, mut listing: Listing) -> Listing {
     if let Some(revision) = &mut listing.revision {
         revision.moved_to = repo.moved_to(&revision.commit);

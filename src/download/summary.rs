@@ -22,7 +22,7 @@ pub struct DownloadSummary {
 }
 
 impl DownloadSummary {
-    /// Of a finished download.
+    /// The summary of a finished download.
     pub fn new(manifest: &Manifest, moved: Vec<String>) -> DownloadSummary {
         let from = manifest.config["from"].as_array().cloned().unwrap_or_default();
         let text = |value: &Value| value.as_str().map(str::to_owned);

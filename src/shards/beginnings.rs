@@ -23,7 +23,7 @@ use crate::base::{error::Result, hash::xxh3_64};
 /// The shortest beginning that is compared.
 const FIRST_TOKENS: u64 = 1_000_000;
 
-/// Two mixes.
+/// How much two mixes have in common, one beginning after another.
 #[derive(Clone, Debug, Serialize)]
 pub struct OverlapReport {
     pub one: String,
@@ -31,25 +31,25 @@ pub struct OverlapReport {
     pub beginnings: Vec<Beginning>,
 }
 
-/// The first tokens of both.
+/// The comparison of the first `tokens` tokens of both.
 #[derive(Clone, Debug, Serialize)]
 pub struct Beginning {
     pub tokens: u64,
     #[serde(flatten)]
     pub overlap: Overlap,
-    /// Of the common documents, how many stand in one order within their sources.
+    /// Common documents that stand in the same order, counted within each source.
     pub in_order_within_sources: u64,
     /// The share of pairs of common documents, of any sources, that stand in the same order.
     pub pairs_in_order: Option<f64>,
 }
 
-/// Draws of the source's name and of the id.
+/// A hash of the source's name, and the draw of the id.
 type Document = (u64, u64);
 
 /// Draws of the ids of some blocks of a shard, by each block's first row.
 type Draws = BTreeMap<u32, Vec<u64>>;
 
-/// Those of the blocks that hold `rows`.
+/// The draws of the blocks that hold `rows`.
 fn draws_of(reader: &ShardReader, rows: &[u32]) -> Result<Draws> {
     let mut found = Draws::new();
     for &row in rows {
@@ -66,12 +66,12 @@ fn draws_of(reader: &ShardReader, rows: &[u32]) -> Result<Draws> {
 struct Documents {
     tokens: u64,
     documents: Vec<Document>,
-    /// Where each begins.
+    /// Position in the stream at which each begins.
     starts: Vec<u64>,
 }
 
 impl Documents {
-    /// Those that begin within the first `most` tokens.
+    /// Reads the documents that begin within the first `most` tokens.
     fn read(mix: &Path, most: u64) -> Result<Documents> {
         let record = MixRecord::read(mix)?;
         let mut order = OrderReader::open(&mix.join(ORDER_FILE))?;
@@ -109,7 +109,7 @@ impl Documents {
         Ok(Documents { tokens: record.tokens, documents, starts })
     }
 
-    /// Those that begin within the first tokens.
+    /// The documents that begin within the first `tokens` tokens.
     fn first(&self, tokens: u64) -> &[Document] {
         &self.documents[..self.starts.partition_point(|&start| start < tokens)]
     }
@@ -132,13 +132,13 @@ impl OverlapReport {
 }
 
 impl Beginning {
-    /// The share of the documents that both have, of the longer beginning.
+    /// Common documents as a share of those of the longer beginning.
     pub fn share(&self) -> Option<f64> {
         let Overlap { one, other, common, .. } = self.overlap;
         (one.max(other) > 0).then(|| common as f64 / one.max(other) as f64)
     }
 
-    /// The share of these that stand in one order within their sources.
+    /// The share of common documents that stand in the same order within their sources.
     pub fn share_in_order(&self) -> Option<f64> {
         let common = self.overlap.common;
         (common > 0).then(|| self.in_order_within_sources as f64 / common as f64)

@@ -32,7 +32,7 @@ const TOKENS: usize = 0;
 const DOCUMENT: usize = 1;
 const HELD_OUT: usize = 3;
 const BYTES: usize = 4;
-/// Where a batch's message keeps the list's offsets: behind the list's own validity.
+/// Which buffer of a batch's message has the list's offsets: the one after the list's validity.
 const OFFSETS_BUFFER: usize = 1;
 
 /// How wide a stored token is.
@@ -96,8 +96,8 @@ pub(super) fn trained_field() -> Field {
     Field::new(TRAINED, DataType::List(item), false)
 }
 
-/// Whether token `at` of a document is trained on: `bounds` rise, and each is the first token of a
-/// stretch that is, then of one that is not, in turn.
+/// Whether token `at` of a document is trained on: `bounds` rise, and are in turn the first token
+/// of a stretch that is trained on and of one that is not.
 pub fn is_trained(bounds: &[u32], at: usize) -> bool {
     bounds.partition_point(|&bound| bound as usize <= at) % 2 == 1
 }
@@ -136,7 +136,7 @@ pub(super) fn held_out_columns<'a>(
     ]
 }
 
-/// The columns of a batch that has them, or of one that has not.
+/// The columns of [`held_out_fields`] in a batch; `None` where the batch lacks them.
 #[derive(Clone, Debug)]
 pub(super) struct HeldOutColumns(Option<(StringArray, StringArray, BooleanArray)>);
 
@@ -232,7 +232,7 @@ pub enum TokenSlice<'a> {
 }
 
 impl TokenSlice<'_> {
-    /// Tokens.
+    /// Number of tokens.
     pub fn len(self) -> usize {
         match self {
             TokenSlice::U16(tokens) => tokens.len(),
@@ -289,7 +289,7 @@ impl TokenLists {
         TokenLists { offsets, values, trained: None }
     }
 
-    /// The same with the column `trained`.
+    /// These lists with the bounds of the column `trained`.
     fn with_trained(self, bounds: &ListArray) -> TokenLists {
         let values = bounds.values().as_primitive::<UInt32Type>().values().to_vec();
         let offsets = OffsetBuffer::new(bounds.offsets().to_vec().into());
@@ -303,7 +303,7 @@ impl TokenLists {
         Some(&values[offsets[row] as usize..offsets[row + 1] as usize])
     }
 
-    /// Documents.
+    /// Number of documents.
     pub fn len(&self) -> usize {
         self.offsets.len() - 1
     }
@@ -322,7 +322,7 @@ impl TokenLists {
         }
     }
 
-    /// Bytes it keeps in memory.
+    /// Bytes that the lists take in memory.
     pub fn memory_bytes(&self) -> u64 {
         let values = match &self.values {
             TokenValues::U16(values) => values.inner().capacity(),
@@ -347,7 +347,7 @@ pub struct Block {
 }
 
 impl Block {
-    /// Documents.
+    /// Number of documents.
     pub fn len(&self) -> usize {
         self.lists.len()
     }
@@ -395,7 +395,7 @@ pub struct RawBlock<'a> {
 }
 
 impl RawBlock<'_> {
-    /// Tokens of each document, without decompressing one.
+    /// Number of tokens of each document, without decompressing any of them.
     pub fn lengths(&self) -> Result<Vec<u32>> {
         let bytes = self.raw.buffer(OFFSETS_BUFFER)?;
         let offsets = bytes.as_chunks::<4>().0.iter().map(|bytes| i32::from_le_bytes(*bytes));
@@ -420,7 +420,7 @@ impl RawBlock<'_> {
         Ok(held_out)
     }
 
-    /// What is known of these rows, which are held out.
+    /// What is known of the held-out documents at `rows`.
     pub fn held_out_facts(&self, rows: impl Iterator<Item = usize>) -> Result<Vec<HeldOut>> {
         let columns: Vec<usize> = ((BYTES + 1)..self.raw.columns()).collect();
         let facts = match columns.is_empty() {
@@ -458,7 +458,7 @@ impl RawBlock<'_> {
         Ok(lists)
     }
 
-    /// Everything.
+    /// Decodes all columns.
     pub fn block(&self) -> Result<Block> {
         let batch = self.raw.decode(None)?;
         let block = Block {
@@ -493,7 +493,7 @@ impl RawBlock<'_> {
         Ok(block)
     }
 
-    /// The footer and the block say the same, else the file is damaged.
+    /// Fails where the footer and the block disagree: the file is damaged.
     fn expect<T: PartialEq + std::fmt::Debug>(
         &self,
         what: &str,

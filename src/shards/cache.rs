@@ -1,11 +1,11 @@
 //! Decoded blocks, kept while the open cells still need them.
 //!
-//! In → which block, and how to load it; out → its tokens. A block is given up when as many
-//! documents were finished as it has for training: under sequential reading that is the moment its
-//! epoch has no more use for it, so each block is decoded once an epoch, however slowly its source
-//! is drawn (least-recently-used alone would give up the blocks of rare sources again and again).
-//! Beyond the bytes allowed the block used longest ago goes first. Invariant: what is held beyond
-//! the bytes allowed is at most one block. Cost: a map look-up a document.
+//! In → which block, and how to load it; out → its tokens. A block is dropped once as many
+//! documents were finished as it has for training: under sequential reading that is when its epoch
+//! no longer needs it, so each block is decoded once an epoch, however slowly its source is drawn
+//! (least-recently-used alone would drop the blocks of rare sources again and again). Beyond the
+//! bytes allowed the block used longest ago goes first. Invariant: what is held beyond the bytes
+//! allowed is at most one block. Cost: a map look-up a document.
 
 use std::collections::BTreeMap;
 
@@ -70,7 +70,7 @@ impl BlockCache {
         }
     }
 
-    /// Blocks decoded so far, repeated ones each time.
+    /// Blocks decoded so far; one that is decoded again counts again.
     pub fn decoded(&self) -> u64 {
         self.decoded
     }

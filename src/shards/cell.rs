@@ -15,7 +15,7 @@ use crate::base::hash::xxh3_64_with_seed;
 /// Cells of a source.
 pub const CELLS: usize = 256;
 
-/// Under a seed of its own, so that it is independent of the draws that hold documents out or
+/// Seed of the draw: its own, so that the draw is independent of those that hold documents out or
 /// choose them for validation. Never changes: shards are sorted by it.
 const SEED: u64 = u64::from_le_bytes(*b"dp cells");
 

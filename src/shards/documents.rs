@@ -1,9 +1,9 @@
 //! Which documents stand where in the training stream, and where one document stands.
 //!
 //! In → a mix and the shards it names; out → for a range of the stream its documents ([`Read`]),
-//! for an id all its places. Invariant: what is told of positions is `order.arrow`'s, what is told
-//! of documents their shard's. Cost: a range reads one block a document at worst (its ids, not its
-//! tokens); an id reads the ids of every shard and the whole order, 18 bytes a document.
+//! for an id all its places. Invariant: positions come from `order.arrow`, facts about a document
+//! from its shard. Cost: a range reads one block a document at worst (its ids, not its tokens); an
+//! id reads the ids of every shard and the whole order, 18 bytes a document.
 
 use std::{
     collections::BTreeSet,
@@ -32,12 +32,12 @@ pub struct Read {
     pub id: String,
     /// The mix's name of its source.
     pub source: String,
-    /// Its place among the documents of the stream.
+    /// Its index among the documents of the stream.
     pub document: u64,
-    /// The position of its opener, and the one behind its last token.
+    /// The position of its opener, and the one after its last token.
     pub first_token: u64,
     pub end: u64,
-    /// Tokens of it inside the range that was asked for.
+    /// How many of its tokens lie in the range that was asked for.
     pub tokens: u64,
     /// The shard file, and the row in it.
     pub shard: PathBuf,
@@ -58,7 +58,7 @@ pub struct MixDocuments {
 }
 
 impl MixDocuments {
-    /// Opens the mix in `directory`; shards that moved are searched in `data`.
+    /// Opens the mix in `directory`; shards that have moved are looked for in `data`.
     pub fn open(directory: &Path, data: &[PathBuf]) -> Result<MixDocuments> {
         let record = MixRecord::read(directory)?;
         let order = OrderReader::open(&directory.join(ORDER_FILE))?;
@@ -72,8 +72,8 @@ impl MixDocuments {
         &self.record
     }
 
-    /// The documents that have tokens in `from..to` of the stream, in its order; what lies behind
-    /// the stream has none.
+    /// The documents that have tokens in `from..to` of the stream, in its order; none past the
+    /// stream's end.
     pub fn between(&mut self, from: u64, to: u64) -> Result<Vec<Read>> {
         let to = to.min(self.order.tokens());
         let mut found = Vec::new();

@@ -58,10 +58,10 @@ const ZSTD_LEVEL: i32 = 3;
 /// Bytes of the trailer of an Arrow file: the footer's length and the magic word.
 const TRAILER_BYTES: u64 = 10;
 
-/// A block of zstd has at most 128 KiB and takes 4 bytes or more (RFC 8878, section 3.1.1.2).
+/// zstd's highest ratio: a block has at most 128 KiB and takes 4 bytes (RFC 8878, section 3.1.1.2).
 const ZSTD_RATIO_MAX: usize = (128 << 10) / 4;
 
-/// Metadata and length prefix of an encapsulated Arrow message, and its alignment.
+/// Bytes of marker and length before an encapsulated Arrow message, and its alignment.
 const MESSAGE_PREFIX_BYTES: usize = 8;
 
 /// How the buffers of a file are stored.
@@ -69,7 +69,7 @@ const MESSAGE_PREFIX_BYTES: usize = 8;
 pub enum Compression {
     /// As they are: to be mapped or read in place.
     None,
-    /// Each buffer one zstd frame.
+    /// Each buffer is one zstd frame.
     Zstd,
 }
 
@@ -147,8 +147,8 @@ impl<L: Layout> CheckedWriter<L> {
         Ok(writer)
     }
 
-    /// What encodes batches as this file holds them; [`CheckedWriter::append`] lays what comes
-    /// out in the file's order.
+    /// The encoder of this file's batches; [`CheckedWriter::append`] puts what it makes into the
+    /// file, in the file's order.
     pub fn encoder(&self) -> Arc<BatchEncoder> {
         self.encoder.clone()
     }
@@ -205,8 +205,8 @@ pub struct CheckedFile<L: Layout> {
 }
 
 impl<L: Layout> CheckedFile<L> {
-    /// Reads and checks the footer. A configuration error: another version's format. Damaged:
-    /// another kind, a checksum that differs, a batch outside the file.
+    /// Reads and checks the footer. Another version's format is a configuration error; another
+    /// kind, a checksum that differs or a batch outside the file is damage.
     pub fn open(path: &Path) -> Result<Self> {
         let size = io::size(path)?;
         let bytes = footer_bytes(path, size)?;
@@ -313,7 +313,7 @@ impl RawBatch<'_> {
         self.schema.fields().len()
     }
 
-    /// The place of the column `name`, where it has one.
+    /// The index of the column `name`, where there is one.
     pub fn place(&self, name: &str) -> Option<usize> {
         self.schema.index_of(name).ok()
     }
@@ -337,8 +337,8 @@ impl RawBatch<'_> {
         Ok(batch)
     }
 
-    /// Buffer `index` of the message, decompressed: for a column's part without the rest of it
-    /// (the offsets of a list without its values).
+    /// Buffer `index` of the message, decompressed: reads a part of a column alone (the offsets of
+    /// a list without its values).
     pub fn buffer(&self, index: usize) -> Result<Vec<u8>> {
         let buffers = self.buffers()?;
         let stored =
@@ -350,8 +350,8 @@ impl RawBatch<'_> {
         }
     }
 
-    /// Where each buffer lies; a length that the bytes cannot have is damage, found before anybody
-    /// asks for that much memory.
+    /// Where each buffer lies. A length that the bytes cannot have is damage, found before that
+    /// much memory is allocated.
     fn buffers(&self) -> Result<Vec<Stored<'_>>> {
         let message = self.bytes.get(MESSAGE_PREFIX_BYTES..).unwrap_or_default();
         let message = root_as_message(message).map_err(|error| self.damaged(error))?;
@@ -396,8 +396,8 @@ enum Stored<'a> {
 }
 
 impl Stored<'_> {
-    /// Arrow's BodyCompression: the length before compression (-1: stored as it is), the frame,
-    /// which says its length too.
+    /// Parses Arrow's BodyCompression: the length before compression (-1: stored as it is), then
+    /// the frame, which must state the same length.
     fn new(bytes: &[u8], is_compressed: bool) -> Option<Stored<'_>> {
         if !is_compressed || bytes.is_empty() {
             return Some(Stored::Plain(bytes));

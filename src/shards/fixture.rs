@@ -42,7 +42,7 @@ impl TestDocument {
         TestDocument { id, source, held_out: false, bytes, tokens }
     }
 
-    /// The same, held out.
+    /// This document, held out.
     pub fn held_out(mut self) -> TestDocument {
         self.held_out = true;
         self

@@ -26,9 +26,9 @@ use crate::base::{
     pool::Pool,
 };
 
-/// Behind the last batch: a message of no length.
+/// Follows the last batch: a message of length zero.
 const END_OF_BATCHES: [u8; 8] = [0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0];
-/// At both ends of a file.
+/// The magic word at both ends of a file.
 const MAGIC: &[u8] = b"ARROW1";
 
 /// Makes the batches of one file; any thread may.
@@ -54,7 +54,7 @@ pub struct EncodedBatch {
 }
 
 impl BatchEncoder {
-    /// For the file at `path`, which errors name.
+    /// An encoder for the file at `path`, which errors name.
     pub(super) fn new(path: &Path, schema: &SchemaRef, options: IpcWriteOptions) -> Result<Self> {
         let (path, schema, head) = (path.to_owned(), schema.clone(), Vec::new());
         let mut encoder = BatchEncoder { path, schema, options, head, files: Pool::default() };

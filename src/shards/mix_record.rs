@@ -27,7 +27,7 @@ use crate::base::{
 pub const MIX_FILE: &str = "mix.json";
 /// Version of the JSON; one that is neither this nor [`FIRST_FORMAT`] is refused.
 pub const MIX_FORMAT: u32 = 2;
-/// Before phases, and before the order was one of cells: runs that read such a mix go on.
+/// The version without phases and with an order that is not by cell; runs on such a mix go on.
 const FIRST_FORMAT: u32 = 1;
 
 /// A mix as resolved.
@@ -39,7 +39,7 @@ pub struct MixRecord {
     pub tokens: u64,
     /// Documents of the stream, repeated ones each time.
     pub documents: u64,
-    /// Bytes of decoded blocks that are open at once, at most, when it is read from its beginning.
+    /// Most bytes of decoded blocks that are open at once when the mix is read from its beginning.
     pub window_bytes: u64,
     /// How documents were packed into rows, where they were.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -49,7 +49,7 @@ pub struct MixRecord {
     pub materialized: bool,
     /// Width of the stored tokens.
     pub token_width: TokenWidth,
-    /// Ids of the tokenizer, added tokens included.
+    /// Number of the tokenizer's ids, added tokens included.
     pub vocab_size: u64,
     /// The token that opens each document.
     pub end_of_text: String,
@@ -57,15 +57,15 @@ pub struct MixRecord {
     pub end_of_text_id: u32,
     /// XXH3-128 of `tokenizer/tokenizer.json`.
     pub tokenizer: Fingerprint,
-    /// Which texts validate ([`super::validation::fingerprint`]); mixes of earlier builds do not
-    /// say.
+    /// Fingerprint of the validation texts ([`super::validation::fingerprint`]); mixes of earlier
+    /// builds have none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub validation: Option<Fingerprint>,
     /// The mixtures, one after another.
     pub phases: Vec<MixPhase>,
     /// The sources, in the order of the command; `order.arrow` numbers them.
     pub sources: Vec<MixSource>,
-    /// Where texts of one's own validate, in the place of held-out documents: these, by source.
+    /// The user's own validation texts by source, where they take the place of held-out documents.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub validation_sources: Vec<ValidatedSource>,
     /// The shard files; `order.arrow` numbers them.
@@ -75,7 +75,7 @@ pub struct MixRecord {
 /// The texts of one source in `validation.arrow`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ValidatedSource {
-    /// Its name: the mix's, or that of the set of one's own.
+    /// The source's name: the mix's, or that of the user's own set.
     pub name: String,
     /// Its documents, their tokens without openers, and the UTF-8 bytes of their texts.
     pub documents: u64,
@@ -83,21 +83,21 @@ pub struct ValidatedSource {
     pub bytes: u64,
     /// Those of the documents that the recipe would keep.
     pub kept: u64,
-    /// Which texts they are.
+    /// Fingerprint of these texts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub validation: Option<Fingerprint>,
 }
 
-/// What packing came to. A document is cut where a border of two rows lies inside it.
+/// The result of packing. A document is cut where a border of two rows lies inside it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MixPacking {
-    /// Tokens of the rows that it is for.
+    /// Length of the rows, in tokens.
     pub sequence: u64,
     /// Documents of the stream.
     pub documents: u64,
     /// Documents that are cut.
     pub cut: u64,
-    /// What would be cut in the order before: concatenated and chunked.
+    /// Documents that the order before packing would cut: concatenated and chunked.
     pub cut_by_concat: u64,
     /// Documents that no row can hold.
     pub longer_than_a_row: u64,
@@ -108,13 +108,13 @@ pub struct MixPacking {
 pub struct MixPhase {
     /// What the configuration calls it.
     pub name: String,
-    /// Where it begins.
+    /// Position of its first token in the stream.
     pub first_token: u64,
-    /// How long it is.
+    /// Its length in tokens.
     pub tokens: u64,
-    /// For each source its weight, where it is read.
+    /// Weight of each source; `None` where the phase does not read it.
     pub weights: Vec<Option<String>>,
-    /// For each source its tokens.
+    /// Tokens of each source.
     pub source_tokens: Vec<u64>,
 }
 
@@ -141,7 +141,7 @@ pub struct MixSource {
     pub documents: u64,
     /// Passes over the source, budget / available, in lowest terms.
     pub epochs: String,
-    /// The same with four decimals, rounded down.
+    /// The passes with four decimals, rounded down.
     pub epochs_decimal: String,
     /// Documents in `validation.arrow`.
     pub validation_documents: u64,
@@ -152,7 +152,7 @@ pub struct MixSource {
     /// Those of them that the recipe would keep.
     #[serde(default)]
     pub validation_kept: u64,
-    /// Which texts they are.
+    /// Fingerprint of these texts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub validation: Option<Fingerprint>,
 }
@@ -216,7 +216,7 @@ impl MixRecord {
         serde_json::from_value(value).map_err(damaged)
     }
 
-    /// The texts that validate, by source: held-out documents, or those of a set of one's own.
+    /// The validation texts by source: held-out documents, or those of the user's own set.
     pub fn validated(&self) -> Vec<ValidatedSource> {
         if !self.validation_sources.is_empty() {
             return self.validation_sources.clone();
@@ -232,8 +232,8 @@ impl MixRecord {
         self.sources.iter().map(source).collect()
     }
 
-    /// What tables and pages call the set by; where a source does not say which its texts are,
-    /// neither does the whole.
+    /// The fingerprint by which tables and pages name the validation set; `None` where one of its
+    /// sources has none.
     pub fn validation_texts(&self) -> Option<Fingerprint> {
         let validated = self.validated();
         let scored = validated.iter().filter(|source| source.documents > 0);
@@ -305,7 +305,7 @@ impl MixRecord {
     }
 }
 
-/// What a record of the first format has that today's has not.
+/// The parts of a record in the first format that the upgrade needs.
 #[derive(Deserialize)]
 struct FirstRecord {
     /// Tokens of a source that were shuffled together.
@@ -316,8 +316,8 @@ struct FirstRecord {
 }
 
 impl FirstRecord {
-    /// The same record in today's form: one phase, and of each source one window in memory, with a
-    /// quarter for blocks that straddle two.
+    /// The record in today's form: one phase, and for each source one window in memory, with a
+    /// quarter more for blocks that straddle two windows.
     fn upgrade(mut value: Value) -> std::result::Result<Value, serde_json::Error> {
         let first: FirstRecord = serde_json::from_value(value.clone())?;
         let windows = first.sources.iter().map(|one| one.available_tokens.min(first.window_tokens));

@@ -182,14 +182,14 @@ impl OrderReader {
         self.file.about().tokens
     }
 
-    /// The damage where document `index` names a source, a shard or a row that is not there.
+    /// The error for a document `index` that names a source, a shard or a row that is not there.
     pub fn names_nothing(&self, index: u64) -> Error {
         let message = format!("document {index} names a source or a document that is not there");
         Error::damaged_artifact(self.path(), None, message)
     }
 
-    /// Document `index` of the stream and the position behind its last token. Panics behind the
-    /// last document.
+    /// Document `index` of the stream and the position after its last token. Panics past the last
+    /// document.
     pub fn row(&mut self, index: u64) -> Result<(OrderRow, u64)> {
         let documents = self.documents();
         assert!(index < documents, "document {index} of {documents}");
@@ -208,7 +208,7 @@ impl OrderReader {
         Ok((row, end))
     }
 
-    /// Index of the document that holds position `token`. Panics behind the last token.
+    /// Index of the document that holds position `token`. Panics past the last token.
     pub fn find(&mut self, token: u64) -> Result<u64> {
         let tokens = self.tokens();
         assert!(token < tokens, "token {token} of {tokens}");

@@ -1,11 +1,11 @@
 //! How alike two training streams are: which documents both show, and whether in one order.
 //!
-//! In → two sequences of documents; out → [`Overlap`]. A document that comes again is told apart by
-//! how often it came before, so passes are compared with their like. **In order** is the longest
+//! In → two sequences of documents; out → [`Overlap`]. Repeats of a document are told apart by how
+//! often it came before, so passes are compared with their like. **In order** is the longest
 //! subsequence of both: what would stay if everything else were moved (Schensted, "Longest
-//! increasing and decreasing subsequences", 1961, by patience sorting); that is strict where two
-//! sources shift against each other by a document, which the share of pairs in order hardly feels.
-//! Pure. Cost: n log n.
+//! increasing and decreasing subsequences", 1961, by patience sorting). This is strict: it falls
+//! where two sources shift against each other by a document, which hardly changes the share of
+//! pairs in order. Pure. Cost: n log n.
 
 use std::collections::BTreeMap;
 
@@ -14,20 +14,20 @@ use serde::Serialize;
 /// Two sequences beside each other.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Overlap {
-    /// Documents of the one.
+    /// Documents of the first sequence.
     pub one: u64,
-    /// Documents of the other.
+    /// Documents of the second sequence.
     pub other: u64,
-    /// Documents of both.
+    /// Documents that both have.
     pub common: u64,
     /// The most of these that stand in the same order in both.
     pub in_order: u64,
-    /// Pairs of these of which each sequence has another one first (Kendall's distance).
+    /// Pairs of these that the two sequences have in opposite orders (Kendall's distance).
     pub pairs_turned: u64,
 }
 
 impl Overlap {
-    /// Of two sequences.
+    /// Compares two sequences.
     pub fn of<T: Ord + Copy>(one: &[T], other: &[T]) -> Overlap {
         let places: BTreeMap<(T, u32), usize> =
             numbered(other).enumerate().map(|(place, document)| (document, place)).collect();
@@ -73,7 +73,7 @@ fn longest_rising(numbers: &[usize]) -> usize {
     ends.len()
 }
 
-/// Pairs that fall, counted while the numbers are sorted by merging.
+/// Number of inversions, counted while the numbers are sorted by merging.
 fn turned(numbers: &mut [usize], merged: &mut [usize]) -> u64 {
     if numbers.len() < 2 {
         return 0;

@@ -67,7 +67,7 @@ impl ShardReader {
         self.first_rows[index]
     }
 
-    /// The block that holds row `row`, and the row in it; `None` behind the last.
+    /// The block that holds row `row`, and the row in it; `None` past the last row.
     pub fn find_row(&self, row: u64) -> Option<(usize, usize)> {
         let block = self.first_rows.partition_point(|&first| first <= row).checked_sub(1)?;
         (block < self.blocks().len()).then(|| (block, (row - self.first_rows[block]) as usize))

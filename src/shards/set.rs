@@ -111,7 +111,7 @@ impl ShardSet {
         Some((name, u32::try_from(id).ok()?))
     }
 
-    /// Ids of the tokenizer, added tokens included.
+    /// Number of the tokenizer's ids, added tokens included.
     pub fn vocab_size(&self) -> Result<u64> {
         let size = self.manifest.config.get("vocab_size").and_then(Value::as_u64);
         size.ok_or_else(|| {
@@ -130,7 +130,8 @@ impl ShardSet {
     }
 }
 
-/// From the manifest where it lists the file, else of the file itself.
+/// The tokenizer's fingerprint: the manifest's where it lists the file, else that of the file
+/// itself.
 fn tokenizer_fingerprint(directory: &Path, manifest: &Manifest) -> Result<Fingerprint> {
     let name = format!("{TOKENIZER_DIRECTORY}/{TOKENIZER_FILE}");
     match manifest.files.iter().find(|file| file.name == name) {

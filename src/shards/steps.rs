@@ -1,33 +1,34 @@
 //! Which rows of a mix a step of training takes.
 //!
-//! In → rows of a whole batch, and of the first one where batches grow, or the table `[train]` that
-//! says both; out → the rows of a step, and of all before it. A batch grows along a line, whole
-//! rows; each step takes the rows behind those of the step before, so that the order of the rows is
-//! what it is without, none is left out and none is read twice. Pure. **Cost.** An addition a step
-//! of the growth.
+//! In → rows of a full batch, and of the first one where batches grow, or the table `[train]` that
+//! says both; out → the rows of a step, and of all before it. A batch grows linearly, in whole
+//! rows; each step takes the rows after those of the step before, so that rows come in the same
+//! order as without growth, none is left out and none is read twice. Pure. **Cost.** An addition a
+//! step of the growth.
 
 use serde_json::Value;
 
 /// How many rows steps take; steps are counted from 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StepRows {
-    /// Of a whole batch.
+    /// Rows of a full batch.
     pub full: u64,
-    /// Of the first step, at most as many.
+    /// Rows of the first step, at most `full`.
     pub start: u64,
-    /// Steps until a batch is whole; 0: it always is.
+    /// Steps until a batch is full; 0: it always is.
     pub growth: u64,
 }
 
 impl StepRows {
-    /// Of batches in tokens, in rows of `sequence` tokens; `start`, `growth`: 0 where they do not
-    /// grow.
+    /// Converts batches from tokens to rows of `sequence` tokens; `start`, `growth`: 0 where
+    /// batches do not grow.
     pub fn of_tokens(batch: u64, start: u64, growth: u64, sequence: u64) -> StepRows {
         let full = (batch / sequence).max(1);
         StepRows { full, start: (start / sequence).min(full), growth }
     }
 
-    /// Of a run, and its T, by its resolved table `[train]`; `None` where that names no batch.
+    /// A run's steps and its sequence length T, from its resolved table `[train]`; `None` where
+    /// that names no batch.
     pub fn of_config(train: &Value) -> Option<(StepRows, u64)> {
         let number = |key: &str| train[key].as_u64();
         let sequence = number("sequence").filter(|sequence| *sequence > 0)?;
@@ -53,7 +54,7 @@ impl StepRows {
         rows.saturating_add((step - small).saturating_mul(self.full))
     }
 
-    /// The most whole steps of `rows` rows, and so the step that row `rows` belongs to.
+    /// How many whole steps `rows` rows make, which is also the step that row `rows` belongs to.
     pub fn within(self, rows: u64) -> u64 {
         let (mut step, mut left) = (0, rows);
         while step < self.growth {

@@ -2,12 +2,12 @@
 //!
 //! In → a mix and the shards it names; out → tokens `[start, end)` and where documents begin among
 //! them. Each document is opened by end-of-text, which takes the document's first position; the
-//! shards store none. Where a document says so, some of its tokens are read but not trained on: for
-//! each position whether the token behind it is (end-of-text as the token before it). Invariant:
-//! what `read` gives is a function of the mix and the range alone, so a row may be read by anybody,
-//! in any order. Cost: under sequential reading each block is read, checked and decoded once an
-//! epoch, with the open blocks of a cell of each source in memory ([`MixReader::window_bytes`]); at
-//! a random place, one batch of the order and one block.
+//! shards store none. Some tokens of a document may be read but not trained on: a read then says of
+//! each position whether the token after it is trained on (end-of-text as the token before it).
+//! Invariant: what `read` gives is a function of the mix and the range alone, so a row may be read
+//! by anybody, in any order. Cost: under sequential reading each block is read, checked and decoded
+//! once an epoch, with the open blocks of a cell of each source in memory
+//! ([`MixReader::window_bytes`]); at a random place, one batch of the order and one block.
 
 use std::{
     collections::BTreeMap,
@@ -25,7 +25,7 @@ use super::{
 };
 use crate::base::error::{Error, Result};
 
-/// Blocks whose documents' sizes are held at once: eight bytes a document.
+/// Most blocks whose documents' sizes are held at once, at eight bytes a document.
 const SIZES_HELD: usize = 4096;
 
 /// Reads the training stream of a mix.
@@ -41,9 +41,9 @@ pub struct MixReader {
 }
 
 impl MixReader {
-    /// Opens the mix in `directory`. Shards that moved are searched in `data` and the folders right
-    /// below. `cache_bytes_max` bounds the decoded blocks; [`MixReader::window_bytes`] says how
-    /// much keeps each block from being decoded twice.
+    /// Opens the mix in `directory`. Shards that have moved are looked for in `data` and the
+    /// folders right below. `cache_bytes_max` bounds the decoded blocks;
+    /// [`MixReader::window_bytes`] says how much keeps each block from being decoded twice.
     pub fn open(directory: &Path, data: &[PathBuf], cache_bytes_max: u64) -> Result<MixReader> {
         let record = MixRecord::read(directory)?;
         let path = directory.join(ORDER_FILE);
@@ -88,8 +88,8 @@ impl MixReader {
         self.cache = BlockCache::new(cache_bytes_max);
     }
 
-    /// Memory with which sequential reading decodes each block once an epoch: what is open at once,
-    /// with an eighth for what buffers are rounded up to.
+    /// Memory with which sequential reading decodes each block once an epoch: the blocks that are
+    /// open at once, and an eighth more because buffers are rounded up.
     pub fn window_bytes(&self) -> u64 {
         match self.rows {
             Some(_) => 0,
@@ -102,9 +102,9 @@ impl MixReader {
         self.cache.decoded() + self.rows.as_ref().map_or(0, RowsReader::decoded)
     }
 
-    /// Reads `length` tokens from position `start` into `tokens`, and into `starts` the places in
-    /// `tokens` where a document begins (of its opener). Both are emptied first. Panics when the
-    /// range ends behind the stream.
+    /// Reads `length` tokens from position `start` into `tokens`, and into `starts` the indexes in
+    /// `tokens` at which a document begins (of its opener). Both are emptied first. Panics when the
+    /// range ends past the stream.
     pub fn read(
         &mut self,
         start: u64,
@@ -115,8 +115,8 @@ impl MixReader {
         self.read_row(start, length, tokens, starts, &mut Vec::new())
     }
 
-    /// The same, and into `trained` for each position whether the token behind it counts in a
-    /// loss; it stays empty where all do.
+    /// Does the same, and says in `trained` for each position whether the token after it counts in
+    /// a loss; `trained` stays empty where all do.
     pub fn read_row(
         &mut self,
         start: u64,
@@ -161,9 +161,9 @@ impl MixReader {
         Ok(())
     }
 
-    /// Tokens of the stream up to the end of the last whole document with which the texts of all so
-    /// far stay within `bytes`, and what they come to. Reads the column `bytes` of each block once
-    /// while its documents stand near one another in the order.
+    /// The tokens and the bytes of text of the longest beginning of the stream, in whole documents,
+    /// whose texts stay within `bytes`. Reads the column `bytes` of each block once while its
+    /// documents stand near one another in the order.
     ///
     /// # Errors
     /// Config: the stream was written out, and its shards are not there.
@@ -200,7 +200,7 @@ impl MixReader {
         Ok((tokens, text))
     }
 
-    /// The shard number `place`, opened.
+    /// Shard number `place`, opened at its first use.
     fn shard(&mut self, place: u32) -> Result<&ShardReader> {
         let at = place as usize;
         if at >= self.shards.len() {
@@ -213,8 +213,9 @@ impl MixReader {
         Ok(self.shards[at].as_ref().expect("opened just above"))
     }
 
-    /// Appends `positions` of the stream, which lie in the document `row`. Gives how many tokens it
-    /// has and the bounds of its trained stretches, unless it is trained on whole.
+    /// Appends the tokens at `positions` of the stream, which lie in the document `row`. Returns
+    /// the document's number of tokens and the bounds of its trained stretches, unless all of it is
+    /// trained on.
     fn read_document(
         &mut self,
         row: OrderRow,
@@ -264,8 +265,8 @@ impl MixReader {
     }
 }
 
-/// Says of the positions `within` a document, the last of a range that held `before` others,
-/// whether the token behind each is trained on; nothing while all are.
+/// Appends to `trained`, for the positions `within` a document, whether the token after each is
+/// trained on; `before` positions of the range precede them. Appends nothing while all are.
 fn mark(
     bounds: Option<(usize, Vec<u32>)>,
     before: usize,

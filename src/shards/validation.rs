@@ -74,24 +74,24 @@ pub struct ValidationDocument {
 }
 
 impl ValidationDocument {
-    /// What it counts for in a limit that is said in tokens: a quarter of its bytes, so that the
-    /// same texts are taken whatever the tokenizer.
+    /// Tokens that it counts for in a limit of tokens: a quarter of its bytes, so that the same
+    /// texts are taken whatever the tokenizer.
     pub fn weight(&self) -> u64 {
         weight(self.bytes)
     }
 }
 
-/// Tokens that a text of so many bytes counts for, whatever the tokenizer.
+/// Tokens that a text of `bytes` bytes counts for, whatever the tokenizer.
 pub fn weight(bytes: u64) -> u64 {
     bytes.div_ceil(BYTES_A_TOKEN)
 }
 
-/// Bytes of a token of English in a vocabulary of some tens of thousands, about.
+/// Bytes per token of English, about, with a vocabulary of some tens of thousands.
 const BYTES_A_TOKEN: u64 = 4;
 
-/// Which texts validate: XXH3-128 over (source, XXH3-128 of the raw text; of a file of an earlier
-/// build the id) of each document, whatever their order. Figures over sets of one fingerprint
-/// compare.
+/// Fingerprint of the validation texts: XXH3-128 over (source, XXH3-128 of the raw text) of each
+/// document, whatever their order; in files of earlier builds the id stands for the text. Figures
+/// on sets of one fingerprint can be compared.
 pub fn fingerprint<'a>(
     documents: impl Iterator<Item = (&'a str, Option<Fingerprint>, &'a str)>,
 ) -> Fingerprint {
@@ -104,8 +104,8 @@ pub fn fingerprint<'a>(
     xxh3_128(lines.concat().as_bytes())
 }
 
-/// The same of several sources at once, from (source, fingerprint of its texts): what tables and
-/// pages call a set by. `None` without a source, or where one does not say which its texts are.
+/// Fingerprint of several sources' texts, from (source, fingerprint of its texts): tables and pages
+/// name a set by it. `None` without a source, or where one has no fingerprint.
 pub fn fingerprint_of_sources<'a>(
     sources: impl Iterator<Item = (&'a str, Option<Fingerprint>)>,
 ) -> Option<Fingerprint> {
@@ -115,7 +115,7 @@ pub fn fingerprint_of_sources<'a>(
     (!lines.is_empty()).then(|| xxh3_128(lines.as_bytes()))
 }
 
-/// Bits per byte of texts of so many bytes, from the sum of their tokens' negative log-likelihoods.
+/// Bits per byte of texts of `bytes` bytes, from the sum of their tokens' negative log-likelihoods.
 pub fn bits_per_byte(nats: f64, bytes: u64) -> f64 {
     nats / (std::f64::consts::LN_2 * bytes.max(1) as f64)
 }

@@ -27,13 +27,13 @@ use super::{
 };
 use crate::base::{error::Result, parallel};
 
-/// Documents and bytes of ids that close a block although its tokens do not: a million empty
-/// documents are no reason for a block that does not fit into memory.
+/// Documents, or bytes of ids, that close a block whatever its tokens: a million empty documents
+/// must not make a block that does not fit into memory.
 const BLOCK_DOCUMENTS: usize = BLOCK_TOKENS as usize;
 const BLOCK_ID_BYTES: usize = 32 << 20;
 
-/// A cell's end closes a block of this many tokens. Below, 64 KiB, the head of a block and the
-/// columns beside its tokens come to more than 3% of what it stores.
+/// Tokens from which on the end of a cell closes the block. In a smaller one, below 64 KiB, the
+/// head and the columns beside the tokens come to more than 3% of what it stores.
 const BLOCK_TOKENS_MIN: u64 = 1 << 15;
 
 /// Tokens sorted at once: 2¹⁸ a cell. A reader holds a block of each stretch, and so a 256th of
@@ -110,7 +110,7 @@ pub struct ShardWriter {
     file: CheckedWriter<ShardLayout>,
     threads: usize,
     stretch: Stretch,
-    /// How many tokens are still to come, at most, if that was said.
+    /// Most tokens that are still to come, where the caller has said so.
     tokens_expected: u64,
     counts: ShardCounts,
 }
@@ -121,7 +121,7 @@ impl ShardWriter {
         ShardWriter::of(path, about(width, false), threads)
     }
 
-    /// The same for documents of which some tokens are not trained on.
+    /// Creates `path` for documents of which some tokens are not trained on.
     pub fn masked(path: &Path, width: TokenWidth, threads: usize) -> Result<ShardWriter> {
         ShardWriter::of(path, about(width, true), threads)
     }
@@ -137,8 +137,8 @@ impl ShardWriter {
         })
     }
 
-    /// Says that no more than `tokens` will come. Room is made for them at once, which takes
-    /// addresses but no memory before they are there; a buffer that grows is copied as often as it
+    /// Says that at most `tokens` will come. Room for them is reserved at once, which takes address
+    /// space but no memory until they are written; a buffer that grows is copied each time it
     /// doubles, into memory that is cleared first.
     pub fn expect(mut self, tokens: u64) -> ShardWriter {
         self.tokens_expected = tokens;
@@ -190,7 +190,7 @@ impl ShardWriter {
             },
             |(batch, facts)| file.append(batch, facts),
         )?;
-        // Not before what was written is given up: two stretches are one more than is asked for.
+        // The written stretch is freed first: two of them are one more than is asked for.
         drop(stretch);
         self.stretch.reserve(self.tokens_expected);
         Ok(())
@@ -210,9 +210,9 @@ struct Stretch {
     trained: Vec<u32>,
     ids: String,
     documents: Vec<Held>,
-    /// Of held-out documents.
+    /// What is known of held-out documents.
     facts: Vec<HeldOut>,
-    /// By first appearance.
+    /// Names, by first appearance.
     sources: Vec<String>,
 }
 
@@ -290,7 +290,7 @@ impl Stretch {
             })),
             TokenColumn::U32(column) => column.extend_from_slice(document.tokens),
         }
-        // Sources come in stretches of documents, so the last one is looked at first.
+        // Documents of one source mostly follow each other, so the last source is looked at first.
         let known = self.sources.iter().rposition(|source| source == document.source);
         let source = known.unwrap_or_else(|| {
             self.sources.push(document.source.to_owned());

@@ -21,8 +21,8 @@ pub(super) struct Seen<'a> {
     pub beginning: &'a Beginning,
 }
 
-/// Refuses what the beginnings rule out; the files to leave out with `--skip-bad-files`, each with
-/// its offset and what is wrong.
+/// Refuses what the beginnings rule out. Returns the files to leave out with `--skip-bad-files`,
+/// each with its offset and what is wrong.
 pub(super) fn check(
     files: &[Seen<'_>],
     sources: &[String],

@@ -32,7 +32,7 @@ pub struct InputConfig {
     /// `int_score >= 3 AND language = 'en'`; the others count as dropped. Default: all.
     #[serde(rename = "where", skip_serializing_if = "Option::is_none")]
     pub condition: Option<String>,
-    /// Read only the first so many documents, in input order. Default: all.
+    /// Read only this many documents, the first in input order. Default: all.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limit_documents: Option<Count>,
     /// Share of raw documents held out for validation, 0 … 1. Default 0.005; a corpus has its own.
@@ -40,7 +40,7 @@ pub struct InputConfig {
     pub holdout: Option<f64>,
     /// A longer text, or line, is rejected, and never held in memory whole. Default 128 MiB.
     pub max_document_bytes: Bytes,
-    /// Text a unit of work covers, about. Default: a 1024th of the inputs, 128 MiB … 2 GiB.
+    /// Bytes of text in a unit of work, about. Default: a 1024th of the inputs, 128 MiB … 2 GiB.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unit_bytes: Option<Bytes>,
     /// How each message of a text that is a list of messages is written. Default
@@ -54,16 +54,16 @@ pub struct InputConfig {
     /// Exceptions for one source: `source.wiki = { text_column = "content" }`.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub source: BTreeMap<String, SourceConfig>,
-    /// Share of a source's documents that may be unreadable, exactly. Default: 1%, and a hundred
-    /// documents however few there are.
+    /// Largest share of a source's documents that may be unreadable, taken exactly. Default: 1%, or
+    /// a hundred documents where that is more.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_bad: Option<f64>,
     /// Leave damaged files out whole, and list them, instead of failing. Default false.
     pub skip_bad_files: bool,
     /// Store what is read of `hf://` inputs in the Hub's own cache (`HF_HOME`). Default false.
     pub cache: bool,
-    /// Whether what is a prompt with its completion, or a list of messages, says which bytes of its
-    /// text are answers; for the stage that asks.
+    /// Whether a prompt with its completion, or a list of messages, says which bytes of its text
+    /// are answers; set by the stage that asks for it.
     #[serde(skip)]
     pub answers: bool,
     /// Commits that an earlier run of the same work has read, by repository and revision.

@@ -26,8 +26,8 @@ use std::fs::File;
 const GROUP_ROWS: usize = 8192;
 /// Bytes of strings that close a row group.
 const GROUP_BYTES: usize = 32 << 20;
-/// Rows that the encoder gets at once, counted from the row group's first: it ends pages where they
-/// end. The encoder's own default.
+/// Rows that the encoder gets at once, counted from the row group's first: pages end only where
+/// these end. The encoder's own default.
 const CHUNK_ROWS: usize = 1024;
 /// zstd's own default.
 const ZSTD_LEVEL: i32 = 3;
@@ -37,7 +37,7 @@ pub struct ParquetSink {
     path: PathBuf,
     writer: ArrowWriter<BufWriter<File>>,
     rows: u64,
-    /// In the open row group.
+    /// Rows, and bytes of strings, in the open row group.
     group_rows: usize,
     group_bytes: usize,
     /// Rows of the chunk that is not full yet.
@@ -132,7 +132,7 @@ impl CorpusWriter {
     }
 }
 
-/// Bytes of strings in each row: what decides about row groups.
+/// Bytes of strings in each row, which decide where row groups end.
 fn row_bytes(records: &RecordBatch) -> impl Fn(usize) -> usize {
     let strings = records.columns().iter().filter(|column| column.data_type() == &DataType::Utf8);
     let offsets: Vec<_> =

@@ -36,12 +36,12 @@ use crate::source::walk::PassedOver;
 use crate::store::ahead::AHEAD_BYTES;
 use crate::store::{Address, Revision, Stored};
 
-/// Text of a document, where only its files' sizes are known; on the low side of the web's mean, so
-/// that what is counted by documents is not too little.
+/// Bytes of text in a document, where only its file's size is known; below the web's mean, so that
+/// numbers of documents are not guessed too small.
 const DOCUMENT_TEXT_BYTES: u64 = 2048;
 
-/// What a corpus or token shards take for 1,000 bytes of text: 290 to 400 were measured on prose,
-/// technical and web text.
+/// Bytes that a corpus or token shards take for 1,000 bytes of text: 290 to 400 were measured on
+/// prose, technical and web text.
 const STORED_PER_MILLE: u64 = 400;
 
 /// Memory of a command that reads next to nothing: 52 to 62 MiB were measured on a megabyte.
@@ -54,7 +54,7 @@ const MEMORY_BASE: u64 = 56 << 20;
 const ROW_GROUP_BYTES: u64 = 32 << 20;
 const MEMORY_PER_WRITTEN_MILLE: u64 = 2500;
 
-/// What one request for a part of a remote file fetches at most.
+/// Most bytes that one request for a part of a remote file fetches.
 const REQUEST_BYTES: u64 = 8 << 20;
 
 /// One file of the inputs.
@@ -94,7 +94,7 @@ impl InputFile {
         self.limit.map_or(self.probe.records, |limit| Some(limit.records))
     }
 
-    /// Text, about.
+    /// Bytes of text, about.
     pub fn text_bytes(&self) -> u64 {
         self.probe.layout.text_bytes()
     }
@@ -131,7 +131,7 @@ pub struct Inputs {
     pub(super) files: Vec<InputFile>,
     pub(super) sources: Vec<String>,
     pub(super) schema: SchemaRef,
-    /// With the columns that are not kept, which a condition may name.
+    /// The schema with the columns that are not kept, which a condition may name.
     pub(super) known: SchemaRef,
     pub(super) predicate: Option<Predicate>,
     pub(super) units: Vec<UnitPlan>,
@@ -147,8 +147,8 @@ impl Inputs {
         Inputs::open_for(Keeps::AllColumns, specs, config)
     }
 
-    /// The same for whoever reads the texts alone: other columns, whatever they are, do not stop
-    /// it.
+    /// The same for a stage that reads the texts alone: other columns, whatever they are, do not
+    /// stop it.
     pub fn open_texts(specs: &[InputSpec], config: &InputConfig) -> Result<Inputs> {
         Inputs::open_for(Keeps::TextAlone, specs, config)
     }
@@ -214,8 +214,8 @@ impl Inputs {
         self.records.clone()
     }
 
-    /// The resolved input keys that are part of the fingerprint: what is read, not how it is
-    /// forgiven.
+    /// The resolved input keys that are part of the fingerprint: they decide what is read, not how
+    /// much damage is tolerated.
     pub fn config_json(&self) -> Value {
         let mut json = serde_json::to_value(&self.config).expect("the configuration is plain data");
         if let Some(table) = json.as_object_mut() {
@@ -283,7 +283,7 @@ impl Inputs {
         self.documents().unwrap_or(self.text_bytes() / DOCUMENT_TEXT_BYTES)
     }
 
-    /// What reading takes, and a corpus of all that is read.
+    /// What reading takes, and the disk that a corpus of all that is read takes.
     pub fn needs(&self, threads: usize) -> Needs {
         let largest = self.units.iter().map(|unit| self.task_memory(unit)).max().unwrap_or(0);
         let fetches = self.fetches();
@@ -336,13 +336,13 @@ impl Inputs {
         self.files.iter().filter_map(moved).collect()
     }
 
-    /// What the writer of a unit's documents or tokens holds: a row group on its way out.
+    /// Bytes that the writer of a unit's documents or tokens holds: a row group being written.
     fn held_by_writer(&self) -> u64 {
         let unit = self.units.iter().map(|unit| unit.bytes).max().unwrap_or(0);
         unit.min(ROW_GROUP_BYTES) * MEMORY_PER_WRITTEN_MILLE / 1000
     }
 
-    /// Text in all inputs, about.
+    /// Bytes of text in all inputs, about.
     pub fn text_bytes(&self) -> u64 {
         self.units.iter().map(|unit| unit.bytes).sum()
     }
@@ -475,14 +475,14 @@ fn open_files(
     let open = |(index, (name, stored)): (usize, &(String, Stored))| -> Result<InputFile> {
         let corpus = source.is_none();
         let record = first_record + if corpus { 0 } else { index };
-        // First of all, so that a change while the rest is looked at is seen later.
+        // First, so that a change of the file while the rest is looked at is noticed later.
         let planned = planned_file(root, record, name, stored)?;
         let looked_at = stored.remembering_its_head();
         let format = format_of(name, &looked_at)?;
         let (probe, damage) = match format.probe(&looked_at, &ask) {
             Ok(probe) => (probe, None),
             Err(Error::Damaged { offset, message, .. }) => {
-                // Only a name is trusted so far that the file may be something else.
+                // Only where the name alone decided may the file be of another kind.
                 let other = match format.named() {
                     Named::Whole => what_it_is(&looked_at)?,
                     _ => None,
@@ -516,7 +516,7 @@ fn open_files(
     Ok(files)
 }
 
-/// What a file is whose metadata cannot be read, where its first bytes tell.
+/// What kind of file it is, where its metadata cannot be read and its first bytes tell.
 fn what_it_is(file: &Stored) -> Result<Option<String>> {
     let head = formats::head(file)?;
     let json = || {
@@ -549,7 +549,7 @@ fn planned_file(root: &Root, input: usize, name: &str, file: &Stored) -> Result<
     planned.ok_or_else(|| gone(file.path()))
 }
 
-/// A file that was listed a moment ago.
+/// The error for a file that was listed a moment ago and is gone.
 fn gone(path: &Path) -> Error {
     Error::failed(format!("`{}` was removed while the inputs were opened", path.display()))
 }

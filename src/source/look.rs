@@ -143,8 +143,8 @@ fn of_array(text: &str) -> Reason {
     }
 }
 
-/// What a file looks like of whose first `block` no line is a document, if the file as a whole is
-/// something else than JSON Lines. `is_all`: the block is the whole file.
+/// What a file is that is not JSON Lines, judged by its first `block`, of which no line is a
+/// document; nothing where it may be JSON Lines. `is_all`: the block is the whole file.
 pub fn of_file(block: &[u8], is_all: bool) -> Option<Look> {
     if let Some(look) = kind_of(block) {
         return Some(look);
@@ -162,7 +162,7 @@ pub fn of_file(block: &[u8], is_all: bool) -> Option<Look> {
     Some(Look::new(reason, text))
 }
 
-/// Whether a value ends before a CR, with another behind it.
+/// Whether the first value is directly followed by a CR.
 fn is_cr_lines(text: &[u8]) -> bool {
     let mut values = serde_json::Deserializer::from_slice(text).into_iter::<IgnoredAny>();
     matches!(values.next(), Some(Ok(_))) && text.get(values.byte_offset()) == Some(&b'\r')
@@ -172,7 +172,7 @@ fn opens_object(text: &[u8]) -> bool {
     text.iter().find(|byte| !byte.is_ascii_whitespace()).is_none_or(|first| *first == b'{')
 }
 
-/// Whether the first JSON value goes on over the end of the first line, as far as the block shows
+/// Whether the first JSON value goes on past the end of the first line, as far as the block shows
 /// it.
 fn goes_over_lines(text: &[u8], first_line: usize, is_all: bool) -> bool {
     if first_line == text.len() {

@@ -10,7 +10,7 @@ use std::ops::Range;
 
 use crate::base::error::{Error, Result};
 
-/// What stands between the messages of a conversation when nobody asks.
+/// How a message is written when no template is given.
 const TEMPLATE_DEFAULT: &str = "{role}: {content}\n\n";
 
 /// The keys that a message's role and content have: OpenAI's, then ShareGPT's.
@@ -97,8 +97,8 @@ pub fn is_answering(role: &str) -> bool {
     ANSWERING.contains(&role)
 }
 
-/// Stretches of a text of `end` bytes as [`ANSWERS`] holds them: `17-42,60-71`. What was cut at the
-/// text's end is no part of them; where nobody answers, there is one that is empty.
+/// Stretches of a text of `end` bytes as [`ANSWERS`] holds them: `17-42,60-71`, cut at the text's
+/// end. Where nobody answers, there is one stretch, which is empty.
 pub fn list(stretches: &[Range<usize>], end: usize) -> String {
     if stretches.is_empty() {
         return format!("{end}-{end}");

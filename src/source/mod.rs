@@ -64,7 +64,7 @@ pub enum Columns<'a> {
     All,
     /// `id`, `text`, `source` and `held_out`.
     Text,
-    /// These too.
+    /// Those of `Text`, and these.
     And(&'a [&'a str]),
 }
 

@@ -12,7 +12,7 @@ use crate::base::error::{Error, Result};
 use crate::base::io;
 use crate::store::Address;
 
-/// Folders inside each other that are followed at most: more is a link that leads back.
+/// Most folders inside each other that are followed: deeper ones come from a link that leads back.
 pub(super) const DEPTH_MAX: usize = 64;
 
 /// Whether a file, a folder, or something that the pattern matches, is there.
@@ -88,7 +88,7 @@ impl Part {
     }
 }
 
-/// A pattern of relative paths, for what is listed and not walked.
+/// A pattern of relative paths, for files that are listed rather than walked to.
 pub(super) struct Pattern(Vec<Part>);
 
 impl Pattern {
@@ -114,7 +114,7 @@ fn fits(parts: &[Part], names: &[&str], is_file: bool) -> bool {
         Part::Names { matcher, dot } => {
             (*dot || !hidden) && matcher.is_match(name) && fits(rest, below, is_file)
         }
-        // What ends in `**` names files.
+        // A pattern that ends in `**` names files.
         Part::Folders if rest.is_empty() => is_file && !names.iter().any(|n| n.starts_with('.')),
         Part::Folders => fits(rest, names, is_file) || (!hidden && fits(parts, below, is_file)),
     }

@@ -1,10 +1,11 @@
 //! One unit's documents: tasks of its files → batches → `map` on workers → `sink` in input order.
 //!
 //! The producer draws tasks (see [`formats`](super::formats)) file after file; a worker decodes a
-//! task into batches, which whoever is free takes: gives documents without an id the hash of their
-//! text, decides who is held out, leaves out those for which the condition does not hold, and calls
-//! `map`. Rejects and counts are gathered on the caller's thread, so their order is the input's.
-//! Memory: one task each for `2 × threads` in flight, fewer workers when `work.memory` is small.
+//! task into batches. Any free worker takes a batch: it gives documents without an id the hash of
+//! their text, decides which are held out, leaves out those for which the condition does not hold,
+//! and calls `map`. Rejects and counts are gathered on the caller's thread, so their order is the
+//! input's. Memory: one task each for `2 × threads` in flight, fewer workers when `work.memory` is
+//! small.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -35,9 +36,9 @@ use crate::source::schema::{LEADING, unknown_column};
 use crate::source::verdict::{self, VERDICT};
 use crate::source::{Batch, Columns, LEFT_OUT, LeftOut};
 
-/// Memory a thread takes for its tasks, as a multiple of a task's text: compressed bytes, decoded
-/// columns, the arrays of a batch, and what `map` makes of them, of two tasks a thread. Measured at
-/// 1, 2 and 4 threads: 5 to 6 by ingest, filter, dedup and tokenize of row groups of 11 MiB.
+/// Memory that a thread takes for its two tasks, as a multiple of one task's text: compressed
+/// bytes, decoded columns, the arrays of a batch, and what `map` makes of them. Measured at 1, 2
+/// and 4 threads: 5 to 6 by ingest, filter, dedup and tokenize of row groups of 11 MiB.
 const MEMORY_PER_TEXT: u64 = 6;
 
 /// How a unit is read.
@@ -49,7 +50,7 @@ struct Reading<'a> {
     progress: &'a Progress,
     /// Whether a condition judges held-out documents, which stay, or leaves them out as well.
     judges: bool,
-    /// Where it is noted which bytes were read.
+    /// Is told which bytes were read.
     note: &'a (dyn Fn(ReadRange) + Sync),
 }
 
@@ -91,8 +92,8 @@ impl Inputs {
         Ok(counts)
     }
 
-    /// Reads everything, for whoever looks and writes nothing. What cannot be read is counted, and
-    /// fails as in a stage when it is too much.
+    /// Reads everything, for a caller that only looks and writes nothing. What cannot be read is
+    /// counted, and fails as in a stage when it is too much.
     pub fn survey<T: Send>(
         &self,
         columns: Columns<'_>,
@@ -278,8 +279,8 @@ impl Inputs {
         Ok(runs.into_iter().map(batch).collect())
     }
 
-    /// Leaves out the documents for which the condition does not hold, then its columns. Held-out
-    /// ones stay, with its verdict.
+    /// Leaves out the documents for which the condition does not hold, then the columns that only
+    /// the condition reads. Held-out documents stay, with the condition's verdict.
     fn select(&self, mut batch: Batch, view: &View, counts: &mut SourceCounts) -> Result<Batch> {
         let Some(predicate) = &self.predicate else { return Ok(batch) };
         let holds = predicate.select(&batch.records)?;
@@ -368,7 +369,7 @@ impl Inputs {
 /// The columns of a read.
 struct View {
     schema: SchemaRef,
-    /// Columns that are handed out; what follows only the condition reads.
+    /// How many columns are handed out; only the condition reads those after them.
     shown: usize,
     /// As [`Reading::judges`].
     judges: bool,

@@ -237,7 +237,7 @@ pub struct Listed {
 }
 
 /// Writes `rejects.jsonl`; makes no file while there is nothing to write. Keeps the first reject of
-/// each source and reason, for whoever must speak of them.
+/// each source and reason, for messages about them.
 pub struct RejectWriter {
     /// `None`: rejects are not written.
     path: Option<PathBuf>,
@@ -285,7 +285,7 @@ impl RejectWriter {
         Ok(())
     }
 
-    /// Flushes what was written; the first reject of each source and reason.
+    /// Flushes what was written. Returns the first reject of each source and reason.
     pub fn finish(self) -> Result<Vec<Listed>> {
         if let (Some(mut output), Some(path)) = (self.output, self.path) {
             output.flush().map_err(Error::io("write", &path))?;
@@ -294,11 +294,11 @@ impl RejectWriter {
     }
 }
 
-/// So many may be, too, when nobody says, however few documents there are.
+/// Unreadable documents that are allowed without `max_bad`, however few documents there are.
 const BAD_DOCUMENTS_DEFAULT: u64 = 100;
 
-/// Whether a source of so many documents has too many that cannot be read: more than exactly that
-/// share where `max_bad` is given, more than 1% and a hundred where not; all of them always.
+/// Whether too many of a source's documents cannot be read: where `max_bad` is given, more than
+/// exactly that share; else more than 1% and more than a hundred. All of them are always too many.
 pub fn is_too_many(rejected: u64, documents: u64, max_bad: Option<f64>) -> bool {
     let limit = max_bad.unwrap_or(MAX_BAD_DEFAULT);
     let few = max_bad.is_none() && rejected <= BAD_DOCUMENTS_DEFAULT;

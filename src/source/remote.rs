@@ -65,8 +65,8 @@ struct Listed {
 /// All that this process has listed.
 static LISTED: Mutex<Vec<Listed>> = Mutex::new(Vec::new());
 
-/// The files below `folder`: as this process has seen them, or as they are now. Another commit than
-/// the one that was seen is another folder.
+/// The files below `folder`: as this process has listed them before, else as they are now. At
+/// another commit it is another folder.
 fn listed(folder: &Address, access: Access) -> Result<(Arc<dyn Place>, Listing)> {
     let mut all = LISTED.lock().unwrap_or_else(PoisonError::into_inner);
     let is_commit = |listing: &Listing| match (&access.commit, &listing.revision) {
@@ -138,7 +138,7 @@ impl Files {
         below.filter(|(name, _)| !name.is_empty())
     }
 
-    /// The file or folder `name` of it; empty: itself.
+    /// The file or folder `name` of the listing; an empty name means the listing itself.
     fn at(&self, name: &str) -> Named {
         let address = if name.is_empty() { self.address.clone() } else { self.address.join(name) };
         let is_itself = name.is_empty() && self.is_file;

@@ -31,7 +31,7 @@ pub struct Root {
     /// The first place given.
     pub path: PathBuf,
     pub kind: RootKind,
-    /// Where the manifest of a corpus was read that lies elsewhere.
+    /// Where the manifest of a remote corpus was read.
     pub remote: Option<RemoteRecord>,
     /// Each file by its relative name, in input order.
     pub files: Vec<(String, Stored)>,
@@ -86,7 +86,7 @@ struct Place {
     /// The folder, or the one the file lies in: absolute, without links.
     folder: PathBuf,
     is_file: bool,
-    /// Its files, where it lies elsewhere.
+    /// Its files, where the place is remote.
     listed: Option<Vec<(String, Stored)>>,
     corpus: Option<Corpus>,
 }
@@ -95,7 +95,7 @@ struct Place {
 struct Corpus {
     path: PathBuf,
     manifest: Box<Manifest>,
-    /// Where its manifest and its files lie, if elsewhere.
+    /// Where its manifest and its files lie, if they are remote.
     elsewhere: Option<(Option<RemoteRecord>, BTreeMap<String, Stored>)>,
 }
 
@@ -220,7 +220,7 @@ fn one_name(source: &str, one: &Place, two: &Place) -> Error {
     ))
 }
 
-/// A source name that stands in two corpora, or in a corpus and before raw files.
+/// Refuses a source name that stands in two corpora, or in a corpus and before raw files.
 fn refuse_shared_names(roots: &[Root]) -> Result<()> {
     let mut sources: BTreeMap<String, &Root> = BTreeMap::new();
     for root in roots {
@@ -241,7 +241,7 @@ fn refuse_shared_names(roots: &[Root]) -> Result<()> {
     Ok(())
 }
 
-/// One file given twice, and names that cannot be written into an artifact.
+/// Refuses one file given twice, and names that cannot be written into an artifact.
 fn refuse_twice(roots: &[Root]) -> Result<()> {
     let mut files: BTreeMap<PathBuf, &Path> = BTreeMap::new();
     for (_, file) in roots.iter().flat_map(|root| &root.files) {
@@ -299,7 +299,8 @@ fn raw(source: String, places: Vec<Place>, config: &InputConfig) -> Result<Root>
     Ok(Root { path, kind: RootKind::Raw { source }, remote: None, files, passed_over })
 }
 
-/// Names of files are relative to the folder that holds all of a source: there must be one.
+/// Refuses a source of which some files are remote and some are not: names are relative to the one
+/// folder that holds them all.
 fn refuse_half_elsewhere(source: &str, places: &[Place]) -> Result<()> {
     let first = |here: bool| places.iter().find(|place| place.listed.is_none() == here);
     let (Some(here), Some(there)) = (first(true), first(false)) else { return Ok(()) };

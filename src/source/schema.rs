@@ -86,7 +86,7 @@ impl<'a> United<'a> {
         United { columns }
     }
 
-    /// The united schema of whoever keeps all columns, or those of `keep`: each must fit.
+    /// The united schema for a stage that keeps all columns, or those of `keep`: each must fit.
     pub fn kept(&self, keep: Option<&[String]>) -> Result<SchemaRef> {
         let is_kept = |column: &&Column<'_>| is_kept(column, keep);
         if let Some(message) =
@@ -97,7 +97,8 @@ impl<'a> United<'a> {
         self.fitting(keep)
     }
 
-    /// The united schema of whoever reads the text alone: columns that do not fit are left out.
+    /// The united schema for a stage that reads the text alone: columns that do not fit are left
+    /// out.
     pub fn fitting(&self, keep: Option<&[String]>) -> Result<SchemaRef> {
         for name in keep.unwrap_or_default() {
             let known = |known: &str| known == name;

@@ -549,7 +549,7 @@ fn noise(documents: u64) -> Vec<String> {
     (0..documents).map(|_| (0..4096).map(|_| word(&mut stream)).collect()).collect()
 }
 
-/// What the rest of a file's only unit gives when the file gets another size behind its first task.
+/// The error of reading on in a file that gets another size after its only unit's first task.
 fn read_after(path: &Path, size: impl Fn(u64) -> u64) -> Error {
     let inputs = Inputs::open(&[InputSpec::of(path)], &InputConfig::default()).unwrap();
     let (file, slice) = (&inputs.files[0], &inputs.units[0].slices[0]);

@@ -12,9 +12,9 @@ use crate::source::formats::{BlockSize, Layout, Limit};
 
 /// The most units that the default size makes of inputs that are large enough.
 const UNITS_MAX: u64 = 1024;
-/// What a unit covers at least by default: small enough for a laptop to resume finely.
+/// Least text of a unit by default: small enough for a laptop to resume finely.
 const UNIT_BYTES_MIN: u64 = 128 << 20;
-/// And at most.
+/// Most text of a unit by default.
 const UNIT_BYTES_MAX: u64 = 2 << 30;
 
 /// What the plan needs to know of a file.
@@ -25,7 +25,7 @@ pub struct FileExtent<'a> {
     pub limit: Option<Limit>,
 }
 
-/// Text a unit covers when nobody asks: a 1024th of all, 128 MiB … 2 GiB.
+/// Bytes of text in a unit when no size is asked for: a 1024th of all, 128 MiB … 2 GiB.
 pub fn default_unit_bytes(total_text_bytes: u64) -> u64 {
     (total_text_bytes / UNITS_MAX).clamp(UNIT_BYTES_MIN, UNIT_BYTES_MAX)
 }

@@ -86,7 +86,7 @@ pub fn judged(records: &RecordBatch, reasons: &BTreeMap<usize, &str>) -> Result<
     replaced(records, schema, VERDICT, Arc::new(StringArray::from_iter(reasons)))
 }
 
-/// Counts the held-out documents that these reasons are the first against.
+/// Counts the held-out documents to which `reasons` gives their first reason.
 pub fn count(counts: &mut SourceCounts, records: &RecordBatch, reasons: &BTreeMap<usize, &str>) {
     let earlier = Verdicts::of(records);
     for (_, reason) in reasons.iter().filter(|(row, _)| earlier.verdict(**row).is_none()) {
@@ -94,8 +94,8 @@ pub fn count(counts: &mut SourceCounts, records: &RecordBatch, reasons: &BTreeMa
     }
 }
 
-/// The records in the schema of [`with_twin`]: `twins` says of each row, which a deduplication has
-/// looked at if it is held out; what an earlier one has found stays.
+/// The records in the schema of [`with_twin`]. `twins` says of each row whether it has a twin,
+/// `None` where this deduplication did not look; a twin that an earlier one has found stays.
 pub fn with_twins(records: &RecordBatch, twins: &[Option<bool>]) -> Result<RecordBatch> {
     let schema = with_twin(records.schema_ref());
     let earlier = Verdicts::of(records);
@@ -106,7 +106,7 @@ pub fn with_twins(records: &RecordBatch, twins: &[Option<bool>]) -> Result<Recor
     replaced(records, schema, TWIN, Arc::new(BooleanArray::from_iter(twins)))
 }
 
-/// The records with one column more, or in the place of one of its name.
+/// The records with one column more, which takes the place of one of the same name.
 fn replaced(
     records: &RecordBatch,
     schema: SchemaRef,

@@ -69,7 +69,7 @@ pub fn walk(folder: &Path, ask: &Ask) -> Result<(Vec<(String, Stored)>, PassedOv
     Ok(walk.finish())
 }
 
-/// The same of files that are listed already, by relative name.
+/// As [`walk`], for files that are listed already, by relative name.
 pub fn sort_out(
     listed: Vec<(String, Stored)>,
     ask: &Ask,
@@ -121,7 +121,8 @@ impl<'a> Walk<'a> {
         Ok(())
     }
 
-    /// A file of a listing: a part of its name may pass it over, with all that lies beside it.
+    /// A file of a listing. A hidden or temporary part of its name passes it over, and all below
+    /// it.
     fn listed(&mut self, name: String, file: Stored) -> Result<()> {
         let parts: Vec<&str> = name.split('/').collect();
         for (at, part) in parts.iter().enumerate() {
@@ -145,7 +146,7 @@ impl<'a> Walk<'a> {
             self.passed_over.unknown.push(name);
             return Ok(());
         };
-        // Opening a pipe would wait for its writer; who reads it refuses it.
+        // Opening a pipe would wait for its writer; its reader refuses it.
         let why = match file.here().is_none_or(Path::is_file) {
             true => format.why_passed_over(&file.remembering_its_head(), self.ask)?,
             false => None,

@@ -2,11 +2,11 @@
 //!
 //! The header names the columns; every other column is a string column, and an empty field in one
 //! is null. The delimiter is the one with which the header has the text column. Quotes are RFC
-//! 4180's, as `csv-core` reads them: one that opens a field holds line ends and delimiters, two are
-//! one. LF, CRLF and CR end a row, blank rows are passed over. A row with another number of fields
-//! than the header is a reject; a file that ends inside quotes is damaged. The producer finds the
-//! ends of rows ([`Rows`]), which takes knowing the quotes, workers split them into fields. Plain
-//! or compressed.
+//! 4180's, as `csv-core` reads them: a quoted field may hold line ends and delimiters, and two
+//! quotes in it stand for one. LF, CRLF and CR end a row, blank rows are passed over. A row with
+//! another number of fields than the header is a reject; a file that ends inside quotes is damaged.
+//! The producer finds the ends of rows ([`Rows`]), which takes knowing the quotes, workers split
+//! them into fields. Plain or compressed.
 
 use std::ops::Range;
 
@@ -25,7 +25,7 @@ use crate::source::look;
 use crate::source::reject::{Reason, Reject};
 use crate::store::Stored;
 
-/// What may stand between fields; the first with which the header has the text column.
+/// Delimiters that are tried: the first with which the header has the text column is taken.
 const DELIMITERS: [u8; 4] = [b',', b'\t', b';', b'|'];
 
 /// The format's entry in the registry.
@@ -44,10 +44,10 @@ impl Format for Csv {
         Named::Name
     }
 
-    /// A table may be of anything.
+    /// A table may hold anything: its beginning and its header decide.
     fn why_passed_over(&self, file: &Stored, ask: &Ask) -> Result<Option<String>> {
         let header = match Header::read(file, ask) {
-            // Whoever reads it says what is wrong.
+            // The reader says what is wrong.
             Err(Error::Damaged { .. }) => return Ok(None),
             header => header?,
         };
@@ -143,7 +143,7 @@ impl Header {
         Ok(best.expect("there is a delimiter"))
     }
 
-    /// Columns beside text and id; of two with one name the first.
+    /// Columns other than text and id; of two with one name only the first.
     fn others(&self) -> impl Iterator<Item = (usize, &str)> {
         let is_other = |(place, name): &(usize, &String)| {
             let is_leading = Some(*place) == self.text || Some(*place) == self.id;
@@ -153,7 +153,7 @@ impl Header {
     }
 }
 
-/// A header's names; a field without one, as the index of pandas, is `column_1` by its place.
+/// A header's names; a nameless field, as pandas writes for its index, is `column_1` by its place.
 fn names(row: &[u8], delimiter: u8) -> Vec<String> {
     let mut reader = ReaderBuilder::new().delimiter(delimiter).build();
     let (mut fields, mut ends) = (Vec::new(), vec![0; row.len() + 1]);
@@ -167,7 +167,7 @@ fn names(row: &[u8], delimiter: u8) -> Vec<String> {
     ends[..count].iter().enumerate().map(name).collect()
 }
 
-/// Splits a row; the number of its fields, `None` where there are more than `ends`.
+/// Splits a row. Returns the number of its fields, `None` where there are more than `ends`.
 fn split(
     reader: &mut Reader,
     row: &[u8],
@@ -195,7 +195,7 @@ fn split(
 /// Finds the ends of rows as `csv-core` would.
 struct Rows {
     delimiter: u8,
-    /// Whether the next row is the header, and not handed out.
+    /// Whether the next row is the header, which is not handed out.
     header: bool,
     start: Option<u64>,
     place: Place,
@@ -208,7 +208,7 @@ enum Place {
     FieldStart,
     Field,
     Quoted,
-    /// Behind a quote in a quoted field: its end, or half of a quote.
+    /// After a quote in a quoted field: the field's end, or the first of two quotes.
     Quote,
 }
 
@@ -413,7 +413,7 @@ mod tests {
                 }
                 (written, count) = (0, 0);
             }
-            // One that ends inside quotes is damage here, and a row there.
+            // A text that ends inside quotes is damage here, and a row for `csv-core`.
             if let Ok(found) = rows(text.as_bytes(), b',', step) {
                 prop_assert_eq!(found.iter().map(Vec::len).collect::<Vec<_>>(), expect);
             }

@@ -35,15 +35,15 @@ use crate::store::Stored;
 
 /// What a file begins with; a stream begins with its first message.
 const FILE_MARK: &[u8] = b"ARROW1\0\0";
-/// Words of zeros that may stand behind the mark: arrow-rs pads it to 64 bytes, others to 8.
+/// Most 4-byte words of zeros after the mark: arrow-rs pads it to 64 bytes, others to 8.
 const PADDING_WORDS_MAX: usize = 14;
-/// What stands before a message's length, but in streams older than Arrow 0.15.
+/// What precedes a message's length, except in streams older than Arrow 0.15.
 const CONTINUATION: [u8; 4] = [0xff; 4];
-/// A larger record batch is not held: Arrow's own writers make them of 64k rows or fewer.
+/// A larger record batch is refused: Arrow's own writers make them of 64k rows or fewer.
 const BATCH_BYTES_MAX: u64 = 1 << 30;
-/// Metadata of a message at most, keys of pandas and `datasets` included.
+/// Most bytes of a message's metadata, keys of pandas and `datasets` included.
 const METADATA_BYTES_MAX: u64 = 256 << 20;
-/// What a compressed byte gives at most: zstd's, with blocks of 128 KiB of one letter.
+/// Most bytes that a compressed byte can give: zstd's, with blocks of 128 KiB of one letter.
 const COMPRESSION_MAX: u64 = 40_000;
 
 /// The format's entry in the registry.
@@ -59,7 +59,7 @@ impl Format for Arrow {
     }
 
     fn recognizes(&self, head: &Head) -> bool {
-        // Behind the mark stands the first message: its length, then a table's place in it.
+        // After the mark comes the first message: its length, then the offset of its root table.
         let is_stream = |head: &[u8]| {
             head.starts_with(&CONTINUATION)
                 && head.get(4..8).is_some_and(|length| length[3] == 0 && length != [0; 4])
@@ -145,7 +145,7 @@ fn strings_as_bytes(field: &Arc<Field>) -> Arc<Field> {
     Arc::new(field.as_ref().clone().with_data_type(bytes(field.data_type())))
 }
 
-/// The same of the field at `place`, inside structs.
+/// The string field at `place`, inside structs, as bytes of the same layout.
 fn inner_as_bytes(field: &Arc<Field>, place: &Place) -> Arc<Field> {
     fn inside(field: &Arc<Field>, inner: &[String]) -> Arc<Field> {
         let (Some((name, rest)), DataType::Struct(fields)) =
@@ -168,7 +168,7 @@ struct BatchTasks {
     messages: Messages,
     batches: FileDecoder,
     decoder: Arc<Decoder>,
-    /// What is decoded and not handed out.
+    /// Pieces that are decoded and not yet handed out.
     pieces: VecDeque<RecordBatch>,
     /// The file's row that the next piece begins with.
     row: u64,
@@ -200,8 +200,8 @@ impl BatchTasks {
         }
     }
 
-    /// Takes a dictionary, or gives a batch. What arrow takes for a mistake of its own (it panics)
-    /// is damage here, as every other nonsense in a file.
+    /// Takes a dictionary, or gives a batch. Where arrow panics on what the file holds, as on a
+    /// mistake of its own, that is damage like any other.
     fn decode(
         &mut self,
         head: &MessageHead,
@@ -234,10 +234,10 @@ impl Tasks for BatchTasks {
     }
 }
 
-/// What a message says of itself.
+/// The head of a message.
 struct MessageHead {
     kind: MessageHeader,
-    /// Where it begins.
+    /// Offset of the message's first byte.
     offset: u64,
     /// Its mark, length and metadata.
     bytes: Vec<u8>,
@@ -247,7 +247,7 @@ struct MessageHead {
     rows: u64,
 }
 
-/// Compressed buffers begin with the size that they come to, which nothing may ask for unchecked.
+/// Compressed buffers begin with their decompressed size: checked before anything allocates it.
 fn check_buffers(head: &MessageHead, bytes: &Buffer) -> Result<(), String> {
     let message = message_of(&head.bytes).map_err(|error| error.to_string())?;
     let batch = match head.kind {
@@ -352,7 +352,7 @@ impl Messages {
         self.head(first)
     }
 
-    /// The head whose first four bytes are known.
+    /// Reads the rest of a head whose first four bytes are known.
     fn head(&mut self, first: Vec<u8>) -> Result<Option<MessageHead>> {
         let offset = self.position - first.len() as u64;
         let mut bytes = first;
@@ -429,7 +429,7 @@ impl Messages {
         Ok(bytes)
     }
 
-    /// Behind the end mark a stream has nothing, a file its footer and its mark again.
+    /// Checks what follows the end mark: nothing in a stream, a footer and the mark in a file.
     fn check_end(&mut self) -> Result<()> {
         let (at, mut tail) = (self.position, Vec::new());
         loop {

@@ -128,7 +128,7 @@ struct Value {
 }
 
 impl Value {
-    /// Reads on in `bytes`; the length of what belongs to the value, if it ends there.
+    /// Reads on in `bytes`. Returns how many of them belong to the value, if it ends there.
     fn end_in(&mut self, bytes: &[u8]) -> Option<usize> {
         let mut at = 0;
         while let Some(byte) = bytes.get(at) {

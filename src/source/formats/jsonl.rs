@@ -170,8 +170,8 @@ pub fn begins_as_json(head: &[u8]) -> bool {
     matches!(first, Some(b'{' | b'['))
 }
 
-/// Reads on until a document comes, [`BEGINNING_BYTES`] at most. A stream that cannot be
-/// decompressed is left to whoever reads it.
+/// Reads on until the first document, [`BEGINNING_BYTES`] at most. A stream that cannot be
+/// decompressed is left to the file's reader.
 pub(super) fn beginning(file: &Stored, ask: &Ask) -> Result<Beginning> {
     let (mut stream, mut seen) = (Stream::open(file, 0..BEGINNING_BYTES)?, Beginnings::new(ask));
     let (mut block, mut done, step) = (Vec::new(), 0, BEGINNING_STEP as u64);
@@ -196,7 +196,7 @@ pub(super) fn beginning(file: &Stored, ask: &Ask) -> Result<Beginning> {
     }
 }
 
-/// What a beginning is that holds no object.
+/// What a beginning without objects is.
 fn without_objects(block: &[u8], is_all: bool) -> Beginning {
     if is_all && is_blank(block.strip_prefix(BYTE_ORDER_MARK).unwrap_or(block)) {
         return Beginning::Blank;

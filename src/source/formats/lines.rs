@@ -34,7 +34,7 @@ pub struct Range {
     pub end: u64,
     /// A longer line is read past.
     pub line_bytes_max: usize,
-    /// Only the first so many lines that are not blank.
+    /// Most lines to read; blank ones do not count.
     pub lines_max: Option<u64>,
 }
 
@@ -210,9 +210,9 @@ impl<R: Read> Blocks<R> {
     }
 }
 
-/// Makes room for `wanted` more bytes in a buffer that holds `most` at most. One that outgrows a
-/// few blocks gets room for all of that at once: pages that nobody wrote to take no memory, whereas
-/// a buffer that grows by and by is held twice whenever it moves.
+/// Makes room for `wanted` more bytes in a buffer that holds at most `most`. One that outgrows a
+/// few blocks gets room for `most` at once: pages that were never written take no memory, whereas a
+/// buffer that grows step by step is held twice whenever it moves.
 pub(super) fn make_room(buffer: &mut Vec<u8>, wanted: usize, most: usize) {
     if buffer.capacity() - buffer.len() < wanted {
         let is_small = buffer.len() < 4 * BLOCK_BYTES;

@@ -3,7 +3,7 @@
 //! In → compressed bytes; out → the bytes of all members: gzip's (RFC 1952, section 2.2: a file is
 //! a sequence of members), zstd's frames (RFC 8878, section 3), bzip2's streams (as `cat` and
 //! `pbzip2` make them). Zero bytes that pad a gzip file to a block, as tape and some object stores
-//! do, are no member and no damage, as in gzip itself; anything else behind a member is damage, and
+//! do, are no member and no damage, as in gzip itself; anything else after a member is damage, and
 //! named. Cost: the decoder's, and one more a member.
 
 use std::io::{self, BufRead, Read};
@@ -21,7 +21,7 @@ pub(super) trait Member<R>: Read + Sized {
     fn open(input: R) -> io::Result<Self>;
     /// The compressed bytes' reader.
     fn input(&self) -> &R;
-    /// The same, behind the member when all of it was read.
+    /// The same reader, past the member's end when all of it was read.
     fn into_input(self) -> R;
     /// Whether a member may begin with this byte.
     fn begins_with(byte: u8) -> bool;
@@ -91,7 +91,7 @@ impl<R: BufRead> Member<R> for zstd::stream::read::Decoder<'static, R> {
     }
 
     fn begins_with(byte: u8) -> bool {
-        // A frame, or one that is skipped.
+        // The first byte of a frame, or of a skippable one.
         byte == 0x28 || (0x50..=0x5f).contains(&byte)
     }
 }

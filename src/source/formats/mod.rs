@@ -61,10 +61,10 @@ pub static FORMATS: [&dyn Format; 7] = [
 
 /// Documents in one batch at most; what a corpus's row group holds (docs/design.md, section 4.3).
 pub const BATCH_DOCUMENTS: usize = 8192;
-/// Text in one batch, about: one document may be longer. Small, so that the threads that share the
-/// batches of a task end together.
+/// Bytes of text in one batch, about; one document may be longer. Small, so that the threads that
+/// share the batches of a task end together.
 pub const BATCH_TEXT_BYTES: usize = 1 << 20;
-/// Text that one task may decode at once, about.
+/// Bytes of text that one task may decode at once, about.
 pub const TASK_TEXT_BYTES_MAX: u64 = 64 << 20;
 
 /// One way documents are stored in a file.
@@ -72,11 +72,11 @@ pub trait Format: Sync {
     /// The name in messages: `Parquet`.
     fn name(&self) -> &'static str;
 
-    /// Endings of file names, lower case, with their dot; a directory is searched for them, and for
-    /// the same with the ending of a compressor behind them.
+    /// Endings of file names, lower case, with their dot; a directory is searched for them, with or
+    /// without the ending of a compressor after them.
     fn endings(&self) -> &'static [&'static str];
 
-    /// How the bytes are to be taken that a file of such a name begins with.
+    /// How far the name of a file with such an ending decides its format.
     fn named(&self) -> Named {
         Named::Content
     }
@@ -87,8 +87,8 @@ pub trait Format: Sync {
         false
     }
 
-    /// Why a file of such a name that lies in a folder is no input, where a name does not promise
-    /// documents; a file that is given by itself is always read.
+    /// Why a file of such a name that was found in a folder is no input, for names that do not
+    /// promise documents; a file that is given by itself is always read.
     fn why_passed_over(&self, _: &Stored, _: &Ask) -> Result<Option<String>> {
         Ok(None)
     }
@@ -97,8 +97,8 @@ pub trait Format: Sync {
     /// no text column, is an `Error::Config`; one that is broken an `Error::Damaged`.
     fn probe(&self, file: &Stored, ask: &Ask) -> Result<Probe>;
 
-    /// How many records of the file to read so that they are `documents_max` at most, where that
-    /// takes reading; formats whose probe knows the number of records need not.
+    /// How many records of the file hold at most `documents_max` documents, found by reading where
+    /// that is needed; formats whose probe knows the number of records need not read.
     fn count(&self, file: &Stored, probe: &Probe, ask: &Ask, documents_max: u64) -> Result<Limit>;
 
     /// The documents of `slice` as tasks in input order.
@@ -113,10 +113,10 @@ pub enum Named {
     Whole,
     /// Its content decides, and the name where the content says nothing.
     Content,
-    /// No content is told from another: the name decides where no other format is recognized.
+    /// Content does not tell this format: the name decides where no other format is recognized.
     Name,
-    /// The same, and such files may lie beside data to speak of them: in a folder with data of
-    /// another format they are passed over.
+    /// As [`Named::Name`], but such files may describe the data beside them: in a folder with data
+    /// of another format they are passed over.
     Prose,
 }
 
@@ -154,7 +154,7 @@ impl Ask {
         Ask { text_column, id_column, template, separator, answers: false }
     }
 
-    /// The id column's name, asked for or not.
+    /// The id column's name: the one asked for, else `id`.
     pub fn id_name(&self) -> &str {
         self.id_column.as_deref().unwrap_or("id")
     }
@@ -166,12 +166,12 @@ pub struct Probe {
     /// Columns beside id and text, in the file's order.
     pub columns: Vec<(String, DataType)>,
     pub layout: Layout,
-    /// Records, where the metadata says.
+    /// Number of records, where the metadata says.
     pub records: Option<u64>,
     pub beginning: Beginning,
     /// Columns that are read otherwise than their names promise, and how.
     pub notices: Vec<String>,
-    /// Text that is held at once because the file is cut no finer, where that is much.
+    /// Bytes that are held at once because the file is cut no finer, where they are many.
     pub held_bytes: u64,
 }
 
@@ -228,7 +228,7 @@ impl Layout {
 /// Which part of a file's records is read at all (`limit_documents`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limit {
-    /// Records among the first so many.
+    /// How many records are read, counted from the first.
     pub records: u64,
     /// Where in the decompressed file the last of them ends.
     pub end: u64,

@@ -18,7 +18,7 @@ pub const METADATA: &str = "metadata";
 /// U+FEFF in UTF-8.
 pub(super) const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
-/// What to do with an object.
+/// How an object becomes a document.
 #[derive(Clone)]
 pub(super) struct Objects {
     fields: Fields,
@@ -34,8 +34,8 @@ impl Objects {
         Objects { fields, document_bytes_max: request.document_bytes_max, record }
     }
 
-    /// Adds the object in `bytes`, or why it is none; `text` is the same where it is known to be
-    /// UTF-8.
+    /// Adds the object in `bytes`, or the reason why it is no document; `text` is the same bytes
+    /// where they are known to be UTF-8.
     pub(super) fn parse(
         &self,
         offset: u64,
@@ -73,19 +73,19 @@ impl Objects {
         Reject::new(offset, reason, format!("an object without `{text}`, with {fields}"))
     }
 
-    /// The reject for what was read past.
+    /// The reject for an object that is too long and was read past.
     pub(super) fn too_large(&self, offset: u64) -> Reject {
         Reject::too_large(offset, &format!("a {}", self.record), self.document_bytes_max)
     }
 }
 
-/// The columns of objects.
+/// The columns that objects have, and those that `request` asks for.
 pub(super) fn shape(request: &Request<'_>) -> Shape {
     let has = columns(request.ask).into_iter().map(|(name, _)| name).collect();
     Shape { has, asked: request.columns.to_vec() }
 }
 
-/// The same before they are read.
+/// The columns that objects have beside id and text, known before any is read.
 pub(super) fn columns(ask: &Ask) -> Vec<(String, DataType)> {
     let answers = ask.answers.then_some(ANSWERS);
     std::iter::once(METADATA).chain(answers).map(|it| (it.to_owned(), DataType::Utf8)).collect()
@@ -115,11 +115,11 @@ impl Beginnings {
         Beginnings { fields, record, no_text: None }
     }
 
-    /// Looks at one more; whether it has the text field.
+    /// Looks at one more object. Returns whether it has the text field.
     pub(super) fn is_document(&mut self, offset: u64, bytes: &[u8]) -> bool {
         let bytes = bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(bytes);
         match std::str::from_utf8(bytes).map(|text| self.record.parse(text, &self.fields)) {
-            // Also null and other types: there is the field.
+            // A null or a value of another type counts: the field is there.
             Ok(Ok(()) | Err(Reason::NullText | Reason::TextNotAString)) => return true,
             Ok(Err(Reason::MissingText)) if self.no_text.is_none() => {
                 self.no_text = Some(Beginning::NoText(offset, record::fields(bytes)));
@@ -129,7 +129,7 @@ impl Beginnings {
         false
     }
 
-    /// What was seen where nothing was a document.
+    /// The first object without the text field, if there was one.
     pub(super) fn without_text(self) -> Option<Beginning> {
         self.no_text
     }

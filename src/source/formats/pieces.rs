@@ -49,7 +49,7 @@ pub(super) trait Parse: Send + Sync {
     fn parse(&mut self, offset: u64, bytes: Option<&[u8]>, documents: &mut Documents<'_>);
 }
 
-/// The stream breaks its format here: nothing behind it can be told apart.
+/// The stream breaks its format here: records after this place cannot be told apart.
 #[derive(Debug)]
 pub(super) struct Broken {
     pub offset: u64,
@@ -61,9 +61,9 @@ pub(super) struct Block {
     /// Where `bytes` begin in the stream.
     offset: u64,
     bytes: Vec<u8>,
-    /// Places in the stream; those outside `bytes` were read past.
+    /// Ranges of the stream; records outside `bytes` were read past.
     records: Vec<Range<u64>>,
-    /// How much of the stream went by with this block.
+    /// Bytes of the stream that this block accounts for.
     input_bytes: u64,
 }
 
@@ -85,7 +85,7 @@ pub(super) struct Limits {
     /// A longer record is read past.
     pub record_bytes_max: u64,
     pub records_max: Option<u64>,
-    /// Nothing is read behind so many bytes.
+    /// Reading stops after so many bytes.
     pub bytes_max: u64,
 }
 
@@ -93,14 +93,14 @@ pub(super) struct Limits {
 pub(super) struct Pieces<S> {
     stream: Stream,
     path: PathBuf,
-    /// Size of the file when it was planned; `None` when nobody planned.
+    /// Size of the file when it was planned; `None` where there was no plan.
     planned: Option<u64>,
     scan: S,
     limits: Limits,
     /// Bytes read and not handed out; `offset` is the first one's place.
     buffer: Vec<u8>,
     offset: u64,
-    /// Places up to which records were handed out and bytes read.
+    /// Offsets up to which records were handed out, and up to which bytes were read.
     done: u64,
     position: u64,
     at_end: bool,
@@ -282,7 +282,7 @@ pub(super) fn beginning<S: Scan, T>(
     }
 }
 
-/// What was seen of a beginning; one that is broken is left to whoever reads the file.
+/// What was seen of a beginning; one that is broken is left to the file's reader.
 pub(super) fn unless_broken<T>(seen: Result<Option<T>>) -> Result<Option<T>> {
     match seen {
         Err(Error::Damaged { .. }) => Ok(None),

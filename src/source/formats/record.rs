@@ -30,8 +30,8 @@ pub struct Fields {
     pub metadata: bool,
     /// How a list of messages is written.
     pub template: Template,
-    /// Whether prompts with completions and `messages` are texts too, and what of a text is an
-    /// answer is asked for.
+    /// Whether prompts with completions, and `messages`, count as texts, and it is asked which
+    /// bytes of a text are answers.
     pub answers: bool,
 }
 
@@ -48,7 +48,7 @@ pub struct Record {
     prompt: Option<String>,
     completion: Option<String>,
     has_id: bool,
-    /// How many objects the text and the id found lie in: fewer win.
+    /// How many objects enclose the text and the id that were found: fewer win.
     text_depth: usize,
     id_depth: usize,
 }
@@ -66,8 +66,8 @@ impl Record {
     /// Parses `line`; on success the accessors tell its parts.
     pub fn parse(&mut self, line: &str, fields: &Fields) -> Result<(), Reason> {
         if self.read(line, fields).is_err() {
-            // Off the fast path: numbers that JSON lacks are null, anything else is asked for its
-            // looks.
+            // Off the fast path: numbers that JSON lacks become null; of anything else its looks
+            // tell what is wrong.
             let mended = without_nan(line).filter(|mended| self.read(mended, fields).is_ok());
             if mended.is_none() {
                 return Err(look::of_line(line.as_bytes()));
@@ -227,7 +227,7 @@ pub fn fields(line: &[u8]) -> Vec<String> {
     object.keys().cloned().chain(inner).collect()
 }
 
-/// What is behind `key` on the way to a field; empty at the field itself.
+/// What follows `key` in `path`; empty at the field itself, `None` where `key` does not lead to it.
 fn behind<'p>(path: Option<&'p str>, key: &str) -> Option<&'p str> {
     let rest = path?.strip_prefix(key)?;
     if rest.is_empty() {
@@ -241,7 +241,7 @@ fn behind<'p>(path: Option<&'p str>, key: &str) -> Option<&'p str> {
 struct ObjectSeed<'r> {
     record: &'r mut Record,
     fields: &'r Fields,
-    /// What is left of the ways to the text and to the id, where this object lies on them.
+    /// What is left of the paths to the text and to the id, where they lead through this object.
     text: Option<&'r str>,
     id: Option<&'r str>,
     /// Objects around this one.
@@ -255,7 +255,7 @@ impl ObjectSeed<'_> {
         self.fields.answers && self.depth == 0 && is_one
     }
 
-    /// Looks into an object on the way to the text or the id; other values are fields like any.
+    /// Looks into an object on the path to the text or the id; other values are fields like any.
     fn inner<'s>(
         &'s mut self,
         key: &str,
@@ -391,7 +391,7 @@ struct MessagePart {
 }
 
 impl Message {
-    /// Adds it to `text`, and gives where its content begins; a call of a tool has none.
+    /// Appends it to `text`. Returns where its content begins; a call of a tool has no content.
     fn write(&self, template: &Template, text: &mut String) -> Option<usize> {
         let role = self.role.as_deref().unwrap_or_default();
         match self.content.as_ref()? {

@@ -20,7 +20,7 @@ use crate::source::formats::Layout;
 use crate::source::look;
 use crate::store::{Stored, final_error};
 
-/// What is read of a compressed file at a time.
+/// Bytes of a compressed file that are read at a time.
 const BUFFER_BYTES: usize = 1 << 20;
 
 /// Text in a compressed file, as a multiple of its size: what web text gives with gzip and zstd.
@@ -64,14 +64,14 @@ impl Compression {
     }
 }
 
-/// Endings that compressed files have behind the ending of what is in them.
+/// Endings of compressors, which follow the ending of what is in the file.
 const COMPRESSED_ENDINGS: [&str; 5] = [".gz", ".zst", ".zstd", ".bz2", ".xz"];
 
-/// The name without the ending that a compressor put behind it.
+/// The name without the ending of a compressor.
 pub fn uncompressed_name(name: &str) -> &str {
     let lower = name.to_ascii_lowercase();
     let ending = COMPRESSED_ENDINGS.iter().find(|ending| lower.ends_with(**ending));
-    // A name that is nothing else is left as it is.
+    // A name that is nothing but the ending is left as it is.
     let ending = ending.filter(|ending| ending.len() < name.len());
     ending.and_then(|ending| name.get(..name.len() - ending.len())).unwrap_or(name)
 }
@@ -100,7 +100,7 @@ impl Head {
             Err(error) if compression == Compression::Plain => {
                 Err(stream.refused(file.path(), error))
             }
-            // A decoder's complaint is left to whoever reads the file.
+            // A decoder's error is left to the file's reader.
             read => Ok(Head {
                 compression,
                 is_all: read.is_ok_and(|read| (read as u64) < HEAD_TEXT_BYTES),
@@ -149,7 +149,7 @@ impl Stream {
         stream.map_err(|error| final_error(error, file.path()))
     }
 
-    /// Over a reader that stands at byte `start` of its file.
+    /// A stream over a reader that stands at byte `start` of its file.
     fn new(
         input: Box<dyn Read + Send>,
         start: u64,
@@ -181,7 +181,7 @@ impl Stream {
         }
     }
 
-    /// The bytes as they lie there, and those of them that no decoder has taken yet.
+    /// The file's bytes as they lie there, and those of them that no decoder has taken yet.
     fn raw(&self) -> (&Raw, &[u8]) {
         let input = match &self.decoder {
             Decoder::Plain(raw) => return (raw, &[]),
@@ -199,9 +199,9 @@ impl Stream {
         (raw.start..raw.end, raw.hasher.finish())
     }
 
-    /// Fails where the file ended somewhere else than at `bytes`, as it was planned: it was cut or
-    /// continued while it was read. Its last record is none, and what is missing must not pass for
-    /// a shorter file.
+    /// Fails where the file did not end at `bytes`, its size when it was planned: it was cut or
+    /// continued while it was read. Its last record may be a part of one, and a file that was cut
+    /// must not pass for a shorter one.
     pub(super) fn check_end(&self, path: &Path, bytes: u64) -> Result<()> {
         let (raw, _) = self.raw();
         match raw.is_at_end && raw.end != bytes {
@@ -210,8 +210,8 @@ impl Stream {
         }
     }
 
-    /// A decoder's complaint means a damaged file, at this place; the system's own that it could
-    /// not be read.
+    /// A decoder's error means a file that is damaged at this place; the system's own, one that
+    /// could not be read.
     pub(super) fn refused(&self, path: &Path, error: io::Error) -> Error {
         use io::ErrorKind::{InvalidData, InvalidInput, Other, OutOfMemory, UnexpectedEof};
         // What a place says of its bytes comes through decoders unchanged.
@@ -251,7 +251,7 @@ impl Read for Stream {
     }
 }
 
-/// The bytes as they lie there.
+/// The file's bytes as they lie there, with their hash.
 struct Raw {
     input: Box<dyn Read + Send>,
     start: u64,

@@ -65,15 +65,15 @@ impl Format for Text {
     }
 }
 
-/// What a file that is called text holds. Bytes that are text in UTF-8 are text, whatever they
-/// spell; others may be a kind of file.
+/// What a file holds whose name says text. Bytes that are text in UTF-8 are text, whatever they
+/// spell; others may be another kind of file.
 pub(super) fn beginning_of(head: &Head) -> Beginning {
     let is_utf8 = match std::str::from_utf8(&head.text) {
         Ok(_) => true,
-        // A character that the end of the head goes through.
+        // The head may end inside a character.
         Err(error) => error.error_len().is_none() && !head.is_all,
     };
-    // Control characters that no text has begin most other kinds of files.
+    // Most other kinds of files begin with control characters that no text has.
     let is_text = is_utf8 && !head.text.iter().any(|byte| matches!(byte, 0..=8 | 14..=26));
     match look::kind_of(&head.text).filter(|_| !is_text) {
         Some(look) => Beginning::Other(0, look),
@@ -85,7 +85,7 @@ pub(super) fn beginning_of(head: &Head) -> Beginning {
 /// Pieces between separators; the whole stream where there is none.
 struct Separated {
     separator: Option<memmem::Finder<'static>>,
-    /// The last bytes seen, one fewer than a separator has: it may lie across two pieces.
+    /// The last bytes seen, at most one fewer than a separator has: it may lie across two reads.
     tail: Vec<u8>,
     start: u64,
     /// Whether the piece has anything but white space.
@@ -123,7 +123,7 @@ impl Scan for Separated {
             return Ok(());
         };
         let length = separator.needle().len();
-        // What was kept of the bytes before is looked at again, with as many of these.
+        // The tail of the bytes before is searched again, together with these.
         let kept = self.tail.len();
         let mut all = std::mem::take(&mut self.tail);
         all.extend_from_slice(bytes);

@@ -25,7 +25,7 @@ use crate::store::Stored;
 
 /// What a record's first line begins with.
 const VERSION: &[u8] = b"WARC/";
-/// A header of this size is none.
+/// A longer header is taken for damage.
 const HEADER_BYTES_MAX: usize = 1 << 20;
 /// The header field that is the id where nobody asks for another.
 const RECORD_ID: &str = "WARC-Record-ID";
@@ -99,13 +99,14 @@ struct Records {
     start: Option<u64>,
     /// The header as far as it was seen.
     header: Vec<u8>,
-    /// Bytes of content that are still to come, behind a header that was seen whole.
+    /// Bytes of content that are still to come; `None` until the header was seen whole.
     content: Option<u64>,
     is_wanted: bool,
 }
 
 impl Records {
-    /// Takes a line of the header; whether it was the last.
+    /// Takes a line of the header. Returns how many bytes it took, and whether it was the last
+    /// line.
     fn header_line(&mut self, bytes: &[u8]) -> (usize, bool) {
         let line_end = memchr(b'\n', bytes).map_or(bytes.len(), |at| at + 1);
         let line_start = self.header.iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1);

@@ -78,7 +78,7 @@ impl<'a> Rows<'a> {
         Rows { records, json, fields: OnceCell::new(), wanted: None }
     }
 
-    /// From here on only these rows count: what is dear is left out for the others. They may only
+    /// From here on only these rows count: costly work is left out for the others. They may only
     /// become fewer.
     pub(super) fn want(&mut self, wanted: BooleanArray) {
         self.wanted = Some(wanted);
@@ -246,7 +246,7 @@ fn absolute(array: &ArrayRef) -> ArrayRef {
     Arc::new(doubles.unary::<_, Float64Type>(f64::abs))
 }
 
-/// Kernels forget how many digits there are.
+/// Kernels do not keep the number of digits, so it is set again.
 fn as_wide(array: Decimal128Array) -> ArrayRef {
     Arc::new(array.with_data_type(ValueKind::Wide.data_type()))
 }
@@ -260,7 +260,7 @@ fn find(place: Place, text: &Values, part: &Values) -> Result<Values> {
     join(text, part, Arc::new(kernel(text, part).map_err(failed)?))
 }
 
-/// What a kernel made of two values: one for all rows when both were.
+/// The result of a kernel on two values: one for all rows when both were.
 fn join(left: &Values, right: &Values, array: ArrayRef) -> Result<Values> {
     Ok(match (left, right) {
         (Values::One(_), Values::One(_)) => Values::One(array),
@@ -274,7 +274,7 @@ fn arithmetic(operation: Operation, left: &Values, right: &Values) -> Result<Val
             Operation::Add => i64::checked_add,
             Operation::Subtract => i64::checked_sub,
             Operation::Multiply => i64::checked_mul,
-            // The least integer modulo -1 is 0, though its quotient is none.
+            // The least integer modulo -1 is 0, though the quotient of the two overflows.
             Operation::Remainder => |a, b| (b != 0).then(|| a.wrapping_rem(b)),
             Operation::Divide => unreachable!("division is planned on doubles"),
         };

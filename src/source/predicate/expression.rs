@@ -16,7 +16,7 @@ use super::text::Pattern;
 pub(super) enum Expression {
     /// One element, the same for all rows.
     Literal(ArrayRef),
-    /// A column as a kind.
+    /// A column, read as a kind.
     Column(Reference, ValueKind),
     /// A field of JSON: the index of what was asked.
     Json(usize),
@@ -73,7 +73,7 @@ pub(super) enum Operation {
     Add,
     Subtract,
     Multiply,
-    /// Of doubles only.
+    /// Division, of doubles only.
     Divide,
     /// The remainder, which has the sign of the dividend.
     Remainder,
@@ -119,7 +119,7 @@ pub(super) enum MemberValues {
 
 impl Expression {
     /// How much a row costs, roughly: 0 a comparison, 1 a look at texts, 2 a regular expression or
-    /// new texts, 3 a parse of JSON. Dear conditions run last, on the rows that are left.
+    /// new texts, 3 a parse of JSON. Costly conditions run last, on the rows that are left.
     pub(super) fn cost(&self) -> u8 {
         let most = |parts: &[Expression]| parts.iter().map(Expression::cost).max().unwrap_or(0);
         match self {

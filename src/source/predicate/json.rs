@@ -101,13 +101,14 @@ impl Node {
             slots[slot] = Some(raw.get());
         }
         if !self.children.is_empty() && raw.get().starts_with('{') {
-            // The text was checked when it was skipped; what is odd inside is not there.
+            // The JSON was checked when it was skipped; a value that still cannot be read counts as
+            // absent.
             let mut reader = serde_json::Deserializer::from_str(raw.get());
             let _ = Object { node: self, slots }.deserialize(&mut reader);
         }
     }
 
-    /// An equal key that came earlier does not count.
+    /// Empties the slots of this node and below: an equal key that came earlier does not count.
     fn forget(&self, slots: &mut [Option<&str>]) {
         if let Some(slot) = self.slot {
             slots[slot] = None;

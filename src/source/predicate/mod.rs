@@ -20,7 +20,7 @@
 //! - Column names match exactly, else by ASCII case.
 //!
 //! Invariants: a verdict depends on the document alone, never on its batch. Cost: a kernel a node
-//! and batch; what is dear (JSON, regular expressions) runs last, on documents that can still pass.
+//! and batch; costly parts (JSON, regular expressions) run last, on documents that can still pass.
 
 mod evaluate;
 mod expression;
@@ -55,7 +55,7 @@ pub use reference::{Reference, check_column, column};
 #[derive(Clone, Debug)]
 pub struct Predicate {
     sql: String,
-    /// All must be true; the dear ones last.
+    /// Conditions that must all be true, the costly ones last.
     conjuncts: Vec<Expression>,
     columns: Vec<String>,
     json: Option<(Reference, Extractor)>,

@@ -183,7 +183,7 @@ impl<'a> Planner<'a> {
                 if let Expr::Value(value) = inner
                     && let Value::Number(digits, _) = &value.value
                 {
-                    // Whole, for the least integer has no positive counterpart.
+                    // Parsed with its sign, for the least integer has no positive counterpart.
                     return self.number(&format!("-{digits}"), tree);
                 }
                 let (expression, kind) = self.numeric(inner)?;
@@ -364,7 +364,7 @@ impl<'a> Planner<'a> {
         }
     }
 
-    /// A value as a wider kind; a literal at once.
+    /// A value as a wider kind; a literal is converted here, once.
     fn widen(
         &self,
         expression: Expression,
@@ -380,7 +380,7 @@ impl<'a> Planner<'a> {
         })
     }
 
-    /// A field of JSON, in one column for all.
+    /// A field of JSON; the texts of all such fields stand in one column.
     pub(super) fn field(&mut self, reference: &Reference, ask: Ask) -> Expression {
         let (_, extractor) =
             self.json.get_or_insert_with(|| (reference.clone(), Extractor::default()));

@@ -56,7 +56,7 @@ pub(super) fn parse(sql: &str) -> Result<Expr> {
 /// open, the ANDs and ORs of that level and the operators between two of them.
 fn refuse_deep(sql: &str, tokens: &[TokenWithSpan]) -> Result<()> {
     let mut levels = vec![(0, 0)];
-    // The AND of a BETWEEN is none.
+    // An AND that belongs to a BETWEEN does not count as a junction.
     let mut betweens = 0;
     for TokenWithSpan { token, span } in tokens {
         let Some((junctions, operators)) = levels.last_mut() else { return Ok(()) };

@@ -19,7 +19,7 @@ use crate::base::hash::{Fingerprint, Hasher};
 use crate::base::io;
 use crate::store::Stored;
 
-/// What is asked for first: the footers of most files fit, and it is a round trip, not a transfer.
+/// Bytes of the first request: the footers of most files fit, and so few cost only a round trip.
 const TAIL_BYTES: u64 = 64 << 10;
 
 /// A file, to read its footer from.
@@ -89,7 +89,7 @@ impl ChunkReader for Ends {
 #[derive(Clone)]
 pub(super) struct Window {
     file_bytes: u64,
-    /// Where each begins, in order.
+    /// The offset and the bytes of each part, in order.
     parts: Vec<(u64, Bytes)>,
 }
 
@@ -142,7 +142,7 @@ pub(super) struct Stretches {
 }
 
 impl Stretches {
-    /// What is added next lies at `start`; says whether that is a gap.
+    /// Says that the bytes added next lie at `start`. Returns whether that leaves a gap.
     pub(super) fn seek(&mut self, start: u64) -> bool {
         let is_gap = self.current.as_ref().is_none_or(|(range, _)| range.end != start);
         if is_gap {
@@ -152,19 +152,19 @@ impl Stretches {
         is_gap
     }
 
-    /// Adds bytes behind those before them.
+    /// Adds the bytes that follow those added before.
     pub(super) fn add(&mut self, bytes: &[u8]) {
         let (range, hasher) = self.current.as_mut().expect("`seek` was called before");
         hasher.update(bytes);
         range.end += bytes.len() as u64;
     }
 
-    /// Where the stretch ends so far.
+    /// Where the current stretch ends so far.
     pub(super) fn end(&self) -> u64 {
         self.current.as_ref().map_or(0, |(range, _)| range.end)
     }
 
-    /// All of them; what is added later begins new ones.
+    /// All stretches so far; bytes added later begin new ones.
     pub(super) fn take(&mut self) -> Vec<(Range<u64>, Fingerprint)> {
         self.finish();
         std::mem::take(&mut self.done)

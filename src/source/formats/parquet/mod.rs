@@ -64,7 +64,7 @@ impl Format for Parquet {
     }
 }
 
-/// The `parquet` crate's error as ours: the system's refusals apart from broken files.
+/// The `parquet` crate's error as ours: errors of the system are kept apart from broken files.
 fn refused(path: &Path, error: ParquetError) -> Error {
     let error = match error {
         // What a place says is final, also where the crate took it for the system's.

@@ -70,7 +70,7 @@ fn as_bytes(column: &TypePtr, field: &Arc<Field>, wide: bool) -> Result<Both, Pa
     Ok((unannotated(column)?, Arc::new(field)))
 }
 
-/// The same of the field that `inner` names below a column.
+/// As `as_bytes`, for the field that `inner` names below a column.
 fn inner_as_bytes(
     column: &TypePtr,
     field: &Arc<Field>,

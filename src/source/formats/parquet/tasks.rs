@@ -200,9 +200,9 @@ impl Tasks for GroupTasks {
     }
 }
 
-/// The next batch. In a page without a checksum anything may stand, and some of it (levels that end
-/// before their page does) the crate `parquet` takes for a mistake of its own: it panics. Here that
-/// is damage, as every other nonsense in a file.
+/// The next batch. A page without a checksum may hold anything, and on some of it (levels that end
+/// before their page does) the crate `parquet` panics, as on a mistake of its own. Here that is
+/// damage like any other.
 fn next_batch(reader: &mut ParquetRecordBatchReader, path: &Path) -> Option<Result<RecordBatch>> {
     match catch_unwind(AssertUnwindSafe(|| reader.next())) {
         Ok(batch) => batch.map(|batch| batch.map_err(|error| failed(path, error))),

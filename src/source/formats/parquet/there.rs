@@ -21,15 +21,15 @@ use crate::base::hash::Fingerprint;
 use crate::store::Stored;
 use crate::store::ahead::Ahead;
 
-/// The most that one request fetches: long enough that its latency does not count.
+/// Most bytes that one request fetches: enough that its latency does not count.
 const REQUEST_BYTES: u64 = 8 << 20;
 
-/// Bytes between two chunks that are fetched along rather than left out by a second request, at
-/// most (`OBJECT_STORE_COALESCE_DEFAULT` of `object_store`), …
+/// Most bytes between two chunks that are fetched along with them, rather than left out by a second
+/// request (`OBJECT_STORE_COALESCE_DEFAULT` of `object_store`), …
 const GAP_BYTES: u64 = 1 << 20;
 
-/// … and all such bytes of a request as a share of what it has before them: a fifth of what is
-/// fetched at most is for nothing.
+/// … and how many wanted bytes a request has before them for each such byte: at most a fifth of
+/// what is fetched is unwanted.
 const GAP_PER_WANTED: u64 = 4;
 
 /// How much of a chunk of a large row group is read at a time.
@@ -123,7 +123,7 @@ impl ChunkFetcher {
 fn requests(tasks: &[Vec<Range<u64>>]) -> (Vec<Range<u64>>, Vec<Range<usize>>) {
     let mut requests: Vec<Range<u64>> = Vec::new();
     let mut needs = Vec::with_capacity(tasks.len());
-    // Bytes of the last request that somebody wants.
+    // Bytes of the last request that a task asks for.
     let mut wanted = 0;
     for task in tasks {
         let mut needed: Option<Range<usize>> = None;
@@ -168,7 +168,7 @@ struct Blocks {
 struct Chunk {
     range: Range<u64>,
     read: Stretches,
-    /// The bytes up to where it was read that may still be asked for.
+    /// The last bytes before `end` that may still be asked for.
     held: Bytes,
     end: u64,
 }
@@ -179,7 +179,7 @@ impl Chunk {
         Chunk { range, read: Stretches::default(), held: Bytes::new(), end }
     }
 
-    /// The bytes from `start` on, `length` where the chunk has so many.
+    /// The bytes from `start` on: at least `length` of them where the chunk has so many.
     fn at(&mut self, file: &Stored, start: u64, length: u64) -> Result<Bytes> {
         let wanted = (start + length).min(self.range.end);
         while self.end < wanted {

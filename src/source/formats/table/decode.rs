@@ -32,7 +32,7 @@ pub struct Decoder {
     path: PathBuf,
     /// Indexes into the file's columns, rising; a batch has these columns in this order.
     projection: Vec<usize>,
-    /// Each `root` is the place in the batch.
+    /// Text, completion and id; each `root` is an index into the batch's columns.
     leading: Leading,
     columns: Vec<Column>,
     /// Whether batches get a column more: which bytes of each text are answers.
@@ -93,8 +93,8 @@ impl Decoder {
         }
     }
 
-    /// The file's columns to read, each with the fields inside it that suffice; none of them: all
-    /// of it.
+    /// The file's columns to read, each with the fields inside it that suffice; an empty list means
+    /// all of the column.
     pub fn projection(&self) -> impl Iterator<Item = (usize, Vec<&[String]>)> {
         self.projection.iter().enumerate().map(|(place, index)| {
             let is_asked = self.columns.iter().any(|column| column.place == Some(place));
@@ -257,8 +257,8 @@ impl Decoder {
         Ok((0..batch.num_rows()).map(reason).collect())
     }
 
-    /// Texts, ids and columns, or `None` when some string is not UTF-8. What is
-    /// known of the rows is left to the caller.
+    /// Texts, ids and columns, or `None` when some string is not UTF-8. The caller fills in `rows`,
+    /// `rejects` and `input_bytes`.
     fn convert(&self, batch: &RecordBatch, text: &LargeBinaryArray) -> Result<Option<Decoded>> {
         let Ok(texts) = StringArray::try_from_binary(narrow(text)) else { return Ok(None) };
         let ids = match &self.leading.id {
@@ -315,8 +315,8 @@ impl Decoder {
     }
 }
 
-/// Prompts with their completions, which are the answers. One of the two missing, there is no text;
-/// of a prompt that is no UTF-8 nothing else is looked at, so that no answer begins in a character.
+/// Prompts with their completions, which are the answers. Where one of the two is missing there is
+/// no text. A prompt that is not UTF-8 stays alone, so that no answer begins inside a character.
 fn joined(
     prompts: &LargeBinaryArray,
     completions: &LargeBinaryArray,
@@ -367,7 +367,7 @@ fn is_utf8<O: OffsetSizeTrait>(array: &GenericBinaryArray<O>, row: usize) -> boo
     array.is_null(row) || std::str::from_utf8(array.value(row)).is_ok()
 }
 
-/// The bytes of an array that came as such, in whatever layout.
+/// The values of an array of bytes, whatever its layout; `None` for other types.
 fn bytes(array: &ArrayRef) -> Option<BinaryArray> {
     let is_bytes = |kind: &DataType| matches!(kind, DataType::Binary | DataType::LargeBinary);
     match array.data_type() {

@@ -31,7 +31,7 @@ pub struct Place {
 #[derive(Clone, Debug)]
 pub struct Leading {
     pub text: Place,
-    /// What completes the text, which is a prompt then.
+    /// The completion, where the text is a prompt.
     pub completion: Option<Place>,
     pub id: Option<Place>,
 }
@@ -164,7 +164,7 @@ fn text(fields: &Fields, path: &Path, ask: &Ask) -> Result<Place> {
 fn id(fields: &Fields, path: &Path, ask: &Ask) -> Result<Option<Place>> {
     match (find(fields, ask.id_name()), &ask.id_column) {
         (Some(place), _) if is_id(&place.data_type) => Ok(Some(place)),
-        // Nobody asked for it: it steps aside, and `others` says so.
+        // The column was not asked for: it is kept under another name, and `others` says so.
         (Some(_), None) | (None, None) => Ok(None),
         (Some(place), Some(wanted)) => Err(Error::config(format!(
             "column `{wanted}` of `{}` holds {}, which is no id",
