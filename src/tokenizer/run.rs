@@ -46,10 +46,10 @@ const NOT_SAMPLED: &str = "not_sampled";
 /// The label of the draw that decides what is in the sample.
 const SAMPLE: &str = "tokenizer sample";
 
-/// The counters take this part of a unit's memory, beside what reading takes.
+/// The counters take one in this many parts of a unit's memory; reading takes the others.
 const COUNTERS_SHARE: u64 = 4;
 
-/// Words are pushed between two looks at the memory.
+/// Words that are pushed between two checks of the memory.
 const WORDS_A_LOOK: u64 = 1 << 16;
 
 /// `tokenizer train` with its opened inputs.

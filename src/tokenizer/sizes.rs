@@ -32,8 +32,8 @@ impl fmt::Display for VocabularySize {
     }
 }
 
-/// The sizes of a tokenizer, ascending; none for other artifacts. With an alphabet of the bytes
-/// that were seen, which may be more than a small size, the largest alone is known.
+/// The sizes of a tokenizer, ascending; none for other artifacts. If only the bytes seen are in the
+/// alphabet, they may be more than a small size holds, so the largest alone is known.
 fn vocabulary_sizes(manifest: &Manifest) -> Vec<VocabularySize> {
     let Some(&reached) = manifest.counts.extra.get(VOCABULARY) else { return Vec::new() };
     let mut asked: Vec<u64> = match &manifest.config["vocab"] {
