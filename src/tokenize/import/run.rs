@@ -147,7 +147,7 @@ impl Import {
         self.stream_documents(index, end, document)
     }
 
-    /// The same of a form whose documents end where an end-of-text says.
+    /// The same for a form in which an end-of-text ends each document.
     fn stream_documents(
         &self,
         index: usize,
@@ -159,7 +159,7 @@ impl Import {
         let (before, behind) = self.stream_of(index);
         let mut part = Vec::new();
         let previous = before.iter().rev().find(|file| file.place.tokens > 0);
-        // In the middle of a document, which belongs to the file where it began?
+        // Does the file begin inside a document? That one belongs to the file where it began.
         let mut skips = match previous {
             None => false,
             Some(previous) => {
@@ -240,7 +240,7 @@ impl Import {
     }
 }
 
-/// How wide its tokens are stored.
+/// The width in which the shards store tokens.
 fn width(vocabulary: &Vocabulary) -> TokenWidth {
     TokenWidth::for_largest_id(vocabulary.tokenizer.vocab_size().saturating_sub(1))
 }
@@ -349,7 +349,7 @@ impl Stage for Import {
             publish: Publish::AsIs,
             counts: false,
         };
-        // With files of validation no share says which documents are held out.
+        // If there are validation files, these are what is held out, and no share of the others.
         let holdout = (!self.files.iter().any(|file| file.is_validation)).then_some(self.holdout);
         Ok(Plan { phases: vec![tokens, tokenizer], holdout })
     }
