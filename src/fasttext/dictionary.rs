@@ -65,7 +65,7 @@ impl Kept {
     }
 }
 
-/// Room that turning texts into rows needs again and again.
+/// Buffers for turning texts into rows, kept from text to text.
 #[derive(Clone, Debug, Default)]
 pub struct RowScratch {
     rows: Vec<u32>,
@@ -198,7 +198,7 @@ impl Dictionary {
         }
     }
 
-    /// Hands the rows of `text` to `take`, in blocks; how many there were.
+    /// Hands the rows of `text` to `take`, in blocks. Returns how many there were.
     pub fn rows(&self, text: &[u8], room: &mut RowScratch, take: impl FnMut(&[u32])) -> u64 {
         let RowScratch { rows, hashes, bracketed } = room;
         rows.clear();

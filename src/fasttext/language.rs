@@ -81,7 +81,7 @@ struct Identified {
     score: f64,
 }
 
-/// Room for identifying again and again.
+/// Buffers for identifying, kept from text to text.
 #[derive(Clone, Debug, Default)]
 pub struct IdentifierScratch {
     model: Scratch,
