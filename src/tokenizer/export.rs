@@ -59,7 +59,7 @@ pub fn llama_cpp_name(cuts: &[Cut]) -> Option<&'static str> {
 /// A vocabulary as llama.cpp holds it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LlamaCppVocabulary {
-    /// Its name of the split.
+    /// llama.cpp's name of the split.
     pub pre: &'static str,
     /// The names of all ids, in the byte-level alphabet.
     pub tokens: Vec<String>,
@@ -164,7 +164,7 @@ impl<'a> Ranks<'a> {
         }
     }
 
-    /// Checks that merges stand in the order of their tokens and that each token is merged once.
+    /// Checks that merges stand in the order of their tokens' ids and make no special token.
     fn check_merges(&self, file: &BytePairFile) -> Result<()> {
         let mut before = None;
         for &(_, _, id) in &file.merges {

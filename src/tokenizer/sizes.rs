@@ -73,7 +73,7 @@ pub struct VocabularySummary {
 }
 
 impl VocabularySummary {
-    /// Of a finished training.
+    /// The summary of a finished training.
     pub fn new(manifest: &Manifest) -> VocabularySummary {
         let (documents, sizes) = (DocumentsSummary::new(manifest), vocabulary_sizes(manifest));
         VocabularySummary { documents, sizes }
