@@ -91,7 +91,7 @@ impl Index {
         Column::new(HEAD_BYTES + 4 * self.sequences, 8)
     }
 
-    /// Calls `document` with the tokens of each document, in order.
+    /// Calls `document` with the number of tokens of each document, in order.
     pub fn each(&self, mut document: impl FnMut(u64) -> Result<()>) -> Result<()> {
         let (mut lengths, mut pointers) = (self.lengths(), self.pointers());
         let mut borders = Column::new(HEAD_BYTES + 12 * self.sequences, 8);

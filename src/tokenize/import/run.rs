@@ -1,8 +1,9 @@
 //! The stage: a file a unit.
 //!
-//! In → the files, grouped into streams (a source's training files, its validation files); phase
-//! `tokens`: of nanoGPT's and llm.c's forms the documents that *begin* in a file, wherever they
-//! end, so that files which were cut anywhere are one text again; phase `tokenizer`.
+//! In → the files, grouped into streams (a source's training files, its validation files). Out →
+//! phase `tokens`: the documents of a file, in nanoGPT's and llm.c's forms those that *begin* in
+//! it, wherever they end, so that files which were cut anywhere are one text again; phase
+//! `tokenizer`.
 
 use std::path::{Path, PathBuf};
 
@@ -36,7 +37,7 @@ use crate::tokenizer::SpecialText;
 
 /// Published as `shard-<unit>.arrow`.
 const SHARD: &str = "shard.arrow";
-/// The source of files that nobody names and that lie in no folder that is.
+/// The source of a file that is given by itself and without a name.
 const SOURCE: &str = "tokens";
 /// Tokens looked at when a document goes on in the next file.
 const STEP: u64 = 1 << 12;
