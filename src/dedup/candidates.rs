@@ -79,7 +79,7 @@ pub struct Documents<'a> {
 #[derive(Debug, PartialEq, Eq)]
 pub struct Candidates {
     pub exact: Vec<ExactDuplicate>,
-    /// By ordinal.
+    /// Sorted by ordinal.
     pub members: Vec<Member>,
     /// Shingles of each partition.
     pub partitions: Vec<u64>,

@@ -27,7 +27,7 @@ pub const BYTES_PER_SHINGLE: u64 = 28;
 /// Up to this many documents all pairs are compared.
 const ALL_PAIRS_MAX: usize = 12;
 
-/// Why a document goes.
+/// Why a document is dropped.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Duplicate {
     /// The kept document, as an index into the members.
@@ -36,7 +36,7 @@ pub struct Duplicate {
     pub jaccard: f64,
 }
 
-/// What is found of one component.
+/// The outcome for one component.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Decided {
     /// For each member the kept one that it duplicates; for a held-out one this is only a verdict.

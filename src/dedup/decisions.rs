@@ -57,17 +57,17 @@ impl Reason {
     }
 }
 
-/// A document that goes.
+/// A document that is dropped, or would be if it were not held out.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Decision {
     pub document: u32,
-    /// What stays for it.
+    /// The document that stays for it.
     pub kept: u32,
     pub reason: Reason,
     /// Exact Jaccard similarity of the two; `None` where candidates are not verified.
     pub jaccard: Option<f64>,
     pub cluster: u32,
-    /// Whether the document is held out, and so stays; of exact copies only [`write()`] finds out.
+    /// Whether the document is held out, and so stays; for exact copies [`write()`] finds out.
     pub held_out: bool,
 }
 
