@@ -65,7 +65,7 @@ fn split(bytes: &[u8; LONGEST], length: usize) -> [u64; 3] {
 #[repr(align(32))]
 pub struct Entry {
     bytes: [u64; 3],
-    /// Zero where nothing is kept.
+    /// Bytes of the chunk; 0 where nothing is kept.
     length: u8,
     words: u8,
     /// Bit n: a sequence with an effect begins at word n.
