@@ -37,7 +37,7 @@ pub struct Point {
     pub kept: f64,
 }
 
-/// A classifier measured.
+/// How a classifier did on the held-out texts.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Report {
     pub positives: u64,

@@ -77,7 +77,7 @@ pub struct TrainReport {
 /// Collects texts, then trains.
 pub struct Trainer {
     settings: TrainSettings,
-    /// With their prefix.
+    /// The labels' names, with their prefix.
     labels: Vec<String>,
     words: WordTable,
     counts: Vec<i64>,
