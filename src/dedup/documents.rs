@@ -7,7 +7,7 @@
 //! ```text
 //! 0 flags     u8   1: held out · 2: has an exact identity · 4: has shingles
 //! 1 keep key  u64  see `keep`
-//! 2 shingles  u32  how many the text has, repeats included
+//! 2 shingles  u32  upper bound of the distinct shingles of the text
 //! 3 exact     16 bytes, the hash of the normalized text; zero without; empty if not asked for
 //! 4 names          file u32 · source u32 · row u64 · id bytes u32 · id
 //! 5… bands    u64  one section a band; zero without shingles; none if not asked for

@@ -123,7 +123,7 @@ fn encode_batch(
 /// Returns the same bounds in tokens.
 ///
 /// # Errors
-/// Failed: no such list, as another program's column of that name has.
+/// [`Error::Failed`] when `answers` is no such list, as in another program's column of that name.
 fn encode_parts(
     text: &str,
     answers: &str,

@@ -38,7 +38,7 @@ fn of_processor(processor: &Value) -> Option<String> {
 /// The bytes of a `tokenizer.json` that puts `token` before every text, and nothing behind it.
 ///
 /// # Errors
-/// Damaged: what is no JSON object.
+/// [`Error::Failed`] for what is no JSON object.
 pub fn with_opener(tokenizer_json: &[u8], (token, id): (&str, u32)) -> Result<Vec<u8>> {
     let mut file: Value = serde_json::from_slice(tokenizer_json)
         .map_err(|error| Error::failed(format!("the tokenizer is no JSON: {error}")))?;
@@ -81,7 +81,7 @@ fn trimming(processor: &Value) -> Vec<Value> {
 /// tokens; `config_json`: the one that there was.
 ///
 /// # Errors
-/// Failed: what is no JSON object.
+/// [`Error::Failed`] for what is no JSON object.
 pub fn config_with_opener(
     config_json: Option<&[u8]>,
     token: &str,
