@@ -56,12 +56,13 @@ impl Tokenizer {
     /// names the end-of-text token. Text that spells a special token stays text.
     ///
     /// # Errors
-    /// [`Error::Config`] when there is none, [`Error::Damaged`] when it is not what it should be.
+    /// [`Error::Config`] when there is no file or it drops merges at random, [`Error::Damaged`] when
+    /// it is no tokenizer.
     pub fn open(path: &Path) -> Result<Tokenizer> {
         Tokenizer::open_with(path, SpecialText::Text)
     }
 
-    /// [`Tokenizer::open`] with a choice.
+    /// [`Tokenizer::open`] with a choice of what text that spells a special token becomes.
     ///
     /// # Errors
     /// As [`Tokenizer::open`].

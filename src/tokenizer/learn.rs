@@ -25,7 +25,7 @@ pub struct Vocabulary {
 }
 
 impl Vocabulary {
-    /// Learns the largest of the sizes asked for. `progress` is told the merges done.
+    /// Learns the largest of the sizes asked for. `progress` is given the number of merges done.
     ///
     /// # Errors
     /// What `progress` gives.

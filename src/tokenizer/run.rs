@@ -177,7 +177,7 @@ impl TokenizerTrain {
         Ok(words)
     }
 
-    /// Learns the merges of the largest size; progress is told in shares of the text.
+    /// Learns the merges of the largest size; progress is reported in shares of the text.
     fn learn(&self, words: WordTape, work: &Work<'_>) -> Result<Vocabulary> {
         let text = self.inputs.text_bytes();
         let largest = self.largest();
@@ -193,7 +193,7 @@ impl TokenizerTrain {
         Ok(vocabulary)
     }
 
-    /// The largest size asked for; a configuration without one is refused.
+    /// The largest size asked for; there is one, since a configuration without sizes is refused.
     fn largest(&self) -> u64 {
         self.config.sizes().last().copied().unwrap_or(1)
     }

@@ -1,4 +1,4 @@
-//! What became of each vocabulary size that was asked for.
+//! The vocabulary sizes that were asked for, and those that were reached.
 //!
 //! A tokenizer's manifest in → asked and reached entries of each size, the warning where they
 //! differ, and the stage's [`VocabularySummary`]. Method: merges of a smaller size are a prefix of

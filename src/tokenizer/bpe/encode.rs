@@ -65,7 +65,7 @@ impl EncoderState {
         self.table.bytes() + 4 * self.far.capacity()
     }
 
-    /// Number of pieces learnt.
+    /// Number of stored pieces.
     pub fn pieces(&self) -> usize {
         self.table.len()
     }

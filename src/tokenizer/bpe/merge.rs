@@ -226,7 +226,7 @@ impl Ranks {
         }
     }
 
-    /// The same for a part in which merges may join any two neighbouring bytes.
+    /// Merges a part in which merges may join any two neighbouring bytes.
     fn merge_part(&self, scratch: &mut MergeScratch, part: &[u8], out: &mut Vec<u32>) {
         if part.len() <= FLAT_MOST {
             self.merge_flat(part, out);

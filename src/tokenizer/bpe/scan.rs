@@ -7,7 +7,7 @@
 //! characters (extract by the characters' first bytes), the pattern's alternatives become shifts
 //! and sums of those masks (`rules`), and the bits of the piece starts are moved back and listed.
 //! Keys are made in a second loop over the list, so that neither loop waits for the other's
-//! branches, and each key's table slot is asked for long before it is needed. A piece that fills a
+//! branches, and each key's table slot is prefetched long before it is needed. A piece that fills a
 //! window, and the few characters that masks cannot decide, are cut by [`Pattern::piece_end`].
 //! Invariants: pieces equal those of `Pattern::piece_end`, on every instruction set.
 //! Cost: about 0.6 ns a byte of English, keys included.

@@ -44,7 +44,7 @@ struct Slot<A> {
     lo: u64,
     /// The key's high half; for a long piece, [`LONG`] with the place of its bytes.
     hi: u64,
-    /// What was learnt of the piece.
+    /// What is stored for the piece.
     answer: A,
 }
 
@@ -170,7 +170,7 @@ impl<A: Answer> Table<A> {
         &self.slots[index].answer
     }
 
-    /// The same answer, to be changed.
+    /// The answer in such a slot, to be changed.
     #[inline(always)]
     pub fn answer_mut(&mut self, index: usize) -> &mut A {
         &mut self.slots[index].answer
