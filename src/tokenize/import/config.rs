@@ -1,4 +1,4 @@
-//! What an import is asked for: the form, the tokenizer's end-of-text, the share held out.
+//! The keys of `import`: the form, the tokenizer's end-of-text, the share held out.
 //!
 //! In → TOML keys; out → [`ImportConfig`], checked.
 

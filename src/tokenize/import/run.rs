@@ -148,7 +148,7 @@ impl Import {
         self.stream_documents(index, end, document)
     }
 
-    /// The same for a form in which an end-of-text ends each document.
+    /// [`Import::documents`] for a form in which an end-of-text ends each document.
     fn stream_documents(
         &self,
         index: usize,
