@@ -51,7 +51,7 @@ const HASHES: usize = 3;
 const NAMES: usize = 4;
 const BANDS: usize = 5;
 
-/// Who a document is, for people: where it lies and what it is called.
+/// Names a document for people: where it lies, and its id.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Name {
     /// Index into the input files.
