@@ -96,7 +96,7 @@ pub fn is_letter(char: char) -> bool {
 /// Katakana, Bopomofo, Yi, Tangut, Nushu; Thai, Lao, Khmer, Myanmar, Tai Le, New Tai Lue, Tai Tham,
 /// Tai Viet, Ahom; Balinese, Javanese, Batak, Cham, Kawi, Brahmi, Grantha, Tulu-Tigalari, Dives
 /// Akuru, Makasar, Gurung Khema (those whose letters let a line break inside a word, UAX #14); and
-/// Tibetan. A character that scripts with spaces use too is none.
+/// Tibetan. A character that scripts with spaces use too is not among them.
 pub fn is_unspaced(char: char) -> bool {
     UNSPACED.contains(char)
 }

@@ -62,7 +62,7 @@ impl Words {
         });
     }
 
-    /// The same for the text as it is; returns whether [`MARKER`] is a word of it.
+    /// Hands the words of the text as it is to `take`; returns whether [`MARKER`] is one of them.
     fn stream_as_is(
         &self,
         state: &mut WordsState,
