@@ -165,8 +165,8 @@ impl Trainer {
         self.settings.memory(self.words.len() as u64, self.tokens.len() as u64)
     }
 
-    /// Trains; `watch` is told the share done (0 to 1) now and then and may end it early with
-    /// [`Error::Interrupted`].
+    /// Trains; `watch` is called now and then with the share done (0 to 1) and may end it early
+    /// with [`Error::Interrupted`].
     pub fn train(
         self,
         mut watch: impl FnMut(f64) -> ControlFlow<()>,
