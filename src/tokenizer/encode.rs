@@ -56,8 +56,8 @@ impl Tokenizer {
     /// names the end-of-text token. Text that spells a special token stays text.
     ///
     /// # Errors
-    /// [`Error::Config`] when there is no file or it drops merges at random, [`Error::Damaged`] when
-    /// it is no tokenizer.
+    /// [`Error::Config`] when there is no file or it drops merges at random, [`Error::Damaged`]
+    /// when it is no tokenizer.
     pub fn open(path: &Path) -> Result<Tokenizer> {
         Tokenizer::open_with(path, SpecialText::Text)
     }
