@@ -9,7 +9,7 @@
 //! jaccard (null: not verified) · cluster (ordinal of the component's first document)
 //! ```
 //!
-//! A held-out document is never dropped: what would be done stands beside it, and whether a
+//! A held-out document is never dropped: the verdict stands beside it, and so does whether a
 //! training document is a twin of it ([`crate::source::verdict`]).
 //!
 //! Invariants: in = out + rejected + dropped by reason, for each source; every decision about the
@@ -82,9 +82,9 @@ pub fn run(inputs: &Inputs, config: &DedupConfig, unit: usize, work: &Work<'_>) 
 /// One batch after its decisions.
 struct Applied {
     sieved: Sieved,
-    /// Training documents that went for a held-out one.
+    /// Training documents dropped for a held-out one.
     held_out_twins: u64,
-    /// Decisions about documents of the batch.
+    /// Decisions that are about documents of the batch.
     met: usize,
 }
 
@@ -123,7 +123,7 @@ fn apply(
     Ok(Applied { sieved, held_out_twins, met })
 }
 
-/// What stays for a dropped document, and how they were found.
+/// The columns that name the document kept for a dropped one, and how the two were found.
 fn why_fields() -> [Field; 6] {
     let text = |name: &str| Field::new(name, DataType::Utf8, false);
     let number = |name: &str| Field::new(name, DataType::UInt64, false);

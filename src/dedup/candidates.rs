@@ -1,8 +1,8 @@
 //! Phase `candidates`: which documents are copies, and which may be.
 //!
 //! In → the signed documents of all units; out → the exact duplicates with the document that stays
-//! for each, and the components of the survivors that share a band. One unit, since it needs
-//! everything; in memory is one column at a time. The file `candidates.bin`, in checked sections:
+//! for each, and the components of the survivors that share a band. One unit, since it needs all
+//! documents; it holds one column at a time. The file `candidates.bin`, in checked sections:
 //!
 //! ```text
 //! 0    exact duplicates   document u32 · kept u32 · cluster u32
@@ -71,7 +71,7 @@ pub struct Documents<'a> {
     units: &'a [SignedUnit],
     flags: Vec<u8>,
     keys: Vec<u64>,
-    /// The document that stands for each: itself, or the kept one of its exact group.
+    /// For each document the one that represents it: itself, or the kept one of its exact group.
     stand_ins: Vec<u32>,
 }
 
@@ -79,7 +79,7 @@ pub struct Documents<'a> {
 #[derive(Debug, PartialEq, Eq)]
 pub struct Candidates {
     pub exact: Vec<ExactDuplicate>,
-    /// By ordinal.
+    /// Sorted by ordinal.
     pub members: Vec<Member>,
     /// Shingles of each partition.
     pub partitions: Vec<u64>,
@@ -136,7 +136,8 @@ impl<'a> Documents<'a> {
         self.stand_ins[ordinal as usize] == ordinal
     }
 
-    /// Joins exact copies, and survivors that share a band, into components; by ordinal the roots.
+    /// Joins exact copies, and survivors that share a band, into components. Returns roots by
+    /// ordinal.
     fn connect(&self, bands: usize) -> Result<Vec<u32>> {
         let mut components = Components::new(self.flags.len());
         for (ordinal, &kept) in (0..).zip(&self.stand_ins) {
@@ -161,7 +162,8 @@ impl<'a> Documents<'a> {
         Ok(components.into_roots())
     }
 
-    /// Runs the whole phase. `exact`: whether equal hashes are wanted; `bands`: how many there are.
+    /// Runs the whole phase. `exact`: whether exact duplicates are wanted; `bands`: how many there
+    /// are.
     pub fn candidates(mut self, exact: bool, bands: usize) -> Result<Candidates> {
         if exact {
             self.match_exact()?;
@@ -219,7 +221,7 @@ fn cut(mut weights: Vec<(u32, u64)>) -> (Vec<u32>, Vec<u64>) {
 }
 
 impl Candidates {
-    /// Writes the file; `documents` of each unit, in order.
+    /// Writes the file; `documents`: how many each unit has, in order.
     pub fn write(&self, path: &std::path::Path, documents: &[u64]) -> Result<()> {
         let mut writer = SectionWriter::create(path, KIND)?;
         let exact: Vec<u8> = self
@@ -275,7 +277,7 @@ pub fn read_partitions(reader: &SectionReader) -> Result<Vec<u64>> {
     Ok(section.records()?.iter().map(|shingles| u64::from_le_bytes(*shingles)).collect())
 }
 
-/// Reads the members of one unit; `ordinal` of a member is its place in the unit here.
+/// Reads the members of one unit; here the `ordinal` of a member is its place in the unit.
 pub fn read_members(reader: &SectionReader, unit: usize) -> Result<Vec<Member>> {
     let section = reader.section(MEMBERS_SECTION + unit)?;
     let (mut fields, mut members) = (section.fields(), Vec::new());

@@ -1,4 +1,4 @@
-//! What deduplication can be told, and which requests make no sense.
+//! The keys of deduplication, and the settings that it refuses.
 //!
 //! In → a TOML table; out → [`DedupConfig`], checked. The defaults are FineWeb's MinHash shape
 //! (datatrove `examples/fineweb.py`: 14 buckets of 8 hashes over 5-word shingles), verified.

@@ -27,7 +27,7 @@ pub const BYTES_PER_SHINGLE: u64 = 28;
 /// Up to this many documents all pairs are compared.
 const ALL_PAIRS_MAX: usize = 12;
 
-/// Why a document goes.
+/// Why a document is dropped.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Duplicate {
     /// The kept document, as an index into the members.
@@ -36,12 +36,12 @@ pub struct Duplicate {
     pub jaccard: f64,
 }
 
-/// What is found of one component.
+/// The outcome for one component.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Decided {
-    /// For each member the kept one that it duplicates; of a held-out one this is a verdict alone.
+    /// For each member the kept one that it duplicates; for a held-out one this is only a verdict.
     pub duplicates: Vec<Option<Duplicate>>,
-    /// For each held-out member whether one that is not held out is in reach of it.
+    /// For each held-out member, whether a training member is similar enough to be its twin.
     pub twins: Vec<bool>,
 }
 
@@ -82,19 +82,19 @@ impl Limit {
         overlap
     }
 
-    /// No smaller set can be a duplicate of one of `size` (one less, for rounding).
+    /// No set smaller than this can be a duplicate of one of `size` (one less, for rounding).
     fn size_min(self, size: usize) -> usize {
         ((self.0 * size as f64) as usize).saturating_sub(1)
     }
 
-    /// No larger set can share enough with one of `size` elements if all they share is among its
-    /// last `rest` (one more, for rounding).
+    /// No set larger than this can share enough with one of `size` elements if all that they share
+    /// is among the last `rest` of these (one more, for rounding).
     fn size_max(self, size: usize, rest: usize) -> usize {
         ((1.0 + self.0) / self.0 * rest as f64 - size as f64).max(0.0) as usize + 1
     }
 }
 
-/// The definition, for few documents.
+/// Compares all pairs, as the definition says; for few documents.
 fn compare_all(members: &[&[u64]], held_out: usize, limit: Limit) -> Decided {
     let mut decisions = Vec::with_capacity(members.len());
     let mut twins = vec![false; held_out];
@@ -115,14 +115,14 @@ fn compare_all(members: &[&[u64]], held_out: usize, limit: Limit) -> Decided {
     Decided { duplicates: decisions, twins }
 }
 
-/// Marks the held-out member `kept` where `member` is none and similar to it.
+/// Marks the held-out member `kept` if `member` is a training document and similar to it.
 fn note_twin(twins: &mut [bool], member: usize, kept: u32, jaccard: Option<f64>) {
     if jaccard.is_some() && member >= twins.len() && (kept as usize) < twins.len() {
         twins[kept as usize] = true;
     }
 }
 
-/// The more similar one; the present one among equals.
+/// The more similar duplicate; `best` if both are equal.
 fn better(best: Option<Duplicate>, kept: u32, jaccard: Option<f64>) -> Option<Duplicate> {
     match (best, jaccard) {
         (best, None) => best,
@@ -165,7 +165,7 @@ struct Entry {
     kept: u32,
     /// Size of its set.
     size: u32,
-    /// Larger sets that share nothing before this shingle cannot be duplicates of it.
+    /// Sets larger than this that share nothing before this shingle cannot be duplicates of it.
     size_max: u32,
 }
 
@@ -180,10 +180,10 @@ struct Search {
     starts: Vec<usize>,
     /// By rank: the kept documents that have it among their first shingles.
     lists: Vec<Vec<Entry>>,
-    /// The last member that looked at a kept document, to look once.
+    /// By kept document: the last member that collected it, so that none does so twice.
     seen: Vec<u32>,
     candidates: Vec<u32>,
-    /// Of the held-out members, which come first.
+    /// Whether each held-out member has a twin; these members come first.
     twins: Vec<bool>,
 }
 
@@ -222,7 +222,7 @@ impl Search {
         &self.ranks[self.starts[member as usize]..self.starts[member as usize + 1]]
     }
 
-    /// Shingles of `member` that no other has: they stand before its ranked ones.
+    /// How many shingles of `member` no other has: they come before its ranked ones.
     fn unshared(&self, member: u32) -> usize {
         self.sizes[member as usize] - self.ranks_of(member).len()
     }

@@ -9,8 +9,8 @@
 //! kept: file u32 · source u32 · row u64 · id bytes u32 · id
 //! ```
 //!
-//! and behind these as many sections again: the places (u32) of held-out documents of which a
-//! training document is a copy, or nearly.
+//! After these follow as many sections again: the places (u32) of held-out documents of which a
+//! training document is an exact or near copy.
 //!
 //! An exact copy of a document that is itself dropped as a near-duplicate names what stays for
 //! that one, with its Jaccard: the copy has the same shingles. So `kept` is always in the output,
@@ -43,7 +43,7 @@ pub const BYTES_PER_DECISION: u64 = 160;
 pub enum Reason {
     /// Its normalized text equals that of another.
     Exact,
-    /// Its shingles are those of a kept document, nearly.
+    /// Its shingles are nearly those of a kept document.
     Near,
 }
 
@@ -57,17 +57,17 @@ impl Reason {
     }
 }
 
-/// A document that goes.
+/// A document that is dropped, or would be if it were not held out.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Decision {
     pub document: u32,
-    /// What stays for it.
+    /// The document that stays for it.
     pub kept: u32,
     pub reason: Reason,
     /// Exact Jaccard similarity of the two; `None` where candidates are not verified.
     pub jaccard: Option<f64>,
     pub cluster: u32,
-    /// Whether the document is held out, and so stays; of exact copies only [`write()`] finds out.
+    /// Whether the document is held out, and so stays; for exact copies [`write()`] finds out.
     pub held_out: bool,
 }
 
@@ -90,8 +90,8 @@ pub fn resolve(exact: &[ExactDuplicate], mut near: Vec<Decision>) -> Vec<Decisio
     all
 }
 
-/// Writes the file: looks up who the kept documents are. `twins`: held-out documents that training
-/// documents are near to, by ordinal; copies are found here.
+/// Writes the file, looking up who the kept documents are. `twins`: by ordinal, held-out documents
+/// that training documents are near to; exact copies are added here.
 pub fn write(
     decisions: &[Decision],
     mut twins: BTreeSet<u32>,
@@ -167,7 +167,7 @@ fn add_copies(
     Ok(())
 }
 
-/// Names and flags of documents given by ascending ordinal.
+/// The names and flags of documents, whose ordinals ascend.
 fn look_up(ordinals: &[u32], units: &[SignedUnit]) -> Result<Vec<(Name, u8)>> {
     let mut names = Vec::with_capacity(ordinals.len());
     let (mut first, mut rest) = (0u64, ordinals);
@@ -195,7 +195,7 @@ fn put(decision: &Decision, first: u64, (name, flags): &(Name, u8), section: &mu
     name.write(section);
 }
 
-/// The places in one unit of held-out documents with a twin on the training side, rising.
+/// The places in one unit of held-out documents with a twin on the training side, ascending.
 pub fn read_twins(folder: &Path, unit: usize) -> Result<Vec<u32>> {
     let reader = SectionReader::open(&folder.join(FILE), KIND)?;
     let section = reader.section(reader.len() / 2 + unit)?;
@@ -257,7 +257,7 @@ mod tests {
             (9, 1, Reason::Exact, Some(0.9)),
         ];
         assert_eq!(shown, expected);
-        // What is held out stays, with whatever verdict: its copy names it.
+        // What is held out stays, whatever its verdict, so its copy names it.
         let all = resolve(&exact, vec![Decision { held_out: true, ..near }]);
         assert_eq!((all[2].document, all[2].kept, all[2].jaccard), (9, 4, Some(1.0)));
     }

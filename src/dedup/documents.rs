@@ -7,7 +7,7 @@
 //! ```text
 //! 0 flags     u8   1: held out · 2: has an exact identity · 4: has shingles
 //! 1 keep key  u64  see `keep`
-//! 2 shingles  u32  how many the text has, repeats included
+//! 2 shingles  u32  upper bound of the distinct shingles of the text
 //! 3 exact     16 bytes, the hash of the normalized text; zero without; empty if not asked for
 //! 4 names          file u32 · source u32 · row u64 · id bytes u32 · id
 //! 5… bands    u64  one section a band; zero without shingles; none if not asked for
@@ -51,7 +51,7 @@ const HASHES: usize = 3;
 const NAMES: usize = 4;
 const BANDS: usize = 5;
 
-/// Who a document is, for people: where it lies and what it is called.
+/// Names a document for people: where it lies, and its id.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Name {
     /// Index into the input files.
@@ -95,7 +95,7 @@ pub struct SignedDocument<'a> {
     pub held_out: bool,
     pub key: u64,
     pub shingles: u32,
-    /// The exact identity, which an empty text lacks; `None` when not asked for, for all alike.
+    /// The exact identity: `None` for all if not asked for, `Some(None)` for an empty text.
     pub exact: Option<Option<Fingerprint>>,
     /// One key a band; empty without shingles.
     pub bands: &'a [u64],
@@ -103,7 +103,7 @@ pub struct SignedDocument<'a> {
 }
 
 impl SignedBatch {
-    /// An empty batch of signatures of `bands` bands, none when near-duplicates are not wanted.
+    /// An empty batch for `bands` band keys a document: 0 when near-duplicates are not wanted.
     pub fn new(bands: usize) -> SignedBatch {
         SignedBatch { columns: vec![Vec::new(); BANDS + bands] }
     }
@@ -128,7 +128,7 @@ impl SignedBatch {
         }
     }
 
-    /// Documents in it.
+    /// How many documents it has.
     pub fn len(&self) -> usize {
         self.columns[FLAGS].len()
     }
@@ -162,7 +162,7 @@ pub struct SignedUnit {
 }
 
 impl SignedUnit {
-    /// Opens the file in a published unit's folder; `bands` as it was written with.
+    /// Opens the file in a published unit's folder; `bands`: the number that it was written with.
     pub fn open(folder: &Path, bands: usize) -> Result<SignedUnit> {
         let reader = SectionReader::open(&folder.join(FILE), KIND)?;
         let columns = BANDS + bands;
@@ -204,7 +204,7 @@ impl SignedUnit {
         })
     }
 
-    /// Calls `each(place in the unit, hash)` for all documents; those without have zero.
+    /// Calls `each(place in the unit, hash)` for all documents; the hash is 0 where there is none.
     pub fn hashes(&self, mut each: impl FnMut(u32, u128)) -> Result<()> {
         let mut place = 0;
         self.column(HASHES).try_for_each(|batch| {
@@ -216,7 +216,7 @@ impl SignedUnit {
         })
     }
 
-    /// Calls `each(place in the unit, key)` for all documents; those without have zero.
+    /// Calls `each(place in the unit, key)` for all documents; the key is 0 where there is none.
     pub fn band(&self, band: usize, mut each: impl FnMut(u32, u64)) -> Result<()> {
         let mut place = 0;
         self.column(BANDS + band).try_for_each(|batch| {
@@ -248,7 +248,7 @@ impl SignedUnit {
     }
 }
 
-/// Appends the documents of one batch that are wanted; `first` is the batch's first place.
+/// Appends the wanted documents of one batch; `first`: the place of the batch's first document.
 fn pick(
     names: &Section,
     flags: &[u8],

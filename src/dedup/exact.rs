@@ -1,7 +1,7 @@
 //! Exact duplicates: documents that differ in case, white space and Unicode composition at most.
 //!
-//! In → normalized text (see `normalize`); out → the xxh3-128 of it with runs of white space as one
-//! space and none at either end, or nothing for a text without anything else: empty documents say
+//! In → normalized text (see `normalize`); out → the xxh3-128 of it with each run of white space as
+//! one space and none at either end; nothing for a text of white space alone: empty documents say
 //! nothing about each other, so none is the duplicate of another. White space is Python's
 //! `str.isspace`. 128 bits of a specified hash stand for the text: among 10^10 documents a false
 //! match has a chance of 10^-19.
@@ -31,7 +31,7 @@ impl ExactHasher {
         self.spaced.clear();
         self.spaced.resize(normalized.len() + 1, b' ');
         let bytes = normalized.as_bytes();
-        // Every byte is written, the place moves on only where it is to stay: no branch a byte.
+        // Every byte is written, but the place advances only if it is to stay: no branch a byte.
         let (mut at, mut end, mut after_text) = (0, 0, false);
         while at < bytes.len() {
             let byte = bytes[at];

@@ -171,9 +171,9 @@ impl Sets {
 pub struct Component<'a> {
     /// Its smallest ordinal.
     pub name: u32,
-    /// Of the members, in keep order.
+    /// The members' ordinals, in keep order.
     pub ordinals: Vec<u32>,
-    /// Of the members, in keep order.
+    /// The members' shingle sets, in keep order.
     pub sets: Vec<&'a [u64]>,
     /// How many of them are held out: they come first.
     pub held_out: usize,

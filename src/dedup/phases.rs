@@ -14,15 +14,15 @@ const APPLY: &str = "apply";
 /// One phase of a run.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum DedupPhase {
-    /// Text → what duplicates are found by; a unit of the inputs each.
+    /// Text → what duplicates are found by; one unit for each unit of the inputs.
     Sign,
     /// All signed documents → components of candidates; one unit.
     Candidates,
-    /// Texts of candidates → their shingle sets; a unit of the inputs each.
+    /// Texts of candidates → their shingle sets; one unit for each unit of the inputs.
     Gather,
     /// All sets → what is dropped, from this Jaccard similarity on; one unit.
     Decide { limit: f64 },
-    /// Documents → those that stay; a unit of the inputs each.
+    /// Documents → those that stay; one unit for each unit of the inputs.
     Apply,
 }
 

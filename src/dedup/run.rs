@@ -79,8 +79,8 @@ impl Dedup {
     }
 }
 
-/// Every candidate goes but the first of its component in keep order, and those that are held out,
-/// which all have a twin where one goes that is not.
+/// Drops every candidate but the first of its component in keep order and those that are held out.
+/// Each of the latter has a twin if one that is not held out is dropped from its component.
 fn unverified(found: &Candidates) -> (Vec<Decision>, BTreeSet<u32>) {
     let mut members = found.members.clone();
     members.sort_unstable_by_key(|member| (member.component, member.order));

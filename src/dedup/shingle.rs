@@ -57,7 +57,7 @@ impl Shingler {
     }
 
     /// The hashes of the shingles of a normalized text, each at least once, in no stated order.
-    /// They live until the next call, which may also be made with them changed.
+    /// They stay valid until the next call; the caller may change them.
     pub fn hashes(&mut self, normalized: &str) -> &mut Vec<u64> {
         self.hashes.clear();
         self.repeats_after = REPEATS_AFTER;
@@ -73,7 +73,7 @@ impl Shingler {
         &mut self.hashes
     }
 
-    /// The same as a set: sorted, each once.
+    /// The hashes as a set: sorted, each once.
     pub fn set(&mut self, normalized: &str) -> &[u64] {
         let hashes = self.hashes(normalized);
         hashes.sort_unstable();

@@ -133,7 +133,8 @@ impl<'a> Ranking<'a> {
     }
 }
 
-/// A name that no input has: of the columns that could rank the nearest, or where else to look.
+/// The error for a name that no input has: the nearest column that could rank, or where else to
+/// look.
 fn unknown_ranking(schema: &Schema, name: &str) -> Error {
     let others = schema.fields().iter().skip(LEADING.len());
     let ranking = others.filter(|field| has_order(field.data_type()));

@@ -77,7 +77,7 @@ fn sets(batch: &Batch, rows: &Rows<Member>, first: u32, ngram: usize) -> Vec<(u3
     records
 }
 
-/// Something known of some documents of a unit, found by where they lie.
+/// A value for each of some documents of a unit, found by where the document lies.
 pub struct Rows<T> {
     /// ((file, row), value), sorted by place.
     rows: Vec<((u32, u64), T)>,
@@ -104,8 +104,8 @@ impl<T> Rows<T> {
     }
 }
 
-/// An input that gives other documents than it did in an earlier phase: a file was changed, or was
-/// left out as damaged after others had been compared with it.
+/// The error for an input that gives other documents than in an earlier phase: a file was changed,
+/// or was left out as damaged after others had been compared with it.
 pub fn changed(expected: usize, found: usize) -> Error {
     let message = format!(
         "the inputs changed since they were signed: of {expected} documents found: {found}"

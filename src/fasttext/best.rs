@@ -26,7 +26,7 @@ fn better(left: Candidate, right: Candidate) -> bool {
 }
 
 impl Best {
-    /// Forgets everything; keeps at most `limit` from now on.
+    /// Forgets all candidates; keeps at most `limit` from now on.
     pub fn start(&mut self, limit: usize) {
         self.heap.clear();
         self.limit = limit;

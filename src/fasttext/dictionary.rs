@@ -65,7 +65,7 @@ impl Kept {
     }
 }
 
-/// Room that turning texts into rows needs again and again.
+/// Buffers for turning texts into rows, kept from text to text.
 #[derive(Clone, Debug, Default)]
 pub struct RowScratch {
     rows: Vec<u32>,
@@ -82,7 +82,7 @@ pub struct Dictionary {
     labels: Vec<String>,
     /// How often each entry stood in the training set.
     counts: Vec<i64>,
-    /// Words, labels and line ends of the training set.
+    /// Number of words, labels and line ends in the training set.
     token_count: i64,
     ngrams: Ngrams,
     buckets: Remainder,
@@ -146,12 +146,12 @@ impl Dictionary {
         self.subwords = subwords;
     }
 
-    /// Words, without labels.
+    /// Number of words, without labels.
     pub fn word_count(&self) -> u32 {
         self.word_count
     }
 
-    /// Rows that the input matrix must have.
+    /// Number of rows that the input matrix must have.
     pub fn row_count(&self) -> u64 {
         let ngrams = match &self.kept {
             Some(kept) => kept.pairs.len() as u64,
@@ -170,7 +170,7 @@ impl Dictionary {
         &self.counts[self.word_count as usize..]
     }
 
-    /// Words, labels and line ends of the training set.
+    /// Number of words, labels and line ends in the training set.
     pub fn token_count(&self) -> i64 {
         self.token_count
     }
@@ -198,7 +198,7 @@ impl Dictionary {
         }
     }
 
-    /// Hands the rows of `text` to `take`, in blocks; how many there were.
+    /// Hands the rows of `text` to `take`, in blocks. Returns how many there were.
     pub fn rows(&self, text: &[u8], room: &mut RowScratch, take: impl FnMut(&[u32])) -> u64 {
         let RowScratch { rows, hashes, bracketed } = room;
         rows.clear();

@@ -37,7 +37,7 @@ pub struct Point {
     pub kept: f64,
 }
 
-/// A classifier measured.
+/// How a classifier did on the held-out texts.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Report {
     pub positives: u64,
@@ -110,8 +110,8 @@ fn threshold_for_share(falling: &[f64], share: f64) -> f64 {
     falling[wanted.clamp(1, falling.len()) - 1]
 }
 
-/// The shortest decimal that keeps what the score `threshold` keeps of some scores, which fall: not
-/// over it, and over the next lower score.
+/// The shortest decimal that keeps the same of some falling scores as their element `threshold`
+/// does: at most that score, and above the next lower one.
 fn shortest_threshold(falling: &[f64], threshold: f64) -> f64 {
     /// So many decimals tell any two probabilities of 1e-4 or more apart.
     const DECIMALS_MAX: usize = 20;

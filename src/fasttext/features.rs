@@ -207,7 +207,7 @@ impl<F: FnMut(&[u32])> Rows<'_, F> {
         }
     }
 
-    /// Hands over what is left; the count of all rows so far.
+    /// Hands over what is left. Returns the count of all rows so far.
     pub fn flush(&mut self) -> u64 {
         self.count += self.buffer.len() as u64;
         (self.take)(self.buffer);

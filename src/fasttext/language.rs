@@ -81,7 +81,7 @@ struct Identified {
     score: f64,
 }
 
-/// Room for identifying again and again.
+/// Buffers for identifying, kept from text to text.
 #[derive(Clone, Debug, Default)]
 pub struct IdentifierScratch {
     model: Scratch,
@@ -138,8 +138,8 @@ impl Identifier {
         }
     }
 
-    /// The numbers of the language with this code, one a script, or the one with this label
-    /// (`eng_Latn`); an error that says what there is if there is none.
+    /// The numbers of the language with this code, one for each script, or the one with this label
+    /// (`eng_Latn`). An unknown code is an error that lists the known ones.
     pub fn languages(&self, wanted: &str) -> Result<Vec<u32>> {
         let by_label = match &self.0 {
             Kind::BuiltIn => None,

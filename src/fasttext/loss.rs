@@ -31,7 +31,7 @@ pub fn probability(score: f32) -> f32 {
     libm::exp(f64::from(score)) as f32
 }
 
-/// What a model makes of its dots.
+/// How a model turns its dots into scores.
 #[derive(Clone, Debug)]
 pub enum Loss {
     Softmax,

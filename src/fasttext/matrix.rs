@@ -147,7 +147,7 @@ pub fn add_dense(values: &[f32], columns: usize, rows: &[u32], sum: &mut [f32]) 
     }
 }
 
-/// The sum stays in registers.
+/// [`add_dense`] for few columns: the sum stays in registers.
 fn add_few_columns<const COLUMNS: usize>(values: &[f32], rows: &[u32], sum: &mut [f32]) {
     let (values, _) = values.as_chunks::<COLUMNS>();
     let (sums, _) = sum.as_chunks_mut::<COLUMNS>();
@@ -160,8 +160,8 @@ fn add_few_columns<const COLUMNS: usize>(values: &[f32], rows: &[u32], sum: &mut
     sums[0] = sum;
 }
 
-/// Eight rows at a time, still added in order: the sum is loaded and stored once for them, and the
-/// memory fetches all of them at once.
+/// [`add_dense`] for many columns: eight rows at a time, still added in order. The sum is loaded
+/// and stored once for them, and the memory fetches all of them at once.
 fn add_many_columns(values: &[f32], columns: usize, rows: &[u32], sum: &mut [f32]) {
     let row = |row: u32| &values[row as usize * columns..][..columns];
     let (eights, rest) = rows.as_chunks::<8>();

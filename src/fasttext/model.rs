@@ -168,7 +168,7 @@ impl Model {
         self.settings
     }
 
-    /// Numbers in a word's vector.
+    /// How many numbers a word's vector has.
     pub fn dimensions(&self) -> usize {
         self.input.columns()
     }
@@ -182,7 +182,7 @@ fn at(offset: u64, message: impl Into<String>) -> ReadError {
 struct Source<'r> {
     input: &'r mut dyn Read,
     size: u64,
-    /// Bytes handed out.
+    /// Bytes handed out so far.
     taken: u64,
     block: Vec<u8>,
     position: usize,

@@ -20,7 +20,7 @@ use super::loss::probability;
 use super::model::Model;
 use crate::text::is_white_space;
 
-/// Room for predicting again and again.
+/// Buffers for predicting, kept from text to text.
 #[derive(Clone, Debug, Default)]
 pub struct Scratch {
     rows: RowScratch,
@@ -79,7 +79,7 @@ impl Lines {
     }
 }
 
-/// Python's `str.splitlines` ends a line here, and fastText no word.
+/// Whether Python's `str.splitlines` ends a line here but fastText no word.
 fn is_line_end_unknown_to_fasttext(char: char) -> bool {
     matches!(char, '\u{1c}'..='\u{1e}' | '\u{85}' | '\u{2028}' | '\u{2029}')
 }
@@ -127,7 +127,7 @@ impl Model {
         }
     }
 
-    /// Makes `hidden` the mean of the text's rows; how many there were.
+    /// Makes `hidden` the mean of the text's rows. Returns how many rows there were.
     pub(super) fn average(&self, text: &str, rows: &mut RowScratch, hidden: &mut Vec<f32>) -> u64 {
         hidden.clear();
         hidden.resize(self.input.columns(), 0.0);

@@ -77,7 +77,7 @@ pub struct TrainReport {
 /// Collects texts, then trains.
 pub struct Trainer {
     settings: TrainSettings,
-    /// With their prefix.
+    /// The labels' names, with their prefix.
     labels: Vec<String>,
     words: WordTable,
     counts: Vec<i64>,
@@ -165,8 +165,8 @@ impl Trainer {
         self.settings.memory(self.words.len() as u64, self.tokens.len() as u64)
     }
 
-    /// Trains; `watch` is told the share done (0 to 1) now and then and may end it early with
-    /// [`Error::Interrupted`].
+    /// Trains; `watch` is called now and then with the share done (0 to 1) and may end it early
+    /// with [`Error::Interrupted`].
     pub fn train(
         self,
         mut watch: impl FnMut(f64) -> ControlFlow<()>,
@@ -264,7 +264,8 @@ impl TrainSettings {
         self.word_ngrams > 1 || self.longest > 0
     }
 
-    /// As a model file has them; what this trainer does not use stands as fastText would have it.
+    /// The settings as a model file has them; those that this trainer does not use are fastText's
+    /// own.
     fn stored(&self) -> Settings {
         Settings {
             window: 5,
@@ -334,7 +335,7 @@ impl Descent {
         }
     }
 
-    /// One visit to each text, in an order of its own; the mean loss.
+    /// Visits each text once, in a new order. Returns the mean loss.
     fn epoch(
         &mut self,
         trainer: &Trainer,
@@ -376,7 +377,7 @@ impl Descent {
         dictionary.word_ngram_rows(&self.text_hashes, &mut self.rows);
     }
 
-    /// One step of gradient descent towards `target`; the loss before it.
+    /// Takes one step of gradient descent towards `target`. Returns the loss before it.
     fn step(&mut self, target: usize, rate: f32) -> f64 {
         if self.rows.is_empty() {
             return 0.0;
@@ -417,7 +418,7 @@ impl Descent {
     }
 }
 
-/// Uniform in ±1/columns, two values a draw.
+/// Starting values, uniform in ±1/columns, two a draw.
 fn start(values: usize, columns: usize, seed: u64) -> Vec<f32> {
     let mut stream = Stream::new(seed, "classifier rows");
     let scale = 1.0 / columns as f32;

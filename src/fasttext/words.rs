@@ -83,7 +83,7 @@ impl WordTable {
         (id != FREE).then_some(id)
     }
 
-    /// What stands where a word of this hash is looked for first, for [`WordTable::find_from`].
+    /// The content of the slot where the search for this hash starts, for [`WordTable::find_from`].
     #[inline]
     pub fn home(&self, hash: u32) -> Home {
         Home(self.slots[spread(hash) & (self.slots.len() - 1)])
@@ -103,7 +103,7 @@ impl WordTable {
         }
     }
 
-    /// The id of `word`, new if it was not there; `None` when ids or the arena's 4 GiB run out.
+    /// The id of `word`, added if it is not there; `None` when ids or the arena's 4 GiB run out.
     pub fn insert(&mut self, word: &[u8], hash: u32) -> Option<u32> {
         let slot = self.slot(word, hash);
         if self.slots[slot].1 != FREE {

@@ -13,7 +13,7 @@ static CASED: Class = Class::new(tables::CASED);
 /// The characters that change, so that all others cost one load.
 static CAPITAL: Class = Class::new(&spans());
 
-/// The ranges below [`LIMIT`]; tags and variation selectors above it are asked for by comparison.
+/// The ranges below [`LIMIT`]; tags and variation selectors above it are found by comparison.
 const fn below_limit(ranges: &[(u32, u32)]) -> &[(u32, u32)] {
     let mut count = ranges.len();
     while count > 0 && ranges[count - 1].1 as usize >= LIMIT {

@@ -28,12 +28,12 @@ pub use tables::UNICODE_VERSION;
 /// selectors, tags and private use, which are in none of the classes.
 const LIMIT: usize = 0x34000;
 
-/// Code points of UTF-8 text: the bytes that continue none.
+/// Number of code points of UTF-8 text: of the bytes that continue none.
 pub fn count_chars(bytes: &[u8]) -> usize {
     let starts = |block: &[u8]| -> u8 {
         block.iter().map(|&byte| u8::from(byte as i8 >= -0x40)).sum::<u8>()
     };
-    // Blocks so short that a byte holds their count: sixteen or more are added at a time.
+    // Blocks so short that a byte holds their count: so sixteen or more bytes are added at a time.
     bytes.chunks(240).map(|block| usize::from(starts(block))).sum()
 }
 
@@ -96,13 +96,13 @@ pub fn is_letter(char: char) -> bool {
 /// Katakana, Bopomofo, Yi, Tangut, Nushu; Thai, Lao, Khmer, Myanmar, Tai Le, New Tai Lue, Tai Tham,
 /// Tai Viet, Ahom; Balinese, Javanese, Batak, Cham, Kawi, Brahmi, Grantha, Tulu-Tigalari, Dives
 /// Akuru, Makasar, Gurung Khema (those whose letters let a line break inside a word, UAX #14); and
-/// Tibetan. A character that scripts with spaces use too is none.
+/// Tibetan. A character that scripts with spaces use too is not among them.
 pub fn is_unspaced(char: char) -> bool {
     UNSPACED.contains(char)
 }
 
-/// Whether a character acts instead of being seen: C0, DEL and C1, which a terminal obeys, and line
-/// separators and what turns the direction of text.
+/// Whether a character has an effect instead of a shape: C0, DEL and C1, which a terminal obeys,
+/// and line separators and what turns the direction of text.
 pub fn acts(char: char) -> bool {
     matches!(
         char,

@@ -2,19 +2,18 @@
 //!
 //! In: a corpus or raw files, and a tokenizer (an artifact of `tokenizer train`, or anybody's
 //! `tokenizer.json`). Out: `shard-00000.arrow …`, one a unit (see [`crate::shards`] for the
-//! format), every document, empty and held-out ones too, sorted by cell, never split, without
+//! format), with every document, empty and held-out ones too, sorted by cell, never split, without
 //! end-of-text; beside them `tokenizer/`. Method: each document is one sequence; text that spells a
 //! special token stays text, unless `special_text` asks for tokens, and is counted
-//! (`special_token_texts`). The manifest's config names the
-//! end-of-text token, which `mix` puts between documents, and the size of the vocabulary. With
-//! `loss_on = "answers"` a conversation is cut where its answers begin and end, each part is
-//! encoded alone, as a prompt is when a model is asked, and the shard says which tokens are trained
-//! on. Invariants: in = out + rejected; thread count and batches change no byte. Cost: of the time
-//! from Parquet to shards encoding takes 30% (of 220 MB of text that it has not seen before), zstd
-//! of the tokens 27%, zstd of the Parquet 17%; some 70 MB of text per CPU-second where zstd alone
-//! compresses tokens at 166 MB (`benches/results`). Up to 64 MiB of known pieces a thread and up to
-//! 2²⁶ tokens a unit; parallel over units, over row groups inside one, and over the blocks that are
-//! written.
+//! (`special_token_texts`). The manifest's config names the end-of-text token, which `mix` puts
+//! between documents, and the size of the vocabulary. With `loss_on = "answers"` a conversation is
+//! cut where its answers begin and end, each part is encoded alone, as a prompt is when a model is
+//! asked, and the shard says which tokens are trained on. Invariants: in = out + rejected; thread
+//! count and batches change no byte. Cost: of the time from Parquet to shards, encoding takes 30%
+//! (for 220 MB of text not seen before), zstd of the tokens 27%, zstd of the Parquet 17%; some 70
+//! MB of text per CPU-second, where zstd alone compresses tokens at 166 MB (`benches/results`).
+//! Memory: up to 64 MiB of known pieces a thread and up to 2²⁶ tokens a unit. Parallel over units,
+//! over row groups inside one, and over the blocks that are written.
 
 mod config;
 pub mod import;
@@ -78,7 +77,7 @@ impl Tokenize {
         let schema = inputs.schema();
         let column = schema.field_with_name(ANSWERS).ok();
         if answers && column.is_none_or(|field| *field.data_type() != DataType::Utf8) {
-            // What cannot be read holds nothing, for another reason.
+            // A file that cannot be read seems to hold none either; its own error comes first.
             inputs.files().iter().try_for_each(InputFile::check)?;
             let message = "`loss_on = \"answers\"` reads prompts with completions, and lists of \
                            messages; no input holds them";
@@ -98,7 +97,7 @@ impl Tokenize {
         })
     }
 
-    /// The same with a tokenizer that was fetched: `key` of the configuration says from where.
+    /// The stage with a tokenizer that was fetched; `key` of the configuration says from where.
     pub fn with_origin(self, key: &'static str, from: Value, notice: Option<String>) -> Tokenize {
         Tokenize { origin: Some((key, from)), notices: notice.into_iter().collect(), ..self }
     }
@@ -114,8 +113,8 @@ impl Stage for Tokenize {
         "tokenize"
     }
 
-    /// Shards without an end-of-text are of use to other tools, but `mix` refuses them: to be said
-    /// before text is read.
+    /// Warns, before text is read, that shards without an end-of-text are of use to other tools but
+    /// are refused by `mix`.
     fn warnings(&self) -> Vec<String> {
         if self.end_of_text.is_some() {
             return Vec::new();

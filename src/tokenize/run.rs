@@ -40,7 +40,7 @@ struct EncodedBatch {
     special_token_texts: u64,
 }
 
-/// Encodes the documents of `unit` into one shard; `answers`: which says what of them is one.
+/// Encodes the documents of `unit` into one shard; `answers`: whether only answers are trained on.
 pub(super) fn encode(
     inputs: &Inputs,
     tokenizer: &Tokenizer,
@@ -50,10 +50,11 @@ pub(super) fn encode(
 ) -> Result<Counts> {
     let create = if answers { ShardWriter::masked } else { ShardWriter::create };
     let writer = create(&work.path(SHARD), width(tokenizer), work.threads)?;
-    // A byte may be a token.
+    // Each byte may be a token of its own.
     let mut writer = writer.expect(inputs.units()[unit].bytes);
     let mut special_token_texts = 0;
-    // What a batch's tokens lay in serves the next ones: fresh memory has to be cleared first.
+    // The buffers of written batches are used for the next ones: fresh memory has to be cleared
+    // first.
     let buffers = Pool::default();
     let map = |batch| encode_batch(batch, tokenizer, answers, buffers.take().unwrap_or_default());
     let sink = |encoded: EncodedBatch| {
@@ -83,12 +84,12 @@ pub(super) fn encode(
     Ok(counts)
 }
 
-/// How wide its tokens are stored.
+/// The width in which the shards store tokens.
 pub(super) fn width(tokenizer: &Tokenizer) -> TokenWidth {
     TokenWidth::for_largest_id(tokenizer.vocab_size().saturating_sub(1))
 }
 
-/// `tokens`: what they are put into, whatever is there.
+/// Encodes a batch. `tokens`: the buffer for its tokens, emptied first.
 fn encode_batch(
     batch: Batch,
     tokenizer: &Tokenizer,
@@ -118,11 +119,11 @@ fn encode_batch(
     Ok(EncodedBatch { batch, tokens, ends, trained, special_token_texts })
 }
 
-/// Encodes a text part by part, cut where its answers begin and end, as `17-42,60-71` says. Gives
-/// the tokens at which they do.
+/// Encodes a text part by part, cut where its answers begin and end (`17-42,60-71`, in bytes).
+/// Returns the same bounds in tokens.
 ///
 /// # Errors
-/// Failed: no such list, as another program's column of that name has.
+/// [`Error::Failed`] when `answers` is no such list, as in another program's column of that name.
 fn encode_parts(
     text: &str,
     answers: &str,
@@ -146,7 +147,7 @@ fn encode_parts(
     Ok(bounds)
 }
 
-/// Where the stretches begin and end; `None` where they are none of this text.
+/// The bytes at which answers begin and end; `None` if the list does not fit this text.
 fn cuts(text: &str, answers: &str) -> Option<Vec<usize>> {
     let mut cuts = Vec::new();
     for stretch in answers.split(',') {

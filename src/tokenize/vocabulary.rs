@@ -20,7 +20,7 @@ use crate::tokenizer::{SpecialText, TOKENIZER_CONFIG_JSON, TOKENIZER_JSON, Token
 /// A tokenizer and where it came from.
 pub(super) struct Vocabulary {
     pub tokenizer: Tokenizer,
-    /// One for an artifact, else one a file.
+    /// One record for an artifact, else one for each file.
     pub records: Vec<InputRecord>,
     /// The folder, where it is an artifact.
     artifact: Option<PathBuf>,

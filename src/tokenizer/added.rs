@@ -20,7 +20,7 @@ pub struct AddedToken {
     pub id: u32,
     /// The text to look for: normalized, if the token is matched in normalized text.
     pub content: String,
-    /// A control token, whose text in a document may be meant to stay text.
+    /// Whether it is a control token, whose spelling in a document may be meant as plain text.
     pub special: bool,
     pub single_word: bool,
     pub lstrip: bool,
@@ -34,7 +34,7 @@ pub enum Part {
     Text(Range<usize>),
 }
 
-/// Added tokens, ready to be looked for.
+/// A set of added tokens, compiled for searching.
 #[derive(Debug)]
 pub struct AddedTokens {
     search: AhoCorasick,
@@ -43,8 +43,8 @@ pub struct AddedTokens {
 }
 
 impl AddedTokens {
-    /// For the given tokens; `None` when none of them is ever cut out: there are none, or all are
-    /// special and `special_is_text`.
+    /// Compiles the search for `tokens`. `None` when no token can ever be cut out: there are none,
+    /// or all of them are special and `special_is_text` is set.
     ///
     /// # Errors
     /// [`Error::Config`] when they are too many to search for.
@@ -81,7 +81,7 @@ impl AddedTokens {
                 end = text.len() - text[end..].trim_start_matches(is_white).len();
             }
             if start >= end {
-                // White space that the token before has swallowed already: nothing is left of it.
+                // The token before has swallowed all the white space that this match covers.
                 continue;
             }
             if done < start {
@@ -144,9 +144,9 @@ mod tests {
         assert_eq!(parts(&tokens, "a<s>"), [Part::Text(0..1), Part::Token(7)]);
     }
 
-    /// The crate's own answer: whitespace-free pieces of one model with every byte as a token.
-    /// `None` where it panics: a token that begins behind its own end, as `lstrip` says, in white
-    /// space that the token before has swallowed.
+    /// The crate's own answer, for a model whose tokens are the bytes. `None` where the crate
+    /// panics: the match lies in white space that the token before has swallowed, so with `lstrip`
+    /// it would begin after its own end.
     fn reference(tokens: &[AddedToken], special_is_text: bool, text: &str) -> Option<Vec<u32>> {
         let added: Vec<_> = tokens
             .iter()
@@ -187,7 +187,7 @@ mod tests {
                     lstrip,
                     rstrip,
                 })
-                // One character would be the name of a byte, and take its id.
+                // A token of one character would be the name of a byte and take that byte's id.
                 .filter(|token| token.content.chars().count() > 1)
                 .enumerate()
                 .map(|(index, token)| AddedToken { id: 256 + index as u32, ..token })

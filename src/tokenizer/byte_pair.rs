@@ -4,9 +4,9 @@
 //! which takes text and appends ids, in the order of Hugging Face's `tokenizers`
 //! (`tokenizer/mod.rs`): tokens matched in the raw text are cut out, each rest is normalized,
 //! tokens matched in normalized text are cut out, what is left is cut into pieces and merged.
-//! Between added tokens the text ends: a pattern sees nothing beyond. NFC is that package's own (an
-//! old Unicode version), asked for only where a quick check does not answer. Memory:
-//! [`STATE_BYTES`] for each thread that encodes at once.
+//! Each text between added tokens is cut as if it stood alone: a pattern sees nothing beyond. NFC
+//! is that package's own (of an old Unicode version), used only where a quick check cannot tell
+//! that nothing changes. Memory: [`STATE_BYTES`] for each thread that encodes at once.
 //!
 //! [`STATE_BYTES`]: super::bpe::encode::STATE_BYTES
 
@@ -34,12 +34,12 @@ pub struct BytePair {
     raw: Option<AddedTokens>,
     /// Added tokens that are matched in normalized text.
     normalized: Option<AddedTokens>,
-    /// What threads have learnt; a call takes one and puts it back.
+    /// The states that threads have filled; a call takes one and puts it back.
     states: Pool<EncoderState>,
 }
 
 impl BytePair {
-    /// Builds the encoder. `added`: whether a token is matched in normalized text, and the token.
+    /// Builds the encoder. `added`: each token, with whether it is matched in normalized text.
     ///
     /// # Errors
     /// [`crate::base::error::Error::Config`] for a split pattern that is no regular expression.
@@ -125,7 +125,8 @@ fn by_parts(
 }
 
 /// NFC as the crate `tokenizers` makes it. Where the quick check of a newer Unicode version says
-/// that nothing changes, nothing does in an older one: what it does not know, it leaves alone.
+/// that nothing changes, an older one changes nothing either: it leaves alone what it does not
+/// know.
 fn normalize(nfc: bool, text: &str) -> Cow<'_, str> {
     if !nfc || text.is_ascii() || is_nfc_quick(text.chars()) == IsNormalized::Yes {
         return Cow::Borrowed(text);

@@ -1,4 +1,4 @@
-//! What `dataprep tokenizer train` can be told.
+//! The keys of `dataprep tokenizer train`.
 //!
 //! Keys of the stage's own table in → a checked [`TokenizerConfig`]. Defaults are those of
 //! docs/design.md, section 5: one special token with id 0, no minimum frequency, the GPT-4 style

@@ -31,15 +31,15 @@ use crate::base::io;
 /// A vocabulary with its split, opened from Hugging Face's files.
 pub struct Tokenizer {
     inner: tokenizers::Tokenizer,
-    /// The encoder of its own, where the file is byte-level BPE.
+    /// Our own encoder, where the file is byte-level BPE.
     byte_pair: Option<BytePair>,
     /// The bytes of each id, where the vocabulary is a byte-level one.
     bytes: Option<Vec<Vec<u8>>>,
     /// Finds text that spells a special token.
     special: AhoCorasick,
     vocab_size: u32,
-    /// The tokens that the files name: one that ends a text, and one that `transformers` puts
-    /// before it.
+    /// The tokens that the files name: the one that ends a text, and the one that `transformers`
+    /// puts before it.
     end_of_text: Option<String>,
     opener: Option<String>,
     notices: Vec<String>,
@@ -47,8 +47,8 @@ pub struct Tokenizer {
     config_json: Option<Vec<u8>>,
 }
 
-/// How far ids may run ahead of a file's bytes: tables have a place for every id, used or not. The
-/// largest published vocabularies have 262,144 ids, with gaps of some hundreds.
+/// By how much ids may exceed a file's length in bytes: tables have a place for every id, used or
+/// not. The largest published vocabularies have 262,144 ids, with gaps of some hundreds.
 const IDS_WITHOUT_TOKENS: usize = 1 << 20;
 
 impl Tokenizer {
@@ -56,12 +56,13 @@ impl Tokenizer {
     /// names the end-of-text token. Text that spells a special token stays text.
     ///
     /// # Errors
-    /// [`Error::Config`] when there is none, [`Error::Damaged`] when it is not what it should be.
+    /// [`Error::Config`] when there is no file or it drops merges at random, [`Error::Damaged`]
+    /// when it is no tokenizer.
     pub fn open(path: &Path) -> Result<Tokenizer> {
         Tokenizer::open_with(path, SpecialText::Text)
     }
 
-    /// [`Tokenizer::open`] with a choice.
+    /// [`Tokenizer::open`] with a choice of what text that spells a special token becomes.
     ///
     /// # Errors
     /// As [`Tokenizer::open`].
@@ -181,8 +182,9 @@ impl Tokenizer {
         }
     }
 
-    /// The bytes that `token` adds behind `before`: its own, where the vocabulary is byte-level.
-    /// Other vocabularies decode a token by those around it; some tokens before it are enough.
+    /// The bytes that `token` adds after `before`: its own, where the vocabulary is byte-level. In
+    /// other vocabularies a token's text depends on those around it; some tokens before it are
+    /// enough.
     pub fn decode_after(&self, before: &[u32], token: u32) -> Vec<u8> {
         const ENOUGH: usize = 16;
         if self.bytes.is_some() {
@@ -254,7 +256,7 @@ impl Tokenizer {
         self.special.is_match(text)
     }
 
-    /// xxh3-128 of `tokenizer.json`: equal vocabularies of equal spelling are one.
+    /// xxh3-128 of `tokenizer.json`: the same vocabulary written otherwise is another one.
     pub fn fingerprint(&self) -> Fingerprint {
         xxh3_128(&self.json)
     }
@@ -301,7 +303,7 @@ impl fmt::Debug for Tokenizer {
     }
 }
 
-/// The file as the crate reads it, without what shortens or lengthens a document.
+/// The file as the crate reads it, without padding and truncation.
 fn load(json: &[u8], special_text: SpecialText, path: &Path) -> Result<tokenizers::Tokenizer> {
     let damaged = |error| Error::damaged_artifact(path, None, error);
     let mut inner = tokenizers::Tokenizer::from_bytes(json).map_err(damaged)?;
@@ -311,7 +313,7 @@ fn load(json: &[u8], special_text: SpecialText, path: &Path) -> Result<tokenizer
     Ok(inner)
 }
 
-/// The added tokens with the ids that the crate gives them: by whether they are matched in
+/// The added tokens with the ids that the crate gives them, each with whether it is matched in
 /// normalized text.
 fn added_tokens(inner: &tokenizers::Tokenizer) -> Vec<(bool, AddedToken)> {
     let mut added: Vec<_> = inner.get_added_tokens_decoder().into_iter().collect();
@@ -330,8 +332,8 @@ fn added_tokens(inner: &tokenizers::Tokenizer) -> Vec<(bool, AddedToken)> {
     added.into_iter().map(token).collect()
 }
 
-/// Added tokens that the file numbers otherwise than Hugging Face does: that package ignores the id
-/// of one that is not in the vocabulary, and so do we.
+/// Added tokens that Hugging Face numbers otherwise than the file: that package ignores the id of
+/// one that is not in the vocabulary, and so do we.
 fn moved_ids(file: &Value, inner: &tokenizers::Tokenizer) -> Vec<String> {
     let added = file["added_tokens"].as_array().into_iter().flatten();
     let moved = added.filter_map(|token| {

@@ -59,7 +59,7 @@ pub fn llama_cpp_name(cuts: &[Cut]) -> Option<&'static str> {
 /// A vocabulary as llama.cpp holds it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LlamaCppVocabulary {
-    /// Its name of the split.
+    /// llama.cpp's name of the split.
     pub pre: &'static str,
     /// The names of all ids, in the byte-level alphabet.
     pub tokens: Vec<String>,
@@ -164,7 +164,7 @@ impl<'a> Ranks<'a> {
         }
     }
 
-    /// Merges stand in the order of their tokens, each token is merged once.
+    /// Checks that merges stand in the order of their tokens' ids and make no special token.
     fn check_merges(&self, file: &BytePairFile) -> Result<()> {
         let mut before = None;
         for &(_, _, id) in &file.merges {
@@ -181,7 +181,8 @@ impl<'a> Ranks<'a> {
         Ok(())
     }
 
-    /// Every token longer than a byte is merged from the same two parts by ranks as by merges.
+    /// Checks that every token longer than a byte is merged from the same two parts by ranks as by
+    /// merges.
     fn check_tokens(&self, file: &BytePairFile) -> Result<()> {
         let mut splits: HashMap<u32, Vec<usize>> = HashMap::new();
         for &(left, _, made) in &file.merges {
@@ -198,8 +199,8 @@ impl<'a> Ranks<'a> {
         Ok(())
     }
 
-    /// Where the parts begin, and the end, that the bytes of a token are merged to by the ranks
-    /// below its own.
+    /// Merges the bytes of a token by the ranks below `limit`, its own. Returns where the parts
+    /// that are left begin, and the end.
     fn parts_below(&self, token: &[u8], limit: u32) -> Vec<usize> {
         let mut starts: Vec<usize> = (0..=token.len()).collect();
         loop {

@@ -155,7 +155,7 @@ fn cut(part: &Value) -> Result<Cut, Foreign> {
                     (None, None) => return Err("a `Split` without a pattern".into()),
                 };
             match (behavior, part["invert"] == true) {
-                // What is no match is a piece as well, so inverting changes nothing.
+                // Text between matches is a piece as well, so inverting changes nothing.
                 ("Isolated", _) => Ok(Cut::Regex(regex)),
                 ("Removed", true) => Ok(Cut::Matches(regex)),
                 (_, inverted) => Err(format!("a `Split` with `{behavior}`, inverted: {inverted}")),

@@ -65,7 +65,7 @@ pub fn tokenizer_json(file: &VocabularyFile<'_>) -> Vec<u8> {
     serde_json::to_vec_pretty(&json).expect("text and numbers are JSON")
 }
 
-/// The same file with its merges as `"left right"`, for readers that know no other form.
+/// A `tokenizer.json` with its merges as `"left right"`, for readers that know no other form.
 ///
 /// # Errors
 /// The name of a token that holds a space, so that the form cannot tell where it ends.

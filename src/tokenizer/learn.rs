@@ -1,8 +1,9 @@
 //! A vocabulary's files from the words it is learned from.
 //!
-//! Words and counts in → [`Vocabulary`]: the merges of the largest size asked for; of it the files
-//! of any size. Method: [`super::bpe::learn`], whose merges are those of the Python package; fewer
-//! merges are a prefix of more, so one training serves all sizes. Values in, values out.
+//! Words and counts in → [`Vocabulary`], the merges of the largest size asked for, which gives the
+//! files of any size up to it. Method: [`super::bpe::learn`], whose merges are those of the Python
+//! package; fewer merges are a prefix of more, so one training serves all sizes. Values in, values
+//! out.
 
 use super::bpe::learn::{self, LearnSettings, WordTape};
 use super::config::{Alphabet, TokenizerConfig};
@@ -24,7 +25,7 @@ pub struct Vocabulary {
 }
 
 impl Vocabulary {
-    /// Learns the largest of the sizes asked for. `progress` is told the merges done.
+    /// Learns the largest of the sizes asked for. `progress` is given the number of merges done.
     ///
     /// # Errors
     /// What `progress` gives.
@@ -58,7 +59,7 @@ impl Vocabulary {
         format::tokenizer_json(&VocabularyFile { names: &names, merges, special, cuts })
     }
 
-    /// The names and merges of a vocabulary of that size: what the trainer would have stopped at.
+    /// The names and merges of a vocabulary of that size, as if the trainer had stopped there.
     fn cut(&self, size: u64) -> (Vec<String>, &[(u32, u32, u32)]) {
         let mut names = self.names.clone();
         let mut kept = 0;
@@ -77,8 +78,8 @@ impl Vocabulary {
     }
 }
 
-/// The `tokenizer.json` of the largest size, from texts in memory: what the stage does with those
-/// of its inputs. For benchmarks and tests.
+/// The `tokenizer.json` of the largest size, from texts in memory: what the stage makes of its
+/// inputs' texts. For benchmarks and tests.
 ///
 /// # Errors
 /// [`crate::base::error::Error::Failed`] where a regular expression gives up, or the words are too

@@ -1,8 +1,8 @@
 //! The token that opens every text: what a tokenizer's files say, and files that say it.
 //!
 //! In → `tokenizer.json` and `tokenizer_config.json`; out → the token that `transformers` puts
-//! before a text, if it does; or the same files so that it puts a given one there, which is how a
-//! model of ours reads text elsewhere as it was trained: each document is opened by end-of-text.
+//! before a text, if any; or the same files changed so that it puts a given token there. So other
+//! tools feed a model of ours as it was trained: each document is opened by end-of-text.
 //! Reference: the post-processors of Hugging Face's `tokenizers` 0.23 (`TemplateProcessing`,
 //! `RobertaProcessing`, `BertProcessing`, `Sequence`), and the keys `add_bos_token`, `bos_token`.
 //! Ids of the text itself stay as they are. Values in, values out.
@@ -38,7 +38,7 @@ fn of_processor(processor: &Value) -> Option<String> {
 /// The bytes of a `tokenizer.json` that puts `token` before every text, and nothing behind it.
 ///
 /// # Errors
-/// Damaged: what is no JSON object.
+/// [`Error::Failed`] for what is no JSON object.
 pub fn with_opener(tokenizer_json: &[u8], (token, id): (&str, u32)) -> Result<Vec<u8>> {
     let mut file: Value = serde_json::from_slice(tokenizer_json)
         .map_err(|error| Error::failed(format!("the tokenizer is no JSON: {error}")))?;
@@ -53,7 +53,7 @@ pub fn with_opener(tokenizer_json: &[u8], (token, id): (&str, u32)) -> Result<Ve
         "pair": [special(0), text("A", 0), special(1), text("B", 1)],
         "special_tokens": { token: { "id": token, "ids": [id], "tokens": [token] } },
     });
-    // What trims offsets stays; what adds other tokens goes.
+    // Processors that trim offsets stay; those that add other tokens go.
     let mut kept = trimming(&file["post_processor"]);
     file["post_processor"] = match kept.is_empty() {
         true => template,
@@ -81,7 +81,7 @@ fn trimming(processor: &Value) -> Vec<Value> {
 /// tokens; `config_json`: the one that there was.
 ///
 /// # Errors
-/// Failed: what is no JSON object.
+/// [`Error::Failed`] for what is no JSON object.
 pub fn config_with_opener(
     config_json: Option<&[u8]>,
     token: &str,

@@ -46,10 +46,10 @@ const NOT_SAMPLED: &str = "not_sampled";
 /// The label of the draw that decides what is in the sample.
 const SAMPLE: &str = "tokenizer sample";
 
-/// The counters take this part of a unit's memory, beside what reading takes.
+/// The counters take one in this many parts of a unit's memory; reading takes the others.
 const COUNTERS_SHARE: u64 = 4;
 
-/// Words are pushed between two looks at the memory.
+/// Words that are pushed between two checks of the memory.
 const WORDS_A_LOOK: u64 = 1 << 16;
 
 /// `tokenizer train` with its opened inputs.
@@ -177,7 +177,7 @@ impl TokenizerTrain {
         Ok(words)
     }
 
-    /// Learns the merges of the largest size; progress is told in shares of the text.
+    /// Learns the merges of the largest size; progress is reported in shares of the text.
     fn learn(&self, words: WordTape, work: &Work<'_>) -> Result<Vocabulary> {
         let text = self.inputs.text_bytes();
         let largest = self.largest();
@@ -193,7 +193,7 @@ impl TokenizerTrain {
         Ok(vocabulary)
     }
 
-    /// The largest size asked for; a configuration without one is refused.
+    /// The largest size asked for; there is one, since a configuration without sizes is refused.
     fn largest(&self) -> u64 {
         self.config.sizes().last().copied().unwrap_or(1)
     }

@@ -1,4 +1,4 @@
-//! What became of each vocabulary size that was asked for.
+//! The vocabulary sizes that were asked for, and those that were reached.
 //!
 //! A tokenizer's manifest in → asked and reached entries of each size, the warning where they
 //! differ, and the stage's [`VocabularySummary`]. Method: merges of a smaller size are a prefix of
@@ -32,8 +32,8 @@ impl fmt::Display for VocabularySize {
     }
 }
 
-/// The sizes of a tokenizer, ascending; none for other artifacts. With an alphabet of the bytes
-/// that were seen, which may be more than a small size, the largest alone is known.
+/// The sizes of a tokenizer, ascending; none for other artifacts. If only the bytes seen are in the
+/// alphabet, they may be more than a small size holds, so the largest alone is known.
 fn vocabulary_sizes(manifest: &Manifest) -> Vec<VocabularySize> {
     let Some(&reached) = manifest.counts.extra.get(VOCABULARY) else { return Vec::new() };
     let mut asked: Vec<u64> = match &manifest.config["vocab"] {
@@ -73,7 +73,7 @@ pub struct VocabularySummary {
 }
 
 impl VocabularySummary {
-    /// Of a finished training.
+    /// The summary of a finished training.
     pub fn new(manifest: &Manifest) -> VocabularySummary {
         let (documents, sizes) = (DocumentsSummary::new(manifest), vocabulary_sizes(manifest));
         VocabularySummary { documents, sizes }

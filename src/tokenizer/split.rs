@@ -28,7 +28,7 @@ pub enum Cut {
 /// Patterns that go by a name: those of GPT-4 and Llama 3, GPT-2, Qwen 2, GPT-4o, SmolLM.
 pub const NAMES: [&str; 6] = ["cl100k", "llama3", "gpt2", "qwen2", "o200k", "smollm"];
 
-/// What `name_or_regex` stands for: a known name's cuts, else itself as one.
+/// The cuts of a known name; any other `name_or_regex` is one cut by that regular expression.
 ///
 /// # Errors
 /// [`Error::Config`] for a word that is neither a known name nor looks like a pattern.

@@ -26,22 +26,22 @@ pub fn bytes_expected(text_bytes: u64) -> u64 {
     (21.0 * libm::pow(text_bytes as f64, 0.65)) as u64
 }
 
-/// The part of the budget for the table's slots; as much is kept for sorting them, and a quarter
-/// for the bytes of pieces over 15.
+/// The table's slots take one in this many parts of the budget; another is kept for sorting them,
+/// and another for the bytes of pieces over 15.
 const SLOTS_SHARE: usize = 4;
-/// Pieces above this part of the budget are kept apart.
+/// A piece that exceeds the budget divided by this is kept apart.
 const LARGE_SHARE: usize = 64;
-/// Bytes of a piece kept apart, beside its own: a map's entry and an allocation.
+/// Bytes that a piece kept apart takes beside its own: a map's entry and an allocation.
 const APART_BYTES: usize = 64;
 
 /// Counts pieces within a budget of memory.
 pub struct WordCounts {
     table: Table<u64>,
-    /// Pieces that the table does not take; a piece may come to stand in both.
+    /// Pieces that the table cannot take; a piece may come to stand in both.
     apart: BTreeMap<Vec<u8>, u64>,
     apart_bytes: usize,
     budget: usize,
-    /// Runs that are full, in memory, for the caller to put away.
+    /// Full runs, in memory until the caller takes them.
     runs: Vec<Vec<u8>>,
 }
 
@@ -77,8 +77,8 @@ impl WordCounts {
         }
     }
 
-    /// Counts a piece that the table does not take as it is: it is very long, the places where it
-    /// could stand are taken, or the table is full.
+    /// Counts a piece that the table cannot take as it is: it is very long, all slots of its search
+    /// are taken, or the table is full.
     #[cold]
     fn make_room(&mut self, text: &[u8], piece: &Piece, count: u64) {
         let bytes = piece.bytes(text);
@@ -109,7 +109,8 @@ impl WordCounts {
         self.table.is_empty() && self.apart.is_empty()
     }
 
-    /// Writes all that the table holds as a sorted run, and empties it. Runs that are full stay.
+    /// Writes everything counted since the last run as a sorted run, and forgets it. Full runs
+    /// stay.
     ///
     /// # Errors
     /// [`Error::Io`](crate::base::error::Error::Io), with `path` as the place.
@@ -125,7 +126,7 @@ impl WordCounts {
         sorted.write(out, path)
     }
 
-    /// A run that became full, if there is one: to be put away now, and merged with the others in
+    /// Takes a full run, if there is one, which is to be stored now and merged with the others in
     /// the end.
     pub fn take_run(&mut self) -> Option<Vec<u8>> {
         self.runs.pop()
@@ -159,8 +160,8 @@ const LONG: u128 = 0xFF;
 /// Pieces to be sorted. One of up to 15 bytes is a number, and numbers sort as the pieces do.
 #[derive(Default)]
 struct Sorted {
-    /// The first 15 bytes, highest first, then the length or [`LONG`]; with the count, or the place
-    /// in `long`.
+    /// A piece's first 15 bytes, the first byte highest, then its length or [`LONG`]; beside this
+    /// key its count, or its place in `long`.
     keys: Vec<(u128, u64)>,
     long: Vec<Long>,
     bytes: Vec<u8>,

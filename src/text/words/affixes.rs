@@ -131,7 +131,7 @@ fn hyphens(characters: &Characters, text: &str, char: char) -> usize {
     };
     let run = text.chars().take(longest).take_while(|&next| next == char).count();
     let length = run * char.len_utf8();
-    // No letter is a hyphen, so only a whole run, if not too long, can have one after it.
+    // No hyphen is a letter, so only the whole run, if not too long, can have a letter after it.
     if characters.is(text[length..].chars().next(), ALPHA) { length } else { 0 }
 }
 

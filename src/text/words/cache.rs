@@ -65,7 +65,7 @@ fn split(bytes: &[u8; LONGEST], length: usize) -> [u64; 3] {
 #[repr(align(32))]
 pub struct Entry {
     bytes: [u64; 3],
-    /// Zero where nothing is kept.
+    /// Bytes of the chunk; 0 where nothing is kept.
     length: u8,
     words: u8,
     /// Bit n: a sequence with an effect begins at word n.
@@ -75,7 +75,7 @@ pub struct Entry {
 }
 
 impl Entry {
-    /// The words of the chunk, which begins at `base`, to `out`.
+    /// Appends the words of the chunk, which begins at `base`, to `out`.
     #[inline]
     pub fn push(&self, base: u32, out: &mut Vec<Span>) {
         let mut start = base;
@@ -92,7 +92,7 @@ impl Entry {
 pub struct Cache(Vec<Entry>);
 
 impl Cache {
-    /// An empty one.
+    /// An empty cache.
     pub fn new() -> Cache {
         Cache(vec![Entry::default(); PLACES])
     }

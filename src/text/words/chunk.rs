@@ -13,13 +13,13 @@ use super::{Span, Words};
 
 /// Who takes the words of a chunk.
 pub(super) trait Taker {
-    /// The next from its start.
+    /// Takes the next word from the chunk's start.
     fn front(&mut self, word: Span);
-    /// The next from its end, backwards.
+    /// Takes the next word from the chunk's end, backwards.
     fn back(&mut self, word: Span);
 }
 
-/// Takes them as two lists, of which the second is in the wrong order.
+/// Collects the words in two lists, of which the second is in reverse order.
 pub(super) struct Lists<'a> {
     pub words: &'a mut Vec<Span>,
     pub suffixes: &'a mut Vec<Span>,
@@ -91,7 +91,7 @@ impl Words {
         let mut start = core.start;
         infixes(&self.characters, core.of(text), |from, to| {
             let (from, to) = (core.start + from as u32, core.start + to as u32);
-            // One at the very front does not count, and stays with what follows.
+            // An infix at the very front does not count, and stays with what follows.
             if from > core.start {
                 if start < from {
                     out.front(Span { start, end: from });

@@ -48,13 +48,13 @@ pub struct Span {
 }
 
 impl Span {
-    /// The stretch itself, of the text that it was found in.
+    /// The text of the span, out of the text that it was found in.
     #[inline]
     pub fn of(self, text: &str) -> &str {
         &text[self.start as usize..self.end as usize]
     }
 
-    /// Its parts as a special case cuts it.
+    /// Calls `each` with the parts into which a special case cuts it.
     fn cut(self, cuts: Cuts, mut each: impl FnMut(Span)) {
         let mut start = self.start;
         for cut in [cuts.first, cuts.second].into_iter().filter(|&cut| cut > 0) {
@@ -82,7 +82,7 @@ pub struct WordsState {
     cache: Cache,
     suffixes: Vec<Span>,
     room: Room,
-    /// A word was [`MARKER`].
+    /// Whether a word was [`MARKER`].
     marked: bool,
 }
 
@@ -135,8 +135,8 @@ impl Words {
     }
 }
 
-/// Moves spans of a text without [`MARKER`] to where they lie with it: `places`, of which `passed`
-/// are behind.
+/// Moves spans of a text without [`MARKER`] to where they lie in the text with it. `places`: where
+/// the markers stand; `passed`: how many of them lie behind.
 fn put_back(
     places: &mut Peekable<impl Iterator<Item = usize>>,
     passed: &mut usize,

@@ -37,7 +37,8 @@ pub struct Room {
     pub candidates: Vec<u32>,
     /// (first word, words) of the sequences of a neighbourhood, by first word.
     found: Vec<(u32, u32)>,
-    /// For each word of a neighbourhood: whether it is seen, words of the sequence taken there.
+    /// For each word of a neighbourhood: whether it is seen, and how many words a sequence taken
+    /// there has.
     marks: Vec<(bool, u8)>,
     /// The sequences taken, by first word.
     taken: Vec<(u32, u32)>,

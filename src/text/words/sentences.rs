@@ -18,7 +18,7 @@ pub struct Sentence {
     start: u32,
     /// Where its last word ends so far.
     previous: u32,
-    /// It has a mark that ends it.
+    /// Whether a mark that ends it has been seen.
     ended: bool,
 }
 
@@ -30,8 +30,8 @@ impl Words {
         self.last_sentences(text, open, each);
     }
 
-    /// Hands those to `each` that end before the next words, the last of which are `words`; `open`
-    /// is what is known of the one that does not.
+    /// Takes the next words of `text`, and hands to `each` the sentences that end before one of
+    /// them; `open` is what is known of the sentence that has not ended.
     pub fn close_sentences(
         &self,
         text: &str,
@@ -55,7 +55,7 @@ impl Words {
         *open = Sentence { start, previous, ended };
     }
 
-    /// Hands the sentences behind the last word to `each`.
+    /// Hands the sentences that are left after the last word to `each`.
     pub fn last_sentences(&self, text: &str, open: Sentence, mut each: impl FnMut(Span)) {
         let Sentence { mut start, previous, ended } = open;
         if ended && is_word(&text[previous as usize..]) {
@@ -65,7 +65,7 @@ impl Words {
         each(Span { start, end: text.len() as u32 });
     }
 
-    /// A mark that ends a sentence.
+    /// Whether `word` is a mark that ends a sentence.
     #[inline]
     fn ends(&self, text: &str, word: Span) -> bool {
         let length = word.end - word.start;
@@ -80,7 +80,7 @@ impl Words {
         self.characters.is(chars.next(), SENTENCE_END) && chars.next().is_none()
     }
 
-    /// What can stand between the end of a sentence and the next one: such a mark, or punctuation.
+    /// Whether `word` can follow the end of a sentence within it: such a mark, or punctuation.
     fn continues(&self, text: &str, word: Span) -> bool {
         let is_punctuation = |char| self.characters.is(Some(char), PUNCTUATION);
         self.ends(text, word) || word.of(text).chars().all(is_punctuation)

@@ -8,7 +8,7 @@
 
 use super::exceptions::SPECIAL_CASES;
 
-/// Slots of the table, a power of two, at a third of which it is filled.
+/// Slots of the table, a power of two; a third of them are filled.
 const SLOTS: usize = 4096;
 /// Bits of each filter, a power of two.
 const FILTER_BITS: usize = 1 << 15;
@@ -32,9 +32,9 @@ pub struct Specials {
     letters: Vec<u64>,
     /// Special cases of ASCII letters with one other byte after them, by the letters.
     tailed: Vec<u64>,
-    /// Lengths of the special cases with a first byte, a bit for each.
+    /// By first byte: the lengths of the special cases that begin with it, a bit for each.
     by_first: [u32; 256],
-    /// The same with a last byte.
+    /// By last byte: the same for the special cases that end with it.
     by_last: [u32; 256],
 }
 

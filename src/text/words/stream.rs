@@ -1,4 +1,4 @@
-//! Words of a giant text, some thousand at a time, so that nobody holds them all.
+//! Words of a giant text, some thousand at a time, so that they are never all in memory.
 //!
 //! In: a text. Out: what [`Words::split`] gives, in order, in lists of some thousand. Method: the
 //! text is scanned a MiB at a time, to the next white space. A stretch without white space that is
@@ -36,7 +36,7 @@ impl Taker for Ends {
 }
 
 impl Words {
-    /// Hands the words of `text` to `take`, in order; `list` is room.
+    /// Hands the words of `text` to `take`, in order; `list` is a buffer.
     pub fn stream(
         &self,
         state: &mut WordsState,
@@ -62,7 +62,7 @@ impl Words {
         });
     }
 
-    /// The same of the text as it is; whether [`MARKER`] is a word of it.
+    /// Hands the words of the text as it is to `take`; returns whether [`MARKER`] is one of them.
     fn stream_as_is(
         &self,
         state: &mut WordsState,
@@ -76,7 +76,8 @@ impl Words {
         let mut at = 0;
         while at < text.len() {
             let wanted = text.floor_char_boundary(at + STRETCH);
-            // Up to the last white space before `wanted`, or where there is none the first behind.
+            // Up to the last white space before `wanted`; if there is none, up to the first after
+            // it.
             let last = text[at..wanted].rfind(is_white_space).map(|last| at + last);
             match last.filter(|&last| wanted < text.len() && last > at) {
                 Some(end) => at = self.stretch(state, text, (at, end), list),
@@ -114,7 +115,7 @@ impl Words {
         end
     }
 
-    /// Adds the words of a long chunk, and hands out on the way.
+    /// Adds the words of a long chunk, and hands out lists on the way.
     fn long_chunk(
         &self,
         state: &mut WordsState,
@@ -126,7 +127,7 @@ impl Words {
         let mut ends = Ends { start: start as u32, places: Bits::new(end - start + 1) };
         self.cut(text, Span { start: start as u32, end: end as u32 }, &mut ends);
         let mut word_start = start;
-        // The words behind this one have not been asked what they open.
+        // From this word on, `ask` has not been called yet.
         let mut asked = list.len();
         for place in ends.places.from(0) {
             let word = Span { start: word_start as u32, end: (start + place) as u32 };
@@ -151,7 +152,7 @@ impl Words {
         }
     }
 
-    /// The last pass over the words of a list.
+    /// Runs the last pass over the words of a list.
     fn settle(&self, state: &mut WordsState, text: &str, list: &mut Vec<Span>) {
         if !state.room.candidates.is_empty() {
             self.phrases.apply(&self.specials, text, list, &mut state.room);
@@ -159,8 +160,8 @@ impl Words {
         }
     }
 
-    /// Hands out the words up to a place that no sequence spans, if there are more than `most`; how
-    /// many.
+    /// Hands out the words up to a place that no sequence spans, if there are more than `most`.
+    /// Returns how many were handed out.
     fn hand_out(
         &self,
         state: &mut WordsState,

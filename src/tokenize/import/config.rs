@@ -1,4 +1,4 @@
-//! What an import is asked for: the form, the tokenizer's end-of-text, the share held out.
+//! The keys of `import`: the form, the tokenizer's end-of-text, the share held out.
 //!
 //! In → TOML keys; out → [`ImportConfig`], checked.
 
@@ -10,7 +10,7 @@ use crate::base::error::{Error, Result};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ImportConfig {
-    /// Whose files they are.
+    /// Which tool wrote the files.
     pub from: ImportForm,
     /// Bytes of a token in nanoGPT's files, which do not say: 2 or 4. By default as many as the
     /// vocabulary takes.
@@ -25,7 +25,7 @@ pub struct ImportConfig {
     pub holdout: Option<f64>,
 }
 
-/// Whose files they are.
+/// The tools whose files can be imported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ImportForm {

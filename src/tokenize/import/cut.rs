@@ -36,7 +36,7 @@ pub struct Cutter<'a> {
 }
 
 impl Cutter<'_> {
-    /// At the beginning of a stream, or (`is_opened`) right behind an end-of-text in it.
+    /// Starts at the beginning of a stream, or (`is_opened`) right after an end-of-text in it.
     pub fn new(file: &Path, end_of_text: u32, is_opened: bool) -> Cutter<'_> {
         Cutter { file, end_of_text, tokens: Vec::new(), is_opened }
     }
@@ -73,7 +73,7 @@ impl Cutter<'_> {
     }
 }
 
-/// The documents in a sequence that is one, or holds several: one at least.
+/// Calls `document` with each document of a sequence that is one or holds several: one at least.
 pub fn within(
     sequence: &[u32],
     end_of_text: Option<u32>,

@@ -16,7 +16,7 @@ const VERSION: u64 = 1;
 const TYPES: [(u8, u64); 2] = [(8, 2), (4, 4)];
 /// Magic, version, type, two counts.
 const HEAD_BYTES: u64 = 9 + 8 + 1 + 8 + 8;
-/// Numbers that are read at a time.
+/// Numbers that are read at once.
 const CHUNK: u64 = 1 << 16;
 
 /// An opened index.
@@ -25,12 +25,12 @@ pub struct Index {
     pub path: PathBuf,
     pub tokens: TokenFile,
     sequences: u64,
-    /// Borders of documents, one more than there are.
+    /// Borders of documents, one more than there are documents.
     borders: u64,
 }
 
 impl Index {
-    /// Reads the head of the index beside `bin`, and holds both files' sizes against it.
+    /// Reads the head of the index beside `bin`, and checks it against the sizes of both files.
     pub fn open(bin: &Path) -> Result<Index> {
         let path = bin.with_extension("idx");
         let size = io::size(&path)?;
@@ -91,7 +91,7 @@ impl Index {
         Column::new(HEAD_BYTES + 4 * self.sequences, 8)
     }
 
-    /// Calls `document` with the tokens of each document, in order.
+    /// Calls `document` with the number of tokens of each document, in order.
     pub fn each(&self, mut document: impl FnMut(u64) -> Result<()>) -> Result<()> {
         let (mut lengths, mut pointers) = (self.lengths(), self.pointers());
         let mut borders = Column::new(HEAD_BYTES + 12 * self.sequences, 8);
@@ -132,7 +132,7 @@ struct Column {
     width: u64,
     next: u64,
     buffer: Vec<u8>,
-    /// The number that the buffer begins with.
+    /// The index of the number that the buffer begins with.
     first: u64,
 }
 

@@ -1,8 +1,9 @@
 //! The stage: a file a unit.
 //!
-//! In → the files, grouped into streams (a source's training files, its validation files); phase
-//! `tokens`: of nanoGPT's and llm.c's forms the documents that *begin* in a file, wherever they
-//! end, so that files which were cut anywhere are one text again; phase `tokenizer`.
+//! In → the files, grouped into streams (a source's training files, its validation files). Out →
+//! phase `tokens`: the documents of a file, in nanoGPT's and llm.c's forms those that *begin* in
+//! it, wherever they end, so that files which were cut anywhere are one text again; phase
+//! `tokenizer`.
 
 use std::path::{Path, PathBuf};
 
@@ -36,7 +37,7 @@ use crate::tokenizer::SpecialText;
 
 /// Published as `shard-<unit>.arrow`.
 const SHARD: &str = "shard.arrow";
-/// The source of files that nobody names and that lie in no folder that is.
+/// The source of a file that is given by itself and without a name.
 const SOURCE: &str = "tokens";
 /// Tokens looked at when a document goes on in the next file.
 const STEP: u64 = 1 << 12;
@@ -147,7 +148,7 @@ impl Import {
         self.stream_documents(index, end, document)
     }
 
-    /// The same of a form whose documents end where an end-of-text says.
+    /// [`Import::documents`] for a form in which an end-of-text ends each document.
     fn stream_documents(
         &self,
         index: usize,
@@ -159,7 +160,7 @@ impl Import {
         let (before, behind) = self.stream_of(index);
         let mut part = Vec::new();
         let previous = before.iter().rev().find(|file| file.place.tokens > 0);
-        // In the middle of a document, which belongs to the file where it began?
+        // Does the file begin inside a document? That one belongs to the file where it began.
         let mut skips = match previous {
             None => false,
             Some(previous) => {
@@ -240,7 +241,7 @@ impl Import {
     }
 }
 
-/// How wide its tokens are stored.
+/// The width in which the shards store tokens.
 fn width(vocabulary: &Vocabulary) -> TokenWidth {
     TokenWidth::for_largest_id(vocabulary.tokenizer.vocab_size().saturating_sub(1))
 }
@@ -349,7 +350,7 @@ impl Stage for Import {
             publish: Publish::AsIs,
             counts: false,
         };
-        // With files of validation no share says which documents are held out.
+        // If there are validation files, these are what is held out, and no share of the others.
         let holdout = (!self.files.iter().any(|file| file.is_validation)).then_some(self.holdout);
         Ok(Plan { phases: vec![tokens, tokenizer], holdout })
     }

@@ -24,7 +24,7 @@ const LLMC_UINT32: [u32; 2] = [20240801, 7];
 /// Tokens that are read at a time.
 const CHUNK_TOKENS: usize = 1 << 18;
 
-/// What is wrong with a file, and where: as of any damaged file, with a hint of its own.
+/// The error for a wrong file: what is wrong and where, as of any damaged file, with its own hint.
 pub fn wrong(path: &Path, at: u64, message: &str) -> Error {
     let message = format!("damaged file `{}` at byte {at}: {message}", path.display());
     Error::failed(message).with_hint("fetch the file again, or leave it out")
@@ -120,7 +120,7 @@ impl<'a> TokenReader<'a> {
         Ok(TokenReader { path, file, place, vocab_size, next: first, bytes: Vec::new() })
     }
 
-    /// Reads up to `most` tokens of what is left into `tokens`, emptied first; none at the end.
+    /// Reads up to `most` of the remaining tokens into `tokens`, emptied first; none at the end.
     pub fn read(&mut self, most: u64, tokens: &mut Vec<u32>) -> Result<()> {
         tokens.clear();
         let left = (self.place.tokens - self.next).min(most).min(CHUNK_TOKENS as u64);

@@ -92,8 +92,8 @@ pub fn is_white(character: char) -> bool {
     of_code(character as usize) & WHITE != 0
 }
 
-/// Class and length in bytes of the character that starts at `at`, which lies inside `text`. `text`
-/// is UTF-8; elsewhere than at a character's start the answer is arbitrary.
+/// The class and the length in bytes of the character that starts at `at`, a place inside `text`,
+/// which is UTF-8. If no character starts there, the answer is arbitrary.
 #[inline(always)]
 pub fn at(text: &[u8], at: usize) -> (u8, usize) {
     let first = text[at] as usize;

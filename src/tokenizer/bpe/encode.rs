@@ -1,12 +1,12 @@
 //! Encodes text to token ids, exactly as Hugging Face `tokenizers` does, at close to memory speed.
 //!
 //! In: a vocabulary with its merges, and text (or pieces cut elsewhere). Out: ids.
-//! Method: `scan` cuts the text and makes keys; a piece met before has its ids in the table; a new
-//! one is merged (`merge`) and learnt. Nearly all pieces of a corpus are old ones after some
-//! megabytes, and most of those have up to three ids, which lie in the slot itself.
-//! Invariants: ids depend on the text alone, not on what the state has seen; a state is bounded by
-//! [`STATE_BYTES`] whatever is encoded, but for the longest piece being merged.
-//! Cost: 1.3 ns a byte of English for old pieces, 0.4 µs more for a new one.
+//! Method: `scan` cuts the text into pieces with keys. A known piece has its ids in the table; a
+//! new one is merged (`merge`) and stored there. After some megabytes of a corpus nearly all pieces
+//! are known, and most of those have up to three ids, which lie in the slot itself.
+//! Invariants: ids depend on the text alone, not on what the state has stored; a state is bounded
+//! by [`STATE_BYTES`] whatever is encoded, except for the longest piece being merged.
+//! Cost: 1.3 ns a byte of English for known pieces, 0.4 µs more for a new one.
 
 use super::merge::{MergeScratch, Ranks};
 use super::pattern::Pattern;
@@ -16,30 +16,31 @@ use super::table::{Found, NEAR, Table};
 use crate::base::error::Result;
 use std::collections::HashMap;
 
-/// Bytes of the slots of a state's table at most.
+/// Most bytes that the slots of a state's table take.
 const SLOT_BYTES: usize = 32 << 20;
-/// Bytes of pieces longer than 15 bytes that a state keeps at most.
+/// Most bytes that a state keeps of pieces longer than 15 bytes.
 const KEY_BYTES: usize = 16 << 20;
-/// Ids of pieces with more than three of them that a state keeps at most.
+/// Most ids that a state keeps of pieces with more than three ids.
 const FAR_IDS: usize = 4 << 20;
 /// Most memory that an [`EncoderState`] keeps.
 pub const STATE_BYTES: usize = SLOT_BYTES + KEY_BYTES + 4 * FAR_IDS;
 /// Pieces longer than this many bytes are not kept but merged each time. Rulers and table lines of
 /// some hundred bytes recur, so they are kept.
 const KEPT_LENGTH: usize = 4096;
-/// In the fourth number of an answer: the ids lie apart, from the first number on, as many as the
-/// second says. Otherwise the fourth is how many of the first three are ids.
+/// As the fourth number of an answer: the ids are stored apart, in `far`; the first number is the
+/// place of the first of them, the second is their count. Any other fourth number counts the ids
+/// that stand in the first three.
 const FAR: u32 = u32::MAX;
 
-/// The immutable part: shared by all threads.
+/// The immutable part of an encoder, shared by all threads.
 pub struct Encoder {
     scanner: Option<Scanner>,
     ranks: Ranks,
-    /// Token by its bytes, if whole pieces in the vocabulary are not merged.
+    /// Token bytes → id, if a piece that is a token as a whole is not merged.
     whole: Option<HashMap<Box<[u8]>, u32>>,
 }
 
-/// What a thread has learnt, and its buffers.
+/// The pieces that a thread has stored, and its buffers.
 pub struct EncoderState {
     table: Table<[u32; 4]>,
     far: Vec<u32>,
@@ -59,21 +60,22 @@ impl Default for EncoderState {
 }
 
 impl EncoderState {
-    /// Bytes allocated for what was learnt.
+    /// Bytes allocated for stored pieces and their ids.
     pub fn bytes(&self) -> usize {
         self.table.bytes() + 4 * self.far.capacity()
     }
 
-    /// Number of pieces learnt.
+    /// Number of stored pieces.
     pub fn pieces(&self) -> usize {
         self.table.len()
     }
 }
 
 impl Encoder {
-    /// `token_bytes`: by id. `merges`: (left, right, result) in order of rank, ids. `pattern`: how
-    /// [`Encoder::encode`] cuts; without it only [`Encoder::encode_pieces`] may be used.
-    /// `ignore_merges`: a piece that is a token is that token, whatever the merges say.
+    /// `token_bytes`: each token's bytes, by id. `merges`: (left, right, result) ids in order of
+    /// rank. `pattern`: how [`Encoder::encode`] cuts; without it only [`Encoder::encode_pieces`]
+    /// may be used. `ignore_merges`: a piece that is a token is that token, whatever the merges
+    /// say.
     pub fn new(
         pattern: Option<Pattern>,
         token_bytes: &[Vec<u8>],
@@ -142,7 +144,7 @@ impl Sink for Learner<'_> {
 }
 
 impl Learner<'_> {
-    /// A piece that is long, new, or of many ids, or that stands far from its first slot.
+    /// Handles a piece that is long, new, of many ids, or not in the slot where its search starts.
     #[inline(never)]
     fn seldom(&mut self, text: &[u8], piece: &Piece) {
         match self.table.find(piece, text) {

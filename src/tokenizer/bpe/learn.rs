@@ -1,27 +1,30 @@
 //! Learns the merges of a byte-level BPE vocabulary.
 //!
-//! Distinct words with their counts → merges, identical and in the same order to those of the
+//! Distinct words with their counts → merges, the same and in the same order as those of the
 //! `tokenizers` package's `BpeTrainer` (`models/bpe/trainer.rs`, `word.rs`) with all 256 bytes, or
-//! those seen, as initial alphabet and no prefix, suffix or limit of the alphabet. Counts are in 64
-//! bits; theirs of pairs wrap at 2³¹, below which both agree.
+//! only those seen, as initial alphabet and no prefix, suffix or limit of the alphabet. Counts have
+//! 64 bits here; the package's counts of pairs wrap at 2³¹, below which both agree.
 //!
-//! The rules: special tokens take the first ids, then the bytes by the code point of their
-//! `ByteLevel` character. The pair with the highest count is merged, the lowest ids among equals,
-//! until the vocabulary is full or no count reaches the least frequency (1 at least). Pairs are
-//! counted overlapping, merged from the left without overlap. A merge that spells a special token
-//! takes its id, and the vocabulary does not grow. A longest token bounds the pairs that merges
-//! form, not those of two bytes, and strictly: `max_token_length = 4` gives tokens of 3 bytes.
+//! The rules: special tokens take the first ids, then the bytes, ordered by the code point of their
+//! `ByteLevel` character. The pair with the highest count is merged, among equals the one with the
+//! lowest ids, until the vocabulary is full or no count reaches the least frequency (1 at least).
+//! Overlapping pairs are all counted, but merged from the left without overlap. A merge that spells
+//! a special token takes its id, and the vocabulary does not grow. The longest token is an
+//! exclusive bound, and it applies to every pair but those of two bytes: `max_token_length = 4`
+//! gives tokens of up to 3 bytes.
 //!
-//! Method: all words in one [`Tape`], most frequent first, so that places in ascending order have
-//! falling counts, and a place needs no count of its own; for each pair the ascending places where
-//! it stood when it arose. One merge walks them, skips what is gone, rewrites the rest, and sums
-//! for each neighbouring token what the old pair loses and the new pair gains: one look-up for each
-//! distinct neighbour, not for each place. Counts of a pair only fall after the merge that made the
-//! younger of its tokens. So pairs that begin below a floor are left out, which saves most of the
-//! memory; should the rest run out early, the floor falls and the tape is indexed anew. Exact.
-//! The order of the words changes nothing, and fewer merges are a prefix of more.
+//! Method: all words lie in one [`Tape`], most frequent first, so counts fall as places ascend, and
+//! a place needs no count of its own. Each pair has the ascending list of places where it stood
+//! when it arose. A merge walks that list, skips the places where the pair is gone, rewrites the
+//! others, and sums for each neighbouring token what the old pair loses and the new pair gains: one
+//! look-up for each distinct neighbour, not for each place. A pair's count only falls after the
+//! merge that made the younger of its tokens. So pairs that begin below a floor are left out, which
+//! saves most of the memory; if the listed pairs run out early, the floor is lowered and the tape
+//! indexed anew. The result is exact. The order of the words changes nothing, and fewer merges are
+//! a prefix of more.
 //!
-//! Cost: time as the places walked, some 20 ns each; 0.2 s for 100 MB of text and 32,000 tokens.
+//! Cost: time in proportion to the places walked, some 20 ns each; 0.2 s for 100 MB of text and
+//! 32,000 tokens.
 //! Memory: see [`memory`].
 
 mod pairs;
@@ -37,25 +40,26 @@ use pairs::{Neighbours, Pairs};
 use tape::Tape;
 pub use tape::WordTape;
 
-/// Bytes of memory that [`learn`] takes on text, for [`WordTape::cells`] and a vocabulary: a cell's
-/// words (up to 7, given back), tape (4) and places (4 to 8); a token's sums and the pairs it
-/// makes. Measured: 9 to 12 bytes a cell in all at 14 million cells and 32,000 tokens.
+/// Bytes of memory that [`learn`] takes, for a number of [`WordTape::cells`] and a vocabulary. A
+/// cell takes its words (up to 7, given back), tape (4) and places (4 to 8); a token takes its sums
+/// and the pairs it makes. Measured on text: 9 to 12 bytes a cell in all at 14 million cells and
+/// 32,000 tokens.
 pub fn memory(cells: u64, vocabulary: u64) -> u64 {
     cells * 14 + vocabulary.min(cells) * 512
 }
 
-/// What is learned.
+/// What to learn: the size of the vocabulary and the rules for merges.
 #[derive(Clone, Debug, Default)]
 pub struct LearnSettings {
-    /// Tokens in all: special ones, 256 bytes, merges. Fewer when the words have no more pairs.
+    /// Number of tokens: special ones, 256 bytes, merges. Fewer when the words have no more pairs.
     pub vocabulary: usize,
     /// Special tokens as text; a token named twice counts once.
     pub special_tokens: Vec<String>,
-    /// A pair that occurs less often is not merged; 0 is as 1.
+    /// A pair that occurs less often than this is not merged; 0 means 1.
     pub min_frequency: u64,
-    /// Merges form shorter tokens than this, in bytes; two bytes may always merge.
+    /// Merges form only tokens shorter than this, in bytes; two single bytes may always merge.
     pub max_token_length: Option<usize>,
-    /// Bytes that no word has are no tokens.
+    /// Whether bytes that occur in no word are left out.
     pub seen_bytes_only: bool,
 }
 
@@ -66,8 +70,8 @@ struct Base {
     byte_id: [u32; 256],
     /// Id → name in a vocabulary file.
     names: Vec<String>,
-    /// Id → what a piece of text must be to be this token; empty for special tokens that are no
-    /// text in `ByteLevel` characters.
+    /// Id → the bytes that the token spells; empty for a special token with a character outside the
+    /// `ByteLevel` alphabet.
     bytes: Vec<Vec<u8>>,
 }
 
@@ -105,8 +109,8 @@ pub fn initial_names(words: &WordTape, settings: &LearnSettings) -> Vec<String> 
     Base::new(words, settings).names
 }
 
-/// Learns merges as (left id, right id, id made), first merge first. `progress` is told the number
-/// of merges done, now and then, and may end the work by an error.
+/// Learns merges as (left id, right id, id made), first merge first. `progress` is called now and
+/// then with the number of merges done; an error that it returns ends the work.
 ///
 /// # Errors
 /// What `progress` gives.
@@ -139,15 +143,15 @@ pub fn learn(
     Ok(learner.merges)
 }
 
-/// A count that the last merge's will hardly fall below. Measured on 100 MB of mixed text by two
-/// patterns: it is 14 to 19 times occurrences / vocabulary^1.5, for vocabularies of 1,000 to
-/// 128,000.
+/// A count that the last merge's will hardly fall below. Measured on 100 MB of mixed text cut by
+/// two patterns, the last count is 14 to 19 times occurrences / vocabulary^1.5, for vocabularies of
+/// 1,000 to 128,000.
 fn first_floor(occurrences: u64, vocabulary: u64) -> u64 {
     let steps = u128::from(vocabulary) * u128::from(vocabulary.isqrt());
     (u128::from(occurrences) * 10 / steps.max(1)) as u64
 }
 
-/// What stands between two merges.
+/// The state between two merges.
 struct Learner {
     tape: Tape,
     pairs: Pairs,
@@ -156,9 +160,9 @@ struct Learner {
     tokens: usize,
     /// The ids of special tokens that merges could spell.
     spelled: HashMap<Vec<u8>, u32>,
-    /// Id → bytes, while there is anything `spelled`.
+    /// Id → bytes; empty if `spelled` is.
     bytes: Vec<Vec<u8>>,
-    /// Both parts' lengths together stay below.
+    /// The lengths of a pair's two parts, in bytes, must together stay below this.
     length_end: u64,
     left: Neighbours,
     right: Neighbours,
@@ -187,7 +191,7 @@ impl Learner {
         }
     }
 
-    /// Lists all pairs of the tape that reach the floor.
+    /// Lists all pairs of the tape whose counts reach the floor.
     fn index(&mut self) {
         let (pairs, length_end) = (&mut self.pairs, self.length_end);
         pairs.clear();
@@ -234,7 +238,8 @@ impl Learner {
                 right.add(token, near.at, near.count);
             }
             match near.left {
-                // The right neighbour of the place before; it was counted as (made, a) there.
+                // The left neighbour was made at the place before, which counted `a` as its right
+                // neighbour.
                 Some((token, at)) if token == made => {
                     doubled += near.count;
                     twins.push(at);

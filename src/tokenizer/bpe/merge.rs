@@ -2,20 +2,22 @@
 //!
 //! Tokens and the ordered list of merges → [`Ranks`]; one piece's bytes → its ids, as the
 //! `tokenizers` package's BPE model gives them (`models/bpe/word.rs`, `merge_all`): the merge of
-//! lowest rank first, the leftmost among equals, until none applies. A rank is a place in the list;
-//! of a pair that stands there twice the last place counts; several merges may make one token.
-//! A byte without a token vanishes, so that its neighbours meet (there, without `unk_token`).
+//! lowest rank first, the leftmost among equals, until none applies. A merge's rank is its place in
+//! the list; for a pair that stands there twice the last place counts; several merges may make one
+//! token. A byte without a token vanishes, so that its neighbours become adjacent (as in that
+//! package without `unk_token`).
 //!
 //! Method, by the length of the piece:
-//! - up to 62 bytes: `rank << 6 | position` of every neighbouring pair in a flat array, whose
-//!   minimum is the next merge; the living tokens in a bit set.
-//! - longer: cut first where no merge can reach across (the last byte of no left part meets the
-//!   first byte of a right part there); then each part by itself.
-//! - a long part: tokens in a tape (see [`long`]), pairs in one bucket a rank, emptied in the order
-//!   of ranks. That is right when each merge stands behind all those that make its parts, as in
-//!   every trained vocabulary; for others the pairs stand in a heap by rank and position.
+//! - up to 62 bytes: `rank << 6 | position` of every neighbouring pair lies in a flat array, whose
+//!   minimum is the next merge; a bit set holds the tokens that are still there.
+//! - longer: the piece is first cut between bytes that no merge joins (none has a left part that
+//!   ends in the one and a right part that begins with the other); then each part is merged by
+//!   itself.
+//! - a long part: tokens lie in a tape (see [`long`]) and pairs in one bucket a rank, emptied in
+//!   order of rank. That is right when each merge ranks after all those that make its parts, as in
+//!   every trained vocabulary; for others the pairs lie in a heap, by rank and position.
 //!
-//! Cost: 20 to 40 ns a merge; O(n), with the heap O(n log n), at up to 21 bytes of memory for each
+//! Cost: 20 to 40 ns a merge; O(n), or O(n log n) with the heap; up to 21 bytes of memory for each
 //! byte of a long part. Tables: 20 to 40 bytes a merge and 300 KiB.
 
 mod long;
@@ -30,21 +32,21 @@ use crate::base::error::{Error, Result};
 use long::{Buckets, Tape};
 use pairs::{PairTable, RANK_BITS};
 
-/// Bits of a symbol: the tokens that a piece can hold, numbered bytes first, then merges.
+/// Bits of a symbol. Symbols number the tokens that a piece can hold: bytes first, then merges.
 const SYMBOL_BITS: u32 = 21;
-/// Tokens of the largest vocabulary: what symbols can number, two apart.
+/// Most tokens of a vocabulary: as many as symbols can number, less two.
 pub const TOKENS_MAX: u32 = (1 << SYMBOL_BITS) - 2;
 const SYMBOL: u32 = (1 << SYMBOL_BITS) - 1;
-/// In a symbol: some merge has it on its left, on its right. Most pairs end at these bits.
+/// Flags of a symbol: some merge has it on its left, on its right. They rule out most pairs.
 const STANDS_LEFT: u32 = 1 << 31;
 const STANDS_RIGHT: u32 = 1 << 30;
-/// A symbol that no merge takes.
+/// The symbol that no merge takes.
 const EDGE: u32 = SYMBOL;
 /// The rank of a pair that does not merge.
 const NEVER: u32 = (1 << RANK_BITS) - 1;
-/// Memory for longer pieces is given back.
+/// After a piece of more bytes than this the memory is given back.
 const KEPT_MOST: usize = 1 << 18;
-/// The longest piece for the flat array, whose positions are 6 bits, two of them edges.
+/// Longest piece, in bytes, for the flat array: of its 64 positions (6 bits) two are edges.
 const FLAT_MOST: usize = 62;
 
 /// The merges of a vocabulary, ready to be applied.
@@ -55,24 +57,24 @@ pub struct Ranks {
     /// First byte × 256 + second → rank.
     byte_pair: Box<[u32]>,
     pairs: PairTable,
-    /// Rank → left symbol, right symbol, symbol made (with the bits where it stands).
+    /// Rank → left symbol, right symbol, symbol made (with its flags).
     left: Vec<u32>,
     right: Vec<u32>,
     made: Vec<u32>,
     /// Symbol → token id.
     id: Vec<u32>,
-    /// Symbol → bytes.
+    /// Symbol → length in bytes.
     width: Vec<u32>,
-    /// Byte → the bytes that a merge can put behind it, as a bit set.
+    /// Byte → bit set of the bytes that some merge can join to it on the right.
     meets: Box<[[u64; 4]; 256]>,
-    /// Every byte has a token.
+    /// Whether every byte has a token.
     every_byte: bool,
-    /// Each merge stands behind the merges that make its parts.
+    /// Whether each merge ranks after the merges that make its parts.
     ordered: bool,
 }
 
-/// Memory that [`Ranks::merge`] uses again from piece to piece: 5 MiB and 4 bytes a merge at most,
-/// but while a piece of more than 256 KiB is merged.
+/// Memory that [`Ranks::merge`] reuses from piece to piece: at most 5 MiB and 4 bytes a merge,
+/// except while a piece of more than 256 KiB is merged.
 #[derive(Debug, Default)]
 pub struct MergeScratch {
     kept: Vec<u8>,
@@ -82,13 +84,13 @@ pub struct MergeScratch {
     places: Vec<u32>,
 }
 
-/// `rank << 6 | position` orders as rank, then place; as i32, whose minimum every vector unit has.
+/// `rank << 6 | position` sorts by rank, then place. An i32: every vector unit has their minimum.
 fn packed(rank: u32, position: usize) -> i32 {
     (rank << 6 | position as u32) as i32
 }
 
-/// The least of the pairs. Sixteen by halves, as single numbers: measured, a third faster than in
-/// order; of more, vector units take the least.
+/// The least of the pairs. Sixteen are halved as single numbers: measured, a third faster than in
+/// order. For more, vector units take the least.
 #[inline(always)]
 fn least<const LANES: usize>(pairs: &[i32; LANES]) -> i32 {
     if LANES > 16 {
@@ -100,8 +102,8 @@ fn least<const LANES: usize>(pairs: &[i32; LANES]) -> i32 {
 }
 
 impl Ranks {
-    /// `token_bytes` by id, empty where an id is free or a special token; `merges` as ids of the
-    /// left part, the right part and the token made, first rank first. Merges of parts that no
+    /// `token_bytes`: by id, empty where the id is free or a special token's. `merges`: ids of the
+    /// left part, the right part and the token made, lowest rank first. Merges of parts that no
     /// piece can hold are left out: they never apply.
     ///
     /// # Errors
@@ -141,7 +143,7 @@ impl Ranks {
         Ok(ranks)
     }
 
-    /// Notes in each symbol on which side of a merge it stands.
+    /// Notes in each symbol on which sides of a merge it can stand.
     fn mark_sides(&mut self) {
         let mut bits = vec![0; self.id.len()];
         for &symbol in &self.left {
@@ -206,7 +208,7 @@ impl Ranks {
         scratch.kept = kept;
     }
 
-    /// The same for a piece whose bytes all have tokens.
+    /// [`Ranks::merge`] for a piece whose bytes all have tokens.
     fn merge_known(&self, scratch: &mut MergeScratch, piece: &[u8], out: &mut Vec<u32>) {
         if piece.len() <= FLAT_MOST {
             return self.merge_flat(piece, out);
@@ -224,7 +226,7 @@ impl Ranks {
         }
     }
 
-    /// The same for a part that merges may reach across everywhere.
+    /// Merges a part in which merges may join any two neighbouring bytes.
     fn merge_part(&self, scratch: &mut MergeScratch, part: &[u8], out: &mut Vec<u32>) {
         if part.len() <= FLAT_MOST {
             self.merge_flat(part, out);
@@ -246,7 +248,7 @@ impl Ranks {
         }
     }
 
-    /// Up to `LANES - 2` bytes; positions 0 and length + 1 are edges.
+    /// Merges up to `LANES - 2` bytes; positions 0 and length + 1 are edges.
     #[inline(always)]
     fn merge_lanes<const LANES: usize>(&self, piece: &[u8], out: &mut Vec<u32>) {
         const { assert!(LANES <= FLAT_MOST + 2) };
@@ -288,7 +290,7 @@ impl Ranks {
         }
     }
 
-    /// Pairs in a heap; an entry is out of date when its pair is not there any more.
+    /// Merges with the pairs in a heap; an entry is out of date when its pair is no longer there.
     fn merge_by_heap(&self, scratch: &mut MergeScratch, part: &[u8], out: &mut Vec<u32>) {
         let MergeScratch { tape, heap, .. } = scratch;
         tape.lay(part, &self.byte_symbol);
@@ -315,7 +317,7 @@ impl Ranks {
         tape.read(self, out);
     }
 
-    /// Pairs in one bucket a rank; a merge fills only buckets still to come.
+    /// Merges with the pairs in one bucket a rank; a merge fills only buckets still to come.
     fn merge_by_buckets(&self, scratch: &mut MergeScratch, part: &[u8], out: &mut Vec<u32>) {
         let MergeScratch { tape, buckets, places, .. } = scratch;
         tape.lay(part, &self.byte_symbol);

@@ -2,10 +2,10 @@
 //!
 //! In: a regular expression, a text and a position. Out: the [`Pattern`], and where the piece that
 //! starts there ends.
-//! Method: the alternatives of the expression, one after the other, on character classes; a match
-//! depends on nothing before its start, and everything matches, so pieces tile the text.
+//! Method: the alternatives of the expression are tried in order, on character classes. A match
+//! depends on nothing before its start, and every character is matched, so pieces tile the text.
 //! Invariants: equal to Oniguruma (the engine of Hugging Face `tokenizers`) on every valid UTF-8
-//! text, see the tests. This is the reference for `scan`, and its way out for rare cases.
+//! text, see the tests. This is the reference for `scan`, which also uses it for rare cases.
 //! Cost: some nanoseconds a character.
 
 use super::classes::{

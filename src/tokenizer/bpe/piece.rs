@@ -7,7 +7,7 @@
 
 /// A batch is handed over when it has this many pieces.
 pub(super) const FULL: usize = 256;
-/// Most pieces in a batch: a window's or a rare stretch's more than `FULL`.
+/// Most pieces in a batch: a window or a rare stretch may go beyond `FULL` by up to 64.
 pub const MOST: usize = FULL + 64;
 /// `Piece::hi` of a piece longer than 15 bytes: above all lengths, and never in a slot of
 /// the table, so that comparing keys alone finds short pieces only.
@@ -49,8 +49,8 @@ pub struct Pieces {
     /// `lo` and `hi` of each.
     pub(super) keys: [[u64; 2]; MOST],
     pub(super) hashes: [u64; MOST],
-    /// Where pieces start, and behind them where the last ends; as many again as a list may write
-    /// beyond.
+    /// Where each piece starts, then where the last one ends; then room for what listing writes
+    /// beyond that.
     pub(super) starts: [u32; MOST + 64],
     pub(super) number: usize,
 }
@@ -112,12 +112,12 @@ pub fn piece_of(bytes: &[u8]) -> Piece {
     Piece { lo, hi, hash: mix(lo, hi), at: 0, length }
 }
 
-/// Multipliers of [`mix`]: odd, without pattern. The fractions of the golden ratio and of √3 (as in
-/// splitmix64 and PCG's streams); any such would do.
+/// Multipliers of [`mix`]: odd numbers without a pattern, the fractions of the golden ratio and of
+/// √3 (as in splitmix64 and PCG's streams); any such numbers would do.
 pub const FACTORS: [u64; 2] = [0x9E37_79B9_7F4A_7C15, 0xBB67_AE85_84CA_A73B];
 
-/// The hash of a short key: a sum of products, whose upper half, the well mixed one, comes to lie
-/// below. Vector units compute it as well as scalar ones.
+/// The hash of a short key: a sum of products, rotated so that its well-mixed upper half becomes
+/// the lower one. Vector units compute it as well as scalar ones.
 #[inline(always)]
 pub fn mix(lo: u64, hi: u64) -> u64 {
     let sum = lo.wrapping_mul(FACTORS[0]).wrapping_add(hi.wrapping_mul(FACTORS[1]));

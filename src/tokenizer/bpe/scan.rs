@@ -7,7 +7,7 @@
 //! characters (extract by the characters' first bytes), the pattern's alternatives become shifts
 //! and sums of those masks (`rules`), and the bits of the piece starts are moved back and listed.
 //! Keys are made in a second loop over the list, so that neither loop waits for the other's
-//! branches, and each key's table slot is asked for long before it is needed. A piece that fills a
+//! branches, and each key's table slot is prefetched long before it is needed. A piece that fills a
 //! window, and the few characters that masks cannot decide, are cut by [`Pattern::piece_end`].
 //! Invariants: pieces equal those of `Pattern::piece_end`, on every instruction set.
 //! Cost: about 0.6 ns a byte of English, keys included.
@@ -24,13 +24,13 @@ use super::simd::{Level, level};
 
 /// What is done with the pieces.
 pub trait Sink {
-    /// A piece with this hash is coming: ask for its slot, `Table::prefetch`.
+    /// Announces a piece with this hash, so that its slot can be prefetched (`Table::prefetch`).
     fn prefetch(&self, hash: u64);
     /// Takes the next pieces, in order; `text` contains all of them. At most [`MOST`].
     fn take(&mut self, text: &[u8], pieces: &Pieces);
 }
 
-/// Bytes from a window's start that have to be there: the window, and a key's 16 from its end.
+/// Bytes that must exist from a window's start on: the window, and a key's 16 after its end.
 const REACH: usize = 80;
 
 /// Memory that a scan needs; to be kept from text to text.
@@ -59,7 +59,7 @@ pub struct Scanner {
 }
 
 impl Scanner {
-    /// A scanner on the best instruction set of this machine.
+    /// A scanner that uses the best instruction set of this machine.
     pub fn new(pattern: Pattern) -> Scanner {
         Scanner { pattern, level: level() }
     }
@@ -93,9 +93,9 @@ impl Scanner {
         sink.take(&tail, pieces);
     }
 
-    /// Lists where pieces start from `from` on, relative to it, until the batch is full or the next
-    /// window would leave the text (`tail`: until the text ends); behind the list, where the last
-    /// piece ends. Returns that end.
+    /// Lists where pieces start, from `from` on and relative to it, until the batch is full or the
+    /// next window would leave the text (with `tail`: until the text ends). After the list stands
+    /// the end of the last piece, which is also returned, not relative.
     fn starts(&self, stretch: Stretch, from: usize, tail: bool, pieces: &mut Pieces) -> usize {
         let starts = &mut pieces.starts;
         let (number, to) = match self.level {
@@ -141,7 +141,7 @@ impl Scanner {
     }
 }
 
-/// `at` relative to `from`, which is less than a batch away but for one huge piece.
+/// `at` relative to `from`: less than a batch away, except after one huge piece.
 #[inline(always)]
 fn offset(from: usize, at: usize) -> u32 {
     u32::try_from(at - from).expect("a piece is shorter than 4 GiB")
@@ -262,7 +262,7 @@ fn keys<S: Sink>(text: &[u8], first: usize, pieces: &mut Pieces, sink: &S) {
     }
 }
 
-/// The same, eight pieces at a time.
+/// `keys` for eight pieces at a time.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi")]
 fn keys_avx512<S: Sink>(text: &[u8], pieces: &mut Pieces, sink: &S) {

@@ -101,7 +101,7 @@ pub fn level() -> Level {
     Level::Portable
 }
 
-/// An instruction set. Calling any function of an implementor means: it was detected.
+/// An instruction set. A function of an implementor may be called only where it was detected.
 #[cfg(target_arch = "x86_64")]
 pub trait Isa {
     /// Sixty-four bytes in registers.
@@ -120,7 +120,7 @@ pub trait Isa {
     /// Writes `base` + position of each set bit, ascending; what stands after them is
     /// arbitrary.
     fn list(bits: u64, base: u32, positions: &mut [u32; 64]);
-    /// The bits at the places of `mask`, moved together.
+    /// Gathers the bits at the places of `mask` at the low end, in order.
     fn extract(bits: u64, mask: u64) -> u64;
     /// The opposite of `extract`.
     fn deposit(bits: u64, mask: u64) -> u64;

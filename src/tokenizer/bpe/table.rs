@@ -23,7 +23,7 @@ const LONG: u64 = 0xFF << 56;
 const PROBES: usize = 64;
 /// Slots of a new table: one huge page of 2 MiB.
 const FIRST: usize = 1 << 16;
-/// By what the table grows.
+/// The factor by which the table grows.
 const GROWTH: usize = 4;
 
 /// What a slot may hold.
@@ -42,9 +42,9 @@ unsafe impl Answer for u64 {}
 struct Slot<A> {
     /// The key's low half, see [`Piece`].
     lo: u64,
-    /// The key's high half; of a long piece [`LONG`] and where its bytes lie.
+    /// The key's high half; for a long piece, [`LONG`] with the place of its bytes.
     hi: u64,
-    /// What was learnt of the piece.
+    /// What is stored for the piece.
     answer: A,
 }
 
@@ -71,9 +71,9 @@ pub struct Table<A: Answer> {
     slots: Slots<A>,
     /// Pieces in the table.
     used: usize,
-    /// Most slots, a power of two.
+    /// Most slots that the table may have, a power of two.
     most: usize,
-    /// Bytes of long pieces: length in 4 bytes, then they.
+    /// Long pieces, each as its length in 4 bytes and then its bytes.
     keys: Vec<u8>,
     /// Most bytes in `keys`.
     most_keys: usize,
@@ -114,19 +114,19 @@ impl<A: Answer> Table<A> {
         *self = Table { slots: Slots::new(FIRST), used: 0, keys: Vec::new(), ..*self };
     }
 
-    /// The slot where a search for `hash` starts, in bytes.
+    /// Where the search for `hash` starts, as an offset in bytes.
     #[inline(always)]
     fn start_bytes(&self, hash: u64) -> usize {
         hash as usize & ((self.slots.len() - 1) * size_of::<Slot<A>>())
     }
 
-    /// The same in slots.
+    /// The index of the slot where the search for `hash` starts.
     #[inline(always)]
     fn start(&self, hash: u64) -> usize {
         self.start_bytes(hash) / size_of::<Slot<A>>()
     }
 
-    /// Asks for the cache line where a search for `hash` starts.
+    /// Prefetches the cache line where the search for `hash` starts.
     #[inline(always)]
     pub fn prefetch(&self, hash: u64) {
         #[cfg(target_arch = "x86_64")]
@@ -140,7 +140,8 @@ impl<A: Answer> Table<A> {
         let _ = hash;
     }
 
-    /// Where `piece` is or belongs; `text` as handed over with the piece.
+    /// Finds the slot of `piece`, or the one where it belongs; `text` as handed over with the
+    /// piece.
     #[inline(always)]
     pub fn find(&self, piece: &Piece, text: &[u8]) -> Found {
         let mask = self.slots.len() - 1;
@@ -169,15 +170,15 @@ impl<A: Answer> Table<A> {
         &self.slots[index].answer
     }
 
-    /// The same, to be changed.
+    /// The answer in such a slot, to be changed.
     #[inline(always)]
     pub fn answer_mut(&mut self, index: usize) -> &mut A {
         &mut self.slots[index].answer
     }
 
-    /// Moves the piece in slot `index`, which `find` just gave for `hash`, to where its search
-    /// starts, and the piece that stands there to `index`, if that one's search gets so far. So
-    /// frequent pieces come to stand where they are found at once.
+    /// Moves the piece in slot `index`, which `find` just gave for `hash`, to the slot where its
+    /// search starts, and the piece in that slot to `index`; does nothing if the other piece's
+    /// search would not reach `index`. So frequent pieces come to be found at the first look.
     pub fn bring_forward(&mut self, index: usize, hash: u64) {
         let mask = self.slots.len() - 1;
         let start = self.start(hash);
@@ -193,8 +194,8 @@ impl<A: Answer> Table<A> {
             && (length < 16 || self.keys.len() + length + 4 <= self.most_keys)
     }
 
-    /// Puts a piece where `find` just said that it belongs; grows the table if that is due.
-    /// Whether it was kept: not if the table is at its limit.
+    /// Puts a piece into the slot that `find` just gave for it; grows the table if that is due.
+    /// Returns whether it was kept: a table at its limit takes no more.
     pub fn insert(&mut self, index: usize, piece: &Piece, text: &[u8], answer: A) -> bool {
         if !self.has_room(piece.length()) {
             return false;
@@ -259,8 +260,8 @@ pub const NEAR: u32 = 3;
 
 impl Table<[u32; 4]> {
     /// Appends the ids of the pieces from `from` on, as long as each stands where its search starts
-    /// and has at most [`NEAR`] ids, the fourth number saying how many. Returns the first piece for
-    /// which that is not so.
+    /// and has at most [`NEAR`] ids (the fourth number says how many). Returns the index of the
+    /// first piece for which that is not so.
     #[inline(always)]
     pub fn near_ids(&self, pieces: &Pieces, from: usize, ids: &mut Vec<u32>) -> usize {
         let (keys, hashes) = (&pieces.keys()[from..], &pieces.hashes()[from..]);
@@ -315,7 +316,7 @@ impl<A: Answer> Slots<A> {
             let mapped = mmap_anonymous(std::ptr::null_mut(), size, access, MapFlags::PRIVATE)
                 .unwrap_or_else(|_| std::alloc::handle_alloc_error(layout::<A>(number)));
             let start = mapped.byte_add(mapped.align_offset(HUGE));
-            // Refused where huge pages are off: then the table is slower, no more.
+            // This fails where huge pages are off: then the table is slower, no more.
             let _ = madvise(start, number * size_of::<Slot<A>>(), Advice::LinuxHugepage);
             let start = NonNull::new_unchecked(start.cast());
             Slots { start, number, mapping: (NonNull::new_unchecked(mapped), size) }
@@ -371,7 +372,7 @@ impl<A> std::ops::DerefMut for Slots<A> {
 
 impl Table<u64> {
     /// Adds one to the answers of the pieces from `from` on, as long as each stands where its
-    /// search starts. Returns the first piece for which that is not so.
+    /// search starts. Returns the index of the first piece for which that is not so.
     #[inline(always)]
     pub fn count_near(&mut self, pieces: &Pieces, from: usize) -> usize {
         let (keys, hashes) = (&pieces.keys()[from..], &pieces.hashes()[from..]);

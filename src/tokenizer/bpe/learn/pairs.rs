@@ -1,9 +1,9 @@
-//! The pairs that may be merged, and the next of them.
+//! The pairs that may be merged, and which of them is next.
 //!
-//! Pairs with counts and places in → the one with the highest count, lowest ids among equals. A
-//! heap with entries that may be out of date: counts only fall, so an entry whose count is too high
-//! is put back with the right one when it comes to the top.
-//! Invariant: every pair listed had a count of `floor` at least when it arose.
+//! Pairs with counts and places in → the one with the highest count, lowest ids among equals.
+//! Method: a heap whose entries may be out of date. Counts only fall, so an entry whose count is
+//! too high is put back with the right one when it comes to the top.
+//! Invariant: every listed pair had a count of at least `floor` when it arose.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -26,7 +26,7 @@ pub struct Pairs {
     by_key: KeyMap<Pair>,
     /// The places of every pair listed, ascending.
     places: Vec<Vec<u32>>,
-    /// Count, perhaps of before, and key.
+    /// (count, key) of each pair; the count may be out of date.
     heap: BinaryHeap<(u64, Reverse<u64>)>,
 }
 
@@ -52,14 +52,14 @@ impl Pairs {
         list
     }
 
-    /// Notes a place of a pair, if that is listed.
+    /// Notes a place of a pair, if the pair is listed.
     pub fn add_place(&mut self, left: u32, right: u32, at: u32) {
         if let Some(pair) = self.by_key.get(&key(left, right)) {
             self.places[pair.list as usize].push(at);
         }
     }
 
-    /// A pair occurs less often now.
+    /// Lowers the count of a pair, if the pair is listed.
     #[inline]
     pub fn lose(&mut self, left: u32, right: u32, count: u64) {
         if let Some(pair) = self.by_key.get_mut(&key(left, right)) {
@@ -67,8 +67,8 @@ impl Pairs {
         }
     }
 
-    /// Takes the next pair to merge: left, right, places; none when all that reach the floor are
-    /// used up.
+    /// Takes the next pair to merge: left, right, places. `None` when no listed pair reaches the
+    /// floor.
     pub fn pop(&mut self) -> Option<(u32, u32, Vec<u32>)> {
         loop {
             let mut top = self.heap.peek_mut()?;
@@ -88,8 +88,8 @@ impl Pairs {
     }
 }
 
-/// Tokens on one side of a merge's places: by token the count and the number of places, and all
-/// places as they came.
+/// The tokens on one side of a merge's places: for each token its count and its number of places,
+/// and all places in the order in which they came.
 #[derive(Debug, Default)]
 pub struct Neighbours {
     tokens: Vec<Sum>,
@@ -101,12 +101,12 @@ pub struct Neighbours {
 struct Sum {
     count: u64,
     number: u32,
-    /// The number of the list of the pair's places, plus 1; 0 when it has none.
+    /// Index in `Pairs::places` of the list of the pair's places, plus 1; 0 when it has none.
     list: u32,
 }
 
 impl Neighbours {
-    /// Makes room for tokens below `tokens`.
+    /// Makes room for token ids below `tokens`.
     pub fn prepare(&mut self, tokens: usize) {
         self.tokens.resize(tokens, Sum::default());
     }
@@ -122,7 +122,7 @@ impl Neighbours {
         self.seen.push((token, at));
     }
 
-    /// Takes from a token's count.
+    /// Lowers a token's count.
     pub fn remove(&mut self, token: u32, count: u64) {
         self.tokens[token as usize].count -= count;
     }
@@ -135,7 +135,7 @@ impl Neighbours {
         }
     }
 
-    /// Lists the pairs that `pair` makes of tokens whose counts reach the floor; then forgets all.
+    /// Lists the pairs that `pair` forms with tokens whose counts reach the floor; forgets all.
     #[inline]
     pub fn list(&mut self, pairs: &mut Pairs, pair: impl Fn(u32) -> Option<(u32, u32)>) {
         for &token in &self.touched {

@@ -1,11 +1,12 @@
 //! The words as tokens, in one array.
 //!
 //! Words and counts in → a [`Tape`] that finds both neighbours of a place and its count at once.
-//! Layout, one cell a byte and an [`EDGE`] around every word: a token's id at its first byte,
-//! [`TAG`] and its length at its last, [`TAG`] between. So a merge writes three cells and moves
-//! nothing. Words stand by falling count: a place's count is that of the stretch it lies in.
-//! Invariant: what stands without [`TAG`] and is no [`EDGE`] is a token's id at its first byte.
-//! Cost: 4 bytes a byte of the words, and while laying it 1 more and 16 a word.
+//! Layout: one cell a byte, and an [`EDGE`] before and after every word. A token has its id in the
+//! cell of its first byte, [`TAG`] plus its length in the cell of its last, and [`TAG`] in those
+//! between. So a merge writes three cells and moves nothing. Words are in order of falling count,
+//! and a place's count is that of the stretch it lies in.
+//! Invariant: a cell without [`TAG`] that is no [`EDGE`] holds a token's id, at its first byte.
+//! Cost: 4 bytes for each byte of the words; while the tape is laid, 1 more, and 16 for each word.
 
 #![allow(unsafe_code, reason = "a prefetch")]
 
@@ -14,14 +15,14 @@ use std::hash::{BuildHasherDefault, Hasher};
 
 use crate::base::error::{Error, Result};
 
-/// Between words.
+/// The cell between words.
 pub const EDGE: u32 = TAG - 1;
 /// Marks a cell that is not the first of a token. On a token's last cell its length in bytes is
 /// added.
 const TAG: u32 = 1 << 31;
-/// Cells of the longest tape: places are 31 bits.
+/// Most cells of a tape: a place has 31 bits.
 const MOST_CELLS: usize = 1 << 31;
-/// How many places before its merge a place is prefetched. Measured: with 16, learning takes a
+/// How many places ahead of the merge cells are prefetched. Measured: with 16, learning takes a
 /// fifth less time than without prefetching.
 const AHEAD: usize = 16;
 
@@ -31,7 +32,7 @@ pub struct WordTape {
     bytes: Vec<u8>,
     words: Vec<Word>,
     occurrences: u64,
-    /// Upper bound of what any pair can count.
+    /// Upper bound of any pair's count.
     pairs: u64,
     seen: [bool; 256],
 }
@@ -50,7 +51,7 @@ impl Default for WordTape {
 }
 
 impl WordTape {
-    /// No words yet; room is kept for `words` words of `bytes` bytes together.
+    /// No words yet; reserves room for `words` words of `bytes` bytes in all.
     pub fn with_capacity(words: usize, bytes: usize) -> WordTape {
         WordTape {
             bytes: Vec::with_capacity(bytes),
@@ -64,8 +65,8 @@ impl WordTape {
     /// Adds a word. The same one may come again: its counts add up.
     ///
     /// # Errors
-    /// [`Error::Failed`] when the words are longer than 2³¹ bytes, an edge each included, or the
-    /// pairs' counts together would not fit 64 bits.
+    /// [`Error::Failed`] when the words, with one edge each, take more than 2³¹ bytes, or the
+    /// counts of all pairs together do not fit 64 bits.
     pub fn push(&mut self, word: &[u8], count: u64) -> Result<()> {
         let pairs = (word.len() as u64).checked_mul(count);
         let (Some(sum), Some(pairs)) = (
@@ -100,8 +101,8 @@ impl WordTape {
         self.seen
     }
 
-    /// Bytes of the words and their edges: what memory is counted by. Words of one byte have no
-    /// pairs and need none.
+    /// Number of cells: bytes of the words and their edges, from which memory is computed. Words of
+    /// one byte have no pairs and take no cell.
     pub fn cells(&self) -> usize {
         self.bytes.len() + self.words.len() + 1
     }
@@ -119,15 +120,15 @@ pub struct Tape {
     /// Ends of the stretches of equal counts, ascending, and those counts.
     ends: Vec<u32>,
     counts: Vec<u64>,
-    /// Token → bytes.
+    /// Token → length in bytes.
     widths: Vec<u32>,
-    /// Token → byte, or [`NO_BYTE`].
+    /// Token → the byte that it is, or [`NO_BYTE`].
     byte: Vec<u16>,
 }
 
 const NO_BYTE: u16 = 256;
 
-/// A pair that was merged: its place, its count, and the tokens beside it.
+/// A place where a pair was merged: its count, and the tokens beside it.
 pub struct Near {
     /// The place of the token made.
     pub at: u32,
@@ -140,7 +141,7 @@ pub struct Near {
 }
 
 impl Tape {
-    /// Lays the words as single bytes. `widths` of the tokens there are.
+    /// Lays the words out, a token for each byte. `widths`: the lengths of the tokens so far.
     pub fn lay(words: WordTape, byte_id: &[u32; 256], widths: Vec<u32>) -> Tape {
         let WordTape { bytes, mut words, .. } = words;
         words.sort_unstable_by_key(|word| (std::cmp::Reverse(word.count), word.start));
@@ -152,7 +153,7 @@ impl Tape {
             widths,
         };
         for (byte, &id) in byte_id.iter().enumerate() {
-            // A byte that no word has may be no token.
+            // A byte that occurs in no word may have no token.
             if let Some(known) = tape.byte.get_mut(id as usize) {
                 *known = byte as u16;
             }
@@ -177,12 +178,12 @@ impl Tape {
         }
     }
 
-    /// Token → bytes.
+    /// Token → length in bytes.
     pub fn widths(&self) -> &[u32] {
         &self.widths
     }
 
-    /// Notes the length of a token that two others make.
+    /// Notes the length of the token that `left` and `right` make.
     pub fn name(&mut self, made: u32, left: u32, right: u32) {
         let width = self.widths[left as usize] + self.widths[right as usize];
         if made as usize == self.widths.len() {
@@ -193,15 +194,16 @@ impl Tape {
         }
     }
 
-    /// Merges (a, b) at the `places` where it still stands, ascending, and tells the neighbours:
-    /// the left one as merges at earlier places have left it, the right one before later ones.
+    /// Merges (a, b) at those of the ascending `places` where it still stands, and reports the
+    /// neighbours: the left one after the merges at earlier places, the right one before those at
+    /// later places.
     #[inline]
     pub fn merge(&mut self, a: u32, b: u32, made: u32, places: &[u32], mut see: impl FnMut(Near)) {
         let (a_width, b_width) = (self.widths[a as usize], self.widths[b as usize]);
         let mut stretch = 0;
         let cells = &mut self.cells[..];
         for (number, &at) in places.iter().enumerate() {
-            // Asked for early: most places are not in the cache.
+            // Prefetched, since most places are not in the cache.
             if let Some(&ahead) = places.get(number + AHEAD) {
                 prefetch(cells, ahead);
             }
@@ -273,7 +275,7 @@ impl Tape {
     }
 }
 
-/// Asks for a cell's cache line.
+/// Prefetches the cache line of a cell.
 #[inline(always)]
 fn prefetch(cells: &[u32], at: u32) {
     #[cfg(target_arch = "x86_64")]
@@ -287,7 +289,7 @@ fn prefetch(cells: &[u32], at: u32) {
     let _ = (cells, at);
 }
 
-/// Pairs with their count and number of places; pairs of single bytes are in an array of their own.
+/// The count and number of places of each pair; pairs of single bytes have an array of their own.
 pub struct PairCounts {
     bytes: Vec<(u64, u32)>,
     others: KeyMap<(u64, u32)>,
@@ -307,7 +309,7 @@ impl PairCounts {
     }
 }
 
-/// A map by pair of ids.
+/// A map keyed by a pair of ids.
 pub type KeyMap<V> = HashMap<u64, V, BuildHasherDefault<KeyHasher>>;
 
 /// Spreads a pair of ids: one multiplication to 128 bits, its halves folded.

@@ -1,9 +1,10 @@
 //! What long parts of a piece are merged in: a tape of tokens, and buckets of places.
 //!
-//! A [`Tape`] has one cell a byte between two edges: a token's symbol stands at its first byte,
-//! [`TAIL`] with its length at its last, [`TAIL`] alone between. So both neighbours are one step
-//! away, and a merge moves nothing. [`Buckets`] hold places by rank and give the next rank. Cost: 4
-//! bytes a byte for the tape, 4.6 for each place, whose chunks are used again.
+//! A [`Tape`] has one cell a byte, between two edges. A token has its symbol in the cell of its
+//! first byte, [`TAIL`] plus its length in the cell of its last, and [`TAIL`] alone in those
+//! between. So both neighbours are one step away, and a merge moves nothing. [`Buckets`] hold
+//! places by rank and give the next rank. Cost: 4 bytes a byte for the tape, 4.6 for each place, in
+//! chunks that are reused.
 
 use super::{EDGE, Ranks, SYMBOL};
 
@@ -12,7 +13,7 @@ use super::{EDGE, Ranks, SYMBOL};
 const TAIL: u32 = 1 << 29;
 const LENGTH: u32 = TAIL - 1;
 
-/// A part's tokens.
+/// The tokens of a part.
 #[derive(Debug, Default)]
 pub struct Tape(Vec<u32>);
 
@@ -66,15 +67,16 @@ impl Tape {
 /// Positions in a chunk: with two numbers before them it fills a cache line.
 const CHUNK: usize = 14;
 
-/// Positions by rank, in chained chunks of one pool; emptied chunks are used again.
+/// Positions by rank, in chained chunks of one pool; emptied chunks are reused.
 #[derive(Debug, Default)]
 pub struct Buckets {
-    /// Rank → its chunk that is being filled, plus 1; 0 for none.
+    /// Rank → the chunk that is being filled for it, plus 1; 0 for none.
     first: Vec<u32>,
     pool: Vec<Chunk>,
     /// The first of the chained free chunks, plus 1.
     free: u32,
-    /// A bit a rank whose bucket holds something, and a bit for each such word of bits.
+    /// A bit for each rank whose bucket holds something; then a bit for each word of these that is
+    /// not 0.
     filled: Vec<u64>,
     filled_words: Vec<u64>,
 }

@@ -1,9 +1,10 @@
 //! The table of the pairs that merge: pair of symbols → rank.
 //!
-//! Method: perfect hashing (hash and displace: Belazzougui, Botelho, Dietzfelbinger 2009): pairs
-//! fall into groups, and each group has a number that turns its hashes so that all pairs have slots
-//! of their own. So a look-up reads one slot and takes no branch; measured, short pieces merge in
-//! half the time that open addressing took. Cost: 16 to 32 bytes a merge; 0.2 µs a merge to build.
+//! Method: perfect hashing (hash and displace: Belazzougui, Botelho, Dietzfelbinger 2009). Pairs
+//! fall into groups, and each group has a *turn*, a number that changes its hashes so that every
+//! pair has a slot of its own. So a look-up reads one slot and takes no branch; measured, short
+//! pieces merge in half the time that open addressing took. Cost: 16 to 32 bytes a merge; 0.2 µs a
+//! merge to build.
 
 use std::cmp::Reverse;
 
@@ -13,15 +14,15 @@ use super::{NEVER, SYMBOL_BITS};
 pub const RANK_BITS: u32 = 22;
 /// A slot that holds no pair.
 const FREE: u64 = u64::MAX;
-/// log2 of slots a group.
+/// log2 of the slots for each group.
 const GROUP_SHIFT: u32 = 3;
-/// Spread the key: 2⁶⁴ divided by the golden ratio, and an odd number of no meaning.
+/// Factors that spread the key: 2⁶⁴ divided by the golden ratio, and an odd number of no meaning.
 const FACTORS: [u64; 2] = [0x9E37_79B9_7F4A_7C15, 0xD1B5_4A32_D192_ED03];
 
 /// See the module.
 #[derive(Debug)]
 pub struct PairTable {
-    /// Left symbol, right symbol, rank; a power of two of them, half filled at most.
+    /// Packed (left symbol, right symbol, rank); a power of two of them, at most half filled.
     slots: Box<[u64]>,
     turns: Box<[u16]>,
     /// Top bits of the hash → slot.
@@ -49,7 +50,7 @@ impl PairTable {
         }
     }
 
-    /// Finds a turn for every group, the largest first; false if one has none.
+    /// Finds a turn for every group, the largest group first; false if a group has none.
     fn place_all(&mut self, entries: &[u64]) -> bool {
         let mut groups: Vec<Vec<u64>> = vec![Vec::new(); self.turns.len()];
         for &entry in entries {
@@ -96,8 +97,8 @@ impl PairTable {
         (hash.wrapping_mul(FACTORS[1]) >> self.shift) as usize
     }
 
-    /// The rank of a pair; [`NEVER`] when it does not merge. Of a pair that is known not to, the
-    /// first slot is read, which is at hand.
+    /// The rank of a pair; [`NEVER`] when it does not merge. If it is known not to (`merges` is
+    /// false), slot 0 is read, which is in the cache.
     #[inline(always)]
     pub fn rank(&self, left: u32, right: u32, merges: bool) -> u32 {
         let key = PairTable::key(left, right);
