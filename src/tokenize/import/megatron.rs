@@ -114,6 +114,11 @@ impl Index {
                 }
                 tokens += length;
                 at += length * self.tokens.width;
+                let bytes = self.tokens.tokens * self.tokens.width;
+                if at > bytes {
+                    let message = format!("a sequence that ends at byte {at} of {bytes}");
+                    return Err(wrong(&self.path, lengths.place(), &message));
+                }
             }
             sequence = end;
             document(tokens)?;

@@ -89,6 +89,29 @@ fn wrong_heads_and_lengths_are_named_with_their_place() {
 }
 
 #[test]
+fn a_sequence_that_ends_behind_its_tokens_is_named_before_it_is_read() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("x.bin");
+    io::write(&path, &[1, 0, 2, 0]).unwrap();
+    let mut index = b"MMIDIDX\0\0".to_vec();
+    index.extend(1u64.to_le_bytes());
+    index.push(8); // uint16
+    index.extend([2u64, 3].map(u64::to_le_bytes).concat()); // sequences, borders
+    index.extend([9u32, 1].map(u32::to_le_bytes).concat()); // lengths: 9 of 2 tokens
+    index.extend([0u64, 2].map(u64::to_le_bytes).concat()); // where they begin
+    index.extend([0u64, 1, 2].map(u64::to_le_bytes).concat());
+    io::write(&path.with_extension("idx"), &index).unwrap();
+    let mut documents = 0;
+    let count = |_| {
+        documents += 1;
+        Ok(())
+    };
+    let error = Index::open(&path).unwrap().each(count).unwrap_err().to_string();
+    assert!(error.contains("x.idx` at byte 34") && error.contains("byte 18 of 4"), "{error}");
+    assert_eq!(documents, 0);
+}
+
+#[test]
 fn an_id_over_the_vocabulary_and_a_missing_form_are_said() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("train.bin");
