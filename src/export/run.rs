@@ -119,7 +119,9 @@ impl Export {
             _ => std::iter::once(0..planned.len()).collect(),
         };
         let vocabulary = match config.to {
-            Form::Gguf => Some(llama_cpp(tokenizer.json(), state.model.vocab_size)?),
+            Form::Gguf => {
+                Some(llama_cpp(tokenizer.json(), &tokenizer.added(), state.model.vocab_size)?)
+            }
             Form::Hf | Form::Peft => None,
         };
         let numbers = planned.iter().map(Planned::numbers).sum();

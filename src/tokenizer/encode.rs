@@ -218,10 +218,18 @@ impl Tokenizer {
 
     /// The special tokens as they are spelled, by id.
     pub fn special_tokens(&self) -> Vec<String> {
-        let mut added: Vec<_> = self.inner.get_added_tokens_decoder().into_iter().collect();
-        added.sort_unstable_by_key(|(id, _)| *id);
-        let special = added.into_iter().filter(|(_, token)| token.special);
-        special.map(|(_, token)| token.content).collect()
+        let special = self.added().into_iter().filter(|(_, _, is_special)| *is_special);
+        special.map(|(_, content, _)| content).collect()
+    }
+
+    /// The added tokens by id: the id that encoding gives, how the token is spelled, and whether it
+    /// is special. The id in the file may be another one ([`Tokenizer::notices`]).
+    pub fn added(&self) -> Vec<(u32, String, bool)> {
+        let added = self.inner.get_added_tokens_decoder().into_iter();
+        let mut added: Vec<_> =
+            added.map(|(id, token)| (id, token.content, token.special)).collect();
+        added.sort_unstable();
+        added
     }
 
     /// What a person should know of the file: ids that move, an encoder that is not ours.

@@ -69,11 +69,16 @@ pub struct LlamaCppVocabulary {
     pub merges: Vec<String>,
 }
 
-/// The vocabulary of a byte-level BPE for llama.cpp, with `size` ids.
+/// The vocabulary of a byte-level BPE for llama.cpp, with `size` ids; `added` are its added tokens
+/// as [`Tokenizer::added`](super::Tokenizer::added) gives them.
 ///
 /// # Errors
 /// [`Error::Config`] with what llama.cpp cannot hold: it knows splits by name.
-pub fn llama_cpp(tokenizer_json: &[u8], size: usize) -> Result<LlamaCppVocabulary> {
+pub fn llama_cpp(
+    tokenizer_json: &[u8],
+    added: &[(u32, String, bool)],
+    size: usize,
+) -> Result<LlamaCppVocabulary> {
     let cannot = |why: String| {
         Error::config(format!("llama.cpp cannot hold this tokenizer: {why}")).with_hint(
             "it knows the splits gpt2, smollm, cl100k (llama3), qwen2 and o200k: train a \
@@ -91,17 +96,16 @@ pub fn llama_cpp(tokenizer_json: &[u8], size: usize) -> Result<LlamaCppVocabular
     let pre = pre.ok_or_else(|| cannot("its split is none that has a name there".to_owned()))?;
     let mut tokens: Vec<String> = (0..size).map(|id| format!("[PAD{id}]")).collect();
     let mut types = vec![5; size];
-    let mut put = |name: &str, id: &Value, kind: i32| {
-        if let Some(id) = id.as_u64().map(|id| id as usize).filter(|&id| id < size) {
+    let mut put = |name: &str, id: u64, kind: i32| {
+        if let Some(id) = usize::try_from(id).ok().filter(|&id| id < size) {
             (tokens[id], types[id]) = (name.to_owned(), kind);
         }
     };
     for (name, id) in file["model"]["vocab"].as_object().into_iter().flatten() {
-        put(name, id, 1);
+        put(name, id.as_u64().unwrap_or(u64::MAX), 1);
     }
-    for token in file["added_tokens"].as_array().into_iter().flatten() {
-        let kind = if token["special"] == true { 3 } else { 4 };
-        put(token["content"].as_str().unwrap_or_default(), &token["id"], kind);
+    for (id, content, is_special) in added {
+        put(content, u64::from(*id), if *is_special { 3 } else { 4 });
     }
     let name = |id: u32| tokens.get(id as usize);
     let merges = read.merges.iter().filter_map(|&(left, right, made)| {
@@ -271,15 +275,21 @@ mod tests {
 
     #[test]
     fn llama_cpp_gets_names_types_and_merges_or_the_reason() {
-        let found = llama_cpp(&serde_json::to_vec(&file(&[("a", "b")])).unwrap(), 260).unwrap();
-        // The fixture's added token has no id of its own: it is in the vocabulary.
+        let of = |file: &Value, added: &[(u32, String, bool)], size: usize| {
+            llama_cpp(&serde_json::to_vec(file).unwrap(), added, size)
+        };
+        let found = of(&file(&[("a", "b")]), &[], 260).unwrap();
         assert_eq!((found.pre, found.merges.as_slice()), ("gpt-2", &["a b".to_owned()][..]));
         assert_eq!((found.tokens[257].as_str(), found.types[257]), ("ab", 1));
         assert_eq!((found.tokens[259].as_str(), found.types[259]), ("[PAD259]", 5));
+        // An id is the one that encoding gives, whatever the file says.
+        let added = [(0, "<s>".to_owned(), true), (257, "<tab>".to_owned(), false)];
         let mut special = file(&[]);
-        special["added_tokens"][0]["id"] = 0.into();
-        let found = llama_cpp(&serde_json::to_vec(&special).unwrap(), 257).unwrap();
+        special["added_tokens"][0]["id"] = 7.into();
+        let found = of(&special, &added, 258).unwrap();
         assert_eq!((found.tokens[0].as_str(), found.types[0]), ("<s>", 3));
+        assert_eq!((found.tokens[257].as_str(), found.types[257]), ("<tab>", 4));
+        assert_ne!(found.tokens[7], "<s>");
         for (key, value, why) in [
             ("normalizer", json!({"type": "NFC"}), "NFC"),
             ("pre_tokenizer", json!({"type": "Metaspace"}), "Metaspace"),
@@ -293,7 +303,7 @@ mod tests {
         ] {
             let mut file = file(&[]);
             file[key] = value;
-            let error = llama_cpp(&serde_json::to_vec(&file).unwrap(), 257).unwrap_err();
+            let error = of(&file, &[], 257).unwrap_err();
             assert!(error.to_string().contains(why), "{error}");
         }
     }
