@@ -11,15 +11,15 @@ use crate::base::error::{Error, Result};
 use crate::base::{interrupt, parallel, pool::Pool};
 use crate::runtime::model::{Model, ModelConfig, TargetScore, Tree};
 
-/// *How* trees go through a model; no score depends on it.
+/// How trees go through a model; no score depends on it.
 #[derive(Clone, Copy, Debug)]
 pub struct How {
     pub threads: usize,
-    /// Tokens of a batch; a longer tree is a batch of its own.
+    /// Tokens of a batch; a tree with more tokens is a batch of its own.
     pub batch_tokens: usize,
 }
 
-/// The scores of each tree's targets; `done` hears of trees as they are finished.
+/// Returns the scores of each tree's targets; `done` is told of trees as they are finished.
 ///
 /// # Errors
 /// Whatever the model gives; failed: a likelihood that is no number; interrupted.
@@ -58,7 +58,7 @@ pub fn score(
     Ok(all)
 }
 
-/// A model whose training has diverged has no figures, and JSON no form for what it gives.
+/// A model whose training diverged gives NaN or infinity, which has no figure and no form in JSON.
 fn check(scores: &[TargetScore]) -> Result<()> {
     match scores.iter().all(|score| score.nats.is_finite()) {
         true => Ok(()),
@@ -67,7 +67,8 @@ fn check(scores: &[TargetScore]) -> Result<()> {
     }
 }
 
-/// The places of trees, the longest first, so that threads end at about the same time.
+/// The indices of trees in batches, the longest trees first, so that threads end at about the same
+/// time.
 fn batches(trees: &[Tree], tokens: usize) -> Vec<Vec<usize>> {
     let mut order: Vec<usize> = (0..trees.len()).collect();
     order.sort_by_key(|&tree| (std::cmp::Reverse(trees[tree].tokens()), tree));
@@ -85,7 +86,7 @@ fn batches(trees: &[Tree], tokens: usize) -> Vec<Vec<usize>> {
     batches
 }
 
-/// Bytes that scoring takes, about: the parameters, and on each thread the values that one block
+/// About how many bytes scoring takes: the parameters, and on each thread the values that one block
 /// and the head hold at once.
 pub fn memory(config: &ModelConfig, length: usize, how: How) -> u64 {
     let tokens = how.batch_tokens.max(length) as u64;

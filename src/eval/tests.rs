@@ -31,7 +31,7 @@ fn config(tasks: &[&str]) -> EvalConfig {
     }
 }
 
-/// Runs an evaluation of the fixture's model, unit by unit; where its last unit lies.
+/// Runs an evaluation of the fixture's model, unit by unit; returns where its last unit lies.
 fn run(partial: &Path, config: EvalConfig, threads: usize) -> PathBuf {
     let input = InputConfig::default();
     let stage = Evaluation::open(&fixtures().join("model"), &input, config).unwrap();
@@ -154,7 +154,7 @@ fn a_model_against_itself_changes_no_item() {
     }
 }
 
-/// The least that makes a unit's directory an artifact.
+/// Writes the smallest manifest that makes a unit's directory an artifact.
 fn write_manifest(stage: &dyn Stage, place: &Path) {
     let (config, inputs) = (stage.config(), stage.inputs());
     let fingerprint = crate::artifact::manifest::fingerprint(

@@ -3,7 +3,7 @@
 use super::*;
 use crate::base::beside::beside;
 
-/// Request files and the tasks that must give them.
+/// Request files, and the tasks that must produce them.
 const SETS: [(&str, &str); 8] = [
     ("arc_challenge", "arc_challenge"),
     ("arc_challenge_validation", "arc_challenge_validation"),
@@ -15,7 +15,8 @@ const SETS: [(&str, &str); 8] = [
     ("winogrande", "winogrande"),
 ];
 
-/// Holds every item of every set below `evals` against its request file; items compared.
+/// Compares every item of every set below `evals` with its request file; returns how many were
+/// compared.
 fn compare(evals: &Path) -> usize {
     let mut compared = 0;
     for (file, task) in SETS {
