@@ -18,7 +18,7 @@ use crate::runtime::{
     tensors,
 };
 
-/// The files.
+/// The names of the files.
 pub const MODEL: &str = "adapter_model.safetensors";
 pub const CONFIG: &str = "adapter_config.json";
 
@@ -28,7 +28,7 @@ const PREFIX: &str = "base_model.model.";
 /// The adapters of a checkpoint.
 ///
 /// # Errors
-/// Config: the run trained the whole model, or `peft`'s names of its maps are others.
+/// Config: the run trained the whole model, or `peft` names the adapted modules otherwise.
 pub fn adapters(state: &TrainState, class: Class) -> Result<&LoraConfig> {
     let Some(lora) = &state.lora else {
         return Err(Error::config("the run trained the whole model and has no adapters")
@@ -42,7 +42,7 @@ pub fn adapters(state: &TrainState, class: Class) -> Result<&LoraConfig> {
         .with_hint("`--to hf` writes the model with the adapters taken up"))
 }
 
-/// The tensors of the file at `path`, by rising name.
+/// The tensors of the file at `path`, in ascending order of names.
 ///
 /// # Errors
 /// Damaged: a tensor that is missing, of another shape, or none of the adapters'.
@@ -64,7 +64,7 @@ pub fn plan(path: &Path, state: &TrainState) -> Result<Vec<Planned>> {
     Ok(planned.collect())
 }
 
-/// The bytes of `adapter_config.json`; `base`: what the run began with, by its name.
+/// The bytes of `adapter_config.json`; `base` is the name of the model that the run began with.
 pub fn config(lora: &LoraConfig, base: Option<&str>) -> Vec<u8> {
     let config = json!({
         "peft_type": "LORA",
