@@ -97,7 +97,7 @@ fn who_asks_for_little_does_not_wait_for_who_asks_for_much() {
     engine.submit(long).unwrap();
     engine.submit(short).unwrap();
     while of_short.blocking_recv().is_some() {}
-    // The long one is at work still; its client leaves.
+    // The long text is still being written when its client leaves.
     let mut seen = 0;
     while of_long.try_recv().is_ok() {
         seen += 1;
@@ -116,7 +116,7 @@ fn jobs_wait_for_room_and_end_with_the_engine() {
     let little = Engine::start(trained.clone(), Bytes(parameters)).err().unwrap();
     assert!(little.to_string().contains("--memory"), "{little}");
     let engine = Engine::start(trained.clone(), Bytes(1 << 30)).unwrap();
-    // Each takes all the room, so one is at work and the other waits.
+    // Each takes all the room, so one is in work while the other waits.
     let (mut first, mut of_first) = job(&engine, &trained, r#"{"max_tokens": 100000}"#);
     let (mut second, mut of_second) = job(&engine, &trained, r#"{"max_tokens": 100000}"#);
     (first.cost, second.cost) = (engine.room(), engine.room());
