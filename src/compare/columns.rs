@@ -1,4 +1,4 @@
-//! Columns of our Parquet files by name.
+//! Columns of our Parquet files, by name.
 //!
 //! In → a file and the names of its columns; out → record batches, and cells with their errors. A
 //! column that is missing or of another type is damage: these files are our own.
@@ -13,10 +13,10 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use crate::base::error::{Error, Result};
 use crate::base::io;
 
-/// Rows of a batch: small, since their texts are held.
+/// Rows of a batch: few, since their texts are held in memory.
 const BATCH_ROWS: usize = 1024;
 
-/// The batches of a file, of these columns where it has them.
+/// The batches of a file, with those of the named columns that it has.
 ///
 /// # Errors
 /// Damaged: no Parquet.
@@ -36,7 +36,7 @@ pub fn open<'a>(
     Ok(reader.map(move |batch| batch.map_err(|error| Error::damaged_artifact(path, None, error))))
 }
 
-/// A batch and the file that it is from.
+/// A batch, and the file that it was read from.
 pub struct Rows<'a> {
     pub batch: &'a RecordBatch,
     pub path: &'a Path,
@@ -46,7 +46,7 @@ pub struct Rows<'a> {
 pub struct Texts<'a>(&'a StringArray);
 
 impl<'a> Texts<'a> {
-    /// The text of a row; none where it is null.
+    /// The text of a row; `None` where it is null.
     pub fn at(&self, row: usize) -> Option<&'a str> {
         self.0.is_valid(row).then(|| self.0.value(row))
     }
@@ -55,8 +55,7 @@ impl<'a> Texts<'a> {
 impl<'a> Rows<'a> {
     /// A column of text.
     ///
-    /// # Errors
-    /// Damaged: there is none of that name.
+    /// Damaged: there is no such column of text.
     pub fn text(&self, name: &str) -> Result<Texts<'a>> {
         let column = self.batch.column_by_name(name).and_then(|it| it.as_string_opt::<i32>());
         let missing = || {

@@ -1,4 +1,4 @@
-//! A comparison as people read it: the sentence first, then what it did.
+//! A comparison as people read it: the sentence first, then the details.
 //!
 //! In → a [`Comparison`]; out → text. Pure.
 
@@ -11,7 +11,7 @@ use super::{Comparison, Point, Runs};
 use crate::base::size::{self, Bytes, Count};
 use crate::shards::overlap::Overlap;
 
-/// Reasons that a screen lists.
+/// The most reasons that a screen lists.
 const REASONS_SHOWN: usize = 8;
 
 impl fmt::Display for Comparison {
@@ -119,7 +119,7 @@ impl Comparison {
     }
 }
 
-/// Of nothing, `none`.
+/// A share in per cent; `none` where there is no share.
 fn percent(share: Option<f64>) -> String {
     share.map_or("none".to_owned(), size::percent)
 }
