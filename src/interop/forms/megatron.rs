@@ -17,7 +17,7 @@ pub const VERSION: u64 = 1;
 /// The code of uint16, and of int32: Megatron has no uint32, and no vocabulary needs the last bit.
 const UINT16: u8 = 8;
 const INT32: u8 = 4;
-/// Numbers of the index that are encoded at a time.
+/// The most numbers of the index that are encoded at a time.
 const CHUNK: usize = 1 << 16;
 
 /// Writes one pair of `.bin` and `.idx`.
@@ -44,7 +44,7 @@ impl MegatronWriter {
         })
     }
 
-    /// Writes one number a document.
+    /// Writes one column of the index: one number for each document.
     fn column(&mut self, mut number: impl FnMut(u32, &mut Vec<u8>)) -> Result<()> {
         let lengths = std::mem::take(&mut self.lengths);
         for chunk in lengths.chunks(CHUNK) {
