@@ -1,7 +1,7 @@
 //! Time, money and where a run is going, as a page and `inspect` show them.
 //!
-//! In → a run with what is known of it, a price; out → [`Bill`], as data and as HTML. The figures
-//! are [`super::forecast`]'s and [`super::cost`]'s.
+//! In → a run, what the runtime knows of it, a price; out → [`Bill`], as data and as HTML. The
+//! figures come from [`super::forecast`] and [`super::cost`].
 
 use serde::Serialize;
 
@@ -19,14 +19,14 @@ use crate::base::{
 };
 use crate::shards::mix_record::MixRecord;
 
-/// Where a run stands and is going.
+/// The state of a run, and its forecast.
 #[derive(Clone, Debug, Serialize)]
 pub struct Bill {
-    /// Missing before enough steps are done, and without the training runtime.
+    /// `None` before enough steps are done, and without the training runtime.
     pub forecast: Option<Forecast>,
-    /// Missing without a price.
+    /// `None` without a price.
     pub cost: Option<Cost>,
-    /// Parts of the training: of the mix, else of the schedule.
+    /// Parts of the training: the mix's phases, or quarters where it has only one.
     pub phases: Vec<Phase>,
 }
 
@@ -42,7 +42,7 @@ pub struct Phase {
 }
 
 impl Bill {
-    /// Of `run`, at a price an hour (else the one that the run says).
+    /// The bill of `run` at a price an hour, which defaults to the one that the run records.
     pub fn of(run: &Run, known: &Known, per_hour: Option<f64>) -> Bill {
         let curve = curve(run, known);
         let both = curve.as_ref().zip(known.outlook.as_ref());
@@ -56,7 +56,7 @@ impl Bill {
     }
 }
 
-/// The loss curve of a run, where there is enough of one.
+/// The fitted loss curve of a run, if it has enough steps.
 pub fn curve(run: &Run, known: &Known) -> Option<Curve> {
     let outlook = known.outlook.as_ref()?;
     let peak = run.config["train"]["learning_rate"].as_f64()?;
@@ -71,7 +71,7 @@ pub fn curve(run: &Run, known: &Known) -> Option<Curve> {
     Curve::fit(&steps.collect::<Vec<_>>())
 }
 
-/// The phases of the mix that were read, or the quarters of what was.
+/// The phases of the mix that were read so far, or quarters of what was read.
 fn phases(run: &Run) -> Vec<Phase> {
     let record = run.mix().and_then(|link| MixRecord::read(&link.path).ok());
     let named = record.map(|record| record.phases).unwrap_or_default();
@@ -110,7 +110,7 @@ fn phase(run: &Run, name: String, first: u64, end: u64) -> Option<Phase> {
     })
 }
 
-/// The part of the page.
+/// The section of the page.
 pub fn section(runs: &[Shown], view: &View) -> String {
     let mut html = String::new();
     for Shown { run, known } in runs.iter().filter(|shown| !shown.run.metrics.is_empty()) {
@@ -173,7 +173,7 @@ impl Bill {
     }
 }
 
-/// Dollars, with cents where they count.
+/// Dollars, with cents where they matter.
 fn money(dollars: f64) -> String {
     match dollars.abs() {
         0.0 => "$0".to_owned(),

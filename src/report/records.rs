@@ -1,8 +1,8 @@
-//! What a run's directory says, read as any program would: JSON, a line a record.
+//! The records in a run's directory, read as any program would: JSON, one record a line.
 //!
-//! In → a run's directory; out → [`Run`]. Keys that are not known here are passed over, and what
-//! may be missing (spikes, memory, prices) is: a page of an older or a younger run is as good as
-//! its records. Half a line at the end of a file is a record that is being written.
+//! In → a run's directory; out → [`Run`]. Unknown keys are ignored, and records that older runs
+//! lack (spikes, memory, prices) are left out: a page of an older or a newer run is as good as its
+//! records. Half a line at the end of a file is a record that is still being written.
 
 use std::path::{Path, PathBuf};
 
@@ -31,40 +31,40 @@ pub struct Session {
     /// The most memory it has held, in bytes, where it was measured.
     #[serde(default)]
     pub peak_memory: Option<u64>,
-    /// What its machine can do, where that is known.
+    /// The peak of its machine, where that is known.
     #[serde(default)]
     pub peak: Option<Peak>,
     #[serde(default)]
     pub numerics: Value,
 }
 
-/// Everything of a run that a page shows.
+/// Everything that a page shows of a run.
 pub struct Run {
     pub path: PathBuf,
     /// The folder's name.
     pub name: String,
     pub manifest: Manifest,
     pub standing: Standing,
-    /// Steps it is to take, where its configuration says.
+    /// The steps that it is to take, if its configuration says.
     pub steps: Option<u64>,
-    /// `config.toml` as it is written, and its values.
+    /// The text of `config.toml`, and its values.
     pub config_text: String,
     pub config: Value,
     pub metrics: Vec<Metric>,
     pub timing: Vec<Timing>,
     pub evals: Vec<SourceEval>,
-    /// The latest evaluation's documents, and those of the one before.
+    /// The documents of the latest evaluation, and of the one before.
     pub scored: Vec<DocumentEval>,
     pub scored_before: Vec<DocumentEval>,
     pub samples: Vec<Sample>,
     pub spikes: Vec<Spike>,
     pub norms: Vec<LayerNorms>,
     pub sessions: Vec<Session>,
-    /// Those that were due so far.
+    /// The goals that have been judged so far.
     pub goals: Vec<Verdict>,
-    /// Of an hour, where the run says.
+    /// The price of an hour, if the run records one.
     pub price_per_hour: Option<f64>,
-    /// Everything it was made from that is still there, sources first.
+    /// Its ancestors that still exist, sources first.
     pub chain: Vec<Link>,
 }
 
@@ -131,13 +131,13 @@ impl Run {
         self.metrics.last().map_or(0, |last| last.tokens)
     }
 
-    /// Tokens trained on after `step`.
+    /// Tokens trained on by the end of `step`.
     pub fn tokens_at(&self, step: u64) -> u64 {
         let at = self.metrics.partition_point(|metric| metric.step < step);
         self.metrics.get(at).or(self.metrics.last()).map_or(0, |metric| metric.tokens)
     }
 
-    /// Seconds of the machine, over all sessions.
+    /// How many seconds processes worked on the run, over all sessions.
     pub fn seconds(&self) -> f64 {
         self.sessions.iter().map(|session| (session.seen - session.started).max(0.0)).sum()
     }
@@ -147,7 +147,7 @@ impl Run {
         self.timing.iter().map(|timing| timing.seconds).sum()
     }
 
-    /// (step, bits per byte over all sources), an evaluation each.
+    /// (step, bits per byte over all sources) of each evaluation.
     pub fn bits_per_byte(&self) -> Vec<(u64, f64)> {
         let mut all = Vec::new();
         for evaluation in self.evals.chunk_by(|a, b| a.step == b.step) {
@@ -158,17 +158,17 @@ impl Run {
         all
     }
 
-    /// What the machine could do that took a step: that of the last session from before it.
+    /// The peak of the machine that took a step: that of the last session that began before it.
     pub fn peak_at(&self, step: u64) -> Option<&Peak> {
         self.sessions.iter().rev().find(|session| session.from_step < step)?.peak.as_ref()
     }
 
-    /// The most memory that a process of the run has held, where one says.
+    /// The most memory that a process of the run held, if any session recorded it.
     pub fn peak_memory(&self) -> Option<u64> {
         self.sessions.iter().filter_map(|session| session.peak_memory).max()
     }
 
-    /// Which texts the latest evaluation has scored, where its lines say.
+    /// A fingerprint of the texts that the latest evaluation scored, if its lines say.
     pub fn validation(&self) -> Option<Fingerprint> {
         let last = self.evals.last()?.step;
         let latest = self.evals.iter().filter(|eval| eval.step == last);

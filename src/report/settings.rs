@@ -13,7 +13,7 @@ use crate::base::{
     size::Count,
 };
 
-/// Keys that say how a run is watched, not what it is.
+/// Keys that say how a run is watched, which do not change the run itself.
 const APART: [&str; 4] =
     ["train.log_every", "train.on_divergence", "train.price_per_hour", "train.goal"];
 
@@ -36,7 +36,7 @@ fn fill(prefix: &str, value: &Value, keys: &mut BTreeMap<String, String>) {
         Value::String(text) => {
             keys.insert(prefix.to_owned(), text.clone());
         }
-        // `6e-4` and `0.0006` are one number, and so are 1 and 1.0.
+        // `6e-4` and `0.0006` are the same number, and so are 1 and 1.0.
         Value::Number(number) => {
             let text = number.as_f64().map_or(number.to_string(), |number| number.to_string());
             keys.insert(prefix.to_owned(), text);
@@ -47,7 +47,7 @@ fn fill(prefix: &str, value: &Value, keys: &mut BTreeMap<String, String>) {
     }
 }
 
-/// The keys in which not all of `configs` agree, those of [`APART`] left out.
+/// The keys in which `configs` do not all agree, except those of [`APART`].
 fn differing(configs: &[BTreeMap<String, String>]) -> Vec<String> {
     let keys: BTreeSet<&String> = configs.iter().flat_map(BTreeMap::keys).collect();
     let differs = |key: &&String| {
@@ -57,7 +57,7 @@ fn differing(configs: &[BTreeMap<String, String>]) -> Vec<String> {
     keys.into_iter().filter(differs).cloned().collect()
 }
 
-/// What the runs read, as one more key.
+/// A run's configuration with the mix that it reads as one more key.
 fn whole(shown: &Shown) -> BTreeMap<String, String> {
     let mut keys = flat(&shown.run.config);
     if let Some(mix) = shown.run.manifest.inputs.first() {
@@ -67,7 +67,7 @@ fn whole(shown: &Shown) -> BTreeMap<String, String> {
     keys
 }
 
-/// What to call each run: the value of the one key that differs, else its name.
+/// A name for each run, with the value of the only key that differs, if there is just one.
 pub fn names(runs: &[Shown]) -> Vec<String> {
     let configs: Vec<_> = runs.iter().map(whole).collect();
     let differing = if runs.len() > 1 { differing(&configs) } else { Vec::new() };
@@ -81,7 +81,7 @@ pub fn names(runs: &[Shown]) -> Vec<String> {
     runs.iter().zip(&configs).map(name).collect()
 }
 
-/// Several runs: the keys that differ, a column a run.
+/// A table of the keys in which several runs differ, one column a run.
 pub fn differences(runs: &[Shown]) -> String {
     if runs.len() < 2 {
         return String::new();
@@ -112,7 +112,7 @@ fn rows(configs: &[BTreeMap<String, String>]) -> Vec<(String, Vec<String>)> {
     differing(configs).into_iter().map(row).collect()
 }
 
-/// What differs from the baseline, else from the defaults; everything folded below.
+/// A table of what differs from the baseline, or else from the defaults; the whole is folded below.
 pub fn section(runs: &[Shown], view: &View) -> String {
     let mut html = String::new();
     for shown in runs {
