@@ -9,7 +9,7 @@ use super::node::{Input, Lineage, Node};
 use crate::artifact::record::{InputRecord, Kind};
 use crate::base::size::{Bytes, Count};
 
-/// Source files that a step lists at most; `all` lists every one.
+/// The most source files listed for a step; `all` lists every one.
 const FILES_SHOWN: usize = 12;
 
 /// The tree, artifact first, source files last.
@@ -88,7 +88,7 @@ fn title(node: &Node) -> String {
     }
 }
 
-/// What a step took in, passed on and left out, and why.
+/// The documents that a step took in, passed on and left out, and why.
 pub fn facts(node: &Node) -> Vec<String> {
     let counts = &node.counts;
     let mut lines = Vec::new();
