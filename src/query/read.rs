@@ -1,9 +1,9 @@
 //! Tables → columns of five types.
 //!
-//! In → a [`Table`]; out → what its columns are, and batches of those that are asked for. A type is
-//! a flag, a whole number of 64 bits with or without a sign, a number or text; what is none of
-//! these (lists, records, times) is shown as text. Of Parquet only the columns asked for are read;
-//! of shards no token is decompressed, and every block is checked.
+//! In → a [`Table`]; out → its columns, and batches of those that are asked for. A type is a flag,
+//! a whole number of 64 bits with or without a sign, a number or text; other types (lists, records,
+//! times) are shown as text. Of Parquet only the columns asked for are read; of shards no token is
+//! decompressed, and every block is checked.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -46,7 +46,7 @@ pub fn columns(table: &Table) -> Result<Vec<Column>> {
     Ok(schema.fields().iter().map(column).collect())
 }
 
-/// The rows of a table, of the columns called so, in the types that [`columns`] says.
+/// The rows of a table with the named columns, in the types that [`columns`] gives.
 ///
 /// # Errors
 /// Damaged: a file that cannot be read.
@@ -79,7 +79,7 @@ fn of_parquet(path: &Path, names: &[String]) -> Result<Vec<RecordBatch>> {
     reader.map(|batch| batch.map_err(|error| Error::damaged(path, None, error))).collect()
 }
 
-/// All columns of what is not Parquet.
+/// All columns of a table that is not Parquet.
 fn whole(rows: &Rows) -> Result<Vec<RecordBatch>> {
     match rows {
         Rows::Parquet(_) => unreachable!("read column by column"),
@@ -90,7 +90,7 @@ fn whole(rows: &Rows) -> Result<Vec<RecordBatch>> {
     }
 }
 
-/// The columns called so, in their types.
+/// The named columns, converted to their types.
 fn shown(batch: &RecordBatch, names: &[String]) -> Result<RecordBatch> {
     let mut columns: Vec<ArrayRef> = Vec::with_capacity(names.len());
     let mut fields = Vec::with_capacity(names.len());
