@@ -49,7 +49,7 @@ pub struct Facts {
     pub sources: BTreeMap<String, f64>,
     /// Which texts of which sources the latest evaluation scored; `None` in earlier builds.
     pub validation: Option<String>,
-    /// By task, the share of right answers in the latest evaluation beside the run.
+    /// By task, its result (accuracy or perplexity) in the latest evaluation beside the run.
     pub evals: BTreeMap<String, f64>,
     /// The median over the last steps.
     pub tokens_per_second: Option<f64>,
