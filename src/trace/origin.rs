@@ -103,7 +103,7 @@ fn input_config(stage: &Value) -> Result<InputConfig> {
             keys.insert((*field).to_owned(), value.clone());
         }
     }
-    // Documents are searched by id, so the limits of the first reading must not apply.
+    // Only ids are compared, so it does not matter which other columns were kept.
     keys.remove("columns");
     let table = toml::Table::try_from(Value::Object(keys));
     config::parse(table.unwrap_or_default(), "the inputs")
