@@ -16,7 +16,7 @@ use crate::base::io;
 /// Rows of a batch: few, since their texts are held in memory.
 const BATCH_ROWS: usize = 1024;
 
-/// The batches of a file, with those of the named columns that it has.
+/// The batches of a file, of these columns where it has them.
 ///
 /// # Errors
 /// Damaged: no Parquet.
@@ -36,7 +36,7 @@ pub fn open<'a>(
     Ok(reader.map(move |batch| batch.map_err(|error| Error::damaged_artifact(path, None, error))))
 }
 
-/// A batch, and the file that it was read from.
+/// A batch and the file that it is from.
 pub struct Rows<'a> {
     pub batch: &'a RecordBatch,
     pub path: &'a Path,
@@ -55,7 +55,8 @@ impl<'a> Texts<'a> {
 impl<'a> Rows<'a> {
     /// A column of text.
     ///
-    /// Damaged: there is no such column of text.
+    /// # Errors
+    /// Damaged: there is none of that name.
     pub fn text(&self, name: &str) -> Result<Texts<'a>> {
         let column = self.batch.column_by_name(name).and_then(|it| it.as_string_opt::<i32>());
         let missing = || {

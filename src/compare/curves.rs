@@ -13,7 +13,7 @@ const WINDOW: f64 = 0.05;
 /// Where the curves are compared: shares of the tokens, or the compute, that both have reached.
 const SHARES: [f64; 5] = [0.1, 0.25, 0.5, 0.75, 1.0];
 
-/// One step of a curve: the keys of a line of `metrics.jsonl` that a curve needs.
+/// One step of a curve: of a line of `metrics.jsonl` what a curve needs.
 #[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
 pub struct Step {
     pub tokens: u64,
@@ -26,7 +26,7 @@ pub struct Point {
     /// The share of what both have read, or computed.
     pub share: f64,
     pub tokens: (u64, u64),
-    /// Nats per token.
+    /// Nats a token.
     pub loss: (f64, f64),
 }
 

@@ -45,7 +45,7 @@ pub struct Changes {
     pub changed: u64,
     /// The first of each kind, in the order of their corpora.
     pub listed: Vec<Moved>,
-    /// Hashes of the ids of the documents that left or entered, sorted.
+    /// Hashes of the ids of what left and what entered, sorted.
     #[serde(skip)]
     pub left_ids: Vec<u128>,
     #[serde(skip)]
@@ -58,7 +58,7 @@ pub struct Moved {
     pub how: How,
     pub id: String,
     pub source: String,
-    /// The step that decided, and the rule or the document's twin.
+    /// The step that decided, and its rule or the document's twin.
     pub reason: Option<String>,
 }
 
@@ -78,11 +78,11 @@ pub struct Bounds {
     pub memory: u64,
     /// The folder for parts that do not fit in memory; it is created, then removed.
     pub spill: PathBuf,
-    /// The most documents of each kind that are listed.
+    /// Documents of each kind that are listed.
     pub listed: usize,
 }
 
-/// A document as it is compared, by hashes.
+/// A document as it is compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Record {
     id: u128,
@@ -142,7 +142,7 @@ fn compare_parts(
     Ok(changes)
 }
 
-/// The part files of corpora, in order.
+/// The parts of corpora, in order.
 fn parts_of(corpora: &[PathBuf]) -> Result<Vec<PathBuf>> {
     let mut parts = Vec::new();
     for corpus in corpora {
@@ -214,7 +214,7 @@ impl Dealt {
         Ok(())
     }
 
-    /// The records of a part, which is then removed.
+    /// The records of a part, which is done with.
     fn take(&mut self, part: usize) -> Result<Vec<Record>> {
         match &mut self.parts[part] {
             Part::Memory(records) => Ok(std::mem::take(records)),

@@ -90,7 +90,7 @@ impl HeldOut {
     }
 }
 
-/// Bits per byte of both sides on the same documents.
+/// Bits per byte of both on the same documents.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Figure {
     pub source: String,

@@ -52,7 +52,7 @@ pub struct Comparison {
     /// The baseline, and what is compared with it.
     pub from: PathBuf,
     pub to: PathBuf,
-    /// The whole comparison in one sentence.
+    /// Everything in one sentence.
     pub sentence: String,
     pub differences: Vec<Difference>,
     /// Whether more than one difference has an effect, so that no result can be ascribed to one of
@@ -61,7 +61,7 @@ pub struct Comparison {
     /// Remarks that are not differences: another build, folders that are gone.
     pub notes: Vec<String>,
     pub documents: Option<Changes>,
-    /// Why documents left, and why those that entered had been left out before.
+    /// Why documents left, and why those that entered had been left out.
     pub left_for: Reasons,
     pub entered_past: Reasons,
     /// Tokens by source, before and after.
@@ -82,7 +82,7 @@ pub struct Runs {
     pub at_equal_compute: Vec<Point>,
     pub held_out: Option<HeldOut>,
     pub verdict: Option<Verdict>,
-    /// Names of the runs that the noise of seeds was measured on.
+    /// Runs that the noise of seeds was measured on, by name.
     pub seeds: (Vec<String>, Vec<String>),
     /// Evaluations of both on the same tasks: `eval --against`, as JSON.
     pub evals: Vec<serde_json::Value>,

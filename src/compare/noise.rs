@@ -10,9 +10,9 @@ use std::fmt;
 
 use serde::Serialize;
 
-/// The standard deviation over seeds as a share of the figure, where none was measured: a
-/// judgement, nine times what modded-nanogpt's 124M shows (0.0013 of 3.28 nats, its README, track
-/// 3), since smaller models on less text scatter more. Repeated seeds replace it.
+/// The standard deviation of seeds, as a share of the figure, where none was measured: a judgement,
+/// nine times what modded-nanogpt's 124M shows (0.0013 of 3.28 nats, its README, track 3), since
+/// smaller models on less text scatter more. Repeated seeds replace it.
 const PRIOR: f64 = 0.0036;
 
 /// The degrees of freedom that the prior counts for.
@@ -37,7 +37,7 @@ pub struct Verdict {
     pub to: f64,
     /// The figure after, minus the figure before.
     pub difference: f64,
-    /// Half the width of the difference's 98% interval.
+    /// Half of the difference's 98% interval.
     pub interval: f64,
     /// The number of seeds before and after.
     pub seeds: (usize, usize),
@@ -78,7 +78,7 @@ impl Noise {
         Noise { deviation, degrees_of_freedom: degrees, measured: true }
     }
 
-    /// Half the width of the interval of the difference between two means.
+    /// Half of the interval of the difference of two means.
     fn interval(&self, from: usize, to: usize) -> f64 {
         let quantile =
             QUANTILES.get(self.degrees_of_freedom.max(1) - 1).copied().unwrap_or(QUANTILE_NORMAL);
@@ -137,7 +137,7 @@ mod tests {
     use super::*;
     use crate::base::rng::Stream;
 
-    /// How many of 1,000 simulated comparisons are called as wanted.
+    /// How many of 1,000 simulated comparisons are called right.
     fn right(effect: f64, seeds: (usize, usize), wanted: Call) -> usize {
         let mut stream = Stream::new(19, "simulated seeds");
         let mut group = |count: usize, middle: f64| -> Vec<f64> {

@@ -25,8 +25,7 @@ const COLUMNS: [&str; 7] = ["id", "source", "reason", "value", "limit", "kept_id
 /// `step: reason` → documents.
 pub type Reasons = BTreeMap<String, u64>;
 
-/// Counts the reasons why one side lacks documents, and describes the reason of each listed
-/// document.
+/// Counts the reasons of one side for what it lacks, and gives those that are listed their words.
 ///
 /// # Errors
 /// Damaged: a record that cannot be read.

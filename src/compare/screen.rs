@@ -11,7 +11,7 @@ use super::{Comparison, Point, Runs};
 use crate::base::size::{self, Bytes, Count};
 use crate::shards::overlap::Overlap;
 
-/// The most reasons that a screen lists.
+/// Reasons that a screen lists.
 const REASONS_SHOWN: usize = 8;
 
 impl fmt::Display for Comparison {

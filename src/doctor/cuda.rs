@@ -21,7 +21,7 @@ pub const DRIVER: u32 = 580;
 #[derive(Clone, Debug, Serialize)]
 pub struct Cuda {
     pub in_build: bool,
-    /// The version of the kernel driver.
+    /// The version of the kernel's driver.
     pub driver: Option<String>,
     pub gpus: Vec<String>,
     pub libraries: Vec<Library>,

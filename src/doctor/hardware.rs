@@ -18,14 +18,14 @@ const INSTRUCTIONS: [&str; 6] = ["avx2", "fma", "avx512f", "avx512_bf16", "amx_b
 pub struct Hardware {
     pub processor: String,
     pub instructions: Vec<String>,
-    /// Cores that this process may use, and cores of the machine.
+    /// Cores that this process may use, and those of the machine.
     pub cores: usize,
     pub machine_cores: usize,
-    /// Bytes of the machine's memory, bytes that are free, and bytes that the control group allows.
+    /// Bytes of the machine, those that are free, and what the control group allows.
     pub memory: Option<u64>,
     pub free_memory: Option<u64>,
     pub memory_limit: Option<u64>,
-    /// The current folder, and the bytes that may be written to its disk.
+    /// This folder, and the bytes that may be written to its disk.
     pub folder: PathBuf,
     pub free_disk: Option<u64>,
 }

@@ -33,7 +33,7 @@ pub struct Library {
 pub struct Found {
     pub path: PathBuf,
     pub version: Option<String>,
-    /// Whether dataprep opens it from there.
+    /// Whether dataprep opens it there.
     pub opens: bool,
 }
 
@@ -92,7 +92,7 @@ impl Places {
         Some(Found { version: version(&path, name), path, opens })
     }
 
-    /// The file that the loader finds for a name.
+    /// The file that the loader takes for a name.
     fn of_loader(&self, name: &str) -> Option<PathBuf> {
         file(&self.first, name)
             .or_else(|| cached(&self.cache, name).filter(|path| path.is_file()))
@@ -100,7 +100,7 @@ impl Places {
     }
 }
 
-/// The first file of a name in these folders.
+/// The first file of a name.
 fn file(folders: &[PathBuf], name: &str) -> Option<PathBuf> {
     folders.iter().map(|folder| folder.join(name)).find(|path| path.is_file())
 }

@@ -26,7 +26,7 @@ pub struct Asker<'a> {
     pub before: &'a [u32],
     /// The token that replaces an empty context.
     pub prefix: u32,
-    /// The number of tokens that the model reads at once.
+    /// Tokens that the model reads at once.
     pub length: usize,
 }
 
@@ -41,7 +41,7 @@ pub struct AskedItem {
     pub is_cut: bool,
 }
 
-/// A text of which the last `targets` tokens are scored.
+/// A text, of whose tokens the last ones are scored.
 struct Asked {
     tokens: Vec<u32>,
     targets: usize,

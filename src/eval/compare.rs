@@ -31,7 +31,7 @@ use crate::base::size::{Count, percent};
 /// Resampled sets of items; each 2.5% tail of the percentiles then rests on fifty draws.
 const DRAWS: usize = 2000;
 
-/// Item numbers that a table lists on each side.
+/// Items that a table names on each side.
 const SHOWN: usize = 8;
 
 /// Two evaluations: `this` against `other`.
@@ -41,7 +41,7 @@ pub struct Comparison {
     pub other: String,
     pub tasks: Vec<TaskComparison>,
     pub texts: Vec<TextComparison>,
-    /// Tasks and sources that only one of them has, and sources whose scored texts differ.
+    /// Tasks and sources that only one of them has, and sources of which they scored other texts.
     pub unmatched: Vec<String>,
 }
 
@@ -63,7 +63,7 @@ pub struct TaskComparison {
     pub mcnemar_p: f64,
 }
 
-/// A figure of both evaluations, and their difference with its 95% interval.
+/// A figure of both, and their difference with its 95% interval.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Difference {
     pub this: f64,

@@ -51,8 +51,7 @@ impl Default for EvalConfig {
             on: Vec::new(),
             length: None,
             stride: None,
-            // Matrix products of 512 rows run at nearly the speed of larger ones, in half the
-            // memory.
+            // Products of 512 rows run at nearly the speed of longer ones, in half the memory.
             batch_tokens: 512,
         }
     }

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 /// A choice with the scores that the model gives it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ScoredChoice {
-    /// The natural logarithm of its probability.
+    /// ln of its probability.
     pub loglikelihood: f64,
     /// Tokens scored.
     pub tokens: u64,

@@ -11,11 +11,11 @@ use crate::base::error::{Error, Result};
 use crate::base::{interrupt, parallel, pool::Pool};
 use crate::runtime::model::{Model, ModelConfig, TargetScore, Tree};
 
-/// How trees go through a model; no score depends on it.
+/// *How* trees go through a model; no score depends on it.
 #[derive(Clone, Copy, Debug)]
 pub struct How {
     pub threads: usize,
-    /// Tokens of a batch; a tree with more tokens is a batch of its own.
+    /// Tokens of a batch; a longer tree is a batch of its own.
     pub batch_tokens: usize,
 }
 
@@ -67,8 +67,7 @@ fn check(scores: &[TargetScore]) -> Result<()> {
     }
 }
 
-/// The indices of trees in batches, the longest trees first, so that threads end at about the same
-/// time.
+/// The places of trees, the longest first, so that threads end at about the same time.
 fn batches(trees: &[Tree], tokens: usize) -> Vec<Vec<usize>> {
     let mut order: Vec<usize> = (0..trees.len()).collect();
     order.sort_by_key(|&tree| (std::cmp::Reverse(trees[tree].tokens()), tree));

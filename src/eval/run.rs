@@ -48,7 +48,7 @@ pub struct Evaluation {
     tasks: Vec<Task>,
     texts: Option<Inputs>,
     config: EvalConfig,
-    /// The files of the subject, then those of the tasks, each listed once.
+    /// Files of the subject, then of the tasks, each once.
     files: Vec<PlannedFile>,
     records: Vec<InputRecord>,
     model: Mutex<Option<Arc<Model>>>,
@@ -115,7 +115,7 @@ impl Evaluation {
         Ok(read)
     }
 
-    /// The indices of a task's files in [`Stage::files`].
+    /// The places of a task's files in [`Stage::files`].
     fn files_of(&self, task: &Task) -> Vec<usize> {
         let place = |path: &Path| self.files.iter().position(|file| file.path() == path);
         task.files(self.shots()).into_iter().filter_map(place).collect()

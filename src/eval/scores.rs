@@ -20,7 +20,7 @@ use crate::base::size::{Count, percent};
 /// The file's name.
 const SCORES: &str = "scores.json";
 
-/// The version of the file's layout.
+/// The version of the file's form.
 const FORMAT: u32 = 1;
 
 /// The results of an evaluation.
@@ -45,7 +45,7 @@ pub struct TaskScores {
 }
 
 impl TaskScores {
-    /// The figure that counts as the task's result, and its name.
+    /// The figure that names the task's result, and what it is called.
     pub fn result(&self) -> (&'static str, Figure) {
         let Figures { acc, acc_norm, perplexity, .. } = &self.figures;
         match (self.metric, acc_norm, perplexity) {

@@ -30,7 +30,7 @@ pub struct Subject {
     stored: Stored,
     /// The model's shape.
     pub config: ModelConfig,
-    /// As `step-000500`, or `model`.
+    /// `step-000500`, or `model`.
     pub name: String,
     /// The run or directory.
     pub root: PathBuf,
@@ -41,7 +41,7 @@ pub struct Subject {
     pub before: Vec<u32>,
     /// The token that replaces an empty context.
     pub prefix: u32,
-    /// The number of tokens that it was made to read at once.
+    /// Tokens that it was made to read at once.
     pub length: usize,
 }
 

@@ -154,7 +154,7 @@ fn a_model_against_itself_changes_no_item() {
     }
 }
 
-/// Writes the smallest manifest that makes a unit's directory an artifact.
+/// The least that makes a unit's directory an artifact.
 fn write_manifest(stage: &dyn Stage, place: &Path) {
     let (config, inputs) = (stage.config(), stage.inputs());
     let fingerprint = crate::artifact::manifest::fingerprint(

@@ -32,7 +32,7 @@ pub struct Facts {
     pub parameters: u64,
     /// Tokens trained on up to the step.
     pub tokens: u64,
-    /// Training loss at the step, in nats per token.
+    /// Training loss of the step, nats a token.
     pub loss: Option<f64>,
     /// The latest evaluation up to the step.
     pub evals: Vec<SourceEval>,
@@ -40,7 +40,7 @@ pub struct Facts {
     pub train: Value,
     /// Sources of the mix: name, tokens of its budget, passes over the source.
     pub sources: Vec<Source>,
-    /// Artifacts from the run back to raw files, and the number of those files by source.
+    /// Artifacts from the run down to raw files, and those files by source.
     pub lineage: Vec<Ancestor>,
     /// The same for a person's own validation texts, which nothing was trained on.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -69,7 +69,7 @@ pub struct Source {
 /// Something that the model was made from.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Ancestor {
-    /// The kind of the artifact, or `files`.
+    /// The kind of an artifact, or `files`.
     pub kind: String,
     /// The name of its folder; for files, of their source.
     pub name: String,
@@ -133,7 +133,7 @@ struct Lineage {
     seen: BTreeSet<Fingerprint>,
     /// Whether the walk follows validation texts instead of training texts.
     validates: bool,
-    /// Mixes with validation texts of their own.
+    /// Mixes with texts of their own that validate.
     validated: Vec<(PathBuf, Manifest)>,
 }
 

@@ -85,7 +85,7 @@ pub fn bytes(planned: &[Planned], dtype: WeightType) -> u64 {
     planned.iter().map(|planned| GgufTensor::new(planned, dtype).bytes()).sum()
 }
 
-/// A tensor as GGUF stores it.
+/// A tensor as GGUF has it.
 struct GgufTensor<'a> {
     planned: &'a Planned,
     dtype: WeightType,
@@ -239,7 +239,7 @@ fn name(name: &str) -> String {
     format!("blk.{layer}.{theirs}.{end}")
 }
 
-/// The value of a metadata key.
+/// A value of a key.
 enum Entry<'a> {
     Text(&'a str),
     U32(u32),
@@ -250,7 +250,7 @@ enum Entry<'a> {
 }
 
 impl Head<'_> {
-    /// The bytes of the file before the list of tensors.
+    /// The file up to the list of tensors.
     fn bytes(&self, dtype: WeightType, tensors: usize) -> Vec<u8> {
         let model = self.model;
         let file_type = match dtype {

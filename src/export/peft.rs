@@ -28,7 +28,7 @@ const PREFIX: &str = "base_model.model.";
 /// The adapters of a checkpoint.
 ///
 /// # Errors
-/// Config: the run trained the whole model, or `peft` names the adapted modules otherwise.
+/// Config: the run trained the whole model, or `peft`'s names of its maps are others.
 pub fn adapters(state: &TrainState, class: Class) -> Result<&LoraConfig> {
     let Some(lora) = &state.lora else {
         return Err(Error::config("the run trained the whole model and has no adapters")
@@ -42,7 +42,7 @@ pub fn adapters(state: &TrainState, class: Class) -> Result<&LoraConfig> {
         .with_hint("`--to hf` writes the model with the adapters taken up"))
 }
 
-/// The tensors of the file at `path`, in ascending order of names.
+/// The tensors of the file at `path`, by rising name.
 ///
 /// # Errors
 /// Damaged: a tensor that is missing, of another shape, or none of the adapters'.

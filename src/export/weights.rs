@@ -25,7 +25,7 @@ use crate::runtime::{
     tensors::{self, ElementType, F16_MAX, TensorPlace},
 };
 
-/// Bytes that are read at once: a whole number of elements of any type.
+/// Bytes that are read at once; a whole number of elements of any type.
 pub const CHUNK: u64 = 4 << 20;
 
 /// A tensor as it will be written.
@@ -209,7 +209,7 @@ fn check_if_f16(name: &str, numbers: &[f32], element: ElementType) -> Result<()>
     if element == ElementType::F16 { check_range(name, numbers) } else { Ok(()) }
 }
 
-/// Calls `visit` with the elements of a tensor, in order and in chunks.
+/// Calls `visit` with the numbers of a tensor, in order and in chunks.
 pub fn each_chunk(
     source: &Path,
     place: &TensorPlace,

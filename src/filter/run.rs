@@ -49,15 +49,15 @@ use crate::source::{
     verdict::{self, with_verdict},
 };
 
-/// Raised whenever the same documents and configuration give other bytes.
+/// Raised whenever the same documents and config give other bytes.
 const VERSION: u32 = 5;
 
 /// About how many bytes of text, over all inputs, are in the documents measured by every rule.
 const SAMPLE_TEXT_BYTES: u64 = 8 << 20;
-/// The label of the random draw that selects them.
+/// The label of the draw that chooses them.
 const SAMPLE: &str = "evidence";
 
-/// The index of the text among a corpus's columns.
+/// The place of the text among a corpus's columns.
 const TEXT: usize = 1;
 
 /// The `filter` stage with its inputs opened and its rule sets built.
@@ -88,7 +88,7 @@ enum Way {
     FromAnnotations(Vec<Box<dyn RuleSet>>, FromAnnotations),
 }
 
-/// One batch with its verdicts.
+/// One batch after its verdicts.
 struct Judged {
     sieved: Sieved,
     /// The rule of each document that would have been dropped.
@@ -282,7 +282,7 @@ impl Filter {
                 || rng::hash(0, SAMPLE, &[id.as_bytes()]) < self.sampled_below)
     }
 
-    /// Keeps or drops each document by values that were measured before.
+    /// Keeps or drops each document by what was measured before.
     fn decide_again(&self, from: &FromAnnotations, batch: &Batch) -> Result<Judged> {
         let values = from.values(&batch.records);
         let mut verdicts = Verdicts::default();
@@ -348,7 +348,7 @@ impl Filter {
         RecordBatch::try_new(sieve::removed_schema(why_fields()), columns).map_err(bug)
     }
 
-    /// The kept and the removed documents of a batch; `records` holds the columns to write.
+    /// The kept and the removed documents of a batch whose columns to write are `records`.
     fn apply(
         &self,
         batch: &Batch,

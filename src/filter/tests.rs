@@ -36,7 +36,7 @@ fn open(specs: &[InputSpec], names: &[&str]) -> Filter {
     Filter::open(specs, &InputConfig::default(), config).unwrap()
 }
 
-/// Runs every unit, each in a folder of its own under `directory`.
+/// Runs every unit in a folder of its own under `directory`.
 fn run(filter: &Filter, threads: usize, directory: &Path) -> Counts {
     let progress = Progress::new(Style::None);
     let mut counts = Counts::default();
@@ -178,7 +178,7 @@ fn a_unit_that_removes_nothing_or_everything_writes_both_files() {
     assert_eq!((removed.num_rows(), removed.num_columns()), (0, 7));
 }
 
-/// The only part that a filter over `lines` of JSON writes.
+/// The one part of a filter over `lines` of JSON.
 fn part(directory: &Path, lines: &[String], config: FilterConfig) -> (RecordBatch, Counts) {
     let path = directory.join("lines.jsonl");
     io::write(&path, lines.join("\n").as_bytes()).unwrap();
@@ -214,7 +214,7 @@ fn annotations_hold_every_value_and_drop_nothing() {
     assert_eq!(all.total().documents_out, counts.total().documents_in);
     let would_drop: u64 =
         all.extra.iter().filter(|(key, _)| key.starts_with("would_drop")).map(|(_, n)| n).sum();
-    // Held-out documents are judged and kept, with or without annotations.
+    // Held-out documents are judged and stay, with or without annotations.
     let stay: u64 = counts.total().held_out_verdicts.values().sum();
     assert!(stay > 0);
     assert_eq!(would_drop, counts.total().dropped_total() + stay);

@@ -18,10 +18,10 @@ use crate::{
     },
 };
 
-/// Tokens of a mix that are passed on at a time.
+/// Tokens of a mix that are handed on at a time.
 const PIECE_TOKENS: u64 = 1 << 18;
 
-/// A part of the data.
+/// Which part of the data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Split {
     Training,
@@ -102,7 +102,7 @@ impl Tokens {
         }
     }
 
-    /// The size of the tokenizer's vocabulary, added tokens included.
+    /// Ids of the tokenizer, added tokens included.
     pub fn vocab_size(&self) -> Result<u64> {
         match self {
             Tokens::Shards(set) => set.vocab_size(),
@@ -126,7 +126,7 @@ impl Tokens {
         }
     }
 
-    /// Documents and tokens of a split, as they are stored: without end-of-text, except in the
+    /// Documents and tokens of a split, as they are stored: without end-of-text, but for the
     /// training stream of a mix.
     pub fn size(&self, split: Split) -> (u64, u64) {
         match (self, split) {
@@ -181,7 +181,7 @@ impl Tokens {
         })
     }
 
-    /// Passes on a split as samples: documents, or rows of a mix.
+    /// Hands on a split as samples: documents, or rows of a mix.
     pub fn samples(
         &self,
         split: Split,

@@ -45,7 +45,7 @@ pub struct TokenExport {
 }
 
 impl TokenExport {
-    /// Opens the artifact; `data` lists further folders where the shards of a mix may lie.
+    /// Opens the artifact; `data`: where else the shards of a mix may lie.
     ///
     /// # Errors
     /// [`Error::Config`] for what the form cannot hold.
@@ -231,7 +231,7 @@ impl Stage for TokenExport {
 #[derive(Debug)]
 struct TokenExportSummary {
     to: TokenForm,
-    /// Tokens of a row, where a length was asked for.
+    /// Tokens of a row, where they were asked for.
     sequence: Option<u64>,
     training: (u64, u64),
     validation: (u64, u64),

@@ -60,11 +60,11 @@ pub enum What {
     Renamed { names: Vec<(String, String)> },
     /// Other sources of a mix, or other shares of them.
     Mixture { from: Box<Mixture>, to: Box<Mixture> },
-    /// Other weights of a mix that amount to the same shares, by key.
+    /// Other weights of a mix that come to the same shares, by key.
     Weights { from: BTreeMap<String, String>, to: BTreeMap<String, String> },
     /// The same inputs in another order.
     Reordered,
-    /// Inputs that the other side has too, but reads elsewhere.
+    /// Other inputs, which the other side has too, but reads elsewhere.
     Inputs { from: Vec<String>, to: Vec<String> },
     /// Inputs that differ, and whose manifests were not found, so no more is known.
     Unknown { names: Vec<String> },
@@ -307,7 +307,7 @@ impl Walk<'_> {
         (deepest.0 > 0 || is_one_sided).then_some((deepest.1, deepest.2))
     }
 
-    /// Compares the raw files of two steps, including those of the steps that were stepped over.
+    /// The raw files of two steps, those of the steps among them that were stepped over.
     fn files(&mut self, from: usize, to: usize, stepped: &Stepped) {
         if stepped.told {
             return;
@@ -439,7 +439,7 @@ struct Stepped {
     over: [Vec<usize>; 2],
     /// Raw files without a source replace a learned step, which was noted.
     replaced: bool,
-    /// Other inputs were noted already, raw files among them.
+    /// Other inputs were noted, raw files among them.
     told: bool,
 }
 

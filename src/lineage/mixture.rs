@@ -20,14 +20,13 @@ pub const TABLES: [&str; 2] = ["sources.", "phases."];
 /// Shares closer than this are equal: weights are decimals of six digits.
 const EQUAL: f64 = 1e-9;
 
-/// The most shares that a sentence lists.
+/// Shares that a sentence lists.
 const SHOWN: usize = 6;
 
 /// What a mix reads.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Mixture {
-    /// The sources by their names: from which of the shards that the mix reads, and which source of
-    /// these.
+    /// The sources by their names: which of the shards that the mix reads, which source of these.
     pub sources: BTreeMap<String, Selection>,
     /// The phases in order; a mix without phases has a single one, without a name.
     pub phases: Vec<Phase>,
@@ -36,7 +35,7 @@ pub struct Mixture {
 /// The documents that a source takes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Selection {
-    /// The name of the shards, where both mixes read shards of the same names; otherwise `None`.
+    /// The name of the shards, where both mixes read shards of the same names; else none.
     pub shards: Option<String>,
     /// One source of the shards; `None` for all.
     pub source: Option<String>,
@@ -57,7 +56,7 @@ pub struct Phase {
 pub enum Change {
     /// One weight alone, by its key.
     Weight { key: String, from: String, to: String },
-    /// Weights, by key, that amount to the same shares.
+    /// Weights, by key, that come to the same shares.
     Weights { from: BTreeMap<String, String>, to: BTreeMap<String, String> },
     /// Sources, or shares.
     Mixture { from: Box<Mixture>, to: Box<Mixture> },
@@ -94,7 +93,7 @@ pub fn differences(from: (&Value, &[String]), to: (&Value, &[String])) -> Vec<Ch
     found
 }
 
-/// The only weight that differs between two otherwise equal configurations.
+/// The one weight that differs between two configurations that are equal elsewhere.
 fn only_weight(from: &Value, to: &Value) -> Option<Change> {
     let (a, b) = (weights(from), weights(to));
     let mut moved = a.iter().filter(|(key, weight)| b.get(*key) != Some(*weight));
@@ -198,7 +197,7 @@ impl Mixture {
     }
 }
 
-/// (source, share before, share after) of the sources whose share moved; 0: not read.
+/// (source, share before, share after) of those whose share moved; 0: not read.
 type Moved<'a> = (&'a str, f64, f64);
 
 fn changed<'a>(from: &'a BTreeMap<String, f64>, to: &'a BTreeMap<String, f64>) -> Vec<Moved<'a>> {
@@ -229,7 +228,7 @@ fn moved_alone<'a>(
     alone.next().is_none().then_some(first)
 }
 
-/// Writes the change of a mixture: `tech 10.0% → 30.0%, the others in their proportions`.
+/// Writes what became of a mixture: `tech 10.0% → 30.0%, the others in their proportions`.
 pub fn write(f: &mut fmt::Formatter<'_>, from: &Mixture, to: &Mixture) -> fmt::Result {
     let mut said: Vec<String> = Vec::new();
     let mut renamed: BTreeMap<&str, &str> = BTreeMap::new();

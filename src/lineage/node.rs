@@ -60,7 +60,7 @@ impl Node {
         self.kind == Some(Kind::Mix) && read.kind != Some(Kind::Shards)
     }
 
-    /// The number of documents that it passes on.
+    /// Documents that it passes on.
     pub fn documents(&self) -> u64 {
         self.counts.documents_out
     }
@@ -123,7 +123,7 @@ impl Lineage {
         validating
     }
 
-    /// The longest path from a node to a source file, in steps.
+    /// The longest way from a node to a source file, in steps.
     pub fn depth(&self, node: usize) -> usize {
         self.made(node).map(|input| self.depth(input) + 1).max().unwrap_or(0)
     }

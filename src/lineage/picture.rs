@@ -46,7 +46,7 @@ pub fn draw(lineage: &Lineage) -> String {
     let (mut boxes, mut arrows) = (Vec::new(), Vec::new());
     for (index, node) in lineage.nodes.iter().enumerate() {
         let column = depths[index] + 1;
-        // A tokenizer or classifier goes in the first row, so that the text's arrow passes it.
+        // A tokenizer or classifier leaves the first row to the text, whose arrow passes it.
         if matches!(node.kind, Some(Kind::Tokenizer | Kind::Classifier)) {
             place(column);
         }

@@ -30,9 +30,9 @@ use crate::base::place;
 /// How thoroughly to look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Depth {
-    /// Find every folder that still exists: its `removed-*.parquet` may be read.
+    /// Find every folder that still stands: its `removed-*.parquet` may be read.
     Places,
-    /// Take what the manifest says, and look for a folder only where it says nothing.
+    /// Take what the manifest tells, and look for a folder only where it tells nothing.
     Told,
 }
 
@@ -44,7 +44,7 @@ struct Told {
     ancestry: Vec<Box<RawValue>>,
 }
 
-/// The lineage of the artifact in a folder, with the places of everything that still exists.
+/// The lineage of the artifact in a folder, with the places of all that still stands.
 ///
 /// # Errors
 /// Config: no artifact. Damaged: a manifest that cannot be read.
@@ -147,7 +147,7 @@ impl Reader {
         Ok(index)
     }
 
-    /// The node of an artifact as its reader recorded it.
+    /// The node of an artifact that a reader recorded.
     fn made(
         &mut self,
         growing: &mut Growing,

@@ -88,7 +88,7 @@ fn title(node: &Node) -> String {
     }
 }
 
-/// The documents that a step took in, passed on and left out, and why.
+/// What a step took in, passed on and left out, and why.
 pub fn facts(node: &Node) -> Vec<String> {
     let counts = &node.counts;
     let mut lines = Vec::new();

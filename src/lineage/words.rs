@@ -11,10 +11,10 @@ use super::differ::{Difference, Side, What};
 use super::mixture;
 use crate::base::size::Count;
 
-/// The most names that a sentence lists.
+/// Names that a sentence lists.
 const SHOWN: usize = 3;
 
-/// The most characters of a value that a sentence shows.
+/// Characters of a value that a sentence shows.
 const VALUE_CHARACTERS: usize = 48;
 
 /// A number before and after: `4.1% more documents`.

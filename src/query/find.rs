@@ -13,7 +13,7 @@ use crate::artifact::manifest::Manifest;
 use crate::base::error::Result;
 use crate::base::io;
 
-/// A table, and where its rows lie.
+/// A table and where its rows lie.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Table {
     /// The table's name in a query.
@@ -24,7 +24,7 @@ pub struct Table {
 /// The forms that rows have on the disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Rows {
-    /// Parquet files of one schema.
+    /// Parquet of one schema.
     Parquet(Vec<PathBuf>),
     /// JSON Lines.
     Lines(Vec<PathBuf>),
@@ -64,7 +64,7 @@ pub fn find(folder: &Path, name: &str) -> Result<Option<Table>> {
     Ok(part.and_then(|part| tables.remove(part)).map(named))
 }
 
-/// Every table of the outputs in a folder, and the table of its runs, ordered by name.
+/// Every table of the outputs in a folder, and that of its runs, by name.
 ///
 /// # Errors
 /// Whatever listing a folder gives.
@@ -131,7 +131,7 @@ fn of_file(path: &Path) -> Option<(String, Rows)> {
     let files = vec![path.to_owned()];
     Some(match (stem, extension) {
         ("part", "parquet") => ("documents".to_owned(), Rows::Parquet(files)),
-        // The scored documents of each of a run's evaluations.
+        // The documents of each evaluation of a run.
         ("step", "jsonl") => ("scored".to_owned(), Rows::Lines(files)),
         (_, "parquet") => (stem.to_owned(), Rows::Parquet(files)),
         (_, "jsonl") => (stem.to_owned(), Rows::Lines(files)),

@@ -29,7 +29,7 @@ pub struct Answer {
 /// here.
 const CHANGES: [&str; 7] = ["ALTER", "CREATE", "DELETE", "DROP", "INSERT", "TRUNCATE", "UPDATE"];
 
-/// Runs a query over the tables of `folder`.
+/// What a query says of the tables of `folder`.
 ///
 /// # Errors
 /// Config: no SQL, no such table or column, a statement that changes one. Damaged: a table that

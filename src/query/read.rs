@@ -46,7 +46,7 @@ pub fn columns(table: &Table) -> Result<Vec<Column>> {
     Ok(schema.fields().iter().map(column).collect())
 }
 
-/// The rows of a table with the named columns, in the types that [`columns`] gives.
+/// The rows of a table, of the columns called so, in the types that [`columns`] says.
 ///
 /// # Errors
 /// Damaged: a file that cannot be read.
@@ -79,7 +79,7 @@ fn of_parquet(path: &Path, names: &[String]) -> Result<Vec<RecordBatch>> {
     reader.map(|batch| batch.map_err(|error| Error::damaged(path, None, error))).collect()
 }
 
-/// All columns of a table that is not Parquet.
+/// All columns of what is not Parquet.
 fn whole(rows: &Rows) -> Result<Vec<RecordBatch>> {
     match rows {
         Rows::Parquet(_) => unreachable!("read column by column"),

@@ -22,7 +22,7 @@ pub struct Link {
     pub validates: bool,
 }
 
-/// The ancestors of the artifact in `path`, each once, every one after those it was made from.
+/// The ancestors of the artifact in `path`, each once, whatever it was made from before it.
 pub fn upstream(path: &Path, manifest: &Manifest) -> Vec<Link> {
     let mut links = Vec::new();
     collect(path, manifest, false, &mut links);

@@ -27,7 +27,7 @@ pub struct Line {
     pub points: Vec<Point>,
     /// How it is drawn.
     pub stroke: Stroke,
-    /// The index of one of the page's colours.
+    /// Which of the page's colours.
     pub color: usize,
 }
 

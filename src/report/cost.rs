@@ -175,7 +175,7 @@ mod tests {
         let forecast = forecast(&curve, &outlook);
         assert_eq!(forecast.twenty_tokens, 20_000_000);
         assert!(forecast.at_twenty.loss < forecast.end.loss);
-        // A run whose batches grow has read fewer tokens by its end, and pays for those.
+        // A run whose batches grow has read less by its end, and pays for that.
         let rows = StepRows::of_tokens(1000, 10, 4000, 10);
         let growing = Outlook { rows, rate: Box::new(constant), ..outlook };
         let all = growing.tokens_before(4000);

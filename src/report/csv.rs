@@ -58,7 +58,7 @@ pub fn csv(runs: &[Run]) -> String {
     csv
 }
 
-/// A field, quoted where it needs to be.
+/// A field, in quotes where it needs them.
 fn quoted(field: &str) -> String {
     match field.contains([',', '"', '\n', '\r']) {
         true => format!("\"{}\"", field.replace('"', "\"\"")),

@@ -105,7 +105,7 @@ fn sources(run: &Run) -> Vec<String> {
     names
 }
 
-/// The latest evaluation of a run, one row a source.
+/// The latest evaluation of a run, a row a source.
 fn table(run: &Run, view: &View, html: &mut String) {
     let Some(last) = run.evals.last().map(|eval| eval.step) else { return };
     let baseline = view.baseline.as_ref();
@@ -164,7 +164,7 @@ fn table(run: &Run, view: &View, html: &mut String) {
     html.push_str("</tbody></table></div>\n");
 }
 
-/// The training loss, raw and smoothed, on linear and logarithmic axes, with its forecast.
+/// The training loss, raw and smoothed, linear and logarithmic, with where it is going.
 pub fn loss(runs: &[Shown]) -> String {
     let mut chart = Chart::new("loss of each step's batch", "tokens", "nats a token");
     for (color, (shown, name)) in named(runs).enumerate() {
@@ -203,7 +203,7 @@ pub fn loss(runs: &[Shown]) -> String {
     )
 }
 
-/// (tokens, low, high): the forecast interval over the steps to come.
+/// (tokens, low, high) of the steps to come.
 fn ahead(run: &Run, known: &Known) -> Vec<(f64, f64, f64)> {
     let (Some(outlook), Some(curve)) = (&known.outlook, money::curve(run, known)) else {
         return Vec::new();

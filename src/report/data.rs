@@ -27,7 +27,7 @@ use crate::shards::{
 /// The most documents of an order that are counted one by one; beyond, the shares of its phases are
 /// used.
 const COUNTED_MAX: u64 = 1 << 20;
-/// Settings that characterise a step, shown where they are set.
+/// Settings that say what a step is about, where they are set.
 const TELLING: [&str; 20] = [
     "preset",
     "rules",
@@ -143,7 +143,7 @@ fn card(link: &Link, html: &mut String) {
     html.push_str("</li>\n");
 }
 
-/// The characteristic settings of a step, in a line.
+/// The telling settings of a step, in a line.
 fn settings(config: &Value) -> String {
     let telling = TELLING.iter().filter_map(|key| {
         let said = match &config[*key] {
@@ -331,7 +331,7 @@ fn scores(run: &Run) -> Vec<(String, Value)> {
     found
 }
 
-/// How many seconds each artifact took that a run was made from.
+/// Seconds of each artifact that a run was made from.
 pub fn seconds(run: &Run) -> BTreeMap<String, f64> {
     let timed = run.chain.iter().filter_map(|link| {
         link.seconds.map(|seconds| (format!("{} ({})", link.name, link.manifest.stage), seconds))

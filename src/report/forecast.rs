@@ -55,14 +55,14 @@ pub struct Estimate {
 const BUCKETS: usize = 100;
 /// The fewest steps that a fit needs: fewer say nothing about a bend.
 const STEPS_MIN: usize = 60;
-/// Priors of α and B from the public curves, and the least noise of a bucket: how far these curves
-/// stray from the form, however many steps a bucket holds.
+/// Priors of α and B from the public curves, and the least noise of a bucket: what these stray from
+/// the form by, however many steps a bucket holds.
 const ALPHA: (f64, f64) = (0.55, 0.1);
 const RATE: (f64, f64) = (0.125, 0.03);
 const NOISE_MIN: f64 = 0.06;
 
 impl Curve {
-    /// Fits the steps so far; `None` while there are too few after the warm-up.
+    /// Fits the steps so far; `None` while there are too few behind the warm-up.
     pub fn fit(steps: &[Step]) -> Option<Curve> {
         let warmup = steps.iter().position(|step| step.rate > 0.999).unwrap_or(steps.len());
         let skipped = (2 * warmup).max(steps.len() / 12);
@@ -106,7 +106,7 @@ impl Curve {
         Estimate { loss, low: loss - half, high: loss + half }
     }
 
-    /// The sum of the relative learning rates so far.
+    /// The sum of rates so far.
     pub fn area(&self) -> f64 {
         self.area
     }

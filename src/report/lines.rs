@@ -40,7 +40,7 @@ pub struct Timing {
     pub seconds: f64,
     /// Tokens of the step / `seconds`.
     pub tokens_per_second: f64,
-    /// Durations of its parts: reading the mix; forward and backward; clipping and the optimizer.
+    /// Its parts: reading the mix; forward and backward; clipping and the optimizer.
     pub feed_seconds: f64,
     pub gradient_seconds: f64,
     pub optimizer_seconds: f64,

@@ -46,7 +46,7 @@ impl Live {
         address.map_err(|error| Error::failed(format!("no address: {error}")))
     }
 
-    /// Answers until `ended` returns true; it is asked between requests and five times a second.
+    /// Answers until `ended` says so, which is asked between requests and five times a second.
     pub fn serve(
         &mut self,
         stamp: &dyn Fn() -> String,
@@ -114,7 +114,7 @@ impl Live {
     }
 }
 
-/// The lines of a request up to the empty one.
+/// The lines up to the empty one.
 fn head(stream: &TcpStream) -> std::io::Result<String> {
     let mut reader = BufReader::new(stream.take(HEAD_MAX));
     let mut head = String::new();

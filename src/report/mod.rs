@@ -48,7 +48,7 @@ pub use page::render;
 pub use records::Run;
 pub use view::View;
 
-/// What the training runtime knows of a run beyond its records.
+/// What the training runtime knows of a run beside its records.
 #[derive(Default)]
 pub struct Known {
     /// Its schedule and size.

@@ -22,9 +22,9 @@ use crate::shards::mix_record::MixRecord;
 /// The state of a run, and its forecast.
 #[derive(Clone, Debug, Serialize)]
 pub struct Bill {
-    /// `None` before enough steps are done, and without the training runtime.
+    /// Missing before enough steps are done, and without the training runtime.
     pub forecast: Option<Forecast>,
-    /// `None` without a price.
+    /// Missing without a price.
     pub cost: Option<Cost>,
     /// Parts of the training: the mix's phases, or quarters where it has only one.
     pub phases: Vec<Phase>,
@@ -71,7 +71,7 @@ pub fn curve(run: &Run, known: &Known) -> Option<Curve> {
     Curve::fit(&steps.collect::<Vec<_>>())
 }
 
-/// The phases of the mix that were read so far, or quarters of what was read.
+/// The phases of the mix that were read, or the quarters of what was.
 fn phases(run: &Run) -> Vec<Phase> {
     let record = run.mix().and_then(|link| MixRecord::read(&link.path).ok());
     let named = record.map(|record| record.phases).unwrap_or_default();
@@ -110,7 +110,7 @@ fn phase(run: &Run, name: String, first: u64, end: u64) -> Option<Phase> {
     })
 }
 
-/// The section of the page.
+/// The part of the page.
 pub fn section(runs: &[Shown], view: &View) -> String {
     let mut html = String::new();
     for Shown { run, known } in runs.iter().filter(|shown| !shown.run.metrics.is_empty()) {
@@ -173,7 +173,7 @@ impl Bill {
     }
 }
 
-/// Dollars, with cents where they matter.
+/// Dollars, with cents where they count.
 fn money(dollars: f64) -> String {
     match dollars.abs() {
         0.0 => "$0".to_owned(),

@@ -23,7 +23,7 @@ const ROW: f64 = 14.0;
 /// How dark the cell of the smallest norm is, from 0 to 1.
 const FAINTEST: f64 = 0.06;
 
-/// Selects one of a layer's norms.
+/// Which of a layer's norms.
 type Of = fn(&LayerNorms) -> f64;
 
 /// The section; empty where no run has measured norms.
@@ -92,7 +92,7 @@ fn picture(steps: &[&[LayerNorms]], title: &str, what: &str, of: Of, html: &mut 
     }
     for column in (0..columns.len()).step_by((columns.len() / 6).max(1)) {
         let (x, step) = (LEFT + width * (column as f64 + 0.5), Count(columns[column].0));
-        // A label under the last columns is right-aligned with the picture's edge.
+        // A number under the last columns ends with the picture.
         let (x, anchor) = if x > WIDTH - 24.0 { (WIDTH, "end") } else { (x, "middle") };
         put(
             html,

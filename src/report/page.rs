@@ -101,7 +101,7 @@ fn clocks(run: &Run) -> String {
     text
 }
 
-/// The figures that a reader looks for first.
+/// The figures that a reader wants first.
 fn summary(runs: &[Shown], view: &View) -> String {
     let mut html = String::new();
     for Shown { run, known } in runs {

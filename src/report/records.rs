@@ -45,7 +45,7 @@ pub struct Run {
     pub name: String,
     pub manifest: Manifest,
     pub standing: Standing,
-    /// The steps that it is to take, if its configuration says.
+    /// Steps it is to take, where its configuration says.
     pub steps: Option<u64>,
     /// The text of `config.toml`, and its values.
     pub config_text: String,
@@ -53,7 +53,7 @@ pub struct Run {
     pub metrics: Vec<Metric>,
     pub timing: Vec<Timing>,
     pub evals: Vec<SourceEval>,
-    /// The documents of the latest evaluation, and of the one before.
+    /// The latest evaluation's documents, and those of the one before.
     pub scored: Vec<DocumentEval>,
     pub scored_before: Vec<DocumentEval>,
     pub samples: Vec<Sample>,
@@ -147,7 +147,7 @@ impl Run {
         self.timing.iter().map(|timing| timing.seconds).sum()
     }
 
-    /// (step, bits per byte over all sources) of each evaluation.
+    /// (step, bits per byte over all sources), an evaluation each.
     pub fn bits_per_byte(&self) -> Vec<(u64, f64)> {
         let mut all = Vec::new();
         for evaluation in self.evals.chunk_by(|a, b| a.step == b.step) {
@@ -163,12 +163,12 @@ impl Run {
         self.sessions.iter().rev().find(|session| session.from_step < step)?.peak.as_ref()
     }
 
-    /// The most memory that a process of the run held, if any session recorded it.
+    /// The most memory that a process of the run has held, where one says.
     pub fn peak_memory(&self) -> Option<u64> {
         self.sessions.iter().filter_map(|session| session.peak_memory).max()
     }
 
-    /// A fingerprint of the texts that the latest evaluation scored, if its lines say.
+    /// Which texts the latest evaluation has scored, where its lines say.
     pub fn validation(&self) -> Option<Fingerprint> {
         let last = self.evals.last()?.step;
         let latest = self.evals.iter().filter(|eval| eval.step == last);

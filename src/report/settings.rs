@@ -13,7 +13,7 @@ use crate::base::{
     size::Count,
 };
 
-/// Keys that say how a run is watched, which do not change the run itself.
+/// Keys that say how a run is watched, not what it is.
 const APART: [&str; 4] =
     ["train.log_every", "train.on_divergence", "train.price_per_hour", "train.goal"];
 
@@ -36,7 +36,7 @@ fn fill(prefix: &str, value: &Value, keys: &mut BTreeMap<String, String>) {
         Value::String(text) => {
             keys.insert(prefix.to_owned(), text.clone());
         }
-        // `6e-4` and `0.0006` are the same number, and so are 1 and 1.0.
+        // `6e-4` and `0.0006` are one number, and so are 1 and 1.0.
         Value::Number(number) => {
             let text = number.as_f64().map_or(number.to_string(), |number| number.to_string());
             keys.insert(prefix.to_owned(), text);
@@ -47,7 +47,7 @@ fn fill(prefix: &str, value: &Value, keys: &mut BTreeMap<String, String>) {
     }
 }
 
-/// The keys in which `configs` do not all agree, except those of [`APART`].
+/// The keys in which not all of `configs` agree, those of [`APART`] left out.
 fn differing(configs: &[BTreeMap<String, String>]) -> Vec<String> {
     let keys: BTreeSet<&String> = configs.iter().flat_map(BTreeMap::keys).collect();
     let differs = |key: &&String| {

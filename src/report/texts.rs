@@ -20,9 +20,9 @@ const COLUMNS: usize = 6;
 const PROMPTS: usize = 12;
 const WORST: usize = 12;
 const SPIKES: usize = 20;
-/// The most documents of a spike that are named.
+/// Documents of a spike that are named.
 const NAMED: usize = 12;
-/// The most characters of a document that are shown.
+/// Characters of a document that are shown.
 const EXCERPT: usize = 200;
 /// The fewest bytes of a document that is ranked: a shorter text is noise.
 const BYTES_MIN: u64 = 64;
@@ -175,7 +175,7 @@ fn texts<'a>(run: &Run, wanted: &[&'a DocumentEval]) -> BTreeMap<(&'a str, &'a s
     texts
 }
 
-/// The first words of a text, on one line.
+/// The first words of a text, in a line.
 fn excerpt(text: &str) -> String {
     let words: Vec<&str> = text.split_ascii_whitespace().collect();
     words.join(" ").chars().take(EXCERPT).collect()

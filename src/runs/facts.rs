@@ -33,7 +33,7 @@ pub struct Facts {
     pub name: String,
     pub path: PathBuf,
     pub fingerprint: Option<Fingerprint>,
-    /// A [`Standing`], or `ended early` where a goal was missed.
+    /// As a [`Standing`], or `ended early` where a goal was missed.
     pub state: Option<String>,
     /// The results of its goals, such as `proof met, grind missed`.
     pub goals: Option<String>,
@@ -57,7 +57,7 @@ pub struct Facts {
     pub seconds: Option<f64>,
     /// In the currency of `price_per_hour`.
     pub cost: Option<f64>,
-    /// The most memory that a process held, in bytes.
+    /// The most memory that a process held, bytes.
     pub peak_memory: Option<u64>,
     /// Seconds since 1970 when its first process started.
     pub started: Option<f64>,
@@ -94,7 +94,7 @@ struct Evaluated {
 }
 
 impl Facts {
-    /// Reads the facts of the run at `path`.
+    /// Reads them.
     ///
     /// # Errors
     /// Damaged: a record that cannot be read.

@@ -27,7 +27,7 @@ pub const FILE_NAME: &str = "notes.jsonl";
 /// A line of `notes.jsonl`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Note {
-    /// The name of the artifact's folder when the remark was made, and the artifact's fingerprint.
+    /// The artifact's folder when the remark was made, and its fingerprint.
     pub name: String,
     pub fingerprint: Fingerprint,
     /// Seconds since 1970.
@@ -80,7 +80,7 @@ pub fn append(
 /// All lines of a folder.
 ///
 /// # Errors
-/// Damaged: a line that is no remark.
+/// Damaged: a line that is none.
 pub fn read(folder: &Path) -> Result<Vec<Note>> {
     json::lines(&folder.join(FILE_NAME))
 }

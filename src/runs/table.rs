@@ -28,7 +28,7 @@ enum Cell {
     Number(f64),
 }
 
-/// Gives a column's cell for a row.
+/// A column's cell of a row.
 type CellOf = Box<dyn Fn(&Row) -> Cell>;
 
 /// A column that every table has.
@@ -141,7 +141,7 @@ impl Table {
         })
     }
 
-    /// Keeps the rows that satisfy a condition: `loss < 3 AND tags LIKE '%keep%'`.
+    /// Keeps the rows that a condition takes: `loss < 3 AND tags LIKE '%keep%'`.
     ///
     /// # Errors
     /// Config: no condition, or an unknown column.
@@ -172,7 +172,7 @@ impl Table {
         Ok(())
     }
 
-    /// The best run by a measure; the first among equals.
+    /// The best run by a measure; of equal ones the first.
     ///
     /// # Errors
     /// Config: no such measure, or no run that has it.

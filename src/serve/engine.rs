@@ -23,7 +23,7 @@ use crate::base::size::{Bytes, Count};
 use crate::runtime::model::ModelConfig;
 use crate::train::Trained;
 
-/// Jobs in work at once: more would make each slower, and finish none earlier.
+/// Jobs in work at once: more would make each slower, and none earlier.
 const IN_WORK_MAX: usize = 32;
 /// Jobs that wait in line.
 const WAITING_MAX: usize = 256;
@@ -147,7 +147,7 @@ impl Drop for Engine {
     fn drop(&mut self) {
         self.close();
         if let Some(thread) = self.thread.take() {
-            // A turn that panicked has already been reported where it happened.
+            // A turn that panicked has been reported where it happened.
             let _ = thread.join();
         }
     }
@@ -171,7 +171,7 @@ fn work(trained: &Trained, shared: &Shared, room: u64) {
     let ending = || Event::Failed("the server is ending".to_owned());
     let waiting = std::mem::take(&mut shared.line().waiting);
     for job in jobs.into_iter().chain(waiting) {
-        // A client that has gone does not hear of it.
+        // A client that has gone need not hear of it.
         let _ = job.client.send(ending());
     }
 }

@@ -34,7 +34,7 @@ use crate::train::{Trained, sample::Writer};
 
 /// The most connections at once.
 const CONNECTIONS: usize = 256;
-/// The most bytes of a body.
+/// Bytes of a body.
 const BODY_MAX: usize = 1 << 20;
 /// How long a header may take to arrive, and then a body.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -62,7 +62,7 @@ pub struct Service {
     requests: AtomicU64,
 }
 
-/// Answers the connections of `listener` until `stopping` returns true.
+/// Answers connections of `listener` until `stopping`.
 pub fn serve(
     listener: std::net::TcpListener,
     service: &Arc<Service>,
@@ -80,7 +80,7 @@ pub fn serve(
             };
             match tokio::time::timeout(LOOK, listener.accept()).await {
                 Err(_) => continue,
-                // No more file descriptors, or a client that left at once: others will come.
+                // No more files, or a client that left at once: others come.
                 Ok(Err(_)) => tokio::time::sleep(LOOK).await,
                 Ok(Ok((stream, _))) => {
                     // Each piece is sent as soon as it is written.

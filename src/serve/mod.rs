@@ -26,7 +26,7 @@ use crate::runtime::device::Device;
 use crate::train::Trained;
 use engine::Engine;
 
-/// How to serve.
+/// *How* to serve.
 #[derive(Clone, Debug)]
 pub struct ServeOptions {
     /// The address to listen on: the loopback address, unless another one is asked for.

@@ -10,7 +10,7 @@ use super::text::{Piece, Score};
 
 /// The fields that all objects of an answer share.
 pub struct Form {
-    /// As `cmpl-7`.
+    /// `cmpl-7`.
     pub id: String,
     /// Seconds since 1970.
     pub created: u64,
@@ -28,7 +28,7 @@ pub struct Answer {
     choices: Vec<Choice>,
 }
 
-/// One text of an answer.
+/// One text of it.
 #[derive(Clone, Default)]
 struct Choice {
     text: String,
@@ -87,7 +87,7 @@ impl Answer {
             "finish_reason": piece.end})]))
     }
 
-    /// The last object of a stream, which counts the tokens.
+    /// The last piece of a stream that counts tokens.
     fn usage_chunk(&self) -> Value {
         let mut chunk = self.object(Vec::new());
         chunk["usage"] = self.usage();

@@ -24,14 +24,14 @@ pub struct Asked {
     /// Texts for each prompt.
     pub n: usize,
     pub max_tokens: usize,
-    /// Its seed counts only where `seeded` is true.
+    /// Its seed counts only where `seeded`.
     pub sampling: Sampling,
     pub seeded: bool,
-    /// Whether the answer is sent piece by piece.
+    /// Whether the answer comes piece by piece.
     pub stream: bool,
     /// Whether the last piece counts the tokens.
     pub stream_usage: bool,
-    /// Alternatives listed for each token; `None`: no probabilities at all.
+    /// Alternatives listed for each token; none: no probabilities at all.
     pub logprobs: Option<usize>,
     /// Whether the answer begins with the prompt.
     pub echo: bool,
@@ -42,7 +42,7 @@ pub struct Asked {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Prompt {
     Text(String),
-    /// Ids of the model's tokens, used as given.
+    /// Ids of the model's tokens, as they are.
     Tokens(Vec<u32>),
 }
 

@@ -116,7 +116,7 @@ fn jobs_wait_for_room_and_end_with_the_engine() {
     let little = Engine::start(trained.clone(), Bytes(parameters)).err().unwrap();
     assert!(little.to_string().contains("--memory"), "{little}");
     let engine = Engine::start(trained.clone(), Bytes(1 << 30)).unwrap();
-    // Each takes all the room, so one is in work while the other waits.
+    // Each takes all the room, so one is at work and the other waits.
     let (mut first, mut of_first) = job(&engine, &trained, r#"{"max_tokens": 100000}"#);
     let (mut second, mut of_second) = job(&engine, &trained, r#"{"max_tokens": 100000}"#);
     (first.cost, second.cost) = (engine.room(), engine.room());

@@ -22,7 +22,7 @@ pub struct Piece {
     pub text: String,
     /// Tokens that were generated for it.
     pub tokens: u64,
-    /// The scores of its tokens, where they were asked for.
+    /// Its tokens, where they were asked for.
     pub scores: Vec<Score>,
     /// Why the text ends here, if it does: `stop` or `length`.
     pub end: Option<&'static str>,
@@ -53,7 +53,7 @@ pub struct Text {
 }
 
 impl Text {
-    /// A text that continues `prompt`, whose first `added` tokens the model's rules put there.
+    /// A text behind `prompt`, whose first `added` tokens the model's rules put there.
     pub fn new(
         trained: &Trained,
         asked: &Arc<Asked>,
@@ -126,7 +126,7 @@ impl Text {
         self.push(trained, token, &turn.logits[turn.logits.len() - vocabulary..], piece);
     }
 
-    /// Adds the scores of the prompt's tokens that follow those that a turn has read.
+    /// Adds the scores of the prompt's tokens behind those that a turn has read.
     fn score_prompt(
         &self,
         trained: &Trained,

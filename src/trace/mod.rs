@@ -28,7 +28,7 @@ use crate::shards::{
 use crate::tokenizer::Tokenizer;
 use origin::Origin;
 
-/// The most tokens, and characters, of a document that are shown.
+/// Tokens and characters of a document that are shown.
 const SHOWN_TOKENS: usize = 96;
 const SHOWN_CHARS: usize = 240;
 
@@ -43,7 +43,7 @@ pub struct Rows {
 }
 
 impl Rows {
-    /// The rows that step `step` (from 1) of the run in `path` read.
+    /// What step `step` (from 1) of the run in `path` read.
     ///
     /// # Errors
     /// Config: no run, a step that it does not have.
@@ -61,7 +61,7 @@ impl Rows {
     /// Tokens a row of the run in `path`.
     ///
     /// # Errors
-    /// Config: no run at `path`; a mix can be read in rows of any length.
+    /// Config: no run; a mix is read in rows of any length.
     pub fn sequence_of(path: &Path) -> Result<u64> {
         if !Run::stands_in(path) {
             return Err(Error::config("how many tokens has a row?")
@@ -147,7 +147,7 @@ fn begins(tokenizer: &Tokenizer, tokens: &[u32], from: u64) -> String {
 }
 
 impl Batch {
-    /// Gives each document its mean loss, from the nats of each token of the range.
+    /// Gives each document its mean loss, from the nats of each token of the stretch.
     pub fn judge(&mut self, nats: &[f64]) {
         let mut at = 0;
         for document in &mut self.documents {
@@ -159,7 +159,7 @@ impl Batch {
         }
     }
 
-    /// Looks up each document in the raw files that the run or mix in `path` was made from.
+    /// Looks for each document in what the run or mix in `path` was made from.
     pub fn find_origins(&mut self, path: &Path, looking: &origin::Looking<'_>) -> Result<()> {
         let ids = self.documents.iter().map(|document| document.read.id.as_str());
         let found = origin::find(path, &ids.collect(), looking)?;
@@ -215,7 +215,7 @@ pub struct Place {
     /// The first and the last of the rows that hold it, and of the run's steps.
     pub in_rows: Option<(u64, u64)>,
     pub in_steps: Option<(u64, u64)>,
-    /// Whether the run has already read it.
+    /// Whether the run has come there.
     pub was_read: Option<bool>,
 }
 

@@ -82,7 +82,7 @@ fn look_in(
     Ok(())
 }
 
-/// The raw files of an artifact that are still where they were, each under its source's name.
+/// The raw files of an artifact that still lie where they lay, each under its source's name.
 fn specs(link: &chain::Link) -> Vec<InputSpec> {
     let mut specs = Vec::new();
     for (input, recorded) in link.manifest.inputs.iter().zip(store::recorded(&link.path)) {

@@ -128,7 +128,7 @@ impl PromptLook {
     }
 }
 
-/// A CSS background that shows a share of a colour.
+/// A ground that shows a share of a colour.
 fn ground(colour: &str, share: f64) -> String {
     let percent = (80.0 * share.clamp(0.0, 1.0)).round();
     format!("background:color-mix(in srgb,{colour} {percent}%,transparent)")

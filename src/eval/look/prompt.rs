@@ -25,7 +25,7 @@ const GUESSES_SHOWN: usize = 3;
 /// A text, and what the model computed while it read it.
 #[derive(Clone, Debug, Serialize)]
 pub struct PromptLook {
-    /// As `step-000500`, or `model`.
+    /// `step-000500`, or `model`.
     pub model: String,
     pub prompt: String,
     /// The mean over the tokens after the opener.

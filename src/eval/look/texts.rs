@@ -31,7 +31,7 @@ const BATCH_TOKENS: usize = 512;
 /// The sources, in input order.
 #[derive(Clone, Debug, Serialize)]
 pub struct TextsLook {
-    /// As `step-000500`, or `model`.
+    /// `step-000500`, or `model`.
     pub model: String,
     pub sources: Vec<SourceLook>,
 }

@@ -284,7 +284,7 @@ impl Task {
         Ok(items.into_iter().zip(examples).map(with).collect())
     }
 
-    /// Requests grouped by item, as the harness composed them.
+    /// Requests by item, as the harness has composed them.
     fn requests(&self, limit: usize) -> Result<Vec<Item>> {
         let mut items: BTreeMap<usize, Item> = BTreeMap::new();
         for (line, row) in read_all(&self.files)?.iter().enumerate() {
@@ -318,7 +318,7 @@ impl Task {
     }
 }
 
-/// Whether an example is the same as the question.
+/// Whether an example is the question itself.
 fn is_same_question(one: &Item, other: &Item) -> bool {
     one.choices == other.choices
 }

@@ -79,7 +79,7 @@ fn lines_of_json(path: &Path, text: &str) -> Result<Vec<Value>> {
     Ok(rows)
 }
 
-/// Records of separated fields, which are named 0, 1, ….
+/// Records of separated fields, which are called 0, 1, ….
 fn separated(path: &Path, text: &str, separator: char) -> Result<Vec<Value>> {
     let (mut rows, mut fields, mut field) = (Vec::new(), Vec::new(), String::new());
     let mut quoted = None;

@@ -54,7 +54,7 @@ fn space() -> String {
     " ".to_owned()
 }
 
-/// The figure that counts as a task's result.
+/// The figure that names a task's result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Metric {
@@ -84,7 +84,7 @@ pub fn read(path: &Path) -> Result<BTreeMap<String, TaskSpec>> {
     tables.collect()
 }
 
-/// The task whose rows are JSON Lines of `context`, `choices` and `gold`.
+/// JSON Lines of `context`, `choices` and `gold`.
 pub fn plain() -> TaskSpec {
     let text = "files = []\ncontext = '{context}'\nchoices = '{choices}'\ngold = '{gold}'\n\
                 metric = 'acc_norm'";

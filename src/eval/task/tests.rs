@@ -3,7 +3,7 @@
 use super::*;
 use crate::base::beside::beside;
 
-/// Request files, and the tasks that must produce them.
+/// Request files and the tasks that must give them.
 const SETS: [(&str, &str); 8] = [
     ("arc_challenge", "arc_challenge"),
     ("arc_challenge_validation", "arc_challenge_validation"),

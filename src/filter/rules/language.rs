@@ -61,7 +61,7 @@ pub struct Language {
 }
 
 impl Language {
-    /// Reads the model, and looks up the languages in it.
+    /// Reads the model, and finds the languages in it.
     ///
     /// # Errors
     /// [`Error::Config`] for a language that the identifier lacks, [`Error::Damaged`] for a model

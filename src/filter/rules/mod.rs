@@ -29,7 +29,7 @@ use crate::base::error::{Error, Result};
 use crate::filter::view::View;
 use std::ops::{ControlFlow, Range};
 
-/// Every rule set that can be chosen, in the order in which help lists them.
+/// Every rule set that can be chosen, in the order in which they are listed.
 pub const RULE_SETS: &[Entry] = &[
     gopher_repetition::ENTRY,
     gopher_quality::ENTRY,
@@ -58,10 +58,9 @@ pub struct Entry {
     /// Its rules, in the order in which they are reported.
     pub rules: &'static [RuleInfo],
     /// Reads the limits of its rules from its table, for a rule set that [`Entry::build`] cannot
-    /// build without a file; `None`: the limits are those that a built rule set reports for any
-    /// text.
+    /// build without a file; `None`: the limits are what a built rule set reports of any text.
     pub limits: Option<LimitsOf>,
-    /// Builds it from its table; unknown keys and impossible values are configuration errors.
+    /// Makes it from its table; unknown keys and impossible values are configuration errors.
     pub build: fn(Table) -> Result<Box<dyn RuleSet>>,
 }
 
@@ -84,7 +83,7 @@ impl RuleInfo {
         RuleInfo { rule, key: Some(key), measures, is_switch: false }
     }
 
-    /// A rule that is on or off; when on, it allows none.
+    /// A rule that is on or off; it allows none.
     const fn switch(rule: &'static str, key: &'static str, measures: &'static str) -> RuleInfo {
         RuleInfo { rule, key: Some(key), measures, is_switch: true }
     }

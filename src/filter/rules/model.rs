@@ -12,7 +12,7 @@ use crate::base::io;
 /// The endings of models' file names.
 const ENDINGS: [&str; 2] = [".bin", ".ftz"];
 
-/// The model's file for the configuration key `key`, whose value is `path`.
+/// The file behind the key `key`, whose value is `path`.
 ///
 /// # Errors
 /// [`Error::Config`] for a path that does not exist and a directory that holds no model,

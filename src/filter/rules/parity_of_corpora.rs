@@ -21,7 +21,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use xxhash_rust::xxh3::xxh3_64;
 
-/// First rule, or `keep`; its value, if there is one; hash of the kept text.
+/// First rule or `keep`; value, if there is one; hash of the kept text.
 type Said = (String, Option<f64>, String);
 
 /// Datatrove's verdicts, by corpus and document.
@@ -47,7 +47,7 @@ fn files(corpora: &Path) -> Vec<(String, PathBuf)> {
     files
 }
 
-/// Ids and texts.
+/// Identities and texts.
 fn documents(path: &Path) -> Vec<(String, String)> {
     let builder = ParquetRecordBatchReaderBuilder::try_new(File::open(path).unwrap()).unwrap();
     let mask = ProjectionMask::columns(builder.parquet_schema(), ["id", "text"]);

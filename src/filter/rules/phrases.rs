@@ -26,7 +26,7 @@ impl Phrases {
         }
     }
 
-    /// Whether `text` in lower case may contain one of the phrases.
+    /// Whether `text` in lower case may hold one.
     pub fn may_be_in(&self, text: &str) -> bool {
         let bytes = text.as_bytes();
         let mut block = [0; BLOCK];

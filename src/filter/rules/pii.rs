@@ -234,7 +234,7 @@ fn bracketed(bytes: &[u8], start: usize) -> Option<usize> {
     closes.then_some(end + 2)
 }
 
-/// The end of the run of digits at `start`, if it is a number up to 255 of at most three digits.
+/// The end of the run of digits at a place, if it is a number up to 255 of at most three digits.
 fn whole_octet(bytes: &[u8], start: usize) -> Option<usize> {
     let digits = bytes[start..].iter().take(4).take_while(|byte| byte.is_ascii_digit()).count();
     is_octet(&bytes[start..start + digits]).then_some(start + digits)
@@ -269,8 +269,8 @@ fn is_address(text: &str, public: bool) -> bool {
     !public || PUBLIC.contains(&address) || !RESERVED.iter().any(within)
 }
 
-/// Ranges that are not globally reachable, by network and prefix length: the IANA IPv4
-/// Special-Purpose Address Registry as CPython 3.13 has it, and the shared space of RFC 6598.
+/// What is not globally reachable, by network and prefix length: IANA IPv4 Special-Purpose Address
+/// Registry as CPython 3.13 has it, and the shared space of RFC 6598.
 const RESERVED: [(u32, u32); 15] = [
     (0x0000_0000, 8),
     (0x0a00_0000, 8),

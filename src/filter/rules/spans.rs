@@ -99,7 +99,7 @@ mod tests {
         vec![(entry.build)(Default::default()).unwrap()]
     }
 
-    /// The parts that a rule marks in a text, and the text that it sees.
+    /// What a rule marks in a text, and the text that it sees.
     fn marked(set: &str, rule: &str, text: &str) -> (Vec<String>, String) {
         let mut room = Room::new(Splitter::reference());
         let (found, view) = find(&build(set), 0, rule, room.view(text));
@@ -138,9 +138,9 @@ mod tests {
             &[
                 ("repetition/empty", &[]),
                 ("repetition/top_2_gram", &["to be", "to be", "to be"]),
-                // The first of the 3-grams that occur twice.
+                // The first of those that occur twice.
                 ("repetition/top_3_gram", &["to be or", "to be or"]),
-                // Two occurrences that share a word.
+                // Its occurrences share a word.
                 ("repetition/top_4_gram", &["to be or to be or\n to"]),
                 (
                     "repetition/duplicated_5_n_grams",
@@ -181,7 +181,7 @@ mod tests {
         );
         let lines = [
             ("c4/lorem_ipsum", &["LOREM[1] ipsum", "Lorem Ipsum"] as &[&str]),
-            // A line that is dropped, or that breaks the other rule, does not count.
+            // A line that is dropped, or breaks the other rule, does not count.
             ("c4/curly_bracket", &["{"]),
             ("c4/too_few_sentences", &[]),
         ];

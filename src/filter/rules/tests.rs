@@ -22,7 +22,7 @@ fn preset(name: &str) -> Rules {
     presets::named(name).unwrap().build().unwrap()
 }
 
-/// The rule that drops a text, and the text that the rules leave, in the fixture's form.
+/// The rule that drops a text, and the text that the rules leave, as the fixture writes it.
 fn outcome(room: &mut Room, rules: &Rules, text: &str) -> (Option<&'static str>, Value) {
     let mut view = room.view(text);
     let verdict = judge(rules, &mut view);
@@ -33,7 +33,7 @@ fn outcome(room: &mut Room, rules: &Rules, text: &str) -> (Option<&'static str>,
     (verdict.map(|verdict| verdict.rule), view.edited().map_or(Value::Null, written))
 }
 
-/// Every measured value of a text.
+/// Every value of a text.
 fn values(room: &mut Room, rules: &Rules, text: &str) -> BTreeMap<&'static str, f64> {
     let (mut found, mut view) = (BTreeMap::new(), room.view(text).complete());
     for rule_set in rules {
@@ -91,8 +91,8 @@ fn every_value_is_datatroves() {
     let (c4, mut dropped) = (&fineweb[2..3], 0);
     for (text, case) in cases() {
         let found = values(&mut room, &fineweb, &text);
-        // The reference's C4 leaves the text of a document that it drops unchanged; the values here
-        // are those that the document would have if C4 kept it.
+        // The reference's C4 leaves the text of a document that it drops; values here are those
+        // that the document would have if C4 kept it.
         let is_edited = judge(c4, &mut room.view(&text)).is_none();
         dropped += usize::from(!is_edited);
         let comparable = |name: &&String| is_edited || !name.starts_with("fineweb/");
@@ -100,7 +100,7 @@ fn every_value_is_datatroves() {
         for (name, expected) in names.zip(case["values"].as_array().unwrap()) {
             let value = found[name.as_str()];
             match expected.as_f64() {
-                // serde_json reads this number with an error in the last bit.
+                // serde_json may read a number with an error in the last bit.
                 Some(expected) => assert!(
                     (value - expected).abs() <= 4e-16 * expected.abs(),
                     "{} {name}: {value}, not {expected}",

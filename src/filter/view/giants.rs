@@ -24,7 +24,7 @@ const SHRUNK: u32 = if cfg!(test) { 8 } else { 0 };
 /// The least size of a giant, in bytes.
 pub const GIANT: usize = 1 << (22 - SHRUNK);
 
-/// Zeros after the last word, so that two times sixteen bytes can be read at any word.
+/// Zeros behind the last word, so that two times sixteen bytes can be read at any word.
 const PADDING: usize = 64;
 /// The number of one-byte counters: with ten million things, one new thing in seven is taken for a
 /// repeat in the first round, and one in hundreds after three rounds.
@@ -36,12 +36,12 @@ const FEW: usize = 1 << (16 - SHRUNK);
 /// The most different runs that are counted exactly in one table: they take 128 MiB.
 const AT_ONCE: usize = 1 << (23 - SHRUNK);
 
-/// The words of a giant. A word is identified by the offset where it begins among the glued words.
+/// The words of a giant. A word is named by where it begins among the glued ones.
 #[derive(Default)]
 pub struct Giant {
     glued: Vec<u8>,
     end: usize,
-    /// Where words begin, and where the last one ends.
+    /// Where words begin, and where the last ends.
     cuts: Bits,
     words: usize,
     /// Words where [`WINDOW`], or [`WIDE`], bytes begin that may also occur elsewhere.
@@ -83,7 +83,7 @@ impl Giant {
         &self.glued[place..self.after(place, count)]
     }
 
-    /// The first byte and the end of each word, in order.
+    /// First and last byte of each word, in order.
     pub fn each(&self) -> impl Iterator<Item = (usize, usize)> {
         let mut ends = self.cuts.from(0);
         let mut start = ends.next();
@@ -205,8 +205,7 @@ impl Runs<'_> {
         if self.by_words { mix(own, self.cuts(start, end)) } else { own }
     }
 
-    /// Code points in repeats among the candidates; `None` if more than `most` different runs are
-    /// met.
+    /// Code points in repeats among candidates, unless more than `most` are different.
     fn repeated_chars(&self, candidates: &Bits, most: usize) -> Option<usize> {
         let (mut table, mut chars, mut next) = (Places::new(false), 0, 0);
         for start in candidates.from(0) {

@@ -74,7 +74,7 @@ impl Finder {
         copies
     }
 
-    /// All pieces of `text` that occur more than once, in order.
+    /// All pieces of `text` that have an equal, in order.
     pub fn repeated(
         &mut self,
         text: &str,
@@ -87,7 +87,7 @@ impl Finder {
         repeated
     }
 
-    /// Calls `each` with every second and later copy, and whether it is the second one.
+    /// Calls `each` with every second and later copy, and whether it is the second.
     fn walk(
         &mut self,
         text: &str,

@@ -50,7 +50,7 @@ pub struct Room {
     words: CutWords,
     ngrams: Ngrams,
     repeats: Repeats,
-    /// The text as the last rule that edited it left it.
+    /// The text as a rule left it.
     edited: String,
     /// The text that a rule is writing.
     draft: String,
@@ -136,7 +136,7 @@ impl<'d> View<'d> {
         self.complete
     }
 
-    /// The text as the rules so far have left it.
+    /// The text as the rules so far left it.
     pub fn text(&self) -> &str {
         if self.room.known.is_edited { &self.room.edited } else { self.original }
     }
@@ -325,7 +325,7 @@ impl<'d> View<'d> {
         self.room.known.words.then_some(&self.room.words)
     }
 
-    /// Totals over the words.
+    /// Counts over the words.
     pub fn totals(&mut self) -> Totals {
         match self.room.known.totals {
             Some(totals) => totals,
@@ -389,7 +389,7 @@ impl<'d> View<'d> {
 }
 
 impl Drop for View<'_> {
-    /// Frees what only a giant needs.
+    /// Gives back what only a giant needs.
     fn drop(&mut self) {
         if self.is_giant() {
             let room = &mut *self.room;
@@ -420,7 +420,7 @@ impl Draft<'_> {
 pub enum Edit<T> {
     /// The text stays.
     None(T),
-    /// The draft is the text from here on.
+    /// The draft is the text from now on.
     Take(T),
 }
 

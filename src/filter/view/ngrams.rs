@@ -67,7 +67,7 @@ impl Ngrams {
         (longest + n - 1) * most
     }
 
-    /// Numbers the 2-grams of `words` and returns the most common.
+    /// Numbers the 2-grams of `words` and finds the most common.
     pub fn count_pairs(&mut self, words: &CutWords) -> Common {
         if self.firsts.capacity() > KEPT {
             *self = Ngrams::default();

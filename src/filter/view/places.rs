@@ -13,7 +13,7 @@ pub trait Things {
     fn equal(&self, one: usize, other: usize) -> bool;
 }
 
-/// The first places of different things.
+/// First places of different things.
 pub struct Places {
     slots: Vec<u32>,
     /// How often the thing in each slot was met; empty if the table does not count.

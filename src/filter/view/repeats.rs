@@ -19,7 +19,7 @@ use super::words::CutWords;
 
 /// The least number of words in a run that is looked for.
 pub const SHORTEST: usize = 5;
-/// Counters a word: one word in sixteen is a candidate by chance.
+/// Counters for each word: one word in sixteen is a candidate by chance.
 const COUNTERS: usize = 16;
 const COUNTERS_MOST: usize = 1 << 26;
 /// Buffers for more words than this are freed after a document.
@@ -110,14 +110,14 @@ impl Repeats {
         }));
     }
 
-    /// Code points in repeats of `n` words; `n` must be at least [`SHORTEST`].
+    /// Code points in repeats of `n` words; `n` at least [`SHORTEST`].
     pub fn chars(&mut self, words: &CutWords, n: usize) -> usize {
         let mut chars = 0;
         self.walk(words, n, |word| chars += words.laid_chars(word, n));
         chars
     }
 
-    /// The words where the repeats of `n` words begin, in order.
+    /// The words where those repeats begin, in order.
     pub fn runs(&mut self, words: &CutWords, n: usize) -> Vec<usize> {
         let mut runs = Vec::new();
         self.walk(words, n, |word| runs.push(word));

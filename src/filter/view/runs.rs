@@ -74,7 +74,7 @@ impl Runs {
         found.map_or(0, |(word, count)| words.laid_chars(word, self.n) * count)
     }
 
-    /// The first words of all occurrences of the most common run, the longest of those that tie.
+    /// The words where the most common run begins, the first longest of those that tie.
     pub fn most_common_runs(&self, words: &CutWords) -> impl Iterator<Item = usize> {
         let leader = self.leader(words).map(|(word, _)| word as u32);
         let is_leader = move |word: &usize| Some(self.firsts[*word]) == leader;
@@ -89,7 +89,7 @@ impl Runs {
         Some((longest, most as usize))
     }
 
-    /// Code points of the words in runs that occur twice.
+    /// Code points of words in runs that occur twice.
     pub fn repeated(&self, words: &CutWords) -> usize {
         let (mut chars, mut counted) = (0, 0);
         for word in self.repeated_runs() {

@@ -11,7 +11,7 @@ use crate::text::is_white_space;
 use crate::text::words::{LIST, Sentence, Span, Words, WordsState};
 use std::sync::LazyLock;
 
-/// The reference's rules, built when first asked for and shared by all threads.
+/// The reference's rules, made when first asked for and shared by all threads.
 static REFERENCE: LazyLock<Words> = LazyLock::new(Words::new);
 
 /// A way of splitting, with the state it keeps from text to text.
@@ -23,7 +23,7 @@ pub enum Splitter {
 }
 
 impl Splitter {
-    /// The reference's splitter.
+    /// The reference's way.
     pub fn reference() -> Splitter {
         Splitter::Reference(Box::default())
     }
@@ -54,7 +54,7 @@ impl Splitter {
         }
     }
 
-    /// How many sentences of `text` are more than white space; `spans` is a buffer for its words.
+    /// How many sentences of `text` are more than white space; `spans` is room for its words.
     pub fn count_sentences(&mut self, text: &str, spans: &mut Vec<Span>) -> usize {
         let mut count = 0;
         match self {

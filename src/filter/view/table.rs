@@ -11,11 +11,11 @@
 /// The hash table. [`Table::clear`] must come before a document's first look-up.
 #[derive(Default)]
 pub struct Table {
-    /// In each slot, the upper half of a thing's hash above its number.
+    /// The upper half of a thing's hash above its number.
     slots: Vec<u64>,
     /// How far a hash is shifted to give a slot: the slots in use are 2^(64 - shift).
     shift: u32,
-    /// The number of different things in the table.
+    /// Different things in the table.
     held: usize,
 }
 
@@ -84,7 +84,7 @@ impl Table {
 }
 
 /// Mixes two words into one: the folded product of wyhash (Wang Yi), of which every bit depends on
-/// every bit of both. Only for tables in memory: nothing of it is persisted.
+/// every bit of both. For tables in memory alone: nothing of it is persisted.
 #[inline(always)]
 pub fn mix(left: u64, right: u64) -> u64 {
     const LEFT: u64 = 0xa076_1d64_78bd_642f; // wyhash's secrets

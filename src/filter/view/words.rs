@@ -15,15 +15,15 @@ use crate::text::punctuation::is_punctuation;
 use crate::text::words::Span;
 use std::ops::{ControlFlow, Range};
 
-/// Zeros after the last word, so that sixteen bytes can be read at any word.
+/// Zeros behind the last word, so that sixteen bytes can be read at any word.
 const PADDING: usize = 32;
 /// Marks the key of a word of eight bytes or more, which is a hash.
 const LONG: u64 = 1 << 63;
 /// Buffers for more words than this are freed after a document: 16 MiB of keys.
 const KEPT: usize = 1 << 21;
 
-/// The words of a text. Word `w` is `glued[starts[w]..starts[w + 1]]`; in a giant a word is
-/// identified by its offset, not its number.
+/// The words of a text. Word `w` is `glued[starts[w]..starts[w + 1]]`; in a giant a word goes by
+/// its place, not its number.
 #[derive(Default)]
 pub struct CutWords {
     /// Byte ranges of the words in the text, which [`CutWords::lay`] reads. It frees them if they
@@ -31,7 +31,7 @@ pub struct CutWords {
     pub spans: Vec<Span>,
     glued: Vec<u8>,
     starts: Vec<u32>,
-    /// Code points before each word; empty for ASCII text, where it would repeat `starts`.
+    /// Code points before each word; empty for ASCII, where it would repeat `starts`.
     chars: Vec<u32>,
     keys: Vec<u64>,
     /// The words of a giant, which replace all other fields.
@@ -43,7 +43,7 @@ pub struct CutWords {
 pub struct Totals {
     /// Words that are more than punctuation.
     pub substantial: usize,
-    /// Code points in those words.
+    /// Code points in those.
     pub substantial_chars: usize,
     /// Words with a character for which `str.isalpha` holds.
     pub with_letter: usize,
@@ -106,7 +106,7 @@ impl CutWords {
         }
     }
 
-    /// Frees what only a giant needs.
+    /// Gives back what only a giant needs.
     fn forget_giants(&mut self) {
         if self.keys.capacity() > KEPT || self.giant.is_some() {
             *self = CutWords { spans: std::mem::take(&mut self.spans), ..CutWords::default() };
@@ -153,7 +153,7 @@ impl CutWords {
         (at[word + count] - at[word]) as usize
     }
 
-    /// All words glued, with at least sixteen bytes after the last.
+    /// All words glued, with at least sixteen bytes behind the last.
     pub fn glued(&self) -> &[u8] {
         &self.glued
     }
@@ -186,7 +186,7 @@ impl CutWords {
             && (self.keys[one] & LONG == 0 || self.laid_bytes(one, 1) == self.laid_bytes(other, 1))
     }
 
-    /// Totals over all words.
+    /// Counts over all words.
     pub fn totals(&self) -> Totals {
         let mut totals = Totals::default();
         self.try_each(|word, key| {
@@ -271,14 +271,14 @@ fn key_of_glued(glued: &[u8], start: usize, length: usize) -> u64 {
     }
 }
 
-/// The key of a word that is not part of a text.
+/// The key of a word that is not among the words of a text.
 pub fn key_of(word: &str) -> u64 {
     let mut glued = word.as_bytes().to_vec();
     glued.resize(word.len() + PADDING, 0);
     key_of_glued(&glued, 0, word.len())
 }
 
-/// Whether a key stands for a word of ASCII characters.
+/// Whether a key spells a word of ASCII characters.
 #[inline(always)]
 fn is_short_ascii(key: u64) -> bool {
     key & 0x8080_8080_8080_8080 == 0

@@ -56,7 +56,7 @@ pub fn card(has_validation: bool, is_mix: bool) -> String {
     )
 }
 
-/// Token ids of either width.
+/// Tokens of either width.
 enum Ids {
     U16(ListBuilder<UInt16Builder>),
     U32(ListBuilder<UInt32Builder>),
@@ -155,7 +155,7 @@ impl ParquetWriter {
         })
     }
 
-    /// The path of the file that was begun last.
+    /// The place of the file that was begun last.
     fn path(&self) -> PathBuf {
         let name = self.written.last().map_or("", |file| file.name.as_str());
         self.directory.join(name.rsplit('/').next().unwrap_or_default())

@@ -19,7 +19,7 @@ use crate::{
 
 /// The number of tokens that a chunk is a multiple of by default, if it can hold so many.
 const MULTIPLE: u64 = 1 << 16;
-/// Bytes of the number of items and their two offsets.
+/// Count of items and their two offsets.
 const HEAD_BYTES: u64 = 12;
 
 /// Writes the chunks of a split.
@@ -28,7 +28,7 @@ pub struct LitdataWriter {
     folder: &'static str,
     width: TokenWidth,
     chunk_tokens: u64,
-    /// Tokens still to be written, in all and in the open chunk.
+    /// Tokens that are still to come, of all and of the open chunk.
     left: u64,
     left_in_chunk: u64,
     output: Option<Output>,

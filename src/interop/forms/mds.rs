@@ -46,7 +46,7 @@ impl MdsWriter {
         let directory = target.directory.join(folder);
         io::create_directory(&directory)?;
         let tokens = format!("ndarray:{}", dtype(target.width));
-        // Columns in alphabetical order, as the library writes them.
+        // Columns by name, as the library writes them.
         let (names, encodings) = match target.rows {
             true => (json!(["starts", "tokens"]), json!(["ndarray:uint32", tokens])),
             false => (json!(["id", "source", "tokens"]), json!(["str", "str", tokens])),
@@ -74,7 +74,7 @@ impl MdsWriter {
         })
     }
 
-    /// The size of the shard in bytes if it were closed now.
+    /// Bytes of the shard if it were closed now.
     fn bytes(&self) -> u64 {
         let head = 4 * (2 + self.sizes.len()) + self.config_text.len();
         (head + self.samples.len()) as u64

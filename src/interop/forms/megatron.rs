@@ -17,7 +17,7 @@ pub const VERSION: u64 = 1;
 /// The code of uint16, and of int32: Megatron has no uint32, and no vocabulary needs the last bit.
 const UINT16: u8 = 8;
 const INT32: u8 = 4;
-/// The most numbers of the index that are encoded at a time.
+/// Numbers of the index that are encoded at a time.
 const CHUNK: usize = 1 << 16;
 
 /// Writes one pair of `.bin` and `.idx`.

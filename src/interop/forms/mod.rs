@@ -63,7 +63,7 @@ pub struct Target<'a> {
     pub directory: &'a Path,
     pub split: Split,
     pub width: TokenWidth,
-    /// Documents and tokens that will be written, end-of-text included.
+    /// Documents and tokens that are to come, end-of-text included.
     pub documents: u64,
     pub tokens: u64,
     pub config: &'a TokenExportConfig,
