@@ -74,7 +74,7 @@ pub enum How {
 /// What bounds a comparison.
 #[derive(Clone, Debug)]
 pub struct Bounds {
-    /// Bytes of memory that the records of a side may take.
+    /// Bytes of memory for records.
     pub memory: u64,
     /// The folder for parts that do not fit in memory; it is created, then removed.
     pub spill: PathBuf,

@@ -45,7 +45,7 @@ pub struct Facts {
     /// The same for a person's own validation texts, which nothing was trained on.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub validated_on: Vec<Ancestor>,
-    /// The keys of [`TELLING`] and `[lora]` that were set, with their values.
+    /// The keys of `TELLING` and `[lora]` that were set, with their values.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub set: BTreeMap<String, String>,
     /// Names of the shards of which only the answers are trained on.

@@ -81,7 +81,7 @@ fn at_the_end(curve: &Curve, outlook: &Outlook, steps: u64) -> Estimate {
     curve.at(area(&outlook.rate, steps), last)
 }
 
-/// The bill: the machine ran for `seconds`, of which `step_seconds` were training steps.
+/// The bill: the machine ran for `seconds`, of which `step_seconds` were training on `tokens`.
 pub fn cost(
     per_hour: f64,
     seconds: f64,
