@@ -1,4 +1,4 @@
-//! Columns of our Parquet files by name.
+//! Columns of our Parquet files, by name.
 //!
 //! In → a file and the names of its columns; out → record batches, and cells with their errors. A
 //! column that is missing or of another type is damage: these files are our own.
@@ -13,7 +13,7 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use crate::base::error::{Error, Result};
 use crate::base::io;
 
-/// Rows of a batch: small, since their texts are held.
+/// Rows of a batch: few, since their texts are held in memory.
 const BATCH_ROWS: usize = 1024;
 
 /// The batches of a file, of these columns where it has them.
@@ -46,7 +46,7 @@ pub struct Rows<'a> {
 pub struct Texts<'a>(&'a StringArray);
 
 impl<'a> Texts<'a> {
-    /// The text of a row; none where it is null.
+    /// The text of a row; `None` where it is null.
     pub fn at(&self, row: usize) -> Option<&'a str> {
         self.0.is_valid(row).then(|| self.0.value(row))
     }

@@ -1,7 +1,7 @@
 //! Two loss curves at equal tokens, and at equal compute.
 //!
-//! In → (tokens, loss) by step of both; out → a few [`Point`]s. A loss at so many tokens is the
-//! mean over the last [`WINDOW`] of them, since a step's batch alone says little. **Compute** is 6
+//! In → (tokens, loss) by step of both; out → a few [`Point`]s. The loss at a number of tokens is
+//! the mean over the last [`WINDOW`] of them, since one step's batch says little. **Compute** is 6
 //! · parameters · tokens (Kaplan and others 2020, arXiv:2001.08361, section 2.1); where both models
 //! have as many parameters it is equal where tokens are. Pure.
 
@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 /// The share of the tokens read so far over which a loss is averaged.
 const WINDOW: f64 = 0.05;
 
-/// Where the curves are held against each other: shares of what both have read.
+/// Where the curves are compared: shares of the tokens, or the compute, that both have reached.
 const SHARES: [f64; 5] = [0.1, 0.25, 0.5, 0.75, 1.0];
 
 /// One step of a curve: of a line of `metrics.jsonl` what a curve needs.
@@ -23,7 +23,7 @@ pub struct Step {
 /// Both curves at one place.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Point {
-    /// Of what both have read, or computed.
+    /// The share of what both have read, or computed.
     pub share: f64,
     pub tokens: (u64, u64),
     /// Nats a token.
@@ -40,7 +40,7 @@ pub fn at_equal_compute(from: &[Step], to: &[Step], parameters: (u64, u64)) -> V
     points(from, to, (parameters.0 as f64, parameters.1 as f64))
 }
 
-/// `cost`: of a token on either side.
+/// Both curves at equal cost; `cost` is what one token costs on either side.
 fn points(from: &[Step], to: &[Step], cost: (f64, f64)) -> Vec<Point> {
     let (Some(a), Some(b)) = (from.last(), to.last()) else { return Vec::new() };
     let most = (a.tokens as f64 * cost.0).min(b.tokens as f64 * cost.1);

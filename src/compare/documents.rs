@@ -1,12 +1,12 @@
-//! Which documents entered, left, or changed their text between two lists of corpora.
+//! Which documents entered, left, or changed their text from one list of corpora to another.
 //!
-//! In → the folders of both sides; out → [`Changes`]. **Method.** A document is its id and the hash
-//! of its text: one record of 32 bytes (XXH3-128 of the id, XXH3-64 of the text, where it stands).
-//! Both sides' records are sorted by id and merged; ids that repeat are compared as multisets. A
-//! text that is gone and another of the same id that is new are one *changed* document. **Memory**
-//! is bounded: where the records of both sides do not fit, they are dealt to files by the first
-//! bits of the id's hash, and one part after the other is sorted. **Cost.** One reading of ids and
-//! texts, and 64 bytes a document of memory or disk.
+//! In → the folders of both sides; out → [`Changes`]. **Method.** A document is compared by its id
+//! and its text: a record of 32 bytes holds the XXH3-128 of the id, the XXH3-64 of the text, and
+//! where the document stands. Both sides' records are sorted by id and merged; ids that repeat are
+//! compared as multisets. A text that is gone and a new text of the same id are one *changed*
+//! document. **Memory** is bounded: where the records of both sides do not fit, they are dealt to
+//! files by the first bits of the id's hash, and the files are sorted one after another. **Cost.**
+//! One reading of ids and texts, and 64 bytes a document of memory or disk.
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
@@ -22,22 +22,23 @@ use crate::base::{interrupt, io, place};
 /// Bytes of a record.
 const RECORD: usize = 32;
 
-/// Parts at most: each has an open file a side, of 256 KiB of memory.
+/// The most parts: each has an open file a side, with 256 KiB of memory.
 const PARTS_MAX: u64 = 128;
 
-/// Ids that are kept of each side to ask why: those with the smallest hashes, an even sample.
+/// The most ids of each side that are kept to look up reasons: those with the smallest hashes,
+/// which are an even sample.
 pub const ASKED_MAX: usize = 1 << 20;
 
-/// Where in a side's files a document stands: the file's number, and its row.
+/// Bits of a record's place that hold the row; the bits above hold the file's number.
 const ROW_BITS: u32 = 40;
 
-/// Documents on the move.
+/// The documents that differ between two sides.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Changes {
-    /// Documents of either side.
+    /// The number of documents of either side.
     pub from: u64,
     pub to: u64,
-    /// Of equal id and text.
+    /// The number of documents with equal id and text.
     pub same: u64,
     pub entered: u64,
     pub left: u64,
@@ -61,7 +62,7 @@ pub struct Moved {
     pub reason: Option<String>,
 }
 
-/// How.
+/// How a document differs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum How {
@@ -75,7 +76,7 @@ pub enum How {
 pub struct Bounds {
     /// Bytes of memory for records.
     pub memory: u64,
-    /// Where parts go that do not fit; it is made, and removed.
+    /// The folder for parts that do not fit in memory; it is created, then removed.
     pub spill: PathBuf,
     /// Documents of each kind that are listed.
     pub listed: usize,
@@ -89,12 +90,12 @@ struct Record {
     place: u64,
 }
 
-/// Where the hash of an id falls: what reasons are looked up by.
+/// The hash of an id, by which reasons are looked up.
 pub fn hash_of(id: &str) -> u128 {
     u128::from_be_bytes(xxh3_128(id.as_bytes()).0)
 }
 
-/// Compares two lists of corpora, of about so many documents.
+/// Compares two lists of corpora, of about `documents` documents.
 ///
 /// # Errors
 /// Damaged: a part that cannot be read. Io.
@@ -153,7 +154,7 @@ fn parts_of(corpora: &[PathBuf]) -> Result<Vec<PathBuf>> {
     Ok(parts)
 }
 
-/// Records dealt by id: in memory, or in a file each.
+/// Records dealt by id: all in memory, or each part in a file.
 struct Dealt {
     parts: Vec<Part>,
 }
@@ -272,7 +273,7 @@ fn merge(
     }
 }
 
-/// Of two sorted lists of one id the records whose text the other lacks.
+/// The records of one id on either side whose text the other side lacks; both lists are sorted.
 fn unequal(a: &[Record], b: &[Record]) -> (Vec<Record>, Vec<Record>) {
     let (mut gone, mut new) = (Vec::new(), Vec::new());
     let (mut i, mut j) = (0, 0);
@@ -293,7 +294,7 @@ fn unequal(a: &[Record], b: &[Record]) -> (Vec<Record>, Vec<Record>) {
     (gone, new)
 }
 
-/// Keeps the smallest places, at most twice as many as are wanted.
+/// Keeps the `most` smallest places, letting the list grow to about twice as many before it is cut.
 fn note(places: &mut Vec<u64>, found: impl Iterator<Item = u64>, most: usize) {
     for place in found {
         places.push(place);
@@ -304,7 +305,7 @@ fn note(places: &mut Vec<u64>, found: impl Iterator<Item = u64>, most: usize) {
     }
 }
 
-/// Ids and sources of documents, by rising place.
+/// Ids and sources of the documents at `places`, which ascend.
 fn names(files: &[PathBuf], places: &[u64], how: How) -> Result<Vec<Moved>> {
     let mut moved = Vec::with_capacity(places.len());
     let mut rest = places;
@@ -377,7 +378,7 @@ mod tests {
         folder.to_owned()
     }
 
-    /// By definition: each (id, text) of one side is taken from the other's.
+    /// The expected counts by definition: each (id, text) of one side is taken from the other's.
     fn expected(a: &[(String, String)], b: &[(String, String)]) -> [u64; 4] {
         let mut sides: BTreeMap<&str, (Vec<&str>, Vec<&str>)> = BTreeMap::new();
         a.iter().for_each(|(id, text)| sides.entry(id).or_default().0.push(text));
@@ -422,7 +423,7 @@ mod tests {
         assert_eq!(counts, expected(&a, &b));
         assert!(counts.iter().all(|count| *count > 100), "{counts:?}");
         assert_eq!((whole.from, whole.to, whole.listed.len()), (4000, 5000, 15));
-        // Said to be so many that they are dealt to files.
+        // With so many documents announced, the records are dealt to files.
         let dealt = compare(&from, &to, 1 << 18, &bounds(1 << 20)).unwrap();
         assert_eq!(dealt, whole);
         assert!(!directory.path().join("spill").exists());

@@ -1,13 +1,13 @@
 //! Bits per byte on the documents that all runs hold out.
 //!
-//! In → the documents of each run's last evaluation (`evals/step-*.jsonl`, of the largest step
-//! in `evals.jsonl`: files of a path that was abandoned stay beside), known by the hash of
-//! their text, and which of them have a near-twin in the text that a run may have read; out →
-//! [`HeldOut`]: by source and in all, how many documents these are, both figures, and the standard
+//! In → the documents of each run's last evaluation (`evals/step-*.jsonl` of the largest step in
+//! `evals.jsonl`, since files of an abandoned path remain beside it), identified by the hash of
+//! their text, with a mark on those that have a near-twin in the text that a run may have read; out
+//! → [`HeldOut`]: by source and in all, the number of documents, both figures, and the standard
 //! error of their difference over documents (they are paired, so what makes a document hard
-//! cancels). A run that has read near-twins of held-out documents reads lower than it should: the
-//! figures without them stand beside. **Invariant.** A figure never mixes documents that one side
-//! lacks.
+//! cancels). A run that has read near-twins of held-out documents scores lower than it should, so
+//! the figures without them are given too. **Invariant.** A figure never mixes in documents that
+//! one side lacks.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -28,13 +28,13 @@ pub struct Scored {
     pub text: Fingerprint,
     pub bytes: u64,
     pub nats: f64,
-    /// Deduplication found a near-twin of it in what is trained on, and left that in; absent:
-    /// nobody looked.
+    /// Whether deduplication found a near-twin of it among the training documents and left that in;
+    /// absent where deduplication did not look.
     #[serde(default)]
     pub near_twin: Option<bool>,
 }
 
-/// What a run has scored last, by text.
+/// The documents of a run's last evaluation, by the hash of their text.
 pub type Scores = BTreeMap<Fingerprint, Scored>;
 
 /// A line of `evals.jsonl`.
@@ -43,7 +43,7 @@ struct Evaluated {
     step: u64,
 }
 
-/// The last evaluation's documents; none where the run was never evaluated.
+/// The documents of the last evaluation; empty where the run was never evaluated.
 ///
 /// # Errors
 /// Damaged: a record that cannot be read.
@@ -59,30 +59,31 @@ pub fn read(run: &Path) -> Result<Scores> {
 /// The comparison.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct HeldOut {
-    /// Documents that each side holds out, and that all do.
+    /// Documents that each side holds out; `common` counts those that all runs hold out.
     pub documents: (u64, u64),
     pub common: u64,
     /// All sources together.
     pub total: Figure,
     pub sources: Vec<Figure>,
-    /// The same without documents of which a run has read a near-twin; none where there are none.
+    /// The total without documents of which a run has read a near-twin; `None` where there are
+    /// none.
     pub without_twins: Option<Figure>,
-    /// Of each seed, on the common documents: what a verdict rests on.
+    /// The total of each seed on the common documents, which the verdict rests on.
     #[serde(skip)]
     pub seeds: (Vec<f64>, Vec<f64>),
-    /// The same of each seed without such documents.
+    /// The same for each seed, without those documents.
     #[serde(skip)]
     seeds_without_twins: Option<(Vec<f64>, Vec<f64>)>,
 }
 
 impl HeldOut {
-    /// What the difference is worth on all documents that are common.
+    /// The verdict on all common documents.
     pub fn verdict(&self) -> Verdict {
         noise::verdict(&self.seeds.0, &self.seeds.1)
     }
 
-    /// The same without documents of which a run has read a near-twin, where there are such: what
-    /// a run gains by having read them is no gain.
+    /// The verdict without documents of which a run has read a near-twin, where there are any: a
+    /// gain from having read them is no gain.
     pub fn verdict_without_twins(&self) -> Option<Verdict> {
         let (from, to) = self.seeds_without_twins.as_ref()?;
         Some(noise::verdict(from, to))
@@ -98,12 +99,12 @@ pub struct Figure {
     pub from: f64,
     pub to: f64,
     pub difference: f64,
-    /// Of the difference, over documents.
+    /// The standard error of the difference, over documents.
     pub standard_error: f64,
 }
 
-/// Groups of runs that differ by seed alone, the runs compared first; `None`: they have no document
-/// in common.
+/// Compares two groups of runs that differ by seed alone, the run to be compared first in each;
+/// `None` if they have no document in common.
 pub fn compare(from: &[Scores], to: &[Scores]) -> Option<HeldOut> {
     let (a, b) = (from.first()?, to.first()?);
     let others = || from.iter().chain(to);
@@ -145,7 +146,8 @@ fn figure(source: &str, documents: &[&Scored], other: &Scores) -> Figure {
     let after = |document: &&Scored| other[&document.text].nats;
     let from: f64 = documents.iter().map(|it| it.nats).sum();
     let to: f64 = documents.iter().map(after).sum();
-    // Of a ratio of sums: what each document's difference is away from its share of the whole.
+    // The standard error of a ratio of sums: how far each document's difference is from its share
+    // by bytes.
     let (n, share) = (documents.len() as f64, (to - from) / bytes.max(1) as f64);
     let away = documents.iter().map(|it| after(it) - it.nats - share * it.bytes as f64);
     let squares: f64 = away.map(|it| it * it).sum();
@@ -187,7 +189,7 @@ mod tests {
             found.sources.iter().map(|it| (it.source.as_str(), it.documents)).collect();
         assert_eq!(sources, [("a", 1), ("b", 1)]);
         assert_eq!(found.without_twins.as_ref().unwrap().documents, 1);
-        // A gain on what was read before is none.
+        // A gain on documents that were read before is no gain.
         let read = [scores(&[("a1", 100, 70.0), ("b1", 50, 10.0)])];
         let gain = compare(std::slice::from_ref(&a), &read).unwrap();
         assert_eq!(gain.verdict().call, Call::Better);

@@ -1,6 +1,6 @@
 //! Two artifacts or runs side by side: what differs, and what it did.
 //!
-//! In → two folders, a baseline and what is held against it; out → a [`Comparison`]: the
+//! In → two folders, a baseline and what is compared with it; out → a [`Comparison`]: the
 //! differences from source files to code, each at its earliest step ([`crate::lineage`]); the
 //! documents that moved, with the rule or twin that decided ([`documents`], [`reasons`]); tokens by
 //! source, and how much of what two mixes show first is the same; loss at equal tokens and at equal
@@ -9,8 +9,8 @@
 //! noise of seeds ([`noise`]). Threads, machine, memory and places are no difference. **Seeds** are
 //! the runs beside either one whose lineage differs by keys called `seed` alone, at the same step.
 //! **Cost.** Manifests and records; where the texts differ, one reading of both sides' ids and
-//! texts within the memory that is given; of two mixes the
-//! blocks that their first 100 million tokens lie in ([`crate::shards::beginnings`]).
+//! texts within the given memory; for two mixes the blocks that hold their first 100 million tokens
+//! ([`crate::shards::beginnings`]).
 
 mod columns;
 mod curves;
@@ -42,22 +42,23 @@ use crate::runs::{self, Facts};
 use crate::shards::OverlapReport;
 use reasons::Reasons;
 
-/// Tokens of two mixes whose order is compared: what is read later says no more, and would cost a
-/// reading of all their shards.
+/// The number of tokens from the beginning of two mixes whose order is compared: later tokens would
+/// say no more, and would cost a reading of all their shards.
 const READ_FIRST: u64 = 100_000_000;
 
 /// A comparison.
 #[derive(Clone, Debug, Serialize)]
 pub struct Comparison {
-    /// The baseline, and what is held against it.
+    /// The baseline, and what is compared with it.
     pub from: PathBuf,
     pub to: PathBuf,
     /// Everything in one sentence.
     pub sentence: String,
     pub differences: Vec<Difference>,
-    /// More than one thing differs that has an effect: none can be laid at one door.
+    /// Whether more than one difference has an effect, so that no result can be ascribed to one of
+    /// them.
     pub several: bool,
-    /// What is worth knowing and no difference: another build, folders that are gone.
+    /// Remarks that are not differences: another build, folders that are gone.
     pub notes: Vec<String>,
     pub documents: Option<Changes>,
     /// Why documents left, and why those that entered had been left out.
@@ -70,14 +71,14 @@ pub struct Comparison {
     pub runs: Option<Runs>,
 }
 
-/// What two runs have come to.
+/// The results of two runs.
 #[derive(Clone, Debug, Serialize)]
 pub struct Runs {
     pub from: Facts,
     pub to: Facts,
     pub parameters: Option<(u64, u64)>,
     pub at_equal_tokens: Vec<Point>,
-    /// Where the models differ in size.
+    /// The curves at equal compute; empty unless the models differ in size.
     pub at_equal_compute: Vec<Point>,
     pub held_out: Option<HeldOut>,
     pub verdict: Option<Verdict>,
@@ -126,7 +127,7 @@ pub fn compare(from: &Path, to: &Path, bounds: &Bounds) -> Result<Comparison> {
 }
 
 impl Comparison {
-    /// Where each side reads one mix, and they are two.
+    /// Compares the order of the two mixes, if each side reads exactly one and they differ.
     fn add_order(&mut self, a: &Lineage, b: &Lineage) {
         let (x, y) = (a.nearest(Kind::Mix), b.nearest(Kind::Mix));
         let ([x], [y]) = (&x[..], &y[..]) else { return };
@@ -183,7 +184,7 @@ impl Comparison {
     }
 }
 
-/// Builds that differ where the stage's version promises equal bytes.
+/// Notes that the builds differ, though equal versions of their stages promise equal bytes.
 fn notes(a: &Lineage, b: &Lineage) -> Vec<String> {
     let builds = |lineage: &Lineage| -> BTreeSet<String> {
         let tools = lineage.nodes.iter().filter_map(|node| node.tool.as_ref());
@@ -202,7 +203,7 @@ fn notes(a: &Lineage, b: &Lineage) -> Vec<String> {
     notes
 }
 
-/// Tokens by source of the mixes, else of the shards.
+/// Tokens by source of the mixes; without a mix, of the shards.
 fn mixture(a: &Lineage, b: &Lineage) -> BTreeMap<String, (u64, u64)> {
     let mut shares: BTreeMap<String, (u64, u64)> = BTreeMap::new();
     for (lineage, is_to) in [(a, false), (b, true)] {
@@ -225,7 +226,7 @@ impl Runs {
         let seeds_only = !found.is_empty() && found.iter().all(is_seed);
         let (mut before, mut after) = (seeds_of(from)?, seeds_of(to)?);
         if seeds_only {
-            // Both are of one group: held against each other they are two draws of it.
+            // The two runs are of one group of seeds, so they are compared as one draw each.
             before.truncate(1);
             after.truncate(1);
         }
@@ -250,14 +251,15 @@ impl Runs {
     }
 }
 
-/// Two groups of runs that differ by seed alone, on the documents that all of them hold out.
+/// Compares two groups of runs that differ by seed alone, on the documents that all of them hold
+/// out.
 ///
 /// # Errors
 /// Damaged: a record that cannot be read.
 pub fn judge(from: &[PathBuf], to: &[PathBuf]) -> Result<(Option<HeldOut>, Option<Verdict>)> {
     let read = |paths: &[PathBuf]| -> Result<Vec<held_out::Scores>> {
         let mut all = paths.iter().map(|it| held_out::read(it)).collect::<Result<Vec<_>>>()?;
-        // A run that was not evaluated has no say.
+        // A run that was never evaluated is left out.
         all.retain(|scores| !scores.is_empty());
         Ok(all)
     };
@@ -270,7 +272,7 @@ fn is_seed(difference: &Difference) -> bool {
     matches!(&difference.what, What::Key { key, .. } if key.rsplit('.').next() == Some("seed"))
 }
 
-/// The runs beside one that differ from it by seed alone and have come as far, itself first.
+/// The runs beside a run that differ from it by seed alone and are at the same step, itself first.
 fn seeds_of((path, own): (&Path, &Lineage)) -> Result<Vec<PathBuf>> {
     let absolute = io::canonical(path)?;
     let step = |run: &Path, manifest: &Manifest| Facts::read(run, manifest).map(|it| it.step);
@@ -296,8 +298,7 @@ fn seeds_of((path, own): (&Path, &Lineage)) -> Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-/// Evaluations beside both runs that can be held against each other: of one configuration, the
-/// latest of each.
+/// Compares the evaluations beside both runs that have equal configurations, the latest of each.
 #[cfg(feature = "train")]
 fn evaluations(from: &Path, to: &Path) -> Result<(Vec<serde_json::Value>, Vec<String>)> {
     let latest = |run: &Path| -> Result<BTreeMap<String, PathBuf>> {

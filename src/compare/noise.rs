@@ -1,10 +1,10 @@
-//! Whether a difference is one: the verdict with its uncertainty.
+//! Whether a difference is more than noise: the verdict with its uncertainty.
 //!
 //! In → a figure of each seed, before and after; out → a [`Verdict`]. **Method.** Student's t for
 //! two means with the seeds' pooled standard deviation, at the degrees of freedom that so few seeds
-//! leave, two-sided at 98%: of fifty comparisons without an effect one is called by chance.
-//! Without repeated seeds the standard deviation is [`PRIOR`] of the figure, and the verdict says
-//! so. Pure.
+//! leave, two-sided at 98%: of fifty comparisons without an effect one is called an effect by
+//! chance. Without repeated seeds the standard deviation is [`PRIOR`] of the figure, and the
+//! verdict says so. Pure.
 
 use std::fmt;
 
@@ -15,7 +15,7 @@ use serde::Serialize;
 /// smaller models on less text scatter more. Repeated seeds replace it.
 const PRIOR: f64 = 0.0036;
 
-/// Seeds that the prior is worth.
+/// The degrees of freedom that the prior counts for.
 const PRIOR_DEGREES: usize = 10;
 
 /// Student's t at 99% (two-sided 98%) by degrees of freedom (Abramowitz and Stegun, table 26.10).
@@ -26,36 +26,36 @@ const QUANTILES: [f64; 30] = [
     2.473, 2.467, 2.462, 2.457,
 ];
 
-/// The same beyond.
+/// The quantile for more degrees of freedom than the table has.
 const QUANTILE_NORMAL: f64 = 2.326;
 
-/// What a difference is worth.
+/// How much a difference is worth.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Verdict {
     /// The figure before and after: means over seeds.
     pub from: f64,
     pub to: f64,
-    /// After less before.
+    /// The figure after, minus the figure before.
     pub difference: f64,
     /// Half of the difference's 98% interval.
     pub interval: f64,
-    /// Seeds before and after.
+    /// The number of seeds before and after.
     pub seeds: (usize, usize),
     pub noise: Noise,
     pub call: Call,
 }
 
-/// How much seeds alone scatter.
+/// How much a figure scatters between seeds.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Noise {
     /// The standard deviation of one run.
     pub deviation: f64,
     pub degrees_of_freedom: usize,
-    /// Measured from repeated seeds, or the prior.
+    /// Whether it was measured on repeated seeds, rather than taken from the prior.
     pub measured: bool,
 }
 
-/// What to make of it.
+/// The conclusion from a difference.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Call {
@@ -65,8 +65,8 @@ pub enum Call {
 }
 
 impl Noise {
-    /// Of groups of runs that differ by seed alone; of the prior where no group has two. `figure`:
-    /// what the prior is a share of.
+    /// The noise within groups of runs that differ by seed alone; where no group has two runs, the
+    /// prior's share of `figure`.
     pub fn of(groups: &[&[f64]], figure: f64) -> Noise {
         let degrees: usize = groups.iter().map(|group| group.len().saturating_sub(1)).sum();
         if degrees == 0 {
@@ -86,7 +86,7 @@ impl Noise {
     }
 }
 
-/// Of a figure of which less is better; both sides have one run at least.
+/// The verdict on a figure of which less is better; each side needs at least one run.
 pub fn verdict(from: &[f64], to: &[f64]) -> Verdict {
     assert!(!from.is_empty() && !to.is_empty(), "a verdict on no runs");
     let (before, after) = (mean(from), mean(to));

@@ -1,9 +1,9 @@
 //! Why documents left: the rule or the twin that decided, from `removed-*.parquet`.
 //!
-//! In → the ids of documents that one side lacks, and that side's steps; out → how many each step
-//! dropped for which reason, and the words for those that are listed. What no step that still
-//! stands has recorded (a source file that is not read, a folder that is gone) counts as not
-//! recorded.
+//! In → the ids of documents that one side lacks, and that side's steps; out → how many documents
+//! each step dropped for which reason, and the words for those that are listed. Documents that no
+//! remaining step has recorded (from a source file that is not read, or a folder that is gone) get
+//! no reason.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -67,7 +67,7 @@ fn removed(place: &Path) -> Result<Vec<PathBuf>> {
     Ok(io::list(place)?.into_iter().filter(is_removed).collect())
 }
 
-/// `gopher_short_doc, 41 below 50`; `near_duplicate of d17 (0.93)`.
+/// As `gopher_short_doc, 41.0000 where the limit is 50`, or `near_duplicate of d17 (0.93)`.
 fn words(rows: &Rows<'_>, row: usize, reason: &str) -> Result<String> {
     if rows.batch.column_by_name("kept_id").is_some() {
         let kept = rows.text("kept_id")?.at(row).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! A comparison as people read it: the sentence first, then what it did.
+//! A comparison as people read it: the sentence first, then the details.
 //!
 //! In → a [`Comparison`]; out → text. Pure.
 
@@ -119,7 +119,7 @@ impl Comparison {
     }
 }
 
-/// Of nothing, `none`.
+/// A share in per cent; `none` where there is no share.
 fn percent(share: Option<f64>) -> String {
     share.map_or("none".to_owned(), size::percent)
 }

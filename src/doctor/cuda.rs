@@ -1,4 +1,4 @@
-//! CUDA: a driver, GPUs, the libraries that training opens, and what to do about those missing.
+//! CUDA: the driver, the GPUs, the libraries that training opens, and how to get those missing.
 //!
 //! **What is needed.** The driver, [`DRIVER`] or later (kernels and PTX of CUDA 13.0), which brings
 //! `libcuda.so.1`; and `libcublasLt.so.13` (or `.12`) for matrix products. Nothing else of a
@@ -17,7 +17,7 @@ use crate::base::place;
 /// table 3).
 pub const DRIVER: u32 = 580;
 
-/// What is seen of CUDA.
+/// What was found of CUDA.
 #[derive(Clone, Debug, Serialize)]
 pub struct Cuda {
     pub in_build: bool,
@@ -33,7 +33,7 @@ const INSTALL_CUBLAS: &str = "install it with `pip install nvidia-cublas==13.*` 
     packages (`libcublas-13-0`)";
 
 impl Cuda {
-    /// On this machine; `in_build`: whether this binary has kernels.
+    /// What this machine has; `in_build` says whether this binary has kernels.
     pub fn here(in_build: bool) -> Cuda {
         let places = Places::here();
         let library = |names: Names, remedy| Library {
@@ -44,7 +44,8 @@ impl Cuda {
         let libraries =
             vec![library(cuda::DRIVER, INSTALL_DRIVER), library(cuda::PRODUCTS, INSTALL_CUBLAS)];
         let version = io::read_text(Path::new("/proc/driver/nvidia/version")).unwrap_or_default();
-        // A sandbox may hide `/proc/driver`; the library of the driver has its version too.
+        // A sandbox may hide `/proc/driver`; then the name of the driver's library tells its
+        // version.
         let of_library = libraries[0].found.as_ref().and_then(|found| found.version.clone());
         let driver = driver_version(&version).or(of_library.filter(|text| text.contains('.')));
         Cuda { in_build, driver, gpus: gpus(), libraries }
@@ -87,7 +88,7 @@ impl Cuda {
     }
 }
 
-/// Whether it is cuBLASLt of a version that is refused when it is opened.
+/// Whether it is a cuBLASLt that is too old, and refused when it is opened.
 fn is_too_old(found: &Found) -> bool {
     let is_plain = found.path.file_name().is_some_and(|name| name == cuda::PRODUCTS.plain);
     let major = found.version.as_ref().and_then(|version| version.split('.').next()?.parse().ok());

@@ -9,11 +9,11 @@ use serde::Serialize;
 
 use crate::base::{io, machine, size::Bytes};
 
-/// Instructions that matter: the first three are what kernels and `gemm` choose by, the others what
-/// newer ones could.
+/// Instruction sets that matter: kernels and `gemm` select by the first three, newer ones could use
+/// the others.
 const INSTRUCTIONS: [&str; 6] = ["avx2", "fma", "avx512f", "avx512_bf16", "amx_bf16", "asimd"];
 
-/// What there is.
+/// The hardware that was found.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Hardware {
     pub processor: String,
@@ -31,7 +31,7 @@ pub struct Hardware {
 }
 
 impl Hardware {
-    /// Of this machine.
+    /// What this machine has.
     pub fn here() -> Hardware {
         let read = |path: &str| io::read_text(Path::new(path)).unwrap_or_default();
         let folder = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("."));
@@ -44,7 +44,7 @@ impl Hardware {
         }
     }
 
-    /// What the texts of `/proc` say.
+    /// The hardware that texts of `/proc` describe.
     fn of(processors: &str, memory: &str) -> Hardware {
         let value = |name: &str| {
             let named = |line: &&str| line.split(':').next().is_some_and(|key| key.trim() == name);

@@ -1,12 +1,13 @@
 //! Where a shared library lies, without loading it.
 //!
 //! In → the names of a library; out → [`Found`]: its path, its version, and whether dataprep would
-//! open it. **Method.** Names, folders and their order are [`crate::base::cuda`]'s, which a GPU's
-//! build opens them by; what the loader would give for a name is read in its own order (`man 8
-//! ld.so`): `LD_LIBRARY_PATH`, in which an empty element is the current folder, the cache
-//! `/etc/ld.so.cache` (glibc's format 1.1: `elf/cache.c`, `dl-cache.h`), the system's folders. Then
-//! where CUDA's libraries lie that nobody is told of: other toolkits, the wheels of a Python
-//! environment. The version is the tail of the real file's name, else that of the wheel it came in.
+//! open it. **Method.** Names, folders and their order come from [`crate::base::cuda`], by which a
+//! build for GPUs opens the libraries. What the loader would find for a name is looked up in its
+//! own order (`man 8 ld.so`): `LD_LIBRARY_PATH`, in which an empty element is the current folder,
+//! the cache `/etc/ld.so.cache` (glibc's format 1.1: `elf/cache.c`, `dl-cache.h`), the system's
+//! folders. After these come places where CUDA's libraries lie without the loader knowing: other
+//! toolkits, the wheels of a Python environment. The version is the tail of the real file's name,
+//! or else that of the wheel it came in.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -20,14 +21,14 @@ use crate::base::place;
 /// A library that is looked for.
 #[derive(Clone, Debug, Serialize)]
 pub struct Library {
-    /// The file that serves best; others may serve too.
+    /// The preferred name of the file; others may serve too.
     pub name: &'static str,
     pub found: Option<Found>,
-    /// What to do where it is not found.
+    /// How to get the library if it is not found.
     pub remedy: &'static str,
 }
 
-/// Where one lies.
+/// Where a library was found.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Found {
     pub path: PathBuf,
@@ -38,15 +39,15 @@ pub struct Found {
 
 /// Folders to look in.
 pub struct Places {
-    /// Those of `LD_LIBRARY_PATH`.
+    /// The folders of `LD_LIBRARY_PATH`.
     first: Vec<PathBuf>,
     /// The bytes of the loader's cache.
     cache: Vec<u8>,
-    /// The system's.
+    /// The system's folders.
     system: Vec<PathBuf>,
-    /// From which a library is opened by its path.
+    /// Folders from which dataprep opens a library by its path.
     folders: Vec<PathBuf>,
-    /// Where nobody looks.
+    /// Folders that neither the loader nor dataprep searches.
     beside: Vec<PathBuf>,
 }
 
@@ -63,7 +64,7 @@ const SYSTEM: [&str; 8] = [
 ];
 
 impl Places {
-    /// Of this process.
+    /// The places that this process searches.
     pub fn here() -> Places {
         let variable = |name: &str| std::env::var_os(name).unwrap_or_default();
         Places {
@@ -75,7 +76,7 @@ impl Places {
         }
     }
 
-    /// Where a library of these names lies, first as dataprep looks for it.
+    /// Where a library of these names lies, in the order in which dataprep looks for it.
     pub fn find(&self, names: Names) -> Option<Found> {
         let opened = cuda::attempts(names).find_map(|(name, in_folders)| {
             let by_path = || in_folders.then(|| file(&self.folders, name)).flatten();
@@ -104,7 +105,7 @@ fn file(folders: &[PathBuf], name: &str) -> Option<PathBuf> {
     folders.iter().map(|folder| folder.join(name)).find(|path| path.is_file())
 }
 
-/// The folders of `LD_LIBRARY_PATH`: an empty variable is none, an empty element the current one.
+/// The folders of `LD_LIBRARY_PATH`: none if it is empty; an empty element is the current folder.
 fn of_loader(variable: &OsStr) -> Vec<PathBuf> {
     let current = |folder: PathBuf| match folder.as_os_str().is_empty() {
         true => PathBuf::from("."),
@@ -143,8 +144,8 @@ fn beside([environment, conda, toolkit, home]: &[std::ffi::OsString; 4]) -> Vec<
     folders
 }
 
-/// The path of a library in the loader's cache. Each of its entries is flags (i32), the places of a
-/// name and of a path (u32, from the header on), and 12 bytes more; the header is 48 bytes.
+/// The path of a library in the loader's cache. Each entry is flags (i32), the offsets of a name
+/// and of a path (u32 each, from the header on), and 12 bytes more; the header is 48 bytes.
 fn cached(cache: &[u8], name: &str) -> Option<PathBuf> {
     const MAGIC: &[u8] = b"glibc-ld.so.cache1.1";
     let start = cache.windows(MAGIC.len()).position(|bytes| bytes == MAGIC)?;
@@ -162,7 +163,8 @@ fn cached(cache: &[u8], name: &str) -> Option<PathBuf> {
     })
 }
 
-/// `libcuda.so.1` → `libcuda.so.580.95.05` is version 580.95.05; a file of a wheel has its name.
+/// The version in the real file's name: `libcuda.so.1` → `libcuda.so.580.95.05` is 580.95.05. For a
+/// file from a wheel it is in the name of the wheel.
 fn version(path: &Path, name: &str) -> Option<String> {
     let real = io::canonical(path).ok()?;
     let stem = name.split(".so").next()?;
@@ -250,7 +252,8 @@ mod tests {
             folders: vec![at("named")],
             beside: vec![at("beside")],
         };
-        // Each stands before those behind it, and is found once it is there.
+        // Each place is searched before those listed after it, and its file is found once it
+        // exists.
         for (file, opens) in [
             ("beside/libcublasLt.so.12", false),
             ("beside/libcublasLt.so.13", false),

@@ -1,7 +1,7 @@
-//! The machine as dataprep sees it: what a run will have here, and what is missing for a GPU.
+//! The machine as dataprep sees it: what a run can use here, and what is missing for a GPU.
 //!
-//! In → nothing, but `/proc`, `/sys`, `/dev` and the folders of libraries; out → [`Diagnosis`],
-//! which shows as lines. Nothing is loaded, started or measured, so it also answers where a driver
+//! In → nothing but `/proc`, `/sys`, `/dev` and the folders of libraries; out → [`Diagnosis`],
+//! which prints as lines. Nothing is loaded, started or measured, so it answers even if a driver
 //! hangs. **Invariant.** What cannot be read is left out; nothing here fails.
 
 mod build;
@@ -27,7 +27,7 @@ pub struct Diagnosis {
 }
 
 impl Diagnosis {
-    /// Of this machine, now.
+    /// The diagnosis of this machine now.
     pub fn here() -> Diagnosis {
         let build = Build::this();
         let cuda = Cuda::here(build.has("cuda"));

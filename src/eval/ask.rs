@@ -2,14 +2,15 @@
 //!
 //! In → an [`Item`], or a document's tokens; out → [`Tree`]s. **Method**, lm-evaluation-harness's
 //! (`api/model.py`, `models/huggingface.py`, `utils.get_rolling_token_windows`). White space at the
-//! end of a context goes to the continuation; context and continuation are encoded as one text, and
-//! what is behind as many tokens as the context alone has is scored, whatever merges at the seam
-//! do; every text stands behind the model's opener; an empty context is the opener. What is too
-//! long loses tokens at its beginning. A long document goes in windows: each scores the next
-//! `stride` tokens behind as many of those before as fit, so every byte is scored once. So does a
-//! continuation longer than the model reads at once, which the harness refuses.
-//! **Invariants.** The choices of an item share the tokens that they begin with equally, up to the
-//! first one scored: a fact of the item alone, so its scores depend on nothing else.
+//! end of a context moves to the continuation. Context and continuation are encoded as one text,
+//! and the tokens after the first n are scored, where n is the number of tokens of the context
+//! encoded alone, even if a merge spans the seam. Every text follows the model's opener; an empty
+//! context is replaced by the opener. A text that is too long loses tokens at its beginning. A long
+//! document is read in windows: each scores the next `stride` tokens, after as many earlier tokens
+//! as fit, so every byte is scored once. A continuation longer than the model reads at once, which
+//! the harness refuses, is read the same way. **Invariants.** The choices of an item share their
+//! common first tokens, up to the first one that is scored. How many those are depends on the item
+//! alone, and so do its scores.
 
 use super::task::Item;
 use crate::base::error::{Error, Result};
@@ -21,9 +22,9 @@ use crate::tokenizer::Tokenizer;
 #[derive(Clone, Copy)]
 pub struct Asker<'a> {
     pub tokenizer: &'a Tokenizer,
-    /// What stands before every text.
+    /// The tokens that precede every text.
     pub before: &'a [u32],
-    /// What an empty context is.
+    /// The token that replaces an empty context.
     pub prefix: u32,
     /// Tokens that the model reads at once.
     pub length: usize,
@@ -33,7 +34,8 @@ pub struct Asker<'a> {
 #[derive(Clone, Debug, PartialEq)]
 pub struct AskedItem {
     pub trees: Vec<Tree>,
-    /// The choice that each branch of each tree is of, or is a part of; rising.
+    /// For each branch of each tree, the index of the choice that it is, or is a part of;
+    /// ascending.
     pub choices: Vec<usize>,
     /// Whether the beginning of a context was cut off.
     pub is_cut: bool,
@@ -54,7 +56,7 @@ impl Asked {
         &self.tokens[self.tokens.len() - self.targets..]
     }
 
-    /// Inputs up to the one that the first target follows.
+    /// The number of inputs up to and including the one that predicts the first target.
     fn context(&self) -> usize {
         self.inputs().len() + 1 - self.targets
     }
@@ -111,14 +113,14 @@ impl Asker<'_> {
         Ok(Asked { tokens, targets })
     }
 
-    /// The windows of a document: all its tokens are targets once, in order.
+    /// The windows of a document: each of its tokens is a target once, in order.
     pub fn windows(&self, document: &[u32], stride: usize) -> Vec<Tree> {
         let all = [&[self.prefix], document].concat();
         self.parts(&all, 1, stride)
     }
 
-    /// Trees that score the tokens from `first` on: as many as the model reads, then `stride` at a
-    /// time.
+    /// Trees that score the tokens from `first` on: the first tree scores as many tokens as the
+    /// model reads at once, each later one `stride` tokens.
     fn parts(&self, tokens: &[u32], first: usize, stride: usize) -> Vec<Tree> {
         let (mut parts, mut scored) = (Vec::new(), first);
         while scored < tokens.len() {
@@ -134,7 +136,7 @@ impl Asker<'_> {
     }
 }
 
-/// Tokens that all texts begin with, up to the first place that is scored.
+/// The number of first tokens that all texts share, up to the first token that is scored.
 fn shared(asked: &[Asked]) -> usize {
     let Some(first) = asked.first() else { return 0 };
     let common = |one: &Asked| {
@@ -185,7 +187,7 @@ mod tests {
         ids
     }
 
-    /// What the harness gives to its model, (inputs, targets), by its own words.
+    /// The (inputs, targets) that the harness gives to its model, by its own rules.
     fn reference(tokenizer: &Tokenizer, context: &str, continuation: &str) -> (Vec<u32>, Vec<u32>) {
         let kept = context.trim_end_matches(text::is_white_space);
         let continuation = format!("{}{continuation}", &context[kept.len()..]);
@@ -208,7 +210,8 @@ mod tests {
             assert_eq!([&trees[0].stem[..], &branch.tokens].concat(), inputs);
             assert_eq!(branch.targets, targets);
         }
-        // What is scored alike after different contexts shares what these have in common.
+        // Different contexts followed by the same scored text share the tokens that they have in
+        // common.
         let pairs = [("Sarah paid so Sarah", " left."), ("Sarah paid so Maria", " left.")];
         let trees = asker(tokenizer, 64).item(&item(&pairs)).unwrap().trees;
         assert_eq!(trees[0].stem, [vec![7], ids(tokenizer, "Sarah paid so")].concat());
@@ -231,7 +234,7 @@ mod tests {
         assert_eq!(trees.len(), 2);
         assert!(asker(tokenizer, 5).item(&item(&pairs)).unwrap().is_cut);
         assert!(!asker(tokenizer, 20).item(&item(&pairs)).unwrap().is_cut);
-        // A continuation of three tokens where two are read at once.
+        // A continuation of three tokens, for a model that reads two at once.
         let asked = asker(tokenizer, 2).item(&item(&pairs)).unwrap();
         assert_eq!(asked.choices, [0, 1, 1]);
         let (inputs, targets) = reference(tokenizer, context, " b c d");

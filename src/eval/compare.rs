@@ -1,14 +1,15 @@
 //! Two evaluations of the same items, side by side.
 //!
 //! In → `items.parquet` and `scores.json` of both; out → a [`Comparison`]: for each task the
-//! figures of both, how many items changed sides and which, and whether chance does as much.
-//! **Method.** The items are the same, so what the models share cancels: McNemar's exact test asks
-//! whether gained and lost items differ by more than a fair coin (McNemar 1947; a binomial test on
-//! the items that changed), and a paired bootstrap gives 95% intervals of the differences in
-//! accuracy and bits per byte (Efron and Tibshirani 1993, the percentile interval; items drawn with
-//! a seed by task). Texts are compared by source, their documents all at once. **Invariants.** An
-//! item is held against the other only if its choices have the same texts, by their number,
-//! characters and bytes. **Cost.** [`DRAWS`] · items a task.
+//! figures of both, how many items changed sides and which, and how likely chance alone is to do as
+//! much. **Method.** The items are the same, so the difficulty that both models share cancels:
+//! McNemar's exact test asks whether gained and lost items differ by more than a fair coin (McNemar
+//! 1947; a binomial test on the items that changed), and a paired bootstrap gives 95% intervals of
+//! the differences in accuracy and bits per byte (Efron and Tibshirani 1993, the percentile
+//! interval; items drawn with a seed by task). Texts are compared source by source, over all
+//! documents of a source together. **Invariants.** Two items are compared only if their choices
+//! have the same texts, judged by their number, characters and bytes. **Cost.** [`DRAWS`] · items a
+//! task.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -27,7 +28,7 @@ use crate::base::error::{Error, Result};
 use crate::base::rng::Stream;
 use crate::base::size::{Count, percent};
 
-/// Resampled sets of items: percentiles of 2.5% then rest on fifty draws.
+/// Resampled sets of items; each 2.5% tail of the percentiles then rests on fifty draws.
 const DRAWS: usize = 2000;
 
 /// Items that a table names on each side.
@@ -50,15 +51,15 @@ pub struct TaskComparison {
     pub task: String,
     /// Items that both have.
     pub items: u64,
-    /// `acc` or `acc_norm`: which answers are compared.
+    /// `acc` or `acc_norm`: the figure whose answers are compared.
     pub metric: Metric,
     pub accuracy: Difference,
-    /// Of the right choices; lower is better.
+    /// The bits per byte of the right choices; lower is better.
     pub bits_per_byte: Difference,
     /// Numbers of the items that only `this` has right, and only the other.
     pub gained: Vec<u64>,
     pub lost: Vec<u64>,
-    /// Of so uneven a split by chance, or a more uneven one.
+    /// The probability that chance alone splits the changed items at least as unevenly.
     pub mcnemar_p: f64,
 }
 
@@ -90,7 +91,7 @@ pub fn is_evaluation(path: &Path) -> bool {
 }
 
 impl Comparison {
-    /// Of the evaluations in two directories.
+    /// Compares the evaluations in two directories.
     ///
     /// # Errors
     /// Config: they have nothing in common, or items of one name differ. Damaged: a file.
@@ -175,7 +176,7 @@ fn is_same(this: &ScoredItem, other: &ScoredItem) -> bool {
 }
 
 impl Difference {
-    /// Of pairs of values, with the percentiles of resampled means.
+    /// The difference of the means of paired values, with percentiles of resampled differences.
     fn of(pairs: &[(f64, f64)], stream: &mut Stream) -> Difference {
         let n = pairs.len().max(1) as f64;
         let mean = |value: fn(&(f64, f64)) -> f64| pairs.iter().map(value).sum::<f64>() / n;
@@ -210,7 +211,7 @@ fn mcnemar(gained: u64, lost: u64) -> f64 {
     (2.0 * (0..=fewer).map(share).sum::<f64>()).min(1.0)
 }
 
-/// The sources that both have scored, and all together where that is all of them.
+/// The sources that both have scored, and all sources together if that is every source of both.
 fn compare_texts(
     this: &[TextScores],
     other: &[TextScores],
@@ -224,7 +225,7 @@ fn compare_texts(
         let same = other.iter().find(|it| it.source == text.source);
         let is_same = match text.source.as_deref() {
             Some(source) => left.remove(source) && is_same(source),
-            // The last one, of all sources.
+            // The last entry, which is over all sources.
             None => is_whole && left.is_empty(),
         };
         let Some(same) = same.filter(|_| is_same) else {

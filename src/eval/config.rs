@@ -1,13 +1,14 @@
-//! What can be asked of an evaluation.
+//! The options of an evaluation.
 //!
-//! In → keys of the command line, a file or a recipe; out → [`EvalConfig`], checked. What changes a
-//! result stands in the fingerprint; `batch_tokens` does not, and no result depends on it.
+//! In → keys of the command line, a file or a recipe; out → [`EvalConfig`], checked. Keys that
+//! change a result are part of the fingerprint; `batch_tokens` is not, since no result depends on
+//! it.
 
 use serde::{Deserialize, Serialize};
 
 use crate::base::error::{Error, Result};
 
-/// The keys of `eval` beside those of reading text, which serve `on`.
+/// The keys of `eval`, beside those of reading text, which apply to `on`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct EvalConfig {
@@ -17,21 +18,21 @@ pub struct EvalConfig {
     /// Where the tasks' original files lie.
     #[serde(skip_serializing)]
     pub evals: Option<String>,
-    /// Items of each task, the first ones; all without it.
+    /// The number of items of each task to score, from the first; all when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limit: Option<usize>,
-    /// Examples before each question.
+    /// The number of examples before each question.
     pub shots: usize,
-    /// Draws the examples.
+    /// The seed that draws the examples.
     #[serde(skip_serializing)]
     pub seed: u64,
     /// Texts whose bits per byte are measured: `[NAME=]PATH` each.
     #[serde(skip_serializing)]
     pub on: Vec<String>,
-    /// Tokens that the model reads at once; the length it was trained at without it.
+    /// Tokens that the model reads at once; when absent, the length that it was trained at.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub length: Option<usize>,
-    /// Tokens of a text that each window scores; `length` without it.
+    /// Tokens of a text that each window scores; when absent, `length`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stride: Option<usize>,
     /// Tokens that go through the model together; changes no result.

@@ -1,8 +1,8 @@
 //! `items.parquet`: one row a choice.
 //!
 //! In → the scored items of tasks; out → the file, and back. Columns as docs/formats.md says;
-//! tasks in the order asked for, items and choices in order. Reading holds every row against the
-//! layout: what is not as it was written is damage. **Cost.** About 15 bytes a choice.
+//! tasks in the order asked for, items and choices in order. Reading checks every row against the
+//! layout; a row that could not have been written so is damage. **Cost.** About 15 bytes a choice.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -45,7 +45,7 @@ pub fn schema() -> SchemaRef {
     ]))
 }
 
-/// Writes the file at `path`; the number of its rows.
+/// Writes the file at `path`; returns the number of its rows.
 ///
 /// # Errors
 /// Io.

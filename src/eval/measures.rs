@@ -11,7 +11,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// A choice with what the model gives it.
+/// A choice with the scores that the model gives it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ScoredChoice {
     /// ln of its probability.
@@ -35,7 +35,7 @@ pub struct ScoredItem {
     pub gold: usize,
 }
 
-/// How a choice is chosen.
+/// What choices are ranked by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum By {
     Likelihood,
@@ -52,7 +52,7 @@ impl ScoredItem {
                 By::Characters => choice.characters as f64,
                 By::Bytes => choice.bytes as f64,
             };
-            // Nothing cannot be weighed by its length: it is not taken.
+            // An empty text has no length to divide by, so it is never chosen.
             if length == 0.0 { f64::NEG_INFINITY } else { choice.loglikelihood / length }
         };
         let mut best = 0;
@@ -72,14 +72,14 @@ impl ScoredItem {
         }
     }
 
-    /// Of the right choice.
+    /// The bits per byte of the right choice.
     pub fn bits_per_byte(&self) -> f64 {
         let gold = &self.choices[self.gold];
         -gold.loglikelihood / (std::f64::consts::LN_2 * gold.bytes as f64)
     }
 }
 
-/// A number and its standard error; none of a single observation.
+/// A number and its standard error, which is absent for a single observation.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Figure {
     pub value: f64,
@@ -87,7 +87,7 @@ pub struct Figure {
 }
 
 impl Figure {
-    /// The mean of some observations; none of nothing.
+    /// The mean of the observations; `None` if there are none.
     pub fn mean(observations: &[f64]) -> Option<Figure> {
         let n = observations.len() as f64;
         if observations.is_empty() {
@@ -100,20 +100,21 @@ impl Figure {
     }
 }
 
-/// What can be said of the items of one task.
+/// The figures of one task's items.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Figures {
     pub acc: Figure,
-    /// Where there are choices.
+    /// Present where the items have several choices.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub acc_norm: Option<Figure>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub acc_bytes: Option<Figure>,
-    /// Where there are none, and it is a number.
+    /// Present where the items have a single choice and the perplexity is finite.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub perplexity: Option<Figure>,
     pub bits_per_byte: Figure,
-    /// Accuracy of guessing, and of always taking the place that is right most often.
+    /// The accuracy of guessing at random, and of always choosing the place that is right most
+    /// often.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub random: Option<f64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -121,7 +122,7 @@ pub struct Figures {
 }
 
 impl Figures {
-    /// Of a task's items; none of nothing.
+    /// The figures of a task's items; `None` if there are none.
     pub fn of(items: &[ScoredItem]) -> Option<Figures> {
         let right = |by: By| {
             let right: Vec<f64> =
@@ -150,11 +151,11 @@ fn perplexity(items: &[ScoredItem]) -> Option<Figure> {
     let mean = Figure::mean(&nats)?;
     let value = libm::exp(mean.value);
     let figure = Figure { value, stderr: mean.stderr.map(|stderr| value * stderr) };
-    // Of long texts that a model does not know it is beyond every number.
+    // The perplexity of long texts that a model does not know can overflow.
     Some(figure).filter(|it| it.value.is_finite() && it.stderr.is_none_or(f64::is_finite))
 }
 
-/// Items whose gold stands at the commonest place.
+/// The number of items whose right choice is at the most common place.
 fn majority(items: &[ScoredItem]) -> usize {
     let places = items.iter().map(|item| item.gold).max().unwrap_or(0);
     let count = |place| items.iter().filter(|item| item.gold == place).count();

@@ -19,7 +19,7 @@ pub struct How {
     pub batch_tokens: usize,
 }
 
-/// The scores of each tree's targets; `done` hears of trees as they are finished.
+/// Returns the scores of each tree's targets; `done` is told of trees as they are finished.
 ///
 /// # Errors
 /// Whatever the model gives; failed: a likelihood that is no number; interrupted.
@@ -58,7 +58,7 @@ pub fn score(
     Ok(all)
 }
 
-/// A model whose training has diverged has no figures, and JSON no form for what it gives.
+/// A model whose training diverged gives NaN or infinity, which has no figure and no form in JSON.
 fn check(scores: &[TargetScore]) -> Result<()> {
     match scores.iter().all(|score| score.nats.is_finite()) {
         true => Ok(()),
@@ -85,7 +85,7 @@ fn batches(trees: &[Tree], tokens: usize) -> Vec<Vec<usize>> {
     batches
 }
 
-/// Bytes that scoring takes, about: the parameters, and on each thread the values that one block
+/// About how many bytes scoring takes: the parameters, and on each thread the values that one block
 /// and the head hold at once.
 pub fn memory(config: &ModelConfig, length: usize, how: How) -> u64 {
     let tokens = how.batch_tokens.max(length) as u64;

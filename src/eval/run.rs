@@ -167,7 +167,7 @@ impl Evaluation {
         Ok(counts)
     }
 
-    /// Scores trees, and says how far it is in shares of `bytes`.
+    /// Scores trees, and reports progress as shares of `bytes`.
     fn score(
         &self,
         trees: &[Tree],
@@ -214,7 +214,7 @@ impl Evaluation {
         Ok(counts)
     }
 
-    /// Puts all items into one file, and says what they come to.
+    /// Writes all items to one file, and computes the figures.
     fn conclude(&self, work: &Work<'_>) -> Result<Counts> {
         let mut tasks = Vec::with_capacity(self.tasks.len());
         for unit in 0..self.tasks.len() {
@@ -244,7 +244,8 @@ fn whole(files: impl IntoIterator<Item = usize>) -> Vec<Slice> {
     files.into_iter().map(slice).collect()
 }
 
-/// The length that is read, no longer than the model was made for.
+/// The configuration with its length set, which must not exceed the length that the model was made
+/// for.
 fn resolved(config: EvalConfig, subject: &Subject) -> Result<EvalConfig> {
     let longest = subject.length;
     if config.length.is_some_and(|length| length > longest) {

@@ -1,8 +1,8 @@
 //! `scores.json`: what came of an evaluation, and the table that shows it.
 //!
 //! In → the scored items of each task, the documents of each source; out → [`Scores`], as JSON and
-//! as a table. **Method.** [`Figures`] for tasks; bits per byte of texts are nats over ln 2 and
-//! bytes, of all documents of a source together, with the standard error of that ratio over
+//! as a table. **Method.** [`Figures`] for tasks; the bits per byte of texts are nats / (ln 2 ·
+//! bytes), summed over all documents of a source, with the standard error of that ratio over
 //! documents (Cochran, *Sampling Techniques*, 1977, 2.11).
 
 use std::fmt::{self, Write};
@@ -23,7 +23,7 @@ const SCORES: &str = "scores.json";
 /// The version of the file's form.
 const FORMAT: u32 = 1;
 
-/// What came of an evaluation.
+/// The results of an evaluation.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Scores {
     format: u32,
@@ -38,7 +38,7 @@ pub struct Scores {
 pub struct TaskScores {
     pub task: String,
     pub items: u64,
-    /// The figure that names its result.
+    /// The figure that counts as the task's result.
     pub metric: Metric,
     #[serde(flatten)]
     pub figures: Figures,
@@ -78,7 +78,7 @@ pub struct TextScore {
 }
 
 impl TextScores {
-    /// Of the documents of a source; none without a byte.
+    /// The scores over the documents of a source; `None` if they have no byte.
     pub fn of(source: Option<&str>, documents: &[TextScore]) -> Option<TextScores> {
         let (mut tokens, mut bytes, mut nats) = (0, 0, 0.0);
         for document in documents {
@@ -107,7 +107,7 @@ impl TextScores {
 }
 
 impl Scores {
-    /// Of tasks and texts.
+    /// Collects the scores of tasks and texts.
     pub fn new(tasks: Vec<TaskScores>, texts: Vec<TextScores>) -> Scores {
         Scores { format: FORMAT, tasks, texts }
     }
@@ -199,7 +199,7 @@ fn text_row(text: &TextScores) -> Vec<String> {
     ]
 }
 
-/// As many decimals as asked for; large numbers in powers of ten.
+/// A figure with so many decimals; large numbers in powers of ten.
 fn plain(figure: &Figure, decimals: usize) -> String {
     if figure.value >= 1e5 {
         let error = figure.stderr.map_or(String::new(), |error| format!(" ±{error:.1e}"));

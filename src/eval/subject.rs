@@ -1,10 +1,10 @@
 //! The model that is evaluated, wherever it comes from.
 //!
 //! In → a run (its latest checkpoint), one of its checkpoints, or a directory in Hugging Face's
-//! form; out → a [`Subject`]: what it is made of, how its texts begin, and, when it is needed, the
-//! model. **Invariants.** Opening reads no weights. Every file is held against its hash when the
-//! model is loaded, and another checkpoint is never taken instead: figures of another step than the
-//! one named would be worse than none.
+//! form; out → a [`Subject`]: its files, the tokens that its texts begin with, and the model itself
+//! once it is needed. **Invariants.** Opening reads no weights. Every file is checked against its
+//! hash when the model is loaded, and another checkpoint is never taken instead: figures of a step
+//! other than the one named would be worse than none.
 
 use std::path::{Path, PathBuf};
 
@@ -25,21 +25,21 @@ use crate::runtime::pretrained;
 use crate::store;
 use crate::tokenizer::{TOKENIZER_CONFIG_JSON, TOKENIZER_JSON, Tokenizer};
 
-/// What is evaluated.
+/// The model to evaluate.
 pub struct Subject {
     stored: Stored,
-    /// Its shape.
+    /// The model's shape.
     pub config: ModelConfig,
     /// `step-000500`, or `model`.
     pub name: String,
     /// The run or directory.
     pub root: PathBuf,
-    /// What it is made of, for the fingerprint.
+    /// The files that it consists of, for the fingerprint.
     pub records: Vec<InputRecord>,
     pub tokenizer: Tokenizer,
-    /// What stands before every text.
+    /// The tokens that precede every text.
     pub before: Vec<u32>,
-    /// What an empty context is.
+    /// The token that replaces an empty context.
     pub prefix: u32,
     /// Tokens that it was made to read at once.
     pub length: usize,
@@ -65,11 +65,11 @@ impl Subject {
     /// Config: no model is there, or one that ours cannot hold. Damaged: a file that cannot be
     /// read.
     pub fn open(path: &Path) -> Result<Subject> {
-        // An export is a pretrained model like others.
+        // An exported model is opened like any other pretrained model.
         if Manifest::stands_in(path) && Manifest::read(path)?.kind != Kind::Model {
             return Subject::of_run(path, None);
         }
-        // A checkpoint also looks like a pretrained model; the run beside it knows more.
+        // A checkpoint also looks like a pretrained model, but its run records more about it.
         if let Some((root, name)) = run_of_checkpoint(path) {
             return Subject::of_run(&root, Some(&name));
         }
@@ -165,7 +165,7 @@ impl Subject {
         })
     }
 
-    /// Where an evaluation goes when nobody says: beside what is evaluated.
+    /// Where an evaluation is written by default: beside the model that is evaluated.
     pub fn place(&self) -> PathBuf {
         let mut folder = self.root.file_name().unwrap_or_default().to_owned();
         folder.push(EVALUATIONS);
@@ -180,7 +180,7 @@ impl Subject {
         let device = Device::cpu();
         match &self.stored {
             Stored::Checkpoint(checkpoint) => {
-                // A checkpoint of an earlier version vouches for nothing.
+                // Checkpoints of earlier versions record no hashes.
                 if let Some(hashes) = checkpoint.hashes()? {
                     checkpoint.check_model(&hashes.files)?;
                 }
@@ -198,7 +198,7 @@ fn run_of_checkpoint(path: &Path) -> Option<(PathBuf, String)> {
     Manifest::stands_in(root).then(|| (root.to_owned(), name))
 }
 
-/// A file of the model as the fingerprint sees it.
+/// The record of one of the model's files, for the fingerprint.
 fn file(folder: &Path, name: &str) -> Result<InputRecord> {
     let path = folder.join(name);
     let bytes = io::size(&path)?;

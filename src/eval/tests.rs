@@ -31,7 +31,7 @@ fn config(tasks: &[&str]) -> EvalConfig {
     }
 }
 
-/// Runs an evaluation of the fixture's model, unit by unit; where its last unit lies.
+/// Runs an evaluation of the fixture's model, unit by unit; returns where its last unit lies.
 fn run(partial: &Path, config: EvalConfig, threads: usize) -> PathBuf {
     let input = InputConfig::default();
     let stage = Evaluation::open(&fixtures().join("model"), &input, config).unwrap();

@@ -30,7 +30,7 @@ use crate::source::{Batch, Columns, Inputs, ParquetSink};
 /// A unit's file; published as `documents-<unit>.parquet`.
 pub const DOCUMENTS: &str = "documents.parquet";
 
-/// Tokens of documents that wait to be scored together.
+/// The number of tokens of documents to collect before they are scored together.
 const TOKENIZED: usize = 1 << 20;
 
 /// Scores documents.
@@ -51,7 +51,8 @@ struct Document {
 }
 
 impl Scorer<'_> {
-    /// Scores unit `unit` of `inputs` into `work`; what was read, and documents scored.
+    /// Scores unit `unit` of `inputs` into `work`; returns what was read, and the number of
+    /// documents scored.
     ///
     /// # Errors
     /// Whatever reading gives; a document that cannot be encoded.
@@ -144,8 +145,9 @@ pub fn read(path: &Path) -> Result<Vec<(String, TextScore)>> {
     Ok(documents)
 }
 
-/// Which documents of each source the evaluation in `directory` has scored: of one fingerprint
-/// where they have the same ids and lengths. An id is the hash of a text that has none of its own.
+/// A fingerprint, for each source, of the documents that the evaluation in `directory` scored:
+/// equal where the documents have the same ids and lengths in bytes. The id of a text without one
+/// is its hash.
 ///
 /// # Errors
 /// Damaged: a file that cannot be read.

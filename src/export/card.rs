@@ -1,7 +1,7 @@
 //! The model card: what a person should know of an exported model, as `README.md`.
 //!
-//! In → [`Facts`]; out → Markdown with the head that Hugging Face's hub reads. Names come from
-//! folders and tables, so what Markdown would take for a sign is escaped. Pure.
+//! In → [`Facts`]; out → Markdown with the front matter that Hugging Face's hub reads. Names come
+//! from folders and tables, so characters that Markdown would interpret are escaped. Pure.
 
 use std::fmt::Write;
 
@@ -9,9 +9,9 @@ use super::facts::{Ancestor, Facts};
 use crate::base::size::Count;
 use crate::runtime::model::ModelConfig;
 
-/// What the files beside the card are.
+/// What the card says of the files beside it.
 pub struct Files<'a> {
-    /// The type of the weights, as it is called.
+    /// The name of the weights' type.
     pub weights: &'a str,
     /// How to use them: a block of code, and its language.
     pub usage: (&'a str, &'a str),
@@ -76,7 +76,7 @@ fn shape(text: &mut String, model: &ModelConfig, weights: &str) {
     ];
     let keys = serde_json::to_value(model).expect("numbers and words are JSON");
     let plain = serde_json::to_value(ModelConfig::default()).expect("numbers and words are JSON");
-    // What was turned from its default, by its key.
+    // Some keys are serialised only where they differ from their defaults; list those.
     for (key, value) in keys.as_object().into_iter().flatten() {
         if plain.get(key).is_none() && key != "context" {
             let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
@@ -194,7 +194,7 @@ fn table<const COLUMNS: usize>(
     text.push('\n');
 }
 
-/// Text as Markdown, in which it says nothing but itself.
+/// Text escaped so that Markdown shows it as it is.
 fn escaped(text: &str) -> String {
     let mut escaped = String::new();
     for character in text.chars() {

@@ -1,4 +1,4 @@
-//! What an export is asked for: the form, the type of the weights, which checkpoint.
+//! The options of an export: the form, the type of the weights, which checkpoint.
 //!
 //! In → TOML keys; out → [`ExportConfig`], checked.
 
@@ -20,26 +20,27 @@ pub struct ExportConfig {
     pub to: Form,
     /// Type of the weights.
     pub dtype: WeightType,
-    /// Which checkpoint of a run; the latest without one.
+    /// The step of the checkpoint to export; the latest when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub step: Option<u64>,
-    /// The running average of the weights (`train.ema`) in their place.
+    /// Whether to export the running average of the weights (`train.ema`) instead of the weights.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub ema: bool,
-    /// Weights beyond so many bytes go to another file (Hugging Face's form).
+    /// The most bytes of weights in one file, in Hugging Face's form; the rest goes to further
+    /// files.
     pub shard_bytes: Bytes,
 }
 
-/// Whose form is written.
+/// The form that is written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Form {
     /// Hugging Face's: a directory that `transformers`, vLLM and llama.cpp's converter read.
     #[default]
     Hf,
-    /// llama.cpp's: one file.
+    /// llama.cpp's form: one file.
     Gguf,
-    /// `peft`'s: the adapters of a run with `[lora]`, without the model beside which they stand.
+    /// `peft`'s form: the adapters of a run with `[lora]`, without the model that they adapt.
     Peft,
 }
 
@@ -53,16 +54,17 @@ pub enum WeightType {
     Bf16,
     #[serde(rename = "f16")]
     F16,
-    /// Blocks of 32 whole numbers with a scale (GGUF).
+    /// Blocks of 32 integers of 8 bits with one scale (GGUF).
     #[serde(rename = "q8_0")]
     Q8,
-    /// The same with numbers of four bits; tables in Q8_0 (GGUF).
+    /// Blocks of 32 integers of 4 bits with one scale; the tables are written in Q8_0 (GGUF).
     #[serde(rename = "q4_0")]
     Q4,
 }
 
 impl Default for ExportConfig {
-    /// The numbers as they were trained; shards as `transformers` 4 cut them.
+    /// Weights in the type that they were trained in; files of the size that `transformers` 4
+    /// writes.
     fn default() -> ExportConfig {
         ExportConfig {
             to: Form::Hf,
@@ -74,11 +76,11 @@ impl Default for ExportConfig {
     }
 }
 
-/// The least `shard_bytes`: more files than a folder should hold come of less.
+/// The least `shard_bytes`: a smaller one would fill a folder with too many files.
 const SHARD_BYTES_MIN: u64 = 1 << 10;
 
 impl ExportConfig {
-    /// The checkpoint's file that is read.
+    /// The name of the checkpoint's file that is read.
     pub fn source(&self) -> &'static str {
         match (self.to, self.ema) {
             (Form::Peft, _) => checkpoint::ADAPTER,
@@ -87,7 +89,7 @@ impl ExportConfig {
         }
     }
 
-    /// Refuses what no form holds.
+    /// Refuses a type or an option that the form cannot hold.
     pub fn check(&self) -> Result<()> {
         if self.to != Form::Gguf && self.dtype.element().is_none() {
             let message =
@@ -109,7 +111,7 @@ impl ExportConfig {
 }
 
 impl WeightType {
-    /// The type in safetensors; `None`: it has none.
+    /// The type in safetensors; `None` if it has no such type.
     pub fn element(self) -> Option<ElementType> {
         match self {
             WeightType::F32 => Some(ElementType::F32),
@@ -119,7 +121,7 @@ impl WeightType {
         }
     }
 
-    /// PyTorch's name.
+    /// PyTorch's name of the type.
     pub fn torch_name(self) -> &'static str {
         match self {
             WeightType::F32 | WeightType::Q8 | WeightType::Q4 => "float32",

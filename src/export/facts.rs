@@ -1,10 +1,11 @@
 //! What is known of a trained model, for its card: data, tokens, loss, validation, lineage.
 //!
-//! In → a run and the step of its checkpoint; out → [`Facts`]. The run's records say how it went up
-//! to that step; the manifests say from what it was made, followed from artifact to artifact
-//! through `run.json`, by fingerprint, as far as they still stand. **Invariants.** No clock, host
-//! or path. Facts are a part of the export's configuration: what can be told less of is another
-//! export. **Cost.** Manifests and records, a few kilobytes each.
+//! In → a run and the step of its checkpoint; out → [`Facts`]. The run's records give the losses
+//! and evaluations up to that step; the manifests say what it was made from. They are followed from
+//! artifact to artifact through `run.json`, by fingerprint, as far as they still exist.
+//! **Invariants.** No clock, host or path. Facts are part of the export's configuration, so an
+//! export of which fewer facts are known is a different one. **Cost.** Manifests and records, a few
+//! kilobytes each.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -25,7 +26,7 @@ use crate::train::{Metric, SourceEval, layout, records};
 /// What the card tells.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Facts {
-    /// Of the run.
+    /// The fingerprint of the run.
     pub fingerprint: Fingerprint,
     pub step: u64,
     pub parameters: u64,
@@ -41,19 +42,19 @@ pub struct Facts {
     pub sources: Vec<Source>,
     /// Artifacts from the run down to raw files, and those files by source.
     pub lineage: Vec<Ancestor>,
-    /// The same of texts of one's own that validate, which nothing was trained on.
+    /// The same for a person's own validation texts, which nothing was trained on.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub validated_on: Vec<Ancestor>,
-    /// Keys that say how it was trained, where they were set, with what they were set to.
+    /// The keys of `TELLING` and `[lora]` that were set, with their values.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub set: BTreeMap<String, String>,
-    /// Shards in which answers alone are trained on, by name.
+    /// Names of the shards of which only the answers are trained on.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub answers_alone: Vec<String>,
 }
 
-/// Keys of `[train]` that make another training of it where they are there, and are left out of a
-/// configuration where they are off.
+/// Keys of `[train]` that change the kind of training where they are present; a configuration omits
+/// them when they are off.
 const TELLING: [&str; 5] =
     ["grow", "batch_start", "batch_warmup_steps", "sequence_start", "sequence_warmup_steps"];
 
@@ -70,18 +71,18 @@ pub struct Source {
 pub struct Ancestor {
     /// The kind of an artifact, or `files`.
     pub kind: String,
-    /// Its folder's name; the source of files.
+    /// The name of its folder; for files, of their source.
     pub name: String,
     /// The stage that made it.
     pub stage: Option<String>,
     pub fingerprint: Option<Fingerprint>,
-    /// Documents written of those read, where any were.
+    /// Documents written and documents read; `None` for artifacts that read no documents.
     pub documents: Option<(u64, u64)>,
-    /// How many raw files.
+    /// The number of raw files.
     pub files: Option<u64>,
 }
 
-/// Reads what is known of `run`, whose manifest this is, at `step`.
+/// Collects what is known of `run`, whose manifest is `manifest`, at `step`.
 pub fn facts(run: &Path, manifest: &Manifest, step: u64, parameters: u64) -> Result<Facts> {
     let metrics: Vec<Metric> = records::read_until(&run.join(layout::METRICS), step)?;
     let evals: Vec<SourceEval> = records::read_until(&run.join(layout::EVALS), step)?;
@@ -109,7 +110,7 @@ pub fn facts(run: &Path, manifest: &Manifest, step: u64, parameters: u64) -> Res
     })
 }
 
-/// Of a run's configuration the keys of [`TELLING`] and those of `[lora]`.
+/// The keys of [`TELLING`] and of `[lora]` that a run's configuration sets.
 fn set(config: &Value) -> BTreeMap<String, String> {
     let of = |table: &'static str, is_told: fn(&str) -> bool| {
         let keys = config[table].as_object().into_iter().flatten();
@@ -130,14 +131,14 @@ struct Lineage {
     sources: Vec<Source>,
     answers_alone: Vec<String>,
     seen: BTreeSet<Fingerprint>,
-    /// Whether what validates is followed, not what is trained on.
+    /// Whether the walk follows validation texts instead of training texts.
     validates: bool,
     /// Mixes with texts of their own that validate.
     validated: Vec<(PathBuf, Manifest)>,
 }
 
 impl Lineage {
-    /// Adds the inputs of an artifact, and theirs, each once, the nearest first.
+    /// Adds the inputs of an artifact, then their inputs: each once, the nearest first.
     fn follow(&mut self, directory: &Path, manifest: &Manifest) {
         let recorded = store::recorded(directory);
         let mut files: BTreeMap<&str, u64> = BTreeMap::new();

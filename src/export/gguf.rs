@@ -31,12 +31,12 @@ use crate::tokenizer::export::LlamaCppVocabulary;
 const MAGIC: &[u8; 4] = b"GGUF";
 const VERSION: u32 = 3;
 const ALIGNMENT: u64 = 32;
-/// Numbers of a block, and its bytes in Q8_0 and Q4_0: a scale and the numbers.
+/// Numbers in a block, and the bytes of a block in Q8_0 and Q4_0: a scale and the numbers.
 const BLOCK: usize = 32;
 const Q8_BYTES: u64 = 34;
 const Q4_BYTES: u64 = 18;
 
-/// What the file says beside its tensors.
+/// The metadata that the file holds beside its tensors.
 pub struct Head<'a> {
     pub name: &'a str,
     pub class: Class,
@@ -115,7 +115,7 @@ impl<'a> GgufTensor<'a> {
         }
     }
 
-    /// Its row in the list: name, dimensions from the innermost, type, place.
+    /// Its entry in the list of tensors: name, dimensions from the innermost, type, offset.
     fn describe(&self, offset: u64, bytes: &mut Vec<u8>) {
         put_text(bytes, &name(&self.planned.name));
         let shape = &self.planned.shape;
@@ -173,7 +173,7 @@ fn block_of_4_bits(numbers: &[f32]) -> Vec<u8> {
         |largest: f32, &number: &f32| if number.abs() > largest.abs() { number } else { largest };
     let scale = numbers.iter().fold(0f32, by_magnitude) / -8.0;
     let inverse = if scale == 0.0 { 0.0 } else { 1.0 / scale };
-    // From −8 … 8 to 0 … 15; half a step up, then cut, as the reference rounds.
+    // Shifts −8 … 8 to 0 … 15: half a step is added, then truncated, as the reference rounds.
     let level = |number: f32| ((number * inverse + 8.5) as u8).min(15);
     let mut bytes = encoded(&[scale], ElementType::F16);
     let (low, high) = numbers.split_at(BLOCK / 2);
@@ -181,7 +181,7 @@ fn block_of_4_bits(numbers: &[f32]) -> Vec<u8> {
     bytes
 }
 
-/// Rows of each head from halves side by side to pairs side by side.
+/// Interleaves the two halves of each head's rows: (i, i + h/2) become (2i, 2i + 1).
 fn permuted(numbers: &[f32], heads: usize, width: usize) -> Vec<f32> {
     let mut turned = Vec::with_capacity(numbers.len());
     for head in numbers.chunks_exact(numbers.len() / heads) {
@@ -194,7 +194,7 @@ fn permuted(numbers: &[f32], heads: usize, width: usize) -> Vec<f32> {
     turned
 }
 
-/// What llama.cpp's form has no place for, of a model that a class of `transformers` holds.
+/// Which part of the model llama.cpp's form cannot hold, although a class of `transformers` does.
 pub fn unheld(class: Class, model: &ModelConfig) -> Option<String> {
     if !matches!(class, Class::Llama | Class::Qwen2 | Class::Qwen3) {
         return Some(format!("{} is not one of llama, qwen2 and qwen3", class.names().1));
@@ -308,7 +308,7 @@ impl Head<'_> {
 }
 
 impl Entry<'_> {
-    /// The type's number, then the value.
+    /// Writes the number of the value's type, then the value.
     fn put(&self, bytes: &mut Vec<u8>) {
         const U32: u32 = 4;
         const I32: u32 = 5;
@@ -391,7 +391,7 @@ mod tests {
             let byte = bytes[2 + i % 16];
             let level = if i < 16 { byte & 15 } else { byte >> 4 };
             let read = (f32::from(level) - 8.0) * scale;
-            // The far end of the other sign has one step less.
+            // The largest magnitude of the opposite sign has one level fewer.
             assert!((read - number).abs() <= scale.abs() * 1.01, "{read} is not {number}");
         }
         assert_eq!(block_of_4_bits(&[0.0; 32]), [&[0u8, 0x80][..], &[0x88; 16]].concat());

@@ -18,7 +18,7 @@ use crate::runtime::{
     tensors,
 };
 
-/// The files.
+/// The names of the files.
 pub const MODEL: &str = "adapter_model.safetensors";
 pub const CONFIG: &str = "adapter_config.json";
 
@@ -64,7 +64,7 @@ pub fn plan(path: &Path, state: &TrainState) -> Result<Vec<Planned>> {
     Ok(planned.collect())
 }
 
-/// The bytes of `adapter_config.json`; `base`: what the run began with, by its name.
+/// The bytes of `adapter_config.json`; `base` is the name of the model that the run began with.
 pub fn config(lora: &LoraConfig, base: Option<&str>) -> Vec<u8> {
     let config = json!({
         "peft_type": "LORA",

@@ -1,7 +1,8 @@
 //! The stage: a checkpoint → a model for other tools.
 //!
-//! In → a run or a checkpoint; phase `weights`: a unit a file of weights; phase `files`: the small
-//! files beside them. What the manifest's fingerprint covers is the checkpoint's weights (by their
+//! In → a run or a checkpoint; phase `weights`: one unit for each file of weights; phase `files`:
+//! the small files beside them. The manifest's fingerprint covers the checkpoint's weights (by
+//! their hash) and the configuration, which includes the shape, the tokenizer and the card's facts.
 //! hash) and the configuration with the shape, the tokenizer and the card's facts in it.
 
 use std::{
@@ -69,11 +70,11 @@ pub struct Export {
 }
 
 impl Export {
-    /// Opens the checkpoint that is meant; its header is read, and no weight.
+    /// Opens the checkpoint that `path` means; reads its header and no weights.
     ///
     /// # Errors
-    /// [`Error::Config`] for what the form cannot hold, [`Error::Damaged`] for what is not as the
-    /// checkpoint says.
+    /// [`Error::Config`] for what the form cannot hold, [`Error::Damaged`] for a file that differs
+    /// from what the checkpoint records.
     pub fn open(path: &Path, config: ExportConfig) -> Result<Export> {
         config.check()?;
         if pretrained::stands_in(path) && layout::of_checkpoint(path).is_none() {
@@ -211,7 +212,7 @@ impl Export {
         card(&self.name, &self.model, self.context, &self.facts, &files)
     }
 
-    /// Bytes of the weights as they are written.
+    /// The bytes that the weights will take.
     fn bytes(&self) -> u64 {
         match (self.config.to, self.config.dtype.element()) {
             (Form::Hf | Form::Peft, Some(element)) => {
@@ -234,10 +235,10 @@ const PEFT: (&str, &str) =
     ("python", "from peft import PeftModel\n\nmodel = PeftModel.from_pretrained(base, \".\")");
 const SHELL: (&str, &str) = ("sh", "llama-cli -m model.gguf -no-cnv -p \"Once\" -n 50");
 
-/// The class that holds `model` in this form.
+/// The class of `transformers` that holds `model`, and that this form can write.
 ///
 /// # Errors
-/// Config: none does, with every reason.
+/// Config: no class holds it, with the reasons of each.
 fn class_for(form: Form, model: &ModelConfig) -> Result<Class> {
     let hint = "`generate` and `eval` read the run itself";
     let class = Class::of(model).map_err(|reasons| {
@@ -254,7 +255,7 @@ fn class_for(form: Form, model: &ModelConfig) -> Result<Class> {
     }
 }
 
-/// The weights as an input: a file whose content is known, that a run has made.
+/// The input record of the weights: a file of known content that a run made.
 fn weights_input(
     run: &Path,
     manifest: &Manifest,
@@ -276,7 +277,7 @@ fn weights_input(
     Ok((input, file))
 }
 
-/// Passes on what is read of the weights.
+/// Reports what is read of the weights to the stage.
 struct Telling<'a> {
     work: &'a Work<'a>,
     file: &'a PlannedFile,
@@ -329,12 +330,12 @@ impl Stage for Export {
     fn needs(&self, threads: usize) -> Needs {
         let largest = self.planned.iter().map(Planned::numbers).max().unwrap_or(0);
         let memory = match self.config.to {
-            // What lies the other way round is turned whole: as read, turned, encoded.
+            // A transposed tensor is held whole three times: as read, transposed, encoded.
             Form::Hf if !self.class.has_our_names() => threads as u64 * 3 * 4 * largest,
             Form::Hf | Form::Peft => threads as u64 * 4 * weights::CHUNK,
             Form::Gguf => 4 * 4 * largest, // as read, permuted, encoded
         };
-        // The tokenizer as JSON, beside the table that encodes.
+        // The tokenizer takes memory as JSON and as the table that encodes it.
         let memory = memory + 16 * self.tokenizer.json().len() as u64;
         Needs { memory, disk: self.bytes(), ..Needs::default() }
     }

@@ -1,9 +1,9 @@
 //! The weights of a checkpoint, tensor by tensor, into safetensors of another type or in shards.
 //!
 //! In → a checkpoint's file, the shape and its class; out → [`Planned`] tensors, and files of them.
-//! Tables are cut to a row a token (checkpoints of earlier versions hold rows that pad them).
-//! **Invariants.** What is planned is exactly what the shape has. **Cost.** [`CHUNK`] bytes at a
-//! time; a tensor that the class has the other way round, whole.
+//! Tables are cut to one row for each token (checkpoints of earlier versions pad them with further
+//! rows). **Invariants.** What is planned is exactly what the shape has. **Cost.** [`CHUNK`] bytes
+//! at a time; a tensor that the class stores transposed is held whole.
 
 use std::{
     collections::BTreeMap,
@@ -35,14 +35,15 @@ pub struct Planned {
     pub name: String,
     /// Its dimensions as written.
     pub shape: Vec<usize>,
-    /// Where the tensors lie that it is made of, one above the other; cut where rows are cut.
+    /// Where its source tensors lie, to be stacked by rows; where rows are cut off, each ends
+    /// early.
     pub sources: Vec<TensorPlace>,
-    /// Whether it is turned round then: columns for rows.
+    /// Whether the stacked tensor is then transposed.
     pub turned: bool,
 }
 
 impl Planned {
-    /// How many numbers it has.
+    /// The number of its elements.
     pub fn numbers(&self) -> u64 {
         self.shape.iter().product::<usize>() as u64
     }
@@ -57,7 +58,8 @@ impl Planned {
     }
 }
 
-/// The tensors of `model` in the file at `path` as `class` has them, by rising name.
+/// The tensors of `model` in the file at `path`, as `class` names them, in ascending order of
+/// names.
 ///
 /// # Errors
 /// Damaged: a tensor that is missing, of another shape, or none of the model's.
@@ -73,7 +75,7 @@ pub fn plan(path: &Path, model: &ModelConfig, class: Class) -> Result<Vec<Planne
     Ok(planned.collect())
 }
 
-/// The same under our own names.
+/// The same, under our own names.
 pub fn plan_ours(path: &Path, model: &ModelConfig) -> Result<Vec<Planned>> {
     let places = places(path, model)?.into_iter();
     Ok(places.map(|(name, place)| Planned::of(name, vec![place], false)).collect())
@@ -106,7 +108,7 @@ fn places(path: &Path, model: &ModelConfig) -> Result<BTreeMap<String, TensorPla
     }
 }
 
-/// Which tensors go to which file: in order, as many as fit, one at least.
+/// The tensors of each file: in order, as many as fit within `limit`, at least one.
 pub fn shards(planned: &[Planned], element: ElementType, limit: u64) -> Vec<Range<usize>> {
     let mut shards: Vec<Range<usize>> = Vec::new();
     let mut filled = 0;
@@ -148,11 +150,11 @@ pub fn index(planned: &[Planned], element: ElementType, shards: &[Range<usize>])
     bytes
 }
 
-/// What a copy of weights tells as it goes.
+/// What a copy of weights reports as it proceeds.
 pub trait Told {
     /// Bytes `range` of the source were read, with this hash.
     fn read(&self, range: Range<u64>, xxh3: Fingerprint);
-    /// So many more bytes of the source are done.
+    /// So many more bytes of the source have been processed.
     fn advance(&self, bytes: u64);
 }
 
@@ -190,7 +192,7 @@ pub fn write_shard(
     file.flush().map_err(Error::io("write", out))
 }
 
-/// The numbers of a tensor that lies the other way round.
+/// The elements of a tensor after it is transposed.
 fn turned(source: &Path, tensor: &Planned, told: &dyn Told) -> Result<Vec<f32>> {
     let mut numbers = Vec::with_capacity(tensor.numbers() as usize);
     for place in &tensor.sources {
@@ -242,7 +244,7 @@ fn each_part(
     Ok(())
 }
 
-/// Fails where F16 would make an infinity of a number.
+/// Fails if a number is too large for F16 and would become infinite.
 pub fn check_range(name: &str, numbers: &[f32]) -> Result<()> {
     match numbers.iter().find(|number| number.abs() > F16_MAX) {
         None => Ok(()),

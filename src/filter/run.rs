@@ -7,17 +7,17 @@
 //! id · source · file · row · reason (`filter/rule`) · value · limit
 //! ```
 //!
-//! A held-out document is judged like others and never dropped nor edited: what a rule says of it
-//! stands beside it ([`crate::source::verdict`]).
+//! A held-out document is judged like others and never dropped nor edited: the verdict is stored
+//! beside it ([`crate::source::verdict`]).
 //!
-//! and `histogram.parquet` and `examples.parquet` ([`super::evidence`]): what each threshold did to
-//! a sample of the documents, about 8 MiB of text in all, which are measured whole.
-//! `row` is the document's row in a Parquet file, its byte offset in JSON lines. What the inputs'
-//! condition leaves out has the reason `where` and no value. Both files are
-//! always written, empty ones too. With `annotate` nothing is dropped: `part.parquet` holds every
-//! document with the columns of [`super::annotate`], and its own text. Invariants: in = out +
-//! rejected + dropped by reason, for each source; both keep the input's order. Cost: judging runs
-//! beside decoding on the workers, a few batches at a time; writing follows in order.
+//! Also for each unit `histogram.parquet` and `examples.parquet` ([`super::evidence`]): what each
+//! threshold did to a sample of the documents, about 8 MiB of text in all, on which every rule is
+//! measured. `row` is the document's row in a Parquet file; in JSON Lines its byte offset. A
+//! document that the inputs' condition leaves out has the reason `where` and no value. Both files
+//! are always written, empty ones too. With `annotate` nothing is dropped: `part.parquet` holds
+//! every document with the columns of [`super::annotate`], and its own text. Invariants: in = out +
+//! rejected + dropped by reason, for each source; both files keep the input's order. Cost: judging
+//! runs beside decoding on the workers, a few batches at a time; writing follows in order.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -52,7 +52,7 @@ use crate::source::{
 /// Raised whenever the same documents and config give other bytes.
 const VERSION: u32 = 5;
 
-/// Text of the documents that are measured whole, of all inputs together, about.
+/// About how many bytes of text, over all inputs, are in the documents measured by every rule.
 const SAMPLE_TEXT_BYTES: u64 = 8 << 20;
 /// The label of the draw that chooses them.
 const SAMPLE: &str = "evidence";
@@ -69,33 +69,34 @@ pub struct Filter {
     /// The models and lists that the rules read.
     files: Vec<InputRecord>,
     way: Way,
-    /// What is asked about each document that is measured whole.
+    /// The rules that are measured on each sampled document.
     rules: Vec<evidence::Rule>,
-    /// Documents whose draw is below are measured whole, also where a verdict takes less.
+    /// Documents whose draw is below this are measured by every rule, even where a verdict needs
+    /// fewer.
     sampled_below: u64,
-    /// What judging needs room for; a batch lends one.
+    /// Buffers for judging; each batch borrows one.
     rooms: Pool<Room>,
 }
 
-/// How documents come to their verdicts.
+/// How the stage treats documents.
 enum Way {
-    /// The rules judge them; the first that fails drops.
+    /// The rules judge them; the first rule that fails drops a document.
     Judge(Vec<Box<dyn RuleSet>>),
     /// The rules measure them, and nothing is dropped.
     Annotate(Vec<Box<dyn RuleSet>>, Annotator),
-    /// What was measured before is held against limits.
+    /// Values that were measured before are compared with the limits.
     FromAnnotations(Vec<Box<dyn RuleSet>>, FromAnnotations),
 }
 
 /// One batch after its verdicts.
 struct Judged {
     sieved: Sieved,
-    /// Documents that would have been dropped, by rule.
+    /// The rule of each document that would have been dropped.
     failed: Vec<&'static str>,
     evidence: Evidence,
 }
 
-/// A batch's documents on their way.
+/// The verdicts of a batch's documents, as they are collected.
 #[derive(Default)]
 struct Verdicts {
     counts: SourceCounts,
@@ -103,7 +104,7 @@ struct Verdicts {
     removed: Vec<(usize, Verdict)>,
     /// Held-out documents that fail, by row.
     judged: BTreeMap<usize, &'static str>,
-    /// Text as the rules left it, where they changed it.
+    /// Rows whose text the rules changed, with the changed text.
     edited: Vec<(usize, String)>,
 }
 
@@ -119,7 +120,7 @@ impl Filter {
         }
         let config = config.with_preset()?;
         let rule_sets = match &input.condition {
-            // A condition decides as well as rules do.
+            // A condition decides on its own, without rules.
             Some(_) if config.rules.is_empty() && !config.annotate => {
                 config.check_tables()?;
                 Vec::new()
@@ -137,7 +138,7 @@ impl Filter {
         Filter::new(inputs, config, own, files, way)
     }
 
-    /// For corpora whose values are stored.
+    /// Opens corpora that hold stored values.
     fn open_annotated(
         specs: &[InputSpec],
         input: &InputConfig,
@@ -163,7 +164,7 @@ impl Filter {
         files: Vec<InputRecord>,
         way: Way,
     ) -> Result<Filter> {
-        // One flat table, as it is written in a recipe.
+        // One flat table, in the form that a recipe has.
         let mut resolved = inputs.config_json();
         if let (Some(resolved), Value::Object(own)) = (resolved.as_object_mut(), own) {
             resolved.extend(own);
@@ -180,7 +181,7 @@ impl Filter {
         &self.inputs
     }
 
-    /// The schema of what is written.
+    /// The schema of the file of kept documents.
     fn written(&self) -> SchemaRef {
         match &self.way {
             Way::Judge(_) => with_verdict(&self.inputs.schema()),
@@ -237,7 +238,7 @@ impl Filter {
         self.apply(batch, &batch.records, verdicts, evidence)
     }
 
-    /// Writes what each threshold did.
+    /// Writes the effect of each threshold on the sample.
     fn write_evidence(&self, evidence: &Evidence, work: &Work<'_>) -> Result<()> {
         if self.rules.is_empty() {
             return Ok(());
@@ -263,7 +264,8 @@ impl Filter {
         Ok(())
     }
 
-    /// The models and lists were read whole, before any unit; the first one says so for `verify`.
+    /// The models and lists were read whole before any unit; the first unit records that for
+    /// `verify`.
     fn record_files(&self, work: &Work<'_>) {
         let first = self.inputs.records().len();
         for (offset, record) in self.files.iter().enumerate() {
@@ -273,7 +275,7 @@ impl Filter {
         }
     }
 
-    /// Whether a document is measured whole: a draw by its id.
+    /// Whether a document is in the sample: a random draw by its id.
     fn is_sampled(&self, id: &str) -> bool {
         !self.rules.is_empty()
             && (self.sampled_below == u64::MAX
@@ -299,7 +301,7 @@ impl Filter {
         self.apply(batch, &from.strip(&batch.records)?, verdicts, evidence)
     }
 
-    /// Keeps every document, with what was measured of it.
+    /// Keeps every document, with the values measured of it.
     fn annotate(
         &self,
         rule_sets: &[Box<dyn RuleSet>],
@@ -464,13 +466,13 @@ impl Stage for Filter {
     }
 }
 
-/// The records with other texts in some rows.
+/// The records with the text replaced in some rows.
 fn with_edited(records: &RecordBatch, mut edited: Vec<(usize, String)>) -> Result<RecordBatch> {
     if edited.is_empty() {
         return Ok(records.clone());
     }
     let texts = match edited.pop() {
-        // A document that stands alone may be a giant: no copy.
+        // A document that is alone in its batch may be a giant, so it is not copied.
         Some((_, text)) if records.num_rows() == 1 => {
             let offsets = OffsetBuffer::from_lengths([text.len()]);
             StringArray::new(offsets, Buffer::from_vec(text.into_bytes()), None)
@@ -490,7 +492,7 @@ fn with_edited(records: &RecordBatch, mut edited: Vec<(usize, String)>) -> Resul
     RecordBatch::try_new(records.schema(), columns).map_err(bug)
 }
 
-/// By how much a removed document failed; null where the condition left it out.
+/// The fields for a removed document's value and limit; null where the condition left it out.
 fn why_fields() -> [Field; 2] {
     ["value", "limit"].map(|name| Field::new(name, DataType::Float64, true))
 }

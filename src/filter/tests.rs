@@ -111,7 +111,7 @@ fn kept_documents_pass_the_rules_and_keep_every_column() {
             let mut room = Room::new(Splitter::reference());
             let verdict =
                 rules::judge(&rule_sets, &mut room.view(text)).map(|verdict| verdict.rule);
-            // A held-out document stays, and what would have become of it stands beside it.
+            // A held-out document stays, and its verdict is stored beside it.
             let said = verdicts.is_valid(row).then(|| verdicts.as_string::<i32>().value(row));
             assert_eq!(said, verdict.filter(|_| held.value(row)));
             assert!(verdict.is_none() || held.value(row), "{verdict:?} of a document that trains");

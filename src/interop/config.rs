@@ -1,4 +1,4 @@
-//! What an export of tokens is asked for: the form, and how long rows are.
+//! The options of an export of tokens: the form, and the length of rows.
 //!
 //! In → TOML keys; out → [`TokenExportConfig`], checked.
 
@@ -14,17 +14,18 @@ use crate::base::{
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TokenExportConfig {
-    /// Whose loader is to read it.
+    /// The form to write.
     pub to: TokenForm,
-    /// Tokens of a row: of a mix in a form of samples; LitData's chunks hold whole ones.
+    /// Tokens of a row: the length of a mix's rows in a form of samples; in LitData's, chunks hold
+    /// a whole number of such rows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sequence: Option<u64>,
-    /// Where a form cuts files: once one holds so many bytes.
+    /// The size in bytes at which a form begins a new file.
     #[serde(default = "default_shard_bytes")]
     pub shard_bytes: Bytes,
 }
 
-/// Whose form is written.
+/// The form that is written, named for the trainer whose loader reads it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum TokenForm {
@@ -43,18 +44,18 @@ pub enum TokenForm {
 }
 
 impl TokenForm {
-    /// The name that is typed.
+    /// The name as it is typed.
     pub fn name(self) -> &'static str {
         let found = FORMS.iter().find(|(form, _)| *form == self);
         found.expect("every form has its row").1
     }
 
-    /// Whether it holds samples, and not documents one after another.
+    /// Whether the form holds samples, rather than documents one after another.
     pub fn has_samples(self) -> bool {
         matches!(self, TokenForm::Mds | TokenForm::HfDatasets)
     }
 
-    /// Whether documents are told apart by end-of-text alone.
+    /// Whether end-of-text alone separates documents.
     pub fn needs_end_of_text(self) -> bool {
         matches!(self, TokenForm::Nanogpt | TokenForm::Litdata)
     }
@@ -77,17 +78,17 @@ fn default_shard_bytes() -> Bytes {
 
 /// Offsets in a file of MDS or LitData have 32 bits.
 const SHARD_BYTES_MAX: u64 = 1 << 31;
-/// Fewer bytes would make a file a document.
+/// A smaller size would give every document a file of its own.
 const SHARD_BYTES_MIN: u64 = 1 << 10;
 
-/// Whether `export` is asked for a form of tokens: the forms of models have other names.
+/// Whether `export` is asked for a form of tokens, whose names differ from those of models.
 pub fn is_token_form(keys: &Table) -> bool {
     let to = keys.get("to").and_then(toml::Value::as_str);
     to.is_some_and(|to| FORMS.iter().any(|(_, name)| *name == to))
 }
 
 impl TokenExportConfig {
-    /// Refuses what no form holds.
+    /// Refuses options that the form cannot hold.
     pub fn check(&self) -> Result<()> {
         if self.sequence.is_some_and(|sequence| sequence == 0 || sequence > 1 << 24) {
             return Err(Error::config("`sequence` is 1 to 16,777,216 tokens"));

@@ -1,9 +1,8 @@
 //! Where the tokens of an export come from: shards, document by document, or the stream of a mix.
 //!
 //! In → an artifact and a split; out → [`Piece`]s (for forms that lay tokens one after another) or
-//! [`Sample`]s, in order. Of shards blocks are decoded side by side; a mix is read in order, so
-//! that each of its blocks is decoded once an epoch. Memory: two blocks a thread, or the mix's
-//! window.
+//! [`Sample`]s, in order. Blocks of shards are decoded in parallel; a mix is read in order, so that
+//! each of its blocks is decoded once an epoch. Memory: two blocks a thread, or the mix's window.
 
 use std::path::{Path, PathBuf};
 
@@ -30,21 +29,21 @@ pub enum Split {
     Validation,
 }
 
-/// Tokens that follow the ones before.
+/// Tokens that continue those of the piece before.
 #[derive(Clone, Copy, Debug)]
 pub struct Piece<'a> {
     pub tokens: &'a [u32],
-    /// Places in `tokens` where a document begins, rising.
+    /// Positions in `tokens` where a document begins, ascending.
     pub starts: &'a [u32],
 }
 
 /// A document of shards, or a row of a mix.
 #[derive(Clone, Copy, Debug)]
 pub struct Sample<'a> {
-    /// Its id and its source; a row has neither.
+    /// The id and the source of a document; `None` for a row.
     pub document: Option<(&'a str, &'a str)>,
     pub tokens: &'a [u32],
-    /// Places in `tokens` where a document begins, rising.
+    /// Positions in `tokens` where a document begins, ascending.
     pub starts: &'a [u32],
 }
 
@@ -54,7 +53,7 @@ pub enum Tokens {
     Mix(Box<MixTokens>),
 }
 
-/// A mix, and what it validates on.
+/// A mix, and its validation documents.
 pub struct MixTokens {
     directory: PathBuf,
     data: Vec<PathBuf>,
@@ -72,12 +71,12 @@ impl MixTokens {
 }
 
 impl Tokens {
-    /// Opens shards or a mix; `data`: where else the shards of a mix may lie.
+    /// Opens shards or a mix; `data` lists further folders where the shards of a mix may lie.
     pub fn open(directory: &Path, data: &[PathBuf]) -> Result<Tokens> {
         let manifest = Manifest::read(directory)?;
         match manifest.kind {
             Kind::Mix => {
-                // Its shards are looked for now: what is missing is said before any work.
+                // The shards are looked up now, so that a missing one is reported before any work.
                 let record = MixReader::open(directory, data, 0)?.record().clone();
                 let validation = read_validation(&directory.join(VALIDATION_FILE))?;
                 let (directory, data) = (directory.to_owned(), data.to_vec());
@@ -111,7 +110,7 @@ impl Tokens {
         }
     }
 
-    /// What reading holds at least.
+    /// The least memory that reading takes, in bytes.
     pub fn window_bytes(&self) -> u64 {
         match self {
             Tokens::Shards(_) => 0,
@@ -153,8 +152,9 @@ impl Tokens {
         }
     }
 
-    /// Hands on a split as tokens one after another. Shards and validation documents are followed
-    /// by end-of-text each, where there is one; the stream of a mix has it before each.
+    /// Passes on a split as tokens one after another. Each document of shards and each validation
+    /// document is followed by end-of-text, if there is one; in the stream of a mix it stands
+    /// before each.
     pub fn pieces(
         &self,
         split: Split,
@@ -205,7 +205,7 @@ impl Tokens {
         }
     }
 
-    /// Documents of shards, or those that a mix validates on: (id, source) and tokens.
+    /// Passes on the documents of shards, or a mix's validation documents: (id, source) and tokens.
     fn documents(
         &self,
         split: Split,

@@ -1,7 +1,7 @@
 //! The stage: shards or a mix → files for another trainer, one unit a split.
 //!
-//! In → an opened artifact; phase `tokens`: a unit for the training split, and one for what is held
-//! out where there is any. Each writes its files from beginning to end.
+//! In → an opened artifact; phase `tokens`: a unit for the training split, and one for the held-out
+//! documents if there are any. Each writes its files from beginning to end.
 
 use std::{
     fmt,
@@ -32,8 +32,8 @@ use crate::{
 
 const README: &str = "README.md";
 
-/// Tokens of a block in the line that says how LitData reads it, where none were asked for: it cuts
-/// chunks at any length.
+/// The block length in the printed line that says how LitData reads the tokens, where no `sequence`
+/// was asked for; LitData cuts chunks at any length.
 const BLOCK_SHOWN: u64 = 1024;
 
 /// `export` of shards or a mix.
@@ -261,7 +261,7 @@ impl Summary for TokenExportSummary {
 }
 
 impl fmt::Display for TokenExportSummary {
-    /// How it is opened.
+    /// Shows how the files are opened.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (out, width) = (self.out.display(), self.width);
         match self.to {

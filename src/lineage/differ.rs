@@ -1,17 +1,17 @@
 //! Two lineages → what differs, each difference at the earliest step where it arose.
 //!
-//! In → the lineages of a baseline and of what is held against it; out → [`Difference`]s, sources
+//! In → the lineages of a baseline and of what is compared with it; out → [`Difference`]s, sources
 //! first. **Method.** The two graphs are walked side by side from the artifacts up, through equal
-//! steps too: what differs above them is *without effect*, and said so. Inputs of two steps are
-//! paired by fingerprint, then by name and stage, then by stage; what is left over belongs to a
-//! step that only one side has, which is noted and stepped over, the deeper side first. What was
+//! steps too: differences above equal steps are *without effect*, and marked so. Inputs of two
+//! steps are paired by fingerprint, then by name and stage, then by stage; one that is left over is
+//! a step that only one side has, which is noted and stepped over, the deepest first. A step
 //! learned from texts (a tokenizer, a classifier) is not stepped over: its texts are not those of
-//! its reader. A step that the other side has too, elsewhere, is no step that only one side has:
-//! its reader reads something else. Of two paired steps the stage, its version, the seed and every
-//! key of the resolved configuration are compared. **A consequence is no difference**: a key whose
-//! change an earlier step has made already (an inherited share of held-out documents, the size of
-//! a vocabulary that a model takes from its tokenizer), or the number of steps that one pass over
-//! the mix takes. Raw files are paired by source and name, then by their bytes.
+//! its reader. A step that the other side has too, elsewhere, does not belong to one side only: its
+//! reader reads something else. Of two paired steps the stage, its version, the seed and every key
+//! of the resolved configuration are compared. **A consequence is no difference**: a key whose
+//! change an earlier step has made already (an inherited share of held-out documents, the size of a
+//! vocabulary that a model takes from its tokenizer), or the number of steps that one pass over the
+//! mix takes. Raw files are paired by source and name, then by their bytes.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -31,10 +31,10 @@ pub struct Difference {
     pub stage: String,
     #[serde(flatten)]
     pub what: What,
-    /// What that step passes on, on either side; none where only one side has it.
+    /// The documents that the step passes on, on either side; `None` where only one side has it.
     pub documents: Option<(u64, u64)>,
     pub tokens: Option<(u64, u64)>,
-    /// The step writes the same bytes on both sides.
+    /// Whether the step writes the same bytes on both sides.
     pub without_effect: bool,
     #[serde(skip)]
     pub nodes: (Option<usize>, Option<usize>),
@@ -44,7 +44,7 @@ pub struct Difference {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(tag = "what", rename_all = "snake_case")]
 pub enum What {
-    /// A key of the configuration; none: the side does not have it.
+    /// A key of the configuration; `None` where a side does not have it.
     Key { key: String, from: Option<Value>, to: Option<Value> },
     /// The stage's version: equal inputs give other bytes.
     Version { from: u32, to: u32 },
@@ -66,7 +66,7 @@ pub enum What {
     Reordered,
     /// Other inputs, which the other side has too, but reads elsewhere.
     Inputs { from: Vec<String>, to: Vec<String> },
-    /// Inputs that differ and of which no more is known: their manifests were found nowhere.
+    /// Inputs that differ, and whose manifests were not found, so no more is known.
     Unknown { names: Vec<String> },
 }
 
@@ -76,7 +76,7 @@ pub enum What {
 pub enum Side {
     /// The baseline.
     From,
-    /// What is held against it.
+    /// The artifact that is compared with it.
     To,
 }
 
@@ -99,14 +99,14 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    /// Two nodes that stand for each other: what they read, then their own.
+    /// Compares two nodes that correspond: first their inputs, then the nodes themselves.
     fn pair(&mut self, from: usize, to: usize) {
         if !self.seen.insert((from, to)) {
             return;
         }
         let (a, b) = (&self.from.nodes[from], &self.to.nodes[to]);
         if a.fingerprint.is_some() && a.fingerprint == b.fingerprint {
-            // Equal bytes may have been read of unequal steps.
+            // Different steps may still have made equal bytes.
             self.inputs(from, to);
             return;
         }
@@ -175,7 +175,7 @@ impl Walk<'_> {
             x.stage == y.stage && x.name == y.name
         };
         let role = |x: usize, y: usize| first.nodes[x].stage == second.nodes[y].stage;
-        // What is equal first, over all steps that only one side has.
+        // Equal inputs pair first; each step that only one side has is then stepped over.
         loop {
             take(&mut a, &mut b, &mut pairs, same);
             take(&mut a, &mut b, &mut pairs, alike);
@@ -211,12 +211,13 @@ impl Walk<'_> {
             && pairs.iter().all(|(_, _, x, y)| same(*x, *y))
             && a.is_empty()
             && b.is_empty();
-        // Texts before what was learned from them: what it reads is known by then.
+        // Texts are compared before what was learned from them: by then it is known what that
+        // reads.
         pairs.sort_by_key(|pair| is_learned(&first.nodes[pair.2]));
         for (_, _, x, y) in &pairs {
             self.pair(*x, *y);
         }
-        // Two stages in the same place.
+        // What is left over is two stages in the same place.
         for (x, y) in a.iter().zip(&b) {
             self.pair(*x, *y);
         }
@@ -229,7 +230,7 @@ impl Walk<'_> {
         stepped
     }
 
-    /// Whether the other side has a step too, among the pairs so far or anywhere.
+    /// Whether the step is already paired, or the other side has it anywhere.
     fn stands_elsewhere(&self, side: Side, index: usize, pairs: &[Pair]) -> bool {
         let (lineage, other) = match side {
             Side::From => (self.from, self.to),
@@ -242,8 +243,8 @@ impl Walk<'_> {
             || (fingerprint.is_some() && other.nodes.iter().any(|it| it.fingerprint == fingerprint))
     }
 
-    /// Two steps that read other things, which both sides have: artifacts by name, raw files by
-    /// source.
+    /// Notes that two steps read different inputs, each of which both sides have: artifacts by
+    /// name, raw files by source.
     fn note_inputs(&mut self, from: usize, to: usize, pairs: &[Pair], over: &[Vec<usize>; 2]) {
         let (a, b) = (files(self.from, from, &[]), files(self.to, to, &[]));
         let own = |mine: &[&InputRecord], others: &[&InputRecord]| -> BTreeSet<String> {
@@ -264,8 +265,8 @@ impl Walk<'_> {
         self.note(from, to, What::Inputs { from: x, to: y });
     }
 
-    /// Notes a learned step in whose place the other side reads raw files of no source, as a
-    /// `tokenizer.json`; whether it does.
+    /// Notes a learned step in whose place the other side reads raw files without a source, such as
+    /// a `tokenizer.json`; returns whether it does.
     fn note_replaced(&mut self, side: Side, index: usize, (from, to): (usize, usize)) -> bool {
         let loose = |lineage: &Lineage, node: usize| -> Vec<String> {
             let files = files(lineage, node, &[]).into_iter();
@@ -285,7 +286,7 @@ impl Walk<'_> {
         true
     }
 
-    /// Of what is left over the step that only one side has: the deepest whose inputs go on.
+    /// The leftover step that only one side has: the deepest, if it has inputs to step over to.
     fn extra(&self, a: &[usize], b: &[usize]) -> Option<(Side, usize)> {
         let steps = |side: Side, list: &[usize], lineage: &Lineage| -> Vec<(usize, Side, usize)> {
             let depth = |(place, index): (usize, &usize)| (lineage.depth(*index), side, place);
@@ -357,7 +358,7 @@ impl Walk<'_> {
         }
     }
 
-    /// What two mixes read, and in which shares.
+    /// Compares what two mixes read, and in which shares.
     fn mixtures(&mut self, from: usize, to: usize) {
         let (a, b) = (&self.from.nodes[from], &self.to.nodes[to]);
         let shards = |lineage: &Lineage, node: usize| -> Vec<String> {
@@ -436,7 +437,7 @@ type Pair = (usize, usize, usize, usize);
 struct Stepped {
     /// Steps of either side that were stepped over.
     over: [Vec<usize>; 2],
-    /// Raw files of no source stand for a step, which was noted.
+    /// Raw files without a source replace a learned step, which was noted.
     replaced: bool,
     /// Other inputs were noted, raw files among them.
     told: bool,
@@ -447,7 +448,7 @@ fn is_learned(node: &Node) -> bool {
     matches!(node.kind, Some(Kind::Tokenizer | Kind::Classifier))
 }
 
-/// Whether two artifacts are one.
+/// Whether two nodes are the same artifact.
 fn are_equal(a: &Node, b: &Node) -> bool {
     match (a.fingerprint, b.fingerprint) {
         (Some(a), Some(b)) => a == b,
@@ -455,8 +456,8 @@ fn are_equal(a: &Node, b: &Node) -> bool {
     }
 }
 
-/// Whether two artifacts hold the same bytes. A run that is not done lists no file, and says
-/// nothing.
+/// Whether two artifacts hold the same bytes. A run that is not done lists no files, so nothing can
+/// be said of it.
 fn holds_the_same(a: &Node, b: &Node) -> bool {
     a.totals.files > 0 && a.identity.is_some() && a.identity == b.identity
 }
@@ -472,7 +473,7 @@ fn is_one_pass(lineage: &Lineage, node: usize, steps: Option<u64>) -> bool {
     tokens > 0 && [tokens, tokens - 1].iter().any(|it| rows.within(it / sequence) == steps)
 }
 
-/// Moves pairs for which `fits` from both lists: (place in `a`, place in `b`, x, y).
+/// Moves pairs for which `fits` from both lists to `pairs`: (place in `a`, place in `b`, x, y).
 fn take(
     a: &mut Vec<usize>,
     b: &mut Vec<usize>,

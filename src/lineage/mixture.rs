@@ -1,12 +1,12 @@
-//! What two mixes are made of, as one thing: sources, shares, phases.
+//! What two mixes are made of, compared as a whole: sources, shares, phases.
 //!
-//! In → the configurations of two mixes; out → what of their mixtures differs ([`Change`]), in
-//! words too. **Method.** Shares are relative, so to move one source's share is to move others'
-//! weights, and a source that joins brings four keys: all of that is one change of the mixture.
-//! Weights are compared by the shares that they come to; a source is known by its name, and one of
-//! another name that reads the same documents has been renamed. Where one weight alone was changed,
-//! its key says it better. The order of the sources decides between documents of one place, and is
-//! a difference of its own. Pure.
+//! In → the configurations of two mixes; out → the [`Change`]s of their mixtures, also in words.
+//! **Method.** Shares are relative: moving one source's share moves others' weights, and adding a
+//! source brings four keys, so all of that is one change of the mixture. Weights are compared by
+//! the shares that they amount to; sources are matched by name, and a source of another name that
+//! reads the same documents has been renamed. Where only one weight was changed, its key says more.
+//! The order of the sources decides between documents of one place, and is a difference of its own.
+//! Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -17,7 +17,7 @@ use serde_json::Value;
 /// Tables of a mix's configuration that are compared here.
 pub const TABLES: [&str; 2] = ["sources.", "phases."];
 
-/// Shares nearer than this are one: weights are decimals of six digits.
+/// Shares closer than this are equal: weights are decimals of six digits.
 const EQUAL: f64 = 1e-9;
 
 /// Shares that a sentence lists.
@@ -28,7 +28,7 @@ const SHOWN: usize = 6;
 pub struct Mixture {
     /// The sources by their names: which of the shards that the mix reads, which source of these.
     pub sources: BTreeMap<String, Selection>,
-    /// One after another; without any asked for there is one, without a name.
+    /// The phases in order; a mix without phases has a single one, without a name.
     pub phases: Vec<Phase>,
 }
 
@@ -37,7 +37,7 @@ pub struct Mixture {
 pub struct Selection {
     /// The name of the shards, where both mixes read shards of the same names; else none.
     pub shards: Option<String>,
-    /// One source of them; none: all.
+    /// One source of the shards; `None` for all.
     pub source: Option<String>,
 }
 
@@ -45,13 +45,13 @@ pub struct Selection {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Phase {
     pub name: String,
-    /// Its part of the whole, 0 to 1.
+    /// Its share of the stream, 0 to 1.
     pub share: f64,
-    /// Of each source that it reads its part of the phase, 0 to 1.
+    /// For each source that it reads, the share of the phase, 0 to 1.
     pub shares: BTreeMap<String, f64>,
 }
 
-/// What differs.
+/// One change between two mixtures.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Change {
     /// One weight alone, by its key.
@@ -64,8 +64,8 @@ pub enum Change {
     Order,
 }
 
-/// What differs between the mixtures of two mixes: a configuration and the names of the shards that
-/// are read, which it counts.
+/// The differences between two mixtures, each given as its configuration and the names of the
+/// shards that it reads, which the configuration refers to by index.
 pub fn differences(from: (&Value, &[String]), to: (&Value, &[String])) -> Vec<Change> {
     let sorted = |names: &[String]| names.iter().cloned().collect::<BTreeSet<_>>();
     let named = sorted(from.1) == sorted(to.1);
@@ -106,7 +106,7 @@ fn only_weight(from: &Value, to: &Value) -> Option<Change> {
     })
 }
 
-/// Every weight as it is written, by its key: `sources.wiki.weight`, `phases.main.share`.
+/// Every weight in its written form, by its key: `sources.wiki.weight`, `phases.main.share`.
 fn weights(config: &Value) -> BTreeMap<String, String> {
     let mut found = BTreeMap::new();
     let mut put = |key: String, weight: &Value| {
@@ -138,7 +138,7 @@ fn names(config: &Value) -> Vec<String> {
     list(config, "sources").iter().map(|source| name(source).to_owned()).collect()
 }
 
-/// Each one's part of their sum.
+/// The share of each in their sum.
 fn parts(weights: impl Iterator<Item = (String, f64)>) -> BTreeMap<String, f64> {
     let weights: BTreeMap<String, f64> = weights.collect();
     let sum: f64 = weights.values().sum();
@@ -209,8 +209,8 @@ fn changed<'a>(from: &'a BTreeMap<String, f64>, to: &'a BTreeMap<String, f64>) -
     both.filter(|(_, from, to)| (from - to).abs() >= EQUAL).collect()
 }
 
-/// The one source that moved against the others, which keep their proportions: which it is cannot
-/// be said of two that both mixes read.
+/// The only source whose share moved while the others kept their proportions. Between two sources
+/// that both mixes read, it cannot be said which one moved.
 fn moved_alone<'a>(
     from: &'a BTreeMap<String, f64>,
     to: &'a BTreeMap<String, f64>,
@@ -284,7 +284,8 @@ fn shares_in_words(from: &BTreeMap<String, f64>, to: &BTreeMap<String, f64>) -> 
     (!first.is_empty()).then(|| format!("{}{more}", first.join(", ")))
 }
 
-/// `main 80.0% (wiki 70.0%, web 30.0%), anneal 20.0% (web 100.0%)`; of one phase its shares.
+/// As `main 80.0% (wiki 70.0%, web 30.0%), anneal 20.0% (web 100.0%)`; a single phase as its
+/// shares.
 fn whole(mixture: &Mixture) -> String {
     let shares = |phase: &Phase| {
         let each = phase.shares.iter().map(|(name, share)| format!("{name} {}", percent(*share)));
@@ -297,7 +298,7 @@ fn whole(mixture: &Mixture) -> String {
     mixture.phases.iter().map(phase).collect::<Vec<_>>().join(", ")
 }
 
-/// `30.0%`, and of what is rare more digits: `0.0125%`.
+/// As `30.0%`, with more digits for small shares: `0.0125%`.
 fn percent(share: f64) -> String {
     let percent = 100.0 * share;
     match percent > 0.0 && percent < 0.1 {
@@ -370,7 +371,7 @@ mod tests {
         let mut other = two.clone();
         other["sources"][0]["source"] = json!("books");
         assert_eq!(said(&two, &other), ["wiki takes other documents"]);
-        // Where the shards stand in the list is no difference by itself, which they are is one.
+        // The place of shards in the list is no difference by itself; which shards they are is.
         let mut second = two.clone();
         second["sources"][0]["shards"] = json!(1);
         let (ab, ba) = (shards(&["a", "b"]), shards(&["b", "a"]));

@@ -23,11 +23,11 @@ pub struct Lineage {
 /// One artifact of the graph.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Node {
-    /// What its reader calls it: the name of its folder.
+    /// The name by which its reader knows it: that of its folder.
     pub name: String,
     pub kind: Option<Kind>,
     pub stage: String,
-    /// None: its manifest was found nowhere, and nothing above it is known.
+    /// `None` if its manifest was found nowhere; then nothing above it is known.
     pub stage_version: Option<u32>,
     pub tool: Option<Tool>,
     pub config: Value,
@@ -35,7 +35,7 @@ pub struct Node {
     pub counts: ManifestCounts,
     pub holdout: Option<f64>,
     pub fingerprint: Option<Fingerprint>,
-    /// Of its list of files, where a reader has recorded it.
+    /// The fingerprint of its list of files, if a reader has recorded it.
     pub identity: Option<Fingerprint>,
     pub totals: FileTotals,
     pub inputs: Vec<Input>,
@@ -43,18 +43,19 @@ pub struct Node {
     pub place: Option<PathBuf>,
 }
 
-/// What a step reads.
+/// One input of a step.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Input {
     /// A raw file.
     File(Box<InputRecord>),
-    /// The node at this index.
+    /// The index of the node that made it.
     Made(usize),
 }
 
 impl Node {
-    /// Whether this reads another artifact to validate alone ([`InputRecord::only_validates`]).
+    /// Whether this node reads the artifact `read` for validation alone
+    /// ([`InputRecord::only_validates`]).
     pub fn only_validates(&self, read: &Node) -> bool {
         self.kind == Some(Kind::Mix) && read.kind != Some(Kind::Shards)
     }
@@ -64,7 +65,7 @@ impl Node {
         self.counts.documents_out
     }
 
-    /// Tokens by source: in shards, or in the order of a mix.
+    /// Tokens by source: of shards, or of a mix's order.
     pub fn tokens(&self) -> BTreeMap<&str, u64> {
         let sources = self.counts.sources.iter();
         sources.map(|(name, counts)| (name.as_str(), counts.tokens)).collect()
@@ -77,8 +78,8 @@ impl Lineage {
         &self.nodes[0]
     }
 
-    /// The nodes of a kind nearest to the artifact, itself among them, in the order of inputs:
-    /// nothing behind a node of that kind.
+    /// The nodes of a kind nearest to the artifact, itself among them, in the order of inputs; none
+    /// above another node of that kind.
     pub fn nearest(&self, kind: Kind) -> Vec<&Node> {
         let (mut found, mut level, mut seen) = (Vec::new(), vec![0], vec![false; self.nodes.len()]);
         while !level.is_empty() {
@@ -107,8 +108,8 @@ impl Lineage {
         })
     }
 
-    /// Which nodes only validate, and all that these alone are made from: the artifact itself
-    /// holds nothing of them.
+    /// Which nodes only validate, together with everything that serves only them: the artifact
+    /// itself holds nothing of them.
     pub fn validating(&self) -> Vec<bool> {
         let mut validating = vec![true; self.nodes.len()];
         let mut open: Vec<usize> = (0..self.nodes.len().min(1)).collect();
@@ -127,8 +128,8 @@ impl Lineage {
         self.made(node).map(|input| self.depth(input) + 1).max().unwrap_or(0)
     }
 
-    /// The corpora whose text a model reads: those that the shards were made of; of text stages
-    /// the artifact itself. A tokenizer's own text is not among them.
+    /// The corpora whose text a model reads: those that the shards were made from, or for a text
+    /// stage the artifact itself. The text that a tokenizer was trained on is not among them.
     pub fn texts(&self) -> Vec<&Node> {
         let shards = self.nearest(Kind::Shards);
         if shards.is_empty() {

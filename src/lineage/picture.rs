@@ -1,9 +1,9 @@
 //! A lineage as a picture.
 //!
-//! In → a [`Lineage`]; out → SVG that needs nothing else, to stand alone or inside a page: source
-//! files to the left, a box a step with what went in, came out and was left out, an arrow for what
-//! it reads. Text takes the page's colour (`currentColor`), so the picture reads on light and dark.
-//! Pure; cost: nothing to speak of.
+//! In → a [`Lineage`]; out → a self-contained SVG, to stand alone or inside a page: source files to
+//! the left, a box for each step with the documents that went in, came out and were left out, and
+//! an arrow for each input. Text takes the page's colour (`currentColor`), so the picture reads on
+//! light and dark. Pure; cost: negligible.
 
 use std::collections::BTreeMap;
 
@@ -17,10 +17,10 @@ const WIDTH: f64 = 236.0;
 const HEIGHT: f64 = 64.0;
 const GAP_X: f64 = 46.0;
 const GAP_Y: f64 = 18.0;
-/// Characters that fit a line of a box.
+/// The most characters in a line of a box.
 const CHARACTERS: usize = 34;
 
-/// What is said of what no model is trained on.
+/// The label of artifacts that nothing is trained on.
 const ONLY_VALIDATES: &str = "only validates";
 
 /// A box and its place.
@@ -46,7 +46,7 @@ pub fn draw(lineage: &Lineage) -> String {
     let (mut boxes, mut arrows) = (Vec::new(), Vec::new());
     for (index, node) in lineage.nodes.iter().enumerate() {
         let column = depths[index] + 1;
-        // The text goes past what was learned from it, in the first row.
+        // A tokenizer or classifier leaves the first row to the text, whose arrow passes it.
         if matches!(node.kind, Some(Kind::Tokenizer | Kind::Classifier)) {
             place(column);
         }
@@ -66,7 +66,7 @@ pub fn draw(lineage: &Lineage) -> String {
             let word = if files == 1 { "file" } else { "files" };
             let count = format!("{} {word}, {}", Count(files), Bytes(bytes));
             let mut lines = vec![source, count];
-            // The raw files of a mix are those of texts of one's own.
+            // The raw files that a mix itself reads are validation texts.
             let validates = validating[index] || node.kind == Some(Kind::Mix);
             lines.extend(validates.then(|| ONLY_VALIDATES.to_owned()));
             boxes.push(Drawn { x, y, lines, title: names, is_source: true });

@@ -1,12 +1,13 @@
 //! Manifests → one [`Lineage`].
 //!
-//! In → an artifact's folder; out → its graph. **Method.** An input is known by its fingerprint. It
-//! is looked for where `run.json` says that it lay, in the folders inside its reader (a tokenizer
-//! lies in its shards), beside its reader and in the store there; where it stands no more, the
-//! reader's own manifest tells of it (`ancestry`), and where that does not either, only what the
-//! reader recorded is known. **Invariant.** A folder that holds another artifact now is not taken
-//! for the one that was read. **Cost.** One manifest a step, and one for each neighbour that is
-//! looked at; with [`Depth::Told`] no folder is opened whose facts the manifest tells.
+//! In → an artifact's folder; out → its graph. **Method.** An input is identified by its
+//! fingerprint. It is looked for at the place that `run.json` records, in the folders inside its
+//! reader (a tokenizer lies in its shards), beside its reader and in the store there; if it is in
+//! none of them, the reader's own manifest describes it (`ancestry`), and failing that, only what
+//! the reader recorded is known. **Invariant.** A folder that holds another artifact now is not
+//! mistaken for the one that was read. **Cost.** One manifest a step, and one for each neighbour
+//! that is looked at; with [`Depth::Told`] no folder is opened if the manifest describes what is in
+//! it.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -26,7 +27,7 @@ use crate::base::hash::Fingerprint;
 use crate::base::io;
 use crate::base::place;
 
-/// How far to look.
+/// How thoroughly to look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Depth {
     /// Find every folder that still stands: its `removed-*.parquet` may be read.
@@ -35,8 +36,8 @@ pub enum Depth {
     Told,
 }
 
-/// What of a manifest tells of all that stood above it, each entry as text: many runs tell the
-/// same, and what is told once is parsed once.
+/// The entries of a manifest that describe everything above it, each kept as text: many runs hold
+/// the same entries, and each distinct text is parsed once.
 #[derive(Deserialize)]
 struct Told {
     #[serde(default)]
@@ -51,12 +52,12 @@ pub fn read(path: &Path) -> Result<Lineage> {
     Reader::new(Depth::Places).lineage(path)
 }
 
-/// Reads lineages; what it has opened once it does not open again.
+/// Reads lineages, and opens each folder only once.
 pub struct Reader {
     depth: Depth,
     /// Manifests by folder; `None`: there is none.
     opened: BTreeMap<PathBuf, Option<Manifest>>,
-    /// What manifests tell, by its text: many runs tell the same.
+    /// Entries of manifests by their text, since many runs hold the same ones.
     told: BTreeMap<String, Option<Rc<Ancestor>>>,
 }
 
@@ -94,7 +95,7 @@ impl Reader {
         Ok(Lineage { nodes: growing.nodes })
     }
 
-    /// Adds the node of a manifest, and all above it; returns its index.
+    /// Adds the node of a manifest, and everything above it; returns the node's index.
     fn grow(
         &mut self,
         growing: &mut Growing,
@@ -198,7 +199,7 @@ impl Reader {
         self.add(growing, node, &told.inputs)
     }
 
-    /// The folder in which a recorded artifact stands.
+    /// The folder that holds a recorded artifact.
     fn place(
         &mut self,
         record: &InputRecord,
@@ -227,8 +228,8 @@ impl Reader {
         Ok(None)
     }
 
-    /// What the manifest in a folder tells; an entry of a later build's form is left to the
-    /// folders.
+    /// The entries in the manifest of a folder; one in the form of a later build is skipped, so
+    /// that the folders are searched instead.
     fn told(&mut self, place: &Path) -> Result<Vec<Rc<Ancestor>>> {
         let path = place.join(manifest::FILE_NAME);
         let told: Told = serde_json::from_slice(&io::read(&path)?)

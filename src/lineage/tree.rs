@@ -9,7 +9,7 @@ use super::node::{Input, Lineage, Node};
 use crate::artifact::record::{InputRecord, Kind};
 use crate::base::size::{Bytes, Count};
 
-/// Source files that a step lists at most; `all` lists every one.
+/// The most source files listed for a step; `all` lists every one.
 const FILES_SHOWN: usize = 12;
 
 /// The tree, artifact first, source files last.

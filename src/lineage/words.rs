@@ -1,7 +1,7 @@
 //! Differences in words: `only dedup.verify 0.8 → off; 4.1% more documents; everything else
 //! identical`.
 //!
-//! In → differences and what came of them; out → sentences. Pure.
+//! In → differences and the number of documents; out → sentences. Pure.
 
 use std::fmt;
 
@@ -17,7 +17,7 @@ const SHOWN: usize = 3;
 /// Characters of a value that a sentence shows.
 const VALUE_CHARACTERS: usize = 48;
 
-/// Before and after of a number: `4.1% more documents`.
+/// A number before and after: `4.1% more documents`.
 #[derive(Clone, Copy, Debug)]
 pub struct More<'a> {
     pub from: u64,
@@ -39,7 +39,7 @@ impl fmt::Display for More<'_> {
     }
 }
 
-/// All differences in one sentence, with what became of the documents.
+/// All differences in one sentence, with the change in documents.
 pub fn sentence(differences: &[Difference], documents: (u64, u64)) -> String {
     let more = More { from: documents.0, to: documents.1, of: "documents" };
     let effect = if documents.0 == documents.1 { String::new() } else { format!("; {more}") };
@@ -110,7 +110,7 @@ impl Difference {
     }
 }
 
-/// `dedup.verify`; a run's tables say by themselves what they are of.
+/// As `dedup.verify`; the tables of a run's configuration need no step before them.
 fn name(step: &str, stage: &str, key: &str) -> String {
     match stage == "train" && key.contains('.') {
         true => key.to_owned(),

@@ -1,10 +1,10 @@
 //! Names → tables.
 //!
-//! In → a folder and a name; out → the files that are the table. A name is a place below the
+//! In → a folder and a name; out → the files that make up the table. A name is a path below the
 //! folder: an output (`kept`), a file, or a folder with runs in it, whose table is that of `runs`.
 //! An output's other tables follow a `#`: `kept#removed`, `model#evals`. **Method.** Files are
-//! grouped by their name without the number of their part: `removed-00017.parquet` is of `removed`;
-//! of two forms under one name, the second goes by its whole name.
+//! grouped by their name without the part number: `removed-00017.parquet` belongs to `removed`;
+//! where files of two forms share such a name, the second form is named by its whole file name.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -16,7 +16,7 @@ use crate::base::io;
 /// A table and where its rows lie.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Table {
-    /// As it is named in a query.
+    /// The table's name in a query.
     pub name: String,
     pub rows: Rows,
 }
@@ -36,7 +36,7 @@ pub enum Rows {
     Runs(PathBuf),
 }
 
-/// The table that an output means where none is named: the first of these that it has.
+/// An output named alone means the first of these tables that it has.
 const MAIN: [&str; 4] = ["documents", "metrics", "items", "validation"];
 
 /// The table called `name`; `None` where there is none.
@@ -142,8 +142,8 @@ fn of_file(path: &Path) -> Option<(String, Rows)> {
 }
 
 impl Rows {
-    /// Adds the files of another part of the same table; gives them back where they are of another
-    /// form, as what somebody has put there may be.
+    /// Adds the files of another part of the same table; gives them back if they have another form,
+    /// as foreign files may.
     fn append(&mut self, more: Rows) -> Option<Rows> {
         match (self, more) {
             (Rows::Parquet(files), Rows::Parquet(more))

@@ -1,9 +1,9 @@
 //! Tables as polars sees them.
 //!
 //! In → SQL; out → [`Answer`]. Each table that the SQL names is a scan that reads the columns which
-//! polars asks it for: no reader of files is built into polars here, so that its build stays
-//! short and every file is checked as elsewhere. A name that is no table is left to polars, where
-//! it may be one of the query's own (`WITH`).
+//! polars asks for: polars is built without its own file readers, so that the build stays short and
+//! every file is checked as elsewhere. A name that is no table is left to polars, where it may be
+//! one of the query's own (`WITH`).
 
 use std::any::Any;
 use std::path::Path;
@@ -83,7 +83,7 @@ impl AnonymousScan for Scan {
         let batches = read::batches(&self.table, &names)
             .map_err(|error| PolarsError::ComputeError(error.to_string().into()))?;
         if names.is_empty() {
-            // What only counts rows.
+            // A query that only counts rows asks for no columns.
             let rows: usize = batches.iter().map(RecordBatch::num_rows).sum();
             return DataFrame::new(rows.min(wanted.n_rows.unwrap_or(rows)), Vec::new());
         }
@@ -100,7 +100,7 @@ impl AnonymousScan for Scan {
                 frame.vstack_mut(&part)?;
             }
         }
-        // A `LIMIT` that nothing stands before is left to the scan.
+        // polars leaves a `LIMIT` directly over a scan to the scan.
         Ok(match wanted.n_rows {
             Some(rows) => frame.head(Some(rows)),
             None => frame,
@@ -173,7 +173,7 @@ fn value(value: &AnyValue<'_>) -> Value {
     }
 }
 
-/// What polars says, as an error of ours.
+/// An error of polars as one of ours.
 fn wrong(error: PolarsError, folder: &Path) -> Error {
     let text = error.to_string();
     if matches!(error, PolarsError::ComputeError(_)) {

@@ -1,6 +1,7 @@
-//! What a column is.
+//! The types of columns.
 //!
-//! In → a type of Arrow; out → one of five kinds, with its own type of Arrow and its name in SQL.
+//! In → a type of Arrow; out → one of five kinds, each with its own type in Arrow and its name in
+//! SQL.
 
 use arrow::datatypes::DataType;
 
@@ -11,7 +12,7 @@ pub struct Column {
     pub kind: Kind,
 }
 
-/// What a value is.
+/// The type of a column's values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     Flag,
@@ -22,7 +23,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// The one that a type of Arrow is shown as.
+    /// The kind that values of an Arrow type are shown as.
     pub fn of(kind: &DataType) -> Kind {
         match kind {
             DataType::Boolean => Kind::Flag,

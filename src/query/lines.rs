@@ -1,7 +1,7 @@
 //! JSON Lines → columns.
 //!
-//! In → files of objects; out → one batch. A column is a key, in the order of their first
-//! appearance; its type is what all its values are: flags, whole numbers, numbers, else text, in
+//! In → files of objects; out → one batch. Each key is a column, in the order of first appearance;
+//! its type is the narrowest that all its values fit: flags, whole numbers, numbers, else text, in
 //! which lists and objects stand as JSON. A key that an object lacks is null. Cost: the files, and
 //! their values, in memory.
 
@@ -67,13 +67,14 @@ fn kind(value: &Value) -> Option<Kind> {
     })
 }
 
-/// What two values of a column are.
+/// The kind that fits two kinds of values in one column.
 fn joined(one: Option<Kind>, other: Option<Kind>) -> Option<Kind> {
     match (one, other) {
         (None, kind) | (kind, None) => kind,
         (Some(one), Some(other)) if one == other => Some(one),
         (Some(Kind::Whole | Kind::Number), Some(Kind::Whole | Kind::Number)) => Some(Kind::Number),
-        // What is signed and what needs all 64 bits have no type in common: their digits stay.
+        // Negative numbers and numbers that need all 64 bits share no whole type, so they become
+        // text, which keeps every digit.
         _ => Some(Kind::Text),
     }
 }

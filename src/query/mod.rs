@@ -1,9 +1,9 @@
 //! `query`: SQL over every table that dataprep writes.
 //!
-//! In → a SELECT and the folder that its tables are named in; out → [`Answer`]. A table is named by
-//! its place, `FROM 'runs/kept'` or `FROM kept`, and where an output has several by `kept#removed`
-//! ([`find`]); [`read`] makes columns of files, of which only those that the query names are read;
-//! `frame` hands them to polars, whose SQL this is. Feature `query`. **Invariants.** Nothing is
+//! In → a SELECT and the folder that holds its tables; out → [`Answer`]. A table is named by its
+//! path, `FROM 'runs/kept'` or `FROM kept`, and where an output has several by `kept#removed`
+//! ([`find`]); [`read`] turns files into columns, and reads only those that the query names;
+//! `frame` hands them to polars, which runs the SQL. Feature `query`. **Invariants.** Nothing is
 //! written. **Cost.** The columns that a query names, of all rows, in memory.
 
 pub mod find;
@@ -18,15 +18,15 @@ use serde_json::Value;
 
 use crate::base::error::{Error, Result};
 
-/// Rows of a result, each value as JSON has it.
+/// The rows of a result, each value in its JSON form.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Answer {
     pub columns: Vec<String>,
     pub rows: Vec<Vec<Value>>,
 }
 
-/// Statements that change tables. polars runs them on tables of its own, so that nothing comes of
-/// them here.
+/// Statements that change tables. polars would run them on tables in memory, without any effect
+/// here.
 const CHANGES: [&str; 7] = ["ALTER", "CREATE", "DELETE", "DROP", "INSERT", "TRUNCATE", "UPDATE"];
 
 /// What a query says of the tables of `folder`.

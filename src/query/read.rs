@@ -1,9 +1,9 @@
 //! Tables → columns of five types.
 //!
-//! In → a [`Table`]; out → what its columns are, and batches of those that are asked for. A type is
-//! a flag, a whole number of 64 bits with or without a sign, a number or text; what is none of
-//! these (lists, records, times) is shown as text. Of Parquet only the columns asked for are read;
-//! of shards no token is decompressed, and every block is checked.
+//! In → a [`Table`]; out → its columns, and batches of those that are asked for. A type is a flag,
+//! a whole number of 64 bits with or without a sign, a number or text; other types (lists, records,
+//! times) are shown as text. Of Parquet only the columns asked for are read; of shards no token is
+//! decompressed, and every block is checked.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -90,7 +90,7 @@ fn whole(rows: &Rows) -> Result<Vec<RecordBatch>> {
     }
 }
 
-/// The columns called so, in their types.
+/// The named columns, converted to their types.
 fn shown(batch: &RecordBatch, names: &[String]) -> Result<RecordBatch> {
     let mut columns: Vec<ArrayRef> = Vec::with_capacity(names.len());
     let mut fields = Vec::with_capacity(names.len());

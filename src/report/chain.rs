@@ -1,9 +1,9 @@
-//! What an artifact was made from, as far as it still lies where it lay.
+//! The artifacts that an artifact was made from, as far as they still lie where they lay.
 //!
-//! In → an artifact; out → its ancestors, sources first. Places come from each `run.json` (relative
-//! first, so that a moved project is found whole), and count only where the manifest there has the
-//! fingerprint that was read. What cannot be read tells nothing, and stops no page. **Cost.** Two
-//! small files an artifact.
+//! In → an artifact; out → its ancestors, sources first. Their places come from each `run.json`
+//! (the relative path first, so that a moved project is found whole), and count only where the
+//! manifest there has the recorded fingerprint. An ancestor that cannot be read is left out and
+//! stops no page. **Cost.** Two small files an artifact.
 
 use std::path::{Path, PathBuf};
 
@@ -16,7 +16,7 @@ pub struct Link {
     pub name: String,
     pub path: PathBuf,
     pub manifest: Manifest,
-    /// How long it took, where its `run.json` says.
+    /// How many seconds it took, if its `run.json` says.
     pub seconds: Option<f64>,
     /// Whether it only validates: nothing of it is trained on.
     pub validates: bool,
@@ -31,7 +31,8 @@ pub fn upstream(path: &Path, manifest: &Manifest) -> Vec<Link> {
 
 fn collect(path: &Path, manifest: &Manifest, validates: bool, links: &mut Vec<Link>) {
     let mut recorded = store::recorded(path).into_iter();
-    // What validates stands behind the rest of a mix: what is trained on too is known by then.
+    // A mix lists its validation inputs last, so ancestors that are also trained on are known by
+    // then.
     for input in &manifest.inputs {
         let places = recorded.next().map(|it| it.places).unwrap_or_default();
         let validates = validates || input.only_validates(manifest.kind);

@@ -1,9 +1,9 @@
 //! Line charts as SVG that needs no script: axes, lines, bands, marks.
 //!
 //! In → lines of points; out → a `<figure>` with a title, a legend and one `<svg>` that scales with
-//! the page. Colours are the page's classes `s0` … `s7`, so that light and dark are one drawing;
-//! the script of the page reads the attributes `data-…` to name values under the pointer, and
-//! works without. Long lines are thinned, extremes kept ([`series::thin`]). Pure.
+//! the page. Colours are the page's classes `s0` … `s7`, so one drawing serves light and dark; the
+//! page's script reads the attributes `data-…` to show the values under the pointer, and the chart
+//! works without it. Long lines are thinned, with their extremes kept ([`series::thin`]). Pure.
 
 use super::series::{self, Point};
 use crate::base::html::{escape, put};
@@ -11,19 +11,19 @@ use crate::base::html::{escape, put};
 /// How a line is drawn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stroke {
-    /// What is looked at.
+    /// The curve itself.
     Solid,
-    /// What it is held against.
+    /// A curve to compare with.
     Dashed,
-    /// What lies behind it: a curve as it came, before smoothing.
+    /// A curve in the background: the raw values before smoothing.
     Faint,
 }
 
 /// One line.
 pub struct Line {
-    /// What the legend calls it; lines of one name are shown and hidden together.
+    /// Its name in the legend; lines of one name are shown and hidden together.
     pub name: String,
-    /// By rising x.
+    /// The points, by ascending x.
     pub points: Vec<Point>,
     /// How it is drawn.
     pub stroke: Stroke,
@@ -33,25 +33,25 @@ pub struct Line {
 
 /// A line chart.
 pub struct Chart {
-    /// Above it.
+    /// The title above the chart.
     pub title: String,
-    /// What x is, as `tokens`.
+    /// The unit of x, such as `tokens`.
     pub x: &'static str,
-    /// What y is, as `nats a token`.
+    /// The unit of y, such as `nats a token`.
     pub y: &'static str,
     /// What is drawn.
     pub lines: Vec<Line>,
-    /// Vertical marks: where, and what to say.
+    /// Vertical marks: the x of each, and its label.
     pub marks: Vec<(f64, String)>,
-    /// (x, low, high): where a line may go.
+    /// (x, low, high): the interval of a forecast.
     pub band: Vec<(f64, f64, f64)>,
-    /// Whether y is logarithmic; values that are not above zero are left out.
+    /// Whether y is logarithmic; values at or below zero are then left out.
     pub logarithmic: bool,
-    /// One of many: half the height, fewer points.
+    /// Whether it is one of many: half the height, fewer points.
     pub small: bool,
 }
 
-/// Colours of the page.
+/// The number of colours on the page.
 pub const COLORS: usize = 8;
 /// The drawing in SVG units.
 const WIDTH: f64 = 640.0;
@@ -77,7 +77,7 @@ impl Chart {
         }
     }
 
-    /// The `<figure>`; nothing where no line has a point.
+    /// The `<figure>`; empty where no line has a point.
     pub fn figure(&self) -> String {
         let Some(frame) = Frame::around(self) else { return String::new() };
         let title = escape(&self.title);
@@ -139,7 +139,7 @@ impl Chart {
         html.push_str("</svg>\n");
     }
 
-    /// What a screen reader says: where each solid line begins and ends.
+    /// The description for screen readers: where each solid line begins and ends.
     fn spoken(&self) -> String {
         let solid = self.lines.iter().filter(|line| line.stroke == Stroke::Solid);
         let ends = solid.filter_map(|line| {
@@ -187,7 +187,7 @@ impl Chart {
         put(html, format_args!("<path class=\"band\" d=\"{path}Z\"/>\n"));
     }
 
-    /// Names with their colours; one line alone is what the title says.
+    /// Names with their colours; a single line needs none, since the title names it.
     fn legend(&self, html: &mut String) {
         let mut named: Vec<(&str, &Line)> = Vec::new();
         for line in &self.lines {
@@ -228,7 +228,7 @@ struct Frame {
 }
 
 impl Frame {
-    /// Around every point; `None` without one.
+    /// The frame around every point; `None` without one.
     fn around(chart: &Chart) -> Option<Frame> {
         let (mut first, mut last) = (f64::INFINITY, f64::NEG_INFINITY);
         let (mut low, mut high) = (f64::INFINITY, f64::NEG_INFINITY);

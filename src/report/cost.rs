@@ -1,9 +1,9 @@
 //! What training costs, and what more of it would buy.
 //!
 //! In → clocks, tokens, a price an hour, a fitted curve; out → [`Cost`]. **Method.** Money is time
-//! times price. What the next tenth of a unit buys is asked of whole runs: the forecast for one
-//! whose schedule is so much longer, less the forecast for this one, both at the end of their
-//! schedules, since a loss at the peak of the rate says nothing about what a run is worth. Pure.
+//! times price. The gain from more money compares whole runs: the forecast for a run whose schedule
+//! is so much longer, less the forecast for this one, both at the end of their schedules, since a
+//! loss at the peak of the learning rate says nothing about what a run is worth. Pure.
 
 use serde::Serialize;
 
@@ -12,11 +12,11 @@ use crate::shards::StepRows;
 
 /// What is known of a run beside its records.
 pub struct Outlook {
-    /// Optimizer steps it is to take.
+    /// The number of optimizer steps that the run is to take.
     pub steps: u64,
     /// (step, steps) → the learning rate as a share of its peak.
     pub rate: Box<dyn Fn(u64, u64) -> f64>,
-    /// Which rows each step takes, and their tokens.
+    /// Which rows each step takes, and how many tokens a row has.
     pub rows: StepRows,
     pub sequence: u64,
     /// Trainable numbers.
@@ -30,39 +30,40 @@ impl Outlook {
     }
 }
 
-/// Where the loss is going.
+/// The forecast of the loss.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Forecast {
     /// At the end of the run as it is configured.
     pub end: Estimate,
-    /// Its steps.
+    /// The number of steps of the run as it is configured.
     pub steps: u64,
-    /// Of a run over twenty tokens a parameter (Hoffmann and others 2022, arXiv:2203.15556).
+    /// At the end of a run over twenty tokens a parameter (Hoffmann and others 2022,
+    /// arXiv:2203.15556).
     pub at_twenty: Estimate,
-    /// How many tokens that is.
+    /// The number of tokens of that run.
     pub twenty_tokens: u64,
 }
 
 /// Money and time.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Cost {
-    /// Of an hour of the machine.
+    /// The price of an hour of the machine.
     pub per_hour: f64,
     /// Hours so far, over all sessions.
     pub hours: f64,
-    /// So far.
+    /// The cost so far.
     pub so_far: f64,
-    /// Of a billion tokens at this speed; nothing before the first step.
+    /// The cost of a billion tokens at this speed; `None` before the first step.
     pub per_billion_tokens: Option<f64>,
-    /// Until the configured end.
+    /// The cost from here to the configured end.
     pub to_finish: Option<f64>,
-    /// What the next 0.01 nats cost by a longer run.
+    /// What a reduction of the loss by 0.01 nats costs, through a longer run.
     pub per_hundredth: Option<f64>,
-    /// (money, nats): what so much more money buys.
+    /// (money, nats): how much so much more money reduces the loss.
     pub buys: Vec<(f64, f64)>,
 }
 
-/// Asks the curve.
+/// Evaluates the curve at the end of this run and of the run over twenty tokens a parameter.
 pub fn forecast(curve: &Curve, outlook: &Outlook) -> Forecast {
     let twenty_tokens = outlook.parameters.saturating_mul(20);
     let twenty_steps = outlook.rows.within(twenty_tokens / outlook.sequence.max(1)).max(1);
@@ -80,7 +81,7 @@ fn at_the_end(curve: &Curve, outlook: &Outlook, steps: u64) -> Estimate {
     curve.at(area(&outlook.rate, steps), last)
 }
 
-/// The bill: `seconds` of the machine so far, of which `step_seconds` were training on `tokens`.
+/// The bill: the machine ran for `seconds`, of which `step_seconds` were training on `tokens`.
 pub fn cost(
     per_hour: f64,
     seconds: f64,
@@ -88,7 +89,7 @@ pub fn cost(
     forecast: Option<(&Curve, &Outlook)>,
 ) -> Cost {
     let hours = seconds / 3600.0;
-    // Evaluation and checkpoints are part of what a token costs.
+    // Evaluation and checkpoints belong to the cost of a token.
     let whole = seconds.max(step_seconds);
     let per_token = (tokens > 0).then(|| whole / 3600.0 * per_hour / tokens as f64);
     let mut cost = Cost {
@@ -103,7 +104,7 @@ pub fn cost(
     let (Some(per_token), Some((curve, outlook))) = (per_token, forecast) else { return cost };
     let all = outlook.tokens_before(outlook.steps);
     cost.to_finish = Some(all.saturating_sub(tokens) as f64 * per_token);
-    // One more step, which has a whole batch by then.
+    // The price of one more step, which has the full batch by then.
     let step_price = per_token * (outlook.tokens_before(outlook.steps + 1) - all) as f64;
     if step_price <= 0.0 {
         return cost;

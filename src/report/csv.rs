@@ -1,8 +1,8 @@
 //! Metrics as CSV: a row a step, for a spreadsheet or any other tool.
 //!
-//! In → a run's records; out → text with one head: what `metrics.jsonl` and `timing.jsonl` say of
-//! the step, and a column `bits_per_byte/SOURCE` for each source, empty between evaluations.
-//! Numbers stand with every digit that they have. Quoted as RFC 4180 says. Pure.
+//! In → a run's records; out → text with one header line: what `metrics.jsonl` and `timing.jsonl`
+//! say of the step, and a column `bits_per_byte/SOURCE` for each source, empty between evaluations.
+//! Numbers keep every digit that they have. Quoted as RFC 4180 says. Pure.
 
 use std::collections::BTreeMap;
 

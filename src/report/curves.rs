@@ -1,8 +1,8 @@
 //! The charts of a page: validation, loss, and what the machine did step by step.
 //!
 //! In → the records of one run or several; out → figures and tables. One run is drawn in the
-//! colours of its sources, several in one colour each. x is tokens trained on, which runs of any
-//! batch size share. Sessions that went on from a checkpoint are marked.
+//! colours of its sources, several in one colour each. x is the number of tokens trained on, which
+//! runs of any batch size share. The steps at which a session resumed are marked.
 
 use std::collections::BTreeMap;
 
@@ -23,7 +23,7 @@ use crate::base::{
     size::Count,
 };
 
-/// A smoothed curve's window: a hundredth of the steps.
+/// The window of a smoothed curve is this part of the steps: a hundredth.
 const SMOOTHED: f64 = 100.0;
 
 /// Bits per byte by source over tokens, the unigram baselines dashed, and the latest as a table.
@@ -70,7 +70,8 @@ pub fn validation(runs: &[Shown], view: &View) -> String {
     html
 }
 
-/// Whether two figures are over different texts; of earlier builds, which do not say, nobody knows.
+/// Whether two figures are over different texts; false where either does not say, as earlier builds
+/// do not.
 pub fn are_other_texts(one: Option<Fingerprint>, other: Option<Fingerprint>) -> bool {
     one.zip(other).is_some_and(|(one, other)| one != other)
 }
@@ -228,7 +229,7 @@ fn ahead(run: &Run, known: &Known) -> Vec<(f64, f64, f64)> {
     ahead.iter().enumerate().map(at).collect()
 }
 
-/// Small multiples: gradient, rate, speed, loader, memory, use of the machine.
+/// Small charts: gradient, learning rate, speed, loader, memory, utilisation of the machine.
 pub fn machine(runs: &[Shown]) -> String {
     type Of = fn(&Timing) -> f64;
     type OfMetric = fn(&Metric) -> f64;
@@ -268,7 +269,7 @@ pub fn machine(runs: &[Shown]) -> String {
     }
 }
 
-/// FLOPs of the steps as a share of what their machine could do, in percent; nothing where that is
+/// The model FLOPs of each step as a share of its machine's peak, in percent; empty where that is
 /// not known.
 fn utilisation(shown: &Shown) -> Vec<Point> {
     let Shown { run, known } = shown;
@@ -280,7 +281,7 @@ fn utilisation(shown: &Shown) -> Vec<Point> {
     run.timing.iter().map(share).collect()
 }
 
-/// How FLOPs are counted, and what they are a share of.
+/// A note on how FLOPs are counted, and which peak they are a share of.
 fn peaks(runs: &[Shown]) -> String {
     let mut said: Vec<String> = Vec::new();
     for session in runs.iter().flat_map(|shown| &shown.run.sessions) {
@@ -322,7 +323,7 @@ fn multiple(
     chart.figure()
 }
 
-/// The runs, each called by what differs.
+/// The runs, each with the name that tells it apart.
 fn named(runs: &[Shown]) -> impl Iterator<Item = (&Shown, String)> {
     runs.iter().zip(settings::names(runs))
 }
@@ -335,7 +336,7 @@ fn of_timing(run: &Run, of: fn(&Timing) -> f64) -> Vec<Point> {
     run.timing.iter().map(|timing| (run.tokens_at(timing.step) as f64, of(timing))).collect()
 }
 
-/// Where processes went on.
+/// Where a process resumed the run.
 fn resumes(run: &Run) -> Vec<(f64, String)> {
     let sessions = run.sessions.iter().filter(|session| session.from_step > 0);
     let mark = |session: &super::records::Session| {

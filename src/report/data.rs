@@ -1,7 +1,7 @@
 //! The data of a page: the strip from sources to tokens, drops, mixture, evaluations.
 //!
 //! In → what a run was made from ([`super::chain`]); out → HTML. Counts are the manifests'; the
-//! tokens that were really read of each source follow from the order of the mix.
+//! number of tokens read of each source follows from the order of the mix.
 
 use std::collections::BTreeMap;
 
@@ -24,7 +24,8 @@ use crate::shards::{
     order::{ORDER_FILE, OrderReader},
 };
 
-/// Up to so many documents of an order are counted; beyond, shares of its phases are taken.
+/// The most documents of an order that are counted one by one; beyond, the shares of its phases are
+/// used.
 const COUNTED_MAX: u64 = 1 << 20;
 /// Settings that say what a step is about, where they are set.
 const TELLING: [&str; 20] = [
@@ -50,7 +51,7 @@ const TELLING: [&str; 20] = [
     "mask",
 ];
 
-/// Pictures of what the runs were made from: of runs that share all but the last step, one.
+/// Pictures of what the runs were made from; runs that read the same inputs share one.
 pub fn lineage(runs: &[Shown]) -> String {
     let mut html = String::new();
     let mut drawn = Vec::new();
@@ -74,14 +75,14 @@ pub fn lineage(runs: &[Shown]) -> String {
     html
 }
 
-/// What tells the pictures of two runs apart: everything that they read, be it a mix of the same
-/// name, the model that they began with, or the run that they branched from.
+/// The fingerprints of everything that a run reads, by which pictures are told apart: the mix, and
+/// the model that it began with or the run that it branched from.
 fn read_by(run: &Run) -> Vec<Fingerprint> {
     let inputs = run.manifest.inputs.iter();
     inputs.map(|input| input.fingerprint.unwrap_or(input.identity)).collect()
 }
 
-/// What became of the documents, artifact by artifact, and the tokens really read.
+/// The documents, artifact by artifact, and the tokens that were read.
 pub fn strip(runs: &[Shown]) -> String {
     let mut html = String::new();
     let mut drawn = Vec::new();
@@ -108,7 +109,7 @@ pub fn strip(runs: &[Shown]) -> String {
     html
 }
 
-/// One artifact: what came in and out, and by which settings.
+/// One artifact: the documents that came in and out, and its settings.
 fn card(link: &Link, html: &mut String) {
     let counts = &link.manifest.counts;
     let inputs = link.manifest.inputs.iter().filter(|input| input.kind != InputKind::File);
@@ -165,7 +166,7 @@ fn settings(config: &Value) -> String {
     telling.collect::<Vec<_>>().join(" · ")
 }
 
-/// Reasons of drops, a row each, by artifact.
+/// The reasons why documents were dropped, one row each, by artifact.
 pub fn dropped(runs: &[Shown]) -> String {
     let mut rows = String::new();
     let mut seen = Vec::new();
@@ -208,7 +209,7 @@ pub fn dropped(runs: &[Shown]) -> String {
     }
 }
 
-/// Of each source: the weight, what it came to, and what has been read so far.
+/// For each source: its weight, the share that it got, and the share that has been read so far.
 pub fn mixture(runs: &[Shown]) -> String {
     let mut html = String::new();
     for Shown { run, .. } in runs {
@@ -279,7 +280,7 @@ fn read_of(link: &Link, record: &MixRecord, tokens: u64) -> Option<(Vec<u64>, bo
     Some((read, false))
 }
 
-/// What `eval` found, for each checkpoint: beside the run, in `RUN.evals/`.
+/// The results of `eval` for each checkpoint, from `RUN.evals/` beside the run.
 pub fn evaluations(runs: &[Shown]) -> String {
     let mut rows = String::new();
     for Shown { run, .. } in runs {

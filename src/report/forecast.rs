@@ -2,16 +2,16 @@
 //!
 //! In → the losses and learning rates of the steps so far; out → [`Curve`], which says what the
 //! loss will be after another amount of training. **Method.** loss = L₀ + A · S^−α + B · u, where u
-//! is the learning rate as a share of its peak and S its sum over the steps: a power law in how far
-//! the parameters may have moved, and what the step's own noise costs, which a falling rate gives
-//! back (the form of Tissue and others 2024, arXiv:2408.11029, with the annealing term replaced by
-//! the rate itself, which forecast 27 public curves better: a median miss of 0.034 nats instead of
-//! 0.08 from the first quarter, 0.017 from half). L₀, A and B by least squares for each α of a
-//! grid; the answers are averaged by their likelihood under priors from those curves: α 0.55 ± 0.1,
-//! B 0.125 ± 0.03. **Uncertainty.** The spread of these answers, and what such forecasts missed by
-//! on the same curves ([`miss`]): `tests/forecast.rs` holds both. The curves are of 124 million to
-//! 1.5 billion parameters at 2.5 to 4 nats a token; far from there the interval is a guess. Pure;
-//! cost: 56 fits over at most [`BUCKETS`] points.
+//! is the learning rate as a share of its peak and S its sum over the steps. The power law in S
+//! says how far the parameters may have moved; B · u is the cost of each step's own noise, which a
+//! falling rate gives back. (This is the form of Tissue and others 2024, arXiv:2408.11029, with the
+//! annealing term replaced by the rate itself, which forecast 27 public curves better: a median
+//! miss of 0.034 nats instead of 0.08 from the first quarter, 0.017 from half.) L₀, A and B are
+//! fitted by least squares for each α of a grid; the answers are averaged by their likelihood under
+//! priors from those curves: α 0.55 ± 0.1, B 0.125 ± 0.03. **Uncertainty.** The spread of these
+//! answers, and what such forecasts missed by on the same curves ([`miss`]): `tests/forecast.rs`
+//! checks both. The curves are of 124 million to 1.5 billion parameters at 2.5 to 4 nats a token;
+//! far from there the interval is a guess. Pure; cost: 56 fits over at most [`BUCKETS`] points.
 
 /// A training step.
 #[derive(Clone, Copy, Debug)]
@@ -32,7 +32,7 @@ pub struct Curve {
     area: f64,
 }
 
-/// One α, what fits best with it, and how likely that is.
+/// One α, the best fit with it, and how likely it is.
 #[derive(Clone, Copy, Debug)]
 struct Answer {
     alpha: f64,
@@ -40,7 +40,7 @@ struct Answer {
     weight: f64,
 }
 
-/// A forecast: the middle, and between what the truth lies nine times of ten.
+/// A forecast: the middle, and the interval that holds the truth nine times out of ten.
 #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]
 pub struct Estimate {
     /// Nats a token.
@@ -51,9 +51,9 @@ pub struct Estimate {
     pub high: f64,
 }
 
-/// Means that the fit sees, of as many steps each.
+/// The most points that the fit sees: each is the mean of equally many steps.
 const BUCKETS: usize = 100;
-/// Steps that a fit needs: fewer say nothing about a bend.
+/// The fewest steps that a fit needs: fewer say nothing about a bend.
 const STEPS_MIN: usize = 60;
 /// Priors of α and B from the public curves, and the least noise of a bucket: what these stray from
 /// the form by, however many steps a bucket holds.
@@ -118,7 +118,7 @@ fn miss(ratio: f64) -> f64 {
     0.04 + 0.025 * libm::log2(ratio.max(1.0))
 }
 
-/// What the rates of a whole schedule add up to: `rate(step, steps)` as a share of the peak.
+/// The sum of the rates of a whole schedule: `rate(step, steps)` as a share of the peak.
 pub fn area(rate: &dyn Fn(u64, u64) -> f64, steps: u64) -> f64 {
     const SAMPLES: u64 = 4096;
     if steps <= SAMPLES {
@@ -139,7 +139,7 @@ fn mean(bucket: &[Seen]) -> Seen {
     (sum.0 / count, sum.1 / count, sum.2 / count)
 }
 
-/// Standard deviation of a bucket's loss, from what neighbours differ by.
+/// The standard deviation of a bucket's loss, estimated from differences between neighbours.
 fn noise(points: &[Seen]) -> f64 {
     let squares = points.windows(2).map(|two| (two[1].0 - two[0].0) * (two[1].0 - two[0].0));
     (squares.sum::<f64>() / (2.0 * points.len().max(2) as f64 - 2.0)).sqrt()
@@ -170,7 +170,7 @@ fn least_squares(points: &[Seen], alpha: f64, noise: f64) -> Option<([f64; 3], f
     Some((solved, misfit.sum::<f64>() + far * far))
 }
 
-/// Gaussian elimination with pivots; `None` for what has no single solution.
+/// Gaussian elimination with pivoting; `None` for a system without a single solution.
 fn solve(mut rows: [[f64; 4]; 3]) -> Option<[f64; 3]> {
     for column in 0..3 {
         let size = |row: &usize| rows[*row][column].abs();
@@ -193,7 +193,7 @@ mod tests {
     use super::*;
     use crate::base::rng::Stream;
 
-    /// A curve of the form itself, with noise.
+    /// A curve of exactly this form, with noise added.
     fn curve(steps: u64, until: u64, noise: f64) -> Vec<Step> {
         let mut draws = Stream::new(0, "forecast");
         let mut area = 0.0;

@@ -1,4 +1,4 @@
-//! What the goals of runs have come to.
+//! The results of the runs' goals.
 //!
 //! In → the verdicts in `run.json`; out → a table, a row a goal. Pure.
 

@@ -1,15 +1,15 @@
-//! What a run writes down, a type a kind of record: `train` writes them, and the page reads them.
+//! The records that a run writes, one type each: `train` writes them, and the page reads them.
 //!
-//! In → one JSON object; out → one struct, and back. Keys that are not known here are passed over;
-//! what records of earlier builds lack has a default. **Invariant.** No clocks but in [`Timing`]:
-//! equal runs, equal bytes.
+//! In → one JSON object; out → one struct, and back. Unknown keys are ignored; what records of
+//! earlier builds lack has a default. **Invariant.** Only [`Timing`] holds clocks: equal runs,
+//! equal bytes.
 
 use serde::{Deserialize, Serialize};
 
 use crate::base::hash::Fingerprint;
 use crate::shards::validation::bits_per_byte;
 
-/// A line of `metrics.jsonl`: one optimizer step. No clocks: equal runs, equal bytes.
+/// A line of `metrics.jsonl`: one optimizer step, without clocks.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Metric {
     /// Optimizer steps done.
@@ -36,7 +36,7 @@ pub struct Metric {
 pub struct Timing {
     /// Optimizer steps done.
     pub step: u64,
-    /// The whole step.
+    /// Duration of the whole step.
     pub seconds: f64,
     /// Tokens of the step / `seconds`.
     pub tokens_per_second: f64,
@@ -44,7 +44,7 @@ pub struct Timing {
     pub feed_seconds: f64,
     pub gradient_seconds: f64,
     pub optimizer_seconds: f64,
-    /// Bytes that the process held behind it; lines of earlier builds do not say.
+    /// Memory of the process after the step, in bytes; absent in lines of earlier builds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory: Option<u64>,
     /// Tokens of the step, for sums while the run goes on; not written.
@@ -85,7 +85,8 @@ pub struct SourceEval {
     /// equal ones compare. Lines of earlier builds do not say.
     #[serde(default)]
     pub validation: Option<Fingerprint>,
-    /// The same two of the running average of the parameters, where there is one.
+    /// The two figures in bits per byte for the running average of the parameters, where there is
+    /// one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ema_nats: Option<f64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -111,8 +112,8 @@ pub struct DocumentEval {
     /// Why a step of the recipe would have dropped it; null: it would be kept.
     #[serde(default)]
     pub verdict: Option<String>,
-    /// Whether deduplication found a training document that is a copy of it, or nearly; null:
-    /// none looked.
+    /// Whether deduplication found a training document that is a copy or near-copy of it; null: it
+    /// did not look.
     #[serde(default)]
     pub near_twin: Option<bool>,
 }
@@ -131,9 +132,9 @@ pub struct Sample {
     pub step: u64,
     /// What was given.
     pub prompt: String,
-    /// What came, without the prompt.
+    /// The generated text, without the prompt.
     pub text: String,
-    /// Tokens that came.
+    /// The number of tokens generated.
     pub tokens: u64,
     /// Whether the model ended the text itself.
     pub ended: bool,
@@ -159,28 +160,29 @@ pub struct Spike {
     pub rows: u64,
 }
 
-/// A line of `norms.jsonl`: a layer before a step's update. A norm is the Euclidean one, of all its
-/// parameters as one vector.
+/// A line of `norms.jsonl`: a layer before a step's update. Each norm is Euclidean, over all the
+/// layer's parameters as one vector.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LayerNorms {
     /// The step, from 1.
     pub step: u64,
     /// `embedding`, the number of a block from 0, `norm` (the last one), `head`.
     pub layer: String,
-    /// Of the gradient, before clipping.
+    /// The gradient's norm, before clipping.
     pub gradient: f64,
-    /// Of the weights that the gradient was taken at.
+    /// The norm of the weights that the gradient was taken at.
     pub weight: f64,
 }
 
-/// What a goal came to: an entry of `goals` in `run.json`.
+/// The result of a goal: an entry of `goals` in `run.json`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Verdict {
     /// The goal's name.
     pub name: String,
     /// The step after which it was judged.
     pub step: u64,
-    /// By which figure, `bits_per_byte` or `loss`; what was wanted of it, and what it was.
+    /// The figure it was judged by, `bits_per_byte` or `loss`; the value wanted, and the value
+    /// found.
     pub by: String,
     pub wanted: f64,
     pub found: f64,
@@ -189,11 +191,12 @@ pub struct Verdict {
     pub ended: bool,
 }
 
-/// The rate that model FLOPs are held against, and whose it is: of a session in `run.json`.
+/// The peak rate that model FLOPs are compared with, and its origin; stored in each session of
+/// `run.json`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Peak {
     /// Operations a second.
     pub flops_per_second: f64,
-    /// In words, behind "of".
+    /// Its origin in words, to follow "of".
     pub of: String,
 }

@@ -1,4 +1,4 @@
-//! The page while a run trains: a server on this machine alone.
+//! The page while a run trains: a server for this machine alone.
 //!
 //! In → a port, a function that makes the page and one that tells whether it would differ; out →
 //! HTTP answers: `/` the page, `/stamp` a few bytes that change with the records. The page made
@@ -19,7 +19,7 @@ use crate::base::{
     io,
 };
 
-/// What a head may be long, and how long a client may take.
+/// The most bytes of a request's header, and how long a client may take.
 const HEAD_MAX: u64 = 16 << 10;
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -57,7 +57,7 @@ impl Live {
         self.listener.set_nonblocking(true).map_err(failed)?;
         while !ended() {
             match self.listener.accept() {
-                // A client that went away, or talks nonsense, is no reason to end.
+                // A client that went away, or sent nonsense, must not end the server.
                 Ok((stream, _)) => drop(self.answer(stream, stamp, page)),
                 Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
                     std::thread::sleep(Duration::from_millis(200));

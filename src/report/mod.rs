@@ -57,9 +57,9 @@ pub struct Known {
     pub flops_per_token: Option<u64>,
     /// The configuration of a run for which nothing was set.
     pub defaults: Option<Value>,
-    /// What must not be missed.
+    /// Warnings for the top of the page.
     pub warnings: Vec<String>,
-    /// Numbers that follow from the configuration.
+    /// Figures derived from the configuration, by name.
     pub numbers: Vec<(&'static str, u64)>,
 }
 
@@ -67,7 +67,7 @@ pub struct Known {
 pub struct Shown {
     /// Its records.
     pub run: Run,
-    /// The rest.
+    /// What the training runtime knows of it.
     pub known: Known,
 }
 
@@ -78,8 +78,8 @@ pub fn write(path: &Path, known: Known) -> Result<()> {
     io::replace(&path.join("report.html"), html.as_bytes())
 }
 
-/// The runs that `paths` mean: runs, and of a folder with runs in it those that lie the fewest
-/// folders deep, by path.
+/// The runs that `paths` mean. For a folder that is no run, those are the runs that lie the fewest
+/// folders below it, ordered by path.
 ///
 /// # Errors
 /// Config: a path without a run. Damaged: a manifest that cannot be read.

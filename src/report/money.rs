@@ -1,7 +1,7 @@
 //! Time, money and where a run is going, as a page and `inspect` show them.
 //!
-//! In → a run with what is known of it, a price; out → [`Bill`], as data and as HTML. The figures
-//! are [`super::forecast`]'s and [`super::cost`]'s.
+//! In → a run, what the runtime knows of it, a price; out → [`Bill`], as data and as HTML. The
+//! figures come from [`super::forecast`] and [`super::cost`].
 
 use serde::Serialize;
 
@@ -19,14 +19,14 @@ use crate::base::{
 };
 use crate::shards::mix_record::MixRecord;
 
-/// Where a run stands and is going.
+/// The state of a run, and its forecast.
 #[derive(Clone, Debug, Serialize)]
 pub struct Bill {
     /// Missing before enough steps are done, and without the training runtime.
     pub forecast: Option<Forecast>,
     /// Missing without a price.
     pub cost: Option<Cost>,
-    /// Parts of the training: of the mix, else of the schedule.
+    /// Parts of the training: the mix's phases, or quarters where it has only one.
     pub phases: Vec<Phase>,
 }
 
@@ -42,7 +42,7 @@ pub struct Phase {
 }
 
 impl Bill {
-    /// Of `run`, at a price an hour (else the one that the run says).
+    /// The bill of `run` at a price an hour, which defaults to the one that the run records.
     pub fn of(run: &Run, known: &Known, per_hour: Option<f64>) -> Bill {
         let curve = curve(run, known);
         let both = curve.as_ref().zip(known.outlook.as_ref());
@@ -56,7 +56,7 @@ impl Bill {
     }
 }
 
-/// The loss curve of a run, where there is enough of one.
+/// The fitted loss curve of a run, if it has enough steps.
 pub fn curve(run: &Run, known: &Known) -> Option<Curve> {
     let outlook = known.outlook.as_ref()?;
     let peak = run.config["train"]["learning_rate"].as_f64()?;

@@ -1,11 +1,11 @@
 //! Norms by layer over training: two pictures and a table.
 //!
-//! In → the records of `norms.jsonl`; out → HTML. A picture has a row a layer, from the embedding
-//! to the head, and a column a step that was measured: these lie close at the beginning, then there
-//! are 32 to each doubling. A cell is the darker the larger the norm, on a logarithmic scale over
-//! the whole picture. So a layer that grows, dies or spikes is seen at once. **Invariant.** At most
-//! [`CELLS`] cells, whatever the depth; of steps that fall into one column the largest norm is
-//! shown. Pure.
+//! In → the records of `norms.jsonl`; out → HTML. A picture has one row a layer, from the embedding
+//! to the head, and one column for each measured step: these lie close together at the beginning,
+//! and later there are 32 to each doubling. The larger a norm, the darker its cell, on a
+//! logarithmic scale over the whole picture, so a layer that grows, dies or spikes is seen at once.
+//! **Invariant.** A picture has at most [`CELLS`] cells, whatever the depth; where several steps
+//! share a column it shows the largest norm. Pure.
 
 use super::{Shown, chart::short, lines::LayerNorms};
 use crate::base::{
@@ -13,20 +13,20 @@ use crate::base::{
     size::Count,
 };
 
-/// Cells of a picture, and the columns of a shallow model's.
+/// The most cells of a picture, and the most columns, which bind where the model is shallow.
 const CELLS: usize = 2_400;
 const COLUMNS: usize = 96;
 /// The drawing in SVG units.
 const WIDTH: f64 = 640.0;
 const LEFT: f64 = 84.0;
 const ROW: f64 = 14.0;
-/// What a cell of the smallest norm still shows.
+/// How dark the cell of the smallest norm is, from 0 to 1.
 const FAINTEST: f64 = 0.06;
 
 /// Which of a layer's norms.
 type Of = fn(&LayerNorms) -> f64;
 
-/// The section; nothing where no run has measured norms.
+/// The section; empty where no run has measured norms.
 pub fn section(runs: &[Shown]) -> String {
     let mut html = String::new();
     for Shown { run, .. } in runs {
@@ -44,7 +44,7 @@ pub fn section(runs: &[Shown]) -> String {
     html
 }
 
-/// A row a layer, a column a step or several.
+/// Draws a picture: one row a layer, one column for one or more steps.
 fn picture(steps: &[&[LayerNorms]], title: &str, what: &str, of: Of, html: &mut String) {
     let layers = steps[0];
     let columns = columns(steps, (CELLS / layers.len()).clamp(1, COLUMNS), of);
@@ -105,7 +105,8 @@ fn picture(steps: &[&[LayerNorms]], title: &str, what: &str, of: Of, html: &mut 
     html.push_str("</svg>\n</figure>\n");
 }
 
-/// (first step, the largest norm of each layer) of as many equal pieces of the steps.
+/// Divides the steps into at most `most` equal pieces; for each (first step, largest norm of each
+/// layer).
 fn columns(steps: &[&[LayerNorms]], most: usize, of: Of) -> Vec<(u64, Vec<f64>)> {
     let pieces = steps.chunks(steps.len().div_ceil(most));
     let largest = |piece: &[&[LayerNorms]], layer: usize| {
@@ -119,7 +120,7 @@ fn columns(steps: &[&[LayerNorms]], most: usize, of: Of) -> Vec<(u64, Vec<f64>)>
     pieces.map(column).collect()
 }
 
-/// How dark a norm is: from [`FAINTEST`] to 1, by its logarithm; 0 of nothing.
+/// How dark a norm is, by its logarithm: from [`FAINTEST`] to 1; 0 for a norm of zero.
 fn shade(size: f64, low: f64, high: f64) -> f64 {
     if size <= 0.0 {
         return 0.0;

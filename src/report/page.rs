@@ -14,11 +14,11 @@ use crate::base::{
     size::{Bytes, Count, duration},
 };
 
-/// How a page of ours is known again, so that it may be written anew.
+/// Marks a page as ours, so that it may be overwritten.
 pub const MARK: &str = "name=\"generator\" content=\"dataprep\"";
 const STYLE: &str = include_str!("page.css");
 const SCRIPT: &str = include_str!("page.js");
-/// Asks the server that shows the page whether there is news, and loads it where it was scrolled.
+/// Asks the server every 3 seconds whether the page would differ, and reloads it if so.
 const SCRIPT_LIVE: &str = "let seen; setInterval(async () => { try { const stamp = await (await \
     fetch('stamp')).text(); if (seen && seen !== stamp) location.reload(); seen = stamp; } \
     catch { } }, 3000);";
@@ -58,7 +58,7 @@ pub fn render(title: &str, runs: &[Shown], view: &View) -> String {
     html
 }
 
-/// (anchor, heading, HTML); a part without anything to say is empty.
+/// (anchor, heading, HTML) of each part; the HTML is empty where there is nothing to say.
 fn parts(runs: &[Shown], view: &View) -> Vec<(&'static str, &'static str, String)> {
     vec![
         ("summary", "Summary", summary(runs, view)),
@@ -81,7 +81,7 @@ fn parts(runs: &[Shown], view: &View) -> Vec<(&'static str, &'static str, String
     ]
 }
 
-/// When and on what a run was worked on.
+/// When a run was worked on, and on which machine.
 fn clocks(run: &Run) -> String {
     let Run { name, standing, .. } = run;
     let mut text = format!("{name}: {standing}");

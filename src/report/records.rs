@@ -1,8 +1,8 @@
-//! What a run's directory says, read as any program would: JSON, a line a record.
+//! The records in a run's directory, read as any program would: JSON, one record a line.
 //!
-//! In → a run's directory; out → [`Run`]. Keys that are not known here are passed over, and what
-//! may be missing (spikes, memory, prices) is: a page of an older or a younger run is as good as
-//! its records. Half a line at the end of a file is a record that is being written.
+//! In → a run's directory; out → [`Run`]. Unknown keys are ignored, and records that older runs
+//! lack (spikes, memory, prices) are left out: a page of an older or a newer run is as good as its
+//! records. Half a line at the end of a file is a record that is still being written.
 
 use std::path::{Path, PathBuf};
 
@@ -31,14 +31,14 @@ pub struct Session {
     /// The most memory it has held, in bytes, where it was measured.
     #[serde(default)]
     pub peak_memory: Option<u64>,
-    /// What its machine can do, where that is known.
+    /// The peak of its machine, where that is known.
     #[serde(default)]
     pub peak: Option<Peak>,
     #[serde(default)]
     pub numerics: Value,
 }
 
-/// Everything of a run that a page shows.
+/// Everything that a page shows of a run.
 pub struct Run {
     pub path: PathBuf,
     /// The folder's name.
@@ -47,7 +47,7 @@ pub struct Run {
     pub standing: Standing,
     /// Steps it is to take, where its configuration says.
     pub steps: Option<u64>,
-    /// `config.toml` as it is written, and its values.
+    /// The text of `config.toml`, and its values.
     pub config_text: String,
     pub config: Value,
     pub metrics: Vec<Metric>,
@@ -60,11 +60,11 @@ pub struct Run {
     pub spikes: Vec<Spike>,
     pub norms: Vec<LayerNorms>,
     pub sessions: Vec<Session>,
-    /// Those that were due so far.
+    /// The goals that have been judged so far.
     pub goals: Vec<Verdict>,
-    /// Of an hour, where the run says.
+    /// The price of an hour, if the run records one.
     pub price_per_hour: Option<f64>,
-    /// Everything it was made from that is still there, sources first.
+    /// Its ancestors that still exist, sources first.
     pub chain: Vec<Link>,
 }
 
@@ -131,13 +131,13 @@ impl Run {
         self.metrics.last().map_or(0, |last| last.tokens)
     }
 
-    /// Tokens trained on after `step`.
+    /// Tokens trained on by the end of `step`.
     pub fn tokens_at(&self, step: u64) -> u64 {
         let at = self.metrics.partition_point(|metric| metric.step < step);
         self.metrics.get(at).or(self.metrics.last()).map_or(0, |metric| metric.tokens)
     }
 
-    /// Seconds of the machine, over all sessions.
+    /// How many seconds processes worked on the run, over all sessions.
     pub fn seconds(&self) -> f64 {
         self.sessions.iter().map(|session| (session.seen - session.started).max(0.0)).sum()
     }
@@ -158,7 +158,7 @@ impl Run {
         all
     }
 
-    /// What the machine could do that took a step: that of the last session from before it.
+    /// The peak of the machine that took a step: that of the last session that began before it.
     pub fn peak_at(&self, step: u64) -> Option<&Peak> {
         self.sessions.iter().rev().find(|session| session.from_step < step)?.peak.as_ref()
     }

@@ -1,15 +1,15 @@
 //! Long curves made short: thinned without losing extremes, and smoothed.
 //!
-//! In → points by rising x; out → fewer of them, or as many smoother ones. **Thinning.** The range
-//! of x is cut into equal cells; of each cell stay the first, the lowest, the highest and the last
-//! point, in their order (M4: Jugel and others 2014, *VLDB*), so a line through them covers the
-//! same pixels as one through all, and no spike is lost. **Smoothing.** An exponential mean whose
-//! weights sum to one from the first point on. Pure; one pass each.
+//! In → points by ascending x; out → fewer points, or as many smoother ones. **Thinning.** The
+//! range of x is cut into equal cells; of each cell the first, the lowest, the highest and the last
+//! point are kept, in their order (M4: Jugel and others 2014, *VLDB*), so a line through them
+//! covers the same pixels as one through all, and no spike is lost. **Smoothing.** An exponential
+//! mean whose weights sum to one from the first point on. Pure; one pass each.
 
 /// A point of a curve.
 pub type Point = (f64, f64);
 
-/// At most `4 · cells` of `points`, among them every cell's extremes; points that are no numbers
+/// At most `4 · cells` of `points`, among them every cell's extremes; points that are not finite
 /// are left out.
 pub fn thin(points: &[Point], cells: usize) -> Vec<Point> {
     let finite = || points.iter().copied().filter(|(x, y)| x.is_finite() && y.is_finite());

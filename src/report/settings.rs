@@ -57,7 +57,7 @@ fn differing(configs: &[BTreeMap<String, String>]) -> Vec<String> {
     keys.into_iter().filter(differs).cloned().collect()
 }
 
-/// What the runs read, as one more key.
+/// A run's configuration with the mix that it reads as one more key.
 fn whole(shown: &Shown) -> BTreeMap<String, String> {
     let mut keys = flat(&shown.run.config);
     if let Some(mix) = shown.run.manifest.inputs.first() {
@@ -67,7 +67,7 @@ fn whole(shown: &Shown) -> BTreeMap<String, String> {
     keys
 }
 
-/// What to call each run: the value of the one key that differs, else its name.
+/// A name for each run, with the value of the only key that differs, if there is just one.
 pub fn names(runs: &[Shown]) -> Vec<String> {
     let configs: Vec<_> = runs.iter().map(whole).collect();
     let differing = if runs.len() > 1 { differing(&configs) } else { Vec::new() };
@@ -81,7 +81,7 @@ pub fn names(runs: &[Shown]) -> Vec<String> {
     runs.iter().zip(&configs).map(name).collect()
 }
 
-/// Several runs: the keys that differ, a column a run.
+/// A table of the keys in which several runs differ, one column a run.
 pub fn differences(runs: &[Shown]) -> String {
     if runs.len() < 2 {
         return String::new();
@@ -112,7 +112,7 @@ fn rows(configs: &[BTreeMap<String, String>]) -> Vec<(String, Vec<String>)> {
     differing(configs).into_iter().map(row).collect()
 }
 
-/// What differs from the baseline, else from the defaults; everything folded below.
+/// A table of what differs from the baseline, or else from the defaults; the whole is folded below.
 pub fn section(runs: &[Shown], view: &View) -> String {
     let mut html = String::new();
     for shown in runs {

@@ -1,8 +1,9 @@
 //! The texts of a page: samples, held-out documents, spikes with what was read there.
 //!
-//! In → a run's records and the mix they name; out → tables. Samples stand a row a prompt, a column
-//! a milestone; how far a text begins as the one before it is shown faintly, so that what changed
-//! is what one reads. Texts of documents come from their tokens, where the mix still is.
+//! In → a run's records and the mix they name; out → tables. Samples have a row for each prompt and
+//! a column for each milestone; the beginning that a text shares with the one before it is shown
+//! faintly, so that the reader sees what changed. Texts of documents are decoded from their tokens,
+//! if the mix still exists.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +15,7 @@ use crate::base::{
 use crate::shards::{MixDocuments, read_validation, validation::VALIDATION_FILE};
 use crate::tokenizer::Tokenizer;
 
-/// Milestones in a table, prompts of it, documents that it does worst on, spikes.
+/// The most milestones and prompts of a table, worst documents, and spikes.
 const COLUMNS: usize = 6;
 const PROMPTS: usize = 12;
 const WORST: usize = 12;
@@ -23,10 +24,10 @@ const SPIKES: usize = 20;
 const NAMED: usize = 12;
 /// Characters of a document that are shown.
 const EXCERPT: usize = 200;
-/// A shorter text is noise.
+/// The fewest bytes of a document that is ranked: a shorter text is noise.
 const BYTES_MIN: u64 = 64;
 
-/// Samples: prompts down, milestones (of several runs: the runs) across.
+/// Samples: one row a prompt, one column a milestone or, for several runs, a run.
 pub fn samples(runs: &[Shown]) -> String {
     let columns: Vec<(String, &Run, u64)> = match runs {
         [Shown { run, .. }] => {
@@ -90,13 +91,13 @@ fn table_of(columns: &[(String, &Run, u64)], apart: bool) -> String {
     html
 }
 
-/// Bytes that two texts begin alike with, at a border of words: a single letter says nothing.
+/// The bytes of the words that two texts both begin with.
 fn common(a: &str, b: &str) -> usize {
     let alike = a.bytes().zip(b.bytes()).take_while(|(a, b)| a == b).count();
     b.as_bytes()[..alike].iter().rposition(|byte| *byte == b' ').map_or(0, |at| at + 1)
 }
 
-/// At most `count` of `steps`, the first and the last among them, evenly.
+/// At most `count` of `steps`, evenly spaced, among them the first and the last.
 fn spread(steps: &[u64], count: usize) -> Vec<u64> {
     if steps.len() <= count {
         return steps.to_vec();
@@ -155,7 +156,7 @@ pub fn worst(runs: &[Shown]) -> String {
     html
 }
 
-/// How the documents begin; nothing where the mix or the tokenizer is gone.
+/// The beginnings of the documents; empty where the mix or the tokenizer is gone.
 fn texts<'a>(run: &Run, wanted: &[&'a DocumentEval]) -> BTreeMap<(&'a str, &'a str), String> {
     let mut texts = BTreeMap::new();
     let tokenizer = Tokenizer::open(&run.path.join("tokenizer.json"));
@@ -223,7 +224,7 @@ pub fn spikes(runs: &[Shown]) -> String {
     }
 }
 
-/// Ids of the documents in rows of the mix; none where the mix or its shards are gone.
+/// Ids of the documents in rows of the mix; empty where the mix or its shards are gone.
 fn documents(run: &Run, first_row: u64, rows: u64) -> Vec<String> {
     let sequence = run.config["train"]["sequence"].as_u64();
     let (Some(mix), Some(sequence)) = (run.mix(), sequence) else { return Vec::new() };
@@ -232,7 +233,7 @@ fn documents(run: &Run, first_row: u64, rows: u64) -> Vec<String> {
     found.unwrap_or_default().into_iter().map(|document| document.id).collect()
 }
 
-/// An id in a table.
+/// An id, shortened to fit a table.
 fn shortened(id: &str) -> String {
     match id.chars().count() {
         0..=24 => id.to_owned(),

@@ -1,16 +1,16 @@
-//! How a page is wanted.
+//! The options of a page.
 //!
 //! In → the choices of a person; out → [`View`].
 
 use super::records::Run;
 
-/// How the page is wanted.
+/// The options of a page.
 #[derive(Default)]
 pub struct View {
-    /// What the bits per byte are held against.
+    /// The run that bits per byte are compared with.
     pub baseline: Option<Run>,
-    /// Of an hour, instead of what runs say.
+    /// The price of an hour, instead of the runs' own.
     pub price_per_hour: Option<f64>,
-    /// Whether the page asks for news of its own accord.
+    /// Whether the page reloads itself when the records change.
     pub live: bool,
 }

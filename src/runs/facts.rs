@@ -1,8 +1,8 @@
-//! What a run has come to, from its folder.
+//! The results of a run, from its folder.
 //!
-//! In → a run's folder; out → [`Facts`]: how far it is, its latest loss and evaluation, what it
-//! took. What a run of an earlier build did not record is missing, never guessed. Bits per byte are
-//! of all held-out documents together: Σ nats / (ln 2 · Σ bytes).
+//! In → a run's folder; out → [`Facts`]: its progress, its latest loss and evaluation, and the
+//! time, memory and money it took. What a run of an earlier build did not record is missing, never
+//! guessed. Bits per byte are of all held-out documents together: Σ nats / (ln 2 · Σ bytes).
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -20,8 +20,8 @@ use crate::base::json;
 use crate::base::place;
 use crate::shards::validation::{bits_per_byte, fingerprint_of_sources};
 
-/// Bytes that are read of the end of each record: a last line of metrics, an evaluation's sources,
-/// some hundred steps' clocks.
+/// Bytes to read from the end of each record: enough for the last line of metrics, for an
+/// evaluation's sources, and for the clocks of some hundred steps.
 const METRICS_END: u64 = 4 << 10;
 const EVALS_END: u64 = 64 << 10;
 const TIMING_END: u64 = 16 << 10;
@@ -29,33 +29,33 @@ const TIMING_END: u64 = 16 << 10;
 /// A run's facts.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Facts {
-    /// Its folder's name; in a list with others of that name its place.
+    /// The name of its folder; in a list where others share the name, its path.
     pub name: String,
     pub path: PathBuf,
     pub fingerprint: Option<Fingerprint>,
     /// As a [`Standing`], or `ended early` where a goal was missed.
     pub state: Option<String>,
-    /// What its goals have come to, `proof met, grind missed`.
+    /// The results of its goals, such as `proof met, grind missed`.
     pub goals: Option<String>,
     pub step: u64,
     pub steps: Option<u64>,
     pub tokens: u64,
-    /// Of the last step's batch, nats a token.
+    /// The loss of the last step's batch, in nats per token.
     pub loss: Option<f64>,
     pub bits_per_byte: Option<f64>,
-    /// The same of the held-out documents that its own recipe would keep.
+    /// Bits per byte over the held-out documents that its own recipe would keep.
     pub kept_bits_per_byte: Option<f64>,
-    /// By source.
+    /// Bits per byte by source.
     pub sources: BTreeMap<String, f64>,
-    /// Of the latest evaluation: which texts of which sources were scored; none in earlier builds.
+    /// Which texts of which sources the latest evaluation scored; `None` in earlier builds.
     pub validation: Option<String>,
-    /// Of tasks, from the latest evaluation beside the run: the share of right answers.
+    /// By task, its result (accuracy or perplexity) in the latest evaluation beside the run.
     pub evals: BTreeMap<String, f64>,
     /// The median over the last steps.
     pub tokens_per_second: Option<f64>,
-    /// Of all processes that worked on it, from start to last sign.
+    /// Seconds that processes worked on it, each from its start to its last sign of life.
     pub seconds: Option<f64>,
-    /// In the money of `price_per_hour`.
+    /// In the currency of `price_per_hour`.
     pub cost: Option<f64>,
     /// The most memory that a process held, bytes.
     pub peak_memory: Option<u64>,
@@ -88,7 +88,7 @@ struct Evaluated {
     kept_nats: Option<f64>,
     #[serde(default)]
     kept_bytes: Option<u64>,
-    /// Of the texts of the source.
+    /// The fingerprint of the source's texts.
     #[serde(default)]
     validation: Option<Fingerprint>,
 }
@@ -174,8 +174,8 @@ impl Facts {
     }
 }
 
-/// The lines of the latest evaluations; the whole file where its end is of one evaluation, which
-/// may begin before it.
+/// The lines of the latest evaluations, from the end of the file; the whole file if that end is all
+/// of one evaluation, which may begin before it.
 fn evaluated(path: &Path) -> Result<Vec<Evaluated>> {
     let end: Vec<Evaluated> = json::tail(path, EVALS_END)?;
     let is_one = end.first().map(|it| it.step) == end.last().map(|it| it.step);
@@ -190,7 +190,7 @@ fn median(mut values: Vec<f64>) -> Option<f64> {
     values.get(values.len() / 2).copied()
 }
 
-/// The tasks of the evaluations of a run; of a task that several have, the latest.
+/// The tasks of a run's evaluations; of a task in several evaluations, the latest result.
 fn tasks(run: &Path) -> BTreeMap<String, f64> {
     let mut found = BTreeMap::new();
     for evaluation in find::evaluations(run) {
@@ -206,8 +206,8 @@ fn tasks(run: &Path) -> BTreeMap<String, f64> {
     found
 }
 
-/// Trainable numbers of a run: the shapes in the head of its latest checkpoint's
-/// `model.safetensors` (8 bytes of length, then JSON).
+/// The number of trainable parameters of a run, from the shapes in the header of its latest
+/// checkpoint's `model.safetensors` (8 bytes of length, then JSON).
 ///
 /// # Errors
 /// Io, and damaged: a file shorter than its head.

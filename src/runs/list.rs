@@ -1,10 +1,10 @@
-//! Every run below a folder, each against the run that it is nearest to.
+//! Every run below a folder, each compared with its nearest earlier run.
 //!
 //! In → a folder; out → [`Row`]s in the order in which the runs were started. **Method.** A run's
 //! *parent* is the earlier run with the fewest differing keys over all of its steps (ties: the
-//! latest); against it the real differences are found and said in words. For the search a lineage
-//! is a set of numbered (step, key, value), so that a thousand runs are half a million merges of
-//! short sorted lists.
+//! latest); the differences from it are then found in full and put into words. For the search a
+//! lineage is a sorted list of numbers, one for each (step, key, value), so a thousand runs take
+//! half a million merges of short sorted lists.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -26,11 +26,11 @@ use crate::lineage::{Depth, Input, Lineage, Reader, differences, sentence};
 pub struct Row {
     #[serde(flatten)]
     pub facts: Facts,
-    /// The run that it is held against, by its place among the rows.
+    /// The index, among the rows, of the run that it is compared with.
     pub parent: Option<usize>,
-    /// What differs from it, in words; of a first run what it is.
+    /// The differences from its parent in words; for a run without a parent, a description.
     pub change: String,
-    /// How many things differ.
+    /// The number of differences.
     pub changes: usize,
     pub tags: BTreeSet<String>,
     pub notes: Vec<String>,
@@ -67,7 +67,7 @@ pub fn list(folder: &Path) -> Result<Vec<Row>> {
     Ok(rows)
 }
 
-/// Runs of one name in several folders are called by their place below `folder`.
+/// Names runs that share a name in several folders by their path below `folder`.
 fn tell_apart(rows: &mut [Row], folder: &Path) {
     let mut counts: BTreeMap<String, usize> = BTreeMap::new();
     rows.iter().for_each(|row| *counts.entry(row.facts.name.clone()).or_default() += 1);
@@ -80,7 +80,7 @@ fn tell_apart(rows: &mut [Row], folder: &Path) {
 fn add_parents(rows: &mut [Row]) {
     let mut numbers = BTreeMap::new();
     let mut sets: Vec<Vec<u32>> = rows.iter().map(|row| keys(&row.lineage, &mut numbers)).collect();
-    // What all share tells nobody apart.
+    // Keys that all runs share do not tell them apart.
     let mut counts = vec![0; numbers.len()];
     sets.iter().flatten().for_each(|key| counts[*key as usize] += 1);
     sets.iter_mut().for_each(|set| set.retain(|key| counts[*key as usize] < rows.len()));
@@ -106,7 +106,7 @@ fn keys(lineage: &Lineage, numbers: &mut BTreeMap<String, u32>) -> Vec<u32> {
         found.push(*numbers.entry(key).or_insert(next));
     };
     for (index, node) in lineage.nodes.iter().enumerate() {
-        // A run's own name is no fact about it.
+        // A run's own name is not a property of it.
         let step = if index == 0 { node.stage.as_str() } else { node.name.as_str() };
         add(format!("{step} {:?} {}", node.stage_version, node.seed));
         leaves(step, &node.config, &mut add);
@@ -134,7 +134,7 @@ fn leaves(prefix: &str, value: &Value, add: &mut impl FnMut(String)) {
     }
 }
 
-/// How many numbers only one of two sorted lists has.
+/// The number of elements that only one of two sorted lists has.
 fn apart(a: &[u32], b: &[u32]) -> usize {
     let (mut i, mut j, mut same) = (0, 0, 0);
     while i < a.len() && j < b.len() {

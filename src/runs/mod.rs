@@ -1,11 +1,9 @@
-//! The log that nobody has to keep: every run below a folder, with what changed and what came of
-//! it.
+//! A log that nobody has to keep: every run below a folder, with what changed and the results.
 //!
-//! In → a folder; out → [`Row`]s: a run's facts ([`facts`]), its change against the run that it is
-//! nearest to ([`mod@list`]), and remarks that a person has left beside it ([`notes`]). [`table`]
-//! sorts, filters and prints them. **Cost.** A manifest,
-//! and the ends of three records a run; the nearest run is looked for among all earlier ones by the
-//! number of keys that differ.
+//! In → a folder; out → [`Row`]s: a run's facts ([`facts`]), its differences from the nearest
+//! earlier run ([`mod@list`]), and remarks that a person left beside it ([`notes`]). [`table`]
+//! sorts, filters and prints them. **Cost.** For each run a manifest and the ends of three records;
+//! the nearest run is the earlier one with the fewest differing keys.
 
 mod facts;
 mod list;

@@ -1,9 +1,9 @@
 //! Remarks and tags that a person leaves beside a run.
 //!
 //! In → an artifact and a text; out → a line of `notes.jsonl` in the folder that holds the
-//! artifact. A remark is about the *fingerprint*, so it stays with the run that it was made about
-//! when that steps aside for another one, and nothing inside the run changes; a run that was
-//! extended keeps the remarks of its name. Lines are only ever appended.
+//! artifact. A remark belongs to the *fingerprint*, so it stays with the run that it was made about
+//! when that is moved aside for another one, and nothing inside the run changes; a run that was
+//! extended keeps the remarks made under its name. Lines are only ever appended.
 
 #![expect(clippy::disallowed_types, reason = "a remark says when it was made")]
 
@@ -34,14 +34,14 @@ pub struct Note {
     pub unix: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
-    /// Given with this line, and taken away.
+    /// Tags that this line adds, and tags that it removes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tags: Vec<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub untagged: Vec<String>,
 }
 
-/// What stands of one artifact.
+/// The remarks and tags of one artifact.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Remarks {
     pub notes: Vec<String>,
@@ -85,7 +85,8 @@ pub fn read(folder: &Path) -> Result<Vec<Note>> {
     json::lines(&folder.join(FILE_NAME))
 }
 
-/// The remarks about one artifact of a folder; `standing`: the fingerprints of all of them.
+/// The remarks about one artifact of a folder; `standing` holds the fingerprints of all artifacts
+/// in it.
 pub fn about(
     notes: &[Note],
     name: &str,
@@ -154,7 +155,7 @@ mod tests {
         assert_eq!(found.notes, ["first", "third"]);
         assert_eq!(found.tags, BTreeSet::from(["keep".to_owned()]));
         assert_eq!(about(&notes, "model", new, &both).notes, ["second"]);
-        // The run was extended: its old fingerprint stands nowhere.
+        // The run was extended, so no artifact has its old fingerprint.
         let extended = about(&notes, "model", new, &BTreeSet::from([new]));
         assert_eq!(extended.notes, ["first", "second", "third"]);
     }

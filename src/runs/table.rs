@@ -1,8 +1,8 @@
 //! The table of runs: columns, order, conditions, and how it is printed.
 //!
 //! In → [`Row`]s; out → aligned text, CSV (RFC 4180) or records of JSON. A column is a name and a
-//! cell a row; tasks that any run was evaluated on are columns of their own. Conditions are those
-//! of every `--where`, over the same columns. Pure.
+//! function that gives each row's cell; tasks that any run was evaluated on have columns of their
+//! own. Conditions are those of every `--where`, over the same columns. Pure.
 
 use std::cmp::Ordering;
 use std::fmt::Write;
@@ -34,11 +34,11 @@ type CellOf = Box<dyn Fn(&Row) -> Cell>;
 /// A column that every table has.
 pub struct Column {
     pub name: &'static str,
-    /// Digits behind the point on a screen; none: text or whole numbers.
+    /// Digits after the decimal point on a screen; `None` for text and whole numbers.
     digits: usize,
     /// Whether `runs` shows it without being asked.
     shown: bool,
-    /// What is better: less or more; neither for what is no measure.
+    /// Whether less or more is better; `None` for what is no measure.
     better: Option<Ordering>,
     kind: DataType,
     cell: fn(&Row) -> Cell,
@@ -57,7 +57,7 @@ const fn measure(
     Column { name, digits, shown: true, better: Some(better), kind: DataType::Float64, cell }
 }
 
-/// The columns; those of tasks follow.
+/// The columns that every table has; those of tasks follow them.
 pub const COLUMNS: &[Column] = &[
     column("name", DataType::Utf8, true, |row| Cell::Text(row.facts.name.clone())),
     column("state", DataType::Utf8, false, |row| text(row.facts.state.as_ref())),
@@ -111,24 +111,24 @@ fn joined(parts: Vec<&str>, between: &str) -> Cell {
 /// A table of runs.
 pub struct Table {
     rows: Vec<Row>,
-    /// Names of tasks.
+    /// Names of the tasks that have columns.
     tasks: Vec<String>,
 }
 
 impl Table {
-    /// Of rows as [`super::list()`] gives them.
+    /// A table of rows in the order of [`super::list()`].
     pub fn new(rows: Vec<Row>) -> Table {
         let tasks = rows.iter().flat_map(|row| row.facts.evals.keys().cloned());
         let tasks: std::collections::BTreeSet<String> = tasks.collect();
         Table { rows, tasks: tasks.into_iter().collect() }
     }
 
-    /// The rows as they stand.
+    /// The rows in their present order.
     pub fn rows(&self) -> &[Row] {
         &self.rows
     }
 
-    /// What must be said of figures that stand side by side and do not compare.
+    /// A warning if figures in the table stand side by side but cannot be compared.
     pub fn warning(&self) -> Option<String> {
         let sets = self.rows.iter().filter_map(|row| row.facts.validation.as_deref());
         let sets: std::collections::BTreeSet<&str> = sets.collect();
@@ -156,7 +156,7 @@ impl Table {
         Ok(())
     }
 
-    /// Puts the rows in the order of a column, what has no value last; ties stay as they are.
+    /// Sorts the rows by a column, those without a value last; ties keep their order.
     ///
     /// # Errors
     /// Config: no such column.
@@ -299,7 +299,7 @@ impl Table {
         text
     }
 
-    /// A record a run.
+    /// One JSON record for each run.
     pub fn json(&self) -> Vec<Value> {
         let record = |row: &Row| {
             let mut record = serde_json::to_value(row).expect("plain data");

@@ -1,13 +1,14 @@
 //! The one place where texts are written: requests take turns, a token at a time.
 //!
-//! In → [`Job`]s; out → their [`Event`]s. **Method.** A thread holds the jobs in work. In a round
-//! each of them takes one turn of one of its texts: those whose prompt is read go through the model
-//! in one pass, which reads the weights once for all of them, the others side by side on the
-//! machine's threads; the next round begins when all are done. So who asks for much waits, and
-//! nobody waits for him. Jobs wait in line, first come, first served, until the caches of those in
-//! work leave room; a line that is full is said to be ([`Busy`]). **Invariants.** What a job gives
-//! depends on the job alone. Caches never take more than their share of `--memory`; a job whose
-//! client has gone gives up its place before its next turn.
+//! In → [`Job`]s; out → their [`Event`]s. **Method.** One thread holds the jobs in work. In a round
+//! each job takes one turn of one of its texts: texts whose prompt is read go through the model in
+//! one pass, which reads the weights once for all of them; the others read their prompts in
+//! parallel on the machine's threads. The next round begins when all turns are done. So a client
+//! that asks for much waits longer, and nobody else waits for it. Jobs wait in line, first come,
+//! first served, until the caches of those in work leave room; a job that comes while the line is
+//! full is refused ([`Busy`]). **Invariants.** What a job gives depends on the job alone. Caches
+//! never take more than their share of `--memory`; a job whose client has gone gives up its place
+//! before its next turn.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -29,18 +30,18 @@ const WAITING_MAX: usize = 256;
 
 /// The texts of one request.
 pub struct Job {
-    /// Each with its place among the choices of the answer.
+    /// The texts, each with its index among the choices of the answer.
     pub texts: VecDeque<(usize, Text)>,
     /// Bytes that their caches may take ([`Engine::cost`]).
     pub cost: u64,
-    /// Whoever answers the client.
+    /// Sends events to the connection that answers the client.
     pub client: UnboundedSender<Event>,
 }
 
-/// What a client hears of.
+/// An event of which the client is told.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {
-    /// More of a choice.
+    /// The next piece of a choice, by the choice's index.
     Piece(usize, Piece),
     /// The texts cannot be finished.
     Failed(String),
@@ -49,7 +50,7 @@ pub enum Event {
 /// Why a job is not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Busy {
-    /// So many wait already.
+    /// The line is full, with so many jobs waiting.
     Full(usize),
     /// The server is ending.
     Closed,
@@ -82,7 +83,8 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// Starts; `memory` is for the model, which is there already, and the caches.
+    /// Starts the thread; `memory` bounds the model, which is already loaded, and the caches
+    /// together.
     ///
     /// # Errors
     /// Config: there is no room for one text of the model's length.
@@ -134,7 +136,7 @@ impl Engine {
         Ok(())
     }
 
-    /// Ends the texts in work with an error, and takes no more.
+    /// Ends the texts in work with an error, and refuses further jobs.
     pub fn close(&self) {
         self.shared.line().is_closed = true;
         self.shared.changed.notify_one();
@@ -151,15 +153,15 @@ impl Drop for Engine {
     }
 }
 
-/// Keys and values of so many tokens in all blocks, f32; the cache grows by doubling, and both
-/// halves of a doubling exist for a moment.
+/// Bytes of the keys and values of so many tokens in all blocks, in f32. The cache grows by
+/// doubling, and the old and the new copy of one tensor exist together for a moment.
 fn cache_bytes(model: &ModelConfig, tokens: usize) -> u64 {
     let width = (model.kv_heads() * model.head_dim()) as u64;
     let room = tokens.max(128).next_power_of_two() as u64;
     2 * 4 * model.n_layer as u64 * width * room + 4 * width * room
 }
 
-/// Rounds of turns, as long as the line is open.
+/// Runs rounds of turns until the line is closed.
 fn work(trained: &Trained, shared: &Shared, room: u64) {
     let mut jobs: Vec<Job> = Vec::new();
     while admit(&mut jobs, shared, room) {
@@ -174,8 +176,8 @@ fn work(trained: &Trained, shared: &Shared, room: u64) {
     }
 }
 
-/// Takes jobs from the line as long as there is room; waits for one where none is in work. False:
-/// the line is closed.
+/// Takes jobs from the line as long as there is room, and waits for one if none is in work. Returns
+/// false when the line is closed.
 fn admit(jobs: &mut Vec<Job>, shared: &Shared, room: u64) -> bool {
     let mut line = shared.line();
     while jobs.is_empty() && line.waiting.is_empty() && !line.is_closed {
@@ -193,7 +195,7 @@ fn admit(jobs: &mut Vec<Job>, shared: &Shared, room: u64) -> bool {
     !line.is_closed
 }
 
-/// One turn of one text of each job.
+/// Gives one text of each job one turn.
 fn round(trained: &Trained, jobs: &mut [Job]) {
     let (mut writing, reading): (Vec<&mut Job>, Vec<&mut Job>) =
         jobs.iter_mut().partition(|job| job.texts.front().is_some_and(|(_, it)| it.is_writing()));
@@ -209,7 +211,7 @@ fn round(trained: &Trained, jobs: &mut [Job]) {
         return;
     }
     let mut each: Vec<&mut Text> = texts.iter_mut().map(|(_, text)| text).collect();
-    // On the pool as a whole: what runs in parallel in it is not handed over piece by piece.
+    // Entered from the pool once, so that parallel loops inside are not handed to it one by one.
     let pieces = match rayon::scope(|_| Text::turns(trained, &mut each)) {
         Ok(pieces) => pieces.into_iter().map(Ok).collect::<Vec<_>>(),
         Err(error) => texts.iter().map(|_| Err(Error::failed(error.to_string()))).collect(),
@@ -220,7 +222,8 @@ fn round(trained: &Trained, jobs: &mut [Job]) {
 }
 
 impl Job {
-    /// Tells the client what came of a turn; the texts of a job take turns themselves.
+    /// Tells the client the result of a turn, and puts an unfinished text behind the job's other
+    /// texts.
     fn tell(&mut self, choice: usize, text: Text, piece: Result<Piece>) {
         let event = match piece {
             Ok(piece) => {

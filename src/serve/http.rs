@@ -1,12 +1,13 @@
 //! Connections: requests in, answers out, whatever a client does.
 //!
-//! In → a socket that listens; out → answers until it is told to stop. **Method.** hyper on one
-//! thread of tokio: a connection that waits costs a few kilobytes. What takes time is elsewhere:
-//! texts are written by the [`Engine`], prompts encoded on threads of their own. **Bounds.**
-//! [`CONNECTIONS`] at once, the rest wait in the system's line; a head and a body must arrive in
-//! [`PATIENCE`], a body has [`BODY_MAX`] bytes. **Who may ask.** On the loopback address only who
-//! names it so: pages of other sites, which a browser would let in by a name that they made point
-//! here, are refused. Answers carry no permission for other origins.
+//! In → a listening socket; out → answers until it is told to stop. **Method.** hyper on one thread
+//! of tokio: a connection that waits costs a few kilobytes. Slow work happens elsewhere: texts are
+//! written by the [`Engine`], prompts are encoded on threads of their own. **Bounds.**
+//! [`CONNECTIONS`] at once, while the rest wait in the system's queue; a header and a body must
+//! each arrive within [`PATIENCE`], and a body has at most [`BODY_MAX`] bytes. **Who may ask.** On
+//! the loopback address, only requests that name a loopback host are answered: a page of another
+//! site that points a name of its own at this machine is refused. Answers carry no permission for
+//! other origins.
 
 use std::convert::Infallible;
 use std::pin::{Pin, pin};
@@ -31,15 +32,15 @@ use super::text::Text;
 use crate::base::size;
 use crate::train::{Trained, sample::Writer};
 
-/// Connections at once.
+/// The most connections at once.
 const CONNECTIONS: usize = 256;
 /// Bytes of a body.
 const BODY_MAX: usize = 1 << 20;
-/// How long a head, and a body, may take to arrive.
+/// How long a header may take to arrive, and then a body.
 const PATIENCE: Duration = Duration::from_secs(20);
-/// How often the end of the server is looked for.
+/// How often the server checks whether it is to end.
 const LOOK: Duration = Duration::from_millis(100);
-/// How long answers have to leave when the server ends.
+/// How long answers that are being sent may take when the server ends.
 const FAREWELL: Duration = Duration::from_secs(2);
 
 const PAGE: &str = include_str!("page.html");
@@ -51,7 +52,7 @@ const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; script-src 
                       connect-src 'self'; base-uri 'none'; form-action 'none'; \
                       frame-ancestors 'none'";
 
-/// What answers need.
+/// What every answer needs.
 pub struct Service {
     model: String,
     trained: Arc<Trained>,
@@ -82,7 +83,7 @@ pub fn serve(
                 // No more files, or a client that left at once: others come.
                 Ok(Err(_)) => tokio::time::sleep(LOOK).await,
                 Ok(Ok((stream, _))) => {
-                    // A piece is sent when it is there.
+                    // Each piece is sent as soon as it is written.
                     let _ = stream.set_nodelay(true);
                     let service = service.clone();
                     tokio::spawn(async move {
@@ -95,13 +96,13 @@ pub fn serve(
         drop(listener);
         service.engine.close();
         let everything = room.acquire_many(CONNECTIONS as u32);
-        // Who has not taken his answer by then does not want it.
+        // Answers that are not taken within this time are dropped.
         let _ = tokio::time::timeout(FAREWELL, everything).await;
         Ok(())
     })
 }
 
-/// One connection, to its end.
+/// Answers the requests of one connection until it ends.
 async fn converse(stream: tokio::net::TcpStream, service: Arc<Service>) {
     let answer = service_fn(|request| {
         let service = service.clone();
@@ -109,7 +110,7 @@ async fn converse(stream: tokio::net::TcpStream, service: Arc<Service>) {
     });
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(PATIENCE).max_buf_size(64 << 10);
-    // What goes wrong on a connection is its client's to notice.
+    // An error on a connection concerns its client alone.
     let _ = builder.serve_connection(TokioIo::new(stream), answer).await;
 }
 
@@ -119,7 +120,7 @@ impl Service {
         Service { model, trained, engine, is_loopback, created, requests }
     }
 
-    /// What requests call the model.
+    /// The name by which requests call the model.
     pub fn model(&self) -> &str {
         &self.model
     }
@@ -230,7 +231,7 @@ impl Service {
         }
     }
 
-    /// The texts of a request, with what their caches will take.
+    /// The texts of a request, with the bytes that their caches will take.
     fn job(
         &self,
         asked: &Arc<Asked>,
@@ -257,7 +258,7 @@ impl Service {
     }
 }
 
-/// The tokens of a prompt, and how many of the first were not given by the client.
+/// The tokens of a prompt, and how many of the first ones the client did not give.
 type Encoded = (Arc<[u32]>, usize);
 
 /// The tokens of each prompt.
@@ -327,7 +328,7 @@ async fn read(body: Incoming) -> Result<Vec<u8>, Refusal> {
     Ok(bytes)
 }
 
-/// What is sent: all at once, or as it comes.
+/// An answer, sent whole or as a stream.
 enum Reply {
     Whole(Option<Bytes>),
     Pieces(Box<Pieces>),
@@ -335,7 +336,7 @@ enum Reply {
 
 struct Pieces {
     events: mpsc::UnboundedReceiver<Event>,
-    /// None once it has ended.
+    /// `None` once the stream has ended.
     stream: Option<Stream>,
 }
 
@@ -413,7 +414,7 @@ fn refused(refusal: &Refusal) -> Response<Reply> {
         429 | 503 => {
             headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
         }
-        // What is left of the body is not read.
+        // The rest of the body is not read, so the connection cannot serve another request.
         408 | 413 => {
             headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         }

@@ -1,13 +1,14 @@
 //! A model behind HTTP: OpenAI's `/v1/completions` and `/v1/models`, and a page to type into.
 //!
-//! In → a trained model, an address; out → answers, until Ctrl-C. **Method.** What is asked becomes
-//! a [`request::Asked`] or a refusal that says why; its texts take turns, token by token, with
-//! those of everybody else on one [`engine`]; what comes is put in OpenAI's words by [`reply`] as
-//! it comes, or whole. [`http`] alone knows of connections. **Bounds.** Connections, bodies, the
-//! time that either may take, texts of a request, requests that wait, and the memory of all caches:
-//! each has a limit, and who is beyond it is told so (4xx). **Invariants.** An answer depends on
-//! its own request alone, never on what is written beside it; with `seed` it is the same again, and
-//! that of `dataprep generate`. **Cost.** That of generation; connections that wait cost no thread.
+//! In → a trained model, an address; out → answers, until Ctrl-C. **Method.** A request becomes a
+//! [`request::Asked`], or a refusal that says why; its texts take turns, token by token, with those
+//! of all other requests on one [`engine`]; [`reply`] puts the results in OpenAI's form, piece by
+//! piece or whole. [`http`] alone knows of connections. **Bounds.** Connections, bodies, the time
+//! that either may take, texts of a request, requests that wait, and the memory of all caches: each
+//! has a limit, and a request beyond it is told so (4xx). **Invariants.** An answer depends on its
+//! own request alone, never on the texts that are written beside it; with `seed` the same request
+//! gives the same answer, and that of `dataprep generate`. **Cost.** That of generation;
+//! connections that wait cost no thread.
 
 mod engine;
 mod http;
@@ -28,19 +29,19 @@ use engine::Engine;
 /// *How* to serve.
 #[derive(Clone, Debug)]
 pub struct ServeOptions {
-    /// Who can reach it: the loopback address alone, unless another one is asked for.
+    /// The address to listen on: the loopback address, unless another one is asked for.
     pub host: IpAddr,
-    /// 0: any that is free.
+    /// The port; 0 takes any free one.
     pub port: u16,
-    /// A step of the run; the latest checkpoint without one.
+    /// The step of a run's checkpoint; the latest when absent.
     pub step: Option<u64>,
     /// `auto`, `cpu` or `cuda`.
     pub device: String,
-    /// What the model and the texts in work may take.
+    /// The bytes that the model and the texts in work may take together.
     pub memory: Bytes,
 }
 
-/// A model that was read, behind an address that is ours.
+/// A loaded model, and the address that it listens on.
 pub struct Server {
     listener: TcpListener,
     address: SocketAddr,
@@ -73,12 +74,12 @@ impl Server {
         self.address
     }
 
-    /// What requests call the model.
+    /// The name by which requests call the model.
     pub fn model(&self) -> &str {
         self.service.model()
     }
 
-    /// Answers until `stopping`; then what is being written is ended with an error.
+    /// Answers until `stopping` returns true; texts still being written then end with an error.
     ///
     /// # Errors
     /// Failed: the system gives no sockets.
@@ -88,7 +89,7 @@ impl Server {
     }
 }
 
-/// What a model is called by who asks for it: the last part of its path that says something.
+/// The name by which requests call a model: the last part of its path that identifies it.
 fn name_of(path: &Path) -> String {
     let last = path.components().rev().find_map(|part| match part {
         Component::Normal(name) => Some(name.to_string_lossy().into_owned()),

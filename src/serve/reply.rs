@@ -1,14 +1,14 @@
-//! Answers in OpenAI's words.
+//! Answers in OpenAI's form.
 //!
-//! In → [`Event`]s of a request; out → the JSON of `text_completion` objects: one a piece, for a
-//! stream, or one for all. Pure.
+//! In → [`Event`]s of a request; out → the JSON of `text_completion` objects: one for each piece of
+//! a stream, or one for the whole answer. Pure.
 
 use serde_json::{Value, json};
 
 use super::engine::Event;
 use super::text::{Piece, Score};
 
-/// What all answers to a request share.
+/// The fields that all objects of an answer share.
 pub struct Form {
     /// `cmpl-7`.
     pub id: String,
@@ -18,7 +18,7 @@ pub struct Form {
     /// Whether tokens are listed.
     pub logprobs: bool,
     pub prompt_tokens: u64,
-    /// Choices in all.
+    /// The number of choices.
     pub choices: usize,
 }
 
@@ -50,7 +50,7 @@ impl Answer {
         self.choices.iter().all(|choice| choice.end.is_some())
     }
 
-    /// Keeps a piece, for [`Answer::whole`].
+    /// Adds a piece to what [`Answer::whole`] returns.
     pub fn add(&mut self, choice: usize, piece: Piece) {
         let own = &mut self.choices[choice];
         own.text.push_str(&piece.text);
@@ -59,7 +59,7 @@ impl Answer {
         own.end = own.end.or(piece.end);
     }
 
-    /// All of it.
+    /// The whole answer as one object.
     pub fn whole(&self) -> Value {
         let choices = self.choices.iter().enumerate().map(|(at, choice)| {
             let logprobs = self.logprobs(&choice.scores, &mut 0);
@@ -71,7 +71,8 @@ impl Answer {
         whole
     }
 
-    /// A piece of a stream; none where there is nothing to show yet. Its text is not kept.
+    /// The object for a piece of a stream, whose text is not kept; `None` if there is nothing to
+    /// show yet.
     pub fn chunk(&mut self, choice: usize, piece: &Piece) -> Option<Value> {
         let own = &mut self.choices[choice];
         own.tokens += piece.tokens;
@@ -122,7 +123,7 @@ impl Answer {
     }
 }
 
-/// The alternatives by their text; of two that read alike the likelier.
+/// The alternatives by their text; of two with the same text the likelier one.
 fn alternatives(score: &Score) -> Value {
     if score.logprob.is_none() {
         return Value::Null;
@@ -139,7 +140,7 @@ pub fn sent(value: &Value) -> String {
     format!("data: {value}\n\n")
 }
 
-/// What ends a stream.
+/// The line that ends a stream.
 pub const DONE: &str = "data: [DONE]\n\n";
 
 /// A stream: events in, server-sent events out.
@@ -153,7 +154,7 @@ impl Stream {
         Stream { answer, usage }
     }
 
-    /// What an event adds, and whether that was all.
+    /// The server-sent events for one event, and whether the stream has ended.
     pub fn push(&mut self, event: &Event) -> (String, bool) {
         match event {
             Event::Piece(choice, piece) => {

@@ -1,23 +1,23 @@
 //! What a client asks for: the body of `/v1/completions` → [`Asked`], or a [`Refusal`].
 //!
 //! In → bytes; out → a request all of whose values are inside their ranges. **Method.** OpenAI's
-//! parameters by their names and defaults (API reference, *Create completion*), and the three that
-//! vLLM adds and we have: `top_k`, `min_p`, `repetition_penalty`. What would change the answer and
-//! is not computed here is refused by name, never passed over. Pure.
+//! parameters by their names and defaults (API reference, *Create completion*), and three of those
+//! that vLLM adds: `top_k`, `min_p`, `repetition_penalty`. A parameter that would change the answer
+//! and is not supported is refused by name, never ignored. Pure.
 
 use serde_json::{Map, Value, json};
 
 use crate::runtime::model::Sampling;
 
-/// Texts of one request at most: prompts × `n`.
+/// The most texts of one request: prompts × `n`.
 const TEXTS_MAX: usize = 128;
-/// Alternatives that are listed for a token at most.
+/// The most alternatives listed for a token.
 const ALTERNATIVES_MAX: usize = 20;
-/// Stop strings, and bytes of each, at most.
+/// The most stop strings, and the most bytes of each.
 const STOPS_MAX: usize = 16;
 const STOP_BYTES_MAX: usize = 1024;
 
-/// A request that makes sense.
+/// A valid request.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Asked {
     pub prompts: Vec<Prompt>,
@@ -38,7 +38,7 @@ pub struct Asked {
     pub stops: Vec<String>,
 }
 
-/// What is continued.
+/// The text to continue.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Prompt {
     Text(String),
@@ -52,13 +52,13 @@ pub struct Refusal {
     pub status: u16,
     pub kind: &'static str,
     pub message: String,
-    /// The parameter that is meant.
+    /// The parameter that was wrong.
     pub parameter: Option<String>,
     pub code: Option<&'static str>,
 }
 
 impl Refusal {
-    /// Of a status, with the kind of error that OpenAI has for it.
+    /// A refusal with a status, and the kind of error that OpenAI has for it.
     pub fn new(status: u16, message: impl Into<String>) -> Refusal {
         let kind = match status {
             403 => "permission_error",
@@ -69,7 +69,7 @@ impl Refusal {
         Refusal { status, kind, message: message.into(), parameter: None, code: None }
     }
 
-    /// A parameter that cannot be.
+    /// A refusal of a parameter's value.
     pub fn of(parameter: &str, message: impl Into<String>) -> Refusal {
         let parameter = Some(parameter.to_owned());
         Refusal { parameter, ..Refusal::new(400, message) }
@@ -79,7 +79,7 @@ impl Refusal {
         Refusal { code: Some(code), ..self }
     }
 
-    /// The body that says so.
+    /// The body of the response.
     pub fn json(&self) -> Value {
         let Refusal { kind, message, parameter, code, .. } = self;
         json!({"error": {"message": message, "type": kind, "param": parameter, "code": code}})
@@ -141,7 +141,7 @@ fn check_model(fields: &mut Fields, model: &str) -> Checked<()> {
     }
 }
 
-/// A model that is not here.
+/// The refusal of a request for a model that is not here.
 pub fn unknown_model(name: &str, model: &str) -> Refusal {
     let message = format!("the model `{name}` does not exist: this server has `{model}`");
     let refusal = Refusal { status: 404, ..Refusal::of("model", message) };
@@ -152,7 +152,7 @@ fn sampling(fields: &mut Fields) -> Checked<(Sampling, bool)> {
     let seed = match fields.take("seed") {
         None => None,
         Some(value) => {
-            // Negative ones are seeds like others.
+            // Negative seeds are accepted too.
             let seed = value.as_u64().or_else(|| value.as_i64().map(|seed| seed as u64));
             Some(seed.ok_or_else(|| Refusal::of("seed", "`seed` is no whole number"))?)
         }
@@ -231,7 +231,7 @@ fn stops(value: Option<Value>) -> Checked<Vec<String>> {
     items.into_iter().map(one).collect()
 }
 
-/// Parameters that OpenAI has and this server does not: fine where they change nothing.
+/// Refuses OpenAI's parameters that this server lacks, unless their values change nothing.
 fn refuse_what_is_not_computed(fields: &mut Fields) -> Checked<()> {
     for name in ["presence_penalty", "frequency_penalty"] {
         if fields.number(name, 0.0, |_| true)? != 0.0 {
@@ -253,7 +253,7 @@ fn refuse_what_is_not_computed(fields: &mut Fields) -> Checked<()> {
     Fields(rest).finish()
 }
 
-/// The fields of an object, taken one by one; `null` is as good as none.
+/// The fields of an object, taken one by one; `null` counts as absent.
 struct Fields(Map<String, Value>);
 
 impl Fields {
@@ -279,7 +279,7 @@ impl Fields {
         self.take(name).map_or(Ok(default), |value| count(name, &value, least, most))
     }
 
-    /// Nothing may be left.
+    /// Refuses a request with fields that were not taken.
     fn finish(self) -> Checked<()> {
         match self.0.keys().next() {
             None => Ok(()),

@@ -97,7 +97,7 @@ fn who_asks_for_little_does_not_wait_for_who_asks_for_much() {
     engine.submit(long).unwrap();
     engine.submit(short).unwrap();
     while of_short.blocking_recv().is_some() {}
-    // The long one is at work still; its client leaves.
+    // The long text is still being written when its client leaves.
     let mut seen = 0;
     while of_long.try_recv().is_ok() {
         seen += 1;

@@ -1,9 +1,9 @@
 //! One text that is being written for a client: turns → pieces of text, with probabilities.
 //!
 //! In → a prompt's tokens, what was asked; out → [`Piece`]s, and why the text ended. **Rules.**
-//! Pieces are whole characters and never the beginning of a stop string. A token is scored by the
-//! model's own distribution, before temperature and limits, as OpenAI's and vLLM's servers do; a
-//! token that is no text by itself is shown as `bytes:\xe2`, OpenAI's way.
+//! Pieces are whole characters and never contain the beginning of a stop string. A token is scored
+//! by the model's own distribution, before temperature and limits, as OpenAI's and vLLM's servers
+//! do; a token that is not valid text by itself is shown as `bytes:\xe2`, OpenAI's way.
 
 use std::fmt::Write;
 use std::sync::Arc;
@@ -32,19 +32,19 @@ pub struct Piece {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Score {
     pub token: String,
-    /// ln of its probability; none for a token with nothing before it.
+    /// The natural logarithm of its probability; `None` for a token with nothing before it.
     pub logprob: Option<f64>,
-    /// The likeliest tokens in its place with theirs, falling.
+    /// The likeliest tokens at its position with their log-probabilities, in descending order.
     pub alternatives: Vec<(String, f64)>,
 }
 
-/// A text in work.
+/// A text that is being written.
 pub struct Text {
     asked: Arc<Asked>,
     prompt: Arc<[u32]>,
-    /// The first tokens of the prompt that are no part of what was given.
+    /// How many of the prompt's first tokens the client did not give.
     added: usize,
-    /// Tokens of the prompt that turns have read.
+    /// How many of the prompt's tokens have been read.
     read: usize,
     draft: Draft,
     characters: TextStream,
@@ -115,7 +115,7 @@ impl Text {
         Ok(texts.par_iter_mut().zip(turns).map(piece).collect())
     }
 
-    /// What a turn drew.
+    /// Adds the token that a turn drew.
     fn take(&mut self, trained: &Trained, turn: &Turn, piece: &mut Piece) {
         let Some(token) = turn.token else { return };
         if self.asked.max_tokens == 0 {
@@ -148,7 +148,7 @@ impl Text {
         }
     }
 
-    /// A token that was drawn.
+    /// Adds a drawn token to the text.
     fn push(&mut self, trained: &Trained, token: u32, logits: &[f32], piece: &mut Piece) {
         let tokenizer = &trained.tokenizer;
         if trained.ends.contains(&token) {
@@ -175,7 +175,7 @@ impl Text {
     }
 }
 
-/// How likely `token` was, and the `top` likeliest (of equals the lower id first).
+/// The log-probability of `token`, and the `top` likeliest tokens (of equals the lower id first).
 fn score(tokenizer: &Tokenizer, logits: &[f32], token: u32, top: usize) -> Score {
     let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let sum: f64 = logits.iter().map(|&it| libm::exp(f64::from(it - largest))).sum();
@@ -196,7 +196,7 @@ fn score(tokenizer: &Tokenizer, logits: &[f32], token: u32, top: usize) -> Score
     }
 }
 
-/// A token by itself.
+/// The text of a single token.
 fn token_text(tokenizer: &Tokenizer, token: u32) -> String {
     let bytes = tokenizer.decode(&[token]);
     String::from_utf8(bytes).unwrap_or_else(|error| {

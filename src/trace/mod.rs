@@ -1,10 +1,10 @@
 //! Which documents a step read, and which steps read a document.
 //!
-//! In → a mix, or a run with its mix, and rows of it or an id; out → [`Batch`] or [`Places`], as
-//! words and as JSON. Nothing is computed anew: positions are the mix's, ids and tokens the
-//! shards', texts what the tokens decode to, [`mod@origin`] reads the sources again where they are
-//! at hand, and with a checkpoint each document has the loss that the model has on it. **Cost.**
-//! One block a document; with origins one pass over the sources' texts.
+//! In → a mix, or a run with its mix, and rows of it or an id; out → [`Batch`] or [`Places`], in
+//! words and as JSON. Nothing is recomputed: positions come from the mix, ids and tokens from the
+//! shards, texts are decoded from tokens. [`mod@origin`] reads the sources again where they still
+//! exist, and with a checkpoint each document gets the model's loss on it. **Cost.** One block a
+//! document; with origins one pass over the sources' texts.
 
 pub mod origin;
 
@@ -35,10 +35,10 @@ const SHOWN_CHARS: usize = 240;
 /// Rows of a mix: row *i* is tokens [i·T, i·T + T].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Rows {
-    /// The first, and how many.
+    /// The first row, and the number of rows.
     pub first_row: u64,
     pub rows: u64,
-    /// T.
+    /// T, the tokens of a row.
     pub sequence: u64,
 }
 
@@ -86,7 +86,7 @@ pub struct Batch {
     pub mix: PathBuf,
     #[serde(flatten)]
     pub rows: Rows,
-    /// The stretch of the stream.
+    /// The range of the stream that the rows cover.
     pub first_token: u64,
     pub end: u64,
     /// In the order in which they are read.
@@ -98,11 +98,11 @@ pub struct Batch {
 pub struct Document {
     #[serde(flatten)]
     pub read: Read,
-    /// How the part that was read begins.
+    /// The beginning of the part that was read.
     pub text: String,
-    /// Where it came from, where that is at hand.
+    /// Where it came from, if the sources still exist.
     pub origins: Vec<Origin>,
-    /// Mean nats a token of the part that was read, under the checkpoint.
+    /// The mean loss over the part that was read, in nats per token, under the checkpoint.
     pub loss: Option<f64>,
 }
 
@@ -135,7 +135,7 @@ fn tokenizer(mix: &Path) -> Result<Tokenizer> {
     Tokenizer::open(&mix.join(TOKENIZER_DIRECTORY).join(TOKENIZER_FILE))
 }
 
-/// The text from position `from` of a document (0 is its opener) on, in short.
+/// The beginning of a document's text from position `from` on (0 is its opener).
 fn begins(tokenizer: &Tokenizer, tokens: &[u32], from: u64) -> String {
     let from = (from.max(1) - 1).min(tokens.len() as u64) as usize;
     let end = tokens.len().min(from + SHOWN_TOKENS);
@@ -199,11 +199,11 @@ impl fmt::Display for Batch {
     }
 }
 
-/// Where a document is read.
+/// The places where a document is read.
 #[derive(Clone, Debug, Serialize)]
 pub struct Places {
     pub document: String,
-    /// In the order of the stream; several where its source repeats.
+    /// In the order of the stream; several if its source is repeated.
     pub places: Vec<Place>,
 }
 
@@ -212,7 +212,7 @@ pub struct Places {
 pub struct Place {
     #[serde(flatten)]
     pub read: Read,
-    /// The rows, and of a run the steps, that hold it: the first and the last.
+    /// The first and the last of the rows that hold it, and of the run's steps.
     pub in_rows: Option<(u64, u64)>,
     pub in_steps: Option<(u64, u64)>,
     /// Whether the run has come there.

@@ -1,9 +1,9 @@
 //! Where documents lie in the raw files they came from.
 //!
-//! In → ids, and a run or mix whose sources are still at hand; out → for each id the files and rows
-//! that gave it. Whatever first read raw files is asked again with its own configuration: a corpus
-//! or shards whose manifest lists files. Ids may repeat, so an id may have several origins. What is
-//! not where it was is passed over. Cost: one pass over the texts.
+//! In → ids, and a run or mix whose sources still exist; out → for each id the files and rows that
+//! it came from. The raw files of each corpus or shards that read some are read again with that
+//! step's own configuration. Ids may repeat, so an id may have several origins. Files that are not
+//! where they were are skipped. Cost: one pass over the texts.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -21,22 +21,22 @@ use crate::source::{Batch, Columns, InputConfig, InputSpec, Inputs};
 /// A document in a raw file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Origin {
-    /// What read it.
+    /// The artifact that read it.
     pub read_by: String,
     pub source: String,
     pub file: PathBuf,
-    /// Its row in a Parquet file, the byte offset of its record in others.
+    /// Its row in a Parquet file; in other files the byte offset of its record.
     pub row: u64,
 }
 
-/// How to look.
+/// The resources for the search, and how it reports.
 pub struct Looking<'a> {
     /// (threads, bytes of memory).
     pub resources: (usize, u64),
     pub progress: &'a Progress,
 }
 
-/// The origins of `ids`, as far as sources are at hand.
+/// The origins of `ids`, as far as the sources still exist.
 pub fn find(
     path: &Path,
     ids: &BTreeSet<&str>,
@@ -44,7 +44,7 @@ pub fn find(
 ) -> Result<BTreeMap<String, Vec<Origin>>> {
     let mut found: BTreeMap<String, Vec<Origin>> = BTreeMap::new();
     for link in chain::upstream(path, &Manifest::read(path)?) {
-        // One file at a time: two of one source are no two inputs.
+        // One file at a time, since two files of one source cannot be two inputs.
         for spec in specs(&link) {
             look_in(&link, spec, ids, looking, &mut found)?;
         }
@@ -88,7 +88,7 @@ fn specs(link: &chain::Link) -> Vec<InputSpec> {
     for (input, recorded) in link.manifest.inputs.iter().zip(store::recorded(&link.path)) {
         let (InputKind::File, Some(source)) = (input.kind, &input.source) else { continue };
         let place = recorded.places.into_iter().find(|place| place.is_file());
-        // As one would name it from anywhere.
+        // The path in a form that is valid from any folder.
         let place = place.and_then(|place| io::canonical(&place).ok());
         specs.extend(place.map(|path| InputSpec::named(source, path)));
     }
@@ -103,7 +103,7 @@ fn input_config(stage: &Value) -> Result<InputConfig> {
             keys.insert((*field).to_owned(), value.clone());
         }
     }
-    // Documents of any number are looked for, whatever else was read.
+    // Only ids are compared, so it does not matter which other columns were kept.
     keys.remove("columns");
     let table = toml::Table::try_from(Value::Object(keys));
     config::parse(table.unwrap_or_default(), "the inputs")

@@ -1,8 +1,8 @@
 //! A look inside a model, as one HTML page that needs nothing else.
 //!
 //! In → a [`PromptLook`]; out → a page: the text coloured by loss, norms by block and token, what
-//! the model would say after each block, and the attention of each head as a picture, a row a token
-//! that looks. Pure.
+//! the model would say after each block, and the attention of each head as a picture, with a row
+//! for each token that attends. Pure.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 
@@ -10,7 +10,7 @@ use super::FULL_LOSS;
 use super::prompt::{Guess, PromptLook};
 use crate::base::html::{escape, put};
 
-/// What tells a page of ours from another file.
+/// Marks a page as ours, so that no other file is overwritten.
 pub const MARK: &str = "<!-- dataprep: inside a model -->";
 
 const STYLE: &str = "<style>:root{color-scheme:light dark}body{font:15px/1.5 system-ui,sans-serif;\
@@ -20,7 +20,7 @@ const STYLE: &str = "<style>:root{color-scheme:light dark}body{font:15px/1.5 sys
     figure{display:inline-block;margin:.3rem}figcaption{font-size:.8rem}canvas{width:160px;\
     height:160px;image-rendering:pixelated;border:1px solid #8888}</style>";
 
-/// Draws the maps: a byte a pair of tokens, 255 where all attention goes to one.
+/// Draws the attention maps: one byte for each pair of tokens, 255 for an attention weight of 1.
 const SCRIPT: &str = "<script>for(const c of document.querySelectorAll('canvas')){const b=atob(\
     c.dataset.map),n=c.width,g=c.getContext('2d'),i=g.createImageData(n,n);for(let k=0;k<b.length;\
     k++){const v=b.charCodeAt(k);i.data.set([v>127?255:2*v,v,Math.min(255,80+v),v?255:0],4*k)}\
@@ -66,7 +66,7 @@ impl PromptLook {
         for layer in &self.layers {
             put(html, format_args!("<tr><th>{}</th>", layer.blocks));
             for norm in &layer.norms {
-                // By its root, so that one outlier leaves the others a colour.
+                // The square root keeps the others visible beside one outlier.
                 let ground = ground("#3070d0", (norm / largest).sqrt());
                 put(html, format_args!("<td style=\"{ground}\">{norm:.1}</td>"));
             }
@@ -96,7 +96,7 @@ impl PromptLook {
         html.push_str("</table></div>\n");
     }
 
-    /// The tokens over a table's columns.
+    /// The table's head: the tokens, one a column.
     fn put_head(&self, html: &mut String) {
         html.push_str("<tr><th>blocks</th>");
         for token in &self.tokens {

@@ -1,9 +1,10 @@
 //! What a model makes of one text.
 //!
-//! In → a model, a prompt; out → [`PromptLook`]. **Method.** The prompt stands behind the model's
-//! opener. Loss is that of each token after those before it. The lens shows the likeliest next
-//! tokens of the model cut off behind each block, with the whole model's norm and head
-//! (nostalgebraist, 2020). Of equals the lower id comes first. **Cost.** A pass a block.
+//! In → a model, a prompt; out → [`PromptLook`]. **Method.** The prompt follows the model's opener.
+//! The loss of a token is given all tokens before it. The logit lens shows the likeliest next
+//! tokens of the model cut off after each block, with the whole model's final norm and head
+//! (nostalgebraist, 2020). Among equally likely tokens the lower id comes first. **Cost.** A pass a
+//! block.
 
 use std::fmt;
 
@@ -16,24 +17,24 @@ use crate::runtime::data::Batch;
 use crate::runtime::model::{Look, Model};
 use crate::tokenizer::Tokenizer;
 
-/// Guesses kept of each place.
+/// Guesses kept at each token.
 const GUESSES: usize = 5;
 /// Guesses shown on the screen.
 const GUESSES_SHOWN: usize = 3;
 
-/// A text, and what went on while it was read.
+/// A text, and what the model computed while it read it.
 #[derive(Clone, Debug, Serialize)]
 pub struct PromptLook {
     /// `step-000500`, or `model`.
     pub model: String,
     pub prompt: String,
-    /// Of the tokens behind the opener.
+    /// The mean over the tokens after the opener.
     pub nats_per_token: Option<f64>,
     pub bits_per_byte: Option<f64>,
     pub tokens: Vec<TokenLook>,
-    /// Before the first block (0), then behind each.
+    /// The state before the first block (index 0), then after each block.
     pub layers: Vec<LayerLook>,
-    /// n_layer × n_head × (T · T); for the page alone.
+    /// Attention weights, n_layer × n_head × (T · T); shown only on the page.
     #[serde(skip)]
     pub attention: Vec<Vec<Vec<f32>>>,
 }
@@ -42,18 +43,18 @@ pub struct PromptLook {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct TokenLook {
     pub id: u32,
-    /// Bytes that are no UTF-8 by themselves as U+FFFD.
+    /// Its text; bytes that are not valid UTF-8 by themselves are shown as U+FFFD.
     pub text: String,
-    /// −ln of its probability; none of the first.
+    /// −ln of its probability; `None` for the first token.
     pub nats: Option<f64>,
 }
 
-/// What stands behind so many blocks.
+/// The state after a number of blocks.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct LayerLook {
-    /// Blocks before it.
+    /// The number of blocks before it.
     pub blocks: usize,
-    /// Norm of the activations, by token.
+    /// The norm of the activations at each token.
     pub norms: Vec<f64>,
     /// The likeliest next tokens at each token; empty before the first block.
     pub lens: Vec<Vec<Guess>>,
@@ -94,7 +95,7 @@ impl PromptLook {
             if blocks > 0 {
                 let logits = logits(&model.first_blocks(blocks)?, &ids)?;
                 lens = logits.iter().map(|row| guesses(row, &subject.tokenizer)).collect();
-                // What the last block leads to is what the model says.
+                // The lens after the last block is the model's own prediction.
                 nats = ids[1..].iter().zip(&logits).map(|(&id, row)| row.nats(id)).collect();
             }
             layers.push(LayerLook { blocks, norms, lens });
@@ -123,7 +124,7 @@ impl PromptLook {
     }
 }
 
-/// The logits of one place, with what makes them probabilities.
+/// The logits at one token, with what turns them into probabilities.
 struct Row {
     logits: Vec<f32>,
     log_sum: f64,

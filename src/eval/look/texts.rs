@@ -1,10 +1,10 @@
-//! Which documents a model finds hardest and easiest: what is wrong with the data shows there.
+//! Which documents a model finds hardest and easiest, since flaws in the data show there.
 //!
 //! In → a model, texts; out → for each source its bits per byte, and the documents with the most
 //! and the fewest. **Method.** Every document is scored whole, as `eval --on` scores it; documents
-//! of less than [`SHORTEST`] bytes count in the sums and are not ranked, since a few bytes say
-//! little. Equals are ranked by their order. **Cost.** A forward pass over the tokens; memory for
-//! the documents shown.
+//! of fewer than [`SHORTEST`] bytes count in the sums and are not ranked, since a few bytes say
+//! little. Documents with equal bits per byte are ranked in input order. **Cost.** A forward pass
+//! over the tokens; memory for the documents shown.
 
 use std::fmt;
 
@@ -19,7 +19,7 @@ use crate::eval::pass::{self, How};
 use crate::runtime::model::Model;
 use crate::source::{Batch, Columns, Inputs};
 
-/// Bytes of a document that is ranked, at least.
+/// The fewest bytes of a document that is ranked.
 pub const SHORTEST: u64 = 64;
 /// Documents kept at each end.
 const KEPT: usize = 5;
@@ -44,9 +44,9 @@ pub struct SourceLook {
     pub bytes: u64,
     pub nats: f64,
     pub bits_per_byte: Option<f64>,
-    /// Falling.
+    /// By descending bits per byte.
     pub highest: Vec<DocumentLook>,
-    /// Rising.
+    /// By ascending bits per byte.
     pub lowest: Vec<DocumentLook>,
 }
 
@@ -55,7 +55,7 @@ pub struct SourceLook {
 pub struct DocumentLook {
     pub document: String,
     pub file: String,
-    /// Its row in a Parquet file, its byte offset in JSON lines.
+    /// Its row in a Parquet file; in JSON Lines its byte offset.
     pub row: u64,
     pub tokens: u64,
     pub bytes: u64,
@@ -67,7 +67,7 @@ pub struct DocumentLook {
 }
 
 impl TextsLook {
-    /// Reads everything once, and the model before.
+    /// Reads the model, then all texts once.
     ///
     /// # Errors
     /// Whatever reading and scoring give.
@@ -158,7 +158,7 @@ impl SourceLook {
     }
 }
 
-/// Puts a document before the first one that it beats.
+/// Inserts a document before the first one that it beats.
 fn insert(list: &mut Vec<DocumentLook>, new: &DocumentLook, beats: fn(f64, f64) -> bool) {
     let place = list.iter().position(|old| beats(new.bits_per_byte, old.bits_per_byte));
     let place = place.unwrap_or(list.len());
@@ -212,7 +212,7 @@ mod tests {
             });
         }
         let rows = |list: &[DocumentLook]| list.iter().map(|it| it.row).collect::<Vec<_>>();
-        // Of the two at 9 the first leads; the one of three bytes is not ranked.
+        // Of the two at 9 the earlier one leads; the one of three bytes is not ranked.
         assert_eq!(rows(&source.highest), [2, 5, 6, 0, 4]);
         assert_eq!(rows(&source.lowest), [1, 3, 4, 0, 6]);
         assert_eq!((source.documents, source.bytes), (8, 703));

@@ -1,4 +1,4 @@
-//! Tasks: an evaluation's original file, and the questions that it asks of a model.
+//! Tasks: an evaluation's original file, and the questions that it puts to a model.
 //!
 //! In → names of tasks or files, and where evaluation files lie; out → [`Task`]s, whose
 //! [`Task::items`] are what is scored. A task is a row of `tasks.toml` or of a person's own file
@@ -32,14 +32,14 @@ const BETWEEN_EXAMPLES: &str = "\n\n";
 pub struct Item {
     /// From 0 in the original file.
     pub number: usize,
-    /// What stands before everything.
+    /// A text that precedes the examples and the question.
     pub description: String,
     pub choices: Vec<Choice>,
     /// The right choice.
     pub gold: usize,
 }
 
-/// One way to go on.
+/// One possible answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Choice {
     pub context: String,
@@ -132,7 +132,7 @@ impl Task {
         Ok(Task { name, metric, form: Form::Table(Box::new(spec)), files, labels, examples })
     }
 
-    /// By what the first row holds.
+    /// A task from a file, whose form is told by its first row.
     fn of_file(path: &Path) -> Result<Task> {
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         let name = name.split('.').next().unwrap_or_default().to_owned();
@@ -155,19 +155,19 @@ impl Task {
         Ok(Task { name, metric, form, files, labels: None, examples: Vec::new() })
     }
 
-    /// Every file that it reads with so many examples.
+    /// Every file that the task reads with so many examples.
     pub fn files(&self, shots: Shots) -> Vec<&Path> {
         let examples = if shots.count > 0 { self.examples.as_slice() } else { &[] };
         let files = self.files.iter().chain(&self.labels).chain(examples);
         files.map(PathBuf::as_path).collect()
     }
 
-    /// What it is, for a fingerprint: its table, or that it has none.
+    /// The task's definition, for a fingerprint: its table, or that it has none.
     pub fn definition(&self) -> Value {
         match &self.form {
             Form::Table(spec) => {
                 let mut value = serde_json::to_value(spec).expect("a table is plain data");
-                // Where files lie is no part of it; what is in them is an input.
+                // Where files lie does not define the task; their contents are inputs of their own.
                 for key in ["files", "examples", "labels_file"] {
                     value.as_object_mut().map(|table| table.remove(key));
                 }
@@ -200,7 +200,7 @@ impl Task {
             Form::Table(spec) => {
                 let composer = Composer::new(spec)?;
                 let rows = self.rows()?;
-                // Only examples need the items behind the limit.
+                // Items after the limit are needed only as examples.
                 let needed = if shots.count > 0 { rows.len() } else { limit };
                 let mut items = self.compose(&composer, rows.iter().take(needed))?;
                 if shots.count > 0 {
@@ -216,7 +216,7 @@ impl Task {
         }
     }
 
-    /// The rows of its files, with the labels that lie beside them.
+    /// The rows of its files, joined with labels from files beside them.
     fn rows(&self) -> Result<Vec<Value>> {
         let mut rows = read_all(&self.files)?;
         if let Some(path) = &self.labels {
@@ -244,7 +244,7 @@ impl Task {
         rows.enumerate().map(item).collect()
     }
 
-    /// The items with their examples before them.
+    /// The items, each preceded by its examples.
     fn with_examples(
         &self,
         items: Vec<Item>,
@@ -328,7 +328,7 @@ fn read_all(files: &[PathBuf]) -> Result<Vec<Value>> {
     Ok(rows?.concat())
 }
 
-/// The files of the first pattern that matches in one of `places`, by name.
+/// The files, by name, that match the first pattern with a match in one of `places`.
 fn locate(patterns: &[String], places: &[Option<&Path>]) -> Result<Vec<PathBuf>> {
     for pattern in patterns {
         for place in places.iter().flatten() {

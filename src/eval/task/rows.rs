@@ -1,12 +1,13 @@
 //! The rows of an evaluation's original file.
 //!
-//! In → a file; out → its rows as JSON values, in order. By the name's ending: `.jsonl` (an object
-//! a line; blank lines are none), `.json` (a list), `.csv` and `.tsv` without a head (RFC 4180:
-//! fields in quotes may hold separators, line ends and doubled quotes), each also `.gz` or `.zst`;
-//! any other is text, a line a row. Every object gets `file_stem`, the name without its endings.
-//! **Invariants.** The number of a row depends on the file alone; what cannot be read is damage
-//! with its place, never left out, since results on fewer items are no results. **Cost.** The file
-//! and its rows in memory: the largest of the usual sets has 12 MB.
+//! In → a file; out → its rows as JSON values, in order. The name's ending tells the format:
+//! `.jsonl` (an object a line; blank lines are skipped), `.json` (a list), `.csv` and `.tsv`
+//! without a header (RFC 4180: fields in quotes may hold separators, line ends and doubled quotes),
+//! each also `.gz` or `.zst`; any other file is text, a line a row. Every object gets `file_stem`,
+//! the name without its endings. **Invariants.** The number of a row depends on the file alone;
+//! what cannot be read is damage, reported with its place and never left out, since results on
+//! fewer items are no results. **Cost.** The file and its rows in memory: the largest of the usual
+//! sets has 12 MB.
 
 use std::io::Read;
 use std::path::Path;
@@ -45,7 +46,7 @@ pub fn read(path: &Path) -> Result<Vec<Value>> {
     Ok(rows)
 }
 
-/// The name without the ending of a compression, and the bytes without the compression.
+/// The name without a compression's ending, and the decompressed bytes.
 fn unpacked<'a>(name: &'a str, path: &Path) -> Result<(&'a str, Vec<u8>)> {
     let bytes = io::read(path)?;
     let damaged = |error: std::io::Error| Error::damaged(path, None, error);
@@ -108,7 +109,7 @@ fn separated(path: &Path, text: &str, separator: char) -> Result<Vec<Value>> {
     Ok(rows)
 }
 
-/// A row of fields; nothing of a blank line.
+/// A row of fields; `None` for a blank line.
 fn record(fields: Vec<String>) -> Option<Value> {
     if fields.iter().all(String::is_empty) {
         return None;

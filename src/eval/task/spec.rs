@@ -1,9 +1,9 @@
-//! The table of tasks: what a row of an evaluation's file asks, and what is right.
+//! The table of tasks: what a row of an evaluation's file asks, and which answer is right.
 //!
 //! In → `tasks.toml`, and a person's own files of such tables; out → [`TaskSpec`]s by name, checked
-//! as [`Composer`]s, which make an [`Item`] of a row. What each key means stands at the head of
-//! `tasks.toml`. The reference is lm-evaluation-harness: a request is (context, delimiter +
-//! choice), and for partial scoring (context with the choice, delimiter + rest).
+//! as [`Composer`]s, which turn a row into an [`Item`]. The head of `tasks.toml` explains each key.
+//! The reference is lm-evaluation-harness: a request is (context, delimiter + choice), and for
+//! partial scoring (context with the choice, delimiter + rest).
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -42,7 +42,7 @@ pub struct TaskSpec {
     pub metric: Metric,
 }
 
-/// A field that is a list, or a template each.
+/// A field that holds a list, or one template for each entry.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
 enum Several {
@@ -102,9 +102,9 @@ pub struct Composer {
 
 /// What differs between the choices.
 enum Asks {
-    /// What follows one context.
+    /// Several texts, each of which may follow one context.
     Choices(Template, Labels),
-    /// The contexts before one continuation.
+    /// Several contexts, each of which may precede one continuation.
     Contexts(Vec<Template>, Template),
 }
 
@@ -164,7 +164,7 @@ impl Composer {
         })
     }
 
-    /// What `row` asks.
+    /// The question that `row` asks.
     ///
     /// # Errors
     /// Failed: a field is missing, or its gold is none of the choices.
@@ -319,7 +319,7 @@ mod tests {
             let error = composer.item(4, &row(gold)).unwrap_err().to_string();
             assert!(error.contains("none of its 2 choices"), "{error}");
         }
-        // Its bits per byte would be no number.
+        // A choice without bytes would have no bits per byte.
         let row = json!({"context": "c", "choices": ["", "y"], "gold": 0});
         let error = composer.item(4, &row).unwrap_err().to_string();
         assert!(error.contains("an empty text"), "{error}");

@@ -1,11 +1,12 @@
-//! What a task says of a row: text with fields in braces.
+//! Templates: how a task makes text of a row, from text with fields in braces.
 //!
 //! In → `"Question: {question.stem or question}\nAnswer:"` and a row; out → a string, or the list
-//! that a lone field names. A field is a path of names and places (`choices.text.0`; through a list
-//! of objects it reaches into each), or several of which the first that is there counts, then
-//! filters behind bars: `{ctx_b | capitalize}`, `{sentence | before "_"}`. `{{` and `}}` are
-//! braces. **Invariants.** Characters are Python's (see [`crate::text`]), since the reference is
-//! lm-evaluation-harness; text comes from strings as it is, from numbers and booleans as JSON.
+//! that a lone field names. A field is a path of names and indices (`choices.text.0`; through a
+//! list of objects it reaches into each), or several paths joined by `or`, of which the first that
+//! exists counts, then filters after bars: `{ctx_b | capitalize}`, `{sentence | before "_"}`. `{{`
+//! and `}}` stand for single braces. **Invariants.** Characters are classed as Python does (see
+//! [`crate::text`]), since the reference is lm-evaluation-harness; strings are used as they are,
+//! numbers and booleans as JSON.
 
 use std::fmt;
 
@@ -34,7 +35,7 @@ struct Field {
     filters: Vec<(Filter, String)>,
 }
 
-/// What a filter does with a text and what stands in quotes behind its name.
+/// A filter: takes a text, and the argument that stands in quotes after the filter's name.
 type Apply = fn(&str, &str) -> Result<String>;
 
 #[derive(Clone, Copy)]
@@ -44,7 +45,7 @@ struct Filter {
 }
 
 impl Template {
-    /// The same with a filter over the whole of what it gives.
+    /// The same template with a filter over its whole result.
     ///
     /// # Errors
     /// Config: there is no such filter.
@@ -218,7 +219,7 @@ impl Field {
     }
 }
 
-/// The value at a path; a null is none.
+/// The value at a path; `None` where it is missing or null.
 fn reach(row: &Value, path: &str) -> Option<Value> {
     let (name, rest) = path.split_once('.').unwrap_or((path, ""));
     let inner = match row {
@@ -248,12 +249,13 @@ fn trim_start(text: &str) -> &str {
     text.trim_start_matches(text::is_white_space)
 }
 
-/// Python's `str.capitalize`: the first character large, all others small.
+/// Python's `str.capitalize`: the first character in upper case, all others in lower case.
 #[expect(clippy::disallowed_methods, reason = "`text` has no capitals; one letter a row needs one")]
 fn capitalize(text: &str) -> String {
     let mut characters = text.chars();
     let mut output: String = characters.next().into_iter().flat_map(char::to_uppercase).collect();
-    // The whole is made small, since what ends a word depends on what stands before it.
+    // Lower case is taken of the whole text, since the form of a letter at a word's end depends on
+    // those before it.
     let mut small = String::new();
     text::lower(text, &mut small);
     let mut first = String::new();
@@ -262,7 +264,7 @@ fn capitalize(text: &str) -> String {
     output
 }
 
-/// The first character small.
+/// The text with its first character in lower case.
 fn small_first(text: &str) -> String {
     let first = text.chars().next().map_or(0, char::len_utf8);
     let mut output = String::new();
@@ -277,7 +279,7 @@ fn without_last(text: &str) -> &str {
     &text[..text.len() - last]
 }
 
-/// What stands before and behind the first `mark`.
+/// The text before and the text after the first `mark`.
 fn cut<'a>(text: &'a str, mark: &str) -> Result<(&'a str, &'a str)> {
     text.split_once(mark).ok_or_else(|| Error::failed(format!("no `{mark}` in `{text}`")))
 }

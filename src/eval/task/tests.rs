@@ -15,7 +15,8 @@ const SETS: [(&str, &str); 8] = [
     ("winogrande", "winogrande"),
 ];
 
-/// Holds every item of every set below `evals` against its request file; items compared.
+/// Compares every item of every set below `evals` with its request file; returns how many were
+/// compared.
 fn compare(evals: &Path) -> usize {
     let mut compared = 0;
     for (file, task) in SETS {

@@ -1,10 +1,10 @@
-//! Language: keeps texts that an identifier takes for one of the wanted languages.
+//! Language: keeps texts that an identifier assigns to one of the wanted languages.
 //!
-//! In: a text. Out: the identifier's score for the wanted languages, the highest of them.
-//! Reference: datatrove 0.10's `LanguageFilter` (`lid.176`, 0.65; FineWeb, arXiv 2406.17557, 3.3),
-//! with the model that `model` names; without one the built-in identifier of
-//! [`crate::fasttext::language`] judges, whose score is a confidence and no probability. Invariant:
-//! text and identifier alone decide; a model counts by the hash of its bytes. Cost: 20 to 40 MB/s.
+//! In: a text. Out: the highest of the identifier's scores for the wanted languages. Reference:
+//! datatrove 0.10's `LanguageFilter` (`lid.176`, 0.65; FineWeb, arXiv 2406.17557, 3.3), with the
+//! model that `model` names; without one the built-in identifier of [`crate::fasttext::language`]
+//! judges, whose score is a confidence and not a probability. Invariant: text and identifier alone
+//! decide; a model enters the fingerprint by the hash of its bytes. Cost: 20 to 40 MB/s.
 
 use super::{Entry, Measure, Report, RuleInfo, RuleSet, check_limits, model};
 use crate::base::config;
@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 
-/// The line of the registry.
+/// This rule set in the registry.
 pub const ENTRY: Entry = Entry {
     name: "language",
     summary: "drops texts that are not in one of the wanted languages",
@@ -30,13 +30,13 @@ pub const ENTRY: Entry = Entry {
 const RULES: &[RuleInfo] =
     &[RuleInfo::new("language/score", "min_score", "score of the wanted language")];
 
-/// Which languages, by whom, and how surely.
+/// The wanted languages, the identifier, and the score that it must reach.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct LanguageConfig {
-    /// Codes as the identifier has them: `en`; one of them is enough.
+    /// Codes as the identifier has them, such as `en`; one match is enough.
     pub languages: Vec<String>,
-    /// Least score. FineWeb: 0.65.
+    /// The least score that keeps a document. FineWeb: 0.65.
     pub min_score: f64,
     /// A fastText model (`lid.176.bin`, `.ftz`, GlotLID, or what `classifier train` made); without
     /// one, the built-in identifier.
@@ -53,7 +53,7 @@ impl Default for LanguageConfig {
 /// The rule with its identifier.
 pub struct Language {
     config: LanguageConfig,
-    /// Who identifies, for the fingerprint: a name, or a model's hash.
+    /// The identifier, for the fingerprint: its name, or a model's hash.
     identity: String,
     identifier: Identifier,
     wanted: Vec<u32>,

@@ -1,9 +1,9 @@
-//! A list that the configuration spells out, or names a file of.
+//! A list that the configuration spells out, or that it names a file for.
 //!
 //! In: an array of texts, or a path. Out: the entries. A file has an entry a line; blank lines and
-//! lines that begin with `#` are none. Invariant: the configuration of a list that was read from a
-//! file holds the hash of what was read, so that a fingerprint covers it; reading another content
-//! under such a configuration is an error. Cost: one read.
+//! lines that begin with `#` are skipped. Invariant: once a list was read from a file, its
+//! configuration holds the hash of what was read, so that a fingerprint covers it; reading
+//! different content under such a configuration is an error. Cost: one read.
 
 use crate::base::error::{Error, Result};
 use crate::base::hash::{Fingerprint, xxh3_128};
@@ -12,15 +12,15 @@ use crate::text::is_white_space;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
-/// Where a list's entries stand.
+/// Where a list's entries are.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum List {
-    /// Here.
+    /// In the configuration itself.
     Entries(Vec<String>),
     /// In a file.
     File(PathBuf),
-    /// In a file that was read before.
+    /// In a file that was read before, with the hash of what was read.
     Read { path: PathBuf, xxh3: Fingerprint },
 }
 
@@ -31,7 +31,7 @@ impl Default for List {
 }
 
 impl List {
-    /// The entries; a list in a file then knows what it read.
+    /// Returns the entries; a list in a file then records the hash of what it read.
     pub fn load(&mut self) -> Result<Vec<String>> {
         let (path, expected) = match self {
             List::Entries(entries) => return Ok(entries.clone()),

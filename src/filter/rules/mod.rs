@@ -2,10 +2,10 @@
 //!
 //! In: a document as a [`View`], thresholds from the configuration. Out: the measured values, each
 //! with its limit, in the reference's order; the first that breaks its limit is the [`Verdict`].
-//! Method: a rule set reports [`Measure`]s to whoever asks, and stops when told to: judging stops
+//! Method: a rule set reports its [`Measure`]s to a callback, and stops when told to: judging stops
 //! at the first failure, so later rules cost nothing for documents that are dropped anyway.
 //! Invariants: a measure depends on text, columns and thresholds alone; NaN breaks any limit. A new
-//! rule set is a file here and a line in [`RULE_SETS`]. Cost: what the rule sets cost; choosing and
+//! rule set is a file here and a line in [`RULE_SETS`]. Cost: that of the rule sets; choosing and
 //! reporting is a dynamic call a measure.
 
 pub mod c4_paragraphs;
@@ -47,7 +47,7 @@ pub const RULE_SETS: &[Entry] = &[
 /// Reads limits from a rule set's table.
 pub type LimitsOf = fn(Table) -> Result<Vec<Measure>>;
 
-/// What the registry knows of a rule set.
+/// A rule set's entry in the registry.
 pub struct Entry {
     /// Its name in `rules`, its table of thresholds and the first half of its reasons.
     pub name: &'static str,
@@ -64,7 +64,7 @@ pub struct Entry {
     pub build: fn(Table) -> Result<Box<dyn RuleSet>>,
 }
 
-/// What a list of rules says of one; its limit is the value of `key`.
+/// One rule in a rule set's list; its limit is the value of `key`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct RuleInfo {
     /// `filter/rule`, both as the reference calls them.
@@ -73,7 +73,7 @@ pub struct RuleInfo {
     pub key: Option<&'static str>,
     /// What is measured: a count, or a share of all.
     pub measures: &'static str,
-    /// Whether `key` is true or false: the rule allows none, or is off.
+    /// Whether `key` is a switch: when true the rule allows none, when false it is off.
     pub is_switch: bool,
 }
 
@@ -88,13 +88,13 @@ impl RuleInfo {
         RuleInfo { rule, key: Some(key), measures, is_switch: true }
     }
 
-    /// A rule without one.
+    /// A rule without a threshold.
     const fn fixed(rule: &'static str, measures: &'static str) -> RuleInfo {
         RuleInfo { rule, key: None, measures, is_switch: false }
     }
 }
 
-/// Thresholds in place, ready to measure documents.
+/// A rule set with its thresholds, ready to measure documents.
 pub trait RuleSet: Send + Sync {
     /// Every key with its value, defaults filled in: what a fingerprint covers.
     fn config(&self) -> serde_json::Value;
@@ -113,8 +113,8 @@ pub trait RuleSet: Send + Sync {
     }
 
     /// The parts of the text, as byte ranges, that `rule` counts against it: see [`spans`]. The
-    /// view shows what it showed when the rule was reported, measured or not; none where no part is
-    /// at fault but the whole.
+    /// view shows what it showed when the rule was reported, measured or not; empty where the whole
+    /// text is at fault rather than parts of it.
     fn spans(&self, _rule: &str, _view: &mut View<'_>) -> Vec<Range<usize>> {
         Vec::new()
     }
@@ -136,17 +136,17 @@ pub enum ColumnKind {
     Text,
 }
 
-/// Takes a measure and says whether to go on.
+/// Takes a measure, and returns whether to continue.
 pub type Report<'r> = dyn FnMut(Measure) -> ControlFlow<()> + 'r;
 
-/// A value that a rule compared, and with what.
+/// The value that a rule measured, and the limit it was compared with.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Measure {
     /// `set/rule`, the rule as its reference calls it.
     pub rule: &'static str,
     /// What was measured: a count, a mean or a share; NaN where there was nothing to divide by.
     pub value: f64,
-    /// What it must not break.
+    /// The limit that the value must keep.
     pub limit: Limit,
 }
 
@@ -157,12 +157,12 @@ pub enum Limit {
     AtMost(f64),
 }
 
-/// How a bound is called where values are stored.
+/// The name of this bound where values are stored.
 pub const AT_LEAST: &str = "at least";
 pub const AT_MOST: &str = "at most";
 
 impl Limit {
-    /// In words, and as a number.
+    /// The bound in words, and its number.
     pub fn parts(self) -> (&'static str, f64) {
         match self {
             Limit::AtLeast(limit) => (AT_LEAST, limit),
@@ -181,7 +181,7 @@ pub struct Verdict {
 }
 
 impl Verdict {
-    /// Of a measure that breaks its limit.
+    /// The verdict if the measure breaks its limit.
     pub fn of(measure: Measure) -> Option<Verdict> {
         let (_, limit) = measure.limit.parts();
         let Measure { rule, value, .. } = measure;
@@ -245,12 +245,12 @@ fn check_limits(set: &str, limits: &[(&str, f64)]) -> Result<()> {
     }
 }
 
-/// An upper limit that 0 turns off.
+/// An upper limit, or none at all where it is 0.
 fn optional(limit: f64) -> f64 {
     if limit == 0.0 { f64::INFINITY } else { limit }
 }
 
-/// A share of a count; NaN of nothing, as 0/0.
+/// A part as a share of a count; NaN where the count is 0, as 0/0.
 fn share(part: usize, whole: usize) -> f64 {
     part as f64 / whole as f64
 }

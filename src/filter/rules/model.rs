@@ -1,7 +1,7 @@
-//! The file of a fastText model: given by itself, or in the artifact that `classifier train` made.
+//! The file of a fastText model: named directly, or in the artifact that `classifier train` made.
 //!
-//! In: a path. Out: the path of the model's file. Invariant: a model of an artifact has the size
-//! that its manifest says, so that a file cut short is found before it judges.
+//! In: a path. Out: the path of the model's file. Invariant: a model in an artifact has the size
+//! that its manifest records, so that a truncated file is found before it judges.
 
 use std::path::{Path, PathBuf};
 
@@ -9,7 +9,7 @@ use crate::artifact::manifest::Manifest;
 use crate::base::error::{Error, Result};
 use crate::base::io;
 
-/// How the names of models' files end.
+/// The endings of models' file names.
 const ENDINGS: [&str; 2] = [".bin", ".ftz"];
 
 /// The file behind the key `key`, whose value is `path`.

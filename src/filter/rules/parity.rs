@@ -1,11 +1,10 @@
 //! Every preset against its reference on 2,000 real documents and more: verdict, first rule, value
 //! to the last bit, edited text.
-//!
 //! In: `fixtures/filter/parity.jsonl.zst`, which `tests/golden/make_parity.py` writes with the
-//! references' own code. Out: a list of all differences, which must be empty. Method: a value is
-//! compared by its bits; the figures that decided nothing by a hash over all of them.
-//! Invariant: each rule has fired, but for those that name a document too long for a fixture.
-//! Cost: seconds.
+//! references' own code. Out: a list of all differences, which must be empty. Method: the deciding
+//! value is compared bit by bit; the figures that decided nothing by one hash over all of them.
+//! Invariant: each rule has fired, except those that name a document too long for a fixture. Cost:
+//! seconds.
 
 use super::*;
 use crate::filter::presets;
@@ -19,8 +18,8 @@ const FIXTURE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/filter/pari
 const FIGURES: &str = include_str!("../../../fixtures/filter/rules.jsonl");
 
 type Rules = Vec<Box<dyn RuleSet>>;
-/// First rule that fails; the value, written so that it reads back to the bit; the hash of the
-/// text that is left, of a kept document that was changed.
+/// The first rule that fails; its value, written so that it reads back to the bit; the hash of the
+/// text, for a kept document that was changed.
 type Said = (Option<String>, Option<String>, Option<String>);
 
 #[derive(Deserialize)]
@@ -33,7 +32,7 @@ struct Case {
     c4: Said,
     c4_paragraphs: Said,
     dclm: Said,
-    /// E-mail addresses, IP addresses, the hash of the text without them.
+    /// E-mail addresses and IP addresses replaced, and the hash of the text after that.
     pii: (f64, f64, Option<String>),
     values: String,
 }
@@ -56,7 +55,7 @@ fn hash(text: &str) -> String {
     format!("{:016x}", xxh3_64(text.as_bytes()))
 }
 
-/// What differs from the reference in judging `text`, if anything does.
+/// Describes how judging `text` differs from the reference, if it does.
 fn difference(room: &mut Room, rules: &Rules, text: &str, expected: &Said) -> Option<String> {
     let mut view = room.view(text);
     let verdict = judge(rules, &mut view);
@@ -68,9 +67,10 @@ fn difference(room: &mut Room, rules: &Rules, text: &str, expected: &Said) -> Op
             let expected: f64 = expected.parse().unwrap();
             expected.to_bits() == value.to_bits() || (expected.is_nan() && value.is_nan())
         }
-        // The reference has no number: a page with a bracket, no line that is left.
+        // The reference gives no number here: for a page with a bracket, or one without a line
+        // left.
         (None, Some(value)) => value == 1.0 || value.is_nan(),
-        // mC4's rule tells its figure of what it keeps too.
+        // mC4's rule reports its figure for documents that it keeps too.
         (_, None) => true,
     };
     let is_same = rule == expected.0 && is_equal && changed == expected.2;
@@ -92,7 +92,7 @@ fn hash_of_figures(room: &mut Room, fineweb: &Rules, text: &str, names: &[String
     format!("{:016x}", xxh3_64(&names.iter().flat_map(bits).collect::<Vec<u8>>()))
 }
 
-/// E-mail and IP addresses that were replaced, and the hash of what came of it.
+/// The numbers of e-mail and IP addresses replaced, and the hash of the resulting text.
 fn replaced(room: &mut Room, pii: &Rules, text: &str) -> (f64, f64, Option<String>) {
     let (mut counts, mut view) = (Vec::new(), room.view(text));
     let flow = pii[0].measure(&mut view, &mut |measure| {
@@ -128,8 +128,9 @@ fn every_preset_says_what_its_reference_says() {
                 let difference = difference(room, rules, &case.text, expected);
                 found.extend(difference.map(|what| format!("{} {name}: {what}", case.id)));
             }
-            // The reference's C4 leaves the text of a document that it drops, ours edits it when
-            // asked for every figure: those after it compare where C4 keeps the document.
+            // The reference's C4 leaves the text of a document that it drops unchanged, while ours
+            // edits it when asked for every figure: the figures after it are compared where C4
+            // keeps the document.
             let fineweb = &presets[0].1;
             let is_edited = judge(&fineweb[2..3], &mut room.view(&case.text)).is_none();
             if is_edited && hash_of_figures(room, fineweb, &case.text, &figures) != case.values {
@@ -165,8 +166,9 @@ fn all_kinds_and_nearly_all_rules_are_met() {
     assert!(cases.iter().filter(|case| case.pii.2.is_some()).count() >= 20);
 }
 
-/// What no short real document breaks first: empty ones, 100,000 words, and rules that come after
-/// others that say nearly the same. The made documents of `rules.jsonl` meet them.
+/// Rules that no short real document breaks first: those for empty documents and 100,000 words, and
+/// rules that follow others with nearly the same condition. The synthetic documents of
+/// `rules.jsonl` cover them.
 const UNMET: &[&str] = &[
     "repetition/empty",
     "quality/gopher_long_doc",

@@ -1,8 +1,8 @@
 //! URL lists and personal data against datatrove's own classes.
 //!
-//! In: `fixtures/filter/addresses.jsonl`, which `tests/golden/make_addresses.py` writes: real URLs
-//! and texts, and made ones. Out: a list of differences: none in texts; in URLs those alone that
-//! `url_lists` states, each counted. Cost: milliseconds.
+//! In: `fixtures/filter/addresses.jsonl`, which `tests/golden/make_addresses.py` writes: real and
+//! synthetic URLs and texts. Out: a list of differences: none in texts; in URLs only those that the
+//! head of `url_lists` states, each counted. Cost: milliseconds.
 
 use super::*;
 use crate::filter::view::ColumnValue;
@@ -25,7 +25,7 @@ fn url_rule(rules: &Rules, room: &mut Room, url: &str) -> Option<&'static str> {
     judge(rules, &mut room.view("").with_columns(&columns)).map(|verdict| verdict.rule)
 }
 
-/// Why our rule is not the reference's, if that is one of the stated reasons.
+/// Why our rule differs from the reference's, if that is for one of the stated reasons.
 fn reason(expected: Option<&str>, found: Option<&str>) -> Option<&'static str> {
     match (expected, found) {
         (Some("url/domain" | "url/subdomain"), _) => None,
@@ -60,7 +60,7 @@ fn urls_are_dropped_as_by_datatrove_and_by_the_wider_reading_of_hosts() {
     assert_eq!(Vec::from_iter(counts), EXPECTED);
 }
 
-/// How many URLs each rule drops as datatrove's does, and how many differ for which reason.
+/// How many URLs each rule drops as datatrove does, and how many differ for each reason.
 const EXPECTED: &[(&str, usize)] = &[
     ("dropped by a wider reading", 39),
     ("dropped earlier by a wider reading", 36),

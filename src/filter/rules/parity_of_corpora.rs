@@ -4,9 +4,8 @@
 //! In: `../shared/data/corpora` and `../shared/bench/filter/verdicts-datatrove.tsv.gz`, which
 //! `verdicts.py` beside it wrote. Out: a list of all differences in verdict, first rule, value (to
 //! the last bit) and kept text, which must be empty. Every document is compared; a build without
-//! optimizations takes each sixteenth, and `PARITY_EVERY=1` all. Without the folder
-//! the test is skipped.
-//! Cost: four seconds of a core, optimized.
+//! optimizations takes each sixteenth, or all with `PARITY_EVERY=1`. Without the folder the test is
+//! skipped. Cost: four seconds of a core, optimized.
 
 use super::*;
 use crate::base::beside::beside;
@@ -25,7 +24,7 @@ use xxhash_rust::xxh3::xxh3_64;
 /// First rule or `keep`; value, if there is one; hash of the kept text.
 type Said = (String, Option<f64>, String);
 
-/// What datatrove says, by corpus and document.
+/// Datatrove's verdicts, by corpus and document.
 fn verdicts(path: &Path) -> HashMap<(String, String), Said> {
     let mut text = String::new();
     flate2::read::GzDecoder::new(File::open(path).unwrap()).read_to_string(&mut text).unwrap();

@@ -1,11 +1,11 @@
-//! Whether a text may hold one of some phrases in any mix of capitals.
+//! Whether a text may contain one of some phrases, in any mix of upper and lower case.
 //!
-//! In: phrases in small ASCII letters and spaces; a text. Out: false only if the text in lower
-//! case holds none of them. Method: setting bit 0x20 of each byte turns capitals small and leaves
-//! spaces; what else it turns into a letter can only raise a false alarm. The Kelvin sign, the one
-//! other character whose lower case (`k`) stands in a phrase, is an alarm by itself.
-//! Invariant: no phrase that `str.lower` would show is missed. Cost: one search a phrase at memory
-//! speed, in blocks that stay in the cache.
+//! In: phrases of lower-case ASCII letters and spaces; a text. Out: false only if the text in lower
+//! case contains none of them. Method: setting bit 0x20 of each byte turns upper case to lower case
+//! and leaves spaces; other bytes that it turns into letters can only raise a false alarm. The
+//! Kelvin sign, the only other character whose lower case (`k`) occurs in a phrase, is an alarm by
+//! itself. Invariant: no phrase that `str.lower` would show is missed. Cost: one search a phrase at
+//! memory speed, in blocks that stay in the cache.
 
 use memchr::memmem::{self, Finder};
 
@@ -18,7 +18,7 @@ pub struct Phrases {
 const BLOCK: usize = 1 << 14;
 
 impl Phrases {
-    /// These phrases: small letters and spaces.
+    /// A search for these phrases, of lower-case letters and spaces.
     pub fn new(phrases: &[&str]) -> Phrases {
         Phrases {
             finders: phrases.iter().map(|phrase| Finder::new(phrase).into_owned()).collect(),
@@ -38,7 +38,7 @@ impl Phrases {
             if self.finders.iter().any(|finder| finder.find(small).is_some()) {
                 return true;
             }
-            // Blocks overlap, so that none cuts a phrase.
+            // Blocks overlap, so that no phrase is split between two.
             start = if end == bytes.len() { end } else { end + 1 - self.longest };
         }
         !text.is_ascii() && memmem::find(bytes, "\u{212a}".as_bytes()).is_some()

@@ -1,12 +1,12 @@
 //! Personal data: e-mail addresses and public IP addresses are replaced.
 //!
-//! In: a text. Out: the text with replacements, and how many. Reference: datatrove 0.10
+//! In: a text. Out: the text with replacements, and their number. Reference: datatrove 0.10
 //! (`src/datatrove/pipeline/formatters/pii.py`), the last step of FineWeb, with its patterns (as
-//! grammars here), its replacements and their cycle; the cycle starts anew with each document, so
-//! that the result does not depend on what came before. Public is what Python's
-//! `ipaddress.IPv4Address.is_global` says (IANA's special-purpose registry).
-//! Invariant: equal to datatrove's formatter made anew for each document. It edits and drops
-//! nothing. Cost: a search for `@` and one for `.`, and a look around each.
+//! grammars here) and its replacements, which are used in turn; the turn starts anew with each
+//! document, so that the result does not depend on earlier documents. Which addresses are public is
+//! defined by Python's `ipaddress.IPv4Address.is_global` (IANA's special-purpose registry).
+//! Invariant: equal to datatrove's formatter created anew for each document. It edits and never
+//! drops. Cost: a search for `@` and one for `.`, and a look around each.
 
 use super::{Entry, Measure, Report, RuleInfo, RuleSet, spans};
 use crate::base::config;
@@ -16,7 +16,7 @@ use memchr::memchr;
 use serde::{Deserialize, Serialize};
 use std::ops::{ControlFlow, Range};
 
-/// The line of the registry.
+/// This rule set in the registry.
 pub const ENTRY: Entry = Entry {
     name: "pii",
     summary: "edits: replaces e-mail addresses and public IP addresses; drops nothing",
@@ -35,15 +35,15 @@ const RULES: &[RuleInfo] = &[
     RuleInfo::fixed(IPS, "IP addresses that were replaced"),
 ];
 
-/// What is replaced, and by what, in turn; an empty list replaces nothing.
+/// What replaces what, in turn; an empty list replaces nothing.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct PiiConfig {
-    /// What e-mail addresses become.
+    /// Replacements for e-mail addresses.
     pub email_replacements: Vec<String>,
-    /// What IP addresses become.
+    /// Replacements for IP addresses.
     pub ip_replacements: Vec<String>,
-    /// Leaves private and reserved IP addresses. datatrove: true.
+    /// Whether to leave private and reserved IP addresses. datatrove: true.
     pub only_public_ips: bool,
 }
 
@@ -66,7 +66,7 @@ impl Default for PiiConfig {
     }
 }
 
-/// The replacing of personal data.
+/// Replaces personal data.
 pub struct Pii {
     config: PiiConfig,
 }
@@ -89,7 +89,8 @@ impl RuleSet for Pii {
         true
     }
 
-    /// The addresses of the text as it is: once it is edited, replacements that look like one.
+    /// The addresses in the text as it is; in an edited text, replacements that look like
+    /// addresses.
     fn spans(&self, rule: &str, view: &mut View<'_>) -> Vec<Range<usize>> {
         let mut found = Vec::new();
         let mut each = |range| found.push(range);
@@ -113,7 +114,7 @@ struct Found {
 /// Takes a range of a text.
 type Each<'e> = dyn FnMut(Range<usize>) + 'e;
 
-/// Puts replacements, in turn, for what `find` finds in the text; how many.
+/// Replaces what `find` finds in the text, with the replacements in turn; returns how many.
 fn replace(
     view: &mut View<'_>,
     replacements: &[String],
@@ -140,7 +141,7 @@ fn emails(text: &str, each: &mut Each<'_>) {
     scan(text, b'@', email_around, each);
 }
 
-/// The IP addresses of a text; `public` leaves out those that not everybody reaches.
+/// The IP addresses of a text; with `public` only those that are globally reachable.
 fn ips(text: &str, public: bool, each: &mut Each<'_>) {
     let around = |text: &str, dot: usize, from: usize| {
         let (start, end) = ip_around(text.as_bytes(), dot, from)?;
@@ -150,7 +151,7 @@ fn ips(text: &str, public: bool, each: &mut Each<'_>) {
     scan(text, b'.', around, each);
 }
 
-/// What `find` sees around each `sign` without going back before the end of the last.
+/// Calls `find` at each `sign`; what it finds must not begin before the end of the last match.
 fn scan(
     text: &str,
     sign: u8,
@@ -169,9 +170,9 @@ fn scan(
     }
 }
 
-/// The e-mail address around the `@` at a place: words of a local part with single dots between
-/// them, beginning where a word of the text begins or ends; a domain of two labels or more, or an
-/// address in brackets.
+/// The e-mail address around the `@` at byte `at`: a local part of words joined by single dots,
+/// which begins at a word boundary of the text; then a domain of two labels or more, or an address
+/// in brackets.
 fn email_around(text: &str, at: usize, free: usize) -> Option<Found> {
     let bytes = text.as_bytes();
     let is_local = |place: usize| {
@@ -198,7 +199,7 @@ fn email_around(text: &str, at: usize, free: usize) -> Option<Found> {
     Some(Found { start, end, stays: false })
 }
 
-/// The end of the labels that begin at a place, two at least: letters, digits and, inside, hyphens.
+/// The end of the labels that begin at `start`, two at least: letters, digits and inner hyphens.
 fn domain(bytes: &[u8], start: usize) -> Option<usize> {
     let is_label = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'-';
     let (mut from, mut end, mut labels) = (start, None, 0);
@@ -245,8 +246,8 @@ fn is_octet(digits: &[u8]) -> bool {
     matches!(digits.len(), 1..=3) && value() <= 255
 }
 
-/// Four numbers with dots between them, of which the first dot is known. Around them may be more
-/// digits: as many as fit are taken.
+/// Four numbers joined by dots, the first of which is at `dot`. There may be more digits around
+/// them: as many as fit are taken.
 fn ip_around(bytes: &[u8], dot: usize, free: usize) -> Option<(usize, usize)> {
     let digits = bytes[free..dot].iter().rev().take(3).take_while(|b| b.is_ascii_digit()).count();
     let start = (dot - digits..dot).find(|&start| is_octet(&bytes[start..dot]))?;
@@ -259,8 +260,8 @@ fn ip_around(bytes: &[u8], dot: usize, free: usize) -> Option<(usize, usize)> {
     Some((start, end))
 }
 
-/// Whether Python's `ipaddress` takes it for an address (no leading zeros) and, if asked, for one
-/// that is reachable from anywhere.
+/// Whether Python's `ipaddress` accepts it as an address (no leading zeros) and, if asked, as one
+/// that is globally reachable.
 fn is_address(text: &str, public: bool) -> bool {
     let Ok(address) = text.parse::<std::net::Ipv4Addr>() else { return false };
     let address = u32::from(address);

@@ -1,18 +1,19 @@
 //! The parts of a text that a rule counts against it: gathered, in order, and bounded.
 //!
-//! Byte ranges in → at most [`MOST`] of them, rising, apart from each other: empty ones left out,
-//! those that touch or overlap made one. [`find`] asks one rule of a preset for its own, in the
-//! text as that rule saw it. Invariant: what is marked is what the rule's measure counted, found by
-//! the same parts of the view. Cost: linear; rule sets that only measure are not run at all.
+//! Byte ranges in → at most [`MOST`] of them, ascending and apart from each other: empty ones are
+//! left out, those that touch or overlap are merged. [`find`] asks one rule of a preset for its
+//! spans, in the text as that rule saw it. Invariant: what is marked is what the rule's measure
+//! counted, found by the same parts of the view. Cost: linear; rule sets that only measure are not
+//! run at all.
 
 use super::RuleSet;
 use crate::filter::view::{GIANT, View};
 use std::ops::{ControlFlow, Range};
 
-/// Spans of one rule in one document; what lies behind them is left unmarked.
+/// The most spans of one rule in one document; any further ones are left unmarked.
 pub const MOST: usize = 2000;
 
-/// The first [`MOST`] spans that ranges come to, which begin in rising order.
+/// The first [`MOST`] spans after merging the ranges, which must begin in ascending order.
 pub fn gather(ranges: impl IntoIterator<Item = Range<usize>>) -> Vec<Range<usize>> {
     let mut spans: Vec<Range<usize>> = Vec::new();
     for range in ranges.into_iter().filter(|range| !range.is_empty()) {
@@ -26,7 +27,7 @@ pub fn gather(ranges: impl IntoIterator<Item = Range<usize>>) -> Vec<Range<usize
     spans
 }
 
-/// Wherever one of some signs stands.
+/// Every place where one of the signs stands.
 pub fn of_signs(text: &str, signs: &[&str]) -> Vec<Range<usize>> {
     let places = |sign: &&str| {
         let found = memchr::memmem::find_iter(text.as_bytes(), sign.as_bytes());
@@ -37,15 +38,15 @@ pub fn of_signs(text: &str, signs: &[&str]) -> Vec<Range<usize>> {
     gather(all)
 }
 
-/// Where a piece of a text stands in it.
+/// The byte range of a piece within the text that it is a slice of.
 pub fn place(text: &str, piece: &str) -> Range<usize> {
     let start = piece.as_ptr() as usize - text.as_ptr() as usize;
     start..start + piece.len()
 }
 
-/// The spans of `rule`, which the rule set at `owner` has, and the view with the text as that rule
-/// saw it: as the rule sets before leave it where every value is asked for, and its own up to
-/// there. A page that C4's rules drop is shown as it came to them.
+/// The spans of `rule`, which belongs to the rule set at `owner`, and the view with the text as
+/// that rule saw it: edited by the rule sets before it, in their mode that reports every value, and
+/// by its own set up to that rule. A page that C4's rules drop is shown unedited.
 ///
 /// The view must be fresh. It needs no columns: no rule that reads one edits or has spans.
 pub fn find<'d>(
@@ -65,7 +66,7 @@ pub fn find<'d>(
             false => ControlFlow::Continue(()),
         });
     }
-    // The places of a giant's words are not kept.
+    // A giant keeps no positions of its words in the text.
     let is_giant = view.text().len() >= GIANT;
     let spans = if is_giant { Vec::new() } else { rule_sets[owner].spans(rule, &mut view) };
     (spans, view)

@@ -46,7 +46,7 @@ fn values(room: &mut Room, rules: &Rules, text: &str) -> BTreeMap<&'static str, 
     found
 }
 
-/// The fixture's documents, whole, and what it says of them.
+/// The fixture's documents, and its record of each.
 fn cases() -> impl Iterator<Item = (String, Value)> {
     CASES.lines().skip(1).map(|line| {
         let case: Value = serde_json::from_str(line).unwrap();
@@ -100,7 +100,7 @@ fn every_value_is_datatroves() {
         for (name, expected) in names.zip(case["values"].as_array().unwrap()) {
             let value = found[name.as_str()];
             match expected.as_f64() {
-                // serde_json reads a number to the last bit but one.
+                // serde_json may read a number with an error in the last bit.
                 Some(expected) => assert!(
                     (value - expected).abs() <= 4e-16 * expected.abs(),
                     "{} {name}: {value}, not {expected}",

@@ -1,14 +1,14 @@
-//! Lists of addresses and words: documents whose URL is on one go.
+//! Lists of addresses and words: documents whose URL matches one are dropped.
 //!
 //! In: the URL column; lists that the user supplies. Out: six measures. Reference: the order and
 //! the matching of datatrove 0.10 (`src/datatrove/pipeline/filters/url_filter.py`), without the
-//! lists that it carries. Departures: a listed name stands for itself and all below it, numbers
-//! and single names too, in any capitals, where datatrove asks the public suffix list of the day
-//! which part of a host is its registered domain, and compares that and the whole host, letter by
-//! letter. What datatrove drops is dropped; a listed name of three parts or more that is the host
-//! itself is called `url/subdomain`, where datatrove says `url/domain` if it was registered.
-//! Invariant: nothing but the URL decides; a document without one has nothing against it, where
-//! datatrove stops. Cost: a look-up for each part of a URL.
+//! lists that it ships. Departures: a listed name stands for itself and everything below it,
+//! including numbers and single names, in any case, where datatrove asks the current public suffix
+//! list which part of a host is its registered domain, and compares that and the whole host, letter
+//! by letter. Whatever datatrove drops is dropped; a listed name of three parts or more that is the
+//! host itself is called `url/subdomain`, where datatrove says `url/domain` if it was registered.
+//! Invariant: nothing but the URL decides; a document without one passes, where datatrove stops.
+//! Cost: a look-up for each part of a URL.
 
 use super::lists::List;
 use super::{Column, ColumnKind, Entry, Measure, Report, RuleInfo, RuleSet};
@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
-/// The line of the registry.
+/// This rule set in the registry.
 pub const ENTRY: Entry = Entry {
     name: "url_lists",
     summary: "drops documents whose URL is on a list of yours: domains, addresses, words",
@@ -53,15 +53,15 @@ const RULES: &[RuleInfo] = &[
 pub struct UrlListsConfig {
     /// The column that holds the URL.
     pub column: String,
-    /// Hosts, with everything below them.
+    /// Hosts; each stands for everything below it too.
     pub domains: List,
-    /// Whole addresses.
+    /// Whole addresses, each listed exactly.
     pub urls: List,
-    /// Words, of which one is enough.
+    /// Words of which a single one drops a document.
     pub banned_words: List,
-    /// Words, of which `soft_word_threshold` are enough.
+    /// Words of which `soft_word_threshold` different ones drop a document.
     pub soft_banned_words: List,
-    /// Pieces of an address without its signs.
+    /// Substrings of an address reduced to its letters and digits.
     pub banned_subwords: List,
     /// How many different soft words drop a document. datatrove: 2.
     pub soft_word_threshold: usize,
@@ -153,14 +153,15 @@ impl RuleSet for UrlLists {
     }
 }
 
-/// Letters and digits of ASCII, small.
+/// The ASCII letters and digits of a text, in lower case.
 fn letters(text: &str) -> String {
     let kept = text.chars().filter(char::is_ascii_alphanumeric);
     kept.map(|char| char.to_ascii_lowercase()).collect()
 }
 
-/// What stands between the scheme, a user and a port, the path: small, with plain dots. What comes
-/// before `//` is a scheme if it may be one; as tldextract 5.4 reads URLs (`remote.py`).
+/// What stands between the scheme, a user and a port, or the path: in lower case, with plain dots.
+/// What precedes `//` is a scheme if it has the form of one, as tldextract 5.4 reads URLs
+/// (`remote.py`).
 fn host(url: &str) -> String {
     let is_scheme = |name: &str| {
         let is_sign = |char: char| char.is_ascii_alphanumeric() || "+-.".contains(char);

@@ -1,15 +1,16 @@
 //! The words of a giant text, and runs of them, counted in bounded memory.
 //!
 //! In: the words of a text of [`GIANT`] bytes or more, some thousand at a time. Out: what
-//! [`super::words`], [`super::ngrams`] and [`super::repeats`] say of any text, to the bit. Method:
-//! the words are glued as there, but where one begins is a bit, not a number, and keys are made
-//! when they are needed: 9/8 of the text in place of 25 bytes a word. A word or a run is known by
-//! the place of its first byte. What may occur twice is found by counters first, in rounds with
-//! another hash each, so that tables hold what does occur twice and little else; a table that would
-//! still grow too large is filled in parts, by hash.
-//! Invariants: runs are compared byte by byte, and cut by cut where their words matter; hashes only
-//! find candidates. Cost: per n some passes over the words, each of a hash and a counter; counters
-//! of 64 MiB, three bits a byte of text, and tables of 4 or 8 bytes a different run.
+//! [`super::words`], [`super::ngrams`] and [`super::repeats`] give for any text, to the bit.
+//! Method: the words are glued together as there, but the beginning of a word is one bit rather
+//! than a number, and keys are computed when they are needed: 9/8 of the text instead of 25 bytes a
+//! word. A word or a run is identified by the offset of its first byte. What may occur twice is
+//! first found by counters, in rounds with a different hash each, so that tables hold little but
+//! what does occur twice; a table that would still grow too large is filled in parts, by hash.
+//! Invariants: runs are compared byte by byte, and also by word boundaries where these matter;
+//! hashes only find candidates. Cost: for each n some passes over the words, each of a hash and a
+//! counter; counters of 64 MiB, three bits a byte of text, and tables of 4 or 8 bytes a different
+//! run.
 
 use super::common::{Common, WIDE, WINDOW};
 use super::places::{Places, Things};
@@ -18,21 +19,21 @@ use crate::text::bits::Bits;
 use crate::text::count_chars;
 use crate::text::words::Span;
 
-/// By how many bits tests make giants, and all that is as large as they are, smaller.
+/// In tests, the number of bits by which giants, and all sizes that go with them, are reduced.
 const SHRUNK: u32 = if cfg!(test) { 8 } else { 0 };
-/// Bytes from which on a text is a giant.
+/// The least size of a giant, in bytes.
 pub const GIANT: usize = 1 << (22 - SHRUNK);
 
 /// Zeros behind the last word, so that two times sixteen bytes can be read at any word.
 const PADDING: usize = 64;
-/// Counters of one byte: what is met for the first time is taken for a repeat one time in seven at
-/// ten million things, and after three rounds one time in hundreds.
+/// The number of one-byte counters: with ten million things, one new thing in seven is taken for a
+/// repeat in the first round, and one in hundreds after three rounds.
 const COUNTERS: usize = 1 << (26 - SHRUNK);
-/// Counters of the most common runs, of four bytes.
+/// The number of four-byte counters, for the most common runs.
 const WIDE_COUNTERS: usize = 1 << (22 - SHRUNK);
-/// Things that need no further round.
+/// With fewer things left than this, no further round is needed.
 const FEW: usize = 1 << (16 - SHRUNK);
-/// Runs that are counted exactly at once: as many different ones take 128 MiB.
+/// The most different runs that are counted exactly in one table: they take 128 MiB.
 const AT_ONCE: usize = 1 << (23 - SHRUNK);
 
 /// The words of a giant. A word is named by where it begins among the glued ones.
@@ -43,18 +44,18 @@ pub struct Giant {
     /// Where words begin, and where the last ends.
     cuts: Bits,
     words: usize,
-    /// Words from which on so many bytes may occur elsewhere too: [`WINDOW`], [`WIDE`].
+    /// Words where [`WINDOW`], or [`WIDE`], bytes begin that may also occur elsewhere.
     shared: Option<(Bits, Bits)>,
 }
 
 impl Giant {
-    /// No words yet, of a text of so many bytes.
+    /// No words yet; `length` is the number of bytes in the text.
     pub fn new(length: usize) -> Giant {
         let (glued, cuts) = (vec![0; length + PADDING], Bits::new(length + 1));
         Giant { glued, cuts, ..Giant::default() }
     }
 
-    /// Adds words of `text` behind those there are.
+    /// Adds words of `text` after those already there.
     pub fn add(&mut self, text: &str, words: &[Span]) {
         for word in words {
             let own = word.of(text).as_bytes();
@@ -63,7 +64,7 @@ impl Giant {
             self.end += own.len();
         }
         self.words += words.len();
-        // Taken back by the first word that is added next: it begins here.
+        // The end of the last word; the next word that is added begins here.
         self.cuts.insert(self.end);
     }
 
@@ -72,12 +73,12 @@ impl Giant {
         self.words
     }
 
-    /// The words glued, with zeros behind the last.
+    /// The words glued together, with zeros after the last.
     pub fn glued(&self) -> &[u8] {
         &self.glued
     }
 
-    /// `count` words from the one at `place` on, glued.
+    /// The bytes of `count` words, glued, from the word at `place` on.
     pub fn bytes(&self, place: usize, count: usize) -> &[u8] {
         &self.glued[place..self.after(place, count)]
     }
@@ -92,12 +93,12 @@ impl Giant {
         })
     }
 
-    /// Where `count` words from the one at `place` on end.
+    /// The end of `count` words from the word at `place` on.
     fn after(&self, place: usize, count: usize) -> usize {
         (0..count).fold(place, |place, _| self.cuts.next(place + 1).unwrap_or(self.end))
     }
 
-    /// Hands first byte and end of each run of `n` words to `each`.
+    /// Calls `each` with the first byte and the end of each run of `n` words.
     fn runs(&self, n: usize, mut each: impl FnMut(usize, usize)) {
         let mut starts = self.cuts.from(0);
         for end in self.cuts.from(0).skip(n) {
@@ -121,7 +122,8 @@ impl Giant {
             }
         });
         drop(heavy);
-        // Of the others only what is met as often can be the most common, or the first of equals.
+        // Of the remaining runs, only those counted at least as often can be the most common, or
+        // the first of several.
         let wanted = (best.count as u32).max(2);
         let (mut others, mut left) = (Bits::new(self.end + 1), 0);
         self.runs(n, |start, end| {
@@ -169,7 +171,8 @@ impl Giant {
         chars.unwrap_or_default()
     }
 
-    /// Words from which on bytes may occur twice; of the last words nobody knows.
+    /// Words where bytes begin that may occur twice; the last words count as such, since they have
+    /// too few bytes after them.
     fn find_shared(&self) -> (Bits, Bits) {
         let shared = |among: &Bits, length: usize| {
             let mut found = among.clone();
@@ -183,13 +186,13 @@ impl Giant {
             found
         };
         let windows = shared(&self.cuts, WINDOW);
-        // Short runs are asked about by their first sixteen bytes alone, wherever they begin.
+        // Short runs are looked up by their first sixteen bytes alone, wherever they begin.
         let wide = shared(&windows, WIDE);
         (windows, wide)
     }
 }
 
-/// Runs of `n` words in a giant: equal when their letters are, or when their words are.
+/// Runs of `n` words in a giant: equal if their letters are, or with `by_words` if their words are.
 struct Runs<'g> {
     giant: &'g Giant,
     n: usize,
@@ -241,8 +244,8 @@ impl Things for Runs<'_> {
     }
 }
 
-/// The least counter above which all things together can be counted at once, 2 at least; the
-/// greatest there is if already that counts more.
+/// The least counter value, at least 2, such that all things with counters from it on can be
+/// counted at once; the greatest value if even those are too many.
 fn least_at_once(counters: &[u32]) -> u32 {
     let top = counters.iter().copied().max().unwrap_or(0);
     let fits = |least: u32| {
@@ -257,7 +260,8 @@ fn least_at_once(counters: &[u32]) -> u32 {
     above
 }
 
-/// Takes out what is not met `wanted` times, as far as counters tell; how many stay.
+/// Removes things that occur fewer than `wanted` times, as far as counters tell; returns how many
+/// stay.
 fn keep_repeated(
     things: &mut Bits,
     mut count: usize,
@@ -289,14 +293,15 @@ fn keep_repeated(
     count
 }
 
-/// Pieces of a text that neither overlap nor touch, by where they begin: duplicates among them.
+/// Pieces of a text that neither overlap nor touch, identified by where they begin, for finding
+/// duplicates.
 pub struct Pieces<'t> {
     text: &'t [u8],
     ends: Bits,
 }
 
 impl<'t> Pieces<'t> {
-    /// Notes where pieces of `text` end; the places where they begin are returned beside.
+    /// Records where pieces of `text` end; also returns where they begin, and their number.
     pub fn new(
         text: &'t str,
         pieces: impl Iterator<Item = (usize, usize)>,
@@ -311,7 +316,7 @@ impl<'t> Pieces<'t> {
         (Pieces { text: text.as_bytes(), ends }, starts, count)
     }
 
-    /// The piece that begins at a place.
+    /// The piece that begins at offset `place`.
     pub fn piece(&self, place: usize) -> &'t [u8] {
         &self.text[place..self.ends.next(place).unwrap_or(self.text.len())]
     }

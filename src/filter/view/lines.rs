@@ -1,4 +1,4 @@
-//! Lines and paragraphs as the references cut them, and how many repeat an earlier one.
+//! Lines and paragraphs as the references split them, and how many repeat an earlier one.
 //!
 //! In: a text. Out: pieces in order; [`Duplicates`]. Three notions of line live here because the
 //! references differ: Python's `str.splitlines()` ([`python_lines`]), pieces between runs of `\n`
@@ -16,7 +16,7 @@ use memchr::{memchr, memchr_iter, memmem};
 use std::ops::Range;
 use xxhash_rust::xxh3::xxh3_64;
 
-/// How much of some pieces is a copy of an earlier one.
+/// The copies among some pieces: how many, and how long.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Duplicates {
     /// All pieces, empty ones included.
@@ -25,18 +25,18 @@ pub struct Duplicates {
     pub copies: usize,
     /// Code points in those copies.
     pub copied_chars: usize,
-    /// First copies of pieces that have others.
+    /// First copies of pieces that occur again.
     pub copied: usize,
     /// Code points in those first copies.
     pub first_chars: usize,
 }
 
-/// Room for finding duplicates, kept from document to document.
+/// Buffers for finding duplicates, reused from document to document.
 #[derive(Default)]
 pub struct Finder {
     table: Table,
     pieces: Vec<(u32, u32)>,
-    /// Whether a piece has a copy further on.
+    /// For each piece, whether it has a copy further on.
     is_copied: Vec<bool>,
 }
 
@@ -120,7 +120,7 @@ impl Finder {
     }
 }
 
-/// The same where a piece may not take more than some bits.
+/// As [`Finder::count`], for giants, with no more memory a piece than some bits.
 fn count_in_giant(text: &str, pieces: impl Iterator<Item = (usize, usize)>) -> Duplicates {
     let (things, starts, count) = Pieces::new(text, pieces);
     let mut found = Duplicates { pieces: count, ..Duplicates::default() };
@@ -141,8 +141,8 @@ fn count_in_giant(text: &str, pieces: impl Iterator<Item = (usize, usize)>) -> D
     found
 }
 
-/// Byte ranges of what lies between runs of at least `least` `\n`, empty ends included: Python's
-/// `re.split("\n{least,}", text)`.
+/// Byte ranges of the pieces between runs of at least `least` `\n`, empty first and last pieces
+/// included: Python's `re.split("\n{least,}", text)`.
 pub fn pieces(text: &str, least: usize) -> impl Iterator<Item = (usize, usize)> {
     let bytes = text.as_bytes();
     let mut next = Some(0);
@@ -164,7 +164,7 @@ pub fn pieces(text: &str, least: usize) -> impl Iterator<Item = (usize, usize)> 
     })
 }
 
-/// Byte ranges of the lines between `\n`s that hold anything but white space, as they stand.
+/// Byte ranges of the lines between `\n`s that are not only white space, unstripped.
 pub fn filled_lines(text: &str) -> impl Iterator<Item = (usize, usize)> {
     let mut start = 0;
     memchr_iter(b'\n', text.as_bytes())
@@ -193,7 +193,7 @@ pub fn python_lines(text: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-/// Where the first line ends and the next begins.
+/// The end of the first line, and the beginning of the next.
 fn first_break(text: &str) -> (usize, usize) {
     match text.char_indices().find(|&(_, char)| is_line_break(char)) {
         None => (text.len(), text.len()),
@@ -202,7 +202,7 @@ fn first_break(text: &str) -> (usize, usize) {
     }
 }
 
-/// Whether lines may end in anything but `\n`.
+/// Whether the text may have line ends other than `\n`.
 fn has_rare_breaks(text: &str) -> bool {
     let is_rare = |byte: u8| byte.wrapping_sub(0x0b) < 3 || byte.wrapping_sub(0x1c) < 3;
     let rare = |found: u8, &byte: &u8| found | u8::from(is_rare(byte));
@@ -213,7 +213,7 @@ fn has_rare_breaks(text: &str) -> bool {
             }))
 }
 
-/// Where Python's `str.splitlines()` cuts.
+/// Whether Python's `str.splitlines()` splits at this character.
 fn is_line_break(char: char) -> bool {
     let code = char as u32;
     matches!(code, 0x0a..=0x0d | 0x1c..=0x1e | 0x85 | 0x2028 | 0x2029)

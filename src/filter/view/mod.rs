@@ -1,16 +1,16 @@
 //! A document as the rules see it: its text, and what has been counted of it so far.
 //!
-//! In: one text, columns beside it, and a [`Room`] that lasts from document to document. Out:
-//! words, lines, paragraphs, n-grams and characters, each computed when a rule first asks and
-//! kept until a rule edits the text; later rules see the edited one.
-//! Invariants: nothing but text and columns decides; what a room held before does not. Cost: no
-//! allocation a word or line; a room's buffers grow to the largest document below [`GIANT`]. A
-//! giant is counted by slower ways that take some three times its bytes at most (but for DCLM's own
-//! words and runs, [`Spare`]: ten times), and what it took is given back with its view.
+//! In: one text, columns beside it, and a [`Room`] of buffers that lasts from document to document.
+//! Out: words, lines, paragraphs, n-grams and characters, each computed when a rule first asks and
+//! kept until a rule edits the text; later rules see the edited one. Invariants: only the text and
+//! the columns decide, not what a room held before. Cost: no allocation for each word or line; a
+//! room's buffers grow to the largest document below [`GIANT`]. A giant is counted by slower
+//! methods that take at most about three times its bytes (ten times for DCLM's own words and runs,
+//! [`Spare`]), and that memory is freed with its view.
 //!
 //! Parts: [`splitter`] cuts words and sentences, [`words`] lays them end to end, [`ngrams`],
-//! [`repeats`] and [`runs`] count runs of them, [`lines`] cuts lines, [`table`] is what all of them
-//! count with; [`giants`] and [`places`] do all of it for giants.
+//! [`repeats`] and [`runs`] count runs of them, [`lines`] cuts lines, [`table`] is the hash table
+//! that all of them use; [`giants`] and [`places`] do the same for giants.
 
 pub mod common;
 mod giants;
@@ -43,7 +43,7 @@ pub enum ColumnValue<'d> {
     Text(Option<&'d str>),
 }
 
-/// What a thread keeps from document to document.
+/// The buffers that a thread keeps from document to document.
 pub struct Room {
     splitter: Splitter,
     finder: Finder,
@@ -52,14 +52,14 @@ pub struct Room {
     repeats: Repeats,
     /// The text as a rule left it.
     edited: String,
-    /// What a rule is writing.
+    /// The text that a rule is writing.
     draft: String,
     sentences: Vec<Span>,
     spare: Spare,
     known: Known,
 }
 
-/// Room for a rule whose words, lines and runs are nobody else's.
+/// Buffers for a rule whose words, lines and runs no other rule uses.
 #[derive(Default)]
 pub struct Spare {
     pub finder: Finder,
@@ -67,7 +67,7 @@ pub struct Spare {
     pub runs: Runs,
 }
 
-/// What has been counted of the text as it is now.
+/// What has been counted of the current text.
 #[derive(Default)]
 struct Known {
     is_edited: bool,
@@ -88,7 +88,7 @@ pub struct View<'d> {
 }
 
 impl Room {
-    /// Empty buffers and someone who cuts words.
+    /// Empty buffers, and a splitter of words.
     pub fn new(splitter: Splitter) -> Room {
         Room {
             splitter,
@@ -104,7 +104,7 @@ impl Room {
         }
     }
 
-    /// A view of `text`, nothing counted yet.
+    /// A view of `text`, of which nothing is counted yet.
     pub fn view<'d>(&'d mut self, text: &'d str) -> View<'d> {
         self.known = Known::default();
         View { room: self, original: text, columns: &[], complete: false }
@@ -112,26 +112,26 @@ impl Room {
 }
 
 impl<'d> View<'d> {
-    /// With the document's values in the columns that the rules read, by name.
+    /// Adds the document's values in the columns that the rules read, by name.
     pub fn with_columns(mut self, columns: &'d [(&'d str, ColumnValue<'d>)]) -> View<'d> {
         self.columns = columns;
         self
     }
 
-    /// Asks for every value in full, where a verdict alone may do with less.
+    /// Asks for every value in full; a verdict alone may need less.
     pub fn complete(mut self) -> View<'d> {
         self.complete = true;
         self
     }
 
-    /// Asks for no more than a verdict needs from here on.
+    /// Asks from here on for no more than a verdict needs.
     pub fn quick(mut self) -> View<'d> {
         self.complete = false;
         self
     }
 
-    /// Whether a value that keeps its limit must be exact too; else it may be a bound that keeps
-    /// it as surely.
+    /// Whether a value that keeps its limit must be exact too; otherwise it may be a bound that
+    /// also keeps it.
     pub fn is_complete(&self) -> bool {
         self.complete
     }
@@ -180,15 +180,16 @@ impl<'d> View<'d> {
         }
     }
 
-    /// Lets `write` put a text in an empty draft; it becomes the document's text where that is
-    /// `Some`, and what it says is returned.
+    /// Calls `write` with the text and an empty draft; if it returns [`Edit::Take`], the draft
+    /// becomes the document's text. Returns the value inside the [`Edit`].
     pub fn edit<T>(&mut self, write: impl FnOnce(&str, &mut Draft<'_>) -> Edit<T>) -> T {
         let is_giant = self.is_giant();
         let room = &mut *self.room;
         let text = if room.known.is_edited { room.edited.as_str() } else { self.original };
         room.draft.clear();
         if is_giant {
-            // Whoever asks for the words of a text that stays has them cut again.
+            // Words of a text that stays unchanged are cut again for the next rule that asks for
+            // them.
             (room.words, room.known.words) = (CutWords::default(), false);
             room.draft.reserve_exact(text.len() + text.len() / 64);
         }
@@ -235,7 +236,7 @@ impl<'d> View<'d> {
         }
     }
 
-    /// The text as it is now, and the rest of the room.
+    /// The current text, and the finder of duplicates.
     fn parts(&mut self) -> (&str, &mut Finder) {
         let room = &mut *self.room;
         let text = if room.known.is_edited { room.edited.as_str() } else { self.original };
@@ -283,7 +284,7 @@ impl<'d> View<'d> {
         finder.copies(text, lines::filled_lines(text))
     }
 
-    /// The text and room for facts of one's own.
+    /// The text, and buffers for facts that only one rule uses.
     pub fn spare(&mut self) -> (&str, &mut Spare) {
         let room = &mut *self.room;
         let text = if room.known.is_edited { room.edited.as_str() } else { self.original };
@@ -308,7 +309,7 @@ impl<'d> View<'d> {
         &room.words
     }
 
-    /// The words of the text, with the places that a giant's have given back.
+    /// The words of the text with their spans, which are cut again if they were freed.
     pub fn placed_words(&mut self) -> &CutWords {
         self.words();
         let room = &mut *self.room;
@@ -349,8 +350,8 @@ impl<'d> View<'d> {
         if n == 2 { pairs } else { room.ngrams.most_common(&room.words, n) }
     }
 
-    /// An upper bound of the code points that the occurrences of any n-gram have together; for a
-    /// giant, whose n-grams are not bounded, the greatest number.
+    /// An upper bound for the number of code points in all occurrences of any one n-gram; for a
+    /// giant, whose n-grams have no such bound, `usize::MAX`.
     pub fn common_chars_bound(&mut self, n: usize) -> usize {
         self.words();
         if self.room.words.giant().is_some() {
@@ -369,13 +370,13 @@ impl<'d> View<'d> {
         repeats.chars(words, n)
     }
 
-    /// The words where the runs begin that [`View::repeated_chars`] counts.
+    /// The first words of the runs that [`View::repeated_chars`] counts.
     pub fn repeated_runs(&mut self, n: usize) -> Vec<usize> {
         let (repeats, words) = self.repeats();
         repeats.runs(words, n)
     }
 
-    /// Repeats with their candidates found.
+    /// The finder of repeats, with its candidates found.
     fn repeats(&mut self) -> (&mut Repeats, &CutWords) {
         self.words();
         let room = &mut *self.room;
@@ -400,16 +401,16 @@ impl Drop for View<'_> {
     }
 }
 
-/// Where a rule writes the text that it leaves.
+/// Where a rule writes its edited text.
 pub struct Draft<'r> {
-    /// Empty at first.
+    /// The edited text, empty at first.
     pub text: &'r mut String,
     splitter: &'r mut Splitter,
     spans: &'r mut Vec<Span>,
 }
 
 impl Draft<'_> {
-    /// How many sentences the draft from byte `start` on has by itself.
+    /// The number of sentences in the draft from byte `start` on, taken by itself.
     pub fn count_sentences_from(&mut self, start: usize) -> usize {
         self.splitter.count_sentences(&self.text[start..], self.spans)
     }

@@ -1,19 +1,19 @@
 //! The most common run of two, three and four words.
 //!
 //! In: words laid end to end. Out: how often the most common n-gram occurs, and which it is (the
-//! one met first among equals, as Python's `Counter.most_common(1)` gives it). Method: every
-//! 2-gram is numbered by its first occurrence through a table; an n-gram is the pair of 2-grams
-//! that it begins and ends with, and is looked up only where every 2-gram in it occurs twice.
-//! Where only a verdict is asked, [`Ngrams::bound`] says most: each n-gram adds one to one of a few
-//! thousand counters, so that no n-gram occurs more often than its counter says.
-//! Invariants: n-grams are equal when their words are, exactly; hashes only find candidates.
-//! Cost: one look-up a word for n = 2, a quarter of that for n = 3 in prose; 4 bytes a word.
+//! one met first among equals, as Python's `Counter.most_common(1)` gives it). Method: every 2-gram
+//! is numbered by its first occurrence through a table; an n-gram is identified by the 2-grams that
+//! it begins and ends with, and is looked up only where every 2-gram in it occurs twice. Where only
+//! a verdict is asked for, [`Ngrams::bound`] gives an upper bound: each n-gram increments one of a
+//! few thousand counters, so no n-gram occurs more often than its counter says. Invariants: n-grams
+//! are equal exactly when their words are; hashes only find candidates. Cost: one look-up a word
+//! for n = 2, a quarter of that for n = 3 in prose; 4 bytes a word.
 
 use super::common::Common;
 use super::table::{Table, mix};
 use super::words::CutWords;
 
-/// Room for n-grams, kept from document to document.
+/// Buffers for n-grams, reused from document to document.
 #[derive(Default)]
 pub struct Ngrams {
     table: Table,
@@ -28,14 +28,15 @@ pub struct Ngrams {
     counters: Vec<u32>,
 }
 
-/// Words above which buffers are given back after a document.
+/// Buffers for more words than this are freed after a document.
 const KEPT: usize = 1 << 21;
 
-/// Counters of [`Ngrams::bound`]: 16 KiB, and no two common n-grams of a page in one.
+/// The number of counters of [`Ngrams::bound`]: they take 16 KiB, and no two common n-grams of a
+/// page share one.
 const COUNTERS: usize = 1 << 12;
 
 impl Ngrams {
-    /// Code points that no n-gram, spelt with spaces and as often as it occurs, exceeds.
+    /// An upper bound for the code points in all occurrences of any one n-gram, spelt with spaces.
     pub fn bound(&mut self, words: &CutWords, n: usize) -> usize {
         let keys = words.keys();
         let grams = (keys.len() + 1).saturating_sub(n);

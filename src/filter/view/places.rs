@@ -1,11 +1,11 @@
-//! A table of things in a giant text that are known by where they begin, and how often each is met.
+//! A table of things in a giant text, identified by where they begin, and how often each was met.
 //!
-//! In: places, with a hash and a comparison of what lies there. Out: the first place of an equal
-//! thing. Method: linear probing; a slot is a place and nothing else, so that a hundred million of
-//! them stay small. Invariant: no result depends on the hash. Cost: 4 bytes a slot, 8 with counts;
-//! two cache misses a look-up.
+//! In: offsets, with a hash and a comparison of what lies there. Out: the first offset of an equal
+//! thing. Method: linear probing; a slot is an offset and nothing else, so that a hundred million
+//! of them stay small. Invariant: no result depends on the hash. Cost: 4 bytes a slot, 8 with
+//! counts; two cache misses a look-up.
 
-/// What lies at a place of a text.
+/// Things that lie at byte offsets (places) of a text.
 pub trait Things {
     /// A hash of the thing at a place.
     fn hash(&self, place: usize) -> u64;
@@ -16,24 +16,24 @@ pub trait Things {
 /// First places of different things.
 pub struct Places {
     slots: Vec<u32>,
-    /// How often the thing in a slot was met; empty where nobody counts.
+    /// How often the thing in each slot was met; empty if the table does not count.
     counts: Vec<u32>,
     held: usize,
 }
 
 const FREE: u32 = u32::MAX;
-/// Slots at first.
+/// The initial number of slots.
 const SLOTS: usize = 1 << 16;
 
 impl Places {
-    /// An empty table, which counts or does not.
+    /// An empty table, which counts only if asked to.
     pub fn new(counting: bool) -> Places {
         let counts = if counting { vec![0; SLOTS] } else { Vec::new() };
         Places { slots: vec![FREE; SLOTS], counts, held: 0 }
     }
 
     /// The first place of a thing equal to the one at `place`, which is `place` itself if it is
-    /// new, and how often the thing was met, this time included (1 where nobody counts).
+    /// new, and how often the thing was met, this time included (1 if the table does not count).
     pub fn first(&mut self, things: &impl Things, place: usize) -> (usize, u32) {
         let mut at = self.home(things.hash(place));
         loop {

@@ -2,42 +2,42 @@
 //!
 //! In: words laid end to end. Out: code points in repeated n-grams, for n = 5 to 10, as datatrove
 //! counts them (`find_all_duplicate` in `gopher_repetition_filter.py`): from left to right, a run
-//! of n words whose letters, glued, are those of an earlier run that was not jumped over is a
-//! repeat, counts whole, and is jumped over. (Glued: `no where` repeats `nowhere` if the counts of
-//! words agree.) Method: equal runs of at least sixteen bytes begin with equal sixteen bytes. Two
-//! passes find the words where sixteen bytes begin that may occur twice: the first adds one to a
-//! counter for each, the second asks whether a counter has more than one. Only at those words, and
-//! where a run is shorter, can one be a repeat or be repeated, so the six passes for n look at them
-//! alone. The same is done once more for these and thirty-two bytes, which spares the longer runs
-//! nearly all. Invariants: runs are compared byte by byte; hashes only find candidates. Cost: a
-//! multiplication and a counter a word, six look-ups at each candidate (a sixth of the words in
-//! prose); sixteen counters of a byte a word, at most 64 MiB, and 8 bytes a word.
+//! of n words whose letters, glued, equal those of an earlier run that was not skipped is a repeat,
+//! counts whole, and is skipped. (Glued: `no where` repeats `nowhere` if the counts of words
+//! agree.) Method: equal runs of at least sixteen bytes begin with equal sixteen bytes. Two passes
+//! find the words where sixteen bytes begin that may occur twice: the first adds one to a counter
+//! for each, the second asks whether that counter is above one. Only at those words, and where a
+//! run is shorter, can a run be a repeat or be repeated, so the six passes for n look at them
+//! alone. The same is then done for these with thirty-two bytes, which spares the longer runs
+//! nearly all look-ups. Invariants: runs are compared byte by byte; hashes only find candidates.
+//! Cost: a multiplication and a counter a word, six look-ups at each candidate (a sixth of the
+//! words in prose); sixteen counters of a byte a word, at most 64 MiB, and 8 bytes a word.
 
 use super::common::{WIDE, WINDOW};
 use super::table::{Table, hash, mix, read};
 use super::words::CutWords;
 
-/// The shortest runs that are looked for.
+/// The least number of words in a run that is looked for.
 pub const SHORTEST: usize = 5;
 /// Counters for each word: one word in sixteen is a candidate by chance.
 const COUNTERS: usize = 16;
 const COUNTERS_MOST: usize = 1 << 26;
-/// Words above which buffers are given back after a document.
+/// Buffers for more words than this are freed after a document.
 const KEPT: usize = 1 << 21;
 
-/// Room for repeats, kept from document to document.
+/// Buffers for repeats, reused from document to document.
 #[derive(Default)]
 pub struct Repeats {
     table: Table,
     counters: Vec<u8>,
-    /// The counter of each word.
+    /// For each word, the index of its counter.
     places: Vec<u32>,
     /// Words where a run of five or more may be a repeat or be repeated.
     candidates: Vec<Candidate>,
 }
 
-/// A word, and the bytes from it on that may occur elsewhere too: runs that are as long as
-/// [`WINDOW`] or [`WIDE`] and begin here are unlike all others where those are not.
+/// A word, and whether the first [`WINDOW`] or [`WIDE`] bytes from it on may also occur elsewhere.
+/// If they do not, no run of at least that length that begins here equals another.
 #[derive(Clone, Copy)]
 struct Candidate {
     word: u32,
@@ -46,7 +46,7 @@ struct Candidate {
 }
 
 impl Repeats {
-    /// Finds the candidates; before [`Repeats::chars`].
+    /// Finds the candidates; must be called before [`Repeats::chars`].
     pub fn find_candidates(&mut self, words: &CutWords) {
         if self.candidates.capacity() > KEPT {
             *self = Repeats::default();
@@ -60,7 +60,8 @@ impl Repeats {
         self.count(words.len(), starts[..words.len()].iter().map(at));
         self.candidates.clear();
         for word in 0..(words.len() + 1).saturating_sub(SHORTEST) {
-            // The last sixteen bytes have others behind them, which say nothing.
+            // From the last words on fewer than sixteen bytes belong to the text, so the counter
+            // says nothing.
             let shares_window = self.counters[self.places[word] as usize] > 1
                 || starts[word] as usize + WINDOW > total;
             let is_short = starts[word + SHORTEST] - starts[word] < WINDOW as u32;
@@ -72,7 +73,7 @@ impl Repeats {
         self.find_wide(words, total);
     }
 
-    /// Tells the candidates apart by thirty-two bytes.
+    /// Looks up the candidates again by thirty-two bytes.
     fn find_wide(&mut self, words: &CutWords, total: usize) {
         let (glued, starts) = (words.glued(), words.starts());
         let candidates = std::mem::take(&mut self.candidates);
@@ -94,7 +95,7 @@ impl Repeats {
         }
     }
 
-    /// Counts hashes, and keeps which counter each has.
+    /// Counts hashes, and records the counter of each.
     fn count(&mut self, things: usize, hashes: impl Iterator<Item = u64>) {
         let counters = (things * COUNTERS).next_power_of_two().clamp(64, COUNTERS_MOST);
         let shift = 64 - counters.trailing_zeros();

@@ -1,17 +1,17 @@
 //! Repeated runs of two to ten words, as DCLM counts them.
 //!
 //! In: words laid end to end. Out: the share of their code points in the most common run (n = 2, 3
-//! and 4; the longest of those that tie) or in all runs that occur twice (n = 5 to 10; no word
-//! counts twice): `repetition_filter` in DCLM's `baselines/mappers/filters/content_filters.py`
-//! (commit 361714b). A text without a repeated run has the share 0.
-//! Method: a run of n words is the pair of runs of n - 1 words in it, each known by its first
-//! occurrence, and is looked up only where both of them occur twice.
-//! Invariant: runs are equal when their words are. Cost: one look-up a word, then few.
+//! and 4; the longest of those that tie) or in all runs that occur twice (n = 5 to 10; each word
+//! counts once): `repetition_filter` in DCLM's `baselines/mappers/filters/content_filters.py`
+//! (commit 361714b). A text without a repeated run has the share 0. Method: a run of n words is the
+//! pair of its two runs of n - 1 words, each identified by its first occurrence, and is looked up
+//! only where both of them occur twice. Invariant: runs are equal when their words are. Cost: one
+//! look-up a word at first, then fewer.
 
 use super::table::{Table, mix};
 use super::words::CutWords;
 
-/// Room for runs, kept from document to document.
+/// Buffers for runs, reused from document to document.
 #[derive(Default)]
 pub struct Runs {
     table: Table,
@@ -44,7 +44,7 @@ impl Runs {
         self.n = 2;
     }
 
-    /// Goes on to runs of one word more.
+    /// Goes on from runs of n words to runs of n + 1.
     pub fn lengthen(&mut self) {
         let runs = self.firsts.len().saturating_sub(1);
         self.next.clear();
@@ -68,7 +68,7 @@ impl Runs {
         self.n += 1;
     }
 
-    /// Code points in the most common run, as often as it occurs.
+    /// Code points in all occurrences of the most common run.
     pub fn most_common(&self, words: &CutWords) -> usize {
         let found = self.leader(words);
         found.map_or(0, |(word, count)| words.laid_chars(word, self.n) * count)
@@ -81,7 +81,7 @@ impl Runs {
         (0..self.firsts.len()).filter(is_leader)
     }
 
-    /// The first occurrence of the most common run that is the longest, and how often it occurs.
+    /// The first occurrence of the most common run, the longest of those that tie, and its count.
     fn leader(&self, words: &CutWords) -> Option<(usize, usize)> {
         let most = self.counts.iter().copied().max().filter(|&most| most > 1)?;
         let tied = (0..self.counts.len()).filter(|&word| self.counts[word] == most);

@@ -1,10 +1,10 @@
-//! Who cuts words and sentences: as the reference does, or at white space.
+//! Splits words and sentences: as the reference does, or at white space.
 //!
-//! In: a text. Out: byte ranges of its words, in order, and how many sentences it has. Method: the
-//! reference's are those of [`crate::text::words`]; else words are runs without white space
-//! (Python's `str.split()`), and a sentence ends at one that ends in `.`, `!` or `?`.
-//! Invariants: ranges are in order and do not overlap; no word holds white space or is empty.
-//! Cost: linear.
+//! In: a text. Out: byte ranges of its words, in order, and the number of its sentences. Method:
+//! the reference's words and sentences are those of [`crate::text::words`]; at white space, words
+//! are runs without white space (Python's `str.split()`), and a sentence ends at a word that ends
+//! in `.`, `!` or `?`. Invariants: ranges are in order and do not overlap; no word contains white
+//! space or is empty. Cost: linear.
 
 use super::giants::GIANT;
 use crate::text::is_white_space;
@@ -14,7 +14,7 @@ use std::sync::LazyLock;
 /// The reference's rules, made when first asked for and shared by all threads.
 static REFERENCE: LazyLock<Words> = LazyLock::new(Words::new);
 
-/// A way of cutting, with what it keeps from text to text.
+/// A way of splitting, with the state it keeps from text to text.
 pub enum Splitter {
     /// As datatrove 0.10 cuts English, by spaCy's rules.
     Reference(Box<WordsState>),
@@ -28,7 +28,7 @@ impl Splitter {
         Splitter::Reference(Box::default())
     }
 
-    /// The words of `text` in place of what `spans` held.
+    /// Puts the words of `text` into `spans`, replacing what it held.
     pub fn words(&mut self, text: &str, spans: &mut Vec<Span>) {
         match self {
             Splitter::Reference(state) => REFERENCE.split(state, text, spans),
@@ -36,7 +36,7 @@ impl Splitter {
         }
     }
 
-    /// The words of a giant to `take`, some thousand at a time; `spans` is room.
+    /// Calls `take` with the words of a giant, some thousand at a time; `spans` is a buffer.
     pub fn stream(&mut self, text: &str, spans: &mut Vec<Span>, mut take: impl FnMut(&[Span])) {
         match self {
             Splitter::Reference(state) => REFERENCE.stream(state, text, spans, take),
@@ -91,7 +91,7 @@ pub fn white_space(text: &str, spans: &mut Vec<Span>) {
     each_run(text, |span| spans.push(span));
 }
 
-/// Hands maximal runs without white space to `each`.
+/// Calls `each` with every maximal run without white space.
 fn each_run(text: &str, mut each: impl FnMut(Span)) {
     let bytes = text.as_bytes();
     let mut at = 0;
@@ -113,7 +113,7 @@ fn each_run(text: &str, mut each: impl FnMut(Span)) {
     }
 }
 
-/// Bytes of the white space at a place, where there is any.
+/// The number of bytes of the white space at a place; 0 where there is none.
 #[inline(always)]
 fn white_space_at(text: &str, bytes: &[u8], at: usize) -> Option<usize> {
     match *bytes.get(at)? {

@@ -1,14 +1,14 @@
-//! Open-addressing tables over things that lie elsewhere, kept from document to document.
+//! Open-addressing hash tables over things that are stored elsewhere, reused for every document.
 //!
 //! In: a hash and the number of a thing. Out: the first thing equal to it. Method: linear probing
 //! in a power of two of slots, at most half full; a slot holds 32 bits of the hash beside the
-//! thing's number, so that a stranger is nearly always refused without being looked at, and
-//! `equal` decides: a collision costs time and never changes a result.
-//! Invariants: no result depends on the hash; nothing is allocated unless a document has more
-//! different things than any before it. Cost: one cache line a look-up; clearing is a fill of the
-//! slots in use; growing doubles the slots.
+//! thing's number, so that a different thing is nearly always rejected without being looked at, and
+//! `equal` decides: a collision costs time and never changes a result. Invariants: no result
+//! depends on the hash; nothing is allocated unless a document has more different things than any
+//! before it. Cost: one cache line a look-up; clearing is a fill of the slots in use; growing
+//! doubles the slots.
 
-/// The slots. [`Table::clear`] comes before a document's first look-up.
+/// The hash table. [`Table::clear`] must come before a document's first look-up.
 #[derive(Default)]
 pub struct Table {
     /// The upper half of a thing's hash above its number.
@@ -21,11 +21,12 @@ pub struct Table {
 
 const EMPTY: u64 = u64::MAX;
 const TAG: u64 = 0xffff_ffff_0000_0000;
-/// Slots that are made ready for a document at once, 8 MiB; more only as different things come.
+/// The most slots that are prepared for a document at first, 8 MiB; more follow as different things
+/// come.
 const READY: usize = 1 << 20;
 
 impl Table {
-    /// Empties the table and makes it ready for `things`, of which many may be equal.
+    /// Empties the table and prepares it for `things`, many of which may be equal.
     pub fn clear(&mut self, things: usize) {
         let slots = (things * 2).next_power_of_two().clamp(16, READY);
         self.use_slots(slots);
@@ -65,7 +66,7 @@ impl Table {
         }
     }
 
-    /// Twice the slots; the kept half of each hash is enough to place a thing again.
+    /// Doubles the slots; the stored half of each hash is enough to place a thing again.
     #[cold]
     fn grow(&mut self) {
         let used = 1 << (64 - self.shift);
@@ -92,7 +93,7 @@ pub fn mix(left: u64, right: u64) -> u64 {
     (product ^ (product >> 64)) as u64
 }
 
-/// A hash of bytes that have at least 16 others behind them: `bytes[start..end]`.
+/// A hash of `bytes[start..end]`, which must have at least 16 bytes after it.
 #[inline(always)]
 pub fn hash(bytes: &[u8], start: usize, end: usize) -> u64 {
     let mut state = (end - start) as u64;
@@ -105,13 +106,13 @@ pub fn hash(bytes: &[u8], start: usize, end: usize) -> u64 {
     mix(low ^ state, high)
 }
 
-/// Eight bytes as a number, the first lowest.
+/// Eight bytes as a little-endian number.
 #[inline(always)]
 pub fn read(bytes: &[u8], at: usize) -> u64 {
     u64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight bytes"))
 }
 
-/// The at most 16 bytes from `at` on, zero behind them.
+/// At most 16 bytes from `at` on, with zeros after them.
 #[inline(always)]
 fn last(bytes: &[u8], at: usize, length: usize) -> (u64, u64) {
     let (low, high) = (read(bytes, at), read(bytes, at + 8));

@@ -1,11 +1,11 @@
-//! The words of one text, laid end to end, with what the rules ask of each.
+//! The words of one text, laid end to end, with the totals that rules ask for.
 //!
-//! In: a text and the byte ranges of its words. Out: the words glued together (so that n words in
-//! a row are one slice), where each begins, in bytes and in code points, and a key of 64 bits that
-//! stands for it; totals over all of them ([`Totals`]).
-//! Invariants: nothing but the words decides; a word of up to seven bytes is its key, longer ones
-//! are equal when key and bytes are. Cost: a copy of eight or sixteen bytes a word and a few
-//! operations on its key; buffers grow with the largest text and are kept.
+//! In: a text and the byte ranges of its words. Out: the words glued together (so that n words in a
+//! row are one slice), where each begins, in bytes and in code points, and a 64-bit key that stands
+//! for it; totals over all words ([`Totals`]). Invariants: nothing but the words decides; a word of
+//! up to seven bytes is its own key, longer ones are equal when key and bytes are. Cost: a copy of
+//! eight or sixteen bytes a word and a few operations on its key; buffers grow with the largest
+//! text and are kept.
 
 use super::giants::Giant;
 use super::table::{hash, mix, read};
@@ -19,26 +19,26 @@ use std::ops::{ControlFlow, Range};
 const PADDING: usize = 32;
 /// Marks the key of a word of eight bytes or more, which is a hash.
 const LONG: u64 = 1 << 63;
-/// Words above which buffers are given back after a document: 16 MiB of keys.
+/// Buffers for more words than this are freed after a document: 16 MiB of keys.
 const KEPT: usize = 1 << 21;
 
 /// The words of a text. Word `w` is `glued[starts[w]..starts[w + 1]]`; in a giant a word goes by
 /// its place, not its number.
 #[derive(Default)]
 pub struct CutWords {
-    /// Byte ranges of the words in the text, which [`CutWords::lay`] reads. Where the text is a
-    /// giant, `lay` frees them.
+    /// Byte ranges of the words in the text, which [`CutWords::lay`] reads. It frees them if they
+    /// are more than `KEPT`.
     pub spans: Vec<Span>,
     glued: Vec<u8>,
     starts: Vec<u32>,
     /// Code points before each word; empty for ASCII, where it would repeat `starts`.
     chars: Vec<u32>,
     keys: Vec<u64>,
-    /// The words of a giant, in place of all else.
+    /// The words of a giant, which replace all other fields.
     giant: Option<Giant>,
 }
 
-/// What Gopher's quality rules ask of all words.
+/// The totals over all words that Gopher's quality rules ask for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Totals {
     /// Words that are more than punctuation.
@@ -50,13 +50,13 @@ pub struct Totals {
 }
 
 impl CutWords {
-    /// Holds the words of a giant and nothing else.
+    /// Takes the words of a giant, and drops all else.
     pub fn hold(&mut self, giant: Giant) {
         *self = CutWords { spans: std::mem::take(&mut self.spans), ..CutWords::default() };
         self.giant = Some(giant);
     }
 
-    /// The words of a giant, if these are.
+    /// The giant that holds the words, if the text is one.
     pub fn giant(&mut self) -> Option<&mut Giant> {
         self.giant.as_mut()
     }
@@ -123,7 +123,7 @@ impl CutWords {
         self.len() == 0
     }
 
-    /// `count` words from `word` on, glued.
+    /// The bytes of `count` words from `word` on, glued.
     #[inline]
     pub fn bytes(&self, word: usize, count: usize) -> &[u8] {
         match &self.giant {
@@ -132,7 +132,7 @@ impl CutWords {
         }
     }
 
-    /// The same of words that are no giant's, for loops over all of them.
+    /// As [`CutWords::bytes`], for words that are no giant's, in loops over all of them.
     #[inline(always)]
     pub fn laid_bytes(&self, word: usize, count: usize) -> &[u8] {
         &self.glued[self.starts[word] as usize..self.starts[word + count] as usize]
@@ -146,7 +146,7 @@ impl CutWords {
         }
     }
 
-    /// The same of words that are no giant's.
+    /// As [`CutWords::chars`], for words that are no giant's.
     #[inline(always)]
     pub fn laid_chars(&self, word: usize, count: usize) -> usize {
         let at = if self.chars.is_empty() { &self.starts } else { &self.chars };
@@ -168,7 +168,7 @@ impl CutWords {
         &self.keys
     }
 
-    /// Hands each word and its key to `each` until that breaks.
+    /// Calls `each` with each word and its key until that breaks.
     #[inline(always)]
     pub fn try_each(&self, mut each: impl FnMut(usize, u64) -> ControlFlow<()>) {
         let _ = match &self.giant {
@@ -204,13 +204,13 @@ impl CutWords {
         self.kind(word, self.keys[word]).has_letter
     }
 
-    /// Where `count` words from `word` on stand in the text, with what lies between them; they
-    /// must have their places.
+    /// The byte range in the text of `count` words from `word` on, with what lies between them; the
+    /// words must have their spans.
     pub fn place(&self, word: usize, count: usize) -> Range<usize> {
         self.spans[word].start as usize..self.spans[word + count - 1].end as usize
     }
 
-    /// What a word is.
+    /// The properties of a word.
     #[inline(always)]
     fn kind(&self, word: usize, key: u64) -> WordKind {
         if is_short_ascii(key) {
@@ -222,7 +222,7 @@ impl CutWords {
         }
     }
 
-    /// What the characters of any word say.
+    /// The properties of a word of any characters.
     fn kind_of_any(&self, word: usize) -> WordKind {
         let text = std::str::from_utf8(self.bytes(word, 1)).unwrap_or_default();
         let mut kind = WordKind { chars: 0, has_letter: false, has_substance: false };
@@ -244,14 +244,14 @@ impl CutWords {
     }
 }
 
-/// What one word is.
+/// The properties of one word.
 struct WordKind {
     chars: usize,
     has_letter: bool,
     has_substance: bool,
 }
 
-/// The key of a word of at most 16 bytes, given with what stands behind it.
+/// The key of a word of at most 16 bytes, given with the bytes after it.
 #[inline(always)]
 fn key_of_block(low: u64, high: u64, length: usize) -> u64 {
     if length < 8 {
@@ -262,7 +262,7 @@ fn key_of_block(low: u64, high: u64, length: usize) -> u64 {
     }
 }
 
-/// The key of a word that stands in `glued`, with at least 16 bytes behind it.
+/// The key of a word in `glued`, which has at least 16 bytes after it.
 fn key_of_glued(glued: &[u8], start: usize, length: usize) -> u64 {
     if length <= 16 {
         key_of_block(read(glued, start), read(glued, start + 8), length)
@@ -284,7 +284,7 @@ fn is_short_ascii(key: u64) -> bool {
     key & 0x8080_8080_8080_8080 == 0
 }
 
-/// Each byte of a word at once: letters and digits are substance, other ASCII is punctuation.
+/// Classes all bytes of a word at once: letters and digits are substance, other ASCII punctuation.
 #[inline(always)]
 fn short_kind(key: u64) -> WordKind {
     const EACH: u64 = 0x0001_0101_0101_0101;

@@ -31,15 +31,15 @@ use crate::{
     shards::TokenWidth,
 };
 
-/// Tokens, and samples, of a row group.
+/// Tokens of a row group, and samples of a row group.
 const GROUP_TOKENS: usize = 1 << 20;
 const GROUP_SAMPLES: usize = 1 << 16;
 
 /// The folder of the Parquet files.
 const FOLDER: &str = "data";
 
-/// The dataset card: which files are which split. Rows of a mix and the documents that it validates
-/// on have other columns, so those are a configuration of their own.
+/// The dataset card, which says which files are which split. Rows of a mix have other columns than
+/// its validation documents, so those two splits are configurations of their own.
 pub fn card(has_validation: bool, is_mix: bool) -> String {
     let validation = match (has_validation, is_mix) {
         (false, _) => "",
@@ -113,7 +113,7 @@ pub struct ParquetWriter {
     starts: ListBuilder<UInt32Builder>,
     names: [StringBuilder; 2],
     rows: bool,
-    /// Samples and tokens of the open group.
+    /// Samples and tokens of the row group that is being filled.
     open: (usize, usize),
     written: Vec<Written>,
 }

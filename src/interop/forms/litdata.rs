@@ -1,11 +1,11 @@
 //! LitData's form: chunks of tokens for its `TokensLoader`.
 //!
 //! In → pieces; out → `train/chunk-0-0.bin …` and `train/index.json`, or those of `val`. A chunk is
-//! the count of items, here 1 (u32), where it begins and ends (u32 each, from the file's first
+//! the number of items, here 1 (u32), where it begins and ends (u32 each, from the file's first
 //! byte), and the tokens (LitData, `streaming/writer.py`, `_create_chunk`). The loader cuts each
-//! chunk into blocks of its own length and leaves out what is left at the chunk's end, so a chunk
-//! holds a multiple of `sequence` tokens, or of 2¹⁶: nothing is lost to a length that divides it,
-//! but behind the last block of all. Cost: the disk's.
+//! chunk into blocks of its own length and drops the remainder at the chunk's end, so a chunk holds
+//! a multiple of `sequence` tokens, or of 2¹⁶: a block length that divides it loses nothing except
+//! after the last block of all. Cost: the disk's.
 
 use serde_json::{Value, json};
 
@@ -17,7 +17,7 @@ use crate::{
     shards::TokenWidth,
 };
 
-/// What a chunk is a multiple of when nobody says, where it is so long.
+/// The number of tokens that a chunk is a multiple of by default, if it can hold so many.
 const MULTIPLE: u64 = 1 << 16;
 /// Count of items and their two offsets.
 const HEAD_BYTES: u64 = 12;
@@ -39,7 +39,7 @@ pub struct LitdataWriter {
 }
 
 impl LitdataWriter {
-    /// Creates the split's folder; how many tokens come is known before.
+    /// Creates the split's folder; the number of tokens is known in advance.
     pub fn create(target: Target<'_>) -> Result<LitdataWriter> {
         let folder = target.split_name();
         let directory = target.directory.join(folder);

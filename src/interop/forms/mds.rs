@@ -1,13 +1,13 @@
 //! MosaicML Streaming's form: shards of samples, and an index.
 //!
 //! In → samples; out → `train/shard.00000.mds …` and `train/index.json`, or those of `val`. A shard
-//! is the count of samples (u32), where each begins and the last ends (u32, from the file's first
+//! is the number of samples (u32), where each begins and the last ends (u32, from the file's first
 //! byte), the shard's configuration as JSON, then the samples; a sample is the sizes of its columns
-//! (u32 each, all of them vary), then the columns (Streaming, `streaming/base/format/mds/`).
-//! Columns: `tokens` (`ndarray:uint16` or `ndarray:uint32`); of documents `id` and `source`
-//! (`str`), of rows `starts` (`ndarray:uint32`), where documents begin. An array has at least one
-//! number there, so documents without a token are left out, and a row inside a document has the one
-//! start 2³² - 1, which is no place. Cost: a shard in memory.
+//! (u32 each, since all of them vary), then the columns (Streaming, `streaming/base/format/mds/`).
+//! Columns: `tokens` (`ndarray:uint16` or `ndarray:uint32`); for documents `id` and `source`
+//! (`str`), for rows `starts` (`ndarray:uint32`), where documents begin. An array there holds at
+//! least one number, so documents without a token are left out, and a row in which no document
+//! begins has the single start 2³² - 1, which is no position. Cost: a shard in memory.
 
 use serde_json::{Value, json};
 
@@ -20,7 +20,7 @@ use crate::{
 
 /// The version of the format.
 const VERSION: u32 = 2;
-/// What stands for "no start": arrays hold at least one number.
+/// The value for a row without starts, since arrays hold at least one number.
 const NO_START: u32 = u32::MAX;
 
 /// Writes the shards of a split.
@@ -29,7 +29,7 @@ pub struct MdsWriter {
     folder: &'static str,
     width: TokenWidth,
     bytes_max: u64,
-    /// The shard's configuration, and its text as it stands in each.
+    /// The shards' configuration, and the JSON of it that each shard holds.
     config: Value,
     config_text: String,
     sizes: Vec<u32>,
@@ -107,7 +107,8 @@ impl MdsWriter {
     }
 }
 
-/// A one-dimensional array: its dimensions and their type in a byte, its length, its numbers.
+/// Writes a one-dimensional array: a byte for the number of dimensions and their type, the length,
+/// the numbers.
 fn array(length: usize, numbers: &[u8], out: &mut Vec<u8>) {
     let dimensions = 1 << 2;
     match (u8::try_from(length), u16::try_from(length)) {

@@ -44,7 +44,7 @@ impl MegatronWriter {
         })
     }
 
-    /// Writes one number a document.
+    /// Writes one column of the index: one number for each document.
     fn column(&mut self, mut number: impl FnMut(u32, &mut Vec<u8>)) -> Result<()> {
         let lengths = std::mem::take(&mut self.lengths);
         for chunk in lengths.chunks(CHUNK) {

@@ -32,7 +32,7 @@ use crate::{
     shards::TokenWidth,
 };
 
-/// What a file holds, by its name below the folder.
+/// A file that was written, by its name below the folder, and what it holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Written {
     pub name: String,
@@ -56,10 +56,10 @@ pub trait SampleWriter {
     fn finish(self: Box<Self>) -> Result<Vec<Written>>;
 }
 
-/// What a writer is made for.
+/// What a writer has to write, and where.
 #[derive(Clone, Copy, Debug)]
 pub struct Target<'a> {
-    /// The folder that files go to.
+    /// The folder to write to.
     pub directory: &'a Path,
     pub split: Split,
     pub width: TokenWidth,

@@ -7,7 +7,8 @@
 use super::{Output, PieceWriter, Target, Written, dtype, encode};
 use crate::{base::error::Result, interop::read::Piece, shards::TokenWidth};
 
-/// The header's length: magic, version and length included, and what mapping aligns to.
+/// Bytes of the header, magic, version and length included: a multiple of numpy's alignment for
+/// mapping.
 const HEAD_BYTES: usize = 128;
 
 /// Writes a pair of arrays.
@@ -21,7 +22,7 @@ pub struct NumpyWriter {
 }
 
 impl NumpyWriter {
-    /// Creates both files; their lengths are known before.
+    /// Creates both files; their lengths are known in advance.
     pub fn create(target: Target<'_>) -> Result<NumpyWriter> {
         let names = ["", "_starts"].map(|ending| format!("{}{ending}.npy", target.split_name()));
         let mut tokens = Output::create(&target.directory.join(&names[0]))?;
