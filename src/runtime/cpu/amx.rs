@@ -88,8 +88,8 @@ impl Configured {
     ///
     /// # Safety
     /// `left` holds 32 rows of `steps` · 64 bytes, `left_stride` bytes apart; `right` holds
-    /// `steps` · 16 rows of 128 bytes; `sums` has room for 32 rows of 32 numbers, as many bytes
-    /// apart as its second part says.
+    /// `steps` · 16 rows of 128 bytes; `sums` is (start, bytes between rows) of room for 32 rows of
+    /// 32 numbers.
     pub unsafe fn multiply(
         &self,
         left: *const u32,

@@ -1,5 +1,4 @@
-//! Inside a model: the residual stream between its blocks while it reads a text, and the attention
-//! of each head.
+//! Inside a model that reads a text: the residual stream between its blocks, and its attention.
 //!
 //! In → the tokens of one text; out → a [`Look`]: norms of the stream before each block and after
 //! the last, and the attention of each head. **Method.** One forward pass with a cache that records

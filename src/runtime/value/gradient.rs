@@ -18,7 +18,8 @@ pub type HostBackward = Box<dyn FnOnce(&Tensor) -> Result<Vec<Option<Tensor>>>>;
 /// returns the sums.
 pub type AddingBackward = Box<dyn FnOnce(&Tensor, Before) -> Result<Vec<Option<Addend>>>>;
 
-/// The gradient that each input of an op has from other ops.
+/// The gradient that each input of an op has already: from other ops or, for a parameter, also from
+/// earlier parts of the batch.
 pub type Before = Vec<Option<Addend>>;
 
 /// The same on a device, which also gets the gradients that inputs have from other ops.
