@@ -5,8 +5,8 @@
 //! (2022, appendix A) and RTX Blackwell GPU architectures (2025, appendix A): memory bandwidth, and
 //! dense bf16 products with fp32 sums.
 //! No whitepaper gives the RTX 4070's rate of products: it is that of its 46 multiprocessors at
-//! 2.475 GHz with Ada's 512 operations a clock, which gives the whitepaper's 165.2 for the RTX
-//! 4090. Memory is the total that `nvidia-smi` shows. Limits of a multiprocessor: *CUDA C++
+//! 2.475 GHz with Ada's 512 operations a clock, which gives the whitepaper's 165.2 for the
+//! RTX 4090. Memory is the total that `nvidia-smi` shows. Limits of a multiprocessor: *CUDA C++
 //! Programming Guide* 13.0, table of technical specifications by compute capability.
 //!
 //! An H200 was measured to give 770 to 800 TFLOP/s of its 989 in a product of 8192³.
