@@ -4,9 +4,9 @@
 //! `init = "gpt2"` projections into the residual stream (`o_proj`, `down_proj`) are divided by
 //! √(2·n_layer), so the stream's variance does not grow with depth (Radford et al., *GPT-2*, 2019);
 //! they may begin at 0. At another width than muP's base the deviation of the blocks' matrices is
-//! multiplied by √(base / d_model). A norm begins as factor 1; biases and rows that pad a table are
-//! 0. Each parameter draws from a stream of its own, (seed, its name), row by row, so its numbers
-//! depend on neither the other parameters nor the number of padded rows.
+//! multiplied by √(base / d_model). A norm begins as factor 1; biases and rows that pad a table
+//! are 0. Each parameter draws from a stream of its own, (seed, its name), row by row, so its
+//! numbers depend on neither the other parameters nor the number of padded rows.
 
 use std::collections::BTreeMap;
 
