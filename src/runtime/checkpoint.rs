@@ -2,18 +2,18 @@
 //!
 //! In → a model, its optimizer, a [`TrainState`]; out → `step-000500/` with `model.safetensors`,
 //! `optimizer.safetensors`, `state.json`, `hashes.json`, `ema.safetensors` where the parameters are
-//! averaged, and whatever files the caller lays beside
-//! them, which nothing here reads. Where adapters alone are trained, `model.safetensors` has taken
-//! them up, so that every reader finds a whole model; what training goes on with stands beside it,
-//! `base.safetensors` as it was and `adapter.safetensors`. It is written as
-//! `step-000500.tmp-<process>`, flushed to disk, read again, held against the hashes of what was
-//! meant and renamed, so a checkpoint that can be seen is whole; a leftover of a kill is never read
-//! and is removed at the next start.
+//! averaged, and any files the caller adds, which nothing here reads. Where only adapters are
+//! trained, `model.safetensors` has them merged, so that every reader finds a whole model; beside
+//! it are the files from which training resumes, `base.safetensors` without adapters and
+//! `adapter.safetensors`. A checkpoint is written as `step-000500.tmp-<process>`, flushed to disk,
+//! read again, compared with the hashes of what should be there, and renamed, so a checkpoint under
+//! its own name is whole; what a killed process leaves is never read and is removed at the next
+//! start.
 //!
-//! **Damage.** `hashes.json` holds the XXH3-128 of the other files and of the run's records as far
-//! as the checkpoint goes with them ([`Hashes`]). [`Checkpoint::check`] holds every file against
-//! it; whoever loads has checked before. A checkpoint of an earlier version has no `hashes.json`:
-//! its caller gives the hashes that it knows of.
+//! **Damage.** `hashes.json` holds the XXH3-128 of the other files, and of the run's records up to
+//! the checkpoint's step ([`Hashes`]). [`Checkpoint::check`] compares every file with it; callers
+//! check before they load. A checkpoint of an earlier version has no `hashes.json`: the caller
+//! gives the hashes that it knows.
 //!
 //! **Invariants.** Equal state, equal bytes: names are sorted, no clock, host or path is stored.
 //! Loading and saving again gives the same files. **Cost.** Saving writes the tensors once and
@@ -40,27 +40,27 @@ pub const MODEL: &str = "model.safetensors";
 const OPTIMIZER: &str = "optimizer.safetensors";
 /// The running average of the parameters, under the same names.
 pub const AVERAGE: &str = "ema.safetensors";
-/// What stands still beside adapters, and they themselves.
+/// The frozen parameters beside adapters, and the adapters.
 const BASE: &str = "base.safetensors";
 pub const ADAPTER: &str = "adapter.safetensors";
 pub const STATE: &str = "state.json";
 pub const HASHES: &str = "hashes.json";
 
-/// What follows a checkpoint's name while a later start has put it out of the way: it is damaged,
-/// or lies behind the step the run went back to.
+/// Suffix of a checkpoint that a later start has put aside because it is damaged, or because the
+/// run went back to an earlier step.
 const ASIDE: &str = ".aside";
 
-/// `hashes.json`: what a checkpoint vouches for.
+/// `hashes.json`: the files and records that a checkpoint can verify.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Hashes {
-    /// The checkpoint's other files, whole.
+    /// The checkpoint's other files, each as a whole.
     pub files: Vec<FileHash>,
     /// The run's records up to the checkpoint's step, named relative to the run.
     pub records: Vec<FileHash>,
 }
 
-/// Where a run stands, and what its parameters mean.
+/// The position of a run, and the description of its parameters.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TrainState {
@@ -75,8 +75,8 @@ pub struct TrainState {
     pub smoothed_loss: Option<f64>,
     /// The best validation so far.
     pub best: Option<Best>,
-    /// Loss and gradient norm of the last steps, by which a spike is told; none unless they are
-    /// looked for.
+    /// Loss and gradient norm of the last steps, by which a spike is detected; empty unless the run
+    /// looks for spikes.
     #[serde(default, deserialize_with = "exact::pairs", skip_serializing_if = "Vec::is_empty")]
     pub window: Vec<[f64; 2]>,
     /// The chain of the parameters' hashes; none unless it is kept.
@@ -84,7 +84,7 @@ pub struct TrainState {
     pub parameters: Option<Fingerprint>,
     /// The shape of the parameters.
     pub model: ModelConfig,
-    /// The adapters that alone are trained; none: all parameters are.
+    /// The adapters, if only these are trained.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lora: Option<LoraConfig>,
     /// What the bits up to here depended on.
@@ -114,7 +114,7 @@ pub struct Checkpoint {
 /// What goes with a checkpoint beside the state to continue from.
 #[derive(Clone, Copy, Default)]
 pub struct Beside<'a> {
-    /// What of the run's records belongs to the steps up to it.
+    /// The run's records up to the checkpoint's step.
     pub records: &'a [FileHash],
     /// Further files, by name: what other tools need to read the model.
     pub companions: &'a [(&'static str, Vec<u8>)],
@@ -122,9 +122,9 @@ pub struct Beside<'a> {
     pub average: Option<&'a Model>,
 }
 
-/// Publishes `step-NNNNNN` in `directory`, with what goes beside it. A published
-/// checkpoint of the same step and state is kept: a run that reaches a step twice reaches it
-/// equally. One of another state is an error. What was put aside up to this step is removed.
+/// Publishes `step-NNNNNN` in `directory`, with what goes beside it. A published checkpoint of the
+/// same step and state is kept, since a run that reaches a step twice reaches it with equal bits;
+/// one with another state is an error. Checkpoints put aside up to this step are removed.
 pub fn save(
     directory: &Path,
     model: &Model,
@@ -149,7 +149,7 @@ pub fn save(
     io::create_directory(&attempt)?;
     let written = write_files(&attempt, model, optimizer, state, beside);
     if let Err(error) = written.and_then(|()| io::sync(&attempt)) {
-        // A full disk gets its room back; the checkpoints before stand as they are.
+        // Free the space, since the disk may be full; earlier checkpoints are untouched.
         io::remove_directory(&attempt)?;
         return Err(error);
     }
@@ -159,7 +159,7 @@ pub fn save(
     Ok(checkpoint)
 }
 
-/// Removes what was put aside of the steps up to `step`: the run has passed them anew.
+/// Removes checkpoints put aside up to `step`: the run has passed these steps again.
 fn remove_aside(directory: &Path, step: u64) -> Result<()> {
     for path in io::list(directory)? {
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
@@ -267,7 +267,7 @@ pub fn find(directory: &Path, step: u64) -> Result<Checkpoint> {
     })
 }
 
-/// Removes what a killed save left. For the one process that holds the run's lock.
+/// Removes what a killed save left. Only the process that holds the run's lock may call it.
 pub fn remove_temporary(directory: &Path) -> Result<()> {
     if directory.exists() {
         for path in io::list(directory)? {
@@ -281,14 +281,14 @@ pub fn remove_temporary(directory: &Path) -> Result<()> {
 }
 
 impl Checkpoint {
-    /// Where the run stood.
+    /// The state of the run at this checkpoint.
     pub fn state(&self) -> Result<TrainState> {
         let path = self.path.join(STATE);
         let text = io::read(&path)?;
         serde_json::from_slice(&text).map_err(|error| Error::damaged_artifact(&path, None, error))
     }
 
-    /// What the checkpoint vouches for; `None`: an earlier version wrote it, without hashes.
+    /// The checkpoint's `hashes.json`; `None` if an earlier version wrote it, without hashes.
     pub fn hashes(&self) -> Result<Option<Hashes>> {
         let path = self.path.join(HASHES);
         if !path.exists() {
@@ -303,7 +303,7 @@ impl Checkpoint {
         Ok(Some(hashes))
     }
 
-    /// Holds every file against `hashes`; the error names one that differs.
+    /// Compares every file with `hashes`; the error names one that differs.
     pub fn check(&self, hashes: &[FileHash]) -> Result<()> {
         for name in [STATE, MODEL, OPTIMIZER] {
             self.listed(hashes, name)?;
@@ -311,7 +311,7 @@ impl Checkpoint {
         hashes.iter().try_for_each(|file| file.hold(&self.path, true))
     }
 
-    /// The same for what [`Checkpoint::model`] reads, which is all that generation needs.
+    /// The same for the files that [`Checkpoint::model`] reads, all that generation needs.
     pub fn check_model(&self, hashes: &[FileHash]) -> Result<()> {
         self.listed(hashes, STATE)?.hold(&self.path, true)?;
         self.listed(hashes, MODEL)?.hold(&self.path, true)
@@ -329,7 +329,7 @@ impl Checkpoint {
         Model::from_tensors(&self.state()?.model, tensors, device)
     }
 
-    /// The model as training goes on with it: with its adapters beside it, where it has any.
+    /// The model from which training resumes: adapters, if any, are not merged.
     pub fn model_in_training(&self, device: &Device) -> Result<Model> {
         let state = self.state()?;
         let Some(lora) = &state.lora else { return self.model(device) };
@@ -348,14 +348,15 @@ impl Checkpoint {
         Model::from_tensors(&self.state()?.model, tensors, device).map(Some)
     }
 
-    /// Gives `optimizer`, made for [`Checkpoint::model_in_training`]'s parameters, its state back.
+    /// Loads the state of `optimizer`, made for the parameters of
+    /// [`Checkpoint::model_in_training`], and returns that of the run.
     pub fn restore(&self, optimizer: &mut dyn Optimizer) -> Result<TrainState> {
         let device = Device::cpu();
         optimizer.load_state(read_tensors(&self.path.join(OPTIMIZER), &device)?)?;
         self.state()
     }
 
-    /// Puts it out of the way until its step is passed again.
+    /// Puts the checkpoint aside until the run passes its step again.
     pub fn set_aside(&self) -> Result<PathBuf> {
         let aside = self.aside();
         io::remove_directory(&aside)?;
@@ -369,7 +370,7 @@ impl Checkpoint {
         PathBuf::from(path)
     }
 
-    /// Removes it: renamed out of sight first, so a kill leaves no half checkpoint.
+    /// Removes the checkpoint. It is renamed first, so a kill leaves no half checkpoint.
     pub fn remove(&self) -> Result<()> {
         let mut hidden = self.path.clone().into_os_string();
         hidden.push(".tmp-removed");
@@ -518,7 +519,7 @@ mod tests {
         let saved = save(directory.path(), &model, &optimizer, &state(1), beside).unwrap();
         let check = || saved.check(&saved.hashes()?.expect("it has hashes").files);
         check().unwrap();
-        // What is for other tools as well.
+        // Files for other tools are checked as well.
         for name in [MODEL, OPTIMIZER, STATE, HASHES, "config.json"] {
             let path = saved.path.join(name);
             let bytes = io::read(&path).unwrap();

@@ -1,6 +1,6 @@
 //! What a trainer reads: batches of rows, and the feed that makes them.
 //!
-//! In → token ids with their documents' borders; out → [`Batch`]. A feed's row `i` is a pure
+//! In → token ids with their documents' boundaries; out → [`Batch`]. A feed's row `i` is a pure
 //! function of (mix, `i`), so a run's position is one integer and any micro-batch size, worker
 //! count or rank count reads the same rows (docs/design.md, section 3.9).
 
@@ -15,10 +15,10 @@ pub struct Batch {
     pub inputs: Vec<u32>,
     /// The token that follows each input.
     pub targets: Vec<u32>,
-    /// Which document of its row a token belongs to: one run of equal numbers a document.
-    /// Attention stays inside a run.
+    /// Which document of its row a token belongs to: a document is a run of equal numbers, and
+    /// attention stays inside a run.
     pub segments: Vec<u32>,
-    /// Distance from the document's first token: the position RoPE turns by.
+    /// Distance from the document's first token: the position that RoPE uses.
     pub positions: Vec<u32>,
     /// Whether each target counts in the loss; empty where all do.
     pub trained: Vec<bool>,
@@ -26,8 +26,8 @@ pub struct Batch {
     pub rows: usize,
     /// Tokens a row.
     pub sequence: usize,
-    /// Number of the first row in the training data, counted in rows as they are cut: with `parts`
-    /// what draws of dropout depend on.
+    /// Index of the first row in the training data, counted in cut rows. Draws of dropout depend on
+    /// it and on `parts`.
     pub first_row: u64,
     /// Into how many parts a row of the training data is cut.
     pub parts: u64,
@@ -51,8 +51,8 @@ impl Batch {
         }
     }
 
-    /// The same tokens in rows of `sequence`, of which the rows' own is a multiple. Each part
-    /// begins anew: it does not see what stands before it, and its positions count from 0.
+    /// The same tokens in rows of `sequence`, which must divide the present row length. Each part
+    /// begins anew: it does not see the tokens before it, and its positions count from 0.
     pub fn cut(self, sequence: usize) -> Batch {
         if sequence == self.sequence {
             return self;
@@ -89,7 +89,7 @@ impl Batch {
         }
     }
 
-    /// The targets that count in the loss, and where they stand; no places where all count.
+    /// The targets that count in the loss and their indices; `None` for these where all count.
     pub fn trained_targets(&self) -> (Option<Vec<u32>>, Cow<'_, [u32]>) {
         if self.trained.iter().all(|trained| *trained) {
             return (None, Cow::Borrowed(&self.targets));
@@ -116,7 +116,7 @@ impl Batch {
         }
     }
 
-    /// Lengths fit rows × sequence, and every id is below `vocab_size`.
+    /// Checks that lengths are rows × sequence and every id is below `vocab_size`.
     pub fn check(&self, vocab_size: usize) -> Result<()> {
         let columns = [&self.inputs, &self.targets, &self.segments, &self.positions];
         let expected = self.tokens();

@@ -17,7 +17,7 @@ use crate::runtime::cuda::memory::Context;
 /// A place for tensors and their arithmetic.
 #[derive(Clone, Debug)]
 pub struct Device {
-    /// Where the tensor library's tensors are, which beside a GPU are the host's copies.
+    /// Where the tensor library's tensors are; with a GPU these are the copies on the host.
     candle: candle_core::Device,
     context: Option<Arc<Context>>,
 }
@@ -67,7 +67,7 @@ impl Device {
         if self.context.is_some() { "cuda" } else { "cpu" }
     }
 
-    /// The device that is no CPU.
+    /// The device, unless it is the CPU.
     pub fn context(&self) -> Option<&Arc<Context>> {
         self.context.as_ref()
     }
@@ -83,16 +83,16 @@ fn unknown(name: &str) -> Error {
         .with_hint("devices are `auto`, `cpu`, `cuda` and `cuda:1`, its second one")
 }
 
-/// What a bitwise equal run needs equal, besides config and data.
+/// What must be equal for a bitwise equal run, besides config and data.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Numerics {
     /// Kind of device: `cpu`, or `cuda` with the GPU's name.
     pub device: String,
     /// Threads of the pool that computes.
     pub threads: usize,
-    /// Vector instructions of this CPU that kernels choose by.
+    /// Vector instructions of this CPU by which kernels are chosen.
     pub cpu_features: Vec<String>,
-    /// Who multiplies matrices, and with which kernels.
+    /// The library for products of matrices, and its kernels.
     pub matmul: String,
     /// Version of the tensor library.
     pub candle: String,

@@ -1,8 +1,9 @@
 //! Numbers of a JSON file, bit for bit as they were written.
 //!
 //! In → a field of JSON text; out → the f64 nearest to its digits, which is the one that was
-//! written. `serde_json` reads numbers faster and, of 17 digits, sometimes one bit beside; what a
-//! run continues from must be what it stopped with. For `#[serde(deserialize_with = …)]`.
+//! written. `serde_json` reads numbers faster, but a number of 17 digits is sometimes off by one
+//! bit; a run must resume from exactly the numbers it stopped with. For
+//! `#[serde(deserialize_with = …)]`.
 
 use serde::{Deserialize, Deserializer, de::Error};
 use serde_json::value::RawValue;

@@ -1,8 +1,9 @@
 //! What the loss before the first step must be, and what can only be wrong code.
 //!
 //! In → a freshly initialised model, its first batch and that batch's gradients; out → warnings, or
-//! the error of a model that cannot learn. **What stops a run:** a loss or a gradient that is no
-//! number, a parameter without a gradient. **What is said:** a loss away from its expectation.
+//! the error of a model that cannot learn. **Errors:** a loss or a gradient that is not finite, a
+//! parameter whose gradient is zero. **Warnings:** a loss away from its expectation, rows of one
+//! token, a batch that mostly repeats tokens.
 //!
 //! **The expectation.** After the final norm the hidden state has a mean square of 1, so the logit
 //! of a token that has nothing to do with it is N(0, s²), s² = d·σ² for a width d and σ =
@@ -12,8 +13,8 @@
 //! long as s² < 2·ln V; beyond, the sum is its largest element and ln(V·m) = s·√(2·ln V) (Derrida,
 //! *Random-energy model*, 1981). One pass with each token as its own target costs
 //! n = ln(1 + (V − 1)·m·e⁻ᵃ) and so gives a, token by token; the targets' logits are then a where
-//! a target repeats its input, and 0 on average elsewhere. So a tied head, repeated tokens and few
-//! distinct ones (DNA, digits, bytes) are expected as they are in the batch.
+//! a target repeats its input, and 0 on average elsewhere. So the expectation accounts for a tied
+//! head, repeated tokens and few distinct ones (DNA, digits, bytes) as they are in the batch.
 //!
 //! **Tolerance.** 0.1 and three standard deviations of the average logit of the targets:
 //! 3·s·√(Σ p²), with p the share of each distinct token among the targets. **Cost.** One forward
@@ -26,22 +27,22 @@ use crate::runtime::data::Batch;
 use crate::runtime::model::Model;
 use crate::runtime::step::StepGradients;
 
-/// A share of repeated tokens from which copying the input is nearly all there is to learn.
+/// The share of repeated tokens above which copying the input is nearly all there is to learn.
 const REPEATS_MAX: f64 = 0.9;
 
-/// What the first loss should be.
+/// The expected loss before the first step.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Expected {
     /// Nats a token.
     pub loss: f64,
-    /// How far from it is no surprise.
+    /// How far the loss may be from it without a warning.
     pub tolerance: f64,
     /// The share of targets that equal their input.
     pub repeats: f64,
 }
 
 impl Expected {
-    /// Of a fresh `model` on `batch`, `rows` rows at a time.
+    /// The expectation for a fresh `model` on `batch`, computed `rows` rows at a time.
     pub fn of(model: &Model, batch: &Batch, rows: usize) -> Result<Expected> {
         let config = model.config();
         let spread = (config.d_model as f64).sqrt() * config.init_std * config.width_ratio();
@@ -83,7 +84,7 @@ fn log_sum(count: f64, spread: f64) -> f64 {
     if spread < critical { log + spread * spread / 2.0 } else { spread * critical }
 }
 
-/// Σ p² over the distinct tokens: 1 / how many there are, as far as one can say.
+/// Σ p² over the distinct tokens: the inverse of their effective number.
 fn concentration(tokens: &[u32]) -> f64 {
     let mut counts: BTreeMap<u32, u64> = BTreeMap::new();
     tokens.iter().for_each(|token| *counts.entry(*token).or_default() += 1);
@@ -91,10 +92,10 @@ fn concentration(tokens: &[u32]) -> f64 {
     counts.values().map(|count| share(count) * share(count)).sum()
 }
 
-/// Checks a freshly initialised model's first step over `batch`. Returns what is unusual.
+/// Checks a freshly initialised model's first step over `batch`. Returns the warnings.
 ///
 /// # Errors
-/// Failed: a loss or a gradient that is no number, a parameter whose gradient is zero everywhere.
+/// Failed: a loss or a gradient that is not finite, a parameter whose gradient is zero everywhere.
 pub fn check(
     model: &Model,
     batch: &Batch,

@@ -1,7 +1,7 @@
-//! Files that are held against a hash.
+//! Files that are compared with a hash.
 //!
-//! In → a directory, a [`FileHash`]; out → nothing, or what differs. **Cost.** One reading at
-//! memory speed.
+//! In → a directory, a [`FileHash`]; out → nothing, or what differs. **Cost.** One read of the file
+//! at memory speed.
 
 use std::path::Path;
 
@@ -15,7 +15,7 @@ use crate::base::io;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FileHash {
-    /// Relative to whoever lists it.
+    /// Path relative to the directory of the list that names it.
     pub name: String,
     /// How many bytes from the start the hash covers.
     pub bytes: u64,
@@ -24,8 +24,8 @@ pub struct FileHash {
 }
 
 impl FileHash {
-    /// Fails with what differs unless `directory`'s file begins with the bytes that were hashed;
-    /// `whole`: and ends with them.
+    /// Fails with what differs unless the file in `directory` begins with the hashed bytes and,
+    /// with `whole`, has no others.
     pub fn hold(&self, directory: &Path, whole: bool) -> Result<()> {
         let path = directory.join(&self.name);
         let damaged = |message: String| Err(Error::damaged_artifact(&path, None, message));

@@ -1,12 +1,12 @@
-//! A matrix times one row, or a few: what generation does most.
+//! A matrix times one row, or a few: most of the work of generation.
 //!
-//! In → a weight [outputs, inputs], rows of inputs; out → one number an output and row. **Method.**
-//! Each output is a dot product of fixed lanes ([`super::cpu::dot`]); four go side by side, so that
-//! their sums do not wait for each other, and threads take runs of the weight's rows. A general
-//! matrix product packs its operands first, which costs more here than the product, and leaves
-//! threads idle. **Invariants.** The same bits at any number of threads, on any instruction set,
-//! and whatever rows lie beside a row. **Cost.** One reading of the weight, whatever the number of
-//! rows: bound by memory.
+//! In → a weight [outputs, inputs], rows of inputs; out → a number for each output and row.
+//! **Method.** Each output is a dot product over fixed lanes ([`super::cpu::dot`]); four are summed
+//! side by side, so that they do not wait for each other, and threads take runs of the weight's
+//! rows. A general matrix product packs its operands first, which costs more here than the product,
+//! and leaves threads idle. **Invariants.** The same bits at any number of threads, on any
+//! instruction set, and whatever rows lie beside a row. **Cost.** One read of the weight, whatever
+//! the number of rows: bound by memory.
 
 #![allow(unsafe_code, reason = "kernels for the vector units")]
 
@@ -16,7 +16,7 @@ use super::cpu::{self, LANES, kernel};
 
 /// Rows that are computed side by side.
 const SIDE: usize = 4;
-/// Elements of a weight that a task reads, about: 256 KiB, some tens of microseconds.
+/// Elements of a weight that a task reads, roughly: 256 KiB, some tens of microseconds.
 const TASK: usize = 1 << 16;
 
 /// `output` = `weight` · `x`, where `weight` has a row of x's length for each output.
@@ -51,7 +51,8 @@ pub fn matvecs(output: &mut [f32], weight: &[f32], x: &[f32], rows: usize) {
 }
 
 kernel! {
-    /// [outputs, rows]: a few rows of the weight stay in the cache while all rows of x pass by.
+    /// Fills `by_output` [outputs, rows]. Four rows of the weight stay in the cache while they are
+    /// multiplied by all rows of x.
     fn several(by_output: &mut [f32], weight: &[f32], x: &[f32], rows: usize) {
         let inputs = x.len() / rows;
         let sides = by_output.chunks_mut(SIDE * rows).zip(weight.chunks(SIDE * inputs));

@@ -6,7 +6,7 @@
 //! | module | holds |
 //! |---|---|
 //! | [`cpu`] | matrix products, vectorised `exp` and sums of fixed order, on slices of tensors |
-//! | [`mod@matvec`] | a matrix times one row: what generation does most |
+//! | [`mod@matvec`] | a matrix times one row: most of the work of generation |
 //! | [`cuda`] | arrays on an NVIDIA GPU, and the kernels of `kernels/` on them |
 //! | [`device`] | where tensors live, and what the bits of a run depend on |
 //! | [`value`] | [`value::Value`]: a tensor and the tape behind it; gradients by parameter name |
@@ -15,12 +15,12 @@
 //! | [`step`] | the gradients of one optimizer step, in micro-batches |
 //! | [`first_step`] | what the first loss must be, and what can only be wrong code |
 //! | [`optim`] | AdamW, Muon, Lion, SGD, clipping, learning-rate schedules |
-//! | [`ceiling`] | what a step takes on a GPU at best, from formulas |
+//! | [`ceiling`] | the best possible time of a step on a GPU, from formulas |
 //! | [`pages`] | memory kept between steps |
 //! | [`named`] | parameters and gradients by name |
 //! | [`data`] | what a trainer reads: batches, and the feed that makes them |
 //! | `exact` | numbers of JSON files, to the bit |
-//! | [`hashed`] | files that are held against a hash |
+//! | [`hashed`] | files that are compared with a hash |
 //! | [`tensors`] | tensors in a file |
 //! | [`pretrained`] | models in Hugging Face's form: read, and described |
 //! | [`checkpoint`] | parameters, optimizer and position on disk, published by one rename |
@@ -53,7 +53,7 @@ pub mod value;
 
 use crate::base::error::Error;
 
-/// An error of the tensor library: shapes that do not fit, a device that refuses.
+/// An error of the tensor library, such as shapes that do not fit.
 impl From<candle_core::Error> for Error {
     fn from(error: candle_core::Error) -> Error {
         Error::failed(format!("tensor operation failed: {error}"))

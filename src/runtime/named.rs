@@ -1,8 +1,8 @@
 //! Parameters and their gradients, by name.
 //!
 //! In → tensors; out → the tensors as the last step left them, hashes, gradients by name.
-//! **Invariants.** Names rise, so that every walk has one order. **Cost.** Nothing beyond the
-//! tensors; where they live on a device, a copy of them when one is asked for.
+//! **Invariants.** Iteration is by rising name, so its order is always the same. **Cost.** Nothing
+//! beyond the tensors; where they live on a device, a copy of them when one is read.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use crate::runtime::cuda::resident::Resident;
 
 /// The trainable tensors by name, in the order of their names.
 ///
-/// Where they live on a device, the tensors are its copy, made when one is asked for after a step.
+/// Where they live on a device, the tensors here are a copy, updated when one is read after a step.
 #[derive(Clone, Debug)]
 pub struct NamedParameters {
     pub(super) tensors: BTreeMap<String, Tensor>,
@@ -29,25 +29,25 @@ impl NamedParameters {
         NamedParameters { tensors, resident: None }
     }
 
-    /// The same, living on a device from now on.
+    /// The same parameters, moved to a device.
     pub fn placed_on(self, context: &Arc<Context>) -> Result<NamedParameters> {
         let resident = Some(Arc::new(Resident::new(context, &self.tensors)?));
         Ok(NamedParameters { resident, ..self })
     }
 
-    /// Where they live, if not on the host.
+    /// The parameters on the device, unless they live on the host.
     pub fn resident(&self) -> Option<&Arc<Resident>> {
         self.resident.as_ref()
     }
 
-    /// The same, never to be changed again: on a device less memory.
+    /// The same parameters, never to be changed again, which takes less memory on a device.
     pub fn frozen(self) -> NamedParameters {
         let tensors = self.tensors().clone();
         let resident = self.resident.map(|resident| Arc::new(resident.frozen()));
         NamedParameters { tensors, resident }
     }
 
-    /// The tensors as the last step has left them.
+    /// The tensors as of the last step.
     ///
     /// # Panics
     /// Where the device fails, after which nothing on it can be used.
@@ -60,7 +60,7 @@ impl NamedParameters {
         &self.tensors
     }
 
-    /// Begins the sums of a step's gradients, where they are kept with the parameters.
+    /// Sets the sums of gradients to zero where they are kept with the parameters, on a device.
     pub fn clear_gradients(&self) -> Result<()> {
         self.resident.as_ref().map_or(Ok(()), |resident| resident.clear_gradients())
     }
@@ -112,11 +112,11 @@ impl NamedParameters {
 /// Numbers whose bytes are copied at once to be hashed.
 const HASHED_AT_ONCE: usize = 16 * 1024;
 
-/// One gradient a parameter, by the parameter's name.
+/// A gradient for each parameter, by the parameter's name.
 #[derive(Clone, Debug, Default)]
 pub struct NamedGradients {
     pub(super) tensors: BTreeMap<String, Tensor>,
-    /// Where they are summed instead, on a device.
+    /// The parameters on a device where gradients are summed instead.
     pub(super) resident: Option<Arc<Resident>>,
 }
 
@@ -131,7 +131,7 @@ impl NamedGradients {
         self.tensors.iter().map(|(name, tensor)| (name.as_str(), tensor))
     }
 
-    /// Where they are summed, if not on the host.
+    /// The parameters on the device where they are summed, unless on the host.
     pub fn resident(&self) -> Option<&Arc<Resident>> {
         self.resident.as_ref()
     }
@@ -148,7 +148,7 @@ impl NamedGradients {
         }
     }
 
-    /// Puts `gradient` in the place of the one called `name`.
+    /// Sets the gradient of the parameter called `name`.
     pub fn insert(&mut self, name: &str, gradient: Tensor) {
         self.tensors.insert(name.to_owned(), gradient);
     }

@@ -1,10 +1,9 @@
-//! Memory that a training step frees and the next one takes again, kept in between.
+//! Memory that a training step frees and the next one allocates again, kept in between.
 //!
 //! In → nothing; out → [`KeptPages`], for as long as steps follow each other. The binary's
-//! allocator gives freed memory back to the system after some milliseconds, and a step that
-//! allocates it again pays a page fault for every 4 KiB: up to a fifth of the CPU time of a step of
-//! 4 million parameters.
-//! **Invariants.** Changes no number; where another allocator is in use, nothing at all. **Cost.**
+//! allocator returns freed memory to the system after some milliseconds, and a step that allocates
+//! it again pays a page fault for every 4 KiB: up to a fifth of the CPU time of a step of 4 million
+//! parameters. **Invariants.** Changes no number; has no effect under another allocator. **Cost.**
 //! The memory of a step's peak stays with the process until the last [`KeptPages`] is dropped.
 
 #![allow(unsafe_code, reason = "an option of the allocator, which is C")]
@@ -20,13 +19,13 @@ unsafe extern "C" {
     fn mi_collect(force: bool);
 }
 
-/// `mi_option_purge_delay` of mimalloc 2 and 3: milliseconds until freed memory is given back.
+/// `mi_option_purge_delay` of mimalloc 2 and 3: milliseconds until freed memory is returned.
 const PURGE_DELAY: c_int = 15;
 
-/// As the delay: never.
+/// The delay that means never.
 const NEVER: c_long = -1;
 
-/// How many hold pages, and the delay before the first did.
+/// How many [`KeptPages`] exist, and the delay before the first of them.
 static HOLDERS: Mutex<(usize, c_long)> = Mutex::new((0, 0));
 
 /// While one exists, freed memory stays with the process.
@@ -37,8 +36,8 @@ impl KeptPages {
     pub fn hold() -> KeptPages {
         let mut holders = HOLDERS.lock().unwrap_or_else(PoisonError::into_inner);
         if holders.0 == 0 {
-            // SAFETY: reads and writes a number that the allocator looks at when it frees; the
-            // lock keeps others of this kind away.
+            // SAFETY: reads and writes a number that the allocator reads when it frees; the lock
+            // keeps other calls like this one out.
             unsafe {
                 holders.1 = mi_option_get(PURGE_DELAY);
                 mi_option_set(PURGE_DELAY, NEVER);
@@ -54,7 +53,7 @@ impl Drop for KeptPages {
         let mut holders = HOLDERS.lock().unwrap_or_else(PoisonError::into_inner);
         holders.0 -= 1;
         if holders.0 == 0 {
-            // SAFETY: as above; a collection touches freed memory alone.
+            // SAFETY: as above; a collection touches only freed memory.
             unsafe {
                 mi_option_set(PURGE_DELAY, holders.1);
                 mi_collect(true);

@@ -44,7 +44,7 @@ fn accumulate(model: &Model, batch: &Batch, micro_batch: usize) -> Result<StepGr
         }
         let loss = model.loss(&part, tokens)?;
         sums.add(&loss, model.parameters())?;
-        // Read last: a device is waited for once its work is queued.
+        // Read the loss last: it waits for the device, so all work is queued before.
         total += loss.scalar()?;
     }
     Ok(StepGradients { loss: total, gradients: sums.finish(model.parameters())? })

@@ -1,10 +1,11 @@
 //! Tensors in a file, in the safetensors format.
 //!
-//! In → tensors by name; out → a file of them with its hash, and back; or where each tensor lies in
-//! a file. The format (huggingface/safetensors, `README.md`) is the length of a JSON header as u64,
-//! the header, and the tensors' little-endian elements. **Invariants.** Equal tensors, equal bytes:
-//! by rising name, the header padded with spaces to eight bytes. What is read lies inside the file,
-//! so a damaged header costs no memory. **Cost.** One tensor's bytes are held at a time.
+//! In → tensors by name; out → a file of them with its hash, and back; or the place of each tensor
+//! in a file. The format (huggingface/safetensors, `README.md`) is the length of a JSON header as
+//! u64, the header, and the tensors' little-endian elements. **Invariants.** Equal tensors, equal
+//! bytes: by rising name, the header padded with spaces to eight bytes. Sizes are checked against
+//! the file before anything is read, so a damaged header costs no memory. **Cost.** One tensor's
+//! bytes are held at a time.
 
 use std::collections::BTreeMap;
 use std::io::{Read, Seek, SeekFrom, Write};
@@ -21,7 +22,7 @@ use crate::base::io;
 use crate::runtime::device::Device;
 use crate::runtime::hashed::FileHash;
 
-/// The bytes that a file of these tensors begins with; theirs follow in the same order.
+/// The header of a file of these tensors; their bytes follow it in the same order.
 pub fn header<'a>(
     tensors: impl IntoIterator<Item = (&'a str, ElementType, &'a [usize])>,
 ) -> Vec<u8> {
@@ -63,7 +64,7 @@ pub fn hash_tensors(name: &str, tensors: &BTreeMap<String, Tensor>) -> Result<Fi
     each_part(name, tensors, &mut |_| Ok(()))
 }
 
-/// Gives the bytes of a file of `tensors` to `write`, part by part.
+/// Passes the bytes of a file of `tensors` to `write`, part by part.
 fn each_part(
     name: &str,
     tensors: &BTreeMap<String, Tensor>,
@@ -98,7 +99,7 @@ fn bytes(tensor: &Tensor) -> Result<Vec<u8>> {
     })
 }
 
-/// A type of elements that is read.
+/// A type of elements that can be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ElementType {
     F32,
@@ -127,7 +128,7 @@ impl ElementType {
         }
     }
 
-    /// `None`: a type that no model here is made of.
+    /// The element type of a `dtype`; `None` for types that no model here uses.
     fn of(dtype: Dtype) -> Option<ElementType> {
         match dtype {
             Dtype::F32 => Some(ElementType::F32),
@@ -139,7 +140,7 @@ impl ElementType {
     }
 }
 
-/// Where a tensor lies in its file.
+/// A tensor's place in its file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TensorPlace {
     pub name: String,
@@ -150,10 +151,11 @@ pub struct TensorPlace {
     pub end: u64,
 }
 
-/// The tensors of a file, in the order of their bytes. Reads the header alone.
+/// The tensors of a file, in the order of their bytes. Reads only the header.
 ///
 /// # Errors
-/// Damaged: what cannot be, named. Config: a type of elements that no model here is made of.
+/// Damaged: the header is impossible; the message says where. Config: a type of elements that no
+/// model here uses.
 pub fn places(path: &Path) -> Result<Vec<TensorPlace>> {
     let damaged = |message: String| Error::damaged_artifact(path, None, message);
     let size = io::size(path)?;
@@ -219,7 +221,7 @@ pub fn read_tensors(path: &Path, device: &Device) -> Result<BTreeMap<String, Ten
     Ok(tensors)
 }
 
-/// Elements of a shape.
+/// The number of elements of a shape; `None` if it overflows.
 fn elements(shape: &[usize]) -> Option<usize> {
     shape.iter().try_fold(1usize, |product, size| product.checked_mul(*size))
 }
@@ -256,7 +258,7 @@ pub fn encoded(numbers: &[f32], element: ElementType) -> Vec<u8> {
     }
 }
 
-/// The largest number of F16, beyond which it knows infinity alone.
+/// The largest finite number of F16.
 pub const F16_MAX: f32 = 65504.0;
 
 fn integers(bytes: &[u8]) -> Vec<i64> {

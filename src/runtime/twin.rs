@@ -1,9 +1,9 @@
-//! Training held against PyTorch's, from the same weights on the same rows.
+//! Training compared with PyTorch's, from the same weights on the same rows.
 //!
-//! `fixtures/twin` holds loss curves of the classes of `transformers` and of `torch.optim`
-//! (`tests/golden/make_twin.py`) and of adapters by `peft` (`make_peft.py`), `fixtures/optim`
-//! twenty steps of each optimizer (`tests/golden/make_optim.py`). `DATAPREP_TWIN` names another
-//! file of curves, of more steps.
+//! `fixtures/twin` holds loss curves of the classes of `transformers` with `torch.optim`
+//! (`tests/golden/make_twin.py`) and of adapters by `peft` (`make_peft.py`); `fixtures/optim` holds
+//! twenty steps of each optimizer (`tests/golden/make_optim.py`). `DATAPREP_TWIN` may name another
+//! file of curves, with more steps.
 
 use std::{collections::BTreeMap, fs, path::PathBuf};
 

@@ -1,24 +1,25 @@
 //! Values: tensors with a tape behind them, and gradients by parameter name.
 //!
 //! In → candle tensors; out → [`NamedGradients`]. A [`Value`] is deliberately no candle tensor: a
-//! plain candle call on an activation would compute the right number and lose its gradient without
-//! a word, so only `runtime::ops` can reach the tensor inside, and each op says what flows back.
+//! plain candle call on an activation would compute the right number and silently lose its
+//! gradient, so only `runtime::ops` can reach the tensor inside, and each op defines its backward.
 //!
 //! **Method.** Reverse mode (Griewank and Walther, *Evaluating Derivatives*, 2008, chapter 3). Each
 //! op adds a node holding its inputs' nodes and a closure from the gradient of its result to those
 //! of its inputs. Nodes are numbered as they are made, so every consumer has a higher number than
 //! what it reads: the backward pass takes the highest pending node, whose gradient is complete.
 //! A closure is consumed by its call, so saved tensors are freed as the pass goes, and the first
-//! gradient of a node is moved in, not added to zeros; ops that add to what their inputs have from
-//! elsewhere do so in place, where nobody else holds it ([`Value::adding`]). What a parameter has
-//! from earlier parts of a batch is such a sum too ([`GradientSums`]).
+//! gradient of a node is moved in, not added to zeros. An op may take the gradient that an input
+//! already has from other ops and add to it, in place where nothing else holds that memory
+//! ([`Value::adding`]). A parameter's gradient from earlier parts of a batch is such a sum too
+//! ([`GradientSums`]).
 //!
 //! **On a GPU** a value holds an [`Array`] instead of a tensor, the tape is the same, and ops have
-//! a branch for it: their backward gets the gradients that their inputs have from elsewhere, to add
-//! to them in the same launch, and those of parameters are summed where the parameters live.
+//! a branch for it: their backward gets the gradients that their inputs have from other ops and
+//! adds to them in the same launch; gradients of parameters are summed where the parameters live.
 //!
-//! A sum on a device is not made before it is read, so that a norm that reads it first makes it in
-//! its own launch ([`Value::added`]).
+//! A sum on a device is computed only when it is read, so that a norm that reads it first can
+//! compute it in its own launch ([`Value::added`]).
 //!
 //! **Invariants.** Contributions to one gradient are added in a fixed order; every trainable
 //! parameter gets a gradient, or [`GradientSums::add`] names it. **Cost.** Nothing beyond the ops
@@ -47,7 +48,7 @@ pub enum Form {
     /// Our own kernels where the op has one for the device and type.
     #[default]
     Fused,
-    /// The same, with factors of matrix products rounded to bf16; all else stays f32.
+    /// As `Fused`, with the factors of matrix products rounded to bf16; all else stays f32.
     Bf16,
     /// Plain candle operations with candle's own gradient: the definition of right, and slow.
     Composed,
@@ -75,13 +76,13 @@ impl Node {
 enum Data {
     Host(Tensor),
     Device(Array),
-    /// A sum of two arrays of these dimensions, made when somebody reads it.
+    /// A sum of two arrays of these dimensions, computed when somebody reads it.
     Added(Vec<usize>, Rc<RefCell<Added>>),
-    /// A number that is a sum over an array, made when somebody asks for it.
+    /// A number that is a sum over an array, computed when somebody asks for it.
     Sum(Array, Rc<dyn Fn() -> Result<f64>>),
 }
 
-/// A sum on a device.
+/// A sum on a device, before and after it is computed.
 enum Added {
     Parts([Array; 2]),
     Whole(Array),
@@ -112,7 +113,7 @@ impl Value {
         Value { data: Data::Host(tensor.clone()), node, form }
     }
 
-    /// The same on a device, in bf16 and with the sum of its gradients.
+    /// The same on a device, where the array is in bf16 and carries the sum of its gradients.
     pub fn parameter_on_device(name: &str, array: Array) -> Value {
         let node = Some(Node::new(Kind::Parameter(name.to_owned())));
         Value { data: Data::Device(array), node, form: Form::Fused }
@@ -139,7 +140,7 @@ impl Value {
     /// The tensor, cut off from the tape: for reading results, never for computing on.
     ///
     /// # Panics
-    /// On a device, where reading can fail: [`Value::read`].
+    /// On a device: there reading can fail, so use [`Value::read`].
     pub fn detached(&self) -> Tensor {
         self.tensor().detach()
     }
@@ -166,7 +167,7 @@ impl Value {
         Ok(Value::constant_on_device(rows))
     }
 
-    /// The tensor inside, for ops alone.
+    /// The tensor inside, for ops only.
     pub(in crate::runtime) fn tensor(&self) -> &Tensor {
         match &self.data {
             Data::Host(tensor) => tensor,
@@ -174,7 +175,7 @@ impl Value {
         }
     }
 
-    /// The array inside, for the device's branch of ops alone; a sum is made here at the latest.
+    /// The array inside, for the device branch of ops only; a sum not computed yet is computed.
     fn array(&self) -> Result<Option<Array>> {
         match &self.data {
             Data::Device(array) => Ok(Some(array.clone())),
@@ -208,7 +209,7 @@ impl Value {
         Ok(Some(arrays.try_into().expect("as many arrays as inputs")))
     }
 
-    /// The array of a value on a device; of a number, the one that it is summed over.
+    /// The array of a value on a device; for a number, the array that it is summed over.
     ///
     /// # Panics
     /// On the host.
@@ -219,7 +220,7 @@ impl Value {
         }
     }
 
-    /// The parts of a sum on a device that is not made yet.
+    /// The parts of a sum on a device that is not computed yet.
     pub(in crate::runtime) fn parts(&self) -> Option<[Array; 2]> {
         let Data::Added(_, sum) = &self.data else { return None };
         match &*sum.borrow() {
@@ -228,10 +229,10 @@ impl Value {
         }
     }
 
-    /// Takes `whole` as the sum of its parts, which another op has made.
+    /// Sets `whole`, which another op has computed, as the sum of the parts.
     ///
     /// # Panics
-    /// For what is no sum.
+    /// On a value that is not a sum on a device.
     pub(in crate::runtime) fn take_whole(&self, whole: Array) {
         let Data::Added(_, sum) = &self.data else { panic!("{:?} is no sum", self.dims()) };
         *sum.borrow_mut() = Added::Whole(whole);
@@ -256,7 +257,7 @@ impl Value {
         })
     }
 
-    /// The result of an op: `backward` maps its gradient to one gradient an input, in their order.
+    /// The result of an op: `backward` maps its gradient to one for each input, in their order.
     pub(in crate::runtime) fn result(
         tensor: Tensor,
         inputs: &[&Value],
@@ -265,8 +266,8 @@ impl Value {
         Value::made(Data::Host(tensor), inputs, || Backward::Host(Box::new(backward)))
     }
 
-    /// The same, where `backward` also gets what each input has from elsewhere, and gives back the
-    /// sums.
+    /// The same, but `backward` also gets the gradient that each input already has from other ops,
+    /// and returns the sums.
     pub(in crate::runtime) fn adding(
         tensor: Tensor,
         inputs: &[&Value],
@@ -284,7 +285,7 @@ impl Value {
         Value::made(Data::Device(array), inputs, || Backward::Device(Box::new(backward)))
     }
 
-    /// The sum of two arrays, made by whatever reads it first.
+    /// The sum of two arrays, computed by whatever reads it first.
     pub(in crate::runtime) fn added(
         parts: [Array; 2],
         inputs: &[&Value],
@@ -298,14 +299,14 @@ impl Value {
     /// The two results of an op on a device; `backward` is called once, with the gradients of both.
     ///
     /// # Panics
-    /// In the backward pass, where only one of them takes part in the loss.
+    /// In the backward pass, if only one of them contributes to the loss.
     pub(in crate::runtime) fn two_on_device(
         arrays: [Array; 2],
         inputs: &[&Value],
         backward: impl FnOnce([Array; 2], Vec<Option<Array>>) -> Result<Vec<Pull>> + 'static,
     ) -> [Value; 2] {
-        // The node of the op stands before those of its results, so both have left their gradients
-        // here when its turn comes; what arrives on the tape only says so.
+        // The op's node has a lower number than those of its results, so both have left their
+        // gradients here before its turn comes; the gradient on the tape only triggers it.
         let gradients: Rc<[RefCell<Option<Array>>; 2]> = Rc::default();
         let found = gradients.clone();
         let op = Value::on_device(arrays[0].clone(), inputs, move |_, with| {
@@ -322,8 +323,8 @@ impl Value {
         })
     }
 
-    /// The result of an op on a device that is one number: `sum` makes it of what lies in `array`,
-    /// which `backward` gets in the place of the gradient 1.
+    /// The result of an op on a device that is one number: `sum` computes it from `array`, which
+    /// `backward` gets in place of the gradient 1.
     pub(in crate::runtime) fn sum_on_device(
         array: Array,
         sum: impl Fn() -> Result<f64> + 'static,
@@ -345,11 +346,11 @@ impl Value {
         Value { data, node, form }
     }
 
-    /// What `forward` makes of `inputs`, kept by its inputs alone: nothing of it stands until the
-    /// backward pass, which runs `forward` again and goes back through it at once.
+    /// The result of `forward` on `inputs`, of which the tape keeps only the inputs: the backward
+    /// pass runs `forward` again and goes back through it at once.
     ///
     /// # Panics
-    /// Where the result is a number on a device, which is the end of a tape.
+    /// Where the result is a number on a device, which can only be the end of a tape.
     pub(in crate::runtime) fn recomputed(
         inputs: &[&Value],
         forward: impl Fn(&[Value]) -> Result<Value> + 'static,
@@ -358,7 +359,7 @@ impl Value {
         let saved: Vec<Value> = inputs.iter().map(|value| leaf(value, None)).collect();
         let tracked: Vec<bool> = inputs.iter().map(|value| value.is_tracked()).collect();
         let output = forward(&saved)?.data;
-        // `sums`: what the inputs have from elsewhere, by their places.
+        // `sums`: the gradients that inputs have from other ops, by the index of the input.
         let again = move |gradient: Gradient, mut sums: ByName| -> Result<_> {
             let parameter = |at: usize| Node::new(Kind::Parameter(at.to_string()));
             let node = |at: usize| tracked[at].then(|| parameter(at));

@@ -2,13 +2,13 @@
 //!
 //! In → [`ModelConfig`], [`Batch`], [`Optimizer`]; out → [`Op`]s in the order of the step, each
 //! with the launches that training makes: a test counts them on the host's machine. **Method.**
-//! Bytes are those of the heads of `kernels/*.cu`: bf16 activations, fp32 gradients of weights and
-//! moments, what a cache is said to hold not counted. Of a product, each operand once: 2 bytes an
-//! element, those of a gradient that it adds to too; the gradient of a weight is read and written
-//! in fp32 by each part of a step. Operations are those on the tensor cores: of a product 2·m·n·k,
-//! of attention those of its kernels for the pairs that see each other in rows of one document. The
-//! head runs in chunks of [`CHUNK`] tokens. **Invariant.** Pure, in integers; nothing of a GPU
-//! stands here.
+//! Bytes are those stated in the heads of `kernels/*.cu`: bf16 activations, fp32 gradients of
+//! weights and moments; what these heads say is in a cache is not counted. A product counts each
+//! operand once, 2 bytes an element, including a gradient that it adds to; the gradient of a weight
+//! is read and written in fp32 by each part of a step. Operations are those on the tensor cores:
+//! 2·m·n·k for a product, and for attention those of its kernels over visible pairs, in rows of one
+//! document. The head runs in chunks of [`CHUNK`] tokens. **Invariant.** Pure, in integers; no
+//! figure of a GPU is used here.
 
 use serde::Serialize;
 
@@ -20,7 +20,7 @@ use crate::runtime::model::{
 };
 use crate::runtime::ops::cross_entropy;
 
-/// Tokens whose logits stand at once.
+/// Tokens whose logits exist at once.
 pub const CHUNK: usize = cross_entropy::DEVICE_CHUNK;
 
 /// How a step goes through its tokens.
@@ -30,7 +30,7 @@ pub struct Batch {
     pub rows: usize,
     /// Tokens a row.
     pub sequence: usize,
-    /// Such parts of a step.
+    /// Parts of this size in a step.
     pub parts: usize,
 }
 
@@ -41,7 +41,7 @@ impl Batch {
     }
 }
 
-/// What moves the parameters.
+/// The optimizer of the step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Optimizer {
     AdamW,
@@ -49,13 +49,13 @@ pub enum Optimizer {
     Muon,
 }
 
-/// Equal launches.
+/// Launches of equal cost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Work {
     pub launches: u64,
-    /// Bytes of one.
+    /// Bytes that one launch moves.
     pub bytes: u64,
-    /// Operations on the tensor cores of one.
+    /// Operations of one launch on the tensor cores.
     pub operations: u64,
 }
 
@@ -86,7 +86,7 @@ impl Op {
     }
 }
 
-/// Sizes that every formula reads, and what was counted.
+/// The sizes in the formulas, and the ops counted so far.
 struct Step<'a> {
     model: &'a ModelConfig,
     batch: Batch,
@@ -105,7 +105,7 @@ struct Step<'a> {
 /// Everything that one step launches.
 ///
 /// # Errors
-/// Config: the model has what no kernel computes; the message names its key.
+/// Config: no kernel computes this model; the message names the key.
 pub fn ops(model: &ModelConfig, batch: Batch, optimizer: Optimizer) -> Result<Vec<Op>> {
     check_kernels(model)?;
     let (h, wide) = (model.head_dim() as u64, |number: usize| number as u64);
@@ -134,7 +134,7 @@ fn product(launches: u64, m: u64, n: u64, k: u64) -> Work {
     Work { launches, bytes: 2 * (m * k + k * n + m * n), operations: 2 * m * n * k }
 }
 
-/// A linear map of a block: what it is part of, inputs, outputs, whether it has a bias.
+/// A linear map of a block: its row in the table, inputs, outputs, whether it has a bias.
 type Map = (&'static str, u64, u64, bool);
 
 impl Step<'_> {
@@ -153,7 +153,7 @@ impl Step<'_> {
         self.work(name, Work { launches, bytes, operations: 0 });
     }
 
-    /// Launches of what each block does once.
+    /// Launches of a kernel that each block launches once.
     fn every(&self) -> u64 {
         self.layers * self.parts
     }
@@ -173,7 +173,7 @@ impl Step<'_> {
         }
     }
 
-    /// In the order of the forward pass.
+    /// The linear maps of a block, in the order of the forward pass.
     fn maps(&self) -> Vec<Map> {
         let (d, q, k, ff) = (self.d, self.q, self.k, self.ff);
         let (all, of_qkv) = (self.model.bias == Bias::All, self.model.bias != Bias::None);
@@ -185,7 +185,7 @@ impl Step<'_> {
         maps
     }
 
-    /// Pairs of a query and a key that it sees, of one head over all layers and rows at once.
+    /// Pairs of a query and a key that it sees, for one head, over all layers and rows at once.
     fn pairs(&self) -> u64 {
         let sequence = self.batch.sequence as u64;
         let of_layer = |layer| match self.model.window_of(layer) as u64 {
@@ -197,7 +197,8 @@ impl Step<'_> {
         (0..self.model.n_layer).map(of_layer).sum::<u64>() * self.batch.rows as u64
     }
 
-    /// A pass of attention: `bytes` a token, `operations` a visible pair and element of a head.
+    /// A pass of attention: `bytes` for each token, `operations` for each visible pair and element
+    /// of a head.
     fn attention(&mut self, name: &str, bytes: u64, operations: u64) {
         // Layers may have windows of their own: their mean keeps the sum.
         let pairs = self.pairs() * self.model.n_head as u64 / self.layers;
@@ -209,8 +210,8 @@ impl Step<'_> {
         self.work(format!("{name}_{}", self.h), work);
     }
 
-    /// A norm's pass over `rows` of `d` elements, `bytes` each; backward, with the sums of its
-    /// weight.
+    /// A pass of a norm over `rows` of `d` elements, `bytes` for each element; backward includes
+    /// the sums of its weight.
     fn norm(&mut self, kind: Norm, way: &str, launches: u64, (rows, d): (u64, u64), bytes: u64) {
         let widest = [1024, 2048, 4096].into_iter().find(|widest| d <= *widest).unwrap_or(4096);
         let kind = if kind == Norm::LayerNorm { "layer" } else { "rms" };
@@ -228,7 +229,7 @@ impl Step<'_> {
         self.kernel("sum_parts", launches, parts + 8 * width);
     }
 
-    /// The gradients of queries and keys before they were turned; with norms also of their weights.
+    /// The gradients of queries and keys before rotation; with norms also those of their weights.
     fn places_backward(&mut self, has_norms: bool) {
         let (n, h, wide, every) = (self.n, self.h, self.q + self.k, self.every());
         let name = format!("rope_backward_{h}");
@@ -244,7 +245,7 @@ impl Step<'_> {
         self.model.norm == Norm::LayerNorm && self.model.bias == Bias::All
     }
 
-    /// What each pass does to the stream beside its branches: multiples, dropout.
+    /// What each pass does to the stream beside adding branches: scaling and dropout.
     fn along(&mut self) {
         let (shape, elements) = (self.model, self.n * self.d);
         let branches = 2 * self.every();
@@ -266,8 +267,8 @@ impl Step<'_> {
         let (n, d, every, parts) = (self.n, self.d, self.every(), self.parts);
         let (norm, learned) = (self.model.norm, self.model.positions == Positions::Learned);
         self.kernel("embedding_forward", parts * if learned { 2 } else { 1 }, 4 * n * d);
-        // The stream takes up both branches, and the table of positions; a norm that is the first
-        // to read such a sum makes it.
+        // Both branches, and the table of positions, are added to the stream; a norm that is the
+        // first to read such a sum computes it.
         let sums = 2 * every + if learned { parts } else { 0 };
         let is_embedded = learned && self.model.dropout == 0.0;
         let made = self.norms() + if is_embedded { parts } else { 0 };
@@ -311,8 +312,8 @@ impl Step<'_> {
     fn backward(&mut self) {
         let (n, d, every, parts) = (self.n, self.d, self.every(), self.parts);
         let (norm, learned) = (self.model.norm, self.model.positions == Positions::Learned);
-        // The final norm is all that reads the stream behind the blocks; in front of another norm
-        // the stream has a gradient already.
+        // Only the final norm reads the stream behind the blocks; before every other norm the
+        // stream already has a gradient to add to.
         self.norm(norm, "backward", parts, (n, d), 6);
         self.norm(norm, "backward", self.norms(), (n, d), 8);
         if self.has_norm_biases() {
@@ -323,7 +324,7 @@ impl Step<'_> {
             let to_input = product(every, n, inputs, outputs);
             let bytes = 2 * n * (inputs + outputs) + 8 * inputs * outputs;
             self.work(format!("gradients {name}"), Work { bytes, ..to_input });
-            // Maps of one input add to what those before have found.
+            // Maps that share an input add to the gradient from the maps before them.
             let of = match (name, self.model.parallel) {
                 ("qkv" | "feed-forward in", true) => "the one norm",
                 _ => name,
@@ -383,7 +384,7 @@ impl Step<'_> {
                     for work in rounds(self.layers, dims) {
                         self.work("products of Muon", work);
                     }
-                    // Five rounds end beside the place that they began in.
+                    // After five rounds, an odd number, the result is in scratch and copied back.
                     self.kernel("combine_two", self.layers, 4 * (dims[0] * dims[1]) as u64);
                 }
                 self.kernel("muon_update", 1, 12 * in_blocks);
@@ -435,7 +436,8 @@ mod tests {
         let ops = ops(&model(), BATCH, Optimizer::AdamW).unwrap();
         // 128 tokens of 128 elements are 16,384 elements.
         assert_eq!(op(&ops, "embedding_forward"), (1, 4 * 16_384, 0));
-        // The stream takes up two branches a layer, each in the norm behind it; the first has none.
+        // Two branches a layer are added to the stream, each in the norm behind it; the first norm
+        // adds none.
         assert_eq!(op(&ops, "rms_norm_forward_1024"), (5, (4 * 8 + 4) * 16_384, 0));
         assert!(ops.iter().all(|op| op.name != "combine_two"));
         // [128, 128] · [128, 128] three times a layer: three times 16,384 elements, twice.
@@ -452,7 +454,7 @@ mod tests {
         assert_eq!(op(&ops, "its gradients"), (2, to_hidden + to_weight, 4 * 8_388_608));
         assert_eq!(op(&ops, "attention_keys_64"), (2, 2 * 198_656, 2 * 8 * 64 * 8_320));
         assert_eq!(op(&ops, "attention_queries_64"), (2, 2 * 165_888, 2 * 6 * 64 * 8_320));
-        // 5 norms: 8 bytes an element, of the last one 6, and two rows of 128 sums.
+        // 5 norms: 8 bytes an element, 6 for the last one, and two rows of 128 sums each.
         assert_eq!(op(&ops, "rms_norm_backward_1024"), (5, 5 * (131_072 + 1024) - 32_768, 0));
         let parameters = 512 * 128 + 2 * (4 * 16_384 + 3 * 32_768 + 256) + 128;
         assert_eq!(op(&ops, "square_sums").1, 4 * parameters);

@@ -4,10 +4,10 @@
 //! A100 80 GB SXM 2021) and the whitepapers of the GA102 (2020, table 9 of its appendix A), Ada
 //! (2022, appendix A) and RTX Blackwell GPU architectures (2025, appendix A): memory bandwidth, and
 //! dense bf16 products with fp32 sums.
-//! Of the RTX 4070 no whitepaper gives the product: it is its 46 multiprocessors at 2.475 GHz with
-//! Ada's 512 operations a clock, which gives the whitepaper's 165.2 for the RTX 4090. Memory is
-//! what `nvidia-smi` calls its total. Limits of a multiprocessor: *CUDA C++ Programming Guide*
-//! 13.0, table of technical specifications by compute capability.
+//! No whitepaper gives the RTX 4070's rate of products: it is that of its 46 multiprocessors at
+//! 2.475 GHz with Ada's 512 operations a clock, which gives the whitepaper's 165.2 for the
+//! RTX 4090. Memory is the total that `nvidia-smi` shows. Limits of a multiprocessor: *CUDA C++
+//! Programming Guide* 13.0, table of technical specifications by compute capability.
 //!
 //! An H200 was measured to give 770 to 800 TFLOP/s of its 989 in a product of 8192³.
 
@@ -18,7 +18,7 @@ use crate::base::error::{Error, Result};
 pub struct Limits {
     pub threads: usize,
     pub blocks: usize,
-    /// Bytes of shared memory, and what each block takes of it for the system.
+    /// Bytes of shared memory, and those of each block that the system reserves.
     pub shared: usize,
     pub reserved: usize,
     pub registers: usize,
@@ -27,14 +27,14 @@ pub struct Limits {
 /// A GPU.
 #[derive(Clone, Copy, Debug)]
 pub struct Gpu {
-    /// As it is asked for.
+    /// The name a user gives.
     pub name: &'static str,
     pub title: &'static str,
     /// The target of the compiler: a column of `kernels/registers.txt`.
     pub target: &'static str,
     /// Bytes of memory.
     pub memory: u64,
-    /// Bytes a second between it and the chip.
+    /// Bytes a second between memory and the chip.
     pub bandwidth: f64,
     /// Operations a second of dense bf16 products with fp32 sums.
     pub products: f64,
@@ -54,7 +54,7 @@ const BLACKWELL: Limits = limits(1536, 24, 100);
 
 const MIB: u64 = 1 << 20;
 
-/// All of them.
+/// All GPUs with known figures.
 pub const GPUS: &[Gpu] = &[
     Gpu {
         name: "h200",
@@ -128,7 +128,7 @@ pub const GPUS: &[Gpu] = &[
     },
 ];
 
-/// What the driver calls them, behind `NVIDIA`.
+/// The driver's name of a GPU, without `NVIDIA`, and ours.
 const DEVICES: [(&str, &str); 6] = [
     ("H200", "h200"),
     ("H100 80GB HBM3", "h100"),
@@ -139,7 +139,7 @@ const DEVICES: [(&str, &str); 6] = [
 ];
 
 impl Gpu {
-    /// The GPU of a name.
+    /// The GPU called `name`.
     ///
     /// # Errors
     /// Config: none is called so; the hint lists them.
@@ -151,8 +151,8 @@ impl Gpu {
         })
     }
 
-    /// The GPU of a device as a run records it, `cuda NVIDIA H200 sm_90`; `None`: another one, or
-    /// a part of one.
+    /// The GPU of a device as a run records it, `cuda NVIDIA H200 sm_90`; `None` for an unknown GPU
+    /// or a part of one.
     pub fn of_device(device: &str) -> Option<&'static Gpu> {
         let (name, _) = device.strip_prefix("cuda NVIDIA ")?.rsplit_once(" sm_")?;
         let (_, ours) = DEVICES.iter().find(|(theirs, _)| *theirs == name)?;

@@ -1,10 +1,10 @@
-//! How each kernel is launched, and how many of its blocks stand on a multiprocessor at once.
+//! How each kernel is launched, and how many of its blocks are resident on a multiprocessor.
 //!
 //! In → the rows of `cuda::table`, `kernels/registers.txt`, a GPU; out → [`Occupancy`]. **Method.**
 //! The rules of NVIDIA's occupancy calculator for compute capability 8.0 to 12.0: registers are
-//! given to a warp in units of 256, warps to a multiprocessor in fours; shared memory in units of
-//! 128 bytes, with 1 KiB a block on top. **Invariant.** Threads and shared memory are those that
-//! launches are made with, and that `kernels/prove.cpp` holds them to.
+//! allocated to a warp in units of 256, warps to a multiprocessor in fours; shared memory in units
+//! of 128 bytes, with 1 KiB for each block on top. **Invariant.** Threads and shared memory are
+//! those of real launches, which `kernels/prove.cpp` checks.
 
 use serde::Serialize;
 
@@ -19,16 +19,16 @@ use crate::runtime::model::{
 /// Threads of a warp.
 const WARP: usize = 32;
 
-/// A kernel that trains.
+/// A kernel of a training step.
 #[derive(Clone, Copy, Debug)]
 pub struct Kernel(&'static Entry);
 
-/// Every kernel that trains, by name.
+/// Every kernel of a training step, by name.
 pub fn kernels() -> impl Iterator<Item = Kernel> {
     ENTRIES.iter().filter(|entry| entry.file != "probe").map(Kernel)
 }
 
-/// What the compiler says, by kernel and target.
+/// The compiler's report of registers, by kernel and target.
 const REGISTERS: &str = include_str!("../../../kernels/registers.txt");
 
 /// Registers of a thread, where the table has the kernel and the target.
@@ -45,19 +45,19 @@ pub struct Occupancy {
     pub kernel: &'static str,
     pub threads: usize,
     pub registers: usize,
-    /// Bytes a block.
+    /// Bytes of shared memory for each block.
     pub shared: usize,
-    /// Blocks that stand at once.
+    /// Blocks resident at once.
     pub blocks: usize,
-    /// Warps that stand at once, of the most there can be.
+    /// Warps resident at once, and the most that a multiprocessor can hold.
     pub warps: usize,
     pub most_warps: usize,
-    /// What allows no more blocks.
+    /// The resource that limits the number of blocks.
     pub limit: &'static str,
 }
 
 impl Kernel {
-    /// What it is called.
+    /// Its name.
     pub fn name(&self) -> &'static str {
         self.0.name
     }
@@ -66,8 +66,7 @@ impl Kernel {
         self.0.threads as usize
     }
 
-    /// Whether a step of `model` may launch it: what the name says of sizes and kinds is the
-    /// model's.
+    /// Whether a step of `model` may launch it: the sizes and kinds in its name are the model's.
     pub fn serves(&self, model: &ModelConfig) -> bool {
         let (start, end) = self.name().rsplit_once('_').unwrap_or((self.name(), ""));
         let fits =
@@ -82,7 +81,7 @@ impl Kernel {
         match (start, end.parse::<usize>()) {
             ("rms_norm_forward" | "rms_norm_backward", Ok(widest)) => {
                 let of_stream = model.norm != Norm::LayerNorm && fits(model.d_model, widest);
-                // Those of heads that are turned are in the launch that turns them.
+                // Norms of heads with RoPE are in the launch of the rotation.
                 let of_heads = model.qk_norm && model.positions != Positions::Rope;
                 of_stream || (of_heads && fits(h, widest))
             }
@@ -94,13 +93,13 @@ impl Kernel {
             }
             (_, Ok(of)) => of == h,
             ("swiglu" | "geglu" | "relu2" | "gelu", _) => start == activation,
-            // Products and norms add their biases; beside an adapter a launch of its own does.
+            // Products and norms add their biases; only maps with an adapter launch `bias_forward`.
             ("bias", _) => end == "backward" && model.bias != Bias::None,
             _ => true,
         }
     }
 
-    /// The widest model it serves, where its name says so; else any width serves.
+    /// The widest model it serves if its name has a width; 1,024 for kernels of any width.
     pub fn widest(&self) -> usize {
         let width = self.name().split_once("_norm_").and_then(|(_, name)| name.rsplit('_').next());
         width.and_then(|width| width.parse().ok()).unwrap_or(1024)

@@ -3,12 +3,12 @@
 //! In → [`ModelConfig`], [`Gpu`], [`Batch`] or none, [`Optimizer`]; out → [`Plan`], which shows as
 //! a table. **Method.** A launch takes bytes / bandwidth or operations / products, whichever is
 //! longer; a step their sum. MFU is PaLM's: 6 operations a weight and token and attention over
-//! whole rows (`ModelConfig::flops_per_token`), over the GPU's products. **Memory.** fp32 master
-//! weights, gradients and two moments (Muon: also directions in bf16), a bf16 copy of them; of
-//! each token and block in bf16 the inputs of the norms and what they give, q, k, v and what
-//! attention gives with its log-sums, the feed-forward layer before and after its activation; the
-//! gradients of one block's widest place; a chunk of logits; cuBLASLt's workspace. Without a batch
-//! the rows are the most, as a power of two up to 64, that leave [`FREE`] of the memory, and the
+//! whole rows (`ModelConfig::flops_per_token`), over the GPU's rate of products. **Memory.** fp32
+//! master weights, gradients and two moments (Muon: also directions in bf16), a bf16 copy of the
+//! weights; for each token and block, in bf16, inputs and outputs of the norms, q, k, v and the
+//! output of attention with its log-sums, the feed-forward layer before and after its activation;
+//! the gradients at the widest point of one block; a chunk of logits; cuBLASLt's workspace. Without
+//! a batch, rows are the largest power of two up to 64 that leaves [`FREE`] of the memory, and the
 //! step has [`TOKENS`].
 
 use std::fmt;
@@ -21,13 +21,13 @@ use crate::base::error::Result;
 use crate::base::size::{Bytes, Count};
 use crate::runtime::model::ModelConfig;
 
-/// Tokens of a step where no batch is asked for: 64 rows of 1,024, those of the PyTorch baseline.
+/// Tokens of a step where no batch is given: 64 rows of 1,024, as in the PyTorch baseline.
 const TOKENS: usize = 65_536;
 /// The most rows at once.
 const ROWS: usize = 64;
-/// What stays free of the memory: the driver's context, fragments, a screen.
+/// Share of the memory that stays free: for the driver's context, fragmentation, a screen.
 const FREE: f64 = 0.08;
-/// Bytes that cuBLASLt is given (NVIDIA's recommendation for Hopper).
+/// Bytes of cuBLASLt's workspace (NVIDIA's recommendation for Hopper).
 const WORKSPACE: u64 = 32 << 20;
 
 /// Bytes of a step, by what holds them.
@@ -59,7 +59,7 @@ impl Held {
         let passing = 2 * (fed + 3 * d);
         let moments = match optimizer {
             Optimizer::AdamW => 8 * parameters,
-            // AdamW's moments have a place for every parameter; beside them directions in bf16.
+            // The moments have room for every parameter, also Muon's; directions are in bf16.
             Optimizer::Muon => 10 * parameters,
         };
         let chunk = n.min(costs::CHUNK as u64);
@@ -80,7 +80,7 @@ pub struct Row {
     pub launches: u64,
     pub bytes: u64,
     pub operations: u64,
-    /// At the ceiling.
+    /// Time of all launches at the ceiling.
     pub seconds: f64,
     /// `memory` or `tensor cores`.
     pub bound: &'static str,
@@ -97,7 +97,7 @@ pub struct Plan {
     pub parameters: u64,
     pub batch: Batch,
     pub rows: Vec<Row>,
-    /// Of the step.
+    /// Time of the step.
     pub seconds: f64,
     pub tokens_per_second: f64,
     /// By PaLM's count.
@@ -111,7 +111,7 @@ impl Plan {
     /// The plan of a model called `name`.
     ///
     /// # Errors
-    /// Config: the model has what no kernel computes.
+    /// Config: no kernel computes this model.
     pub fn of(
         name: &str,
         model: &ModelConfig,
@@ -146,7 +146,7 @@ impl Plan {
     }
 }
 
-/// What was asked for of a batch; the rest is chosen.
+/// The parts of a batch that the user gave; the others are chosen.
 #[derive(Clone, Copy, Debug)]
 pub struct Asked {
     pub sequence: usize,

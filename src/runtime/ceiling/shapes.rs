@@ -1,7 +1,7 @@
 //! The shapes that are shipped in `configs/model/`, by name.
 //!
-//! In → a name; out → [`Shape`]: the configuration with the vocabulary and the length of rows that
-//! its file speaks of, which is what it is measured with.
+//! In → a name; out → [`Shape`]: the configuration with the vocabulary and the row length that its
+//! file states, with which it is measured.
 
 use serde::Deserialize;
 
@@ -28,7 +28,7 @@ macro_rules! shape {
     };
 }
 
-/// Those with heads that there are kernels for, and those without, so that they can say so.
+/// All shipped shapes, including those whose heads no kernel computes, so that an error can say so.
 pub const SHAPES: &[Shape] = &[
     shape!("3m", 8192, 256),
     shape!("5m", 8192, 512),
@@ -46,7 +46,7 @@ pub const SHAPES: &[Shape] = &[
 ];
 
 impl Shape {
-    /// The shape of a name.
+    /// The shape called `name`.
     ///
     /// # Errors
     /// Config: none is called so; the hint lists them.

@@ -1,14 +1,14 @@
-//! AMX: the matrix unit of a CPU that multiplies tiles of bf16 and sums them in f32.
+//! AMX: the matrix unit of a CPU, which multiplies tiles of bf16 and sums them in f32.
 //!
 //! In → packed tiles in memory; out → a square of 32 × 32 sums. **Method.** Four of the unit's
-//! eight tile registers hold the square, two each the factors' parts, so each that is loaded is
+//! eight tile registers hold the square and two hold parts of each factor, so each loaded part is
 //! used twice (Intel, *64 and IA-32 Architectures Optimization Reference Manual*, chapter 20). The
 //! compiler's own intrinsics are unstable, so the instructions are written out.
 //!
-//! **Invariants.** The unit is used only where the CPU has it and the kernel of the system let this
-//! process (`ARCH_REQ_XCOMP_PERM`, Linux 5.16); the registers' sizes are set and given back inside
-//! one call of [`Configured::run`], on one thread. **Cost.** A step of 32 inner indices takes 64
-//! cycles; memory that is not aligned to 64 bytes makes it five times that.
+//! **Invariants.** The unit is used only where the CPU has it and the operating system permits it
+//! to this process (`ARCH_REQ_XCOMP_PERM`, Linux 5.16); the registers are configured and released
+//! inside one call of [`Configured::run`], on one thread. **Cost.** A step of 32 inner indices
+//! takes 64 cycles; memory that is not aligned to 64 bytes makes it five times that.
 
 #![allow(unsafe_code, reason = "instructions without intrinsics, and a system call")]
 
@@ -33,7 +33,7 @@ const SIZES: Sizes = {
     Sizes(bytes)
 };
 
-/// Whether this process may multiply tiles of bf16. Asks the system at the first call.
+/// Whether this process may multiply tiles of bf16. The first call asks the system.
 pub fn is_there() -> bool {
     static IS_THERE: OnceLock<bool> = OnceLock::new();
     *IS_THERE.get_or_init(|| cfg!(target_os = "linux") && cpu_has_it() && is_permitted())
@@ -46,7 +46,8 @@ fn cpu_has_it() -> bool {
     features & (BF16 | TILES) == BF16 | TILES
 }
 
-/// Asks the kernel of the system for the registers' state; an older one refuses, or one without it.
+/// Asks the operating system for permission to use the tile registers; Linux before 5.16, or built
+/// without support for them, refuses.
 fn is_permitted() -> bool {
     const ARCH_PRCTL: i64 = 158;
     const ARCH_REQ_XCOMP_PERM: i64 = 0x1023;
@@ -71,10 +72,10 @@ fn is_permitted() -> bool {
 pub struct Configured(());
 
 impl Configured {
-    /// Sets the sizes, runs `body` on this thread, and gives the registers back.
+    /// Sets the sizes, runs `body` on this thread, and releases the registers.
     ///
     /// # Panics
-    /// Where the unit is not there.
+    /// Where this process may not use the unit.
     pub fn run(body: impl FnOnce(&Configured)) {
         assert!(is_there(), "tiles of bf16 on a CPU that has them");
         let configured = Release(Configured(()));
@@ -86,8 +87,9 @@ impl Configured {
     /// 32 × 32 sums over `steps` times 32 inner indices.
     ///
     /// # Safety
-    /// `left` holds 32 rows, `left_stride` bytes apart, of `steps` · 64 bytes; `right` `steps` · 16
-    /// rows of 128 bytes; `sums` takes 32 rows of 32, so many bytes apart.
+    /// `left` holds 32 rows of `steps` · 64 bytes, `left_stride` bytes apart; `right` holds
+    /// `steps` · 16 rows of 128 bytes; `sums` is (start, bytes between rows) of room for 32 rows of
+    /// 32 numbers.
     pub unsafe fn multiply(
         &self,
         left: *const u32,
@@ -142,12 +144,12 @@ impl Configured {
     }
 }
 
-/// Gives the registers back, also when what runs in between panics.
+/// Releases the registers when dropped, so also when the body panics.
 struct Release(Configured);
 
 impl Drop for Release {
     fn drop(&mut self) {
-        // SAFETY: where there are tiles there is this instruction; nobody uses them afterwards.
+        // SAFETY: a CPU with tiles has this instruction; nobody uses the tiles afterwards.
         unsafe { asm!("tilerelease", options(nostack, nomem)) };
     }
 }

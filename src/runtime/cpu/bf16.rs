@@ -1,7 +1,7 @@
 //! Matrix products of factors that are rounded to bf16, summed in f32.
 //!
-//! In → two [`Matrix`] factors of f32, the right one packed before where it is used again
-//! ([`Panels`]); out → their product, stored or added. **Method.** As of the products of f32:
+//! In → two [`Matrix`] factors of f32, the right one packed beforehand where several products use
+//! it ([`Panels`]); out → their product, stored or added. **Method.** As for products of f32:
 //! blocks of [`DEPTH`] inner indices, factors packed in the order of the kernel, squares of sums in
 //! registers. Rounding is a part of packing, so activations and weights stay f32 in memory. Two
 //! units multiply: the tiles of AMX, or pairs of AVX-512 (`vdpbf16ps`).
@@ -10,8 +10,8 @@
 //! its bits depend on the two factors and the unit alone, not on the other rows and columns or the
 //! threads. Units differ in their last bits, so a run records which one it has.
 //!
-//! **Cost.** Memory: packing, and reading and writing the sums; AMX alone makes 2·m·n·k operations
-//! at some 10 times the rate of f32.
+//! **Cost.** Bound by memory: packing, and reading and writing the sums. The 2·m·n·k operations
+//! themselves run at some 10 times the rate of f32 on AMX.
 
 #![allow(unsafe_code, reason = "kernels for the vector units")]
 
@@ -33,17 +33,18 @@ use super::matrix::{Matrix, Output};
 use super::pairs::{SIDE, STEP, pack_left, pack_right};
 use super::tasks::{self, Side};
 
-/// Words between two packed rows of a left factor: a block, and a line of the cache more, so that
-/// rows do not fall into the same places of it.
+/// Words between two packed rows of a left factor: a block and one more cache line, so that rows do
+/// not map to the same cache sets.
 const ROW: usize = DEPTH / 2 + 16;
 
-/// Words of the right factor that are packed at once: 1 MiB, half of the second cache.
+/// Words of the right factor that are packed at once: 1 MiB, half of the L2 cache.
 const PIECE: usize = 256 * 1024;
 
-/// Tiles of the left factor that are packed at once where it is read across its rows.
+/// Tiles of the left factor that are packed at once where its columns, not its rows, are
+/// contiguous.
 const TILES: usize = 8;
 
-/// What multiplies.
+/// The unit of the CPU that multiplies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unit {
     /// Tiles of AMX.
@@ -66,7 +67,7 @@ impl Unit {
     }
 }
 
-/// A line of the cache. Kernels want factors to begin on its border.
+/// A cache line. Kernels want factors to begin on its boundary.
 #[derive(Clone, Copy)]
 #[repr(C, align(64))]
 struct Line([u32; 16]);
@@ -80,7 +81,7 @@ impl Words {
         Words(vec![Line([0; 16]); count.div_ceil(16)])
     }
 
-    /// Room for `count`, with what stands in it.
+    /// Room for `count` words, whose contents are left over from earlier use.
     fn at_least(&mut self, count: usize) -> &mut [u32] {
         if self.0.len() < count.div_ceil(16) {
             *self = Words::new(count);
@@ -103,14 +104,14 @@ impl Words {
 pub struct Panels(Words);
 
 impl Panels {
-    /// Packs the whole of `matrix`, for several products, where there is a unit for them.
+    /// Packs the whole of `matrix` for several products; `None` on a CPU without a [`Unit`].
     pub fn of(matrix: Matrix<'_>) -> Option<Panels> {
         Unit::detected()?;
         let mut words = Words::new(offset(matrix, matrix.rows, 0));
         for block in blocks(matrix.rows) {
             let start = offset(matrix, block.start, 0);
             let panel = words_of(block.len()) * SIDE;
-            // As many panels a task as make a piece.
+            // Panels a task packs: as many as fill `PIECE`.
             let some = (PIECE / panel).max(1);
             let place = &mut words.slice_mut()[start..][..matrix.columns.div_ceil(SIDE) * panel];
             place.par_chunks_mut(some * panel).enumerate().for_each(|(at, place)| {
@@ -142,15 +143,15 @@ fn blocks(inner: usize) -> impl Iterator<Item = Range<usize>> {
 }
 
 thread_local! {
-    /// What a thread packs into: of the left factor, of the right one.
+    /// What a thread packs into: one buffer for the left factor, one for the right.
     static BUFFERS: RefCell<[Words; 2]> = const { RefCell::new([Words(vec![]), Words(vec![])]) };
 }
 
 /// left · right by `unit`, into `output`.
 ///
 /// # Safety
-/// `unit` is of this machine; `output` has room for all elements, rows do not overlap, and nobody
-/// else uses them meanwhile; they hold numbers where the product is added.
+/// This machine has `unit`; `output` has room for all elements, its rows do not overlap, and nobody
+/// else uses them meanwhile; they are initialised where the product is added.
 pub unsafe fn multiply(
     unit: Unit,
     output: &Output,
@@ -199,12 +200,14 @@ impl Part<'_> {
         configured: Option<&Configured>,
     ) {
         BUFFERS.with_borrow_mut(|[lefts, rights]| {
-            // Rows that are copied go tile by tile, which then are in the nearest cache.
+            // Contiguous rows are packed one tile at a time, so that the tile is still in the L1
+            // cache when it is multiplied.
             let some = SIDE * if self.left.column_stride == 1 { 1 } else { TILES };
             let lefts = lefts.at_least(TILES * SIDE * ROW);
             for inner in blocks(self.left.columns) {
                 let words = words_of(inner.len());
-                // A factor that is packed is not cut, so the other is packed once.
+                // A right factor that is packed already is not cut into pieces, so each tile of the
+                // left one is packed once.
                 let piece = match self.packed {
                     Some(_) => columns.len(),
                     None => PIECE / (words * SIDE) * SIDE,
@@ -249,7 +252,7 @@ struct Row<'a> {
     add: bool,
 }
 
-/// Sums of 32 rows and columns, on the border of a line.
+/// Sums of 32 rows and columns, aligned to a cache line.
 #[repr(C, align(64))]
 struct Square([f32; SIDE * SIDE]);
 
@@ -270,9 +273,9 @@ impl Row<'_> {
         for (panel, first) in panels.zip(columns.clone().step_by(SIDE)) {
             let (left, right, place) = (self.lefts.as_ptr(), panel.as_ptr(), sums.0.as_mut_ptr());
             let size = (rows.len(), SIDE.min(columns.end - first));
-            // SAFETY: the tile holds 32 rows of `words`, a panel `words` of 32 columns, and the
-            // square 32 rows, as does a whole one of the output; the unit is of this machine. The
-            // output is the caller's promise.
+            // SAFETY: the tile holds 32 rows of `words`, a panel `words` rows of 32 columns, and
+            // the square 32 rows, as does a whole square of the output; this machine has the unit.
+            // The output is the caller's promise.
             unsafe {
                 let start = output.start.add(rows.start * output.stride + first);
                 let is_whole = !self.add && size == (SIDE, SIDE);
@@ -292,11 +295,11 @@ impl Row<'_> {
     }
 }
 
-/// 32 × 32 sums over `words` pairs of inner indices, of the first `rows` alone.
+/// The first `rows` of 32 × 32 sums over `words` pairs of inner indices.
 ///
 /// # Safety
-/// `left` holds 32 rows of `words`, [`ROW`] apart; `right` `words` rows of 32; `sums` takes as many
-/// rows as there are, up to a multiple of 8, so many numbers apart.
+/// `left` holds 32 rows of `words`, [`ROW`] apart; `right` holds `words` rows of 32; `sums` has
+/// room for `rows` rounded up to a multiple of 8, each `stride` numbers after the last.
 #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
 unsafe fn by_pairs(
     left: *const u32,
@@ -335,7 +338,7 @@ unsafe fn by_pairs(
 /// Puts the first rows and columns of `sums` into an output, or adds them to it.
 ///
 /// # Safety
-/// `output` has so many rows, `stride` apart, which hold numbers where sums are added.
+/// `output` has `rows` rows, `stride` apart, which are initialised where sums are added.
 #[target_feature(enable = "avx512f")]
 unsafe fn add_or_store(
     output: *mut f32,
@@ -370,7 +373,7 @@ mod tests {
         (0..count).map(|i| ((i * 7919 + seed * 104_729) % 1009) as f32 / 504.5 - 1.0).collect()
     }
 
-    /// The units of this machine, not the best alone.
+    /// All units of this machine, not only the best.
     fn units() -> Vec<Unit> {
         match Unit::detected() {
             Some(Unit::Tiles) => vec![Unit::Tiles, Unit::Pairs],

@@ -1,6 +1,6 @@
 //! A matrix inside a slice: where its elements lie, and where those of a product go.
 //!
-//! In → a slice, sizes, the way from row to row; out → the matrix or its transpose, without a copy.
+//! In → a slice, sizes, the stride between rows; out → the matrix or its transpose, without a copy.
 //! **Invariants.** All elements lie inside the slice, and rows or columns are contiguous: kernels
 //! rely on both.
 
@@ -14,7 +14,7 @@ pub struct Matrix<'a> {
     pub(super) columns: usize,
     pub(super) row_stride: usize,
     pub(super) column_stride: usize,
-    /// Whether products take its elements rounded to bf16.
+    /// Whether products round its elements to bf16.
     pub(super) in_bf16: bool,
 }
 
@@ -41,8 +41,8 @@ impl<'a> Matrix<'a> {
         }
     }
 
-    /// The same elements, rounded to bf16 where a product reads them and `in_bf16` says so. Both
-    /// factors of a product are of one kind.
+    /// The same elements, which a product rounds to bf16 if `in_bf16`. Both factors of a product
+    /// must agree on it.
     pub fn rounded(self, in_bf16: bool) -> Self {
         Matrix { in_bf16, ..self }
     }
@@ -53,7 +53,7 @@ pub struct Output {
     pub start: *mut f32,
     /// Elements between two rows.
     pub stride: usize,
-    /// Whether the product is added to what stands there.
+    /// Whether the product is added to what is there.
     pub add: bool,
 }
 

@@ -43,15 +43,15 @@ use crate::base::error::{Error, Result};
 /// Partial sums a reduction keeps: one AVX-512 register of f32.
 pub const LANES: usize = 16;
 
-/// Rows that one task works on, and whose partial sums are added in order.
+/// Rows that one task works on; the partial sums of such blocks are added in order.
 pub const ROWS: usize = 64;
 
-/// Elements that a loop over elements makes at once: half of the nearest cache, with what they are
-/// made of.
+/// Elements that an elementwise loop makes at once: together with their inputs they take half of
+/// the L1 cache.
 pub const PIECE: usize = 4 * 1024;
 
-/// Inner indices of a product that are summed before their sum is added to the rest: part of its
-/// bits.
+/// Inner indices of a product that are summed before their sum is added to the rest. The bits of a
+/// product depend on it.
 pub const DEPTH: usize = 512;
 
 /// A contiguous f32 tensor's elements, borrowed.
@@ -84,7 +84,7 @@ impl Deref for Elements<'_> {
 }
 
 /// `len` elements that `body` makes in parallel, `piece` at a time: (which piece, zeros to fill).
-/// The zeros are written piece by piece, where they still are in the cache: the nearest one holds
+/// Each piece is zeroed just before it is filled, while it is in the cache: the L1 cache holds
 /// pieces of [`PIECE`].
 pub fn made(len: usize, piece: usize, body: impl Fn(usize, &mut [f32]) + Sync) -> Vec<f32> {
     let mut elements = Vec::with_capacity(len);
@@ -96,7 +96,7 @@ pub fn made(len: usize, piece: usize, body: impl Fn(usize, &mut [f32]) + Sync) -
     elements
 }
 
-/// The same with two outputs.
+/// As [`made`], with two outputs.
 pub fn made_two(
     len: usize,
     piece: usize,
@@ -114,20 +114,20 @@ pub fn made_two(
     (one, other)
 }
 
-/// Pieces that are worth a task of their own: some microseconds.
+/// Pieces of a task, so that it takes some microseconds.
 fn pieces_a_task(piece: usize) -> usize {
     (4 * PIECE / piece).max(1)
 }
 
-/// Zeros in a place.
+/// Fills a place with zeros.
 fn zeroed(place: &mut [MaybeUninit<f32>]) -> &mut [f32] {
     place.fill(MaybeUninit::new(0.0));
     // SAFETY: every element was just written.
     unsafe { place.assume_init_mut() }
 }
 
-/// Changes the elements of a contiguous f32 tensor on the CPU in place. Whoever holds the same
-/// memory sees it.
+/// Changes the elements of a contiguous f32 tensor on the CPU in place. Tensors that share its
+/// memory change too.
 pub fn change(tensor: &Tensor, body: impl Fn(&mut [f32])) -> Result<()> {
     Ok(tensor.inplace_op1(&Change(body))?)
 }
@@ -170,7 +170,8 @@ pub fn add(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     tensor(output, a.shape())
 }
 
-/// a + b in the memory of a, which nobody else holds, where both are contiguous f32 on the CPU.
+/// a + b, written over a where both are contiguous f32 on the CPU; no other tensor may share the
+/// memory of a.
 pub fn add_to(a: Tensor, b: &Tensor) -> Result<Tensor> {
     if !is_plain(&a) || !is_plain(b) || a.dims() != b.dims() {
         return add(&a, b);
@@ -215,7 +216,7 @@ impl Level {
     }
 }
 
-/// What multiplies numbers of bf16 here, in words; bits of such products depend on it.
+/// The name of what multiplies bf16 on this machine; the bits of such products depend on it.
 pub fn bf16_unit() -> &'static str {
     #[cfg(target_arch = "x86_64")]
     match bf16::Unit::detected() {
@@ -282,7 +283,7 @@ kernel! {
 /// e^x within 2 units in the last place for x in [-87, 88]; below, a tiny positive number.
 ///
 /// Cephes' `expf` (Moshier): x = n·ln 2 + r, a polynomial of degree 6 in r, scaled by 2^n through
-/// the exponent bits. std's `exp` is a call of the platform's libm an element, whose bits vary.
+/// the exponent bits. std's `exp` calls the platform's libm for each element, and its bits vary.
 #[inline(always)]
 pub fn exp(x: f32) -> f32 {
     const ROUND: f32 = 12_582_912.0; // 1.5 · 2^23: adding it rounds to an integer
@@ -331,7 +332,7 @@ pub fn dot(a: &[f32], b: &[f32]) -> f32 {
     sum(lanes)
 }
 
-/// The largest element; -inf of none.
+/// The largest element; -inf where there is none.
 #[inline(always)]
 pub fn maximum(elements: &[f32]) -> f32 {
     let mut lanes = [f32::NEG_INFINITY; LANES];
@@ -374,7 +375,7 @@ pub fn tanh(x: f32) -> f32 {
     1.0 - 2.0 / (exp(2.0 * x) + 1.0)
 }
 
-/// Natural logarithm through f64, in software: the platform's would move with its version.
+/// Natural logarithm through f64, in software: the platform's own may change with its version.
 #[inline]
 pub fn ln(x: f32) -> f32 {
     libm::log(f64::from(x)) as f32
@@ -388,7 +389,7 @@ pub fn by_rows(output: &mut [f32], width: usize, body: impl Fn(usize, &mut [f32]
         .for_each(|(block, rows)| body(block * ROWS, rows));
 }
 
-/// Runs `body` on pieces of `output` and the same of `input`, in parallel.
+/// Runs `body` on pieces of `output` and the matching pieces of `input`, in parallel.
 pub fn by_pieces(output: &mut [f32], input: &[f32], body: impl Fn(&mut [f32], &[f32]) + Sync) {
     const PIECE: usize = 8 * 1024;
     assert_eq!(output.len(), input.len(), "one input an output");

@@ -1,10 +1,10 @@
 //! Factors of a product in the order in which its kernel reads them.
 //!
 //! In → a [`Matrix`], a range of its rows or columns and of the inner dimension; out → the same
-//! numbers in a buffer: of a left factor tiles of rows ([`Tiles`]), of a right one *panels*, as
-//! many columns as a tile has, inner index by inner index; columns beyond the last are zeros. A
-//! left factor whose rows are contiguous is not copied: the kernel reads it where it stands.
-//! **Cost.** One reading and one writing of the factor, in whole cache lines; transposed ones go
+//! numbers in a buffer. A left factor becomes tiles of rows ([`Tiles`]); a right one becomes
+//! *panels* of as many columns as a tile has, ordered by inner index; columns beyond the last are
+//! zeros. A left factor whose rows are contiguous is mostly not copied: the kernel reads it in
+//! place. **Cost.** One read and one write of the factor, in whole cache lines; transposed ones go
 //! through registers in squares of 16 or 8.
 
 #![allow(unsafe_code, reason = "kernels for the vector units")]
@@ -21,25 +21,25 @@ use std::ptr::copy_nonoverlapping;
 use super::tile::{Left, Shape};
 use super::{DEPTH, Matrix};
 
-/// Tiles of the left factor that are packed at once where it is read across its rows: whole cache
-/// lines of each.
+/// Tiles of the left factor that are packed at once where its columns, not its rows, are
+/// contiguous: enough to read whole cache lines of each column.
 pub const TILES: usize = 8;
 
-/// Inner indices whose numbers are asked for ahead: rows so far apart are foreseen by no CPU.
+/// Inner indices to prefetch ahead: no CPU foresees reads that are so far apart.
 const AHEAD: usize = 12;
 
-/// Numbers in a line of the cache.
+/// Numbers in a cache line.
 const LINE: usize = 16;
 
-/// Elements between two rows of a left factor that are copied: a block and some more, so that rows
-/// do not fall into the same places of the cache.
+/// Elements between two copied rows of a left factor: a block and some more, so that rows do not
+/// map to the same cache sets.
 const ROW: usize = DEPTH + 16;
 
-/// Rows whose distance is a multiple of so many elements fall into the same places of the nearest
-/// cache: more of them than a place holds lines push each other out.
+/// Rows that lie a multiple of this many elements apart map to the same sets of the L1 cache, and
+/// evict each other once there are more of them than a set has lines.
 const SAME_PLACE: usize = 512;
 
-/// Elements that the tiles of a left factor take at most where they are packed.
+/// The most elements that packed tiles of a left factor take.
 pub fn left_room(shape: Shape) -> usize {
     TILES * shape.rows() * ROW
 }
@@ -61,8 +61,8 @@ impl Tiles {
     }
 }
 
-/// The tiles of `rows` of `left`, as the kernel reads them: where the factor has them, if its rows
-/// are contiguous and do not push each other out of the cache, else packed in `buffer`.
+/// The tiles of `rows` of `left`, as the kernel reads them: inside the factor itself if its rows
+/// are contiguous and do not evict each other from the cache, else packed in `buffer`.
 pub fn left_tiles(
     buffer: &mut [f32],
     left: Matrix<'_>,
@@ -107,7 +107,7 @@ fn narrow_by_inner(into: &mut [f32], left: Matrix<'_>, rows: Range<usize>, inner
     by_inner::<6>(into, left, rows, inner);
 }
 
-/// The rows of a factor whose columns are contiguous, inner index by inner index.
+/// Packs rows of a factor whose columns are contiguous, ordered by inner index.
 #[inline(always)]
 fn by_inner<const ROWS: usize>(
     into: &mut [f32],
@@ -123,7 +123,7 @@ fn by_inner<const ROWS: usize>(
         let start = index * left.column_stride;
         let ahead = left.elements.as_ptr().wrapping_add(start + AHEAD * left.column_stride);
         for line in rows.clone().step_by(LINE) {
-            // SAFETY: a hint, which reads nothing; any address will do.
+            // SAFETY: a prefetch never faults, whatever the address.
             unsafe { _mm_prefetch::<_MM_HINT_T0>(ahead.wrapping_add(line).cast()) };
         }
         let numbers = &left.elements[start + rows.start..start + rows.end];
@@ -143,7 +143,7 @@ fn by_inner<const ROWS: usize>(
     }
 }
 
-/// Packs `columns` of `right`, the first on the border of a panel, panel after panel.
+/// Packs `columns` of `right`, panel after panel; the first column begins a panel.
 pub fn pack_right(
     into: &mut [f32],
     right: Matrix<'_>,
@@ -152,7 +152,7 @@ pub fn pack_right(
     shape: Shape,
 ) {
     let (depth, width) = (inner.len(), shape.columns());
-    // As many inner indices at a time as stay in the nearest cache over all panels.
+    // Few enough inner indices at a time to stay in the L1 cache over all panels.
     for first in (0..depth).step_by(width) {
         let some = inner.start + first..inner.start + depth.min(first + width);
         let panels = into.chunks_exact_mut(depth * width);
@@ -183,8 +183,8 @@ pub fn pack_right(
     }
 }
 
-/// Whole rows of a panel from a factor whose rows are contiguous: copies of a known size, which are
-/// no calls.
+/// Copies whole rows of a panel from a factor whose rows are contiguous. The size of a copy is a
+/// constant, so that it compiles to moves instead of a call.
 fn copied(place: &mut [f32], right: Matrix<'_>, start: usize, inner: Range<usize>, shape: Shape) {
     let (width, stride) = (shape.columns(), right.row_stride);
     let from = &right.elements[inner.start * stride + start..];
@@ -192,7 +192,7 @@ fn copied(place: &mut [f32], right: Matrix<'_>, start: usize, inner: Range<usize
     assert_eq!(place.len(), inner.len() * width, "whole rows of a panel");
     let (from, to) = (from.as_ptr(), place.as_mut_ptr());
     for at in 0..inner.len() {
-        // SAFETY: so many runs of the shape's columns lie inside both, by the assertions.
+        // SAFETY: by the assertions, each run of the shape's columns lies inside both.
         unsafe {
             let (from, to) = (from.add(at * stride), to.add(at * width));
             match shape {
@@ -203,7 +203,7 @@ fn copied(place: &mut [f32], right: Matrix<'_>, start: usize, inner: Range<usize
     }
 }
 
-/// A square of a panel from a factor whose columns are contiguous.
+/// Fills a square of a panel from a factor whose columns are contiguous.
 fn transposed(place: &mut [f32], right: Matrix<'_>, start: usize, index: usize, shape: Shape) {
     let (width, stride) = (shape.columns(), right.column_stride);
     let side = width / 2;

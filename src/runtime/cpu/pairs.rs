@@ -2,9 +2,10 @@
 //!
 //! In → a [`Matrix`] of f32, a range of its rows or columns and of the inner dimension; out → its
 //! numbers, rounded to the nearest bf16 (ties to even; numbers below 2⁻¹²⁶ become 0), two inner
-//! indices a word: of a left factor rows of words, of a right one *panels* of 32 columns, pair of
-//! inner indices by pair. Inner indices are filled up with zeros to whole steps of 32. **Cost.**
-//! One reading of the factor, half a writing; transposed ones go through registers in squares.
+//! indices a word. A left factor becomes rows of words, a right one *panels* of 32 columns, ordered
+//! by pair of inner indices. Inner indices are padded with zeros to whole steps of 32. **Cost.**
+//! The factor is read once and half as many bytes are written; transposed ones go through
+//! registers in squares.
 
 #![allow(unsafe_code, reason = "kernels for the vector units")]
 
@@ -40,8 +41,8 @@ static INTERLEAVED: [i16; 32] = {
     order
 };
 
-/// Packs `rows` of `left` into rows of words `stride` apart. Of a factor that is read across its
-/// rows many at once: whole lines of the cache, in the order of memory.
+/// Packs `rows` of `left` into rows of words `stride` apart. Where the columns of the factor are
+/// contiguous, many rows should be packed at once, so that whole cache lines are read in order.
 ///
 /// # Panics
 /// Where they do not fit.
@@ -74,7 +75,7 @@ pub fn pack_left(
             let count = (rows.len() - start).min(16);
             let from = (inner.start + first) * left.column_stride + rows.start + start;
             let from = left.elements[from..].as_ptr();
-            // SAFETY: as above; what the words' squares reach beyond `rows` is inside the tile.
+            // SAFETY: as above; a square that reaches beyond `rows` stays inside the tile.
             unsafe {
                 let square = interleaved(from, left.column_stride, some, count);
                 store(transpose(square), into.add(start * stride + first / 2), stride);
@@ -83,7 +84,7 @@ pub fn pack_left(
     }
 }
 
-/// Packs `columns` of `right`, the first on the border of a panel, panel after panel.
+/// Packs `columns` of `right`, panel after panel; the first column begins a panel.
 ///
 /// # Panics
 /// Where they do not fit.
@@ -119,17 +120,16 @@ pub fn pack_right(into: &mut [u32], right: Matrix<'_>, columns: Range<usize>, in
     }
 }
 
-/// The first `count` lanes, at most 16.
+/// The mask of the first `count` lanes, at most 16.
 fn lanes(count: usize) -> __mmask16 {
     if count >= 16 { !0 } else { (1 << count) - 1 }
 }
 
-/// 16 pairs of inner indices of 16 rows or columns that are contiguous: a word's lower half is of
-/// the first index of its pair.
+/// 16 pairs of inner indices of 16 contiguous rows or columns; the lower half of a word is the
+/// first index of its pair.
 ///
 /// # Safety
-/// `from` holds `inner` runs of `count`, `stride`
-/// apart.
+/// `from` holds `inner` runs of `count` numbers, `stride` apart.
 #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
 #[inline]
 unsafe fn interleaved(
@@ -154,7 +154,7 @@ unsafe fn interleaved(
     square
 }
 
-/// 32 inner indices, which are contiguous, of 16 rows or columns.
+/// 32 contiguous inner indices of 16 rows or columns.
 ///
 /// # Safety
 /// As of [`interleaved`], with `count` runs of `inner`.

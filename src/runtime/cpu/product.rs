@@ -1,16 +1,16 @@
-//! Matrix products of f32, and of what is rounded to bf16 (`bf16`).
+//! Matrix products of f32, and of factors rounded to bf16 (`bf16`).
 //!
-//! In → two [`Matrix`] factors, the right one packed before where it is used again ([`Factor`]);
-//! out → their product, new, stored or added. **Method.** Blocks of [`DEPTH`] inner indices; of the
-//! right factor a piece that fits the second cache is packed; then tile after tile of the left one
-//! is read where it stands, or packed where its rows are not contiguous, and every tile of the
-//! product is summed in registers (`tile`). With several threads the product
-//! is cut into a grid of tasks, across the side whose factor costs less to pack twice.
+//! In → two [`Matrix`] factors, the right one packed beforehand where several products use it
+//! ([`Factor`]); out → their product, new, stored or added. **Method.** Blocks of [`DEPTH`] inner
+//! indices. A piece of the right factor that fits the L2 cache is packed; then each tile of the
+//! left one is read in place, or packed where its rows are not contiguous, and every tile of the
+//! product is summed in registers (`tile`). With several threads the product is cut into a grid of
+//! tasks, across the side whose factor costs less to pack twice.
 //!
 //! **Invariants.** An element is the sum, block after block, of one chain of fused multiply-adds a
 //! block: its bits depend on the two factors alone, not on the other rows and columns, the threads,
-//! the caches or, of those with fused multiply-add, the instruction set. What has none, and what is
-//! no x86, goes to the `gemm` crate, whose sums differ.
+//! the caches or which instruction set with fused multiply-add runs. CPUs without it, and those
+//! that are not x86, use the `gemm` crate, whose sums differ.
 //!
 //! **Cost.** 2·m·n·k operations, 85 to 95% of the unit's peak in products of hundreds; packing is
 //! one pass over a factor.
@@ -34,29 +34,29 @@ use super::{
     tile::{Left, Shape, Tile},
 };
 
-/// Multiplications that are worth a second thread: some tens of microseconds.
+/// Multiplications from which several threads are worth it: some tens of microseconds of work.
 #[cfg(target_arch = "x86_64")]
 const WORTH_A_THREAD: usize = 1 << 20;
 
-/// How many times faster products of bf16 are, packing and all.
+/// How many times faster products of bf16 are than those of f32, packing included.
 #[cfg(target_arch = "x86_64")]
 const FASTER: usize = 4;
 
-/// Numbers of the right factor that are packed at once: 512 KiB, which the second cache holds.
+/// Numbers of the right factor that are packed at once: 512 KiB, which the L2 cache holds.
 #[cfg(target_arch = "x86_64")]
 const PIECE: usize = 128 * 1024;
 
 /// A right factor.
 pub struct Factor<'a> {
     matrix: Matrix<'a>,
-    /// The whole of it as its kernel reads it.
+    /// The whole matrix, in the order in which its kernel reads it.
     #[cfg(target_arch = "x86_64")]
     packed: Option<Packed>,
 }
 
 #[cfg(target_arch = "x86_64")]
 enum Packed {
-    /// For the shape of tiles there is.
+    /// Panels for the tile shape of this machine.
     F32(Vec<f32>),
     Bf16(bf16::Panels),
 }
@@ -71,7 +71,7 @@ impl<'a> From<Matrix<'a>> for Factor<'a> {
 }
 
 impl<'a> Factor<'a> {
-    /// Packs the whole of `matrix`, for several products. Holds it a second time.
+    /// Packs the whole of `matrix` for several products: a second copy in memory.
     #[cfg(target_arch = "x86_64")]
     pub fn packed(matrix: Matrix<'a>) -> Factor<'a> {
         if matrix.in_bf16 {
@@ -93,7 +93,7 @@ impl<'a> Factor<'a> {
         for (block, place) in blocks {
             let first = block * DEPTH;
             let inner = first..matrix.rows.min(first + DEPTH);
-            // As many panels a task as make a piece.
+            // Panels a task packs: as many as fill `PIECE`.
             let some = (PIECE / (inner.len() * width)).max(1);
             place.par_chunks_mut(some * inner.len() * width).enumerate().for_each(|(at, place)| {
                 let first = at * some * width;
@@ -104,14 +104,14 @@ impl<'a> Factor<'a> {
         Factor { matrix, packed: Some(Packed::F32(packed)) }
     }
 
-    /// As [`Factor::from`]: here products pack for themselves.
+    /// As [`Factor::from`]: on this CPU each product packs its own factors.
     #[cfg(not(target_arch = "x86_64"))]
     pub fn packed(matrix: Matrix<'a>) -> Factor<'a> {
         Factor::from(matrix)
     }
 }
 
-/// A factor of one product, or one that is kept for the next.
+/// A right factor of one product, or one kept for several.
 pub trait AsFactor<'a> {
     /// Calls `use_it` with the factor.
     fn with<R>(self, use_it: impl FnOnce(&Factor<'a>) -> R) -> R;
@@ -129,7 +129,7 @@ impl<'a> AsFactor<'a> for &Factor<'a> {
     }
 }
 
-/// Who computes a product.
+/// Which threads compute a product.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Threads {
     /// The calling thread: inside a parallel loop.
@@ -140,7 +140,7 @@ pub enum Threads {
 
 #[cfg(target_arch = "x86_64")]
 impl Threads {
-    /// How many, for so many multiplications of f32.
+    /// The number of threads for a product of that many f32 multiplications.
     fn for_a_product(self, multiplications: usize) -> usize {
         match self {
             Threads::All if multiplications >= WORTH_A_THREAD => rayon::current_num_threads(),
@@ -149,13 +149,13 @@ impl Threads {
     }
 }
 
-/// left · right, rows side by side.
+/// left · right, its rows contiguous.
 pub fn product<'a>(left: Matrix<'_>, right: impl AsFactor<'a>, threads: Threads) -> Vec<f32> {
     right.with(|right| {
         let (rows, columns) = (left.rows, right.matrix.columns);
         let mut output = Vec::with_capacity(rows * columns);
         let place = Output { start: output.as_mut_ptr(), stride: columns, add: false };
-        // SAFETY: the vector has room for all elements, which nobody else knows of, and a product
+        // SAFETY: the vector has room for all elements, nobody else can reach them, and a product
         // that is not added writes every one of them.
         unsafe {
             multiply(&place, left, right, threads);
@@ -187,7 +187,7 @@ pub fn matmul<'a>(
     });
 }
 
-/// The product on this thread, into memory that it need not have alone.
+/// The product on this thread, into memory whose other elements other threads may use.
 ///
 /// # Safety
 /// As of [`multiply`].
@@ -197,8 +197,8 @@ pub(super) unsafe fn into_output(output: &Output, left: Matrix<'_>, right: Matri
 }
 
 /// # Safety
-/// `output` has room for all elements, rows do not overlap, and nobody else uses them meanwhile;
-/// they hold numbers where the product is added.
+/// `output` has room for all elements, its rows do not overlap, and nobody else uses them
+/// meanwhile; they are initialised where the product is added.
 unsafe fn multiply(output: &Output, left: Matrix<'_>, right: &Factor<'_>, threads: Threads) {
     assert_eq!(left.columns, right.matrix.rows, "inner dimensions of a product");
     assert_eq!(left.in_bf16, right.matrix.in_bf16, "factors of one kind");
@@ -222,7 +222,7 @@ unsafe fn multiply_bf16(output: &Output, left: Matrix<'_>, right: &Factor<'_>, t
         };
         let size = left.rows * right.matrix.columns * left.columns;
         let threads = threads.for_a_product(size / FASTER);
-        // SAFETY: the unit is of this machine; the rest is the caller's promise.
+        // SAFETY: this machine has the unit; the rest is the caller's promise.
         return unsafe { bf16::multiply(unit, output, left, (right.matrix, packed), threads) };
     }
     let (left, right) = (Rounded::of(left), Rounded::of(right.matrix));
@@ -239,8 +239,8 @@ unsafe fn multiply_f32(output: &Output, left: Matrix<'_>, right: &Factor<'_>, th
         return unsafe { elsewhere(output, left, right.matrix, threads) };
     };
     let threads = threads.for_a_product(left.rows * right.matrix.columns * left.columns);
-    // What a task reads or packs again: contiguous rows are read once for each cut of the columns,
-    // others are packed; a factor that is packed already costs nothing.
+    // What each further cut costs: contiguous rows are read again for each cut of the columns,
+    // others are packed again; a factor that is packed already costs nothing.
     let cost = left.rows * if left.column_stride == 1 { 1 } else { 3 };
     let rows = Side { size: left.rows, tile: shape.rows(), cost };
     let cost = match (right.packed.is_some(), right.matrix.column_stride) {
@@ -275,7 +275,7 @@ fn shape() -> Option<Shape> {
 
 #[cfg(target_arch = "x86_64")]
 thread_local! {
-    /// What a thread packs into: of the left factor, of the right one.
+    /// What a thread packs into: one buffer for the left factor, one for the right.
     static BUFFERS: RefCell<(Vec<f32>, Vec<f32>)> = const { RefCell::new((vec![], vec![])) };
 }
 
@@ -337,7 +337,8 @@ impl Block<'_> {
     /// As of [`multiply`], for these elements.
     unsafe fn multiply(&self, buffer: &mut [f32], left: Matrix<'_>, rows: Range<usize>) {
         let height = self.shape.rows();
-        // Rows that are copied go tile by tile, which the nearest cache then holds.
+        // Contiguous rows go one tile at a time, so that a tile is still in the L1 cache when it is
+        // multiplied.
         let some = if left.column_stride == 1 { 1 } else { TILES };
         for first in rows.clone().step_by(some * height) {
             let rows = first..rows.end.min(first + some * height);
@@ -370,8 +371,8 @@ impl Block<'_> {
                 rows: rows.len(),
                 columns: width.min(self.columns.end - first),
             };
-            // SAFETY: the shape is of this CPU; the tile of the left factor and the panel are whole
-            // chunks; the output is the caller's promise.
+            // SAFETY: this CPU has the shape's instructions; the tile of the left factor and the
+            // panel are whole chunks; the output is the caller's promise.
             unsafe { tile.compute(self.shape) };
         }
     }

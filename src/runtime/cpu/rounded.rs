@@ -1,8 +1,8 @@
-//! Factors rounded to bf16 as f32: for products in bf16 on CPUs without units for it.
+//! Factors rounded to bf16 but kept as f32, for products in bf16 on CPUs without a unit for it.
 //!
 //! In → a [`Matrix`]; out → its elements, each the nearest bf16 (ties to even), as f32, and the
-//! matrix they make. A product of two is the same as of bf16 factors, but for the order of sums.
-//! **Cost.** One reading, one writing and twice the memory of a factor.
+//! matrix they make. A product of two such factors equals that of bf16 factors, except for the
+//! order of sums. **Cost.** One read, one write and twice the memory of a factor.
 
 use rayon::prelude::*;
 

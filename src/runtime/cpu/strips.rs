@@ -1,9 +1,9 @@
-//! Matrices of several blocks of rows, written strip by strip of columns: each head by a task.
+//! Matrices of several blocks of rows, written in strips of columns: each attention head by a task.
 //!
 //! In → sizes, what a task makes of its strips; out → the matrices. A strip is `width` columns of a
-//! block: a task adds products to it where it belongs, and nothing is put in order afterwards.
-//! **Invariants.** Strips share no element, and each is of one task, which finds zeros in it.
-//! **Cost.** One writing of zeros, while the strip is on its way into the cache.
+//! block: a task adds products to it in place, so nothing has to be moved afterwards.
+//! **Invariants.** Strips share no element; each belongs to one task and starts as zeros.
+//! **Cost.** One write of zeros, which brings the strip into the cache.
 
 #![allow(unsafe_code, reason = "tasks write into one output")]
 
@@ -28,7 +28,7 @@ impl Strip<'_> {
     /// Puts `left` · `right` at a row and column of the strip, or adds it with `add`.
     ///
     /// # Panics
-    /// Where the product is larger than what is left there.
+    /// Where the product does not fit inside the strip.
     pub fn product(
         &mut self,
         (row, column): (usize, usize),
@@ -56,9 +56,9 @@ struct Place(*mut f32);
 // SAFETY: tasks write disjoint strips through it.
 unsafe impl Sync for Place {}
 
-/// `N` matrices of `blocks` blocks of rows, cut into `strips` strips each: of the matrix i
-/// `shapes[i]` = (rows of a block, columns of a strip). `body` gets which strip of all, block by
-/// block, and a buffer that keeps its size from one task to the next; what it gives is collected.
+/// `N` matrices of `blocks` blocks of rows, each block cut into `strips` strips; for matrix i,
+/// `shapes[i]` = (rows of a block, columns of a strip). `body` gets the index block · strips +
+/// strip, its strips, and a buffer that tasks reuse; its results are collected in that order.
 pub fn in_strips<const N: usize, R: Send>(
     (blocks, strips): (usize, usize),
     shapes: [(usize, usize); N],
@@ -84,7 +84,7 @@ pub fn in_strips<const N: usize, R: Send>(
     });
     let found = found.collect();
     for (matrix, size) in matrices.iter_mut().zip(sizes) {
-        // SAFETY: every element is of a strip, all of which were filled with zeros.
+        // SAFETY: every element belongs to a strip, and all strips were filled with zeros.
         unsafe { matrix.set_len(size) };
     }
     (matrices, found)

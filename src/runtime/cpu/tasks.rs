@@ -2,7 +2,7 @@
 //!
 //! In → sizes of a product and of its tiles, what it costs to pack each factor; out → a grid of
 //! tasks, and the rows and columns of each. **Invariant.** Cuts lie between tiles, and no element
-//! is of two tasks. The bits of an element do not depend on the cut.
+//! belongs to two tasks. The bits of an element do not depend on the cut.
 
 use std::ops::Range;
 
@@ -11,11 +11,11 @@ use rayon::prelude::*;
 /// One side of a product.
 #[derive(Clone, Copy)]
 pub struct Side {
-    /// Rows or columns.
+    /// Rows or columns of the product.
     pub size: usize,
-    /// Those of a tile.
+    /// Rows or columns of a tile.
     pub tile: usize,
-    /// What its factor costs to pack, against the other's.
+    /// What its factor costs to pack, relative to the other's.
     pub cost: usize,
 }
 
@@ -48,8 +48,8 @@ pub fn run(
     }
 }
 
-/// Tasks across the rows and along the columns: two a thread, so that one that is held up is helped
-/// out, and cut where that packs least again.
+/// The number of pieces of the rows and of the columns: two tasks a thread, so that others take
+/// over from a thread that is held up, and as little packed again as possible.
 fn grid(rows: Side, columns: Side, threads: usize) -> (usize, usize) {
     let tasks = if threads == 1 { 1 } else { 2 * threads };
     let most_across = rows.size.div_ceil(rows.tile);

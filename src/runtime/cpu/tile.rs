@@ -4,8 +4,8 @@
 //! [`Shape::rows`] × [`Shape::columns`] elements, stored or added. **Method.** Outer products in
 //! registers (Goto and van de Geijn, *Anatomy of High-Performance Matrix Multiplication*, 2008):
 //! for each inner index a row of the right factor is loaded once and multiplied by each element of
-//! a column of the left one. Tiles fill the registers: 14 × 32 of 32 registers of 512 bits, 6 × 16
-//! of 16 of 256.
+//! a column of the left one. Tiles fill the registers: 14 × 32 sums in 32 registers of 512 bits,
+//! 6 × 16 in 16 registers of 256 bits.
 //!
 //! **Invariants.** Every element is one chain of fused multiply-adds over the inner indices of its
 //! block, from zero and in order, on both instruction sets and in tiles of any size: the same bits.
@@ -19,8 +19,8 @@ use std::arch::x86_64::{
     _mm512_setzero_ps,
 };
 
-/// Inner indices of a panel that are asked for ahead: a panel of a whole block is larger than the
-/// nearest cache.
+/// Inner indices of a panel to prefetch ahead: a panel of a whole block is larger than the L1
+/// cache.
 const AHEAD: usize = 16;
 
 /// The largest tile of an instruction set.
@@ -65,7 +65,7 @@ pub struct Left {
 pub struct Tile {
     /// The left factor.
     pub left: Left,
-    /// The packed right factor: `Shape::columns` an inner index.
+    /// The packed right factor: `Shape::columns` numbers for each inner index.
     pub right: *const f32,
     /// Inner indices.
     pub depth: usize,
@@ -73,9 +73,9 @@ pub struct Tile {
     pub output: *mut f32,
     /// Elements between two of its rows.
     pub stride: usize,
-    /// Whether it is added to what stands there.
+    /// Whether it is added to what is there.
     pub add: bool,
-    /// Its size, at most the shape's.
+    /// Rows and columns of the tile, at most the shape's.
     pub rows: usize,
     pub columns: usize,
 }
@@ -120,9 +120,9 @@ fn narrow_of(tile: &Tile) {
     unsafe { by_rows!(narrow, tile, 1 2 3 4 5 6) }
 }
 
-/// Adds the products of one element of each row by the `$columns` to the sums of that row. Rows are
-/// written out, three to a start: addresses are then a start and one or two times the stride, which
-/// an instruction adds for nothing, and the starts stay in registers.
+/// Adds the products of one element of each row and the `$columns` to the sums of that row. Rows
+/// are written out, three to a start: an address is then a start plus zero, one or two strides,
+/// which the addressing mode of the instruction covers, and the starts stay in registers.
 macro_rules! add_products {
     ($sums:ident, $factor:expr, $columns:ident, $product:ident, $by_row:ident,
      $($start:ident: $($row:literal + $times:literal),*;)*) => { $($(
@@ -147,7 +147,7 @@ unsafe fn wide<const ROWS: usize>(tile: &Tile) {
         let [mut a, mut b, mut c, mut d, mut e] = starts;
         let mut right = tile.right;
         for row in 0..ROWS {
-            // Asked for now, so that the stores at the end do not wait.
+            // Prefetch the output, so that the stores at the end do not wait.
             let output = tile.output.wrapping_add(row * tile.stride);
             _mm_prefetch::<_MM_HINT_ET0>(output.cast());
             _mm_prefetch::<_MM_HINT_ET0>(output.wrapping_add(16).cast());
@@ -183,7 +183,7 @@ unsafe fn wide<const ROWS: usize>(tile: &Tile) {
 #[target_feature(enable = "avx2,fma")]
 unsafe fn narrow<const ROWS: usize>(tile: &Tile) {
     // SAFETY: `left` and `right` are read inside their rows and `depth`; whole rows of `output` are
-    // loaded and stored where the tile has all columns, single elements where it has not.
+    // loaded and stored where the tile has all columns, else only its own elements.
     unsafe {
         let mut sums: [[__m256; 2]; ROWS] = [[_mm256_setzero_ps(); 2]; ROWS];
         let Left { start, by_row, by_inner } = tile.left;

@@ -1,15 +1,15 @@
-//! The operations of the model on arrays of a device: which kernels, on what grid, with what; those
-//! of attention's heads stand in [`super::heads`].
+//! The operations of the model on arrays of a device: which kernels, on what grid, with which
+//! arguments; those of attention's heads are in [`super::heads`].
 //!
 //! In → arrays; out → arrays, forward and backward. Each file of `runtime::ops` calls its own pair
 //! and knows the tape; nothing here does. Gradients of parameters go to the parameter's own sum
-//! ([`Array::sum`]) in fp32; those of activations are bf16. Where an input has a gradient from
-//! elsewhere already (`with`), products and norms add theirs to it in the same launch.
+//! ([`Array::sum`]) in fp32; those of activations are bf16. Where an input already has a gradient
+//! from other ops (`with`), products and norms add theirs to it in the same launch.
 //!
 //! **Invariants.** Grids follow from shapes alone, so a kernel gives equal bits for equal inputs on
 //! every GPU of one architecture; those of a product are its library's choice, by version and GPU
-//! (`gemm`). What a kernel reads with instructions of 16 bytes is a multiple of 8 elements
-//! wide, which `runtime::model` sees to before anything is placed on a device.
+//! (`gemm`). Rows that a kernel reads with 16-byte instructions are a multiple of 8 elements wide,
+//! which `runtime::model` checks before anything is placed on a device.
 
 use super::driver::{Argument, Element, Factor, Product};
 use super::memory::Array;
@@ -31,12 +31,12 @@ pub(super) fn line(blocks: usize) -> [usize; 3] {
     [blocks, 1, 1]
 }
 
-/// Blocks of the kernel `name` that have a thread for each of `pieces`.
+/// The grid of the kernel `name` that has a thread for each of `pieces`.
 pub(super) fn threads_of(name: &str, pieces: usize) -> [usize; 3] {
     line(pieces.div_ceil(entry(name).threads as usize))
 }
 
-/// Elements of the last dimension.
+/// Size of the last dimension.
 pub(super) fn width(array: &Array) -> usize {
     *array.dims().last().expect("an array has a dimension")
 }
@@ -59,12 +59,12 @@ fn combine(a: &Array, b: Option<&Array>, output: &Array, factor: f32) -> Result<
     a.context().launch("combine_two", grid, given)
 }
 
-/// The same numbers in memory that is there.
+/// Copies numbers into an existing array.
 pub fn copy(from: &Array, to: &Array) -> Result<()> {
     combine(from, None, to, 1.0)
 }
 
-/// The gradient, added to the one from elsewhere where there is one.
+/// The gradient, added to the one from other ops where there is one.
 pub fn joined(gradient: Array, with: Option<Array>) -> Result<Array> {
     match with {
         Some(with) => combined(&gradient, Some(&with), 1.0),
@@ -123,7 +123,7 @@ pub fn linear_to_x(
     Ok(output)
 }
 
-/// The same into memory that is there.
+/// The same without `with`, into an existing array.
 pub fn linear_into_x(output: &Array, weight: &Array, gradient: &Array) -> Result<()> {
     to_x(output, weight, gradient, None)
 }
@@ -144,7 +144,7 @@ fn to_x(output: &Array, weight: &Array, gradient: &Array, with: Option<&Array>) 
     })
 }
 
-/// The widest row of the kernel that takes rows of `d` elements.
+/// The row width of the narrowest kernel that takes rows of `d` elements.
 fn widest(d: usize) -> usize {
     let fits = [1024, 2048, 4096].into_iter().find(|widest| d <= *widest);
     fits.unwrap_or_else(|| panic!("no norm of {d} elements"))
@@ -171,7 +171,7 @@ impl Norm {
         format!("{kind}_norm_{pass}_{}", widest(d))
     }
 
-    /// What the kernel gets behind the sizes.
+    /// The kernel's arguments after the sizes.
     fn constants(self, epsilon: f64) -> Vec<Argument> {
         match self {
             Norm::Rms => arguments![epsilon as f32, 0f32],
@@ -226,7 +226,7 @@ fn norm_forward(
     given.extend(arguments![rows as i32, d as i32]);
     given.extend(kind.constants(epsilon));
     let name = kind.name("forward", d);
-    // A warp a row.
+    // One warp for each row.
     x.context().launch(&name, threads_of(&name, 32 * rows), given)
 }
 
@@ -256,7 +256,7 @@ pub fn norm_backward(
 }
 
 /// Bytes of shared memory of a norm's backward: a float for each of four warps and each element of
-/// a row of whole vectors.
+/// a row, whose length is rounded up to a multiple of 256.
 pub fn norm_shared(d: usize) -> usize {
     4 * 4 * d.next_multiple_of(256)
 }
@@ -337,7 +337,7 @@ pub fn activation_backward(
     Ok((to_z, to_up))
 }
 
-/// Rows `ids` of `table` [V, d]: of the shape `dims`.
+/// Rows `ids` of `table` [V, d], in the shape `dims`.
 pub fn embedding(table: &Array, ids: &Array, dims: &[usize]) -> Result<Array> {
     let (output, d) = (table.like(dims)?, table.dims()[1]);
     let given = arguments![table, ids, &output, ids.count() as u64, d as i32];
@@ -346,18 +346,18 @@ pub fn embedding(table: &Array, ids: &Array, dims: &[usize]) -> Result<Array> {
     Ok(output)
 }
 
-/// Rows `places` of x [.., d]: [places, d].
+/// Rows `places` of x [.., d], as [places, d].
 pub fn picked(x: &Array, places: &[u32]) -> Result<Array> {
     let d = width(x);
     let rows = x.part(0, &[x.count() / d, d]);
     embedding(&rows, &x.context().integers(places)?, &[places.len(), d])
 }
 
-/// The rows of `gradient` [places, d] in their places of an array of the shape `dims`, zeros
-/// elsewhere.
+/// An array of the shape `dims` with the rows of `gradient` [places, d] at the indices `places`,
+/// zeros elsewhere.
 pub fn spread(gradient: &Array, places: &[u32], dims: &[usize]) -> Result<Array> {
     let (d, context) = (width(gradient), gradient.context());
-    // The rows, and one of zeros behind them, which every other place reads.
+    // The rows, and behind them a row of zeros, which all other places read.
     let table = context.zeros(&[places.len() + 1, d], Element::Bf16)?;
     copy(gradient, &table.part(0, gradient.dims()))?;
     let rows = dims.iter().product::<usize>() / d;
@@ -368,7 +368,7 @@ pub fn spread(gradient: &Array, places: &[u32], dims: &[usize]) -> Result<Array>
     embedding(&table, &context.integers(&sources)?, dims)
 }
 
-/// Adds the gradient's rows to the sum of `table`, those of one id in the order of tokens.
+/// Adds the gradient's rows to the sum of `table`; rows of equal ids in the order of tokens.
 pub fn embedding_backward(table: &Array, ids: &[u32], gradient: &Array) -> Result<()> {
     let (context, d) = (table.context(), table.dims()[1]);
     let mut order: Vec<u32> = (0..ids.len() as u32).collect();
@@ -398,16 +398,17 @@ pub fn embedding_backward(table: &Array, ids: &[u32], gradient: &Array) -> Resul
 /// How logits become a loss.
 #[derive(Clone, Copy, Debug)]
 pub struct Loss {
-    /// Rows of the head that are tokens.
+    /// Rows of the head that stand for tokens.
     pub vocabulary: usize,
-    /// 0: logits as they are.
+    /// c of c·tanh(logit/c); 0: none.
     pub softcap: f64,
     pub z_loss: f64,
     /// What the sum of losses is multiplied by.
     pub scale: f64,
 }
 
-/// Turns `logits` [rows, Vₚ] into their gradient where `writes`; nats and log-sums of each row.
+/// Writes nats and log-sums of each row of `logits` [rows, Vₚ]; with `writes`, replaces the logits
+/// by their gradient.
 pub fn cross_entropy(
     logits: &Array,
     targets: &Array,
@@ -422,7 +423,7 @@ pub fn cross_entropy(
     logits.context().launch("cross_entropy_rows", line(rows), given)
 }
 
-/// x [tokens.., width] with the elements dropped that the tokens' `keys` draw.
+/// Dropout of x [tokens.., width], drawn from the tokens' `keys`.
 pub fn dropout(x: &Array, keys: &Array, threshold: u16, keep: f32) -> Result<Array> {
     let (output, tokens) = (x.like(x.dims())?, keys.count());
     let width = x.count() / tokens;

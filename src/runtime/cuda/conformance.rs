@@ -1,11 +1,11 @@
 //! Every operation on a device against the same operation on the CPU: value, gradients, equal bits.
 //!
-//! One set of cases, two devices. On the host's machine (`host`) they run in every build and prove
+//! One set of cases, two devices. On the host's machine (`host`) they run in every build and test
 //! what Rust computes for a launch together with the kernel's own source. On a GPU they run with
 //! the feature `cuda`, and say "skipped" where there is none.
 //!
 //! **Tolerances**, ‖found − expected‖ / ‖expected‖ against composed forms in f64 on inputs that
-//! bf16 has exactly: [`ROUNDED`] for an op and a loss behind it, [`STEP`] for a whole model.
+//! bf16 represents exactly: [`ROUNDED`] for an op and a loss behind it, [`STEP`] for a whole model.
 
 #[cfg(test)]
 mod models;
@@ -24,20 +24,20 @@ use crate::base::rng::Stream;
 use crate::runtime::ops::{self, Gain, Head, HeadNorms, Noise, Rotation, Tables, Visible};
 use crate::runtime::value::{Form, NamedParameters, Value, backward};
 
-/// bf16 keeps 8 bits: rounding moves a number by 0.0017 by the norm of many. Between an op and its
-/// gradient the logits, their gradient and that of the hidden state are rounded, in turn.
+/// bf16 keeps 8 bits: rounding moves numbers by 0.0017 in relative norm. Between an op and its
+/// gradient the logits, their gradient and that of the hidden state are rounded in turn.
 const ROUNDED: f64 = 8e-3;
 /// Gradients of a model of two blocks, whose every activation is rounded.
 const STEP: f64 = 4e-2;
 
-/// What an op of a case needs that is not the same on both sides.
+/// What a case needs that differs between device and host.
 struct Side {
     tables: Option<Tables>,
 }
 
 type Run = Box<dyn Fn(&[Value], &Side) -> Value>;
 
-/// An op, and the inputs whose gradients are held.
+/// An op, and the inputs whose gradients are compared.
 struct Case {
     name: &'static str,
     inputs: Vec<(&'static str, Vec<usize>)>,
@@ -63,13 +63,13 @@ const W: (&str, &[usize]) = ("weight", &[128, 128]);
 const BIAS: (&str, &[usize]) = ("bias", &[128]);
 const HEAD: (&str, &[usize]) = ("head", &[128, 128]);
 
-/// The result of each goes into the loss, which is the op that makes a number, and whose weight is
-/// the last input: so all of them prove it, too.
+/// The result of each case goes into the loss, whose weight is the case's last input: so every case
+/// tests the loss too.
 fn cases() -> Vec<Case> {
     [between_rows(), places(), in_rows(), attentions()].into_iter().flatten().collect()
 }
 
-/// Queries and keys, normed and turned in one launch; what reads both is their sum, or attention.
+/// Queries and keys, normed and rotated in one launch; their sum, or attention, reads both.
 fn places() -> Vec<Case> {
     let placed = |v: &[Value], side: &Side, h: usize| {
         let rotation = match &side.tables {
@@ -108,7 +108,7 @@ fn places() -> Vec<Case> {
     ]
 }
 
-/// Products, rows that are chosen, sums.
+/// Products, selections of rows, sums.
 fn between_rows() -> Vec<Case> {
     vec![
         case("linear", ROUNDED, &[X, W, HEAD], |v, _| ops::linear(&v[0], &v[1]).unwrap()),
@@ -238,12 +238,12 @@ fn attentions() -> Vec<Case> {
     ]
 }
 
-/// A token for each row of logits.
+/// A target for each row of logits.
 fn targets(rows: usize, vocabulary: usize) -> Vec<u32> {
     (0..rows).map(|at| (at * at * 37 % vocabulary) as u32).collect()
 }
 
-/// Numbers that bf16 has exactly.
+/// Random numbers that bf16 represents exactly.
 fn drawn(name: &str, dims: &[usize]) -> Tensor {
     let mut stream = Stream::new(3, name);
     let wide = if name == "head" { 0.05 } else { 1.0 };
@@ -298,7 +298,7 @@ fn outcome(case: &Case, context: Option<&Arc<Context>>) -> Outcome {
     let side = Side { tables: context.map(Tables::new) };
     let output = (case.run)(&leaves, &side);
     let weight = &leaves[leaves.len() - 1];
-    // Rows that pad the head take no part.
+    // The last 28 rows of the head are padding, which takes no part.
     let head = Head { vocabulary: weight.dims()[0] - 28, softcap: 15.0, z_loss: 1e-3 };
     let rows = output.dims().iter().product::<usize>() / weight.dims()[1];
     let targets = targets(rows, head.vocabulary);
@@ -327,9 +327,9 @@ fn hold(case: &Case, context: &Arc<Context>) {
 /// xxh3-128 of what [`probed`] finds, on the host as on a GPU.
 const PROBED: &str = "58a8fbb88a206bb936c08f7c9d64d453";
 
-/// What single instructions make of whole numbers, which every device computes exactly: products of
-/// fragments, matrices loaded from shared memory, sums over lanes. `tests/kernels/` holds the
-/// host's against the tables of the PTX ISA.
+/// The results of single instructions on whole numbers, which every device computes exactly:
+/// products of fragments, matrices loaded from shared memory, sums over lanes. `tests/kernels/`
+/// checks the host's against the tables of the PTX ISA.
 fn probed(context: &Arc<Context>) -> String {
     let small = |count: usize, step: usize| -> Vec<f32> {
         (0..count).map(|at| (at * step % 17) as f32 - 8.0).collect()

@@ -4,23 +4,23 @@
 //! is the same for a GPU (`gpu`) and for the host's machine of `tests/kernels/`, which runs the
 //! kernels' own source with the very launches that come through here.
 //!
-//! **Invariants.** One queue: what is asked for later sees what was asked for earlier. A launch
-//! fits its row of [`super::table::ENTRIES`], or it is a bug and panics before it starts.
+//! **Invariants.** One queue: later work sees the results of earlier work. A launch fits its row of
+//! [`super::table::ENTRIES`], or it is a bug and panics before it starts.
 
 use std::fmt::Debug;
 
 use super::table::{Entry, Width, entry};
 use crate::base::error::Result;
 
-/// A place in the device's memory.
+/// An address in the device's memory.
 pub type Address = u64;
 
 /// A device.
 pub trait Driver: Send + Sync + Debug {
-    /// Memory of `bytes`, which holds anything; aligned to 256.
+    /// Allocates `bytes` of uninitialised memory, aligned to 256 bytes.
     fn allocate(&self, bytes: usize) -> Result<Address>;
 
-    /// Gives memory back once everything queued before has run.
+    /// Frees memory once everything queued before has run.
     fn free(&self, address: Address);
 
     /// Fills memory with zeros.
@@ -38,20 +38,20 @@ pub trait Driver: Send + Sync + Debug {
     /// Queues a product of matrices.
     fn multiply(&self, product: &Product) -> Result<()>;
 
-    /// What the bits of a run depend on: the kind of device, and who multiplies matrices.
+    /// What the bits of a run depend on: the kind of device, and the library for products.
     fn identity(&self) -> Identity;
 }
 
-/// For the record of a run.
+/// The device and library that a run records.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
     /// `cuda`, with the name and the generation of the device.
     pub device: String,
-    /// Library and version.
+    /// Library for products of matrices, with its version.
     pub matmul: String,
 }
 
-/// One argument of a kernel, as wide as the kernel takes it.
+/// One argument of a kernel, in the width that the kernel takes.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Argument {
     /// An address, or null.
@@ -99,25 +99,25 @@ impl From<u64> for Argument {
     }
 }
 
-/// A kernel, where it runs and on what.
+/// One launch: a kernel, its grid and its arguments.
 #[derive(Clone, Debug)]
 pub struct Launch {
     /// The kernel's row.
     pub entry: &'static Entry,
-    /// Blocks.
+    /// Number of blocks in each dimension.
     pub grid: [u32; 3],
-    /// Bytes of shared memory a block.
+    /// Bytes of shared memory for each block.
     pub shared: u32,
     /// In the kernel's order.
     pub arguments: Vec<Argument>,
 }
 
 impl Launch {
-    /// `name` on `grid` blocks; `shared`: bytes of shared memory where the kernel's row has none.
+    /// `name` on `grid` blocks; `shared`: bytes of shared memory if the kernel's row has none.
     ///
     /// # Panics
-    /// Where arguments are not those of the kernel's row, shared memory is said twice or not at
-    /// all, or the grid is none.
+    /// If the arguments do not fit the kernel's row, shared memory is given twice or not at all, or
+    /// the grid is out of range.
     pub fn new(
         name: &str,
         grid: [usize; 3],
@@ -151,7 +151,7 @@ pub enum Element {
 }
 
 impl Element {
-    /// Bytes of one.
+    /// Bytes of one element.
     pub fn width(self) -> usize {
         match self {
             Element::Bf16 => 2,
@@ -178,13 +178,13 @@ pub struct Product {
     pub k: usize,
     pub left: Factor,
     pub right: Factor,
-    /// 1, but where it is said.
+    /// 1 unless stated otherwise.
     pub scale: f32,
-    /// Like the output, and what it is multiplied by; may be the output.
+    /// A matrix like the output and its factor; may be the output itself.
     pub addend: Option<(Address, f32)>,
     /// `[n]`, of the output's type.
     pub bias: Option<Address>,
     pub output: Address,
-    /// Of addend and output: bf16 or f32.
+    /// Type of addend and output: bf16 or f32.
     pub element: Element,
 }

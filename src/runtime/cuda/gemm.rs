@@ -1,15 +1,15 @@
 //! Products of matrices by cuBLASLt, with plans that are kept.
 //!
 //! In → [`Product`]s of row-major matrices; out → work in the stream. A plan (descriptors and the
-//! algorithm) is made at the first product of its shape and used for ever after, so a run has one
-//! algorithm a shape: the first that the library proposes among those that keep partial sums in
-//! fp32 and add them in a fixed order (reduction schemes NONE and COMPUTE_TYPE; INPLACE counts in
+//! algorithm) is made at the first product of its shape and used from then on, so a run has one
+//! algorithm for each shape: the first that the library proposes among those that keep partial sums
+//! in fp32 and add them in a fixed order (reduction schemes NONE and COMPUTE_TYPE; INPLACE sums in
 //! the output, OUTPUT_TYPE rounds between). Its choice depends on the library's version, which is
 //! part of a run's numerics. One workspace serves all, since one stream runs them in turn.
 //!
-//! cuBLASLt counts columns first: a row-major C [m, n] = A·B is its Cᵀ [n, m] = Bᵀ·Aᵀ, so our right
-//! factor is its first, and a factor that lies transposed in memory is one that it transposes. A
-//! bias is the library's epilogue: a number for each of its output's rows, added in fp32.
+//! cuBLASLt is column-major: a row-major C [m, n] = A·B is its Cᵀ [n, m] = Bᵀ·Aᵀ, so our right
+//! factor is its first, and a factor that is transposed in memory is one that it transposes. A bias
+//! is the library's epilogue: a number for each of its output's rows, added in fp32.
 
 #![allow(unsafe_code, reason = "calls into cuBLASLt")]
 
@@ -23,17 +23,18 @@ use super::driver::{Element, Product};
 use crate::base::cuda::PRODUCTS_VERSION;
 use crate::base::error::{Error, Result};
 
-/// Bytes of workspace: what cuBLAS takes on an H100. Fixed, since algorithms are chosen by it.
+/// Bytes of workspace: what cuBLAS uses on an H100. Constant, since the choice of an algorithm
+/// depends on it.
 const WORKSPACE: usize = 32 << 20;
 
 /// Bytes that every matrix is aligned to: rows are multiples of 8 elements.
 const ALIGNMENT: u32 = 16;
 
-/// Sums NONE and COMPUTE_TYPE alone.
+/// Allows only the reduction schemes NONE and COMPUTE_TYPE.
 const REDUCTIONS: u32 =
     sys::cublasLtReductionScheme_t::CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE as u32;
 
-/// What a plan is for.
+/// The key of a plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Shape {
     m: usize,
@@ -45,7 +46,7 @@ struct Shape {
     has_bias: bool,
 }
 
-/// A matrix as the library counts it: columns one after the other, `height` apart.
+/// A matrix as the library sees it: column-major, columns `height` elements apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Layout {
     height: usize,
@@ -53,8 +54,8 @@ struct Layout {
 }
 
 impl Shape {
-    /// Of the right factor, the left one and the output, in the library's order. A row-major
-    /// [r, c] is what it calls c by r.
+    /// Layouts of the right factor, the left factor and the output, in the library's order. It
+    /// calls a row-major [r, c] c by r.
     fn layouts(&self) -> [Layout; 3] {
         let stored = |is_transposed: bool, rows: usize, columns: usize| match is_transposed {
             true => Layout { height: rows, width: columns },
@@ -86,8 +87,8 @@ pub struct Products {
     plans: BTreeMap<Shape, Plan>,
 }
 
-/// Says where the bias lies that is added to each of the library's columns, our rows; its type is
-/// the output's, which is what the library takes where nothing else is said.
+/// Sets the address of the bias, which is added to each of the library's columns, our rows. Its
+/// type is the output's, the library's default.
 fn set_bias(
     product: sys::cublasLtMatmulDesc_t,
     bias: u64,
@@ -176,7 +177,7 @@ impl Products {
         .map_err(failed(format_args!("a product of {shape:?}")))
     }
 
-    /// `bias` is where the first one lies.
+    /// Makes the plan of a shape; `bias` is the address of its first product's bias.
     fn plan(&self, shape: Shape, bias: Option<u64>) -> Result<Plan> {
         use sys::cublasLtMatmulDescAttributes_t as Attribute;
         let refused = || failed(format!("a plan for {shape:?}"));
@@ -217,7 +218,7 @@ impl Products {
         Ok(Plan { product, right, left, output, algorithm })
     }
 
-    /// The first that the library proposes.
+    /// The first algorithm that the library proposes.
     fn algorithm(
         &self,
         product: sys::cublasLtMatmulDesc_t,

@@ -1,8 +1,8 @@
 //! A real GPU behind [`Driver`]: CUDA's driver, the kernels as machine code, cuBLASLt.
 //!
 //! In → the number of a device; out → a [`Context`]. One stream of our own, so no call waits for
-//! another stream and all are in order; memory from the driver's pool, which is told to keep what
-//! it has. The driver takes from each fatbin the code that fits its GPU; modules stay loaded.
+//! another stream and all are in order; memory from the driver's pool, which is told to keep freed
+//! memory. The driver takes from each fatbin the code that fits its GPU; modules stay loaded.
 //! **Cost.** Opening: some hundred milliseconds. A launch: some microseconds on the host.
 
 #![allow(unsafe_code, reason = "calls into CUDA's driver")]
@@ -24,13 +24,13 @@ use super::memory::Context;
 use super::table::ENTRIES;
 use crate::base::error::{Error, Result};
 
-/// The version of CUDA that machine code and PTX are made with: 13.0.
+/// The version of CUDA that machine code and PTX are compiled with: 13.0.
 const VERSION: i32 = 13_000;
 
-/// Shared memory that a kernel may ask for without saying so before.
+/// Bytes of shared memory that a kernel may use without setting an attribute first.
 const PLAIN_SHARED: usize = 48 * 1024;
 
-/// What a kernel whose shared memory depends on sizes asks for at most: norms of 4,096 elements.
+/// The most bytes of shared memory of a kernel where it depends on sizes: norms of 4,096 elements.
 const MOST_SHARED: usize = 64 * 1024;
 
 macro_rules! fatbins {
@@ -39,7 +39,7 @@ macro_rules! fatbins {
     };
 }
 
-/// Machine code by the file it is made of.
+/// Machine code, by the source file it is compiled from.
 const FATBINS: &[(&str, &[u8])] = fatbins![
     "activation",
     "attention_backward",
@@ -99,7 +99,7 @@ pub fn open(number: i32) -> Result<Arc<Context>> {
     Ok(Context::new(Arc::new(Gpu::open(number)?)))
 }
 
-/// An error of what is there to begin with.
+/// Checks a call that asks what the machine has: its failure is an error of configuration.
 fn none(result: CUresult, what: &str) -> Result<()> {
     match result {
         CUresult::CUDA_SUCCESS => Ok(()),
@@ -109,7 +109,7 @@ fn none(result: CUresult, what: &str) -> Result<()> {
     }
 }
 
-/// An error of work.
+/// Checks a call that does work.
 fn check(result: CUresult, what: impl FnOnce() -> String) -> Result<()> {
     let hint = match result {
         CUresult::CUDA_SUCCESS => return Ok(()),
@@ -132,7 +132,7 @@ impl Gpu {
             let retained = sys::cuDevicePrimaryCtxRetain(&mut context, device);
             check(retained, || "a context".to_owned())?;
             check(sys::cuCtxSetCurrent(context), || "its context".to_owned())?;
-            // 1: it does not wait for the default stream, which nothing here uses.
+            // 1: non-blocking, so it does not wait for the default stream, which nothing here uses.
             check(sys::cuStreamCreate(&mut stream, 1), || "a stream".to_owned())?;
         }
         keep_memory(device)?;
@@ -151,7 +151,7 @@ impl Gpu {
     }
 }
 
-/// Tells the pool to keep memory that is given back, which it otherwise returns at each wait.
+/// Tells the pool to keep freed memory, which it otherwise releases at each synchronisation.
 fn keep_memory(device: CUdevice) -> Result<()> {
     let (mut pool, mut threshold) = (std::ptr::null_mut(), u64::MAX);
     // SAFETY: the attribute is a u64, which is read before the call returns.
@@ -163,7 +163,7 @@ fn keep_memory(device: CUdevice) -> Result<()> {
     }
 }
 
-/// Name and generation.
+/// Name and compute capability of a device.
 fn described(device: CUdevice) -> Result<String> {
     let mut name = [0; 128];
     let (mut major, mut minor) = (0, 0);
@@ -211,7 +211,7 @@ fn load(
     Ok(())
 }
 
-/// An argument as the driver reads it: its bytes at an address that any of them may have.
+/// The bytes of an argument as the driver reads them, in an array aligned for any kind of argument.
 fn placed(argument: &Argument) -> [u64; 5] {
     let mut place = [0; 5];
     let mut put = |bytes: &[u8]| {
@@ -241,7 +241,7 @@ impl Driver for Gpu {
     }
 
     fn free(&self, address: Address) {
-        // Nobody can be told of a failure here; the next call meets the same one.
+        // A failure cannot be reported here; the next call meets the same one.
         if self.enter().is_ok() {
             // SAFETY: the address came from `allocate` and is given back once, by its owner.
             let _ = unsafe { sys::cuMemFreeAsync(address, self.stream) };
@@ -285,8 +285,7 @@ impl Driver for Gpu {
             places.iter_mut().map(|place| place.as_mut_ptr().cast::<c_void>()).collect();
         let [x, y, z] = launch.grid;
         // SAFETY: a `Launch` has the number and the widths of the kernel's arguments; the driver
-        // copies them before it returns. Their sizes are those of the arrays they go with, which
-        // `calls` sees to.
+        // copies them before it returns. `calls` ensures that sizes are those of the arrays.
         let launched = unsafe {
             sys::cuLaunchKernel(
                 function,

@@ -1,8 +1,8 @@
-//! Queries, keys and values on a device: their places, and attention.
+//! Queries, keys and values on a device: norms and rotations of heads, and attention.
 //!
 //! In → arrays of heads; out → arrays, forward and backward, as in [`super::calls`], whose rules
-//! hold here too. **Cost.** Queries and keys are read once and written once on their way to
-//! attention, whose scores are never in memory (`kernels/rope.cu`, `kernels/attention_forward.cu`).
+//! hold here too. **Cost.** Queries and keys are read once and written once before attention, whose
+//! scores are never in memory (`kernels/rope.cu`, `kernels/attention_forward.cu`).
 
 use super::calls::{EIGHT, add_parts, arguments, line, threads_of, width};
 use super::driver::{Argument, Element};
@@ -10,25 +10,25 @@ use super::memory::Array;
 use super::table::PLACED;
 use crate::base::error::Result;
 
-/// Angles of the rotary embedding by position, and the position of each token.
+/// Cosines and sines of the rotary embedding by position, and the position of each token.
 #[derive(Clone, Debug)]
 pub struct Turns {
     /// [positions, h/2].
     pub cosine: Array,
-    /// Like it.
+    /// Of the same shape.
     pub sine: Array,
     /// `[tokens]`.
     pub positions: Array,
 }
 
-/// How queries and keys get to their places.
+/// How queries and keys are normed and rotated.
 #[derive(Clone, Debug)]
 pub struct Placed {
     pub turns: Turns,
     pub norms: Option<HeadNorms>,
 }
 
-/// RMSNorms of heads before they are turned.
+/// RMSNorms of heads before their rotation.
 #[derive(Clone, Debug)]
 pub struct HeadNorms {
     /// Weights of queries and of keys, `[h]`.
@@ -44,14 +44,14 @@ impl Placed {
         2 * width(&self.turns.cosine)
     }
 
-    /// The weights of the norms, angles and positions.
+    /// The arguments that both passes take: weights of the norms, cosines, sines and positions.
     fn common(&self) -> Vec<Argument> {
         let Turns { cosine, sine, positions } = &self.turns;
         let [q, k] = [0, 1].map(|at| self.norms.as_ref().map(|norms| &norms.gains[at]));
         arguments![q, k, cosine, sine, positions]
     }
 
-    /// Sizes of heads that lie as `heads` [.., heads·h]; `q_blocks` blocks are for the queries.
+    /// Size arguments for `heads`, [.., heads·h] each; the first `q_blocks` blocks are for queries.
     fn sizes(&self, heads: &[Array; 2], q_blocks: usize) -> Vec<Argument> {
         let [q, k] = heads.each_ref().map(|heads| (width(heads) / self.h()) as i32);
         let epsilon = self.norms.as_ref().map_or(0.0, |norms| norms.epsilon as f32);
@@ -59,7 +59,7 @@ impl Placed {
         arguments![tokens, q, k, q_blocks as i32, epsilon]
     }
 
-    /// Queries and keys, normed and turned by their tokens' angles.
+    /// Queries and keys, normed and rotated by their tokens' positions.
     pub fn forward(&self, heads: &[Array; 2]) -> Result<[Array; 2]> {
         let [q, k] = heads;
         let (q_out, k_out) = (q.like(q.dims())?, k.like(k.dims())?);
@@ -71,8 +71,8 @@ impl Placed {
         Ok([q_out, k_out])
     }
 
-    /// The gradients of queries and keys; those of the weights go to their sums. `heads` are what
-    /// the norms read, where there are norms.
+    /// The gradients of queries and keys; those of the weights go to their sums. `heads` are the
+    /// inputs of the norms, where there are norms.
     pub fn backward(
         &self,
         heads: Option<&[Array; 2]>,
@@ -143,7 +143,7 @@ impl Heads {
     }
 
     /// Launches a pass with a block for 64 tokens of each of `heads` heads, on all rows of `arrays`
-    /// ([rows, ..] each): a launch takes as many rows as a grid has layers.
+    /// ([rows, ..] each), [`MOST_ROWS`] rows a launch.
     fn launch(&self, pass: Pass, heads: usize, arrays: &[&Array]) -> Result<()> {
         for start in (0..self.rows).step_by(MOST_ROWS) {
             let rows = MOST_ROWS.min(self.rows - start);
@@ -160,7 +160,7 @@ impl Heads {
     }
 }
 
-/// Layers of a grid, its third dimension (CUDA's programming guide, technical specifications).
+/// The largest third dimension of a grid (CUDA's programming guide, technical specifications).
 const MOST_ROWS: usize = 65_535;
 
 #[derive(Clone, Copy)]
@@ -182,7 +182,7 @@ impl Pass {
     }
 }
 
-/// Queries, or keys, that a block of attention owns.
+/// Queries, or keys, that a block of attention works on.
 const TILE: usize = 64;
 
 /// What the backward of attention reads: q, k, v, first keys, output, log-sums.
@@ -198,8 +198,8 @@ pub struct Attended {
     pub heads: Heads,
 }
 
-/// softmax(q·kᵀ/√h)·v over the keys from `first` [B, T] on, to each query's own; scores are bent
-/// before it where there is a softcap.
+/// softmax(q·kᵀ/√h)·v over the keys from `first` [B, T] to each query's own; scores are bent before
+/// the softmax where there is a softcap.
 pub fn attention(q: &Array, k: &Array, v: &Array, first: Array, heads: Heads) -> Result<Attended> {
     let (context, Heads { rows, tokens, heads: count, .. }) = (q.context(), heads);
     let output = q.like(q.dims())?;
@@ -213,7 +213,7 @@ impl Attended {
     /// The gradients of q, k, v.
     ///
     /// # Panics
-    /// Behind a cache, where nothing is trained.
+    /// With keys from a cache, where nothing is trained.
     pub fn backward(&self, gradient: &Array) -> Result<[Array; 3]> {
         let Attended { q, k, v, first, output, log_sums, heads } = self;
         let Heads { rows, tokens, before, heads: count, key_heads, h, .. } = *heads;
@@ -242,7 +242,7 @@ mod tests {
     use crate::runtime::cuda::driver::{Address, Driver, Identity, Launch, Product};
     use crate::runtime::cuda::memory::Context;
 
-    /// A device that remembers what is launched.
+    /// A device that only records launches.
     #[derive(Debug, Default)]
     struct Recorder {
         next: Mutex<Address>,
@@ -284,7 +284,7 @@ mod tests {
         }
     }
 
-    /// The first argument of a launch, in bytes behind `start`.
+    /// The first argument of a launch, as bytes from `start`.
     fn offset(launch: &Launch, start: &Array) -> u64 {
         match launch.arguments[0] {
             Argument::Pointer(Some(address)) => address - start.address(),

@@ -1,10 +1,10 @@
 //! The host's machine as a device: kernels of `kernels/` run from their own source.
 //!
-//! In → what a [`Driver`] is asked for; out → the same as a GPU would give, by the program of
-//! `tests/support/host_machine.rs`. Every launch is one process: it gets the allocations that its
-//! arguments point into, each as an allocation of its own, so a byte too far is found, and refuses
-//! what is not the kernel's own count and width of arguments, threads and shared memory. New memory
-//! holds 0xff, which is NaN. Products are sums in f32 by the host's own kernels.
+//! In → calls of a [`Driver`]; out → the same results as a GPU would give, by the program of
+//! `tests/support/host_machine.rs`. Every launch is one process. It gets the allocations that its
+//! arguments point into, each as an allocation of its own, so an access out of bounds is found, and
+//! it refuses a launch whose arguments, threads or shared memory are not those of the kernel. New
+//! memory holds 0xff, which is NaN. Products are sums in f32 by the host's own kernels.
 
 #[path = "../../../tests/support/host_machine.rs"]
 mod machine;
@@ -21,14 +21,14 @@ use super::memory::Context;
 use crate::base::error::Result;
 use crate::runtime::cpu::{Matrix, Threads, matmul};
 
-/// Bytes between the beginnings of allocations, so that an address names its allocation.
+/// Bytes between the starts of allocations, so that an address identifies its allocation.
 const APART: u64 = 1 << 40;
 
 /// The machine.
 #[derive(Debug)]
 pub struct HostMachine {
     memory: Mutex<BTreeMap<Address, Vec<u8>>>,
-    /// Kernels that ran, in order; of a product `product`.
+    /// Names of the kernels that ran, in order; a product is `product`.
     pub launched: Mutex<Vec<&'static str>>,
     /// Draws the order of blocks, warps and lanes.
     seed: u64,

@@ -1,9 +1,9 @@
 //! CUDA's libraries on this machine: found when a GPU is asked for, never before.
 //!
 //! In → nothing; out → both libraries opened, or an error that says which is missing and where it
-//! was looked for. The binary names none of them to the loader, so it starts on every machine.
-//! Names, folders and their order are [`crate::base::cuda`]'s. A library that is found by its path
-//! is opened here, and the crate's own search by name then gets the same one.
+//! was looked for. The binary is not linked with them, so it starts on every machine. Names,
+//! folders and their order are [`crate::base::cuda`]'s. A library found by its path is opened here,
+//! and the `cudarc` crate's own search by name then gets the same one.
 
 #![allow(unsafe_code, reason = "opening a library runs its code")]
 
@@ -15,7 +15,7 @@ use crate::base::cuda::{self, Names};
 use crate::base::error::{Error, Result};
 
 struct Wanted {
-    /// What it is to a person.
+    /// Its name in messages.
     what: &'static str,
     names: Names,
     hint: &'static str,
@@ -53,7 +53,7 @@ fn find(wanted: &Wanted) -> Result<()> {
             // SAFETY: these are NVIDIA's libraries, whose initialisers have no demands on callers.
             match unsafe { Library::open(Some(&path), RTLD_NOW | RTLD_LOCAL) } {
                 Ok(library) => {
-                    // Open for good: functions of it are called until the process ends.
+                    // Never closed: its functions are called until the process ends.
                     std::mem::forget(library);
                     return Ok(());
                 }

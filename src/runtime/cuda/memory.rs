@@ -1,8 +1,8 @@
 //! Memory of a device that frees itself, and arrays in it.
 //!
 //! In → sizes, bytes; out → [`Array`]s: a part of an allocation with dimensions and a type. An
-//! array is a handle: a copy of it is the same memory, which goes back to the driver with the last
-//! one, in the order of the queue. **Invariants.** Contiguous, row-major.
+//! array is a handle: its clones share the memory, which is freed with the last of them, in the
+//! order of the queue. **Invariants.** Contiguous, row-major.
 
 use std::sync::{Arc, Mutex};
 
@@ -11,16 +11,16 @@ use half::bf16;
 use super::driver::{Address, Argument, Driver, Element, Identity, Launch, Product};
 use crate::base::error::Result;
 
-/// A device, and what was sent to it before and is asked for again.
+/// A device, and the arrays of integers sent to it last, which are reused.
 #[derive(Debug)]
 pub struct Context {
     driver: Arc<dyn Driver>,
-    /// Integers that lie on the device already, the newest last.
+    /// Integers that are on the device already, the newest last.
     sent: Mutex<Vec<(Vec<u32>, Arc<Memory>)>>,
 }
 
-/// Arrays of integers that are kept: of a batch ids, targets, positions, first keys by window, the
-/// places of trained targets both ways.
+/// Arrays of integers that are kept. A batch has ids, targets, positions, first keys for each
+/// window, and the places of trained targets in both directions.
 const SENT: usize = 8;
 
 #[derive(Debug)]
@@ -43,12 +43,12 @@ pub struct Array {
     offset: usize,
     dims: Vec<usize>,
     element: Element,
-    /// Of a parameter: where its gradients are summed, in fp32.
+    /// For a parameter: the array where its gradients are summed, in fp32.
     sum: Option<Box<Array>>,
 }
 
 impl Context {
-    /// Over a driver.
+    /// A context over a driver.
     pub fn new(driver: Arc<dyn Driver>) -> Arc<Context> {
         Arc::new(Context { driver, sent: Mutex::new(Vec::new()) })
     }
@@ -58,7 +58,7 @@ impl Context {
         self.driver.identity()
     }
 
-    /// An array that holds anything.
+    /// An uninitialised array.
     pub fn array(self: &Arc<Self>, dims: &[usize], element: Element) -> Result<Array> {
         let bytes = dims.iter().product::<usize>() * element.width();
         assert!(bytes > 0, "an array of {dims:?}");
@@ -103,7 +103,7 @@ impl Context {
         self.given(dims, Element::F32, &bytes.collect::<Vec<u8>>())
     }
 
-    /// Integers below 2³¹; those that were sent just before are not sent again.
+    /// Integers below 2³¹; an equal array sent shortly before is reused.
     pub fn integers(self: &Arc<Self>, numbers: &[u32]) -> Result<Array> {
         let mut sent = self.sent.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         if let Some((_, memory)) = sent.iter().find(|(known, _)| known == numbers) {
@@ -129,7 +129,7 @@ impl Context {
         self.driver.launch(&Launch::new(name, grid, None, arguments))
     }
 
-    /// Queues a kernel whose shared memory depends on sizes: `shared` bytes a block.
+    /// Queues a kernel whose shared memory depends on sizes: `shared` bytes for each block.
     pub fn launch_with(
         &self,
         name: &str,
@@ -167,17 +167,17 @@ impl Array {
         &self.context
     }
 
-    /// Where it begins.
+    /// The address of its first element.
     pub fn address(&self) -> Address {
         self.memory.address + self.offset as u64
     }
 
-    /// An array of the same type that holds anything.
+    /// An uninitialised array of the same type.
     pub fn like(&self, dims: &[usize]) -> Result<Array> {
         self.context.array(dims, self.element)
     }
 
-    /// `dims` of its elements from element `start` on: the same memory.
+    /// A view of the same memory: an array of `dims` that begins at element `start`.
     pub fn part(&self, start: usize, dims: &[usize]) -> Array {
         let count: usize = dims.iter().product();
         assert!(start + count <= self.count(), "{dims:?} from {start} of {:?}", self.dims);
@@ -194,7 +194,7 @@ impl Array {
     /// Where the gradients of this parameter are summed.
     ///
     /// # Panics
-    /// For what is no parameter.
+    /// On an array that is not a parameter.
     pub fn sum(&self) -> &Array {
         self.sum.as_deref().unwrap_or_else(|| panic!("{:?} is no parameter", self.dims))
     }
@@ -204,7 +204,7 @@ impl Array {
         self.memory.driver.clear(self.address(), self.count() * self.element.width())
     }
 
-    /// Takes these bytes.
+    /// Overwrites it with `bytes`.
     pub fn write(&self, bytes: &[u8]) -> Result<()> {
         assert_eq!(bytes.len(), self.count() * self.element.width(), "bytes of {:?}", self.dims);
         self.memory.driver.write(self.address(), bytes)
@@ -220,7 +220,7 @@ impl Array {
     /// Its numbers.
     ///
     /// # Panics
-    /// For integers.
+    /// On arrays of integers.
     pub fn numbers(&self) -> Result<Vec<f32>> {
         let bytes = self.read()?;
         Ok(match self.element {

@@ -1,6 +1,6 @@
 //! NVIDIA GPUs: arrays in their memory, and the kernels of `kernels/` on them.
 //!
-//! In → arrays, launches; out → arrays. docs/kernels.md says what is proved, and how. From the
+//! In → arrays, launches; out → arrays. docs/kernels.md says what is tested, and how. From the
 //! bottom up:
 //!
 //! | module | holds |
@@ -9,13 +9,13 @@
 //! | [`driver`] | what a device does for us: a trait |
 //! | [`memory`] | [`memory::Array`]: numbers on a device |
 //! | [`calls`] | the operations of the model on arrays: grids and arguments |
-//! | [`heads`] | those of attention |
+//! | [`heads`] | the operations of attention heads |
 //! | [`resident`] | a model's parameters on a device |
 //! | [`updates`] | the optimizers there |
 //! | `gpu`, `gemm`, `libraries` | with the feature `cuda`: the driver of a real GPU |
 //!
-//! All but the last row is in every build and knows of no GPU, so that tests run it on the host's
-//! machine of `kernels/host.hpp`.
+//! Everything but the last row is in every build and knows of no GPU, so that tests run it on the
+//! host's machine of `kernels/host.hpp`.
 
 pub mod calls;
 #[cfg(test)]

@@ -1,12 +1,12 @@
-//! A model's parameters on a device: fp32 to change, bf16 to compute with, fp32 sums of gradients.
+//! A model's parameters on a device: fp32 masters, bf16 copies to compute with, fp32 gradient sums.
 //!
-//! In → tensors by name on the host; out → [`Array`]s by name, and the tensors again as steps have
-//! left them. Flat buffers in the order of names; each parameter begins at a multiple of [`APART`]
-//! elements, zeros between, so one kernel walks over all of them.
+//! In → tensors by name on the host; out → [`Array`]s by name, and the tensors as steps have
+//! changed them. Flat buffers in the order of names; each parameter begins at a multiple of
+//! [`APART`] elements, with zeros between, so one kernel can process all of them.
 //!
-//! **Cost.** 6 bytes a parameter, 4 more from the first step on, beside the optimizer's; 2 where
-//! they stand still. A copy back moves 4 bytes a parameter and happens when somebody reads a tensor
-//! after a step: a checkpoint, a hash.
+//! **Cost.** 6 bytes a parameter, 4 more from the first step on, beside the optimizer's state; 2
+//! where parameters are frozen. Copying back moves 4 bytes a parameter and happens only when a
+//! tensor is read after a step: a checkpoint, a hash.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
@@ -19,10 +19,11 @@ use super::memory::{Array, Context};
 use super::table::{SQUARES, entry};
 use crate::base::error::{Error, Result};
 
-/// Elements between the beginnings of parameters: 256 bytes of bf16, which products like best.
+/// Parameters begin at multiples of this many elements: 256 bytes of bf16, the best alignment for
+/// products.
 const APART: usize = 128;
 
-/// Where a parameter lies.
+/// Where a parameter is in the flat buffers, in elements.
 #[derive(Clone, Debug)]
 pub struct Place {
     pub start: usize,
@@ -35,7 +36,7 @@ pub struct Resident {
     places: BTreeMap<String, Place>,
     /// Elements of each flat buffer.
     length: usize,
-    /// The parameters, f32; none where they stand still.
+    /// The parameters, f32; none where they are frozen.
     master: Option<Array>,
     /// The same, rounded to bf16.
     pub shadow: Array,
@@ -44,10 +45,10 @@ pub struct Resident {
     /// [clip, norm, finite]: what the step is clipped by.
     pub norm: Array,
     squares: Array,
-    /// Whether `norm` is of the present gradients.
+    /// Whether `norm` was computed from the current gradients.
     is_measured: Mutex<bool>,
-    /// Whether the device has newer parameters than the host; held while they are copied, so that
-    /// nobody reads what is half copied.
+    /// Whether the device has newer parameters than the host; locked while they are copied, so that
+    /// no thread reads them half copied.
     is_newer: Mutex<bool>,
 }
 
@@ -84,7 +85,7 @@ impl Resident {
         })
     }
 
-    /// The same in the same memory, never to be changed: it keeps bf16 alone.
+    /// The same parameters, frozen: they share the bf16 memory and have no fp32 masters.
     pub fn frozen(&self) -> Resident {
         Resident {
             places: self.places.clone(),
@@ -112,7 +113,7 @@ impl Resident {
     /// The parameters in f32.
     ///
     /// # Panics
-    /// Where they stand still.
+    /// Where they are frozen.
     pub fn master(&self) -> &Array {
         self.master.as_ref().expect("parameters that may be changed")
     }
@@ -125,7 +126,7 @@ impl Resident {
         self.gradients.get().expect("sums of gradients, which a step begins with clearing")
     }
 
-    /// Where each parameter lies, by rising name.
+    /// The place of each parameter, by rising name.
     pub fn places(&self) -> &BTreeMap<String, Place> {
         &self.places
     }
@@ -144,7 +145,7 @@ impl Resident {
         }
     }
 
-    /// Begins the sums of a step's gradients.
+    /// Sets the sums of gradients to zero, at the beginning of a step.
     pub fn clear_gradients(&self) -> Result<()> {
         *locked(&self.is_measured) = false;
         if let Some(gradients) = self.gradients.get() {
@@ -155,8 +156,8 @@ impl Resident {
         Ok(())
     }
 
-    /// Measures the global norm of the gradients and what clips it to `largest` (0: nothing), on
-    /// the device alone.
+    /// Queues the computation of the gradients' global norm and of the factor that clips it to
+    /// `largest` (0: no clipping), without waiting for the device.
     fn queue_norm(&self, largest: f64) -> Result<()> {
         let (context, count) = (self.context(), self.length);
         let blocks = count.div_ceil(SQUARES);
@@ -182,7 +183,7 @@ impl Resident {
         Ok(f64::from(found[1]))
     }
 
-    /// The same without waiting, where nobody has asked for the norm of these gradients.
+    /// Queues the norm of these gradients, without clipping, unless that was done already.
     pub fn ensure_measured(&self) -> Result<()> {
         let is_measured = *locked(&self.is_measured);
         if is_measured { Ok(()) } else { self.queue_norm(0.0) }
@@ -193,7 +194,7 @@ impl Resident {
         self.tensors(&self.gradients().numbers()?)
     }
 
-    /// A flat buffer of the host, cut into tensors.
+    /// Cuts a flat buffer on the host into tensors.
     pub fn tensors(&self, numbers: &[f32]) -> Result<BTreeMap<String, Tensor>> {
         let cut = self.places.iter().map(|(name, Place { start, dims })| {
             let part = &numbers[*start..][..dims.iter().product()];
@@ -202,7 +203,7 @@ impl Resident {
         cut.collect()
     }
 
-    /// The tensors put into a flat buffer of the host, zeros between.
+    /// Puts tensors into a flat buffer on the host, with zeros between.
     pub fn flat(&self, tensors: &BTreeMap<String, Tensor>) -> Result<Vec<f32>> {
         let mut numbers = vec![0.0; self.length];
         for (name, Place { start, .. }) in &self.places {
@@ -214,7 +215,7 @@ impl Resident {
         Ok(numbers)
     }
 
-    /// Says that the device has changed the parameters.
+    /// Marks the parameters on the device as newer than those on the host.
     pub fn changed(&self) {
         *locked(&self.is_newer) = true;
     }

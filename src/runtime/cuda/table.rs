@@ -1,11 +1,11 @@
-//! Every kernel that is launched, and what a launch of it must be like.
+//! Every kernel that is launched, and the form of its launches.
 //!
-//! In → a name; out → its [`Entry`]: the file that holds it, threads a block, shared memory where
+//! In → a name; out → its [`Entry`]: the file that holds it, threads in a block, shared memory if
 //! it is a constant, and the width of each argument. The host's machine of `tests/kernels/` refuses
-//! a launch that is not what the kernel's source says, so a wrong row fails there. Tests hold that
-//! these are the kernels that nvcc compiles (`kernels/registers.txt`), and none else.
+//! a launch that differs from the kernel's source, so a wrong row fails there. Tests check that
+//! these are exactly the kernels that nvcc compiles (`kernels/registers.txt`).
 
-/// How wide a kernel takes an argument.
+/// The width of a kernel's argument.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Width {
     Pointer,
@@ -20,13 +20,13 @@ use Width::{Eight as E, Four as F, Pointer as P, Sizes as S};
 /// A kernel.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Entry {
-    /// What it is called in its module.
+    /// Its name in its module.
     pub name: &'static str,
     /// `kernels/FILE.cu`.
     pub file: &'static str,
-    /// Threads a block.
+    /// Threads in a block.
     pub threads: u32,
-    /// Bytes of shared memory a block; `None`: they depend on sizes.
+    /// Bytes of shared memory for each block; `None` if they depend on sizes.
     pub shared: Option<usize>,
     /// Its arguments.
     pub arguments: &'static [Width],
@@ -42,7 +42,7 @@ const fn row(
     Entry { name, file, threads, shared, arguments }
 }
 
-/// Elements that one block of an optimizer changes: `optimizer::CHUNK`, `muon::CHUNK`.
+/// Elements that one block of an optimizer updates: `optimizer::CHUNK`, `muon::CHUNK`.
 pub const CHUNK: usize = 16 * 1024;
 
 /// Elements whose squares one block sums: `optimizer::SQUARES`.
@@ -51,8 +51,8 @@ pub const SQUARES: usize = 32 * 1024;
 /// Rows of a block in the backward of a norm: `rms::BACKWARD_ROWS`.
 pub const NORM_ROWS: usize = 64;
 
-/// Elements of queries or of keys of a block in the backward of their places: eight of each thread,
-/// `rope::BACKWARD_ROUNDS` times.
+/// Elements of queries or of keys that a block of RoPE's backward works on: eight for each of 128
+/// threads, `rope::BACKWARD_ROUNDS` times.
 pub const PLACED: usize = 16 * 8 * 128;
 
 /// Rows and columns of a block in the backward of a bias: `bias::ROWS`, `bias::COLUMNS`.

@@ -1,10 +1,11 @@
-//! Optimizers on a device: AdamW, Lion and SGD in one launch a rule, Muon in some around products.
+//! Optimizers on a device: AdamW, Lion and SGD in one launch for each rule, Muon in several
+//! launches and products.
 //!
-//! In → the sums of gradients that lie on the device, the learning rate; out → parameters changed
-//! there, and their bf16 copies. The arithmetic is that of `runtime::optim`, but for Muon's rounds,
-//! which are products in bf16 with sums in fp32, as in `torch.optim.Muon`; the clip factor is read
-//! on the device. Moments lie in flat buffers at the places of their parameters, so several
-//! optimizers that each take some of the parameters share them. **Cost.** Bound by memory, 22 to 34
+//! In → the sums of gradients on the device, the learning rate; out → parameters changed there, and
+//! their bf16 copies. The arithmetic is that of `runtime::optim`, except for Muon's rounds, which
+//! are products in bf16 with sums in fp32, as in `torch.optim.Muon`; the clip factor is read on the
+//! device. Moments are in flat buffers at the places of their parameters, so several optimizers
+//! that each take some of the parameters share them. **Cost.** Bound by memory, 22 to 34
 //! bytes a parameter, and Muon's products.
 
 use std::collections::BTreeMap;
@@ -17,7 +18,7 @@ use super::resident::{Place, Resident};
 use super::table::CHUNK;
 use crate::base::error::Result;
 
-/// What holds for some parameters, beside the step's learning rate.
+/// The constants of some parameters, beside the step's learning rate.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Rates {
     pub rate: f64,
@@ -43,7 +44,7 @@ impl Plain {
         }
     }
 
-    /// What the kernel's `step` holds, at step number `steps`.
+    /// The contents of the kernel's argument `step`, at step number `steps`.
     fn numbers(self, rates: &Rates, learning_rate: f64, steps: u64) -> Vec<f64> {
         let Rates { decay, beta1, beta2, .. } = *rates;
         let rate = learning_rate * rates.rate;
@@ -65,12 +66,12 @@ impl Plain {
 #[derive(Clone)]
 pub struct Moments {
     pub means: Array,
-    /// AdamW's.
+    /// Means of squares, which only AdamW has.
     pub squares: Option<Array>,
 }
 
 impl Moments {
-    /// Zeros.
+    /// Moments of zero.
     pub fn new(resident: &Resident, has_squares: bool) -> Result<Moments> {
         let zeros = || resident.context().zeros(&[resident.length()], Element::F32);
         Ok(Moments { means: zeros()?, squares: has_squares.then(zeros).transpose()? })
@@ -108,7 +109,8 @@ pub struct PlainUpdate {
 }
 
 impl PlainUpdate {
-    /// Of the parameters that `rules` names. Those without decay go with others of the same rates.
+    /// An update of the parameters in `rules`. Those without decay join a group that has the same
+    /// rates otherwise.
     pub fn new(
         resident: &Resident,
         rules: &BTreeMap<String, Rates>,
@@ -132,7 +134,7 @@ impl PlainUpdate {
         Ok(PlainUpdate { kind, groups: sent.collect::<Result<_>>()? })
     }
 
-    /// Step number `steps`, counted from 1.
+    /// Takes step number `steps`, counted from 1.
     fn step(
         &self,
         resident: &Resident,
@@ -162,13 +164,13 @@ impl PlainUpdate {
 pub struct Rounds {
     pub momentum: f64,
     pub nesterov: bool,
-    /// Whether norms are those of the Polar Express.
+    /// Whether matrices are normalised as the Polar Express does.
     pub is_polar: bool,
     /// a, b, c of x ← a·x + (b·A + c·A²)·x, round by round.
     pub triples: Vec<[f32; 3]>,
 }
 
-/// Where a matrix lies in the flat buffers.
+/// Where a matrix is in the flat buffers.
 struct Matrix {
     start: usize,
     dims: [usize; 2],
@@ -189,13 +191,13 @@ pub struct MuonUpdate {
     groups: Vec<MuonGroup>,
     /// Directions at the places of their parameters, bf16.
     directions: Array,
-    /// A matrix of the largest, and two squares of the largest smaller side.
+    /// Scratch: room for the largest matrix, and for two squares of the largest smaller side.
     next: Array,
     squares: [Array; 2],
 }
 
 impl MuonUpdate {
-    /// Of the matrices that `rules` names, each with its scale.
+    /// An update of the matrices in `rules`, each with its scale.
     pub fn new(
         resident: &Resident,
         rules: &BTreeMap<String, (Rates, f64)>,
@@ -270,7 +272,7 @@ impl MuonUpdate {
         resident.context().given(&[5], Element::I32, &bytes)
     }
 
-    /// The rounds of one matrix, whose result lies where it began.
+    /// Runs the rounds of one matrix, whose result replaces it.
     fn turn(&self, matrix: &Matrix) -> Result<()> {
         let [rows, columns] = matrix.dims;
         let own = self.directions.part(matrix.start, &matrix.dims);
@@ -319,7 +321,7 @@ pub enum Update {
     Muon(Box<MuonUpdate>),
 }
 
-/// One step of all of `updates`, number `steps`, counted from 1.
+/// Takes step number `steps`, counted from 1, of all `updates`.
 pub fn step(
     resident: &Arc<Resident>,
     updates: &[Update],

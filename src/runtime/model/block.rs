@@ -1,7 +1,7 @@
-//! A block of the decoder: attention and a feed-forward layer, each a branch of the stream.
+//! A block of the decoder: attention and a feed-forward layer, branches of the residual stream.
 //!
-//! In → the stream, [B, T, d], the block's weights, what its pass sees; out → the stream with both
-//! branches added. Shapes are named as in the parent.
+//! In → the stream, [B, T, d], the block's weights, the pass; out → the stream with both branches
+//! added. Shapes are named as in the parent.
 
 use super::knobs::{Activation, Norm};
 use super::weights::{Block, Weights};

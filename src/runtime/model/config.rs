@@ -1,9 +1,9 @@
-//! The shape of a decoder: the table `[model]`, and what it must not be.
+//! The shape of a decoder: the table `[model]`, and the checks of it.
 //!
 //! In → the `[model]` table of a TOML file; out → [`ModelConfig`]. `configs/model/` holds the
-//! shapes this project measures. The defaults are Llama's; a key that stands at its default and is
-//! not one of the ten sizes is not written, so a configuration keeps its bytes, and a run its
-//! fingerprint, whatever keys come later.
+//! shapes this project measures. The defaults are Llama's. A key at its default is not written,
+//! the ten basic keys excepted, so a configuration keeps its bytes, and a run its fingerprint, when
+//! keys are added later.
 
 use serde::{Deserialize, Serialize};
 
@@ -48,7 +48,7 @@ pub struct ModelConfig {
     /// `rope`, `learned`.
     #[serde(skip_serializing_if = "is_default")]
     pub positions: Positions,
-    /// `learned`: places that the table has; no text is longer.
+    /// `learned`: positions in the table, the most tokens a text can have.
     #[serde(skip_serializing_if = "is_default")]
     pub context: usize,
     /// `swiglu`, `geglu`, `gelu`, `relu2`.
@@ -57,7 +57,7 @@ pub struct ModelConfig {
     /// `none`, `qkv`, `all`.
     #[serde(skip_serializing_if = "is_default")]
     pub bias: Bias,
-    /// Whether each head's queries and keys are normed before they are turned (Qwen3; Henry et al.,
+    /// Whether each head's queries and keys are normed before their rotation (Qwen3; Henry et al.,
     /// *Query-key normalization*, 2020).
     #[serde(skip_serializing_if = "is_default")]
     pub qk_norm: bool,
@@ -68,7 +68,7 @@ pub struct ModelConfig {
     /// Whether embeddings are multiplied by √d_model (Gemma).
     #[serde(skip_serializing_if = "is_default")]
     pub scale_embedding: bool,
-    /// What each branch is multiplied by before it joins the stream; 0: 1.
+    /// What each branch is multiplied by before it joins the stream; 0 means 1.
     #[serde(skip_serializing_if = "is_default")]
     pub residual_scale: f64,
     /// c of c·tanh(logit/c); 0: none (30 in Gemma 2).
@@ -86,8 +86,8 @@ pub struct ModelConfig {
     /// Tokens that a windowed layer sees, the token itself among them; 0: all before it.
     #[serde(skip_serializing_if = "is_default")]
     pub window: usize,
-    /// Which layers are windowed: `S` for a window and `L` for the whole text, again and again
-    /// from the first layer; empty: all.
+    /// Which layers are windowed: `S` for a window and `L` for the whole text, repeated from the
+    /// first layer on; empty: all layers.
     #[serde(skip_serializing_if = "is_default")]
     pub window_pattern: String,
     /// `gpt2`, `llama`.
@@ -97,19 +97,19 @@ pub struct ModelConfig {
     /// nothing.
     #[serde(skip_serializing_if = "is_default")]
     pub zero_init_projections: bool,
-    /// The width at which the learning rate was found; 0: none. At another width the blocks'
-    /// matrices begin √(base / d_model) as wide and learn base / d_model as fast under Adam, and
-    /// logits are base / d_model as large, so the best rate stays (Yang et al., *Tensor Programs
-    /// V*, 2022, table 8).
+    /// muP: the width at which the learning rate was found; 0: off. At another width the initial
+    /// deviation of the blocks' matrices is multiplied by √(base / d_model), and their learning
+    /// rate under Adam and the logits by base / d_model, so the best rate stays (Yang et al.,
+    /// *Tensor Programs V*, 2022, table 8).
     #[serde(skip_serializing_if = "is_default")]
     pub mup_base_width: usize,
     /// `auto`, `f32`, `bf16`.
     #[serde(skip_serializing_if = "is_default")]
     pub dtype: Dtype,
-    /// Parameters to have: the width is solved for, at this depth and these proportions.
+    /// Wanted number of parameters: the width is solved for, at this depth and these proportions.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fit_params: Option<Count>,
-    /// Slower turns for longer texts.
+    /// Slower rotations, for longer texts.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rope_scaling: Option<RopeScaling>,
 }
@@ -235,7 +235,7 @@ impl ModelConfig {
         Ok(())
     }
 
-    /// Keys of positions and windows that say something together.
+    /// Checks keys of positions and windows that depend on one another.
     fn check_positions(&self) -> Result<()> {
         let learned = self.positions == Positions::Learned;
         if learned != (self.context > 0) {
@@ -297,7 +297,7 @@ impl ModelConfig {
         Head { vocabulary: vocab_size, softcap: logit_softcap, z_loss }
     }
 
-    /// What the weight of a root-mean-square norm of the stream stands for.
+    /// What an RMSNorm of the stream multiplies by.
     pub fn gain(&self) -> Gain {
         if self.norm == Norm::Gemma { Gain::OnePlus } else { Gain::Weight }
     }
@@ -311,14 +311,14 @@ impl ModelConfig {
         self.mup_base_width as f64 / self.d_model as f64
     }
 
-    /// Whether a parameter has no gradient before the first step: what reaches the loss only
+    /// Whether a parameter's gradient is 0 in the first step, since it reaches the loss only
     /// through projections that begin at 0.
     pub fn begins_unreached(&self, name: &str) -> bool {
         let into_stream = name.contains("o_proj") || name.contains("down_proj");
         self.zero_init_projections && name.starts_with("model.layers.") && !into_stream
     }
 
-    /// The longest text in tokens, where there is one.
+    /// The most tokens a text can have, where there is a limit.
     pub fn longest(&self) -> Option<usize> {
         (self.positions == Positions::Learned).then_some(self.context)
     }

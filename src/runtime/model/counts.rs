@@ -1,9 +1,9 @@
-//! What follows from a shape: its parameters by name, how many numbers, how many operations, and
+//! What follows from a shape: its parameters by name, their number, the operations of a token, and
 //! the width for a wanted size.
 //!
 //! In → [`ModelConfig`]; out → names with dimensions, counts. **Names** are Hugging Face's for
-//! Llama, Qwen and Gemma; what those have not (a table of positions, biases of norms) is named
-//! alike.
+//! Llama, Qwen and Gemma; parameters that those models lack (a table of positions, biases of norms)
+//! follow the same pattern.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ use super::knobs::{Bias, Norm, Positions};
 use crate::base::error::{Error, Result};
 use crate::base::size::Count;
 
-/// The parameters with a row a token.
+/// The parameters with a row for each token of the vocabulary.
 pub const TABLES: [&str; 2] = ["lm_head.weight", "model.embed_tokens.weight"];
 
 /// The table of learned positions.
@@ -72,7 +72,7 @@ impl ModelConfig {
         parameters
     }
 
-    /// What no block has.
+    /// The parameters outside the blocks.
     fn outer_parameters(&self) -> Vec<Parameter> {
         let table = vec![self.padded_vocab(), self.d_model];
         let mut parameters = vec![("model.embed_tokens.weight".to_owned(), table.clone())];
@@ -100,9 +100,9 @@ impl ModelConfig {
             + self.n_layer as u64 * elements(&self.block_parameters())
     }
 
-    /// Operations of one training step a token, forward and backward, as PaLM counts them
-    /// (Chowdhery et al., 2022, appendix B): 6 a matrix element, and attention over the whole
-    /// sequence, or the window of a layer: 12·n_head·head_dim·sequence each layer.
+    /// Operations for each token of a training step, forward and backward, as PaLM counts them
+    /// (Chowdhery et al., 2022, appendix B): 6 for each matrix element, and for attention
+    /// 12·n_head·head_dim·sequence for each layer, or its window instead of the sequence.
     pub fn flops_per_token(&self, sequence: usize) -> u64 {
         let matrices = self.block_matrices();
         let block: u64 = matrices.iter().map(|(_, [rows, columns])| (rows * columns) as u64).sum();
@@ -115,13 +115,13 @@ impl ModelConfig {
         6 * (self.n_layer as u64 * block + head) + attention
     }
 
-    /// This shape at the width whose number of parameters is nearest to `fit_params`, where that is
-    /// asked for: depth, elements a head and query heads a key head stay, and d_ff / d_model but
-    /// for what makes the size right, in multiples of 32, so that width can be compared with depth
-    /// at equal size. Of two widths as near, the smaller.
+    /// This shape at the width whose number of parameters is nearest to `fit_params`, if that is
+    /// set. Depth, elements a head and query heads a key head stay; so does d_ff / d_model, except
+    /// that d_ff moves in multiples of 32 to bring the size right. Width can so be compared with
+    /// depth at equal size. Of two widths equally near, the smaller.
     ///
     /// # Errors
-    /// Config: the smallest width has more parameters than are asked for.
+    /// Config: the smallest width has more than twice the parameters that are asked for.
     pub fn fitted(self) -> Result<ModelConfig> {
         let Some(Count(wanted)) = self.fit_params else { return Ok(self) };
         let group = self.n_head / self.kv_heads();

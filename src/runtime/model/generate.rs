@@ -2,10 +2,10 @@
 //!
 //! In → a model, a prompt's tokens; out → the tokens it continues with. Keys and values of tokens
 //! read before are kept, so a new token costs one token's forward pass; the cache grows by
-//! doubling, so keeping them costs nothing beside it. A text is written turn by turn ([`Draft`]),
-//! so that several can take turns. Padded vocabulary rows have no logit here, so
-//! they are never emitted. **Invariants.** A text depends on its own prompt and sampling alone,
-//! never on what is generated beside it.
+//! doubling, so the copies cost little beside that. A text is written turn by turn ([`Draft`]), so
+//! that several can take turns. Padded vocabulary rows have no logit here, so they are never
+//! emitted. **Invariants.** A text depends on its own prompt and sampling alone, never on what is
+//! generated beside it.
 
 use std::collections::VecDeque;
 
@@ -20,12 +20,12 @@ use crate::runtime::cuda::{calls, memory::Array};
 use crate::runtime::ops::{self, Visible};
 use crate::runtime::value::{Form, Value};
 
-/// Tokens that a cache has room for at first.
+/// Tokens that a new cache has room for.
 const ROOM: usize = 128;
 
 /// Keys and values of the tokens read so far, of every block.
 pub struct KvCache {
-    /// [1, room, K·h] of each block, keys and values.
+    /// Keys and values of each block, [1, room, K·h].
     layers: Vec<Option<(Tensor, Tensor)>>,
     /// The same on a device.
     arrays: Vec<Option<(Array, Array)>>,
@@ -34,7 +34,7 @@ pub struct KvCache {
     watched: Option<Watched>,
 }
 
-/// What a cache that watches has seen.
+/// The activations that a watching cache has recorded.
 #[derive(Default)]
 pub(super) struct Watched {
     /// Activations before each block, then behind the last: [1, T, d].
@@ -43,7 +43,7 @@ pub(super) struct Watched {
     pub attention: Vec<(Tensor, Tensor)>,
 }
 
-/// Keeps the activations between two blocks, where somebody watches.
+/// Records the activations between two blocks, if the cache is watching.
 pub(super) fn see(caches: &mut [&mut KvCache], x: &Value) {
     if let [cache] = caches
         && let Some(watched) = &mut cache.watched
@@ -60,12 +60,12 @@ impl KvCache {
         KvCache { layers, arrays, tokens: 0, form, watched: None }
     }
 
-    /// An empty cache that keeps what passes by.
+    /// An empty cache that also records activations ([`Watched`]).
     pub(super) fn watching(model: &Model) -> KvCache {
         KvCache { watched: Some(Watched::default()), ..KvCache::new(model) }
     }
 
-    /// What passed by.
+    /// The recorded activations.
     pub(super) fn into_watched(self) -> Watched {
         self.watched.unwrap_or_default()
     }
@@ -116,8 +116,8 @@ impl KvCache {
     }
 }
 
-/// The buffer of a device with `new` [1, T, K·h] behind its first `tokens`; where there is no room
-/// left, one of at least twice as much.
+/// The device buffer with `new` [1, T, K·h] written behind its first `tokens`; a buffer without
+/// room for it is replaced by one of at least twice its size.
 fn grown(buffer: Option<Array>, tokens: usize, new: &Array) -> Result<Array> {
     let (count, width) = (new.dims()[1], new.dims()[2]);
     let room = buffer.as_ref().map_or(0, |buffer| buffer.dims()[1]);
@@ -136,14 +136,14 @@ fn grown(buffer: Option<Array>, tokens: usize, new: &Array) -> Result<Array> {
     Ok(buffer)
 }
 
-/// A buffer for `room` tokens that are like those of `like`.
+/// A buffer for `room` tokens of the width and device of `like`.
 fn empty(like: &Tensor, room: usize) -> Result<Tensor> {
     let (rows, _, width) = like.dims3()?;
     assert_eq!((rows, like.dtype()), (1, DType::F32), "a cache holds one text in f32");
     Ok(Tensor::zeros((1, room, width), DType::F32, like.device())?)
 }
 
-/// The buffer, or one of at least twice its room with the same beginning.
+/// The buffer if it has room for `tokens`, else a copy with at least twice the room.
 fn with_room(buffer: Tensor, tokens: usize) -> Result<Tensor> {
     let room = buffer.dim(1)?;
     if tokens <= room {
@@ -177,8 +177,8 @@ impl Model {
         self.project(&weights, &hidden)
     }
 
-    /// Attention of one token a text over what stands before it: q is [1, N, H·h], k and v are
-    /// [1, N, K·h].
+    /// Attention of the next token of each of N texts over its own text: q is [1, N, H·h], k and v
+    /// are [1, N, K·h].
     pub(super) fn attend_apart(
         &self,
         layer: usize,
@@ -212,7 +212,7 @@ impl Model {
         }
     }
 
-    /// [`Model::generate_step`]; with `every`, the logits of each of `tokens`: tokens × vocab_size.
+    /// As [`Model::generate_step`]; with `every`, the logits of all `tokens`: tokens × vocab_size.
     fn advance(&self, tokens: &[u32], cache: &mut KvCache, every: bool) -> Result<Vec<f32>> {
         self.check_tokens(tokens)?;
         assert!(!tokens.is_empty(), "a step of generation reads at least one token");
@@ -234,7 +234,8 @@ impl Model {
     }
 }
 
-/// Tokens that one turn reads at most: a long prompt keeps nobody waiting who takes turns with it.
+/// The most tokens that one turn reads, so that a long prompt does not hold up the texts that take
+/// turns with it.
 const TURN: usize = 128;
 
 /// A text that is being written, one turn at a time.
@@ -244,12 +245,12 @@ pub struct Draft {
     unread: VecDeque<u32>,
 }
 
-/// What came of a turn.
+/// The result of a turn.
 pub struct Turn {
     /// Tokens that it read.
     pub read: usize,
-    /// Behind each token that the turn read, where all were asked for; else behind the last one:
-    /// vocab_size logits each.
+    /// vocab_size logits for each token that the turn read, where all were asked for; else for the
+    /// last one only.
     pub logits: Vec<f32>,
     /// The next token, once everything is read.
     pub token: Option<u32>,
@@ -259,7 +260,7 @@ impl Draft {
     /// A text that begins with `prompt`.
     ///
     /// # Errors
-    /// Config: an empty prompt, a sampling without a meaning.
+    /// Config: an empty prompt, or a sampling value out of range.
     pub fn new(model: &Model, prompt: &[u32], sampling: &Sampling) -> Result<Draft> {
         if prompt.is_empty() {
             return Err(Error::config("generation needs a token to start from")
@@ -275,16 +276,16 @@ impl Draft {
         self.unread.len() == 1
     }
 
-    /// Reads the next tokens and, behind the last one, draws another, which the next turn reads.
-    /// `every`: also the logits behind those that were given.
+    /// Reads the next tokens and, once none is left, draws another, which the next turn reads.
+    /// With `every`, the result has the logits of all tokens read, not only of the last.
     pub fn turn(&mut self, model: &Model, every: bool) -> Result<Turn> {
         let read: Vec<u32> = self.unread.drain(..TURN.min(self.unread.len())).collect();
         let logits = model.advance(&read, &mut self.cache, every)?;
         Ok(self.draw(model, read.len(), logits))
     }
 
-    /// The turn of each of `drafts`, all of which read one token: the weights are read once for all
-    /// of them, and each has the bits that its own turn would give.
+    /// One turn of each of `drafts`, all of which read one token: the weights are read once for all
+    /// of them, and each result has the same bits as a turn of that draft alone.
     pub fn turns(model: &Model, drafts: &mut [&mut Draft]) -> Result<Vec<Turn>> {
         assert!(drafts.iter().all(|draft| draft.reads_one()), "a token of each text");
         let read: Vec<u32> = drafts.iter_mut().flat_map(|it| it.unread.pop_front()).collect();
@@ -295,7 +296,7 @@ impl Draft {
         Ok(turns.map(|(draft, logits)| draft.draw(model, 1, logits.to_vec())).collect())
     }
 
-    /// Draws a token behind the last of those that were `read`, if it ends what is there to read.
+    /// Draws the next token if nothing is left to read; `read` tokens were read in this turn.
     fn draw(&mut self, model: &Model, read: usize, logits: Vec<f32>) -> Turn {
         let last = &logits[logits.len() - model.config.vocab_size..];
         let token = self.unread.is_empty().then(|| self.sampler.next(last));
@@ -313,7 +314,7 @@ mod tests {
     use crate::runtime::model::trial::{FORMS, model, with};
 
     impl Draft {
-        /// Reads what is there but for the last token.
+        /// Reads all unread tokens but the last.
         pub fn read_all_but_one(&mut self, model: &Model) -> Result<()> {
             let last = self.unread.pop_back().unwrap();
             let read: Vec<u32> = self.unread.drain(..).collect();

@@ -18,7 +18,7 @@ use crate::base::error::{Error, Result};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Grow {
-    /// The stack of blocks again and again.
+    /// The whole stack of blocks, repeated.
     Stack,
     /// Each block, then copies of it that begin by adding nothing.
     Expand,
@@ -28,7 +28,8 @@ impl Model {
     /// The model with `layers` blocks, a multiple of its own.
     ///
     /// # Errors
-    /// Config: no multiple, or windows that follow a pattern by depth, which would shift.
+    /// Config: `layers` is not a larger multiple, or the model has a pattern of windows by depth,
+    /// which would shift.
     pub fn grown(&self, layers: usize, how: Grow) -> Result<Model> {
         let own = self.config.n_layer;
         if layers <= own || !layers.is_multiple_of(own) {

@@ -3,10 +3,10 @@
 //! In → shape, seed; out → parameters under their names. Matrices are N(0, init_std²); under
 //! `init = "gpt2"` projections into the residual stream (`o_proj`, `down_proj`) are divided by
 //! √(2·n_layer), so the stream's variance does not grow with depth (Radford et al., *GPT-2*, 2019);
-//! they may begin at 0. At another width than muP's base the matrices of the blocks are √(base /
-//! d_model) as wide. A norm begins as factor 1, biases and rows that pad a table are 0. Each
-//! parameter draws from a stream of its own, (seed, its name), row by row: they depend on neither
-//! the other parameters nor the number of padded rows.
+//! they may begin at 0. At another width than muP's base the deviation of the blocks' matrices is
+//! multiplied by √(base / d_model). A norm begins as factor 1; biases and rows that pad a table
+//! are 0. Each parameter draws from a stream of its own, (seed, its name), row by row, so its
+//! numbers depend on neither the other parameters nor the number of padded rows.
 
 use std::collections::BTreeMap;
 
@@ -44,7 +44,7 @@ pub fn parameters(config: &ModelConfig, seed: u64, device: &Device) -> Result<Na
     Ok(NamedParameters::new(tensors))
 }
 
-/// The number that all elements of a parameter begin as; `None`: they are drawn.
+/// The initial value of all elements of a parameter; `None` where they are drawn.
 fn constant(config: &ModelConfig, name: &str, dims: &[usize]) -> Option<f32> {
     if name.ends_with(".bias") {
         return Some(0.0);

@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// What stands before each branch, and before the head.
+/// The norm before each branch, and before the head.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Norm {
@@ -18,18 +18,18 @@ pub enum Norm {
     LayerNorm,
 }
 
-/// How a token knows its place.
+/// How the model is told the position of a token.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Positions {
-    /// Queries and keys are turned by it.
+    /// Queries and keys are rotated by it.
     #[default]
     Rope,
-    /// A table with a row a place is added to the embedding.
+    /// A learned row for each position is added to the embedding.
     Learned,
 }
 
-/// Between the two layers of a feed-forward layer.
+/// The activation between the two linear maps of a feed-forward layer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Activation {
@@ -71,12 +71,12 @@ pub enum Init {
     /// *GPT-2*, 2019).
     #[default]
     Gpt2,
-    /// `init_std` everywhere, as `transformers` begins a Llama.
+    /// `init_std` everywhere, as `transformers` initialises a Llama.
     Llama,
 }
 
-/// What matrix products are computed in. Parameters, moments, softmax, norms, the loss and all sums
-/// are f32 in each.
+/// The type that matrix products are computed in. Parameters, moments, softmax, norms, the loss and
+/// all sums are f32 in any case.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Dtype {

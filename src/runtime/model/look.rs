@@ -1,10 +1,10 @@
-//! Inside a model: what stands between its blocks while it reads a text, and who looks at whom.
+//! Inside a model that reads a text: the residual stream between its blocks, and its attention.
 //!
 //! In → the tokens of one text; out → a [`Look`]: norms of the stream before each block and after
-//! the last, and the attention of each head. **Method.** One forward pass with a cache that keeps
-//! what it sees. Attention is read off the model's own operation, given values that name the keys
-//! (rows of an identity), so it is what the model computes, whatever its shape. What the model
-//! would say after fewer blocks is what a model of those blocks says ([`Model::first_blocks`]): the
+//! the last, and the attention of each head. **Method.** One forward pass with a cache that records
+//! activations. Attention weights come from the model's own operation, given rows of an identity as
+//! values, so they are what the model computes, whatever its shape. What the model would predict
+//! after fewer blocks is what a model of those blocks predicts ([`Model::first_blocks`]): the
 //! *logit lens* (nostalgebraist, 2020). **Cost.** A pass, and for each block T / h passes of its
 //! attention; T² floats a head.
 
@@ -21,12 +21,12 @@ use crate::runtime::value::Value;
 pub struct Look {
     /// Norm of each token's activations: before each block, then behind the last; n_layer + 1 × T.
     pub norms: Vec<Vec<f32>>,
-    /// How much each token looks at each: n_layer × n_head × (T · T), a row a token that looks.
+    /// Attention weights, n_layer × n_head × (T · T): a row for each query token.
     pub attention: Vec<Vec<Vec<f32>>>,
 }
 
 impl Model {
-    /// Looks inside while `tokens` are read.
+    /// Records norms and attention while the model reads `tokens`.
     pub fn look(&self, tokens: &[u32]) -> Result<Look> {
         let count = tokens.len();
         let mut cache = KvCache::watching(self);
@@ -48,7 +48,7 @@ impl Model {
         })
     }
 
-    /// The weights of each head, T · T, of queries [1, T, H·h] over keys [1, T, K·h].
+    /// The attention weights of each head, T · T, for queries [1, T, H·h] and keys [1, T, K·h].
     fn attention_map(&self, q: &Tensor, k: &Tensor, visible: &Visible) -> Result<Vec<Vec<f32>>> {
         let [q, k] = [q, k].map(|seen| Value::constant(seen, self.form));
         let (heads, key_heads) = (self.config.n_head, self.config.kv_heads());

@@ -1,7 +1,7 @@
-//! Low-rank adapters: a trained model whose own numbers stand still.
+//! Low-rank adapters: training small matrices beside those of a model that is frozen.
 //!
 //! In → a model, [`LoraConfig`]; out → the same model with two small matrices beside each target,
-//! which alone are trained: W·x + (alpha / rank)·B·(A·x), A `[rank, inputs]`, B `[outputs, rank]`
+//! the only ones trained: W·x + (alpha / rank)·B·(A·x), A `[rank, inputs]`, B `[outputs, rank]`
 //! (Hu et al., *LoRA*, 2021). As in `peft`: A is uniform within ±1/√inputs (Kaiming's with a = √5),
 //! B is 0, so a fresh adapter changes nothing. **Names** are the target's with `lora_A` and
 //! `lora_B` before `weight`; `peft` writes the same behind `base_model.model.`.
@@ -25,7 +25,7 @@ use crate::runtime::value::NamedParameters;
 pub struct LoraConfig {
     /// Rows of A, columns of B.
     pub rank: usize,
-    /// What the adapter is multiplied by, times the rank.
+    /// The adapter's output is multiplied by alpha / rank.
     pub alpha: f64,
     /// Which maps of each block: `q_proj`, `k_proj`, `v_proj`, `o_proj`, `gate_proj`, `up_proj`,
     /// `down_proj`.
@@ -40,17 +40,17 @@ impl Default for LoraConfig {
     }
 }
 
-/// What of a model with adapters is not trained.
+/// The part of a model with adapters that is not trained.
 #[derive(Clone)]
 pub struct Adapter {
-    /// Of the adapters.
+    /// The adapters' configuration.
     pub config: LoraConfig,
     /// The model's own parameters.
     pub frozen: NamedParameters,
 }
 
 impl LoraConfig {
-    /// Refuses ranks and targets that `model` has not.
+    /// Refuses ranks and targets that do not fit `model`.
     pub fn validate(&self, model: &ModelConfig) -> Result<()> {
         let widest = model.d_model.max(model.d_ff);
         if !(1..=widest).contains(&self.rank) {
@@ -82,7 +82,7 @@ impl LoraConfig {
         Err(Error::config(message).with_hint(format!("its maps are {}", known.join(", "))))
     }
 
-    /// What A·B is multiplied by.
+    /// What B·A is multiplied by.
     pub fn scale(&self) -> f64 {
         self.alpha / self.rank as f64
     }
@@ -103,7 +103,7 @@ impl LoraConfig {
     }
 }
 
-/// Names and dimensions of what is trained of `model`.
+/// Names and dimensions of the trained parameters of `model`, or of its adapters with `lora`.
 pub fn trained_shapes(
     model: &ModelConfig,
     lora: Option<&LoraConfig>,
@@ -116,7 +116,7 @@ pub(super) fn down(map: &str) -> String {
     format!("{map}.lora_A.weight")
 }
 
-/// The name of B.
+/// The name of B beside the map called `map`.
 pub(super) fn up(map: &str) -> String {
     format!("{map}.lora_B.weight")
 }
@@ -127,7 +127,7 @@ fn last(name: &str) -> &str {
 }
 
 impl Model {
-    /// The model with fresh adapters, drawn from `seed`, which alone are trained from here on.
+    /// The model with fresh adapters drawn from `seed`; only these are trained from here on.
     pub fn with_lora(self, config: &LoraConfig, seed: u64) -> Result<Model> {
         let drawn = config.shapes(&self.config).into_iter().map(|(name, dims)| {
             let count = dims.iter().product();
@@ -172,7 +172,7 @@ impl Model {
         Ok(Model { parameters, adapter, ..self })
     }
 
-    /// The adapters' configuration, and the parameters that stand still; `None`: all are trained.
+    /// The adapters' configuration and the frozen parameters; `None` if the model has no adapters.
     pub fn adapter(&self) -> Option<&Adapter> {
         self.adapter.as_ref()
     }
@@ -182,7 +182,7 @@ impl Model {
         self.adapter.as_ref().map_or(&self.parameters, |adapter| &adapter.frozen)
     }
 
-    /// A model without adapters whose maps have taken them up; itself where it has none.
+    /// The model with its adapters added into its matrices; a clone where it has none.
     pub fn merged(&self) -> Result<Model> {
         let Some(Adapter { config, .. }) = &self.adapter else { return Ok(self.clone()) };
         let merged = self.own_parameters().iter().map(|(name, tensor)| {
@@ -234,10 +234,10 @@ mod tests {
             optimizer.step(&step.gradients, 2e-2).unwrap();
             losses.push(step.loss);
         }
-        // The blocks of a model that never learned, with a head that stands still, tell little.
+        // Adapters of an untrained model with a frozen head can learn only a little.
         assert!(losses[59] < losses[0] - 0.2, "{losses:?}");
         assert_eq!(model.adapter().unwrap().frozen.xxh3().unwrap(), before);
-        // What was learned is the same merged.
+        // Merged, the adapters give the same logits.
         let (beside, merged) = (model.logits(&batch()), model.merged().unwrap().logits(&batch()));
         let (beside, merged) = (beside.unwrap(), merged.unwrap());
         assert_ne!(beside, plain);

@@ -5,14 +5,14 @@
 //! what the backward of each op reads: the inputs of the two norms, the normed inputs, q, k, v and
 //! the output of attention with a log-sum a head, gate, up and their product. These are
 //! 4·d + 2·q + 2·k + 3·F + H numbers for a width d, query and key widths q and k, a feed-forward
-//! width F and H heads; a parallel block has one norm, one without a gate 2·F, and normed queries
-//! and keys are kept before and after. An adapter of rank r keeps r more. Dropout keeps nothing:
-//! its draws are made again. A block that runs again in the backward pass keeps its input, d.
-//! Where every op is its reference, candle keeps what an op makes on its way and a copy of what it
-//! reads: scores and logits are counted, the rest is a measured multiple, within 12%.
-//! Parameters and moments stand throughout; the rest is fullest at one of five [`Moment`]s, which
-//! are counted one by one. **Invariants.** What is counted is what a thread is seen to hold, within
-//! 3% (`tests/training/memory.rs`). Counted in u128: no shape overflows it.
+//! width F and H heads. A parallel block has one norm; one without a gate has 2·F; normed queries
+//! and keys are kept before and after the norm. An adapter of rank r keeps r more. Dropout keeps
+//! nothing: its draws are made again. A block that is recomputed in the backward pass keeps only
+//! its input, d. Where every op is its reference, candle keeps an op's intermediate results and a
+//! copy of what it reads: scores and logits are counted, the rest is a measured multiple, within
+//! 12%. Parameters and moments are held throughout; the rest peaks at one of five [`Moment`]s,
+//! which are counted one by one. **Invariants.** The count is what a thread is measured to hold,
+//! within 3% (`tests/training/memory.rs`). Counted in u128: no shape overflows it.
 
 use serde::Serialize;
 
@@ -23,19 +23,19 @@ use crate::runtime::ops::{attention, cross_entropy};
 /// Bytes of one f32.
 const FLOAT: u128 = 4;
 
-/// Bytes that a training step holds at its fullest, by part.
+/// Bytes that a training step holds at its peak, by part.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct StepMemory {
-    /// The parameters, with those of adapters.
+    /// The parameters, including adapters.
     pub weights: u64,
-    /// The optimizer's numbers: AdamW's two a trained parameter, unless another one says its own.
+    /// The optimizer's state: AdamW's two numbers for each trained parameter; callers replace it
+    /// for other optimizers.
     pub moments: u64,
-    /// Gradients that stand at the fullest moment.
+    /// Gradients held at the peak.
     pub gradients: u64,
     /// What the backward reads of the forward, and its own intermediate results.
     pub activations: u64,
-    /// Logits of the rows that exist at once with the packed head, or each thread's scores of
-    /// attention.
+    /// One chunk of logits and the packed head, or each thread's attention scores.
     pub scratch: u64,
 }
 
@@ -54,19 +54,19 @@ pub struct StepShape<'a> {
     pub rows: usize,
     /// Tokens a row.
     pub sequence: usize,
-    /// Such parts of a batch, whose gradients are added up.
+    /// Parts of this size in a batch, whose gradients are added up.
     pub parts: usize,
     /// Threads that compute.
     pub threads: usize,
-    /// How many blocks, from the first on, keep their input alone and run again.
+    /// How many blocks, from the first on, keep only their input and are recomputed.
     pub recompute: usize,
     /// Whether every op is its reference (`runtime.ops = "composed"`).
     pub composed: bool,
-    /// The adapters that alone are trained, where it is not the model.
+    /// The adapters, where these are trained instead of the model.
     pub lora: Option<&'a LoraConfig>,
 }
 
-/// Bytes that stand at one moment of a step beside parameters and moments.
+/// Bytes held at one moment of a step, beside parameters and the optimizer's moments.
 #[derive(Clone, Copy)]
 struct Moment {
     gradients: u128,
@@ -80,24 +80,24 @@ impl Moment {
     }
 }
 
-/// Numbers a token.
+/// Numbers held for each token.
 struct Kept {
     /// What the tape keeps of a block.
     block: u128,
-    /// What its own backward adds to that at the most, less what is freed by then.
+    /// The most that the block's own backward adds to that, less what is freed by then.
     inside: u128,
 }
 
 /// Bytes of gradients.
 struct Trained {
-    /// Of all that is trained.
+    /// All trained parameters.
     all: u128,
-    /// Of the blocks, and of a block's last matrix.
+    /// The blocks, and a block's last matrix.
     blocks: u128,
     last: u128,
-    /// Of the head, which has one before any block has.
+    /// The head, which has its gradient before any block has.
     head: u128,
-    /// The largest of one parameter.
+    /// The largest parameter.
     largest: u128,
 }
 
@@ -106,7 +106,7 @@ fn wide(number: usize) -> u128 {
 }
 
 impl ModelConfig {
-    /// What a training step takes.
+    /// The memory of a training step at its peak.
     pub fn step_memory(&self, shape: StepShape<'_>) -> StepMemory {
         let moments = self.moments(shape);
         let fullest = moments.into_iter().max_by_key(Moment::total).expect("five moments");
@@ -123,10 +123,9 @@ impl ModelConfig {
         }
     }
 
-    /// Bytes of a block's results that come and go while it is computed: the branches, queries and
-    /// keys before they are turned, of a map with an adapter what both make and their sum. Nothing
-    /// of them is held when a step is fullest, but their places stay with the process, cut to sizes
-    /// that few others have.
+    /// Bytes of a block's temporary results: the branches, queries and keys before rotation, and
+    /// for a map with an adapter the outputs of both and their sum. None of them is held when a
+    /// step peaks, but the process keeps their memory, in pieces whose sizes suit little else.
     pub fn passing_memory(&self, shape: StepShape<'_>) -> u64 {
         let (d, h) = (wide(self.d_model), wide(self.head_dim()));
         let heads = wide(self.n_head) + wide(self.kv_heads());
@@ -142,11 +141,11 @@ impl ModelConfig {
         u64::try_from(bytes).unwrap_or(u64::MAX)
     }
 
-    /// The loss: all activations stand, the last hidden state before and after its norm and the
-    /// gradient of that, one of the head, and logits. The backward of the last block: its own
-    /// intermediate results instead. That of the last block which runs again, when the tape of
-    /// those behind is gone. That of the first: one block's activations, all gradients. The update:
-    /// gradients alone, and one of them once more.
+    /// The five moments. The loss: all activations, the last hidden state before and after its norm
+    /// and the gradient of that, the head's gradient, and logits. The backward of the last block:
+    /// its own intermediate results instead. The backward of the last recomputed block, when the
+    /// tape of the blocks behind it is gone. The backward of the first block: one block's
+    /// activations, all gradients. The update: gradients only, and one of them a second time.
     fn moments(&self, shape: StepShape<'_>) -> [Moment; 5] {
         let tokens = wide(shape.rows) * wide(shape.sequence);
         let (d, layers) = (wide(self.d_model), wide(self.n_layer));
@@ -154,7 +153,7 @@ impl ModelConfig {
         let plain = layers - again;
         let Kept { block, inside } = self.kept(shape);
         let trained = self.trained(shape.lora);
-        // Of several parts, all but the first add to what stands.
+        // With several parts, all but the first add to gradients that are held throughout.
         let gradients = |first: u128| if shape.parts > 1 { trained.all } else { first };
         // Cosines and sines of the positions.
         let turns = if self.longest().is_none() { wide(self.head_dim()) } else { 0 };
@@ -164,7 +163,7 @@ impl ModelConfig {
             false => 2 * scores * wide(shape.threads) * FLOAT,
         };
         let held = |numbers: u128| tokens * (numbers + turns) * FLOAT;
-        // A block that runs again has kept its input, and holds its output too.
+        // A recomputed block has kept its input, and holds its output too.
         let inside_of = |kept: u128, of_blocks: u128| Moment {
             gradients: gradients(trained.head + of_blocks),
             activations: held(kept + block + inside),
@@ -183,7 +182,7 @@ impl ModelConfig {
         ]
     }
 
-    /// Of a block, numbers a token.
+    /// What a block keeps, in numbers for each token.
     fn kept(&self, shape: StepShape<'_>) -> Kept {
         let (d, ff, heads) = (wide(self.d_model), wide(self.d_ff), wide(self.n_head));
         let h = wide(self.head_dim());
@@ -195,11 +194,11 @@ impl ModelConfig {
         let attention = 2 * queries + 2 * keys + heads + normed;
         let inner = shape.lora.map_or(0, |lora| wide(lora.rank) * wide(lora.targets.len()));
         let block = norms + attention + gates + ff + inner;
-        // Gradients of the stream and of what the activation read, in the place of whose result
-        // stands its gradient.
+        // Gradients of the stream and of the activation's inputs; the gradient of the activation's
+        // result replaces that result.
         let feeding = d + gates;
-        // Those of the stream, of attention's result and of q, k, v, when the feed-forward layer
-        // and its norm are gone.
+        // Gradients of the stream, of attention's result and of q, k, v, when the feed-forward
+        // layer and its norm are freed.
         let gone = gates + ff + if self.parallel { 0 } else { 2 * d };
         let attending = (d + 2 * queries + 2 * keys).saturating_sub(gone);
         match shape.composed {
@@ -208,7 +207,7 @@ impl ModelConfig {
         }
     }
 
-    /// The same where every op is its reference, of a block that keeps `fused` numbers otherwise.
+    /// The same where every op is its reference, for a block that keeps `fused` numbers if fused.
     fn kept_composed(&self, fused: u128, sequence: u128) -> Kept {
         let (d, ff) = (wide(self.d_model), wide(self.d_ff));
         let norms = if self.norm == Norm::LayerNorm { 15 * d } else { 0 };
@@ -235,7 +234,7 @@ impl ModelConfig {
         }
     }
 
-    /// Bytes of the logits that exist at once, and of the head as their products read it.
+    /// Bytes of the logits that exist at once, and of the packed head.
     fn logits(&self, tokens: u128, composed: bool) -> u128 {
         if composed {
             let forms = if self.logit_softcap > 0.0 { 16 } else { 10 };
@@ -243,8 +242,8 @@ impl ModelConfig {
         }
         let rows = wide(cross_entropy::CHUNK).min(tokens);
         let table = wide(self.vocab_size) * wide(self.d_model) * FLOAT;
-        // Packed for both of its products with the hidden states, where these come in chunks; in
-        // half the bytes for products of bf16.
+        // The head is packed for both of its products where hidden states come in several chunks;
+        // packed for products of bf16 it takes half the bytes.
         let packed = match (tokens > rows, self.dtype) {
             (false, _) => 0,
             (true, Dtype::Bf16) => table,
@@ -284,8 +283,8 @@ mod tests {
         assert_eq!(two.activations, 2 * one.activations);
         assert_eq!((two.weights, two.moments), (one.weights, 2 * one.weights));
         let parts = memory(&config(), 64, 4);
-        // All gradients stand from the first part on; of one part, those of the head and the last
-        // block when most of the tape stands.
+        // With several parts all gradients are held throughout; with one, only those of the head
+        // and the last block while most of the tape is held.
         assert_eq!((parts.gradients, parts.activations), (one.weights, one.activations));
         assert!(one.gradients < one.weights / 2, "{one:?}");
     }

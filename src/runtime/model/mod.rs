@@ -59,17 +59,17 @@ use crate::runtime::value::{Form, NamedParameters, Value};
 pub struct Model {
     config: ModelConfig,
     device: Device,
-    /// What is trained.
+    /// The trained parameters.
     parameters: NamedParameters,
-    /// What is not, where adapters alone are trained.
+    /// Where only adapters are trained: their configuration and the frozen parameters.
     adapter: Option<Adapter>,
     form: Form,
-    /// How many blocks, from the first on, keep their input alone and run again in the backward
+    /// How many blocks, from the first on, keep only their input and are recomputed in the backward
     /// pass.
     recompute: usize,
-    /// What draws of dropout begin from.
+    /// The seed of dropout.
     noise_seed: u64,
-    /// On a GPU: angles by position.
+    /// On a GPU: cosines and sines by position.
     tables: Option<Arc<Tables>>,
 }
 
@@ -90,12 +90,12 @@ enum Sight {
     Rows(Visible),
     /// Stems and branches of one row.
     Parts(Vec<score::Part>),
-    /// The next token of each of several texts, each behind a cache of its own.
+    /// The next token of each of several texts, each with a cache of its own.
     Apart,
 }
 
 impl Model {
-    /// A freshly initialised decoder; equal `seed`, equal parameters, on any machine.
+    /// A freshly initialised decoder; equal seeds give equal parameters on any machine.
     pub fn new(config: &ModelConfig, seed: u64, device: &Device) -> Result<Model> {
         config.validate()?;
         let parameters = init::parameters(config, seed, device)?;
@@ -122,21 +122,21 @@ impl Model {
         Model { noise_seed, ..self }
     }
 
-    /// Runs every op in `form`; [`Form::Composed`] is the first thing to try when in doubt. A shape
-    /// in bf16 has its products in bf16 where forms are fused.
+    /// Runs every op in `form`; [`Form::Composed`] is the first thing to try when in doubt. Where
+    /// the shape's dtype is bf16, [`Form::Fused`] becomes [`Form::Bf16`] on a CPU.
     pub fn with_form(self, form: Form) -> Model {
         let in_bf16 = self.config.dtype == Dtype::Bf16 && self.device.context().is_none();
         let form = if in_bf16 && form == Form::Fused { Form::Bf16 } else { form };
         Model { form, ..self }
     }
 
-    /// Keeps of the first `blocks` blocks the input alone while it trains, and runs them again in
-    /// the backward pass: the same bits, less memory, their forward pass once more.
+    /// In training, keeps only the input of the first `blocks` blocks and recomputes them in the
+    /// backward pass: the same bits and less memory, for one more forward pass of these blocks.
     pub fn with_recompute(self, blocks: usize) -> Model {
         Model { recompute: blocks, ..self }
     }
 
-    /// The same parameters, trained as `config` says, which has their shape.
+    /// The same parameters under `config`, which must have the same shape.
     pub fn trained_as(self, config: &ModelConfig) -> Model {
         Model { config: config.clone(), ..self }.with_form(Form::Fused)
     }
@@ -169,8 +169,8 @@ impl Model {
         ops::cross_entropy(&hidden, weights.head(), &targets, head, scale) // []
     }
 
-    /// Nats of each target, rows × sequence; keeps no tape and drops nothing. Its products are
-    /// those of training.
+    /// Nats of each target, rows × sequence; keeps no tape and applies no dropout. Products have
+    /// the form they have in training.
     pub fn nats(&self, batch: &Batch) -> Result<Vec<f32>> {
         let weights = Weights::held_out(self);
         let hidden = self.read(&weights, batch, false)?; // [B, T, d]
@@ -184,7 +184,7 @@ impl Model {
         self.project(&weights, &hidden)
     }
 
-    /// The final hidden state of a batch: [B, T, d]; `training` drops what is to be dropped.
+    /// The final hidden state of a batch, [B, T, d]; `training` applies dropout.
     fn read(&self, weights: &Weights, batch: &Batch, training: bool) -> Result<Value> {
         batch.check(self.config.vocab_size)?;
         let visible = Visible::in_segments(&batch.segments, batch.rows, batch.sequence);
@@ -213,7 +213,7 @@ impl Model {
         Ok(Pass { positions, rotation, sight, noise: None })
     }
 
-    /// The final hidden state; `caches`: none, that of the one text, or one a token.
+    /// The final hidden state; `caches` is empty, the cache of the one text, or one for each token.
     fn hidden(
         &self,
         weights: &Weights,

@@ -1,7 +1,7 @@
-//! What of a decoder runs on a GPU, and its parameters' way there.
+//! Which shapes of a decoder run on a GPU, and moving their parameters there.
 //!
-//! In → a shape, parameters, a device; out → the parameters where they are computed with. A shape
-//! that has no kernel is refused here, before any work, with the key that says so.
+//! In → a shape, parameters, a device; out → the parameters on that device. A shape that has no
+//! kernel is refused here, before any work, by the key that is at fault.
 
 use super::ModelConfig;
 use super::knobs::Dtype;
@@ -32,7 +32,7 @@ pub fn moved(parameters: NamedParameters, device: &Device) -> Result<NamedParame
     }
 }
 
-/// Refuses adapters whose rows are no whole vectors on a GPU.
+/// Refuses ranks whose rows are not whole 16-byte vectors, on a GPU.
 pub fn check_rank(rank: usize, device: &Device) -> Result<()> {
     match device.context() {
         Some(_) if !rank.is_multiple_of(8) => {
@@ -43,7 +43,7 @@ pub fn check_rank(rank: usize, device: &Device) -> Result<()> {
     }
 }
 
-/// Refuses what has no kernel, by its key.
+/// Refuses a shape that has no kernel, naming the key.
 ///
 /// # Errors
 /// Config: the shape has a part that only the CPU computes.

@@ -1,10 +1,10 @@
-//! A block that is run again in the backward pass, so that its input is all that training keeps.
+//! A block that is recomputed in the backward pass, so that training keeps only its input.
 //!
 //! In → a block, its input; out → its output, whose node runs the block once more when its gradient
 //! is known (Chen et al., *Training deep nets with sublinear memory cost*, 2016). **Invariants.**
 //! The same bits in value and gradient: a block is a function of its input, its weights and the
-//! row's numbers, draws of dropout included. **Cost.** A forward pass more, a third of a step's
-//! operations; of all blocks but one, d floats a token stand instead of what the block computed.
+//! row's numbers, draws of dropout included. **Cost.** One more forward pass, a third of a step's
+//! operations; all blocks but one hold d floats a token instead of what they computed.
 
 use super::weights::{Block, Weights};
 use super::{Model, Pass};
@@ -12,7 +12,7 @@ use crate::base::error::Result;
 use crate::runtime::value::{NamedParameters, Value};
 
 impl Model {
-    /// What [`Model::block`] gives without a cache, keeping its input.
+    /// The result of [`Model::block`] without a cache, of which the tape keeps only the input.
     pub(super) fn again(&self, block: &Block<'_>, x: Value, pass: &Pass) -> Result<Value> {
         let (layer, scale) = (block.layer, block.weights.adapter_scale);
         let (names, values): (Vec<String>, Vec<&Value>) =

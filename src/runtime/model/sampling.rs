@@ -5,9 +5,9 @@
 //! penalty on the logits of tokens that occurred (Keskar et al., *CTRL*, 2019), temperature, the k
 //! likeliest (Fan et al., 2018), the fewest that reach a share of the probability (Holtzman et al.,
 //! *The Curious Case of Neural Text Degeneration*, 2020), those of at least a share of the
-//! likeliest's probability (Nguyen et al., *Min-p*, 2024). One is drawn among the rest by a stream
-//! of its own seed. Equals are decided by the lower id. **Cost.** One pass over the logits, and a
-//! sort of them where a limit needs one.
+//! likeliest's probability (Nguyen et al., *Min-p*, 2024). One of those left is drawn from a random
+//! stream with its own seed. Of equally likely tokens the lower id comes first. **Cost.** One pass
+//! over the logits, and a sort of them where a limit needs one.
 
 use std::collections::BTreeSet;
 
@@ -19,9 +19,9 @@ use crate::base::rng::Stream;
 pub struct Sampling {
     /// Divides the logits; 0 takes the likeliest token.
     pub temperature: f64,
-    /// Of the stream that draws tokens.
+    /// The seed of the stream that draws tokens.
     pub seed: u64,
-    /// Draws among so many of the likeliest; 0: among all.
+    /// Draws among this many of the likeliest; 0: among all.
     pub top_k: usize,
     /// Draws among the fewest tokens that have this probability together; 1: among all.
     pub top_p: f64,
@@ -38,7 +38,7 @@ impl Sampling {
         Sampling { temperature, seed, top_k, top_p, min_p, repetition_penalty }
     }
 
-    /// Refuses values without a meaning, by the name of the flag.
+    /// Refuses values out of range, naming the flag.
     pub fn check(&self) -> Result<()> {
         let Sampling { temperature, top_p, min_p, repetition_penalty: penalty, .. } = *self;
         // (flag, value, what fits it, whether it does); NaN fits nothing.
@@ -69,7 +69,7 @@ pub struct Sampler {
 }
 
 impl Sampler {
-    /// For a text that begins with `prompt`.
+    /// A sampler for a text that begins with `prompt`.
     pub fn new(sampling: &Sampling, prompt: &[u32]) -> Sampler {
         let stream = Stream::new(sampling.seed, "generate");
         let remembers = sampling.repetition_penalty != 1.0;
@@ -114,8 +114,8 @@ impl Sampler {
         best as u32
     }
 
-    /// Sets the weights of the tokens to 0 that the limits leave out; the likeliest, whose weight
-    /// is 1, stays.
+    /// Sets the weights of tokens that the limits exclude to 0; the likeliest, whose weight is 1,
+    /// stays.
     fn limit(&self, weights: &mut [f64]) {
         let Sampling { top_k, top_p, min_p, .. } = self.sampling;
         if (1..weights.len()).contains(&top_k) {
@@ -144,7 +144,7 @@ impl Sampler {
     }
 }
 
-/// The place of the largest number, the first of equals.
+/// The index of the largest number, the first of equals.
 fn likeliest(logits: &[f32]) -> usize {
     let mut best = 0;
     for (at, &logit) in logits.iter().enumerate() {

@@ -1,19 +1,19 @@
-//! The likelihood of given tokens, where several continuations share what stands before them.
+//! The likelihood of given tokens, where several continuations share what comes before them.
 //!
 //! In → [`Tree`]s: a stem, and branches behind it with the tokens that their last positions should
-//! give; out → one [`TargetScore`] a target. **Method.** Trees lie side by side in one row, so that
-//! each matrix product is over all of them and a stem is computed once; attention runs for each
-//! stem and each branch by itself, over exactly the tokens that it sees; the head runs only where
-//! a target is.
+//! predict; out → one [`TargetScore`] for each target. **Method.** Trees lie side by side in one
+//! row, so that each matrix product is over all of them and a stem is computed once; attention runs
+//! for each stem and each branch by itself, over exactly the tokens that it sees; the head runs
+//! only at positions that have a target.
 //!
 //! **Invariants.** A score has the same bits whatever lies beside its tree, in whatever order: what
-//! is computed token by token is so by nature, attention has the sizes of its tree alone, and a row
-//! of a product is summed along the inner dimension in an order that depends on the matrix alone,
-//! as long as the product has more than one row (`ops::linear`) or, on a CPU without fused
-//! multiply-add, more than 64 (gemm 0.19, `gemm_basic_generic` and `kernel_params`: fewer rows may
-//! take other kernels or cut the sum elsewhere), which [`PRODUCT_ROWS`] sees to. **Cost.** One
-//! forward pass over the distinct tokens, at least [`PRODUCT_ROWS`]; [`HEAD_ROWS`] · vocabulary ·
-//! 4 bytes of logits.
+//! is computed token by token depends on nothing else, attention has the sizes of its tree alone,
+//! and a row of a product is summed along the inner dimension in an order that depends on the
+//! matrix alone, as long as the product has more than one row (`ops::linear`) or, on a CPU without
+//! fused multiply-add, more than 64 (gemm 0.19, `gemm_basic_generic` and `kernel_params`: fewer
+//! rows may take other kernels or cut the sum elsewhere), which [`PRODUCT_ROWS`] ensures. **Cost.**
+//! One forward pass over the distinct tokens, at least [`PRODUCT_ROWS`]; [`HEAD_ROWS`] ·
+//! vocabulary · 4 bytes of logits.
 
 use candle_core::Tensor;
 
@@ -23,7 +23,7 @@ use crate::runtime::cpu::{self, Elements, kernel};
 use crate::runtime::ops::{self, Visible};
 use crate::runtime::value::Value;
 
-/// Rows that every product has at least: padding, whose results nobody reads.
+/// The fewest rows that a product has; missing ones are padding, whose results nobody reads.
 const PRODUCT_ROWS: usize = 128;
 
 /// Rows of logits that exist at once.
@@ -37,30 +37,30 @@ pub struct Tree {
     pub branches: Vec<Branch>,
 }
 
-/// One way on.
+/// One continuation of a stem.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Branch {
-    /// What the model reads behind the stem; may be nothing.
+    /// The tokens that the model reads behind the stem; may be empty.
     pub tokens: Vec<u32>,
-    /// What the last positions of stem and branch should give, one position each; at least one, and
-    /// no more than there are positions.
+    /// The tokens that the last positions of stem and branch should predict, one for each; at least
+    /// one, and no more than there are positions.
     pub targets: Vec<u32>,
 }
 
 impl Tree {
-    /// Tokens that a pass computes for it.
+    /// The number of tokens that a pass computes for the tree.
     pub fn tokens(&self) -> usize {
         let branches = self.branches.iter().map(|branch| branch.tokens.len());
         self.stem.len() + branches.sum::<usize>()
     }
 }
 
-/// How well a target was foreseen.
+/// How well a target was predicted.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct TargetScore {
     /// −ln of its probability.
     pub nats: f32,
-    /// Whether no token is likelier (of equals the first).
+    /// Whether it is the likeliest token, the first of equals.
     pub is_likeliest: bool,
 }
 
@@ -79,7 +79,7 @@ struct Row {
     ids: Vec<u32>,
     positions: Vec<u32>,
     parts: Vec<Part>,
-    /// (place in the row, target), in the order of trees, branches and targets.
+    /// (position in the row, target), in the order of trees, branches and targets.
     targets: Vec<(usize, u32)>,
 }
 
@@ -106,7 +106,7 @@ impl Row {
         row
     }
 
-    /// Adds tokens that attend together; where they begin.
+    /// Adds tokens that attend together and returns where they begin.
     fn push(&mut self, ids: &[u32], stem: Option<(usize, usize)>) -> usize {
         let (first, before) = (self.ids.len(), stem.map_or(0, |(_, length)| length));
         self.ids.extend_from_slice(ids);
@@ -132,7 +132,7 @@ impl Row {
 }
 
 impl Model {
-    /// How well each target of `trees` was foreseen, in their order.
+    /// How well each target of `trees` is predicted, in their order.
     pub fn score(&self, trees: &[Tree]) -> Result<Vec<TargetScore>> {
         let row = Row::new(trees);
         row.check(self.config.vocab_size)?;
@@ -215,7 +215,7 @@ impl Model {
     }
 }
 
-/// The scores of `targets` by one row of logits, which is used up.
+/// The scores of `targets` by one row of logits, which is overwritten.
 fn read_logits(logits: &mut [f32], targets: impl Iterator<Item = usize>) -> Vec<TargetScore> {
     let largest = greatest(logits);
     let found: Vec<(f32, bool)> = targets

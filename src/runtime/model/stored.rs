@@ -1,6 +1,6 @@
-//! A decoder from the tensors of a file, and as a file holds it.
+//! A decoder from the tensors of a file, and back to them.
 //!
-//! In → tensors by name, which must be exactly those of the shape; out → [`Model`]. The other way
+//! In → tensors by name, which must be exactly those of the shape; out → [`Model`]. On the way back
 //! the tables lose the rows that pad them.
 
 use std::collections::BTreeMap;
@@ -15,8 +15,8 @@ use crate::runtime::device::Device;
 use crate::runtime::value::NamedParameters;
 
 impl Model {
-    /// A decoder over given parameters, which must be those of `config`. Where tables have a row a
-    /// token and no more, as in files, the rows that pad them are added.
+    /// A decoder over given parameters, which must be those of `config`. Tables without padding, as
+    /// in files, get the rows that pad them.
     pub fn from_tensors(
         config: &ModelConfig,
         mut tensors: BTreeMap<String, Tensor>,
@@ -46,14 +46,14 @@ impl Model {
         Model::with(config, NamedParameters::new(tensors), device)
     }
 
-    /// The parameters as files hold them, adapters taken up: the tables without the rows that pad
-    /// them, which belong to no token and would take probability from those that do wherever a file
-    /// is read as it is.
+    /// The parameters as files hold them, adapters merged. Tables are without the rows that pad
+    /// them: these belong to no token, and would take probability from real tokens in programs that
+    /// read the file as it is.
     pub fn stored(&self) -> Result<BTreeMap<String, Tensor>> {
         self.cut(self.merged()?.parameters())
     }
 
-    /// The same of what stands still beside adapters.
+    /// The model's own parameters as files hold them, without adapters.
     pub fn stored_frozen(&self) -> Result<BTreeMap<String, Tensor>> {
         self.cut(self.own_parameters())
     }

@@ -3,8 +3,8 @@
 //! In → prompts; out → their tokens, as they come. **Method.** Rounds: each text in work reads one
 //! piece of its prompt, or the token that it drew last; those that read one token go through the
 //! model in one pass, which reads the weights once for all of them. A text that ends gives its
-//! place to the next prompt. **Invariants.** A text has the tokens that it has alone, whatever is
-//! beside it. **Cost.** Up to [`IN_WORK`] texts for little more than one, as long as reading the
+//! place to the next prompt. **Invariants.** A text has the same tokens as if it were generated
+//! alone. **Cost.** Up to [`IN_WORK`] texts for little more than one, as long as reading the
 //! weights takes longer than multiplying with them; a cache of keys and values a text in work.
 
 use rayon::prelude::*;
@@ -16,7 +16,7 @@ use crate::base::error::Result;
 /// Texts in work at once: with more of them the products take longer than reading the weights.
 const IN_WORK: usize = 16;
 
-/// What each text shall be.
+/// What is asked of each text.
 pub struct Asked<'a> {
     /// Tokens at most; fewer where learned positions end.
     pub max_tokens: usize,
@@ -43,8 +43,9 @@ struct Text {
     room: usize,
 }
 
-/// Continues `prompts` side by side. `on_event` hears of each token at once, with the place of its
-/// prompt, and ends a text by `false`; the last it hears of each text is its end.
+/// Continues `prompts` side by side. `on_event` is called for each token as it is drawn, with the
+/// index of its prompt, and ends the text by returning `false`; the last event of a text is its
+/// end.
 pub fn generate_all(
     model: &Model,
     prompts: &[Vec<u32>],
@@ -58,7 +59,7 @@ pub fn generate_all(
             && let Some((prompt, tokens)) = waiting.next()
         {
             let draft = Draft::new(model, tokens, asked.sampling)?;
-            // What is generated is read too, but for the last token.
+            // Generated tokens are read too, except for the last one.
             let longest = model.config().longest();
             let room = longest.map(|longest| (longest + 1).saturating_sub(tokens.len()));
             let room = room.map_or(asked.max_tokens, |room| room.min(asked.max_tokens));
@@ -70,7 +71,7 @@ pub fn generate_all(
         if texts.is_empty() {
             return Ok(());
         }
-        // On the pool as a whole: what runs in parallel in it is not handed over piece by piece.
+        // Enter the thread pool once a round, so that the loops inside need not enter it each.
         let turns = rayon::scope(|_| round(model, &mut texts))?;
         for (text, turn) in texts.iter_mut().zip(turns) {
             match turn.token {

@@ -1,11 +1,11 @@
-//! The small models that the tests of this folder look at.
+//! The small models that the tests of this folder use.
 //!
 //! In → keys that differ from the defaults; out → a model of three blocks, the same each time.
 
 use super::{Model, ModelConfig};
 use crate::runtime::device::Device;
 
-/// Two query heads to each of two key heads.
+/// A model with two query heads for each of two key heads.
 pub fn model() -> Model {
     let config = ModelConfig {
         vocab_size: 131,

@@ -14,31 +14,32 @@ use crate::runtime::value::{Form, NamedParameters, Value};
 /// All parameters.
 pub struct Weights {
     values: BTreeMap<String, Value>,
-    /// What adapters are multiplied by, where there are any.
+    /// What the adapters' outputs are multiplied by; 0 without adapters.
     pub adapter_scale: f64,
-    /// Whether the rows that pass through are texts of their own ([`ops::linear_apart`]).
+    /// Whether each row belongs to a separate text ([`ops::linear_apart`]).
     apart: bool,
 }
 
-/// Those of one block.
+/// The parameters of one block.
 pub struct Block<'a> {
     pub weights: &'a Weights,
-    /// Which, from 0.
+    /// Index of the block, from 0.
     pub layer: usize,
 }
 
 impl Weights {
-    /// Values that a gradient reaches, of what is trained.
+    /// Values for training: gradients reach the trained parameters.
     pub fn trained(model: &Model) -> Weights {
         Weights::of(model, true, model.form)
     }
 
-    /// Values that no gradient reaches, for losses beside those of training.
+    /// Values that no gradient reaches, for losses on held-out data, in the form of training.
     pub fn held_out(model: &Model) -> Weights {
         Weights::of(model, false, model.form)
     }
 
-    /// Values that no gradient reaches, for texts: on a CPU in f32, whatever training multiplies.
+    /// Values that no gradient reaches, for generation and scoring: on a CPU products are in f32,
+    /// also where training has them in bf16.
     pub fn constant(model: &Model) -> Weights {
         let form = if model.form == Form::Bf16 { Form::Fused } else { model.form };
         Weights::of(model, false, form)
@@ -63,7 +64,7 @@ impl Weights {
         Weights { values, adapter_scale, apart: false }
     }
 
-    /// The same for rows that are each the next token of another text.
+    /// The same, where each row is the next token of a separate text.
     pub fn apart(self) -> Weights {
         Weights { apart: true, ..self }
     }
@@ -94,7 +95,7 @@ impl Weights {
         self.values.get(&down(name)).zip(self.values.get(&up(name)))
     }
 
-    /// y plus what the adapter beside the map `name` makes of x, where it has one.
+    /// y plus the output of the adapter beside the map `name` for x, where it has one.
     fn adapted(&self, name: &str, x: &Value, y: Value) -> Result<Value> {
         let Some((down, up)) = self.adapter(name) else { return Ok(y) };
         let inner = ops::linear(x, down)?; // [.., rank]
@@ -108,7 +109,7 @@ impl Weights {
 }
 
 impl Block<'_> {
-    /// The whole name of a part.
+    /// The full name of a part.
     pub fn name(&self, part: &str) -> String {
         format!("model.layers.{}.{part}", self.layer)
     }

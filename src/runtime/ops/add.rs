@@ -1,7 +1,8 @@
 //! Sum of two values of one shape: the residual connection.
 //!
 //! In → a, b of equal shapes; out → a + b. Backward: the gradient goes to both as it is.
-//! Bound by memory: 12 bytes an element; on a device the norm that reads it makes it, 2 bytes.
+//! Bound by memory: 12 bytes an element; on a device the norm that reads the sum also computes it,
+//! for 2 bytes more.
 
 use super::{Case, OpSpec, normal};
 use crate::base::error::Result;

@@ -3,16 +3,16 @@
 //! In → q [B, T, H·h], k and v [B, S, K·h] with K dividing H, and which keys each query sees; out →
 //! softmax(q·kᵀ/√h)·v as [B, T, H·h]. Query head i reads key head i / (H/K). Ainslie et al., *GQA*,
 //! 2023. Query t sees the keys `first[t] ..= S − T + t`: S = T in training, S > T when
-//! generating with a cache. The scores q·kᵀ/√h may be bent before the softmax, c·tanh(score/c)
-//! (*Gemma 2*, 2024).
+//! generating with a cache. The scores q·kᵀ/√h may be soft-capped ("bent") before the softmax,
+//! c·tanh(score/c) (*Gemma 2*, 2024).
 //!
 //! **Fused form**, after Dao, *FlashAttention-2*, 2023: for each (row, key head), blocks of
-//! [`BLOCK`] queries against only the keys that any of them sees, so the scores of a block are all
-//! that exists of them; the log-sum-exp of each query is kept and the backward recomputes its
+//! [`BLOCK`] queries against only the keys that any of them sees, so only the scores of one block
+//! exist at a time. The log-sum-exp of each query is kept and the backward recomputes its
 //! probabilities: with D = Σ g·o, ds = p·(g·vᵀ − D)/√h, dq = ds·k, dk = dsᵀ·q, dv = pᵀ·g; where
-//! scores are bent to b, ds has the factor 1 − (b/c)² too. Gradients
-//! of keys and values are added in the order of heads, then blocks: the same bits at any thread
-//! count. **Cost.** 4·T²·H·h operations a row forward, 10 backward, half skipped by causality.
+//! scores are bent to b, ds has the factor 1 − (b/c)² too. Gradients of keys and values are added
+//! in the order of heads, then blocks: the same bits at any thread count. **Cost.** 4·T²·H·h
+//! operations a row forward, 10·T²·H·h backward, half of them skipped by causality.
 
 use candle_core::{D, DType, Device, Tensor};
 
@@ -54,13 +54,13 @@ impl Visible {
         Visible { rows, queries: sequence, keys: sequence, first }
     }
 
-    /// Causal over one document, whose last `queries` of `keys` tokens ask.
+    /// Causal over one document of `keys` tokens, of which the last `queries` are the queries.
     pub fn after_cache(queries: usize, keys: usize) -> Visible {
         assert!(queries <= keys, "{queries} queries cannot be the last of {keys} keys");
         Visible { rows: 1, queries, keys, first: vec![0; queries] }
     }
 
-    /// The same where each query sees the last `window` keys at most, its own among them; 0: all.
+    /// The same, but each query sees at most the last `window` keys, its own among them; 0: all.
     pub fn within(&self, window: usize) -> Visible {
         let mut narrower = self.clone();
         if window > 0 {
@@ -107,7 +107,8 @@ impl Sizes {
         1.0 / (self.h as f32).sqrt()
     }
 
-    /// Bends scores in place, where they are bent. Gives what is left to multiply them by.
+    /// Scales and bends scores in place where there is a soft cap. Returns the factor that is still
+    /// to be applied to them.
     fn bent(&self, scores: &mut [f32]) -> f32 {
         if self.softcap == 0.0 {
             return self.scale();
@@ -126,7 +127,7 @@ impl Sizes {
         HeadShape { tokens, heads, h, in_bf16 }
     }
 
-    /// Floats of the scores of a block, at most.
+    /// The most scores that a block has.
     fn block(&self) -> usize {
         BLOCK.min(self.queries) * self.keys
     }
@@ -204,7 +205,7 @@ struct Block<'a> {
     first_key: usize,
     rows: usize,
     columns: usize,
-    /// Of each query: the first visible key.
+    /// The first visible key of each query.
     first: &'a [u32],
     /// Column of the first query's last visible key.
     last: usize,
@@ -223,7 +224,7 @@ fn blocks(visible: &Visible, row: usize) -> impl Iterator<Item = Block<'_>> {
     })
 }
 
-/// How queries or keys lie.
+/// The memory layout of queries or keys.
 #[derive(Clone, Copy)]
 struct HeadShape {
     tokens: usize,
@@ -331,7 +332,7 @@ kernel! {
 }
 
 kernel! {
-    /// Scores to probabilities again, from the kept log-sum-exp.
+    /// Recomputes probabilities from scores and the kept log-sum-exp of each query.
     fn probabilities(
         scores: &mut [f32],
         log_sums: &[f32],
@@ -417,11 +418,11 @@ struct BackwardInputs<'a> {
     v: Elements<'a>,
     output: Elements<'a>,
     gradient: Elements<'a>,
-    /// Of each query, head by head of each row.
+    /// The log-sum-exp of each query, in one vector for each batch row and head, ordered by row.
     log_sums: &'a [Vec<f32>],
 }
 
-/// Adds one block's part to the gradients of q, of all heads that read one key head, of k and of v.
+/// Adds one block's part to the gradients of q (all heads that read one key head), k and v.
 fn block_backward(
     inputs: &BackwardInputs<'_>,
     block: &Block<'_>,

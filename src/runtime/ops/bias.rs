@@ -1,4 +1,4 @@
-//! A bias: one number an output of a linear map.
+//! A bias: one number for each output of a linear map.
 //!
 //! In → x [.., O], bias `[O]`; out → x + bias. Backward: dx = g, dbias = Σ over rows of g, in
 //! blocks of rows added in order. Bound by memory: 8 bytes an element forward, 4 backward.

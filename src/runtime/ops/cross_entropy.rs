@@ -1,18 +1,18 @@
 //! The output head and its loss in one op, so that logits never exist whole.
 //!
 //! In → hidden [.., d], weight [Vₚ, d] (padded rows last), one target a row, the true vocabulary V;
-//! out → scale · Σ −ln softmax(hidden · weightᵀ)\[target\], a single number. [`Head`] may bend the
-//! logits, c·tanh(logit/c) (Gemma 2), and add z·ln²Σe^logit a row, which keeps them near 0 (z-loss:
-//! Chowdhery et al., *PaLM*, 2022, section 5). **Padded rows take no
-//! part**: they are outside the softmax, so probabilities are over the real vocabulary and their
-//! gradient is zero. Backward: (p − onehot)·scale, through the head.
+//! out → scale · Σ −ln softmax(hidden · weightᵀ)\[target\], a single number. [`Head`] may soft-cap
+//! ("bend") the logits, c·tanh(logit/c) (Gemma 2), and add z·ln²Σe^logit a row, which keeps them
+//! near 0 (z-loss: Chowdhery et al., *PaLM*, 2022, section 5). **Padded rows take no part**: they
+//! are outside the softmax, so probabilities are over the real vocabulary and their gradient is
+//! zero. Backward: (p − onehot)·scale, through the head.
 //!
-//! **Fused form.** [`CHUNK`] rows of logits at a time, turned into their gradient in place at
-//! once and multiplied into the gradients of hidden and weight, which the forward therefore keeps
-//! (as in Hsu et al., *Liger Kernel*, 2024); the backward scales them. Chunks are added in order.
-//! The composed form holds all logits, since candle's tape keeps what its gradient needs.
-//! **Cost.** 6·N·V·d operations with a gradient, 4·N·V·d where the head stands still, 2·N·V·d
-//! without; CHUNK·V·4 bytes, and the head twice more, packed for its products.
+//! **Fused form.** The forward makes [`CHUNK`] rows of logits at a time, turns them into their
+//! gradient in place and multiplies that into the gradients of hidden and weight, which it keeps
+//! (as in Hsu et al., *Liger Kernel*, 2024); the backward only scales them. Chunks are added in
+//! order. The composed form holds all logits, since candle's tape keeps what its gradient needs.
+//! **Cost.** 6·N·V·d operations with a gradient, 4·N·V·d where the head is frozen, 2·N·V·d without;
+//! CHUNK·V·4 bytes, and two packed copies of the head for its products.
 
 use candle_core::{D, Tensor};
 use rayon::prelude::*;
@@ -31,7 +31,7 @@ pub const CHUNK: usize = 256;
 /// How logits become a loss.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Head {
-    /// Rows of the weight that are tokens.
+    /// Rows of the weight that stand for tokens; those behind them are padding.
     pub vocabulary: usize,
     /// c of c·tanh(logit/c); 0: logits as they are.
     pub softcap: f64,
@@ -45,7 +45,7 @@ impl Head {
         Head { vocabulary, softcap: 0.0, z_loss: 0.0 }
     }
 
-    /// Bends `logits` in place, where they are bent.
+    /// Bends `logits` in place where there is a soft cap.
     pub fn bend(&self, logits: &mut [f32]) {
         if self.softcap > 0.0 {
             bend(logits, self.softcap as f32);
@@ -162,7 +162,7 @@ struct DevicePass<'a> {
     targets: &'a [u32],
     head: Head,
     scale: f64,
-    /// Whether a gradient of the states, and of the table, is asked for.
+    /// Whether the states need a gradient, and whether the table does.
     tracked: [bool; 2],
 }
 
@@ -170,7 +170,7 @@ struct DevicePass<'a> {
 struct Found {
     nats: Array,
     log_sums: Array,
-    /// Where it is asked for; the gradient of the table is in its sum.
+    /// The gradient of the states, where they need one; that of the table is added to its sum.
     to_states: Option<Array>,
 }
 
@@ -206,7 +206,7 @@ impl DevicePass<'_> {
         Ok(Found { nats, log_sums, to_states })
     }
 
-    /// The value of the loss, read when it is asked for.
+    /// The value of the loss, which is read from the device only when somebody asks for it.
     fn loss(&self, hidden: &Value, weight: &Value) -> Result<Value> {
         let Found { nats, log_sums, to_states } = self.run()?;
         let (scale, z_loss, read) = (self.scale, self.head.z_loss, nats.clone());
@@ -233,7 +233,7 @@ impl DevicePass<'_> {
 /// The gradients to fill.
 struct Gradients<'a> {
     hidden: &'a mut [f32],
-    /// Nothing, where the head stands still; else empty, and filled by the first chunk.
+    /// `None` where the head is frozen; else empty until the first chunk fills it.
     weight: Option<&'a mut Vec<f32>>,
     /// The factor of the loss.
     scale: f32,
@@ -262,7 +262,7 @@ impl<'a> Pass<'a> {
         Ok(Pass { hidden, weight, targets, head, d, in_bf16 })
     }
 
-    /// Loss of each target; fills the gradients where they are asked for.
+    /// Loss of each target; fills `gradients` if given.
     fn nats(&self, mut gradients: Option<Gradients<'_>>) -> Vec<f32> {
         let (d, vocabulary) = (self.d, self.head.vocabulary);
         let (softcap, z) = (self.head.softcap as f32, self.head.z_loss as f32);
@@ -308,7 +308,7 @@ impl<'a> Pass<'a> {
     }
 }
 
-/// The head as a factor of products over chunks of `rows`: packed once where there are several.
+/// The head as a factor of products with `rows` rows: packed once where these are several chunks.
 fn factor(weight: Matrix<'_>, rows: usize) -> Factor<'_> {
     if rows > CHUNK { Factor::packed(weight) } else { Factor::from(weight) }
 }

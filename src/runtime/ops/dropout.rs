@@ -1,4 +1,4 @@
-//! Dropout whose draws are a function of the token's place in the training data.
+//! Dropout whose random draws are a function of the token's position in the training data.
 //!
 //! In → x [B, T, d], the share p, a [`Noise`]; out → each element dropped with probability p, the
 //! others divided by 1 − p. Srivastava et al., *Dropout*, 2014. **Draws** are a hash of (seed, row
@@ -21,9 +21,9 @@ use crate::runtime::value::{Value, pulls};
 /// What the draws of one call depend on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Noise {
-    /// Of the run.
+    /// The seed of the run.
     pub seed: u64,
-    /// The batch's first row, counted over the whole training data, in rows as they are cut.
+    /// Index of the batch's first row in the whole training data, counted in cut rows.
     pub first_row: u64,
     /// Into how many parts a row of the data is cut.
     pub parts: u64,
@@ -32,8 +32,8 @@ pub struct Noise {
 }
 
 impl Noise {
-    /// What the draws of token `at` of a batch of rows of `sequence` begin from: its place in the
-    /// whole row, however that is cut.
+    /// The key of the draws of token `at` of a batch whose rows have `sequence` tokens. It follows
+    /// from the token's position in the uncut row, so it does not depend on how rows are cut.
     fn key(&self, at: usize, sequence: usize) -> u64 {
         let (row, position) = (self.first_row + (at / sequence) as u64, (at % sequence) as u64);
         let position = row % self.parts * sequence as u64 + position;
@@ -41,7 +41,7 @@ impl Noise {
         rng::hash(self.seed, "dropout", &[&parts[0], &parts[1], &parts[2]])
     }
 
-    /// The same of every token of a batch, for the kernel that draws on a GPU.
+    /// The keys of all tokens of a batch, for the kernel that draws on a GPU.
     pub fn keys(&self, rows: usize, sequence: usize) -> Vec<u64> {
         (0..rows * sequence).into_par_iter().map(|at| self.key(at, sequence)).collect()
     }
@@ -59,7 +59,7 @@ impl SplitMix {
     }
 }
 
-/// The 16-bit draw from which an element stays, and what it is then multiplied by.
+/// The smallest 16-bit draw that keeps an element, and the factor that kept elements get.
 pub fn threshold(p: f64) -> (u16, f32) {
     let threshold = (p * 65_536.0).round() as u16;
     (threshold, 1.0 / (1.0 - f32::from(threshold) / 65_536.0))
@@ -92,7 +92,7 @@ pub fn dropout(x: &Value, p: f64, noise: Noise) -> Result<Value> {
     }))
 }
 
-/// The elements with those dropped that are drawn.
+/// The elements of x after dropout.
 fn masked(
     x: &[f32],
     (sequence, width): (usize, usize),

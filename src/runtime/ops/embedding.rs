@@ -1,9 +1,9 @@
-//! Token embedding: one row of the table a token.
+//! Token embedding: one row of the table for each token.
 //!
 //! In → weight [V, d], ids [B, T]; out → [B, T, d]. Backward: each gradient row is added to its
-//! token's row, in the order of the tokens, so equal ids sum in one order; where the table has a
-//! gradient already, as a head or from an earlier part of the batch, to that. Bound by memory:
-//! B·T·d read and written, and V·d zeros where it has none.
+//! token's row, in the order of the tokens, so equal ids sum in one order. Where the table already
+//! has a gradient, from its use as the head or from an earlier part of the batch, rows are added to
+//! that. Bound by memory: B·T·d read and written, and V·d zeros where there is no gradient yet.
 
 use candle_core::Tensor;
 use rayon::prelude::*;
@@ -64,7 +64,7 @@ pub fn embedding(weight: &Value, ids: &[u32], rows: usize, sequence: usize) -> R
 
 /// Adds each row of `gradient` to its token's row of `table`, in the order of the tokens.
 fn add_rows(table: &mut [f32], gradient: &[f32], ids: &[u32], d: usize) {
-    /// Rows of the table a task.
+    /// Rows of the table that one task adds to.
     const SOME: usize = 1024;
     table.par_chunks_mut(SOME * d).enumerate().for_each(|(at, table)| {
         let first = at * SOME;

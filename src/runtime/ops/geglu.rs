@@ -1,9 +1,9 @@
 //! GeGLU: the gated activation of Gemma's feed-forward layer.
 //!
-//! In → gate, up of equal shapes; out → gelu(gate) · up, GELU in its form with tanh
+//! In → gate, up of equal shapes; out → gelu(gate) · up, with GELU's tanh approximation
 //! (`gelu_pytorch_tanh` in `transformers`). Shazeer, *GLU Variants Improve Transformer*, 2020.
-//! Backward: dgate = g·up·gelu′(gate), dup = g·gelu(gate), both computed again. Bound by memory:
-//! 12 bytes an element forward, 20 backward.
+//! Backward: dgate = g·up·gelu′(gate), dup = g·gelu(gate), with gelu and gelu′ recomputed. Bound by
+//! memory: 12 bytes an element forward, 20 backward.
 
 use rayon::prelude::*;
 

@@ -1,7 +1,7 @@
 //! GELU: the activation of GPT-2's feed-forward layer.
 //!
 //! In → x; out → x/2 · (1 + tanh u), u = √(2/π)·(x + 0.044715·x³). Hendrycks and Gimpel, *Gaussian
-//! Error Linear Units*, 2016, in the form with tanh, which is GPT-2's (`gelu_new` in
+//! Error Linear Units*, 2016, in the tanh approximation, which is GPT-2's (`gelu_new` in
 //! `transformers`). Backward: dx = g·((1 + t)/2 + x/2·(1 − t²)·u′), t = tanh u, u′ = √(2/π)·(1 +
 //! 3·0.044715·x²). Bound by memory: 8 bytes an element forward, 12 backward.
 
@@ -47,7 +47,7 @@ pub(super) fn composed(x: &Tensor) -> candle_core::Result<Tensor> {
 const ROOT: f32 = 0.797_884_6;
 const CUBE: f32 = 0.044_715;
 
-/// GELU of a number, and its slope there.
+/// GELU of a number, and its derivative there.
 #[inline(always)]
 pub(super) fn value_and_slope(x: f32) -> (f32, f32) {
     let t = cpu::tanh(ROOT * (x + CUBE * x * x * x));

@@ -4,7 +4,7 @@
 //! its own. Ba et al., *Layer Normalization*, 2016. Backward, with r = 1/√(variance + ε), n = (x −
 //! mean)·r and q = g·w: dx = r·(q − mean(q) − n·mean(q·n)), dw = Σ over rows of g·n, in blocks of
 //! rows added in order. Bound by memory: 8 bytes an element forward, 16 backward; mean and r are
-//! computed again.
+//! recomputed in the backward.
 
 use candle_core::D;
 use rayon::prelude::*;
@@ -60,7 +60,7 @@ pub fn layer_norm(x: &Value, weight: &Value, epsilon: f64) -> Result<Value> {
     }))
 }
 
-/// The same plus `bias`, in one launch on a device.
+/// [`layer_norm`] plus `bias`, in one launch on a device.
 pub fn layer_norm_biased(x: &Value, weight: &Value, bias: &Value, epsilon: f64) -> Result<Value> {
     match normed_on_device(calls::Norm::Layer, x, weight, Some(bias), epsilon)? {
         Some(normed) => Ok(normed),

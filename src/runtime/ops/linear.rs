@@ -1,11 +1,11 @@
 //! Linear map without bias: the matrix product with a weight of shape [outputs, inputs].
 //!
 //! In → x [.., I], weight [O, I]; out → x · weightᵀ [.., O]. Backward: dx = g · weight,
-//! dweight = gᵀ · x. One product each way an input; where x has a gradient from another map
-//! already, or the weight one from an earlier part of the batch, the product adds to it. Nothing is
-//! transposed in memory, since the kernel packs its operands anyway; a single row of f32, as in
-//! generation, goes past that kernel ([`mod@crate::runtime::matvec`]). `Form::Bf16` rounds both
-//! factors of each product.
+//! dweight = gᵀ · x: one product forward and one for each gradient. Where x already has a gradient
+//! from another map, or the weight one from an earlier part of the batch, the product adds to it.
+//! Nothing is transposed in memory, since the kernel packs its operands anyway. A single row of
+//! f32, as in generation, has a kernel of its own ([`mod@crate::runtime::matvec`]). `Form::Bf16`
+//! rounds both factors of each product.
 
 use super::{Case, OpSpec, normal};
 use crate::base::error::Result;
@@ -71,7 +71,7 @@ pub fn linear_biased(x: &Value, weight: &Value, bias: &Value) -> Result<Value> {
     super::bias(&linear(x, weight)?, bias)
 }
 
-/// One product forward, two backward: that of x adds to what x has from elsewhere.
+/// One product forward, two backward; that for x adds to the gradient x has from other ops.
 fn on_device(
     (x, array): (&Value, Array),
     (weight, matrix): (&Value, Array),
@@ -103,8 +103,8 @@ fn on_device(
     }))
 }
 
-/// The same for a few rows of texts that know nothing of each other, each with the bits that it has
-/// alone; no gradient flows back through it.
+/// [`linear`] for a few rows that belong to separate texts: each row has the same bits as if it
+/// were computed alone. No gradient flows back through it.
 pub fn linear_apart(x: &Value, weight: &Value) -> Result<Value> {
     let ([rows, _, outputs], shape) = sizes(x, weight);
     if rows == 1 || !Value::fused_on_cpu(&[x, weight]) {

@@ -50,7 +50,7 @@ use crate::base::rng::Stream;
 use crate::runtime::cuda::calls::{self, Activation};
 use crate::runtime::value::{Pull, Value, pulls};
 
-/// The gated activation `kind` of `gate` and `up`, where they are on a device.
+/// The gated activation `kind` of `gate` and `up`; `None` where they are not on a device.
 fn gated_on_device(kind: Activation, gate: &Value, up: &Value) -> Result<Option<Value>> {
     let Some([z, other]) = Value::arrays([gate, up])? else { return Ok(None) };
     let output = calls::activation(kind, &z, Some(&other))?;
@@ -60,8 +60,8 @@ fn gated_on_device(kind: Activation, gate: &Value, up: &Value) -> Result<Option<
     })))
 }
 
-/// A norm of x with `weight`, where they are on a device. Where x is a sum that nobody has read,
-/// the norm's launch makes it.
+/// A norm of x with `weight`; `None` where they are not on a device. Where x is a sum that is not
+/// computed yet, the norm's launch computes it too.
 fn normed_on_device(
     kind: calls::Norm,
     x: &Value,
@@ -114,7 +114,7 @@ pub type Run = dyn Fn(&[Value]) -> Result<Value>;
 
 /// One call of an op. Its inputs' form and type decide what runs.
 pub struct Case {
-    /// What is particular about it.
+    /// What sets it apart from the op's other cases.
     pub name: &'static str,
     /// The differentiable inputs.
     pub inputs: Vec<Input>,
@@ -177,7 +177,8 @@ mod tests {
     use crate::runtime::value::{Form, NamedGradients, NamedParameters, backward};
     use candle_core::{DType, Device, Tensor};
 
-    /// Half a unit in the last of bf16's 8 bits, for two factors and what follows from them.
+    /// Rounding error of bf16, half a unit in the last of its 8 bits, allowed for two factors and
+    /// for what is computed from them.
     const ROUNDING: f64 = 5.0 / 256.0;
 
     fn values(inputs: &[Input], dtype: DType, form: Form) -> (Vec<Value>, NamedParameters) {

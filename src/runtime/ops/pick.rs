@@ -1,7 +1,7 @@
-//! Some rows of a value, in rising order: what a loss over some tokens reads.
+//! Some rows of a value, in rising order: what a loss over some of the tokens reads.
 //!
-//! In → x [.., d], places of rows, each once; out → [N, d]. Backward: each gradient row goes to its
-//! place, zeros elsewhere. Bound by memory: N·d read and written, and the zeros.
+//! In → x [.., d], indices of rows, each at most once; out → [N, d]. Backward: each gradient row
+//! goes to its index, zeros elsewhere. Bound by memory: N·d read and written, and the zeros.
 
 use candle_core::Tensor;
 
@@ -11,7 +11,7 @@ use crate::runtime::cpu::{Elements, tensor};
 use crate::runtime::cuda::calls;
 use crate::runtime::value::{Pull, Value};
 
-/// Rows `places` of `x`, which rise, as [places, d].
+/// Rows `places` of `x`, strictly rising indices, as [places, d].
 pub fn pick(x: &Value, places: &[u32]) -> Result<Value> {
     let dims = x.dims().to_vec();
     let d = *dims.last().expect("a value of rows");

@@ -1,9 +1,10 @@
-//! Queries and keys in their places: normed head by head where a model does, turned by position.
+//! Queries and keys made ready for attention: each head normed (if the model does so), then rotated
+//! by its position.
 //!
-//! In → q [B, T, H·h], k [B, T, K·h], the weights `[h]` of their norms, a [`Rotation`], either or
-//! none; out → both, of the same shapes. This is [`rms_norm()`] and [`rope()`], one after the
-//! other. On a device one launch does all four, and one all their gradients: a head is read once
-//! and written once each way, 4 bytes an element forward and 6 backward, 4 without norms.
+//! In → q [B, T, H·h], k [B, T, K·h], optionally the weights `[h]` of their norms and a
+//! [`Rotation`]; out → both, of the same shapes. This is [`rms_norm()`], then [`rope()`]. On a
+//! device one launch does both to both, and one launch all gradients: a head is read once and
+//! written once each way, 4 bytes an element forward and 6 backward, 4 without norms.
 
 use candle_core::Device;
 
@@ -16,7 +17,7 @@ use crate::runtime::value::{Pull, Value, pulls};
 /// The RMSNorms of queries and keys.
 #[derive(Clone, Copy)]
 pub struct HeadNorms<'a> {
-    /// Of queries, of keys: `[h]` each.
+    /// The weights for queries and for keys, `[h]` each.
     pub weights: [&'a Value; 2],
     pub epsilon: f64,
 }
@@ -56,7 +57,8 @@ pub fn place(
     Ok([one(q, 0)?, one(k, 1)?])
 }
 
-/// This op's row in the table: something that reads both stands behind it, so both have gradients.
+/// This op's row in the table. Each case feeds both results into another op, so that both get
+/// gradients.
 pub const SPEC: OpSpec = OpSpec { name: "place", cases, tolerance: 2e-5 };
 
 fn cases() -> Vec<Case> {

@@ -5,7 +5,7 @@
 //! [`Gain::OnePlus`] the factor is 1 + weight, as in Gemma. Zhang and Sennrich, *Root Mean Square
 //! Layer Normalization*, 2019. Backward, with r = 1/√(mean(x²) + ε): dx = r·(g·w) −
 //! x·r³/d·Σ(g·w·x), dw = Σ over rows of g·x·r, in blocks of rows added in order. Bound by memory: 8
-//! bytes an element forward, 16 backward, 20 where x has a gradient from elsewhere, as from the
+//! bytes an element forward, 16 backward, 20 where x has a gradient from another op, such as the
 //! residual connection around a branch; x is not copied.
 
 use candle_core::D;
@@ -22,7 +22,7 @@ use crate::runtime::value::{Addend, Value, addends};
 pub enum Gain {
     /// The weight.
     Weight,
-    /// 1 and the weight.
+    /// 1 + the weight.
     OnePlus,
 }
 
@@ -133,7 +133,8 @@ kernel! {
 }
 
 kernel! {
-    /// `inputs` are x, the gradients of the result, and what is added to those of x, if anything.
+    /// `inputs` are x, the gradient of the result, and what to add to the gradient of x (empty:
+    /// nothing).
     fn backward(
         to_x: &mut [f32],
         to_weight: &mut [f32],

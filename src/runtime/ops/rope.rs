@@ -4,8 +4,8 @@
 //! each head the pair (i, i + h/2) is turned by position·θ^(−2i/h). Su et al., *RoFormer*, 2021.
 //! Backward: the same turn by the negative angle. Bound by memory: 8 bytes an element.
 //!
-//! Angles are reduced and turned into cosine and sine in f64 by our own series, since the
-//! platform's would put its version into every run.
+//! Cosines and sines are computed in f64 in software (`libm`), since those of the platform change
+//! with its version, and the bits of a run with them.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -20,7 +20,7 @@ use crate::runtime::cuda::heads::Turns;
 use crate::runtime::cuda::memory::{Array, Context};
 use crate::runtime::value::Value;
 
-/// How the turns of longer texts than a model was made for are slowed down.
+/// How rotations are slowed down for texts longer than the model was made for.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(
     tag = "kind",
@@ -29,16 +29,18 @@ use crate::runtime::value::Value;
     expecting = "a table such as { kind = \"linear\", factor = 2.0 }"
 )]
 pub enum RopeScaling {
-    /// Every turn by 1 / factor: positions interpolated (Chen et al., 2023, arXiv:2306.15595).
+    /// All rotations slowed by 1 / factor: positions interpolated (Chen et al., 2023,
+    /// arXiv:2306.15595).
     Linear { factor: f64 },
-    /// Llama 3.1: turns whose wave is longer than `original_context` / `low_frequency` by
-    /// 1 / factor, those shorter than `original_context` / `high_frequency` as they are, between
-    /// them a blend (`transformers`, `modeling_rope_utils.py`, `_compute_llama3_parameters`).
+    /// Llama 3.1: rotations with a wavelength above `original_context` / `low_frequency` tokens are
+    /// slowed by 1 / factor, those below `original_context` / `high_frequency` stay, and those
+    /// between are blended (`transformers`, `modeling_rope_utils.py`,
+    /// `_compute_llama3_parameters`).
     Llama3 { factor: f64, low_frequency: f64, high_frequency: f64, original_context: usize },
 }
 
 impl RopeScaling {
-    /// What `model.rope_scaling` must not be.
+    /// The key of `model.rope_scaling` that is out of range, if one is.
     pub fn fault(&self) -> Option<&'static str> {
         let RopeScaling::Llama3 { low_frequency: low, high_frequency: high, .. } = *self else {
             return (!(self.factor() >= 1.0 && self.factor() <= 1e6)).then_some("factor");
@@ -77,18 +79,18 @@ impl RopeScaling {
     }
 }
 
-/// Cosines and sines of a batch's positions: one row of head_dim / 2 a token.
+/// Cosines and sines of a batch's positions: a row of head_dim / 2 numbers for each token.
 #[derive(Clone)]
 pub struct Rotation {
     cosine: Tensor,
     sine: Tensor,
     half: usize,
-    /// On a device: a row a position, and the tokens' positions.
+    /// On a device instead: tables with a row for each position, and the tokens' positions.
     pub(super) turns: Option<Turns>,
 }
 
 impl Rotation {
-    /// The turn of each of `positions` at base `theta`, for heads of `head_dim` elements (even).
+    /// Rotations of `positions` at base `theta`, for heads of `head_dim` elements (even).
     pub fn new(
         positions: &[u32],
         head_dim: usize,
@@ -130,7 +132,7 @@ impl Rotation {
         })
     }
 
-    /// The same for tokens on a device, where a table by position stays from one pass to the next.
+    /// The same for tokens on a device, which keeps its tables by position from pass to pass.
     pub fn on_device(
         positions: &[u32],
         head_dim: usize,
@@ -164,7 +166,7 @@ impl Rotation {
     }
 }
 
-/// Tables of angles of one model on a device.
+/// A model's tables of cosines and sines on a device.
 #[derive(Debug)]
 pub struct Tables {
     context: Arc<Context>,
@@ -173,14 +175,14 @@ pub struct Tables {
 }
 
 impl Tables {
-    /// None yet.
+    /// Without tables; the first rotation makes them.
     pub fn new(context: &Arc<Context>) -> Tables {
         Tables { context: context.clone(), known: Mutex::new(None) }
     }
 }
 
-/// Turns each head of x [B, T, heads·h] by its token's rotation; on a device [`super::place()`]
-/// does.
+/// Rotates each head of x [B, T, heads·h] by its token's rotation. On a device [`super::place()`]
+/// does this instead.
 pub fn rope(x: &Value, rotation: &Rotation) -> Result<Value> {
     let half = rotation.half;
     let width = *x.dims().last().expect("x has three dimensions");

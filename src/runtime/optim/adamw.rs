@@ -42,7 +42,7 @@ impl Default for AdamWConfig {
 }
 
 impl AdamWConfig {
-    /// Refuses constants under which the update is no average.
+    /// Refuses constants out of range.
     pub fn validate(&self) -> Result<()> {
         let ranges = [
             ("beta1", self.beta1, (0.0..1.0).contains(&self.beta1)),
@@ -60,7 +60,7 @@ impl AdamWConfig {
 }
 
 impl AdamWConfig {
-    /// What holds for a parameter of `rank` dimensions.
+    /// The rule of a parameter of `rank` dimensions.
     pub fn rule(&self, rank: usize) -> Rule {
         let decay = if rank >= 2 { self.weight_decay } else { 0.0 };
         Rule { rate: 1.0, decay, beta1: self.beta1, beta2: self.beta2 }
@@ -83,7 +83,7 @@ pub struct AdamW {
 }
 
 impl AdamW {
-    /// Zero moments for each of `parameters`, one rule for all: decay of matrices alone.
+    /// Zero moments for each of `parameters`; only matrices decay.
     pub fn new(parameters: &NamedParameters, config: &AdamWConfig) -> Result<AdamW> {
         config.validate()?;
         let named = parameters.iter().map(|(name, parameter)| {
@@ -156,10 +156,10 @@ impl Optimizer for AdamW {
 
 /// The state of AdamW, wherever it runs.
 pub(super) struct Moments {
-    /// By the parameters' names, as the squares.
+    /// By the parameters' names, as are the squares.
     pub means: BTreeMap<String, Tensor>,
     pub squares: BTreeMap<String, Tensor>,
-    /// Taken so far.
+    /// Steps taken so far.
     pub steps: u64,
 }
 

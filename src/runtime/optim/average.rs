@@ -1,8 +1,8 @@
 //! A running average of a model's parameters.
 //!
 //! In → the parameters after a step; out → their exponential moving average, in a model of its own:
-//! a ← a + (1 − β)·(p − a), β the smaller of the decay that is asked for and (1 + t) / (10 + t)
-//! after t steps, so that the first steps do not weigh for ever (TensorFlow's
+//! a ← a + (1 − β)·(p − a), β the smaller of the configured decay and (1 + t) / (10 + t) after t
+//! steps, so that early parameters do not weigh too long (TensorFlow's
 //! `ExponentialMovingAverage` with `num_updates`). **Invariants.** Element by element: the same
 //! bits at any thread count; β is a function of the step, so a resumed run needs nothing but the
 //! average itself. **Cost.** Bound by memory, 12 bytes a parameter; keeps 4. On a GPU it is
@@ -40,7 +40,7 @@ pub fn update(
     Ok(())
 }
 
-/// A model with the same parameters in memory of their own: where an average begins.
+/// A model with copies of the same parameters: the start of an average.
 pub fn copy(model: &Model, device: &Device) -> Result<Model> {
     let tensors = model.parameters().iter();
     let copied = tensors.map(|(name, tensor)| Ok((name.to_owned(), tensor.copy()?)));

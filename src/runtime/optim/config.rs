@@ -1,11 +1,11 @@
-//! The table `[optimizer]`: which one, with what, for which parameters.
+//! The table `[optimizer]`: which optimizer, with which constants, for which parameters.
 //!
 //! In → the table, the settings of `[train]` that every optimizer shares, a model's parameters; out
-//! → a [`Optimizer`]. **Rules.** A parameter has `train.learning_rate`, `train.weight_decay`
-//! (matrices alone) and the betas, unless a group says otherwise; of several groups that match a
-//! name the last one says each key. Under muP's width the matrices of the blocks learn base /
-//! d_model as fast with AdamW and Lion (`ModelConfig::width_ratio`); Muon's rates carry over as
-//! they are. **Muon** takes the matrices of the blocks, and AdamW the rest: embeddings, head,
+//! → an [`Optimizer`]. **Rules.** A parameter has `train.learning_rate`, `train.weight_decay`
+//! (matrices only) and the betas, unless a group sets them; where several groups that match a name
+//! set a key, the last one counts. Under muP the rate of the blocks' matrices is multiplied by
+//! base / d_model with AdamW and Lion (`ModelConfig::width_ratio`); Muon's rates carry over as they
+//! are. **Muon** takes the matrices of the blocks, and AdamW the rest: embeddings, head,
 //! norms, biases.
 
 use std::collections::BTreeMap;
@@ -39,8 +39,8 @@ pub enum Kind {
     Sgd,
 }
 
-/// The table `[optimizer]`. A key that the kind does not have is refused; one that it has and is
-/// not given becomes its default in the resolved configuration.
+/// The table `[optimizer]`. A key that the kind does not have is refused; one that it has but that
+/// is not given gets its default in the resolved configuration.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct OptimizerConfig {
@@ -49,7 +49,7 @@ pub struct OptimizerConfig {
     /// Muon's (0.95) and SGD's (0.9) decay of the mean of gradients.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub momentum: Option<f64>,
-    /// Whether Muon (yes) and SGD (no) look ahead.
+    /// Whether momentum is Nesterov's; by default with Muon, not with SGD.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub nesterov: Option<bool>,
     /// Muon: the highest learning rate of the matrices; `train.learning_rate` unless given.
@@ -64,7 +64,7 @@ pub struct OptimizerConfig {
     /// Muon: `match-rms-adamw`, `original`, `spectral`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub scale: Option<Scale>,
-    /// What holds for some parameters alone.
+    /// Settings for some of the parameters.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub groups: Vec<Group>,
 }
@@ -98,7 +98,7 @@ pub struct Shared {
 }
 
 impl OptimizerConfig {
-    /// With every key that the kind has.
+    /// The same with defaults for all keys of its kind that are not given.
     pub fn resolved(mut self) -> OptimizerConfig {
         match self.kind {
             Kind::AdamW | Kind::Lion => {}
@@ -163,7 +163,7 @@ impl OptimizerConfig {
         }
     }
 
-    /// Refuses groups that none of the trained parameters belongs to.
+    /// Refuses groups that match none of the trained parameters.
     pub fn check_groups(&self, trained: &Shapes) -> Result<()> {
         let idle = |group: &&Group| !trained.keys().any(|name| matches(&group.parameters, name));
         match self.groups.iter().find(idle) {
@@ -176,7 +176,7 @@ impl OptimizerConfig {
         }
     }
 
-    /// Numbers that it keeps for the parameters that are trained.
+    /// How many numbers the optimizer keeps for the trained parameters.
     pub fn state_numbers(&self, trained: &Shapes) -> u64 {
         let numbers = |dims: &Vec<usize>| dims.iter().map(|&size| size as u64).product::<u64>();
         let parameters = trained.values().map(numbers).sum::<u64>();
@@ -252,7 +252,7 @@ impl OptimizerConfig {
         on_device::muon(resident, (scaled, config.rounds()), (rest, eps))
     }
 
-    /// What holds for the parameter called `name`.
+    /// The rule of the parameter called `name`.
     fn rule(&self, shared: &Shared, model: &ModelConfig, name: &str, rank: usize) -> Rule {
         let mut rule = shared.adamw.rule(rank);
         let in_block = is_for_muon(name, rank);
@@ -273,12 +273,12 @@ impl OptimizerConfig {
     }
 }
 
-/// A matrix of a block: what maps the stream, not tokens or places, into it.
+/// Whether a parameter is a matrix of a block, rather than a table of tokens or positions.
 fn is_for_muon(name: &str, rank: usize) -> bool {
     rank == 2 && name.starts_with("model.layers.")
 }
 
-/// Whether `name` is what `pattern` says, in which `*` stands for anything.
+/// Whether `name` matches `pattern`, in which `*` stands for any text.
 fn matches(pattern: &str, name: &str) -> bool {
     match pattern.split_once('*') {
         None => pattern == name,
@@ -293,7 +293,7 @@ fn matches(pattern: &str, name: &str) -> bool {
 struct Split(Vec<Box<dyn Optimizer>>);
 
 impl Split {
-    /// Names of state begin with what it is, then the parameter.
+    /// The parameters of a part: names of state are `KIND.PARAMETER`.
     fn parameters(part: &dyn Optimizer) -> Vec<String> {
         let state = part.state().into_iter();
         state.filter_map(|(name, _)| Some(name.split_once('.')?.1.to_owned())).collect()

@@ -1,7 +1,7 @@
-//! Loops over the elements of a parameter and of what goes with it, in place.
+//! Loops over the elements of a parameter and the tensors that belong to it, in place.
 //!
-//! In → f32 tensors of one shape on the CPU, a kernel over slices; out → the first changed. Element
-//! by element: the same bits at any thread count.
+//! In → f32 tensors of one shape on the CPU, a kernel over slices; out → the first tensor changed.
+//! Element by element: the same bits at any thread count.
 
 use candle_core::{CpuStorage, InplaceOp2, InplaceOp3, Layout, Tensor};
 use rayon::prelude::*;
@@ -11,7 +11,7 @@ use crate::base::error::Result;
 /// Elements one task works on.
 pub const CHUNK: usize = 16 * 1024;
 
-/// Runs `kernel` over pieces of `target` and the same of `other`.
+/// Runs `kernel` over pieces of `target` and the matching pieces of `other`.
 pub fn each(
     target: &Tensor,
     other: &Tensor,

@@ -2,8 +2,8 @@
 //!
 //! In → [`NamedGradients`] and a learning rate; out → parameters changed in place. An optimizer is
 //! one file that implements [`Optimizer`]; its state is tensors by name, so a checkpoint stores any
-//! of them alike. Which one, and what holds for which parameter, is [`config`]'s. The learning rate
-//! is passed in, a pure function of the step ([`schedule`]).
+//! of them alike. [`config`] chooses the optimizer and the rule of each parameter. The learning
+//! rate is passed in, a pure function of the step ([`schedule`]).
 
 pub mod adamw;
 pub mod average;
@@ -24,12 +24,12 @@ use candle_core::Tensor;
 use crate::base::error::Result;
 use crate::runtime::value::NamedGradients;
 
-/// What holds for one parameter, beside the step's learning rate.
+/// The constants of one parameter, beside the step's learning rate.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Rule {
     /// What the learning rate is multiplied by.
     pub rate: f64,
-    /// λ: share lost a step, times the learning rate.
+    /// λ: the share of the parameter lost in a step is λ times the learning rate.
     pub decay: f64,
     pub beta1: f64,
     pub beta2: f64,
@@ -40,7 +40,7 @@ pub trait Optimizer: Send {
     /// One step. A parameter without a gradient, or a gradient without a parameter, is an error.
     fn step(&mut self, gradients: &NamedGradients, learning_rate: f64) -> Result<()>;
 
-    /// Everything but the parameters that the next step depends on, by rising name.
+    /// Everything that the next step depends on beside the parameters, by rising name.
     fn state(&self) -> Vec<(String, Tensor)>;
 
     /// Takes back what [`Optimizer::state`] gave; names and shapes must fit.

@@ -1,4 +1,4 @@
-//! Parameters with one tensor of memory each: what Lion, SGD and Muon keep.
+//! Parameters with one momentum tensor each: the state of Lion, SGD and Muon.
 //!
 //! In → named parameters with a [`Rule`] each; out → [`Slots`], whose state is
 //! `momentum.PARAMETER`.
@@ -90,7 +90,7 @@ pub struct Momentum<U> {
 }
 
 impl<U: Fn(&Slot, &Tensor, f64) -> Result<()>> Momentum<U> {
-    /// `update` changes a slot by its gradient and a learning rate, which is the rule's already.
+    /// `update` changes a slot by its gradient and a learning rate that includes the rule's factor.
     pub fn new(slots: Slots, update: U) -> Momentum<U> {
         Momentum { slots, update }
     }

@@ -6,8 +6,8 @@
 //! the nearest half-orthogonal matrix (every singular value 1), found by a polynomial in products
 //! alone: X ← aX + (bA + cA²)X with A = XXᵀ, on the transpose where rows exceed columns.
 //! **Coefficients.** `newton-schulz`: Jordan's (3.4445, −4.7750, 2.0315), five times, singular
-//! values within about 0.3 of 1. `polar-express`: a triple for each round, the best for what the
-//! round before left (Amsel et al., *The Polar Express*, 2025; numbers of nanochat's `optim.py`).
+//! values within about 0.3 of 1. `polar-express`: a triple for each round, optimal for the result
+//! of the round before (Amsel et al., *The Polar Express*, 2025; numbers of nanochat's `optim.py`).
 //! **Rates** s, of a matrix with A outputs and B inputs: see [`Scale`]. **Cost.** Some 5·(4·m²·n +
 //! 2·m³) operations a matrix of m ≤ n; keeps m.
 
@@ -35,8 +35,8 @@ pub enum Coefficients {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Scale {
-    /// 0.2·√max(A, B): the step of AdamW, so its rate can be used (Liu et al., *Moonlight*, 2025;
-    /// `match_rms_adamw` in torch).
+    /// 0.2·√max(A, B): a step as large as AdamW's, so its rate can be used (Liu et al.,
+    /// *Moonlight*, 2025; `match_rms_adamw` in torch).
     #[default]
     MatchRmsAdamw,
     /// √max(1, A/B): Jordan's; a rate of about 0.02 for all widths (`original` in torch).
@@ -121,7 +121,7 @@ const POLAR_EXPRESS: [[f32; 3]; 5] = [
     [2.346_54, -1.709_78, 0.423_24],
 ];
 
-/// Replaces `x` [rows, columns] by a matrix of the same singular vectors, and singular values near
+/// Replaces `x` [rows, columns] by a matrix with the same singular vectors and singular values near
 /// 1.
 fn orthogonal(x: &mut [f32], rows: usize, columns: usize, config: &MuonConfig) {
     let (small, large) = (rows.min(columns), rows.max(columns));

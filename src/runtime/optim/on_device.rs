@@ -1,7 +1,7 @@
 //! Optimizers where the parameters live on a device.
 //!
 //! In → the sums of gradients on the device, a learning rate; out → parameters changed there. Their
-//! state has the names and the meaning of the host's, so a checkpoint goes on in either place.
+//! state has the same names and meaning as on the host, so a checkpoint resumes on either.
 //! **Cost.** The state is copied back when a checkpoint asks for it, 4 or 8 bytes a parameter.
 
 use std::collections::BTreeMap;
@@ -28,7 +28,7 @@ pub fn adamw(parameters: &NamedParameters, rules: Ruled, eps: f64) -> Result<Box
     }
 }
 
-/// The same with one rule for all: decay of matrices alone.
+/// The same with one rule for all parameters; only matrices decay.
 pub fn plain_adamw(
     parameters: &NamedParameters,
     config: &AdamWConfig,
@@ -52,7 +52,7 @@ pub fn plain(resident: &Arc<Resident>, rules: Ruled, kind: Plain) -> Result<Box<
     OnDevice::boxed(resident, vec![update], of_adamw, of_momentum)
 }
 
-/// Muon for `matrices`, each with what its rate is multiplied by, and AdamW for the rest.
+/// Muon for `matrices`, each with the factor of its learning rate, and AdamW for the rest.
 pub fn muon(
     resident: &Arc<Resident>,
     (matrices, rounds): (Vec<(String, Tensor, Rule, f64)>, Rounds),

@@ -49,7 +49,8 @@ pub struct Schedule {
     pub decay: f64,
     /// How `wsd` falls.
     pub shape: Shape,
-    /// The step from which `wsd` decays instead, as where a mix begins to anneal.
+    /// The step at which `wsd` begins to decay, instead of by `decay`: such as the step at which a
+    /// mix begins to anneal.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub decay_from: Option<u64>,
     /// Rate after the last step as a share of the peak.
@@ -188,7 +189,7 @@ mod tests {
         let anchored = Schedule { decay_from: Some(60), ..schedule(Curve::Wsd) };
         assert_rates(&anchored, &[(10, 1.0), (60, 1.0), (85, 0.55), (110, 0.1)]);
         assert_eq!(anchored.decay_start(110), Some(60));
-        // Behind the end there is nothing to decay, before the warm-up's nothing yet.
+        // A decay cannot begin after the last step, nor before the end of the warm-up.
         let at = |step| Schedule { decay_from: Some(step), ..schedule(Curve::Wsd) };
         assert_eq!((at(500).decay_start(110), at(3).decay_start(110)), (Some(110), Some(10)));
     }

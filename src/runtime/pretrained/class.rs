@@ -1,10 +1,9 @@
-//! Which class of `transformers` holds a shape exactly, and how its tensors are called there.
+//! Which class of `transformers` computes a shape exactly, and the names of its tensors there.
 //!
-//! In → [`ModelConfig`]; out → [`Class`], or every reason why none does; a tensor's name and what
-//! of ours it is made of. Llama's, Qwen's and Gemma's names are ours. GPT-2's are its own, and its
-//! matrices lie the other way round ([inputs, outputs], `Conv1D`), those of queries, keys and
-//! values as one. What happens in training alone (dropout, z-loss, initial weights) decides nothing
-//! here.
+//! In → [`ModelConfig`]; out → [`Class`], or every reason why none does; a tensor's name and those
+//! of ours that it is made of. Llama's, Qwen's and Gemma's names are ours. GPT-2's are its own, and
+//! its matrices are transposed ([inputs, outputs], `Conv1D`), those of queries, keys and values
+//! joined in one. What only affects training (dropout, z-loss, initial weights) does not count.
 
 use crate::runtime::model::{
     ModelConfig, PLACES,
@@ -26,7 +25,7 @@ impl Class {
     /// The class for `model`.
     ///
     /// # Errors
-    /// What no class holds of it.
+    /// Every property of the shape that no class has.
     pub fn of(model: &ModelConfig) -> Result<Class, Vec<String>> {
         let reasons: Vec<String> = unheld(model).into_iter().map(str::to_owned).collect();
         if !reasons.is_empty() {
@@ -45,7 +44,7 @@ impl Class {
         })
     }
 
-    /// Whether the tensors of a checkpoint are the class's as they are.
+    /// Whether the class's tensors are those of our checkpoints, unchanged.
     pub fn has_our_names(self) -> bool {
         self != Class::Gpt2
     }
@@ -93,8 +92,8 @@ impl Class {
             }
     }
 
-    /// The tensors of a shape in this class: its name of each, and ours that it is made of, one
-    /// above the other; `true`: and then turned round.
+    /// The tensors of a shape in this class: the class's name of each, our tensors that it is made
+    /// of, concatenated along the rows, and whether the result is then transposed.
     pub fn tensors(self, ours: impl Iterator<Item = String>) -> Vec<(String, Vec<String>, bool)> {
         if self != Class::Gpt2 {
             return ours.map(|name| (name.clone(), vec![name], false)).collect();
@@ -105,7 +104,7 @@ impl Class {
     }
 }
 
-/// What is computed by a shape and by no class.
+/// What the shape computes and no class does.
 fn unheld(model: &ModelConfig) -> Vec<&'static str> {
     let all = [
         (model.logit_softcap > 0.0, "`logit_softcap` bends the logits"),
@@ -118,7 +117,7 @@ fn unheld(model: &ModelConfig) -> Vec<&'static str> {
     all.into_iter().filter(|(is_so, _)| *is_so).map(|(_, reason)| reason).collect()
 }
 
-/// GPT-2's tensor that begins with ours; `None`: ours stands inside another one.
+/// GPT-2's tensor whose first part is ours; `None` where ours is a later part of one.
 fn of_gpt2(name: &str) -> Option<(String, Vec<String>, bool)> {
     let whole =
         |theirs: &str| Some((format!("transformer.{theirs}"), vec![name.to_owned()], false));

@@ -1,11 +1,11 @@
-//! `config.json`: a shape in Hugging Face's words, both ways.
+//! `config.json`: a shape in Hugging Face's keys, read and written.
 //!
 //! In → the file's bytes; out → [`Description`], or an error with every key whose value our decoder
-//! cannot compute, and why. The other way a shape becomes the files `config.json` and
+//! cannot compute, and why. In the other direction a shape becomes the files `config.json` and
 //! `generation_config.json`. Keys and defaults are those of `transformers` 5.24 (`LlamaConfig`,
 //! `MistralConfig`, `Qwen2Config`, `Qwen3Config`, `GemmaConfig`, `GPT2Config`); it folds
-//! `rope_theta` and `rope_scaling` into `rope_parameters`, so both spellings are read and both
-//! written. Values in, values out.
+//! `rope_theta` and `rope_scaling` into `rope_parameters`, so both forms are read and both written.
+//! Nothing here reads or writes a file.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -20,14 +20,14 @@ use crate::runtime::model::{
 };
 use crate::runtime::ops::RopeScaling;
 
-/// What a model is, beside its numbers.
+/// What `config.json` says of a model.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Description {
     /// The shape.
     pub model: ModelConfig,
     /// The longest text that it was made for, in tokens.
     pub context: usize,
-    /// The token that `config.json` says opens a text.
+    /// The token that opens a text, if `config.json` has one.
     pub opener: Option<u32>,
     /// The tokens that end a text.
     pub ends: Vec<u32>,
@@ -62,7 +62,7 @@ fn size(config: &Value, key: &str, path: &Path) -> Result<usize> {
     found.ok_or_else(|| Error::damaged_artifact(path, None, message()))
 }
 
-/// A shape of Llama's kind, and its longest text.
+/// The shape of a model like Llama, and its longest text in tokens.
 fn llama(config: &Value, path: &Path) -> Result<(ModelConfig, usize)> {
     let size = |key: &str| size(config, key, path);
     let or = |key: &str, default: usize| if has(config, key) { size(key) } else { Ok(default) };
@@ -103,7 +103,7 @@ fn llama(config: &Value, path: &Path) -> Result<(ModelConfig, usize)> {
     Ok((model, or("max_position_embeddings", 2048)?))
 }
 
-/// Heads of keys and values where the key is left out, or null.
+/// Key and value heads where `num_key_value_heads` is left out, or null.
 fn key_heads_of(config: &Value, n_head: usize) -> usize {
     match config["model_type"].as_str() {
         _ if config.get("num_key_value_heads").is_some() => n_head,
@@ -114,7 +114,7 @@ fn key_heads_of(config: &Value, n_head: usize) -> usize {
     }
 }
 
-/// Elements of a head where the key is left out; 0: the width decides.
+/// Elements of a head where `head_dim` is left out; 0: they follow from the width.
 fn d_head_of(kind: &str) -> usize {
     match kind {
         "qwen3" => 128,
@@ -123,7 +123,7 @@ fn d_head_of(kind: &str) -> usize {
     }
 }
 
-/// A shape of GPT-2's kind, and its longest text.
+/// The shape of a model like GPT-2, and its longest text in tokens.
 fn gpt2(config: &Value, path: &Path) -> Result<(ModelConfig, usize)> {
     let size = |key: &str| size(config, key, path);
     let (d_model, context) = (size("n_embd")?, size("n_positions")?);
@@ -147,7 +147,7 @@ fn gpt2(config: &Value, path: &Path) -> Result<(ModelConfig, usize)> {
     Ok((model, context))
 }
 
-/// Tokens of a window and the layers that have one, as ours.
+/// Our `window` and `window_pattern`.
 fn window(config: &Value, n_layer: usize) -> (usize, String) {
     let window = config["sliding_window"].as_u64().unwrap_or(0) as usize;
     let is_mistral = config["model_type"] == "mistral";
@@ -182,12 +182,12 @@ fn refused(path: &Path, reasons: &[String]) -> Error {
         )
 }
 
-/// Whether the key is there and says something.
+/// Whether the key is there and not null.
 fn has(config: &Value, key: &str) -> bool {
     config.get(key).is_some_and(|value| !value.is_null())
 }
 
-/// Why a model of this type is another decoder; `None` for Llama's and what computes the same.
+/// Why our decoder cannot compute models of this type; `None` where it can.
 fn foreign(config: &Value) -> Option<String> {
     let kind = config["model_type"].as_str();
     let why = match kind {
@@ -201,10 +201,10 @@ fn foreign(config: &Value) -> Option<String> {
     Some(format!("`model_type` is `{}`: {why}", kind.unwrap_or_default()))
 }
 
-/// A look at one key: why its value cannot be held.
+/// A check of one key: why our decoder cannot compute its value, if so.
 type Check = fn(&Value) -> Option<String>;
 
-/// Every key that changes what is computed, beyond those that a shape of ours has.
+/// Checks of the keys that change what is computed but have no counterpart in our shape.
 const CHECKS: &[Check] = &[
     |config| {
         let named = config["architectures"].as_array()?.first()?.as_str()?;
@@ -216,7 +216,7 @@ const CHECKS: &[Check] = &[
     |config| {
         let (key, expected): (&str, &[&str]) = match config["model_type"].as_str() {
             Some("gpt2") => ("activation_function", &["gelu_new", "gelu_pytorch_tanh"]),
-            // `GemmaConfig` takes "gelu", of the first releases, for the form with tanh.
+            // `GemmaConfig` takes "gelu", as in the first releases, to mean the tanh approximation.
             Some("gemma") => ("hidden_act", &["gelu_pytorch_tanh", "gelu"]),
             _ => ("hidden_act", &["silu"]),
         };
@@ -232,7 +232,7 @@ const CHECKS: &[Check] = &[
         (!fits).then(|| format!("`attention_bias` is {attention}, `mlp_bias` is {mlp}: {why}"))
     },
     |config| {
-        // Mistral's default is a window; the others have to ask for it.
+        // Mistral has a window by default; the others only if it is set.
         let is_mistral = config["model_type"] == "mistral";
         let unset = is_mistral && config.get("sliding_window").is_none();
         unset.then(|| "`sliding_window` is left out: a Mistral's window must be said".to_owned())
@@ -309,8 +309,8 @@ fn tokens(value: &Value) -> Vec<u32> {
     all.iter().filter_map(|id| u32::try_from(id.as_u64()?).ok()).collect()
 }
 
-/// The `config.json` of a model of ours in `class`, whose tables have a row a token; `context`
-/// tokens were the longest text it trained on, and `end_of_text` both opens and ends one.
+/// The `config.json` of a model of ours in `class`, whose tables are without padding. `context` is
+/// the longest text it was trained on, in tokens; `end_of_text` both opens and ends a text.
 pub fn config_json(
     class: Class,
     model: &ModelConfig,
@@ -350,7 +350,7 @@ pub fn config_json(
     pretty(&json!(all.collect::<BTreeMap<String, Value>>()))
 }
 
-/// The keys of Llama's configuration and of those that are like it.
+/// The keys of configurations like Llama's.
 fn like_llama(class: Class, model: &ModelConfig, context: usize) -> Value {
     let mut rope = json!({ "rope_theta": model.rope_theta, "rope_type": "default" });
     match model.rope_scaling {
@@ -403,8 +403,8 @@ fn like_llama(class: Class, model: &ModelConfig, context: usize) -> Value {
     own
 }
 
-/// The `generation_config.json` that goes with it: a text ends where the model says so, and what
-/// fills a batch is never read.
+/// The `generation_config.json` beside it: `end_of_text` ends a text and also pads batches, where
+/// it is never read.
 pub fn generation_json(end_of_text: u32) -> Vec<u8> {
     pretty(&json!({
         "bos_token_id": end_of_text,

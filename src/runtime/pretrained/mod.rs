@@ -1,13 +1,13 @@
 //! Models in the form of Hugging Face: a directory with `config.json` and safetensors.
 //!
-//! In → such a directory; out → [`Pretrained`]: a [`Model`] of the same numbers, where its
-//! tokenizer lies and which tokens open and end its texts. The other way [`config_json`] and
-//! [`generation_json`] say what a model of ours is. **Method.** What `transformers` 5 computes of
-//! the classes in [`Class`]; every key of `config.json` that changes a number is looked at, and a
-//! model that ours cannot hold exactly is refused with all reasons at once ([`config`]). Weights of
-//! 16 bits become f32, which is exact. **Invariants.** No file outside the directory is read,
-//! whatever its index says. **Cost.** One reading of the weights; one tensor's bytes beside the
-//! model.
+//! In → such a directory; out → [`Pretrained`]: a [`Model`] with the same numbers, the path of its
+//! tokenizer and the tokens that open and end its texts. In the other direction [`config_json`] and
+//! [`generation_json`] describe a model of ours. **Method.** The arithmetic is that of
+//! `transformers` 5 for the classes in [`Class`]; every key of `config.json` that changes a number
+//! is checked, and a model that ours cannot compute exactly is refused with all reasons at once
+//! ([`config`]). Weights of 16 bits become f32, which is exact. **Invariants.** No file outside the
+//! directory is read, whatever its index says. **Cost.** One read of the weights; one tensor's
+//! bytes beside the model.
 
 mod class;
 mod config;
@@ -30,13 +30,13 @@ pub const CONFIG: &str = "config.json";
 pub const GENERATION: &str = "generation_config.json";
 const TOKENIZER: &str = "tokenizer.json";
 
-/// A model that was read, and what goes with it.
+/// A model that was read, with its description and tokenizer.
 pub struct Pretrained {
     /// The decoder.
     pub model: Model,
     /// Its shape, longest context and special tokens.
     pub description: Description,
-    /// `tokenizer.json` beside it.
+    /// The path of its `tokenizer.json`.
     pub tokenizer: PathBuf,
 }
 
@@ -48,8 +48,8 @@ pub fn stands_in(directory: &Path) -> bool {
 /// Reads what `config.json` says, without the weights.
 ///
 /// # Errors
-/// Config: the model is not one that ours can hold exactly, with every reason. Damaged: a file that
-/// is not what it should be.
+/// Config: our decoder cannot compute the model exactly, with every reason. Damaged: a file is not
+/// what it should be.
 pub fn describe(directory: &Path) -> Result<Description> {
     let path = directory.join(CONFIG);
     if !path.is_file() {
@@ -65,7 +65,7 @@ pub fn describe(directory: &Path) -> Result<Description> {
     config::parse(&io::read(&path)?, &path)
 }
 
-/// Reads a model whole.
+/// Reads a model with its weights.
 ///
 /// # Errors
 /// As [`describe`], and for weights that are missing, of other shapes, or not in safetensors.

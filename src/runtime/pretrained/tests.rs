@@ -115,7 +115,7 @@ fn shards_are_read_by_their_index_and_by_nothing_outside() {
     assert!(matches!(error_of(path), Error::Damaged { .. }));
 }
 
-/// The configuration of [`shape`] with some keys changed; null takes a key out.
+/// The configuration of [`shape`] with some keys changed; null stands for a key left out.
 fn with(changes: &[(&str, Value)]) -> Vec<u8> {
     let mut config: Value =
         serde_json::from_slice(&config_json(Class::Llama, &shape(), 32, 0, "float32")).unwrap();
@@ -142,7 +142,7 @@ fn defaults_are_those_of_transformers() {
     assert_eq!((read.model.kv_heads(), read.model.rope_theta), (2, 1e4));
     assert_eq!((read.model.norm_eps, read.model.tied, read.context), (1e-6, false, 2048));
     assert_eq!((read.opener, read.ends), (None, vec![1, 2]));
-    // The old place of the base alone, and the new one alone.
+    // RoPE's base only under its old key, and only under its new one.
     for (key, other) in [("rope_theta", "rope_parameters"), ("rope_parameters", "rope_theta")] {
         let changes = [(other, Value::Null)];
         let read = config::parse(&with(&changes), Path::new("config.json")).unwrap();
@@ -150,7 +150,7 @@ fn defaults_are_those_of_transformers() {
     }
 }
 
-/// Keys changed, and what the refusal says.
+/// Changed keys, and parts of the refusal.
 type Case<'a> = (&'a [(&'a str, Value)], &'a [&'a str]);
 
 #[test]
@@ -247,7 +247,7 @@ fn every_class_has_the_logits_of_transformers() {
         let off = found.iter().zip(expected).map(|(a, b)| (f64::from(*a) - b.unwrap()).abs());
         let off = off.fold(0.0, f64::max);
         assert!(off <= 1e-4, "{}: logits are off by {off}", path.display());
-        // And what is read is written under the same class again.
+        // A model that can be read has a class to be written in.
         let name = read.description.model;
         assert!(Class::of(&name).is_ok(), "{name:?}");
         seen += 1;

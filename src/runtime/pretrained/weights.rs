@@ -1,8 +1,8 @@
 //! The weights of a directory in Hugging Face's form: one file, or shards with an index.
 //!
-//! In → a directory, the shape; out → the tensors that the shape has, under their names. Tensors
-//! that carry nothing are left out: the rotary tables of older files, and a head that repeats a
-//! tied embedding (another one is refused).
+//! In → a directory, the shape; out → the tensors of the shape, under our names. Redundant tensors
+//! are left out: the rotary tables of older files, and a head that repeats a tied embedding (a head
+//! that differs from it is refused).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -26,7 +26,7 @@ pub const WEIGHTS: &str = "model.safetensors";
 /// The list of which shard holds which tensor.
 pub const INDEX: &str = "model.safetensors.index.json";
 
-/// Ends of names of tensors that carry nothing: rotary tables, masks of old files.
+/// Ends of the names of redundant tensors: rotary tables and masks of old files.
 const NOTHING: [&str; 3] = ["rotary_emb.inv_freq", ".attn.bias", ".attn.masked_bias"];
 
 const HEAD: &str = "lm_head.weight";

@@ -1,9 +1,9 @@
-//! What goes back through an op: gradients, what they come to so far, and how an op makes those of
-//! its inputs.
+//! What flows back through an op: gradients, their sums so far, and how an op computes those of its
+//! inputs.
 //!
-//! In → the gradient of an op's result, and on a device or where an op adds, what its inputs have
-//! from elsewhere; out → the gradients of its inputs. **Invariant.** What is added to in place is
-//! held by nobody else ([`Addend::is_own`]).
+//! In → the gradient of an op's result and, on a device or where the op adds, the gradients that
+//! its inputs have from other ops; out → the gradients of its inputs. **Invariant.** Memory that is
+//! added to in place is held by nothing else ([`Addend::is_own`]).
 
 use candle_core::Tensor;
 
@@ -14,37 +14,38 @@ use crate::runtime::cuda::{calls, memory::Array};
 /// From the gradient of an op's result to those of its inputs, `None` where none flows.
 pub type HostBackward = Box<dyn FnOnce(&Tensor) -> Result<Vec<Option<Tensor>>>>;
 
-/// The same of an op that adds: it also gets what each input has from elsewhere, and gives back the
-/// sums.
+/// The same for an op that adds: it also gets the gradient that each input has from other ops, and
+/// returns the sums.
 pub type AddingBackward = Box<dyn FnOnce(&Tensor, Before) -> Result<Vec<Option<Addend>>>>;
 
-/// What each input of an op has from elsewhere.
+/// The gradient that each input of an op has already: from other ops or, for a parameter, also from
+/// earlier parts of the batch.
 pub type Before = Vec<Option<Addend>>;
 
-/// The same on a device. It also gets what each input has from elsewhere, and gives back the sums.
+/// The same on a device, which also gets the gradients that inputs have from other ops.
 pub type DeviceBackward = Box<dyn FnOnce(&Array, Vec<Option<Array>>) -> Result<Vec<Pull>>>;
 
-/// How an op goes back, by where it is.
+/// The backward of an op, by where it runs.
 pub enum Backward {
     Host(HostBackward),
     Adding(AddingBackward),
     Device(DeviceBackward),
 }
 
-/// What a gradient on the host comes to so far.
+/// The sum of a gradient on the host so far.
 pub struct Addend {
     pub tensor: Tensor,
-    /// Whether nobody else holds its memory, so that it may be added to in place.
+    /// Whether nothing else holds its memory, so that it may be added to in place.
     pub is_own: bool,
 }
 
 impl Addend {
-    /// One in memory that nobody else holds.
+    /// An addend whose memory nothing else holds.
     pub fn own(tensor: Tensor) -> Addend {
         Addend { tensor, is_own: true }
     }
 
-    /// `found`, which nobody else holds, and what came before it.
+    /// `before` + `found`, where nothing else holds the memory of `found`.
     pub fn plus(before: Option<Addend>, found: Tensor) -> Result<Addend> {
         match before {
             None => Ok(Addend::own(found)),
@@ -52,7 +53,7 @@ impl Addend {
         }
     }
 
-    /// The sum with `found`: in place, if nobody else holds this one.
+    /// The sum with `found`, in place if nothing else holds this memory.
     pub fn with(self, found: &Tensor) -> Result<Addend> {
         let sum = match self.is_own {
             true => cpu::add_to(self.tensor, found)?,
@@ -61,7 +62,8 @@ impl Addend {
         Ok(Addend::own(sum))
     }
 
-    /// The sum with left · right, whose shape is `dims`; in place, as above, by the product itself.
+    /// `before` + left · right, whose shape is `dims`. Where `before` may change in place, the
+    /// product itself adds to it.
     pub fn plus_product(
         before: Option<Addend>,
         left: Matrix<'_>,
@@ -79,22 +81,22 @@ impl Addend {
     }
 }
 
-/// Those of an op's inputs, one each.
+/// The addends of an op's `N` inputs.
 pub fn addends<const N: usize>(before: Before) -> [Option<Addend>; N] {
     before.try_into().unwrap_or_else(|_| panic!("an op has {N} inputs"))
 }
 
-/// What a device's op does to the gradient of one of its inputs.
+/// What an op's backward on a device returns for one of its inputs.
 pub enum Pull {
-    /// Nothing.
+    /// No gradient.
     None,
-    /// This is all of it, with what came from elsewhere.
+    /// The whole gradient so far, including what came from other ops.
     Array(Array),
-    /// It is in the parameter's own sum.
+    /// Nothing more: the gradient was added to the parameter's own sum.
     Summed,
 }
 
-/// The gradients of an op's inputs on a device, each with what its input has from elsewhere.
+/// The gradients of an op's inputs on a device, each added to what its input has from other ops.
 pub fn pulls(
     found: impl IntoIterator<Item = Array>,
     with: Vec<Option<Array>>,
@@ -111,7 +113,7 @@ pub enum Gradient {
 }
 
 impl Gradient {
-    /// One that its op may hold too.
+    /// A gradient whose memory its op may hold too.
     pub fn shared(tensor: Tensor) -> Gradient {
         Gradient::Host(Addend { tensor, is_own: false })
     }

@@ -1,9 +1,9 @@
 //! The backward pass: from the gradient of a result to those of the leaves behind it.
 //!
-//! In → a value and its gradient, what the leaves have from elsewhere; out → the gradient of each
-//! leaf, by name. **Method.** The pending node with the highest number goes next: all that read its
-//! result have gone before, so its gradient is complete. **Invariant.** A gradient is the sum of
-//! its parts in the order of the pass, after what earlier parts of the batch have left.
+//! In → a value and its gradient, the sums that leaves already have; out → the gradient of each
+//! leaf, by name. **Method.** The pending node with the highest number goes next: all ops that read
+//! its result have gone before, so its gradient is complete. **Invariant.** A gradient is the sum
+//! of its parts in the order of the pass, added to what earlier parts of the batch have left.
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -15,20 +15,20 @@ use super::{Data, Kind, NamedGradients, NamedParameters, Node, Value};
 use crate::base::error::{Error, Result};
 use crate::runtime::cuda::{calls, memory::Array};
 
-/// Gradients on their way back, by the order of the nodes that they are of.
+/// Gradients on their way back, by the number of the node that each belongs to.
 type Pending = BTreeMap<u64, (Rc<Node>, Gradient)>;
 
 /// Gradients of leaves, by their names.
 pub type ByName = BTreeMap<String, Gradient>;
 
-/// The gradients of a batch, part by part: what a part adds to, it adds in place.
+/// The gradients of a batch, summed in place over its parts.
 #[derive(Default)]
 pub struct GradientSums {
     named: ByName,
 }
 
 impl GradientSums {
-    /// Adds the gradient of `loss`, a single number, by every one of `parameters`.
+    /// Adds the gradient of `loss`, a single number, with respect to each of `parameters`.
     ///
     /// The tape is consumed: a second call on the same loss fails. A parameter that the loss does
     /// not depend on is an error naming it, since it would silently stay at its initial value.
@@ -48,7 +48,7 @@ impl GradientSums {
         Ok(())
     }
 
-    /// The sums; those of a device lie beside the parameters there.
+    /// The sums; those on a device stay beside the parameters there.
     pub fn finish(self, parameters: &NamedParameters) -> Result<NamedGradients> {
         let mut tensors = BTreeMap::new();
         for (name, gradient) in self.named {
@@ -66,15 +66,15 @@ impl GradientSums {
     }
 }
 
-/// The gradient of `loss` by every one of `parameters`, as [`GradientSums::add`] makes it.
+/// The gradient of `loss` with respect to each of `parameters`, as [`GradientSums::add`] makes it.
 pub fn backward(loss: &Value, parameters: &NamedParameters) -> Result<NamedGradients> {
     let mut sums = GradientSums::default();
     sums.add(loss, parameters)?;
     sums.finish(parameters)
 }
 
-/// The gradients that `gradient` of `output` comes to, by the names of the leaves, each with what
-/// `sums` had of it.
+/// Propagates `gradient` of `output` back to the leaves: their gradients by name, each added to
+/// what `sums` had under that name.
 pub fn gradients_of(output: &Value, gradient: Gradient, sums: &mut ByName) -> Result<ByName> {
     let mut named = ByName::new();
     let mut pending = Pending::new();
@@ -107,7 +107,7 @@ pub fn on_host(found: Option<Gradient>) -> Option<Addend> {
     })
 }
 
-/// The gradient of a leaf on a device, with what its input has from elsewhere.
+/// The gradient of a leaf on a device, added to what its input has from other ops.
 pub fn pulled(found: Option<Gradient>, with: Option<Array>) -> Result<Pull> {
     Ok(match (found, with) {
         (None, with) => with.map_or(Pull::None, Pull::Array),
@@ -132,7 +132,7 @@ fn joined(one: Option<Gradient>, other: Gradient) -> Result<Gradient> {
     }
 }
 
-/// Runs the backward of one op and hands what comes of it on.
+/// Runs the backward of one op and passes its results on to the inputs' nodes.
 fn pull(
     pending: &mut Pending,
     sums: &mut ByName,
@@ -176,7 +176,7 @@ fn pull(
     Ok(())
 }
 
-/// Takes the gradient that a node has so far: of this pass or, a leaf, of those before.
+/// Takes the gradient that a node has so far: from this pass or, for a leaf, from earlier ones.
 fn taken(pending: &mut Pending, sums: &mut ByName, node: &Rc<Node>) -> Option<Gradient> {
     match (pending.remove(&node.order), &node.kind) {
         (Some((_, gradient)), _) => Some(gradient),
@@ -185,7 +185,7 @@ fn taken(pending: &mut Pending, sums: &mut ByName, node: &Rc<Node>) -> Option<Gr
     }
 }
 
-/// The same on a device, where it is an array.
+/// The same on a device; `None` where the gradient is not an array.
 fn array_taken(pending: &mut Pending, node: &Rc<Node>) -> Option<Array> {
     match pending.remove(&node.order)? {
         (_, Gradient::Device(array)) => Some(array),

@@ -1,8 +1,8 @@
 //! Whole models on a device against the same on the CPU: steps, masks, adapters, optimizers,
 //! averages, reading, checkpoints, and the plan of a step.
 //!
-//! In → a shape, a device; out → nothing, or a failure that names what differs. Which of them run
-//! on the host's machine is said by the tests here, which on a GPU by the parent.
+//! In → a shape, a device; out → nothing, or a failure that names what differs. The tests here run
+//! some of them on the host's machine; the parent runs some on a GPU.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -25,7 +25,7 @@ use crate::runtime::optim::{
 use crate::runtime::step;
 use crate::runtime::value::NamedGradients;
 
-/// The shape with most of the kernels, and three with the others.
+/// A shape that uses most of the kernels, and three that use the others.
 pub fn shapes() -> [ModelConfig; 4] {
     let plain = ModelConfig {
         vocab_size: 300,
@@ -99,7 +99,7 @@ pub fn batch() -> Batch {
 }
 
 fn model(config: &ModelConfig, device: &Device) -> Model {
-    // Weights that bf16 has exactly, so that both sides begin with the same.
+    // Weights that bf16 represents exactly, so that both sides begin with the same.
     let fresh = Model::new(config, 5, &Device::cpu()).unwrap();
     let rounded = fresh.parameters().iter().map(|(name, tensor)| {
         // Biases begin at zero, which would prove nothing.
@@ -143,7 +143,7 @@ fn largest(numbers: &[f64]) -> f64 {
     numbers.iter().fold(0.0, |largest, number| largest.max(number.abs()))
 }
 
-/// Loss and gradients as on the CPU, steps as the CPU's AdamW makes them of the same gradients.
+/// Loss and gradients are as on the CPU; the step is that of the CPU's AdamW on the same gradients.
 pub fn hold_step([host, device]: &[Model; 2], batch: &Batch) {
     let expected = step::gradients(host, batch, 2).unwrap();
     let mut found = step::gradients(device, batch, 1).unwrap();
@@ -154,7 +154,7 @@ pub fn hold_step([host, device]: &[Model; 2], batch: &Batch) {
     for (name, gradient) in expected.gradients.iter() {
         let found = numbers(gradients.get(name).unwrap());
         if !turned && name.ends_with("k_proj.bias") {
-            // The same number for every key moves no softmax: all there is to find is rounding.
+            // Adding one vector to every key does not change a softmax: only rounding is left.
             let other = expected.gradients.get(&name.replace("k_proj", "v_proj")).unwrap();
             let (own, scale) = (largest(&found), largest(&numbers(other)));
             assert!(own < STEP * scale, "{name}: {own} beside {scale}");
@@ -162,7 +162,7 @@ pub fn hold_step([host, device]: &[Model; 2], batch: &Batch) {
         }
         assert_close(name, &found, &numbers(gradient), STEP);
     }
-    // The host's own clipping and AdamW, on what the device has found.
+    // The host's own clipping and AdamW, on the device's gradients.
     let mut same = gradients;
     let norm = clip(&mut same, 0.5).unwrap();
     let on_device = clip(&mut found.gradients, 0.5).unwrap();
@@ -181,8 +181,8 @@ pub fn hold_step([host, device]: &[Model; 2], batch: &Batch) {
     }
 }
 
-/// One optimizer on both sides, from the same drawn gradients: parameters, state, and the state of
-/// the one taken up by the other. Directions of Muon come of products in bf16.
+/// One optimizer on both sides, on the same random gradients: parameters, state, and the host's
+/// state loaded on the device. Muon's directions come from products in bf16.
 pub fn hold_updates(text: &str, config: &ModelConfig, context: &Arc<Context>) {
     let table: OptimizerConfig = toml::from_str(text).unwrap();
     let table = table.resolved();
@@ -235,7 +235,7 @@ pub fn hold_updates(text: &str, config: &ModelConfig, context: &Arc<Context>) {
     assert!(other.load_state(less).is_err(), "{text}");
 }
 
-/// A running average, as the CPU keeps it.
+/// A running average is that of the CPU.
 pub fn hold_average(config: &ModelConfig, context: &Arc<Context>) {
     let [host, device] = pair(config, context);
     let start = Model::new(config, 9, &Device::cpu()).unwrap();
@@ -258,7 +258,7 @@ pub fn hold_average(config: &ModelConfig, context: &Arc<Context>) {
     assert_close("nats of the average", &nats[1], &nats[0], 5e-3);
 }
 
-/// A step launches what `doctor --model` counts.
+/// A step makes the launches that `doctor --model` counts.
 pub fn hold_plan(config: &ModelConfig, optimizer: &str) {
     let (machine, context) = HostMachine::context(6);
     let model = model(config, &Device::over(context));
@@ -296,7 +296,7 @@ pub fn hold_plan(config: &ModelConfig, optimizer: &str) {
     assert_eq!(launched, planned, "{config:?}");
 }
 
-/// What a model says of a text as it goes on, and of whole rows.
+/// Logits of a text read with a cache, and nats of whole rows.
 pub fn hold_reading(config: &ModelConfig, context: &Arc<Context>) {
     use crate::runtime::model::KvCache;
     let (host, device) =
@@ -310,7 +310,7 @@ pub fn hold_reading(config: &ModelConfig, context: &Arc<Context>) {
         let mut logits = model.generate_step(&[1, 7, 9], &mut cache).unwrap();
         logits.extend(model.generate_step(&[30], &mut cache).unwrap());
         assert_eq!((logits.len(), cache.len()), (600, 4));
-        // Over the room that a cache has at first, where positions allow it.
+        // Beyond the room of a new cache, where positions allow it.
         let more = config.longest().unwrap_or(140) - 10;
         let text: Vec<u32> = (0..more).map(|at| (at * 7 % 300) as u32).collect();
         logits.extend(model.generate_step(&text, &mut cache).unwrap());
@@ -320,7 +320,7 @@ pub fn hold_reading(config: &ModelConfig, context: &Arc<Context>) {
     assert_close("logits", &logits(&device), &logits(&host), 2e-2);
 }
 
-/// Two steps, one of them after its state went through a checkpoint, have the bits of two in one.
+/// Two steps with a checkpoint between them have the same bits as two steps without.
 pub fn hold_bits(config: &ModelConfig, context: &Arc<Context>) {
     let hash = |goes_through_state: bool| {
         let device = Device::over(context.clone());
@@ -346,7 +346,7 @@ pub fn hold_bits(config: &ModelConfig, context: &Arc<Context>) {
     assert_eq!(hash(false), hash(true));
 }
 
-/// Blocks that run again in the backward pass give the same gradients, bit for bit.
+/// Blocks recomputed in the backward pass give the same gradients, bit for bit.
 pub fn hold_recomputed(config: &ModelConfig, context: &Arc<Context>) {
     let bits = |blocks: usize| -> Vec<Vec<f64>> {
         let device = model(config, &Device::over(context.clone())).with_recompute(blocks);
@@ -364,7 +364,7 @@ fn a_step_on_the_hosts_machine_is_the_cpus() {
     }
 }
 
-/// Every third target of a row counts; of the other row none.
+/// A batch where every third target of the second row counts, and none of the first.
 pub fn masked() -> Batch {
     let trained = (0..140).map(|at| at % 3 == 1 && at > 70).collect();
     Batch { trained, ..batch() }
