@@ -122,7 +122,9 @@ mod plan {
                         "it comes from the tokenizer when training: give `--vocab N` here",
                     ));
             }
-            let config = ModelConfig { vocab_size, ..config }.fitted()?;
+            let config = ModelConfig { vocab_size, ..config };
+            config.validate()?; // `fitted` divides by what it refuses
+            let config = config.fitted()?;
             config.validate()?;
             let sequence = self.sequence.unwrap_or(own);
             let given = [Some(sequence), self.rows, self.micro_batches];

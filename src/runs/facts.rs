@@ -49,7 +49,7 @@ pub struct Facts {
     pub sources: BTreeMap<String, f64>,
     /// Which texts of which sources the latest evaluation scored; `None` in earlier builds.
     pub validation: Option<String>,
-    /// By task, its result (accuracy or perplexity) in the latest evaluation beside the run.
+    /// The share of right answers by task, from the latest evaluation beside the run.
     pub evals: BTreeMap<String, f64>,
     /// The median over the last steps.
     pub tokens_per_second: Option<f64>,
@@ -196,7 +196,9 @@ fn tasks(run: &Path) -> BTreeMap<String, f64> {
     for evaluation in find::evaluations(run) {
         let scores = json::value(&evaluation.join("scores.json"));
         for task in scores["tasks"].as_array().into_iter().flatten() {
-            let metric = task["metric"].as_str().unwrap_or("acc");
+            // LAMBADA's result is a perplexity; what is listed are shares, which compare alike.
+            let metric = task["metric"].as_str().filter(|metric| *metric != "perplexity");
+            let metric = metric.unwrap_or("acc");
             let value = task[metric]["value"].as_f64().or_else(|| task[metric].as_f64());
             if let (Some(name), Some(value)) = (task["task"].as_str(), value) {
                 found.insert(name.to_owned(), value);
@@ -251,5 +253,22 @@ mod tests {
             assert_eq!(facts.sources.len() as u64, sources);
         }
         assert!(evaluated(&directory.path().join("none.jsonl")).unwrap().is_empty());
+    }
+
+    #[test]
+    fn of_a_task_without_choices_the_share_of_right_answers_is_listed() {
+        let directory = tempfile::tempdir().unwrap();
+        let evaluation = directory.path().join("run.evals/step-000010@1a2b3c4d");
+        io::create_directory(&evaluation).unwrap();
+        io::write(&evaluation.join("manifest.json"), b"{}").unwrap();
+        let scores = br#"{"tasks": [
+            {"task": "lambada_openai", "metric": "perplexity",
+             "acc": {"value": 0.25}, "perplexity": {"value": 31.5}},
+            {"task": "piqa", "metric": "acc_norm",
+             "acc": {"value": 0.5}, "acc_norm": {"value": 0.75}}]}"#;
+        io::write(&evaluation.join("scores.json"), scores).unwrap();
+        let found = tasks(&directory.path().join("run"));
+        let expected = [("lambada_openai", 0.25), ("piqa", 0.75)];
+        assert_eq!(found, expected.map(|(name, share)| (name.to_owned(), share)).into());
     }
 }

@@ -1,11 +1,10 @@
 //! Text from a model: what it continues a prompt with.
 //!
-//! In → prompts; out → a [`Continuation`] each, and as a line of a run's records a [`Sample`]. Each
-//! text starts from the model's opener (end-of-text, as every training document does), and ends at
-//! the model's own end-of-text, at a stop string or at the limit. The draws are functions of (seed,
-//! place in the text), so a prompt gives the same text again, and the samples of two milestones
-//! differ by the model alone. Tokens may end inside a character: [`TextStream`] holds such bytes
-//! back until the rest is there.
+//! In → prompts; out → a [`Continuation`] each. Each text starts from the model's opener
+//! (end-of-text, as every training document does), and ends at the model's own end-of-text, at a
+//! stop string or at the limit. The draws are functions of (seed, place in the text), so a prompt
+//! gives the same text again, and the samples of two milestones differ by the model alone. Tokens
+//! may end inside a character: [`TextStream`] holds such bytes back until the rest is there.
 
 use std::collections::BTreeMap;
 

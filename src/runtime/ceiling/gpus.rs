@@ -129,10 +129,11 @@ pub const GPUS: &[Gpu] = &[
 ];
 
 /// The driver's name of a GPU, without `NVIDIA`, and ours.
-const DEVICES: [(&str, &str); 6] = [
+const DEVICES: [(&str, &str); 7] = [
     ("H200", "h200"),
     ("H100 80GB HBM3", "h100"),
     ("A100-SXM4-80GB", "a100"),
+    ("GeForce RTX 5090", "5090"),
     ("GeForce RTX 4090", "4090"),
     ("GeForce RTX 3090", "3090"),
     ("GeForce RTX 4070", "4070"),
