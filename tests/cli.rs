@@ -222,7 +222,10 @@ fn doctor_plans_a_step_on_a_gpu_that_is_not_here() {
     assert!(plan["rows"].as_array().unwrap().len() > 20 && plan["seconds"].as_f64().unwrap() > 0.0);
     let kernels = directory.dataprep("doctor --kernels --model 500m --on 4090").ok().stdout;
     assert!(kernels.contains("rms_norm_forward_2048") && !kernels.contains("geglu"), "{kernels}");
+    // A width is solved for a shape that can be, never for one without heads.
+    directory.write("odd.toml", "[model]\nvocab_size = 100\nn_head = 0\nfit_params = \"1M\"\n");
     for (command, wanted) in [
+        ("doctor --model odd.toml --on h200", "`model.n_head` must be 1 to"),
         ("doctor --model 124m", "`--on` is missing"),
         ("doctor --model 124m --on tpu", "no figures of a GPU `tpu`"),
         ("doctor --model gpt5 --on h200", "no shape is called `gpt5`"),

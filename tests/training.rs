@@ -83,6 +83,24 @@ fn planned(directory: &TestDir, sets: &str) -> u64 {
 }
 
 #[test]
+fn a_dry_run_says_what_the_run_would_warn_of_and_what_adapters_train() {
+    let directory = with_mix();
+    let odd = "--set train.steps=2 --set train.milestones=[9] --set lora.rank=4";
+    let base = train_to(&directory, "base", "--set train.steps=2").ok();
+    assert!(base.stderr.contains("the learning rate rises over 2 steps"), "{}", base.stderr);
+    let plan = train(&directory, &format!("{odd} --init-from base --dry-run")).ok();
+    let shown = format!("{}{}", plan.stdout, plan.stderr);
+    for part in [
+        "warning: the learning rate rises over 2 steps",
+        "the run ends with step 2, before 9",
+        " of adapters, which alone are trained",
+    ] {
+        assert!(shown.contains(part), "{part}: {shown}");
+    }
+    assert!(!directory.path("run").exists());
+}
+
+#[test]
 fn memory_that_is_planned_is_memory_that_is_taken() {
     let directory = with_mix();
     directory

@@ -32,7 +32,7 @@ use crate::runtime::{
     first_step::{self, Expected},
     model::{Model, ModelConfig},
     optim::{adamw::AdamWConfig, clip::clip, on_device::plain_adamw},
-    step,
+    step::{self, StepGradients},
 };
 
 /// What a check came to.
@@ -96,12 +96,15 @@ fn checks(prepared: &mut Prepared, options: &TrainOptions) -> Result<Smoke> {
     let whole = || Learner::open(&whole, begins, device).map(|learner| learner.model);
     let batch = feed.rows(0, rows)?;
     let mut learner = Learner::open(config, begins, device)?;
-    let mut checks = vec![first_loss(&learner.model, &batch, rows, origin.initial.is_some())?];
-    if origin.initial.is_some() {
+    let mut found = step::gradients(&learner.model, &batch, rows)?;
+    let given = origin.initial.is_some();
+    let mut checks = vec![first_loss(&learner.model, &batch, rows, found.loss, given)?];
+    if given {
         // Behind adapters and blocks that begin at 0 there is a gradient from the second step on.
         learner.take_step(feed, &config.train, probe::STEPS)?;
+        found = step::gradients(&learner.model, &batch, rows)?;
     }
-    checks.push(gradients(&learner.model, &batch, rows)?);
+    checks.push(gradients(&learner.model, &batch, rows, found));
     checks.push(by_heart(&whole()?, &batch)?);
     checks.push(mask(&whole()?, &batch)?);
     let mut twice = Vec::new();
@@ -128,10 +131,9 @@ fn pass(is_right: bool) -> Verdict {
     if is_right { Verdict::Pass } else { Verdict::Fail }
 }
 
-/// The first loss. A model that is given has learned something: its loss is held against that of
-/// even odds.
-fn first_loss(model: &Model, batch: &Batch, rows: usize, given: bool) -> Result<Check> {
-    let first = step::gradients(model, batch, rows)?.loss;
+/// The first loss, `first`. A model that is given has learned something: its loss is held against
+/// that of even odds.
+fn first_loss(model: &Model, batch: &Batch, rows: usize, first: f64, given: bool) -> Result<Check> {
     let (is_usual, found) = if given {
         let even = libm::log(model.config().vocab_size as f64);
         (first < even, format!("{first:.3} of the given model, {even:.3} of even odds"))
@@ -149,13 +151,13 @@ fn first_loss(model: &Model, batch: &Batch, rows: usize, given: bool) -> Result<
 }
 
 /// Whether every parameter has a gradient.
-fn gradients(model: &Model, batch: &Batch, rows: usize) -> Result<Check> {
-    let reached = first_step::check(model, batch, rows, &step::gradients(model, batch, rows)?);
+fn gradients(model: &Model, batch: &Batch, rows: usize, found: StepGradients) -> Check {
+    let reached = first_step::check(model, batch, rows, &found);
     let found = match &reached {
         Ok(_) => format!("each of the {} parameters has one", model.parameters().len()),
         Err(error) => error.to_string(),
     };
-    Ok(Check { check: "gradients", verdict: pass(reached.is_ok()), found })
+    Check { check: "gradients", verdict: pass(reached.is_ok()), found }
 }
 
 /// Whether one short row can be learned by heart.
